@@ -1,0 +1,93 @@
+/**
+ * The words of the log: what is appended, what is read back, and what a log promises.
+ * Bytes are in format.ts and codec.ts; this file knows no bytes, and nothing here knows snapshots.
+ */
+import type { Observable } from 'rxjs';
+import type { Position, StreamVersion, UnixNanos } from '../base/units.js';
+
+/** The JSON body of an event. Keys are owned by the event's type, see docs/events.md. */
+export type EventBody = Readonly<Record<string, unknown>>;
+
+export interface EventToAppend {
+  readonly stream: string;
+  /** The version this event must get; 0 begins a stream. A mismatch is WrongExpectedVersion. */
+  readonly expectedVersion: StreamVersion;
+  readonly type: string;
+  readonly schemaVersion: number;
+  readonly data: EventBody;
+  /** The last event of its stream: its version need not be remembered any longer. */
+  readonly closesStream?: boolean;
+}
+
+export interface LogRecord {
+  readonly position: Position;
+  readonly time: UnixNanos;
+  readonly stream: string;
+  readonly streamVersion: StreamVersion;
+  readonly type: string;
+  readonly schemaVersion: number;
+  readonly data: EventBody;
+  readonly closesStream: boolean;
+}
+
+export interface Appended {
+  /** The records as they are, or will be, in the log: position and time are final. */
+  readonly records: readonly LogRecord[];
+  /** Resolves when all of them are durable; rejects with LogReadOnly when they never will be. */
+  readonly durable: Promise<void>;
+}
+
+/** Who this log is. Kept in `identity.json` and repeated in every segment's header. */
+export interface LogIdentity {
+  readonly uuid: string;
+  readonly created: UnixNanos;
+  readonly formatVersion: number;
+  /** Rises with every cut or repair, so that a truncation stays visible for ever. */
+  readonly epoch: number;
+}
+
+/** A projection as it was after all records before `position`. Lines are owned by the writer of it. */
+export interface CheckpointToWrite {
+  /** The first position that is *not* contained. Must not be beyond what is durable. */
+  readonly position: Position;
+  /** JSON texts, one a line, without newlines. Consumed in slices so that the event loop breathes. */
+  readonly lines: Iterable<string>;
+}
+
+export interface EventLog {
+  readonly identity: LogIdentity;
+  /** The position the next appended record gets. */
+  readonly nextPosition: Position;
+  /** All records before this position are durable. */
+  readonly durablePosition: Position;
+
+  /**
+   * Appends all events as one unit, in order, or none.
+   *
+   * `sync: true` starts (or joins) a sync group; `sync: false` only queues: the records are
+   * written, in order, with the next group (used for intents that nobody has been told of).
+   * Throws WrongExpectedVersion, or LogReadOnly once a write or sync has failed.
+   */
+  append(events: readonly EventToAppend[], options: { readonly sync: boolean }): Appended;
+
+  /** Durable records in order, one batch a sync group, emitted before `durable` resolves. */
+  readonly durableBatches: Observable<readonly LogRecord[]>;
+
+  /** Emits once, when a write or sync has failed and the log is read-only from now on. */
+  readonly failures: Observable<Error>;
+
+  /** Past records from a position, then live ones, without a gap or a double. */
+  subscribe(options: { readonly from: Position; readonly stream?: string }): Observable<LogRecord>;
+
+  /** Writes a checkpoint aside, renames it, and drops all but the newest two. */
+  writeCheckpoint(checkpoint: CheckpointToWrite): Promise<void>;
+
+  /**
+   * Drops sealed segments that lie wholly below `position`, which must itself be covered by a
+   * checkpoint. Answers the file names that were dropped.
+   */
+  retire(before: Position): Promise<readonly string[]>;
+
+  /** Writes and syncs what is queued, then releases the lock. */
+  close(): Promise<void>;
+}
