@@ -1,0 +1,212 @@
+/**
+ * A containerd of our own: root, state, sockets, config and log in the workspace, with Stratalog
+ * as its proxy plugin `stratalog`. It touches nothing of a containerd that the machine may run.
+ *
+ * STRATALOG_CONTAINERD and STRATALOG_CTR name other binaries, for example of a 2.x release.
+ */
+import { readFileSync, readdirSync, rmSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { removeCgroups } from './cgroups.js';
+import { run } from './command.js';
+import { Ctr } from './ctr.js';
+import { Service, accepts } from './service.js';
+import { until } from './wait.js';
+import { type Workspace, processesNaming } from './workspace.js';
+
+export const snapshotterName = 'stratalog';
+
+export interface ContainerdSpec {
+  readonly workspace: Workspace;
+  /** Socket of the snapshotter. containerd starts without it and connects when it is there. */
+  readonly pluginAddress: string;
+  /** Directory that the snapshotter keeps its layers in. */
+  readonly pluginRoot: string;
+}
+
+export class PrivateContainerd {
+  /** Of the release: 1 or 2. */
+  readonly major: number;
+  readonly address: string;
+  readonly ctr: Ctr;
+  readonly #spec: ContainerdSpec;
+  #service: Service | null = null;
+
+  private constructor(spec: ContainerdSpec, major: number) {
+    const { workspace } = spec;
+    this.#spec = spec;
+    this.major = major;
+    this.address = workspace.path('containerd.sock');
+    this.ctr = new Ctr({
+      binary: process.env['STRATALOG_CTR'] ?? siblingCtr(),
+      address: this.address,
+      namespace: 'default',
+      snapshotter: snapshotterName,
+      runcRoot: workspace.makeDirectory('runc'),
+      cgroupParent: `/${workspace.name}`,
+      fifoDirectory: workspace.makeDirectory('fifo'),
+    });
+  }
+
+  static async start(spec: ContainerdSpec): Promise<PrivateContainerd> {
+    const { stdout } = await run(containerdBinary(), ['--version']);
+    const major = Number(/\sv?(\d+)\.\d+\.\d+/.exec(stdout)?.[1] ?? Number.NaN);
+    if (major !== 1 && major !== 2)
+      throw new Error(`cannot tell the release of containerd: ${stdout}`);
+    const containerd = new PrivateContainerd(spec, major);
+    const config = configOf(spec, containerd.address, major);
+    await writeFile(spec.workspace.path('containerd.toml'), config);
+    spec.workspace.onClose(() => containerd.#destroy());
+    await containerd.startAgain();
+    return containerd;
+  }
+
+  async startAgain(): Promise<void> {
+    if (this.#service?.isRunning === true) throw new Error('containerd is still running');
+    const { workspace } = this.#spec;
+    this.#service = await Service.start(
+      {
+        name: 'containerd',
+        program: containerdBinary(),
+        args: ['--config', workspace.path('containerd.toml')],
+        logFile: workspace.path('containerd.log'),
+        // Its temporary mounts belong into the workspace too.
+        env: { TMPDIR: workspace.makeDirectory('tmp') },
+      },
+      () => accepts(this.address),
+    );
+    await until('containerd answers', async () => {
+      const { exitCode } = await this.ctr.finish(['version'], {
+        mayFail: true,
+        timeoutMillis: 10_000,
+      });
+      return exitCode === 0;
+    });
+  }
+
+  async stop(): Promise<void> {
+    await this.#service?.stop();
+  }
+
+  async crash(): Promise<void> {
+    await this.#service?.crash();
+  }
+
+  logTail(lines?: number): string {
+    return this.#service?.logTail(lines) ?? '';
+  }
+
+  /** Containers first, by their own pids; then the shims that serve this socket; then the rest. */
+  async #destroy(): Promise<void> {
+    const { workspace } = this.#spec;
+    const tasks = workspace.path('containerd-state', 'io.containerd.runtime.v2.task');
+    for (const bundle of bundlesIn(tasks)) {
+      killQuietly(Number(textOf(join(bundle, 'init.pid'))));
+    }
+    for (const shim of processesNaming(`-address ${this.address}`)) killQuietly(shim.pid);
+    // A shim that is killed leaves its socket below /run/containerd/s; its bundle knows the name.
+    for (const bundle of bundlesIn(tasks)) {
+      const socket = textOf(join(bundle, 'address')).replace(/^unix:\/\//, '');
+      if (socket.startsWith('/')) rmSync(socket, { force: true });
+    }
+    await this.#service?.stop(5_000);
+    await removeCgroups(workspace.name);
+  }
+}
+
+const containerdBinary = (): string => process.env['STRATALOG_CONTAINERD'] ?? 'containerd';
+
+/** The `ctr` that came with the chosen containerd. */
+function siblingCtr(): string {
+  const binary = containerdBinary();
+  return binary.includes('/') ? join(dirname(binary), 'ctr') : 'ctr';
+}
+
+/**
+ * 1.x reads version 2, 2.x also version 3 and, from 2.3 on, 4 (2.3 migrates 3). `proxy_plugins` is
+ * the same in all. 2.x pulls through the transfer service, which unpacks only for snapshotters
+ * that it is told of.
+ */
+function configOf(spec: ContainerdSpec, address: string, major: number): string {
+  const { workspace } = spec;
+  const unpack =
+    major === 1
+      ? ''
+      : `
+[plugins.'io.containerd.transfer.v1.local']
+  [[plugins.'io.containerd.transfer.v1.local'.unpack_config]]
+    platform = "linux"
+    snapshotter = "${snapshotterName}"
+  [[plugins.'io.containerd.transfer.v1.local'.unpack_config]]
+    platform = "linux"
+    snapshotter = "overlayfs"
+`;
+  return `version = ${major === 1 ? 2 : 3}
+root = "${workspace.makeDirectory('containerd-root')}"
+state = "${workspace.makeDirectory('containerd-state')}"
+disabled_plugins = [${pluginsWithoutUse.map((name) => `"${name}"`).join(', ')}]
+
+[grpc]
+  address = "${address}"
+[ttrpc]
+  address = "${address}.ttrpc"
+[debug]
+  level = "debug"
+
+[proxy_plugins.${snapshotterName}]
+  type = "snapshot"
+  address = "${spec.pluginAddress}"
+  [proxy_plugins.${snapshotterName}.exports]
+    root = "${spec.pluginRoot}"
+    enable_remote_snapshot_annotations = "true"
+${unpack}`;
+}
+
+const pluginsWithoutUse = [
+  'io.containerd.grpc.v1.cri',
+  'io.containerd.cri.v1.images',
+  'io.containerd.cri.v1.runtime',
+  'io.containerd.sandbox.controller.v1.podsandbox',
+  'io.containerd.nri.v1.nri',
+  'io.containerd.internal.v1.opt',
+  'io.containerd.internal.v1.tracing',
+  'io.containerd.tracing.processor.v1.otlp',
+  'io.containerd.snapshotter.v1.aufs',
+  'io.containerd.snapshotter.v1.blockfile',
+  'io.containerd.snapshotter.v1.btrfs',
+  'io.containerd.snapshotter.v1.devmapper',
+  'io.containerd.snapshotter.v1.erofs',
+  'io.containerd.snapshotter.v1.zfs',
+];
+
+/** `<tasks>/<namespace>/<container>` */
+function bundlesIn(tasks: string): string[] {
+  return namesIn(tasks).flatMap((namespace) =>
+    namesIn(join(tasks, namespace)).map((id) => join(tasks, namespace, id)),
+  );
+}
+
+function namesIn(directory: string): string[] {
+  try {
+    return readdirSync(directory);
+  } catch {
+    return [];
+  }
+}
+
+function textOf(file: string): string {
+  try {
+    return readFileSync(file, 'utf8').trim();
+  } catch {
+    return '';
+  }
+}
+
+function killQuietly(pid: number): void {
+  if (!Number.isInteger(pid) || pid <= 1) return;
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch {
+    // It has ended by itself.
+  }
+}

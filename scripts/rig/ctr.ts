@@ -1,0 +1,168 @@
+/** `ctr` of one containerd, in one namespace, with one snapshotter. */
+import { type CommandOptions, type Finished, run, runForBytes } from './command.js';
+
+export interface CtrSettings {
+  readonly binary: string;
+  /** containerd's socket. */
+  readonly address: string;
+  readonly namespace: string;
+  readonly snapshotter: string;
+  /** Keeps containers of two containerds apart: runc's state, the containers' cgroups, their pipes. */
+  readonly runcRoot: string;
+  readonly cgroupParent: string;
+  readonly fifoDirectory: string;
+}
+
+export interface SnapshotRow {
+  readonly key: string;
+  readonly parent: string;
+  readonly kind: string;
+}
+
+export interface RunOptions {
+  /** Further flags of `ctr run`, such as `--uidmap`. */
+  readonly flags?: readonly string[];
+  readonly timeoutMillis?: number;
+}
+
+export class Ctr {
+  readonly #settings: CtrSettings;
+
+  constructor(settings: CtrSettings) {
+    this.#settings = settings;
+  }
+
+  get namespace(): string {
+    return this.#settings.namespace;
+  }
+
+  inNamespace(namespace: string): Ctr {
+    return new Ctr({ ...this.#settings, namespace });
+  }
+
+  /** The same containerd, through another of its snapshotters. */
+  withSnapshotter(snapshotter: string): Ctr {
+    return new Ctr({ ...this.#settings, snapshotter });
+  }
+
+  /** Any command: `ctr.run('images', 'ls')`. Answers its standard output. */
+  async run(...args: string[]): Promise<string> {
+    return (await this.finish(args)).stdout;
+  }
+
+  finish(args: readonly string[], options: CommandOptions = {}): Promise<Finished> {
+    return run(this.#settings.binary, [...this.#global(), ...args], options);
+  }
+
+  async pull(reference: string): Promise<void> {
+    await this.finish(
+      ['images', 'pull', '--plain-http', '--snapshotter', this.#settings.snapshotter, reference],
+      { timeoutMillis: 120_000 },
+    );
+  }
+
+  /** Removes the image and waits for the garbage collection that follows. */
+  async removeImage(reference: string): Promise<void> {
+    await this.run('images', 'rm', '--sync', reference);
+  }
+
+  /** Runs a shell script in a fresh container, removes the container, answers what it printed. */
+  async runOnce(
+    reference: string,
+    id: string,
+    script: string,
+    options: RunOptions = {},
+  ): Promise<string> {
+    const args = ['run', '--rm', ...this.#runFlags(id), ...(options.flags ?? []), reference, id];
+    const { stdout } = await this.finish([...args, '/bin/sh', '-c', script], {
+      timeoutMillis: options.timeoutMillis ?? 60_000,
+    });
+    return stdout;
+  }
+
+  /** Starts a container that goes on by itself; its output goes to the file. */
+  async start(
+    reference: string,
+    id: string,
+    script: string,
+    outputFile: string,
+    options: RunOptions = {},
+  ): Promise<void> {
+    const flags = ['--detach', '--log-uri', `file://${outputFile}`, ...this.#runFlags(id)];
+    await this.finish([
+      'run',
+      ...flags,
+      ...(options.flags ?? []),
+      reference,
+      id,
+      '/bin/sh',
+      '-c',
+      script,
+    ]);
+  }
+
+  /** Runs a shell script in a running container, answers what it printed. */
+  async exec(id: string, script: string): Promise<string> {
+    const execId = `exec-${process.hrtime.bigint().toString(36)}`;
+    return this.run(
+      ...['tasks', 'exec', '--exec-id', execId, '--fifo-dir', this.#settings.fifoDirectory],
+      ...[id, '/bin/sh', '-c', script],
+    );
+  }
+
+  /** `RUNNING`, `STOPPED`, … or undefined when there is no such task. */
+  async taskStatus(id: string): Promise<string | undefined> {
+    return (await this.#rows('tasks', 'ls')).find(([name]) => name === id)?.[2];
+  }
+
+  async containers(): Promise<string[]> {
+    return (await this.run('containers', 'ls', '-q')).split('\n').filter((line) => line !== '');
+  }
+
+  /** Kills the container and removes it with its snapshot. Bears a container that has ended or is gone. */
+  async removeContainer(id: string): Promise<void> {
+    const mayFail = { mayFail: true };
+    await this.finish(['tasks', 'kill', '--signal', 'SIGKILL', id], mayFail);
+    await this.finish(['tasks', 'rm', '--force', id], mayFail);
+    const { exitCode, stderr } = await this.finish(['containers', 'rm', id], mayFail);
+    if (exitCode !== 0 && !stderr.includes('not found')) throw new Error(stderr);
+  }
+
+  async snapshots(): Promise<SnapshotRow[]> {
+    const rows = await this.#rows(...this.snapshotCommand('ls'));
+    return rows.map(([key = '', ...rest]) => ({
+      key,
+      // A parentless snapshot's row has two words.
+      parent: rest.length === 2 ? (rest[0] ?? '') : '',
+      kind: rest.at(-1) ?? '',
+    }));
+  }
+
+  snapshotCommand(...args: string[]): string[] {
+    return ['snapshots', '--snapshotter', this.#settings.snapshotter, ...args];
+  }
+
+  /** The gzipped tar of what the snapshot adds to its parent. */
+  async diff(key: string): Promise<Buffer> {
+    const args = [...this.#global(), ...this.snapshotCommand('diff', key)];
+    return (await runForBytes(this.#settings.binary, args)).stdout;
+  }
+
+  #global(): string[] {
+    return ['--address', this.#settings.address, '--namespace', this.#settings.namespace];
+  }
+
+  #runFlags(id: string): string[] {
+    const { snapshotter, runcRoot, cgroupParent, fifoDirectory } = this.#settings;
+    return [
+      ...['--snapshotter', snapshotter, '--runc-root', runcRoot, '--fifo-dir', fifoDirectory],
+      ...['--cgroup', `${cgroupParent}/${this.#settings.namespace}-${id}`],
+    ];
+  }
+
+  /** Rows below the heading, each as words. */
+  async #rows(...args: string[]): Promise<string[][]> {
+    const lines = (await this.run(...args)).trimEnd().split('\n').slice(1);
+    return lines.map((line) => line.trim().split(/\s+/));
+  }
+}

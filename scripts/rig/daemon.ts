@@ -1,0 +1,121 @@
+/** Stratalog itself: `node dist/cli.js serve …` as a process that can be killed and started again. */
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { type Finished, run } from './command.js';
+import { type Ended, Service, accepts } from './service.js';
+import type { Workspace } from './workspace.js';
+
+/** The top of this repository. */
+export const repository = fileURLToPath(new URL('../..', import.meta.url));
+
+const cli = join(repository, 'dist', 'cli.js');
+
+export interface SnapshotterProcess {
+  readonly root: string;
+  readonly address: string;
+  readonly pid: number;
+  readonly isRunning: boolean;
+  /** Starts it, at first or again, with the root and the address it had. */
+  start(): Promise<void>;
+  /** SIGTERM. */
+  stop(): Promise<Ended>;
+  /** SIGKILL. */
+  crash(): Promise<void>;
+  log(): string;
+}
+
+export interface DaemonOptions {
+  readonly layerStore?: string;
+  readonly asyncRemove?: boolean;
+  /** Text of a config file. */
+  readonly config?: string;
+  readonly flags?: readonly string[];
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+/** Any program with a root and a socket; Stratalog, or the peer that it is compared with. */
+export class Daemon implements SnapshotterProcess {
+  readonly root: string;
+  readonly address: string;
+  readonly #commandLine: readonly [string, ...string[]];
+  readonly #logFile: string;
+  readonly #env: Readonly<Record<string, string>>;
+  #service: Service | null = null;
+
+  private constructor(
+    workspace: Workspace,
+    name: string,
+    commandLine: (root: string, address: string) => readonly [string, ...string[]],
+    env: Readonly<Record<string, string>> = {},
+  ) {
+    this.root = workspace.path(`${name}-root`);
+    this.address = workspace.path(`${name}.sock`);
+    this.#commandLine = commandLine(this.root, this.address);
+    this.#logFile = workspace.path(`${name}.log`);
+    this.#env = env;
+    workspace.onClose(() => this.stop());
+  }
+
+  /** Stratalog, not yet started. */
+  static stratalog(workspace: Workspace, options: DaemonOptions = {}, name = 'stratalog'): Daemon {
+    return new Daemon(
+      workspace,
+      name,
+      (root, address) => [
+        process.execPath,
+        ...[cli, 'serve', '--root', root, '--address', address],
+        ...(options.layerStore === undefined ? [] : ['--layer-store', options.layerStore]),
+        ...(options.asyncRemove === true ? ['--async-remove'] : []),
+        ...(options.flags ?? []),
+      ],
+      options.env,
+    );
+  }
+
+  /** containerd's overlayfs snapshotter behind a socket (test/bench/go/peer.go), not yet started. */
+  static peer(workspace: Workspace, binary: string): Daemon {
+    return new Daemon(workspace, 'peer', (root, address) => [
+      binary,
+      ...['--root', root, '--address', address],
+    ]);
+  }
+
+  get isRunning(): boolean {
+    return this.#service?.isRunning === true;
+  }
+
+  get pid(): number {
+    return this.#running().pid;
+  }
+
+  async start(): Promise<void> {
+    if (this.isRunning) throw new Error('the snapshotter is still running');
+    const [program, ...args] = this.#commandLine;
+    this.#service = await Service.start(
+      { name: 'snapshotter', program, args, logFile: this.#logFile, env: this.#env },
+      () => accepts(this.address),
+    );
+  }
+
+  async stop(): Promise<Ended> {
+    return (await this.#service?.stop()) ?? { exitCode: null, signal: null };
+  }
+
+  async crash(): Promise<void> {
+    await this.#running().crash();
+  }
+
+  log(): string {
+    return this.#service?.log() ?? '';
+  }
+
+  #running(): Service {
+    if (this.#service === null) throw new Error('the snapshotter was never started');
+    return this.#service;
+  }
+}
+
+/** One of Stratalog's own commands: `stratalog('verify', '--root', root)`. Does not throw on exit codes. */
+export function stratalog(...args: string[]): Promise<Finished> {
+  return run(process.execPath, [cli, ...args], { mayFail: true, timeoutMillis: 120_000 });
+}
