@@ -1,0 +1,126 @@
+/**
+ * What every call has in common, whatever its service: who makes it, how it ended and how long it
+ * took, and that a stopping server can end it. One server interceptor, outside of all handlers.
+ */
+import {
+  ResponderBuilder,
+  ServerInterceptingCall,
+  ServerListenerBuilder,
+  status,
+  type ServerInterceptor,
+} from '@grpc/grpc-js';
+import { rememberCaller, type Caller } from './callers.js';
+
+/** How a call ended. Durations are of the whole call, from its headers to its status. */
+export interface CallEnd {
+  /** For example `containerd.services.snapshots.v1.Snapshots`. */
+  readonly service: string;
+  /** For example `Prepare`. */
+  readonly method: string;
+  /** The code's name as Go prints it: `OK`, `NotFound`. */
+  readonly code: string;
+  readonly seconds: number;
+}
+
+interface OpenCall {
+  readonly path: string;
+  readonly end: (code: status, details: string) => void;
+}
+
+/** Longer messages could pass the header limit of a client, which then sees no status at all. */
+const detailsLengthMax = 4096;
+
+export class Calls {
+  private readonly open = new Set<OpenCall>();
+
+  constructor(
+    private readonly callerByPeer: (peer: string) => Caller | null,
+    private readonly onEnd: (end: CallEnd) => void,
+  ) {}
+
+  get size(): number {
+    return this.open.size;
+  }
+
+  /** Ends the open calls of the given methods, or all, with UNAVAILABLE: clients may try again. */
+  endAll(paths?: ReadonlySet<string>): void {
+    for (const call of [...this.open]) {
+      if (paths === undefined || paths.has(call.path)) {
+        call.end(status.UNAVAILABLE, 'the server is stopping');
+      }
+    }
+  }
+
+  readonly interceptor: ServerInterceptor = (definition, next) => {
+    const { path } = definition;
+    const started = performance.now();
+    // Taken now: the connection's socket is gone from the call when the client has left.
+    const caller = this.callerByPeer(next.getConnectionInfo().remoteAddress ?? '');
+    const finish = (code: status): void => {
+      if (!this.open.delete(entry)) return;
+      const [, service = '', method = ''] = path.split('/');
+      const seconds = (performance.now() - started) / 1000;
+      this.onEnd({ service, method, code: codeName(code), seconds });
+    };
+    const listener = new ServerListenerBuilder()
+      .withOnReceiveMetadata((metadata, proceed) => {
+        if (caller !== null) rememberCaller(metadata, caller);
+        proceed(metadata);
+      })
+      // Also comes after an ordinary end; `finish` counts each call once.
+      .withOnCancel(() => finish(endOfCancelled(next.getDeadline())))
+      .build();
+    const responder = new ResponderBuilder()
+      .withStart((proceed) => proceed(listener))
+      .withSendStatus((ending, proceed) => {
+        finish(ending.code);
+        proceed({ ...ending, details: cleanDetails(ending.details) });
+      })
+      .build();
+    const call = new ServerInterceptingCall(next, responder);
+    const entry: OpenCall = {
+      path,
+      end: (code, details) => call.sendStatus({ code, details }),
+    };
+    this.open.add(entry);
+    return call;
+  };
+}
+
+/** A call that ends without a status of ours: its client left, or its deadline passed. */
+function endOfCancelled(deadline: Date | number): status {
+  return Number(deadline) <= Date.now() ? status.DEADLINE_EXCEEDED : status.CANCELLED;
+}
+
+/**
+ * Details are percent-encoded into a header, and half a surrogate pair makes that throw. A key
+ * that was cut in the middle of a character must not take the daemon down.
+ */
+function cleanDetails(details: string): string {
+  return Buffer.from(details.slice(0, detailsLengthMax)).toString('utf8');
+}
+
+const codeNames: Readonly<Record<number, string>> = {
+  [status.OK]: 'OK',
+  [status.CANCELLED]: 'Canceled',
+  [status.UNKNOWN]: 'Unknown',
+  [status.INVALID_ARGUMENT]: 'InvalidArgument',
+  [status.DEADLINE_EXCEEDED]: 'DeadlineExceeded',
+  [status.NOT_FOUND]: 'NotFound',
+  [status.ALREADY_EXISTS]: 'AlreadyExists',
+  [status.PERMISSION_DENIED]: 'PermissionDenied',
+  [status.RESOURCE_EXHAUSTED]: 'ResourceExhausted',
+  [status.FAILED_PRECONDITION]: 'FailedPrecondition',
+  [status.ABORTED]: 'Aborted',
+  [status.OUT_OF_RANGE]: 'OutOfRange',
+  [status.UNIMPLEMENTED]: 'Unimplemented',
+  [status.INTERNAL]: 'Internal',
+  [status.UNAVAILABLE]: 'Unavailable',
+  [status.DATA_LOSS]: 'DataLoss',
+  [status.UNAUTHENTICATED]: 'Unauthenticated',
+};
+
+/** A status code's name as Go prints it, so that dashboards for other snapshotters fit. */
+export function codeName(code: number): string {
+  return codeNames[code] ?? 'Unknown';
+}
