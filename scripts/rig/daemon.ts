@@ -1,4 +1,5 @@
 /** Stratalog itself: `node dist/cli.js serve …` as a process that can be killed and started again. */
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type Finished, run } from './command.js';
@@ -37,7 +38,8 @@ export interface DaemonOptions {
 export class Daemon implements SnapshotterProcess {
   readonly root: string;
   readonly address: string;
-  readonly #commandLine: readonly [string, ...string[]];
+  /** The command without its `--root DIR --address SOCKET`. */
+  readonly serveCommand: readonly [string, ...string[]];
   readonly #logFile: string;
   readonly #env: Readonly<Record<string, string>>;
   #service: Service | null = null;
@@ -45,12 +47,12 @@ export class Daemon implements SnapshotterProcess {
   private constructor(
     workspace: Workspace,
     name: string,
-    commandLine: (root: string, address: string) => readonly [string, ...string[]],
+    serveCommand: readonly [string, ...string[]],
     env: Readonly<Record<string, string>> = {},
   ) {
     this.root = workspace.path(`${name}-root`);
     this.address = workspace.path(`${name}.sock`);
-    this.#commandLine = commandLine(this.root, this.address);
+    this.serveCommand = serveCommand;
     this.#logFile = workspace.path(`${name}.log`);
     this.#env = env;
     workspace.onClose(() => this.stop());
@@ -58,26 +60,20 @@ export class Daemon implements SnapshotterProcess {
 
   /** Stratalog, not yet started. */
   static stratalog(workspace: Workspace, options: DaemonOptions = {}, name = 'stratalog'): Daemon {
-    return new Daemon(
-      workspace,
-      name,
-      (root, address) => [
-        process.execPath,
-        ...[cli, 'serve', '--root', root, '--address', address],
-        ...(options.layerStore === undefined ? [] : ['--layer-store', options.layerStore]),
-        ...(options.asyncRemove === true ? ['--async-remove'] : []),
-        ...(options.flags ?? []),
-      ],
-      options.env,
-    );
+    const flags = [...(options.flags ?? [])];
+    if (options.layerStore !== undefined) flags.push('--layer-store', options.layerStore);
+    if (options.asyncRemove === true) flags.push('--async-remove');
+    if (options.config !== undefined) {
+      const configFile = workspace.path(`${name}.toml`);
+      writeFileSync(configFile, options.config);
+      flags.push('--config', configFile);
+    }
+    return new Daemon(workspace, name, [process.execPath, cli, 'serve', ...flags], options.env);
   }
 
   /** containerd's overlayfs snapshotter behind a socket (test/bench/go/peer.go), not yet started. */
-  static peer(workspace: Workspace, binary: string): Daemon {
-    return new Daemon(workspace, 'peer', (root, address) => [
-      binary,
-      ...['--root', root, '--address', address],
-    ]);
+  static peer(workspace: Workspace, binary: string, name = 'peer'): Daemon {
+    return new Daemon(workspace, name, [binary]);
   }
 
   get isRunning(): boolean {
@@ -90,7 +86,8 @@ export class Daemon implements SnapshotterProcess {
 
   async start(): Promise<void> {
     if (this.isRunning) throw new Error('the snapshotter is still running');
-    const [program, ...args] = this.#commandLine;
+    const [program, ...words] = this.serveCommand;
+    const args = [...words, '--root', this.root, '--address', this.address];
     this.#service = await Service.start(
       { name: 'snapshotter', program, args, logFile: this.#logFile, env: this.#env },
       () => accepts(this.address),

@@ -1,6 +1,6 @@
 /** One layer of an image: a deterministic, gzipped tar with OCI whiteouts (image-spec, layer.md). */
 import { createHash } from 'node:crypto';
-import { gzipSync } from 'node:zlib';
+import { gunzipSync, gzipSync } from 'node:zlib';
 import { type Pack, pack } from 'tar-stream';
 
 export type LayerEntry =
@@ -79,4 +79,9 @@ function addEntry(archive: Pack, entry: LayerEntry): void {
       archive.entry({ ...common, name: `${entry.path}/.wh..wh..opq`, mode: 0o644 }, '');
       return;
   }
+}
+
+/** A layer from a gzipped tar that something else made, such as a diff of a container. */
+export function layerOfBlob(gzipped: Buffer): Layer {
+  return { digest: digestOf(gzipped), diffId: digestOf(gunzipSync(gzipped)), gzipped };
 }

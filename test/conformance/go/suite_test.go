@@ -2,10 +2,9 @@
 //
 // Three ways to reach the plugin, one of which must be chosen:
 //
-//	-serve CMD        starts one server for each subtest: CMD with --root DIR --address SOCKET
-//	                  appended (or -root and -address with one dash, for -serve-style=go)
-//	-address SOCKET   dials one server that is already running and shared by all subtests
-//	-containerd SOCK -snapshotter NAME   goes through containerd, as its clients do
+//	-serve CMD ARG…      starts one server for each subtest; --root DIR --address SOCKET is appended
+//	-address SOCKET      dials one server that is already running and shared by all subtests
+//	-containerd SOCKET   goes through containerd, as its clients do; -snapshotter names the plugin
 package conformance
 
 import (
@@ -16,7 +15,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -30,7 +28,7 @@ import (
 )
 
 var (
-	serve       = flag.String("serve", "", "command, words parted by blanks, that serves a root on a socket")
+	serve       = flag.Bool("serve", false, "the arguments are a command that serves a root on a socket")
 	address     = flag.String("address", "", "socket of a running plugin")
 	throughSock = flag.String("containerd", "", "socket of a containerd that has the plugin")
 	snapshotter = flag.String("snapshotter", "stratalog", "name of the plugin in that containerd")
@@ -41,7 +39,7 @@ const suiteName = "overlayfs"
 
 func TestSnapshotter(t *testing.T) {
 	switch {
-	case *serve != "":
+	case *serve && flag.NArg() > 0:
 		testsuite.SnapshotterSuite(t, suiteName, serveEachRoot)
 	case *address != "":
 		testsuite.SnapshotterSuite(t, suiteName, dialShared)
@@ -78,7 +76,7 @@ func serveEachRoot(_ context.Context, root string) (snapshots.Snapshotter, func(
 	}
 	defer output.Close()
 
-	words := append(strings.Fields(*serve), "--root", root, "--address", socket)
+	words := append(append([]string{}, flag.Args()...), "--root", root, "--address", socket)
 	command := exec.Command(words[0], words[1:]...)
 	command.Stdout, command.Stderr = output, output
 	// A suite that is killed must not leave servers behind.

@@ -1,0 +1,132 @@
+/**
+ * containerd's own snapshotter suite (core/snapshots/testsuite) against Stratalog, three ways: a
+ * daemon for each case, one daemon for all, and through containerd, as its clients go. Each case
+ * of the suite is a case here, and a case that is skipped without a known reason is a failure.
+ *
+ * STRATALOG_RIG_PEER=1 runs the same against containerd's overlayfs snapshotter behind a socket:
+ * when that fails too, the fault is in the rig or the machine.
+ */
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { PrivateContainerd } from '../../scripts/rig/containerd.js';
+import { Daemon } from '../../scripts/rig/daemon.js';
+import { buildGo } from '../../scripts/rig/go-programs.js';
+import { run } from '../../scripts/rig/command.js';
+import { Workspace } from '../../scripts/rig/workspace.js';
+
+const againstPeer = process.env['STRATALOG_RIG_PEER'] === '1';
+
+const cases = [
+  'Basic',
+  'StatActive',
+  'StatComitted',
+  'TransitivityTest',
+  'PreareViewFailingtest',
+  'Update',
+  'Remove',
+  'Walk',
+  'LayerFileupdate',
+  'RemoveDirectoryInLowerLayer',
+  'Chown',
+  'DirectoryPermissionOnCommit',
+  'RemoveIntermediateSnapshot',
+  'DeletedFilesInChildSnapshot',
+  'MoveFileFromLowerLayer',
+  'Rename',
+  'ViewReadonly',
+  'StatInWalk',
+  'CloseTwice',
+  'RootPermission',
+  '128LayersMount',
+];
+
+/** Cases that the suite itself leaves out, and why. */
+const skippedBySuite: Readonly<Record<string, string>> = {
+  Rename: 'containerd 1.6 skips it for every snapshotter; later suites skip it for overlayfs',
+};
+
+interface SuiteRun {
+  readonly outcomes: ReadonlyMap<string, string>;
+  readonly output: string;
+}
+
+let workspace: Workspace;
+let suite: string;
+
+beforeAll(async () => {
+  workspace = await Workspace.create();
+  suite = await buildGo('tests', 'test/conformance/go');
+}, 300_000);
+
+afterAll(async () => {
+  await workspace.close();
+});
+
+async function snapshotter(name: string): Promise<Daemon> {
+  return againstPeer
+    ? Daemon.peer(workspace, await buildGo('program', 'test/bench/go'), name)
+    : Daemon.stratalog(workspace, {}, name);
+}
+
+const ways: Record<string, () => Promise<SuiteRun>> = {
+  'a daemon for each case': async () =>
+    runSuite('-serve', ...(await snapshotter('each')).serveCommand),
+  'one daemon for all cases': async () => {
+    const daemon = await snapshotter('shared');
+    await daemon.start();
+    return runSuite('-address', daemon.address);
+  },
+  'through containerd': async () => {
+    const daemon = await snapshotter('proxied');
+    await daemon.start();
+    const containerd = await PrivateContainerd.start({
+      workspace,
+      pluginAddress: daemon.address,
+      pluginRoot: daemon.root,
+    });
+    return runSuite('-containerd', containerd.address);
+  },
+};
+
+describe.each(Object.entries(ways))('the suite of containerd, %s', (_, start) => {
+  let suiteRun: SuiteRun;
+
+  beforeAll(async () => {
+    suiteRun = await start();
+  }, 300_000);
+
+  it('has the cases that are known here, no more and no fewer', () => {
+    expect([...suiteRun.outcomes.keys()].sort(), suiteRun.output).toEqual([...cases].sort());
+  });
+
+  it.for(cases)('%s', (name, { skip }) => {
+    const outcome = suiteRun.outcomes.get(name);
+    const reason = skippedBySuite[name];
+    if (outcome === 'SKIP' && reason !== undefined) skip(reason);
+    expect(outcome, outputOf(suiteRun.output, name)).toBe('PASS');
+  });
+});
+
+async function runSuite(...args: string[]): Promise<SuiteRun> {
+  const { stdout, stderr } = await run(suite, ['-test.v', '-test.root', ...args], {
+    mayFail: true,
+    timeoutMillis: 240_000,
+    env: { TMPDIR: workspace.makeDirectory('suite') },
+  });
+  const output = stdout + stderr;
+  const outcomes = new Map<string, string>();
+  for (const [, outcome, name] of output.matchAll(
+    /^\s*--- (PASS|FAIL|SKIP): TestSnapshotter\/(\S+) /gm,
+  )) {
+    if (name !== undefined && outcome !== undefined) outcomes.set(name, outcome);
+  }
+  return { outcomes, output };
+}
+
+/** The lines below a case's result, or the end of everything. */
+function outputOf(output: string, name: string): string {
+  const lines = output.split('\n');
+  const start = lines.findIndex((line) => line.includes(`TestSnapshotter/${name} (`));
+  if (start < 0) return lines.slice(-60).join('\n');
+  const length = lines.slice(start + 1).findIndex((line) => line.includes('--- '));
+  return lines.slice(start, length < 0 ? start + 60 : start + 1 + length).join('\n');
+}

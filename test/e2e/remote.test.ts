@@ -1,0 +1,128 @@
+/**
+ * Remote layers: what the layer store has is never fetched. The registry's access log is the
+ * witness. Each format of the store is tried from two namespaces and across a restart.
+ */
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, describe, expect, it } from 'vitest';
+import { stratalog } from '../../scripts/rig/daemon.js';
+import { type Image, writeLayout } from '../../scripts/rig/image.js';
+import { mountsWithin } from '../../scripts/rig/mounts.js';
+import type { Rig } from '../../scripts/rig/rig.js';
+import { sampleImage, stackCheck } from '../../scripts/rig/sample-image.js';
+import { until } from '../../scripts/rig/wait.js';
+import { Workspace } from '../../scripts/rig/workspace.js';
+import { againstPeer, pullByLayers, startLimitMillis, startRig } from './support.js';
+
+const sample = { extraLayers: 2, bytesPerLayer: 300_000 };
+
+let rig: Rig | undefined;
+let store: Workspace | undefined;
+
+afterEach(async () => {
+  await rig?.close();
+  await store?.close();
+  rig = store = undefined;
+});
+
+describe.skipIf(againstPeer).each(['directory', 'erofs', 'squashfs'])(
+  'layers in a layer store, as %s',
+  (format) => {
+    it(
+      'are used by pulls from two namespaces; no layer is fetched',
+      { timeout: startLimitMillis },
+      async () => {
+        const { running, image, reference } = await rigWithLayers(format);
+        for (const namespace of ['default', 'other']) {
+          await pullByLayers(running, reference, namespace);
+          expect(await layersServed(running, image)).toEqual([]);
+          const ctr = running.ctr.inNamespace(namespace);
+          expect(await ctr.runOnce(reference, 'sees', stackCheck(sample))).toBe(
+            'stacked rightly\n',
+          );
+        }
+        // One snapshot for each layer serves both namespaces.
+        const snapshots = readdirSync(join(running.daemon.root, 'snapshots'));
+        expect(snapshots).toHaveLength(image.layers.length);
+
+        await running.ctr.inNamespace('other').removeImage(reference);
+        expect(await running.ctr.runOnce(reference, 'still', stackCheck(sample))).toBe(
+          'stacked rightly\n',
+        );
+        await running.ctr.removeImage(reference);
+        await until('mounts and directories are gone', () => nothingLeft(running));
+      },
+    );
+
+    it(
+      'serve a running container across a kill of the daemon',
+      { timeout: startLimitMillis },
+      async () => {
+        const { running, image, reference } = await rigWithLayers(format);
+        await pullByLayers(running, reference);
+        const output = running.workspace.path('holder.out');
+        await running.ctr.start(reference, 'holder', 'sleep 600', output);
+        await running.daemon.crash();
+        await running.daemon.start();
+        await until('containerd has connected again', () => running.ctr.snapshots(), {
+          timeoutMillis: 20_000,
+          pauseMillis: 200,
+        });
+        expect(await running.ctr.exec('holder', stackCheck(sample))).toBe('stacked rightly\n');
+        expect(await running.ctr.runOnce(reference, 'fresh', stackCheck(sample))).toBe(
+          'stacked rightly\n',
+        );
+        await pullByLayers(running, reference, 'third');
+        expect(await layersServed(running, image)).toEqual([]);
+      },
+    );
+  },
+);
+
+describe.skipIf(againstPeer)('a layer store that lacks some layers', () => {
+  it('gives what it has; the rest is fetched as usual', { timeout: startLimitMillis }, async () => {
+    const { running, image } = await rigWithLayers('directory');
+    // Shares all layers of the imported image and has two more.
+    const longer = { ...sample, extraLayers: sample.extraLayers + 2 };
+    const longerImage = await sampleImage(longer);
+    const reference = await running.publish(longerImage, 'longer');
+    await running.registry.newRequests();
+    await pullByLayers(running, reference);
+    const fetched = longerImage.layers.slice(image.layers.length).map((layer) => layer.digest);
+    expect((await layersServed(running, longerImage)).sort()).toEqual(fetched.sort());
+    expect(await running.ctr.runOnce(reference, 'mixed', stackCheck(longer))).toBe(
+      'stacked rightly\n',
+    );
+  });
+});
+
+async function rigWithLayers(
+  format: string,
+): Promise<{ running: Rig; image: Image; reference: string }> {
+  store = await Workspace.create('strata-store-');
+  const layerStore = store.makeDirectory('layers');
+  const layout = store.makeDirectory('layout');
+  const image = await sampleImage(sample);
+  await writeLayout(image, layout, 'v1');
+  const imported = await stratalog(
+    ...['layer', 'import', '--layer-store', layerStore, '--format', format, `oci:${layout}:v1`],
+  );
+  expect(imported, imported.stderr).toMatchObject({ exitCode: 0 });
+
+  const running = await startRig({ layerStore });
+  rig = running;
+  const reference = await running.publish(image, 'sample');
+  await running.registry.newRequests();
+  return { running, image, reference };
+}
+
+/** The image's layers among the blobs that the registry has handed out since the last look. */
+async function layersServed(running: Rig, image: Image): Promise<string[]> {
+  const served = await running.registry.newBlobsServed();
+  return served.filter((digest) => image.layers.some((layer) => layer.digest === digest));
+}
+
+function nothingLeft(running: Rig): boolean {
+  const snapshots = join(running.daemon.root, 'snapshots');
+  return readdirSync(snapshots).length === 0 && mountsWithin(snapshots).length === 0;
+}
