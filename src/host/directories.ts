@@ -1,0 +1,67 @@
+/** The SnapshotDirectories port: names are checked here, the work is done by directory-jobs.ts. */
+import { HostFault } from '../base/errors.js';
+import type { SnapshotDirectories, SnapshotDirectoryEntry } from '../base/ports.js';
+import { snapshotId } from '../base/units.js';
+import type { SnapshotId } from '../base/units.js';
+import type * as directoryJobs from './directory-jobs.js';
+import { jobModule } from './job-module.js';
+import type { LaneName, WorkerPool } from './workers.js';
+
+const jobs = jobModule<typeof directoryJobs>(new URL('./directory-jobs.js', import.meta.url));
+
+/** `root` must be absolute and exist, with `snapshots` in it: a root that is not mounted yet must not be made anew. */
+export function snapshotDirectories(root: string, pool: WorkerPool): SnapshotDirectories {
+  const snapshots = `${root.replace(/\/+$/, '')}/snapshots`;
+  const fsPath = (id: SnapshotId): string => `${snapshots}/${id}/fs`;
+  const on = (lane: LaneName, path: string, signal: AbortSignal | undefined) => ({
+    lane,
+    path,
+    signal,
+  });
+  return {
+    fsPath,
+    workPath: (id) => `${snapshots}/${id}/work`,
+    prepare: (id, options, signal) => {
+      // The directory to be like may be a remote mount, whose server may be gone.
+      const lane = options.owner !== 'process' && 'like' in options.owner ? 'through' : 'fast';
+      const input = { snapshots, name: String(id), ...options };
+      return pool.run(jobs, 'prepare', input, on(lane, fsPath(id), signal));
+    },
+    usage: (id, signal) => {
+      const path = fsPath(id);
+      return pool.run(jobs, 'usage', { path }, on('walk', path, signal));
+    },
+    syncFileSystem: (signal) =>
+      pool.run(jobs, 'syncFileSystem', { path: snapshots }, on('walk', snapshots, signal)),
+    empty: (id, signal) => {
+      const path = fsPath(id);
+      return pool.run(jobs, 'empty', { path }, on('walk', path, signal));
+    },
+    remove: async (name, signal) => {
+      const path = `${snapshots}/${name}`;
+      if (!isPlainName(name)) throw new HostFault('remove', path, 'EINVAL');
+      const input = { directory: snapshots, name };
+      await pool.run(jobs, 'remove', input, on('walk', path, signal));
+    },
+    list: async (signal) => {
+      const found = await pool.run(
+        jobs,
+        'list',
+        { path: snapshots },
+        on('fast', snapshots, signal),
+      );
+      return found.map((entry): SnapshotDirectoryEntry => ({ ...entry, id: idOf(entry.name) }));
+    },
+  };
+}
+
+/** One component that stays where it is: no separator, not `.`, not `..`. */
+function isPlainName(name: string): boolean {
+  return name !== '' && name !== '.' && name !== '..' && !/[/\0]/.test(name);
+}
+
+/** Only the name that we would give it: `007` is a stranger's. */
+function idOf(name: string): SnapshotId | null {
+  const number = Number(name);
+  return /^[1-9]\d*$/.test(name) && Number.isSafeInteger(number) ? snapshotId(number) : null;
+}

@@ -1,0 +1,236 @@
+/**
+ * The work behind SnapshotDirectories, as jobs for the threads of workers.ts. Paths reach these
+ * functions checked; they know nothing of ids.
+ */
+import * as fs from 'node:fs';
+import { HostFault, errnoOf } from '../base/errors.js';
+import type { DirectoryOwner } from '../base/ports.js';
+import type { Usage } from '../base/units.js';
+import { guarded } from './faults.js';
+import type { JobControl } from './job-module.js';
+import { checked, libraryCall } from './libc.js';
+import { isAtOrBelow, parseMountinfo } from './mountinfo.js';
+import { emptyTree, removeAt } from './remove-tree.js';
+import { statusIfThere } from './statx.js';
+import { childPath, namesIn, openDirectory, openDirectoryAt, walk } from './tree.js';
+
+const syncfs = libraryCall('int syncfs(int fd)');
+
+export interface PrepareInput {
+  /** `<root>/snapshots`. */
+  readonly snapshots: string;
+  readonly name: string;
+  readonly work: boolean;
+  readonly owner: DirectoryOwner;
+  readonly durable: boolean;
+}
+
+/**
+ * Makes `<name>/fs` and, when asked, `<name>/work`.
+ *
+ * Durable by two fsyncs. The last change is a chmod of `<name>`, so its fsync reaches back over
+ * all earlier ones, the mode and owner of `fs` included: ext4 and xfs commit their journals in
+ * order, btrfs logs a new directory with the new directories in it. The fsync of `snapshots`
+ * holds the name itself, as fsync(2) demands; where the journal already has it, it is one flush
+ * of the disk's cache.
+ */
+export function prepare(input: PrepareInput): void {
+  const { snapshots, name } = input;
+  const base = `${snapshots}/${name}`;
+  const owner = ownerIds(input.owner);
+  makeDirectory(base, 0o700);
+  makeDirectory(`${base}/fs`, 0o755);
+  if (owner !== null) {
+    guarded('lchown', `${base}/fs`, () => {
+      fs.lchownSync(`${base}/fs`, owner.uid, owner.gid);
+    });
+  }
+  setMode(`${base}/fs`, 0o755);
+  if (input.work) {
+    makeDirectory(`${base}/work`, 0o711);
+    setMode(`${base}/work`, 0o711);
+  }
+  setMode(base, 0o700);
+  if (!input.durable) return;
+  syncDirectory(base);
+  syncDirectory(snapshots);
+}
+
+function ownerIds(owner: DirectoryOwner): { uid: number; gid: number } | null {
+  if (owner === 'process') return null;
+  if ('like' in owner) {
+    const { uid, gid } = guarded('lstat', owner.like, () => fs.lstatSync(owner.like));
+    return { uid, gid };
+  }
+  return owner;
+}
+
+function makeDirectory(path: string, mode: number): void {
+  try {
+    fs.mkdirSync(path, mode);
+  } catch (error) {
+    if (errnoOf(error) !== 'EEXIST') {
+      guarded('mkdir', path, () => {
+        throw error;
+      });
+    }
+    // chmod and lchown below would go through a link to somewhere else.
+    const found = guarded('lstat', path, () => fs.lstatSync(path));
+    if (!found.isDirectory()) throw new HostFault('mkdir', path, 'ENOTDIR', { cause: error });
+  }
+}
+
+/** mkdir(2) leaves out the bits of the umask. */
+function setMode(path: string, mode: number): void {
+  guarded('chmod', path, () => {
+    fs.chmodSync(path, mode);
+  });
+}
+
+function syncDirectory(path: string): void {
+  const fd = openDirectory(path);
+  try {
+    guarded('fsync', path, () => {
+      fs.fsyncSync(fd);
+    });
+  } finally {
+    fs.closeSync(fd);
+  }
+}
+
+/**
+ * Blocks and inodes of a tree, each (device, inode) once, the root included. A file that goes
+ * while we look is not counted. Source: continuity fs/du_unix.go, which does not stop at mounts.
+ */
+export function usage({ path }: { readonly path: string }, control: JobControl): Usage {
+  let blocks = 0;
+  let inodes = 0;
+  const seen = new Map<bigint, Set<bigint>>();
+  const isFirst = (device: bigint, inode: bigint): boolean => {
+    const ofDevice = seen.get(device) ?? new Set();
+    seen.set(device, ofDevice);
+    return ofDevice.size < ofDevice.add(inode).size;
+  };
+  walk(openDirectory(path), path, {
+    aborted: control.aborted,
+    enter: (level) => {
+      if (isFirst(level.status.device, level.status.inode)) {
+        blocks += level.status.blocks;
+        inodes += 1;
+      }
+      for (const name of namesIn(level.fd, level.path)) {
+        const status = statusIfThere(level.fd, name, childPath(level.path, name));
+        if (status === null) continue;
+        if (status.isDirectory) {
+          level.pending.push(name);
+          continue;
+        }
+        // One name only: it cannot come again, and the set stays small.
+        if (status.links > 1 && !isFirst(status.device, status.inode)) continue;
+        blocks += status.blocks;
+        inodes += 1;
+      }
+    },
+    leave: () => undefined,
+  });
+  return { size: blocks * 512, inodes };
+}
+
+export function syncFileSystem({ path }: { readonly path: string }): void {
+  const fd = openDirectory(path);
+  try {
+    checked('syncfs', path, syncfs, fd);
+  } finally {
+    fs.closeSync(fd);
+  }
+}
+
+/** Deletes all below `path`; an absent directory is empty. */
+export function empty({ path }: { readonly path: string }, control: JobControl): void {
+  const fd = openIfThere(path);
+  if (fd === null) return;
+  try {
+    refuseMountsBelow(path);
+  } catch (error) {
+    fs.closeSync(fd);
+    throw error;
+  }
+  emptyTree(fd, path, control.aborted);
+}
+
+export interface RemoveInput {
+  readonly directory: string;
+  readonly name: string;
+}
+
+/** Deletes `directory/name` and all below it. */
+export function remove({ directory, name }: RemoveInput, control: JobControl): void {
+  const path = `${directory}/${name}`;
+  const fd = openDirectory(directory);
+  try {
+    refuseMountsBelow(path);
+    removeAt(fd, Buffer.from(name), path, control.aborted);
+  } finally {
+    fs.closeSync(fd);
+  }
+}
+
+/** The mount table is read here, in the same job, so that no time passes before the delete. */
+function refuseMountsBelow(path: string): void {
+  const split = path.lastIndexOf('/');
+  const parent = guarded('realpath', path, () => fs.realpathSync(path.slice(0, split)));
+  const real = `${parent === '/' ? '' : parent}${path.slice(split)}`;
+  const table = parseMountinfo(
+    guarded('read', '/proc/self/mountinfo', () => fs.readFileSync('/proc/self/mountinfo', 'utf8')),
+  );
+  const mounted = table.find((entry) => isAtOrBelow(entry.mountpoint, real));
+  if (mounted !== undefined) throw new HostFault('remove', mounted.mountpoint, 'EBUSY');
+}
+
+function openIfThere(path: string): number | null {
+  const split = path.lastIndexOf('/');
+  const parent = openDirectoryUnlessAbsent(path.slice(0, split));
+  if (parent === null) return null;
+  try {
+    const name = Buffer.from(path.slice(split + 1));
+    if (statusIfThere(parent, name, path) === null) return null;
+    return openDirectoryAt(parent, name, path);
+  } finally {
+    fs.closeSync(parent);
+  }
+}
+
+function openDirectoryUnlessAbsent(path: string): number | null {
+  try {
+    return openDirectory(path);
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return null;
+    throw error;
+  }
+}
+
+export interface ListedDirectory {
+  readonly name: string;
+  readonly isDirectory: boolean;
+  readonly hasFs: boolean;
+}
+
+/** By the types that readdir(3) tells: a stat of `fs` could hang in the mount on top of it. */
+export function list({ path }: { readonly path: string }): readonly ListedDirectory[] {
+  const entries = guarded('readdir', path, () => fs.readdirSync(path, { withFileTypes: true }));
+  return entries.map((entry) => ({
+    name: entry.name,
+    isDirectory: entry.isDirectory(),
+    hasFs: entry.isDirectory() && hasFs(`${path}/${entry.name}`),
+  }));
+}
+
+function hasFs(path: string): boolean {
+  try {
+    const entries = fs.readdirSync(path, { withFileTypes: true });
+    return entries.some((entry) => entry.name === 'fs' && entry.isDirectory());
+  } catch {
+    // It went away between the two looks, or cannot be read: there is no `fs` to be used.
+    return false;
+  }
+}

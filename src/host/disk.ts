@@ -1,0 +1,194 @@
+/**
+ * The Disk port with the real file system. Each method is one hop to a thread of libuv's pool,
+ * which serves nothing else here that could hang: see workers.ts.
+ */
+import * as fs from 'node:fs';
+import { flock } from 'fs-ext';
+import { HostFault, errnoOf } from '../base/errors.js';
+import type { Disk, DiskFile, DiskLock, DiskStat } from '../base/ports.js';
+import { asHostFault } from './faults.js';
+
+const { O_RDONLY, O_RDWR, O_WRONLY, O_CREAT, O_EXCL, O_DSYNC, O_DIRECTORY } = fs.constants;
+const openFlags = { read: O_RDONLY, write: O_RDWR, create: O_RDWR | O_CREAT | O_EXCL } as const;
+
+type Done<Value> = (error: NodeJS.ErrnoException | null, value: Value) => void;
+
+/** One asynchronous call of node:fs as a promise that rejects with HostFault. */
+function hop<Value>(
+  operation: string,
+  path: string,
+  start: (done: Done<Value>) => void,
+): Promise<Value> {
+  return new Promise((resolve, reject) => {
+    start((error, value) => {
+      if (error) reject(asHostFault(operation, path, error));
+      else resolve(value);
+    });
+  });
+}
+
+/** The same for calls that answer nothing. */
+function voidHop(
+  operation: string,
+  path: string,
+  start: (done: (error: NodeJS.ErrnoException | null) => void) => void,
+): Promise<void> {
+  return hop(operation, path, (done) => {
+    start((error) => {
+      done(error, undefined);
+    });
+  });
+}
+
+export function systemDisk(): Disk {
+  return {
+    open: async (path, mode) => {
+      const fd = await openDescriptor(path, openFlags[mode]);
+      return new SystemFile(path, fd);
+    },
+    list: (directory) => hop<string[]>('readdir', directory, (done) => fs.readdir(directory, done)),
+    stat,
+    makeDirectory: (path) => voidHop('mkdir', path, (done) => fs.mkdir(path, 0o700, done)),
+    rename: (from, to) => voidHop('rename', from, (done) => fs.rename(from, to, done)),
+    remove: (path) => voidHop('unlink', path, (done) => fs.unlink(path, done)),
+    syncDirectory,
+    lock,
+  };
+}
+
+function openDescriptor(path: string, flags: number): Promise<number> {
+  return hop('open', path, (done) => fs.open(path, flags, 0o600, done));
+}
+
+function closeDescriptor(path: string, fd: number): Promise<void> {
+  return voidHop('close', path, (done) => fs.close(fd, done));
+}
+
+async function stat(path: string): Promise<DiskStat> {
+  const found = await hop<fs.BigIntStats>('stat', path, (done) =>
+    fs.stat(path, { bigint: true }, done),
+  );
+  return { size: Number(found.size), device: found.dev, isDirectory: found.isDirectory() };
+}
+
+async function syncDirectory(path: string): Promise<void> {
+  const fd = await openDescriptor(path, O_RDONLY | O_DIRECTORY);
+  try {
+    await voidHop('fsync', path, (done) => fs.fsync(fd, done));
+  } finally {
+    await closeDescriptor(path, fd);
+  }
+}
+
+/** flock(2): freed by the kernel when the process dies, whatever the way it dies. */
+async function lock(path: string): Promise<DiskLock | null> {
+  const fd = await openDescriptor(path, O_RDWR | O_CREAT);
+  try {
+    await voidHop('flock', path, (done) => flock(fd, 'exnb', done));
+  } catch (error) {
+    await closeDescriptor(path, fd);
+    // EWOULDBLOCK is the same number as EAGAIN.
+    if (errnoOf(error) === 'EAGAIN') return null;
+    throw error;
+  }
+  let released: Promise<void> | undefined;
+  return { release: () => (released ??= closeDescriptor(path, fd)) };
+}
+
+class SystemFile implements DiskFile {
+  readonly path: string;
+  readonly #fd: number;
+  /** Opened O_DSYNC on first need: each pwrite through it is durable when it returns. */
+  #durable: Promise<number> | undefined;
+  /** Plain writes that an O_DSYNC write elsewhere in the file would not make durable. */
+  #hasPlainWrites = false;
+  #closed: Promise<void> | undefined;
+
+  constructor(path: string, fd: number) {
+    this.path = path;
+    this.#fd = fd;
+  }
+
+  async size(): Promise<number> {
+    const found = await hop<fs.Stats>('fstat', this.path, (done) => fs.fstat(this.#open(), done));
+    return found.size;
+  }
+
+  async read(into: Uint8Array, offset: number): Promise<number> {
+    let filled = 0;
+    while (filled < into.length) {
+      const count = await hop<number>('read', this.path, (done) =>
+        fs.read(this.#open(), into, filled, into.length - filled, offset + filled, done),
+      );
+      if (count === 0) break;
+      filled += count;
+    }
+    return filled;
+  }
+
+  async write(bytes: Uint8Array, offset: number): Promise<void> {
+    this.#hasPlainWrites = true;
+    await this.#writeAll(this.#open(), bytes, offset);
+  }
+
+  async writeDurably(bytes: Uint8Array, offset: number): Promise<void> {
+    // O_DSYNC covers the bytes of its own write only; earlier plain writes need a real fdatasync.
+    if (this.#hasPlainWrites) {
+      await this.#writeAll(this.#open(), bytes, offset);
+      await this.sync();
+      return;
+    }
+    await this.#writeAll(await this.#durableDescriptor(), bytes, offset);
+  }
+
+  async sync(): Promise<void> {
+    this.#hasPlainWrites = false;
+    try {
+      await voidHop('fdatasync', this.path, (done) => fs.fdatasync(this.#open(), done));
+    } catch (error) {
+      // What was not written stays unwritten in the eyes of the next writeDurably.
+      this.#hasPlainWrites = true;
+      throw error;
+    }
+  }
+
+  async truncate(size: number): Promise<void> {
+    this.#hasPlainWrites = true;
+    await voidHop('ftruncate', this.path, (done) => fs.ftruncate(this.#open(), size, done));
+  }
+
+  close(): Promise<void> {
+    return (this.#closed ??= this.#closeBoth());
+  }
+
+  #open(): number {
+    if (this.#closed !== undefined) throw new HostFault('use', this.path, 'EBADF');
+    return this.#fd;
+  }
+
+  #durableDescriptor(): Promise<number> {
+    // By way of the descriptor, so that a rename meanwhile cannot lead to another file.
+    this.#durable ??= openDescriptor(`/proc/self/fd/${this.#open()}`, O_WRONLY | O_DSYNC).catch(
+      (error: unknown) => {
+        this.#durable = undefined;
+        throw error;
+      },
+    );
+    return this.#durable;
+  }
+
+  async #writeAll(fd: number, bytes: Uint8Array, offset: number): Promise<void> {
+    let written = 0;
+    while (written < bytes.length) {
+      written += await hop<number>('write', this.path, (done) =>
+        fs.write(fd, bytes, written, bytes.length - written, offset + written, done),
+      );
+    }
+  }
+
+  async #closeBoth(): Promise<void> {
+    const durable = await this.#durable?.catch(() => undefined);
+    if (durable !== undefined) await closeDescriptor(this.path, durable);
+    await closeDescriptor(this.path, this.#fd);
+  }
+}

@@ -1,0 +1,34 @@
+/** The operating system behind the ports, assembled: what the program hands to everybody else. */
+import type { Clock, Disk, MountTable, SnapshotDirectories } from '../base/ports.js';
+import { systemClock } from './clock.js';
+import { snapshotDirectories } from './directories.js';
+import { systemDisk } from './disk.js';
+import { systemMountTable } from './mounts.js';
+import { WorkerPool } from './workers.js';
+
+export interface Host {
+  readonly clock: Clock;
+  readonly disk: Disk;
+  readonly mountTable: MountTable;
+  readonly directories: SnapshotDirectories;
+  /** For jobs of others that block, such as those of the file systems. */
+  readonly workers: WorkerPool;
+  /**
+   * Ends the threads. Answers how many hang in a system call: while there are any, the process
+   * cannot end by itself nor by process.exit(), only by `endProcess` of limits.ts.
+   */
+  close(): Promise<number>;
+}
+
+/** Opens nothing and makes nothing yet; threads start with the first call that needs one. */
+export function openHost({ root }: { readonly root: string }): Host {
+  const workers = new WorkerPool();
+  return {
+    clock: systemClock(),
+    disk: systemDisk(),
+    mountTable: systemMountTable(workers),
+    directories: snapshotDirectories(root, workers),
+    workers,
+    close: () => workers.close(),
+  };
+}

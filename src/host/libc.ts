@@ -1,0 +1,68 @@
+/**
+ * The C library as this program calls it, through koffi. It knows how a call fails and what its
+ * errno is named; what a call is for stands in the files beside it. The calls block: only those
+ * that cannot hang (clock_gettime, getsockopt …) may be made on the event loop, all others run on
+ * the threads of workers.ts.
+ */
+import { getSystemErrorName } from 'node:util';
+import koffi from 'koffi';
+import { HostFault } from '../base/errors.js';
+
+/** What goes into a call: numbers, C strings, and memory the call reads or fills. */
+export type Argument = number | bigint | string | Uint8Array | null;
+
+/** Answers what the C function answers; -1 stands for a failure whose errno koffi keeps. */
+export type LibraryCall = (...args: Argument[]) => number;
+
+// The process itself, not a file name: so the same code finds glibc and musl.
+const library = koffi.load(null);
+
+/** Binds a function of the C library by its prototype in C. */
+export function libraryCall(prototype: string): LibraryCall {
+  const call: (...args: Argument[]) => unknown = library.func(prototype);
+  return (...args) => Number(call(...args));
+}
+
+/** The errno of this thread's last library call. */
+export function lastErrno(): number {
+  return koffi.errno();
+}
+
+const namesByNumber = new Map(
+  Object.entries(koffi.os.errno).map(([name, number]) => [number, name]),
+);
+
+/**
+ * `ENOENT` for 2. Node's own name where it has one, so that a name means the same whoever made
+ * the call; libuv knows only about eighty of them (not EUCLEAN, not ESTALE).
+ */
+export function errnoName(errno: number): string {
+  const name = getSystemErrorName(-errno);
+  if (!name.startsWith('Unknown')) return name;
+  return namesByNumber.get(errno) ?? `E${errno}`;
+}
+
+/** Makes the call and answers its result; a failure becomes a HostFault. */
+export function checked(
+  operation: string,
+  path: string,
+  call: LibraryCall,
+  ...args: Argument[]
+): number {
+  const result = call(...args);
+  if (result < 0) throw new HostFault(operation, path, errnoName(lastErrno()));
+  return result;
+}
+
+/**
+ * A path as C reads it. A NUL byte would silently cut it, so it is refused as Node refuses it.
+ * Bytes are taken as they are: names on Linux need not be UTF-8.
+ */
+export function cString(value: string | Uint8Array): Uint8Array {
+  const bytes = typeof value === 'string' ? Buffer.from(value, 'utf8') : value;
+  if (bytes.includes(0))
+    throw new HostFault('path', String(value).replaceAll('\0', '\\0'), 'EINVAL');
+  const terminated = new Uint8Array(bytes.length + 1);
+  terminated.set(bytes);
+  return terminated;
+}

@@ -1,0 +1,80 @@
+/** What a unix socket tells beyond its bytes: who connected, and which were handed to us. */
+import type { Socket } from 'node:net';
+import { libraryCall } from './libc.js';
+
+const getsockopt = libraryCall(
+  'int getsockopt(int fd, int level, int option, void *value, void *length)',
+);
+const fcntl = libraryCall('int fcntl(int fd, int command, int argument)');
+
+const solSocket = 1;
+const soPeercred = 17;
+const setDescriptorFlags = 2; // F_SETFD
+const closeOnExec = 1; // FD_CLOEXEC
+
+/** The process that called connect(2), as the kernel knew it then. */
+export interface PeerCredentials {
+  /** In our pid namespace; 0 when the peer's is not below it. */
+  readonly pid: number;
+  readonly uid: number;
+  readonly gid: number;
+}
+
+/** Null when the socket is not a connected unix socket (TCP, closed meanwhile). */
+export function peerCredentials(socket: Socket): PeerCredentials | null {
+  const fd = descriptorOf(socket);
+  if (fd === null) return null;
+  const value = new Uint32Array(3);
+  const length = new Uint32Array([value.byteLength]);
+  const result = getsockopt(
+    fd,
+    solSocket,
+    soPeercred,
+    new Uint8Array(value.buffer),
+    new Uint8Array(length.buffer),
+  );
+  const [pid = 0, uid = 0, gid = 0] = value;
+  // For a socket without a peer the kernel answers uid and gid -1.
+  if (result !== 0 || uid === 0xffffffff) return null;
+  return { pid, uid, gid };
+}
+
+/** Node shows a socket's descriptor on its handle only, which has no type and may be gone. */
+function descriptorOf(socket: Socket): number | null {
+  if (!('_handle' in socket)) return null;
+  const handle = socket._handle;
+  if (typeof handle !== 'object' || handle === null || !('fd' in handle)) return null;
+  const { fd } = handle;
+  return typeof fd === 'number' && Number.isInteger(fd) && fd >= 0 ? fd : null;
+}
+
+/** A listening socket from the service manager. */
+export interface PassedSocket {
+  readonly fd: number;
+  /** `FileDescriptorName=` of the socket unit; `unknown` when none was given. */
+  readonly name: string;
+}
+
+/** The first descriptor that is handed over, sd_listen_fds(3). */
+const firstPassed = 3;
+
+/**
+ * The sockets of socket activation, and [] when there are none for this process. They are marked
+ * close-on-exec, as sd_listen_fds(3) does, so that children do not inherit them.
+ */
+export function passedSockets(
+  environment: Readonly<Record<string, string | undefined>>,
+  pid: number,
+): readonly PassedSocket[] {
+  const count = Number(environment['LISTEN_FDS'] ?? '0');
+  // The variables of a parent reach its children too: they count for the process that is named.
+  if (Number(environment['LISTEN_PID']) !== pid) return [];
+  if (!Number.isInteger(count) || count <= 0) return [];
+  const names = (environment['LISTEN_FDNAMES'] ?? '').split(':');
+  return Array.from({ length: count }, (_, index) => {
+    const fd = firstPassed + index;
+    fcntl(fd, setDescriptorFlags, closeOnExec);
+    const name = names[index];
+    return { fd, name: name === undefined || name === '' ? 'unknown' : name };
+  });
+}

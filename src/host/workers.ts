@@ -1,0 +1,323 @@
+/**
+ * Threads for calls that may take long or never come back. Node's own pool has four threads, and
+ * the log writes through it: one dead NFS server would stop them all. Here work is sorted into
+ * lanes that share nothing, so that making a directory never waits behind a delete, nor a delete
+ * behind a mount that hangs.
+ *
+ * A job that its caller gives up rejects at once. Its thread cannot be stopped: it is *lost* until
+ * the system call answers, and another takes its place, up to a bound.
+ */
+import { assert } from '../base/assert.js';
+import { HostFault } from '../base/errors.js';
+import { fromPlainError } from './job-module.js';
+import type { JobAnswer, JobInput, JobModule, JobReply } from './job-module.js';
+import { WorkerThread } from './worker-thread.js';
+
+/**
+ * `fast`     short work in our own directories; reading the mount table.
+ * `walk`     long but sure to end: usage, deletes, syncfs.
+ * `through`  one short look through what may be somebody's remote mount.
+ * `mount`    mount(2) and umount2(2), which may wait for a server for ever.
+ */
+export type LaneName = 'fast' | 'walk' | 'through' | 'mount';
+
+export interface LaneSize {
+  /** Threads that take jobs. */
+  readonly threads: number;
+  /** Lost threads that are replaced. Each one more takes a working thread away. */
+  readonly lostMax: number;
+  /** Jobs that may wait for a thread. */
+  readonly waitingMax: number;
+}
+
+const usualSizes: Readonly<Record<LaneName, LaneSize>> = {
+  fast: { threads: 2, lostMax: 2, waitingMax: 10_000 },
+  walk: { threads: 4, lostMax: 4, waitingMax: 10_000 },
+  through: { threads: 4, lostMax: 4, waitingMax: 1_000 },
+  mount: { threads: 8, lostMax: 8, waitingMax: 1_000 },
+};
+
+/** An idle thread beyond the first of its lane is ended after this time. */
+const idleMillisMax = 30_000;
+/** How long `close` waits for threads to end before it calls them hanging. */
+const endMillisMax = 500;
+
+export interface JobOptions {
+  readonly lane: LaneName;
+  /** What the job is about, for faults that the pool itself raises. */
+  readonly path: string;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface LaneState {
+  readonly running: number;
+  readonly waiting: number;
+  /** Threads whose caller gave up and whose system call has not answered yet. */
+  readonly lost: number;
+}
+
+interface PendingJob {
+  readonly number: number;
+  readonly moduleUrl: string;
+  readonly name: string;
+  readonly input: unknown;
+  readonly path: string;
+  settle(outcome: { value: unknown } | { error: Error }): void;
+}
+
+interface Seat {
+  readonly thread: WorkerThread;
+  /** The job it runs; its caller may have given up on it. */
+  job: PendingJob | null;
+  lost: boolean;
+  idleTimer: NodeJS.Timeout | null;
+}
+
+export class WorkerPool {
+  readonly #lanes = new Map<LaneName, Lane>();
+  readonly #sizes: Readonly<Record<LaneName, LaneSize>>;
+  #nextJob = 1;
+  #closed = false;
+
+  constructor(sizes: Partial<Record<LaneName, LaneSize>> = {}) {
+    this.#sizes = { ...usualSizes, ...sizes };
+  }
+
+  /**
+   * Runs an exported function of a job module on a thread and answers what it returns.
+   *
+   * Fails    what the job threw (HostFault keeps its class); the signal's reason, at once;
+   *          HostFault EAGAIN when too many threads hang or too many jobs wait;
+   *          EOWNERDEAD when the thread died; ECANCELED after `close`.
+   */
+  run<Table, Name extends keyof Table & string>(
+    module: JobModule<Table>,
+    name: Name,
+    input: JobInput<Table[Name]>,
+    options: JobOptions,
+  ): Promise<JobAnswer<Table[Name]>> {
+    return new Promise((resolve, reject) => {
+      const { signal } = options;
+      if (signal?.aborted) throw abortReason(signal);
+      if (this.#closed) throw new HostFault(name, options.path, 'ECANCELED');
+      const lane = this.#lane(options.lane);
+      const job: PendingJob = {
+        number: this.#nextJob++,
+        moduleUrl: module.url,
+        name,
+        input,
+        path: options.path,
+        settle: (outcome) => {
+          signal?.removeEventListener('abort', onAbort);
+          if ('error' in outcome) reject(outcome.error);
+          // The thread runs exactly the function that the types name.
+          else resolve(outcome.value as JobAnswer<Table[Name]>);
+        },
+      };
+      const onAbort = (): void => {
+        assert(signal !== undefined, 'an abort has a signal');
+        job.settle({ error: abortReason(signal) });
+        lane.abandon(job);
+      };
+      signal?.addEventListener('abort', onAbort, { once: true });
+      lane.submit(job);
+    });
+  }
+
+  state(lane: LaneName): LaneState {
+    return this.#lane(lane).state();
+  }
+
+  /** Ends all threads; answers how many did not end because a system call of theirs hangs. */
+  async close(): Promise<number> {
+    this.#closed = true;
+    const hanging = await Promise.all([...this.#lanes.values()].map((lane) => lane.close()));
+    return hanging.reduce((sum, count) => sum + count, 0);
+  }
+
+  #lane(name: LaneName): Lane {
+    let lane = this.#lanes.get(name);
+    if (lane === undefined) {
+      lane = new Lane(name, this.#sizes[name]);
+      this.#lanes.set(name, lane);
+    }
+    return lane;
+  }
+}
+
+function abortReason(signal: AbortSignal): Error {
+  const reason: unknown = signal.reason;
+  return reason instanceof Error ? reason : new Error(String(reason));
+}
+
+class Lane {
+  readonly #name: LaneName;
+  readonly #size: LaneSize;
+  readonly #seats = new Set<Seat>();
+  /** Kept in order of arrival; a Set so that an aborted job leaves it cheaply. */
+  readonly #waiting = new Set<PendingJob>();
+
+  constructor(name: LaneName, size: LaneSize) {
+    this.#name = name;
+    this.#size = size;
+  }
+
+  state(): LaneState {
+    const seats = [...this.#seats];
+    return {
+      running: seats.filter((seat) => seat.job !== null && !seat.lost).length,
+      waiting: this.#waiting.size,
+      lost: this.#lostCount(),
+    };
+  }
+
+  submit(job: PendingJob): void {
+    if (this.#waiting.size >= this.#size.waitingMax) {
+      job.settle({ error: this.#refusal(job, `${this.#waiting.size} jobs wait`) });
+      return;
+    }
+    this.#waiting.add(job);
+    this.#pump();
+  }
+
+  /** The caller gave up: a waiting job is forgotten, a running one costs its thread. */
+  abandon(job: PendingJob): void {
+    if (this.#waiting.delete(job)) return;
+    const seat = [...this.#seats].find((candidate) => candidate.job === job);
+    if (seat === undefined) return;
+    seat.lost = true;
+    seat.thread.tellAborted(job.number);
+    seat.thread.rest();
+    this.#pump();
+  }
+
+  async close(): Promise<number> {
+    const seats = [...this.#seats];
+    const cancelled = [...this.#waiting, ...seats.flatMap((seat) => seat.job ?? [])];
+    this.#waiting.clear();
+    for (const seat of seats) if (seat.job !== null) seat.thread.tellAborted(seat.job.number);
+    const ended = Promise.all(seats.map((seat) => this.#end(seat)));
+    for (const job of cancelled) {
+      job.settle({ error: new HostFault(job.name, job.path, 'ECANCELED') });
+    }
+    let timer: NodeJS.Timeout | undefined;
+    const limit = new Promise((resolve) => (timer = setTimeout(resolve, endMillisMax)));
+    await Promise.race([ended, limit]);
+    clearTimeout(timer);
+    return this.#seats.size;
+  }
+
+  /** Gives waiting jobs to idle threads, and starts threads while there may be more. */
+  #pump(): void {
+    for (const job of this.#waiting) {
+      const seat = this.#idleSeat() ?? this.#newSeat();
+      if (seat === null) break;
+      this.#waiting.delete(job);
+      this.#start(seat, job);
+    }
+    if (this.#capacity() > 0) return;
+    const jobs = [...this.#waiting];
+    this.#waiting.clear();
+    for (const job of jobs) {
+      job.settle({ error: this.#refusal(job, `${this.#lostCount()} threads hang`) });
+    }
+  }
+
+  #start(seat: Seat, job: PendingJob): void {
+    if (seat.idleTimer !== null) clearTimeout(seat.idleTimer);
+    seat.idleTimer = null;
+    seat.job = job;
+    const { number, moduleUrl, name, input } = job;
+    try {
+      seat.thread.send({ job: number, moduleUrl, name, input });
+    } catch (error) {
+      // The input cannot be cloned.
+      this.#free(seat);
+      job.settle({ error: error instanceof Error ? error : new Error(String(error)) });
+    }
+  }
+
+  #idleSeat(): Seat | null {
+    for (const seat of this.#seats) if (seat.job === null) return seat;
+    return null;
+  }
+
+  #newSeat(): Seat | null {
+    const living = this.#seats.size - this.#lostCount();
+    if (living >= this.#capacity()) return null;
+    const thread = new WorkerThread({
+      answered: (reply) => {
+        this.#answered(seat, reply);
+      },
+      died: (cause) => {
+        this.#died(seat, cause);
+      },
+    });
+    const seat: Seat = { thread, job: null, lost: false, idleTimer: null };
+    this.#seats.add(seat);
+    return seat;
+  }
+
+  #answered(seat: Seat, reply: JobReply): void {
+    const { job } = seat;
+    assert(job?.number === reply.job, 'a thread answers the job that it was given');
+    const wasLost = seat.lost;
+    this.#free(seat);
+    if (!wasLost) {
+      job.settle(
+        'thrown' in reply ? { error: fromPlainError(reply.thrown) } : { value: reply.value },
+      );
+    }
+    this.#pump();
+  }
+
+  #died(seat: Seat, cause: Error): void {
+    this.#seats.delete(seat);
+    const { job } = seat;
+    if (job !== null && !seat.lost) {
+      job.settle({ error: new HostFault(job.name, job.path, 'EOWNERDEAD', { cause }) });
+    }
+    this.#pump();
+  }
+
+  #free(seat: Seat): void {
+    seat.job = null;
+    seat.lost = false;
+    seat.thread.rest();
+    const living = this.#seats.size - this.#lostCount();
+    if (living > this.#size.threads) {
+      void this.#end(seat);
+      return;
+    }
+    seat.idleTimer = setTimeout(() => {
+      if (this.#seats.size > 1) void this.#end(seat);
+    }, idleMillisMax);
+    seat.idleTimer.unref();
+  }
+
+  async #end(seat: Seat): Promise<void> {
+    if (seat.idleTimer !== null) clearTimeout(seat.idleTimer);
+    // Out of the pool at once when idle; a busy one is counted as hanging until it is gone.
+    if (seat.job === null) this.#seats.delete(seat);
+    await seat.thread.end();
+    this.#seats.delete(seat);
+  }
+
+  #lostCount(): number {
+    let count = 0;
+    for (const seat of this.#seats) if (seat.lost) count += 1;
+    return count;
+  }
+
+  /** How many threads may work now. */
+  #capacity(): number {
+    const { threads, lostMax } = this.#size;
+    return Math.max(0, Math.min(threads, threads + lostMax - this.#lostCount()));
+  }
+
+  #refusal(job: PendingJob, reason: string): HostFault {
+    const fault = new HostFault(job.name, job.path, 'EAGAIN');
+    fault.message += `: ${reason} in the lane ${this.#name}`;
+    return fault;
+  }
+}
