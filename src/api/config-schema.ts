@@ -1,0 +1,275 @@
+/**
+ * Every setting there is: its type, its default and what it means. The sample file, the checks and
+ * the typed configuration are all made from this one table, so they cannot drift apart.
+ */
+import { z } from 'zod';
+import {
+  absolutePath,
+  duration,
+  httpAddress,
+  optionalPath,
+  permissions,
+  size,
+} from './config-values.js';
+
+export const defaultConfigFile = '/etc/stratalog/config.toml';
+
+/** What is known of a setting besides its type. */
+interface SettingNotes {
+  readonly description: string;
+  /** As it would be written in the file; undefined for a setting that is off until written. */
+  readonly fallback?: unknown;
+  /** Shown, commented out, where there is no default. */
+  readonly example?: unknown;
+}
+
+const notes = z.registry<SettingNotes>();
+
+/** A setting with a default. */
+function setting<Schema extends z.ZodType>(
+  schema: Schema,
+  fallback: z.input<Schema>,
+  description: string,
+): Schema {
+  notes.add(schema, { description, fallback });
+  return schema;
+}
+
+/** A setting that may be absent. */
+function mayBe<Schema extends z.ZodType>(
+  schema: Schema,
+  example: z.input<Schema>,
+  description: string,
+): z.ZodOptional<Schema> {
+  const optional = schema.optional();
+  notes.add(optional, { description, example });
+  return optional;
+}
+
+function group<Shape extends z.core.$ZodLooseShape>(
+  description: string,
+  shape: Shape,
+): z.ZodObject<Shape, z.core.$strict> {
+  const schema = z.strictObject(shape);
+  notes.add(schema, { description });
+  return schema;
+}
+
+const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'panic'] as const;
+
+/** Overlay options that the snapshotter itself decides. */
+const ownMountOptions = /^(upperdir|lowerdir|workdir|ro|rw|rbind|bind)(=|$)/;
+
+export const configSchema = z.strictObject({
+  root: setting(
+    absolutePath(),
+    '/var/lib/stratalog',
+    'Where the log and the layers live. One daemon for each root; never on a network file system.',
+  ),
+  address: setting(
+    absolutePath(),
+    '/run/stratalog/stratalog.sock',
+    "The unix socket that containerd's proxy_plugins entry names.",
+  ),
+  layer_store: setting(
+    optionalPath(),
+    '',
+    'A directory of unpacked layers or EROFS and squashfs images, found by chain id: layers found there are not pulled. "" for none.',
+  ),
+  async_remove: setting(
+    z.boolean(),
+    false,
+    "Leave the directories of removed snapshots to containerd's Cleanup, which follows each garbage collection. When false they are deleted in the background at once.",
+  ),
+  durability: setting(
+    z.enum(['data', 'metadata']),
+    'data',
+    '"data": a layer\'s files are on disk before its commit is acknowledged. "metadata": only the log is; after a power cut committed layers may hold empty files, as with overlayfs.',
+  ),
+  mount_options: setting(
+    z.array(
+      z.string().refine((option) => !ownMountOptions.test(option), {
+        error: 'this option is decided by the snapshotter and cannot be set',
+      }),
+    ),
+    [],
+    'Options added to every overlay mount, for example ["xino=off"].',
+  ),
+  upperdir_label: setting(
+    z.boolean(),
+    false,
+    'Show the label containerd.io/snapshot/overlay.upperdir, with the path of the upper directory, on each active snapshot.',
+  ),
+  remap_ids: setting(
+    z.union([z.boolean(), z.literal('auto')], { error: 'expected true, false or "auto"' }),
+    'auto',
+    'Hand out uidmap and gidmap mount options for user namespaces. "auto" does so when the kernel can (5.19 and later). The plugin\'s entry in containerd must then list the capability "remap-ids".',
+  ),
+  expect_existing: setting(
+    z.boolean(),
+    false,
+    'Refuse to start on a root without a log. Set it once the first start is done: a disk that is not mounted is then an error, not a new, empty log.',
+  ),
+  metrics_address: setting(
+    httpAddress(),
+    '',
+    'Serve Prometheus metrics at /metrics on this "host:port" or unix socket path. "" for off.',
+  ),
+  debug_address: setting(
+    optionalPath(),
+    '',
+    'Serve /debug/profile, /debug/heap, /debug/loop, /debug/actors and /debug/vars on this unix socket path. Whoever reaches it can read the memory of the daemon. "" for off.',
+  ),
+  drain_timeout: setting(
+    duration('0s', '1h'),
+    '10s',
+    'How long calls in flight may go on after SIGTERM. Keep it below TimeoutStopSec of the unit.',
+  ),
+  socket: group('The socket file. Ignored when systemd passes the socket.', {
+    mode: setting(
+      permissions(),
+      '0600',
+      'Permission bits, in quotes. Whoever may write to the socket is root on this machine.',
+    ),
+    uid: mayBe(z.int().min(0).max(0xfffffffe), 0, "Owner; the daemon's own when absent."),
+    gid: mayBe(z.int().min(0).max(0xfffffffe), 0, "Group; the daemon's own when absent."),
+  }),
+  log: group("The daemon's messages on stderr. The event log is configured in log_store.", {
+    level: setting(
+      z.enum(logLevels, { error: `expected one of ${logLevels.join(', ')}` }),
+      'info',
+      'trace, debug, info, warn, error, fatal or panic.',
+    ),
+    format: setting(
+      z.enum(['auto', 'json', 'text']),
+      'auto',
+      '"json", "text", or "auto": text on a terminal, JSON elsewhere.',
+    ),
+  }),
+  limits: group('What bounds the work of the daemon.', {
+    connections: setting(z.int().min(1).max(65_536), 256, 'Connections at one time.'),
+    concurrent_calls: setting(
+      z.int().min(1).max(65_536),
+      1024,
+      'Calls at one time on one connection; more wait in the client.',
+    ),
+    descriptors_reserve: setting(
+      z.int().min(16).max(1_000_000),
+      256,
+      'The daemon says it is unhealthy when fewer file descriptors than this are left to it.',
+    ),
+    loop_delay: setting(
+      duration('50ms', '1m'),
+      '2s',
+      'The daemon says it is unhealthy when its event loop is this late.',
+    ),
+    budgets: group(
+      'How long a call may take before it is answered with an error. containerd sets no deadline, and holds locks while it waits.',
+      {
+        prepare: setting(duration('100ms', '1h'), '45s', 'Prepare and View.'),
+        mounts: setting(duration('100ms', '1h'), '15s', 'Mounts.'),
+        commit: setting(
+          duration('100ms', '1h'),
+          '2m',
+          "Commit. It runs inside containerd's write transaction, and waits for data to reach the disk.",
+        ),
+        read: setting(
+          duration('100ms', '1h'),
+          '10s',
+          'Stat, List, Usage, Update, Remove and Cleanup: none waits for a disk other than for the log.',
+        ),
+      },
+    ),
+  }),
+  log_store: group('The event log.', {
+    segment_size: setting(
+      size('1MiB', '1GiB'),
+      '16MiB',
+      'Size of one log file. Each is allocated in full when it is begun.',
+    ),
+    checkpoint_every_events: setting(
+      z.int().min(100).max(10_000_000),
+      10_000,
+      'A start replays the events after the newest checkpoint: fewer are faster to replay, and checkpoints are written more often.',
+    ),
+    retain: setting(
+      z.union([z.literal('forever').transform(() => null), duration('1h', '36500d')], {
+        error: 'expected "forever" or a duration such as "90d"',
+      }),
+      'forever',
+      'How long history is kept: "forever", or a duration such as "90d". Only whole files below a checkpoint are dropped; what is left still verifies.',
+    ),
+  }),
+  effects: group('Time limits of the work behind the calls.', {
+    directories_timeout: setting(
+      duration('100ms', '1h'),
+      '10s',
+      "Making a snapshot's directories.",
+    ),
+    mount_timeout: setting(
+      duration('100ms', '1h'),
+      '30s',
+      'Mounting a remote layer on Prepare; then containerd pulls it as usual.',
+    ),
+    check_timeout: setting(
+      duration('10ms', '1h'),
+      '5s',
+      'Checking a remote layer before it is used.',
+    ),
+    restore_timeout: setting(
+      duration('100ms', '1h'),
+      '30s',
+      'Mounting a remote layer again after a restart, or when a check has failed.',
+    ),
+    unmount_timeout: setting(duration('100ms', '1h'), '30s', 'Taking a remote layer away.'),
+    flush_timeout: setting(
+      duration('100ms', '24h'),
+      '5m',
+      "Writing a layer's data to disk before its commit.",
+    ),
+    usage_timeout: setting(
+      duration('100ms', '24h'),
+      '1m',
+      'Measuring the disk usage of a snapshot.',
+    ),
+    remove_timeout: setting(
+      duration('1s', '24h'),
+      '10m',
+      "Deleting a removed snapshot's directory.",
+    ),
+  }),
+});
+
+/** One line of the configuration: a setting or the heading of a group. */
+export type ConfigEntry =
+  | {
+      readonly kind: 'setting';
+      readonly path: readonly string[];
+      readonly description: string;
+      /** As written in the file; undefined when there is no default. */
+      readonly fallback: unknown;
+      readonly example: unknown;
+    }
+  | { readonly kind: 'group'; readonly path: readonly string[]; readonly description: string };
+
+/** All entries, the settings of a group before its sub-groups, as TOML needs them. */
+export function configEntries(): readonly ConfigEntry[] {
+  return entriesOf(configSchema, []);
+}
+
+function entriesOf(schema: z.ZodObject, prefix: readonly string[]): ConfigEntry[] {
+  const settings: ConfigEntry[] = [];
+  const groups: ConfigEntry[] = [];
+  for (const [key, member] of Object.entries(schema.shape)) {
+    const path = [...prefix, key];
+    const found = member instanceof z.ZodType ? notes.get(member) : undefined;
+    const description = found?.description ?? '';
+    if (member instanceof z.ZodObject) {
+      groups.push({ kind: 'group', path, description }, ...entriesOf(member, path));
+    } else {
+      const { fallback, example } = found ?? {};
+      settings.push({ kind: 'setting', path, description, fallback, example });
+    }
+  }
+  return [...settings, ...groups];
+}

@@ -1,0 +1,107 @@
+/** Configuration as text to be written to files: our own sample, and containerd's side of it. */
+import { stringify } from 'smol-toml';
+import { configEntries, defaultConfigFile } from './config-schema.js';
+import type { Config } from './config.js';
+
+const width = 100;
+
+/** The sample file: every setting with its default and its meaning. Loading it changes nothing. */
+export function defaultConfigText(): string {
+  const lines = [
+    ...comment(`Configuration of stratalog serve, read from ${defaultConfigFile}.`),
+    ...comment(
+      'Every setting stands here with its default. Flags and the environment variables STRATALOG_ROOT, STRATALOG_ADDRESS and STRATALOG_LOG_LEVEL come before this file. "stratalog config check" tells whether it is right.',
+    ),
+  ];
+  for (const entry of configEntries()) {
+    const name = entry.path.at(-1) ?? '';
+    lines.push('', ...comment(entry.description));
+    if (entry.kind === 'group') lines.push(`[${entry.path.join('.')}]`);
+    else if (entry.fallback !== undefined) lines.push(assignment(name, entry.fallback));
+    else lines.push(`# ${assignment(name, entry.example)}`);
+  }
+  return `${lines.join('\n')}\n`;
+}
+
+const assignment = (name: string, value: unknown): string => stringify({ [name]: value }).trim();
+
+function comment(text: string): string[] {
+  const lines: string[] = [];
+  let line = '#';
+  for (const word of text.split(' ')) {
+    if (line.length + 1 + word.length > width) {
+      lines.push(line);
+      line = '#';
+    }
+    line += ` ${word}`;
+  }
+  return [...lines, line];
+}
+
+/** The lines of containerd whose configuration files differ for a snapshotter. */
+export const containerdLines = ['1.6', '1.7', '2.x'] as const;
+export type ContainerdLine = (typeof containerdLines)[number];
+
+/**
+ * What to add to /etc/containerd/config.toml.
+ *
+ * `exports.root` is in all of them: without it the kubelet measures the wrong file system and
+ * never collects. `rebase` is in none: with it, images lose their lower layers (containerd #13264).
+ */
+export function containerdConfigText(
+  config: Pick<Config, 'root' | 'address'>,
+  name: string,
+  line: ContainerdLine,
+): string {
+  const quoted = (value: string): string => JSON.stringify(value);
+  const plugin = /^[\w-]+$/.test(name) ? name : quoted(name);
+  const versionTwo = line !== '2.x';
+  return `# For /etc/containerd/config.toml of containerd ${line}. If that file has a version already, keep its own.
+version = ${versionTwo ? 2 : 3}
+
+[proxy_plugins.${plugin}]
+  type = "snapshot"
+  address = ${quoted(config.address)}
+${
+  line === '1.6'
+    ? ''
+    : `  # With user namespaces: the snapshotter then maps ids itself, instead of a copy of every file.${line === '1.7' ? '\n  # (1.7.23 and later)' : ''}
+  # capabilities = ["remap-ids"]
+`
+}  [proxy_plugins.${plugin}.exports]
+    # The kubelet measures this file system. Without it, image garbage collection never runs.
+${line === '2.x' ? '' : `    # (${line === '1.6' ? '1.6.32' : '1.7.16'} and later)\n`}    root = ${quoted(config.root)}
+${
+  versionTwo
+    ? ''
+    : `    # The transfer service then tells the snapshotter which image a layer belongs to (2.1 and later).
+    enable_remote_snapshot_annotations = "true"
+`
+}
+${versionTwo ? criTextV2(name, quoted) : criTextV3(name, quoted)}`;
+}
+
+function criTextV2(name: string, quoted: (value: string) => string): string {
+  return `[plugins."io.containerd.grpc.v1.cri".containerd]
+  snapshotter = ${quoted(name)}
+  # Otherwise the labels that name image and layer do not reach the snapshotter.
+  disable_snapshot_annotations = false
+`;
+}
+
+function criTextV3(name: string, quoted: (value: string) => string): string {
+  return `[plugins."io.containerd.cri.v1.images"]
+  snapshotter = ${quoted(name)}
+  # Otherwise the labels that name image and layer do not reach the snapshotter.
+  disable_snapshot_annotations = false
+
+# Pulls through the transfer service ("ctr images pull") are unpacked only into snapshotters listed
+# here, and this list replaces the default one.
+[[plugins."io.containerd.transfer.v1.local".unpack_config]]
+  platform = "linux"
+  snapshotter = "overlayfs"
+[[plugins."io.containerd.transfer.v1.local".unpack_config]]
+  platform = "linux"
+  snapshotter = ${quoted(name)}
+`;
+}

@@ -1,0 +1,119 @@
+/**
+ * Goal: what `config` prints can be used as printed. Method: the command itself, and the real
+ * containerd reading containerd's side.
+ */
+import { execFile } from 'node:child_process';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { parse } from 'smol-toml';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { defaultConfigText } from '../../src/api/config-text.js';
+
+const run = promisify(execFile);
+let directory: string;
+
+beforeEach(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'stratalog-config-'));
+});
+afterEach(() => rm(directory, { recursive: true, force: true }));
+
+interface Outcome {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+async function config(args: readonly string[], env: Record<string, string> = {}): Promise<Outcome> {
+  const program = `
+    const { configCommand } = await import('./src/cli/config.ts');
+    await configCommand().parseAsync(process.argv.slice(1), { from: 'user' });`;
+  const node = ['--import', 'tsx', '--input-type=module', '-e', program, '--', ...args];
+  const options = { env: { PATH: process.env['PATH'] ?? '', ...env } };
+  const done = run(process.execPath, node, options).then(
+    (output) => ({ code: 0, ...output }),
+    (thrown: unknown) => thrown as Outcome,
+  );
+  const { code, stdout, stderr } = await done;
+  return { code, stdout, stderr };
+}
+
+test('the default is printed whole and passes the check', async () => {
+  const printed = await config(['default']);
+  expect(printed).toEqual({ code: 0, stdout: defaultConfigText(), stderr: '' });
+  const file = join(directory, 'config.toml');
+  await writeFile(file, printed.stdout);
+  expect(await config(['check', '--config', file])).toEqual({
+    code: 0,
+    stdout: `${file}: ok\neverything has its default\n`,
+    stderr: '',
+  });
+});
+
+test('the check tells where each changed setting comes from', async () => {
+  const file = join(directory, 'config.toml');
+  await writeFile(file, '# mine\nasync_remove = true\nroot = "/var/lib/stratalog"\n');
+  const env = { STRATALOG_CONFIG: file, STRATALOG_LOG_LEVEL: 'debug' };
+  const { stdout } = await config(['check', '-a', '/x.sock'], env);
+  expect(stdout.split('\n')).toEqual([
+    `${file}: ok`,
+    'address = "/x.sock"  (--address)',
+    `async_remove = true  (${file}:2)`,
+    'log.level = "debug"  (STRATALOG_LOG_LEVEL)',
+    'all else has its default',
+    '',
+  ]);
+  const json: unknown = JSON.parse((await config(['check', '--json'], env)).stdout);
+  expect(json).toEqual({
+    schema: 'stratalog.config-check.v1',
+    ok: true,
+    file,
+    settings: [
+      { setting: 'async_remove', value: true, origin: { from: 'file', file, line: 2 } },
+      {
+        setting: 'log.level',
+        value: 'debug',
+        origin: { from: 'environment', variable: 'STRATALOG_LOG_LEVEL' },
+      },
+    ],
+  });
+});
+
+test('a wrong or missing file fails the check, on stderr, without a stack', async () => {
+  const file = join(directory, 'config.toml');
+  await writeFile(file, 'durabilty = "data"\n');
+  expect(await config(['check', '--config', file])).toEqual({
+    code: 1,
+    stdout: '',
+    stderr: `${file}:1: durabilty: unknown setting; did you mean durability?\n`,
+  });
+  const missing = await config(['check', '--json', '--config', join(directory, 'none.toml')]);
+  expect(missing.code).toBe(1);
+  expect(JSON.parse(missing.stdout)).toMatchObject({ ok: false, mistakes: [expect.any(String)] });
+});
+
+test('an unknown line of containerd is a usage error', async () => {
+  const refused = await config(['containerd', '--containerd-version', '1.5']);
+  expect(refused.code).not.toBe(0);
+  expect(refused.stderr).toContain('Allowed choices are 1.6, 1.7, 2.x');
+});
+
+test('containerd itself understands its side', async () => {
+  const printed = await config(['containerd', '--containerd-version', '1.6', '--root', '/srv/s']);
+  const file = join(directory, 'containerd.toml');
+  await writeFile(file, printed.stdout);
+  const { stdout } = await run('containerd', ['--config', file, 'config', 'dump']);
+  expect(parse(stdout)).toMatchObject({
+    version: 2,
+    proxy_plugins: {
+      stratalog: { type: 'snapshot', address: '/run/stratalog/stratalog.sock' },
+    },
+    plugins: {
+      'io.containerd.grpc.v1.cri': {
+        containerd: { snapshotter: 'stratalog', disable_snapshot_annotations: false },
+      },
+    },
+  });
+  expect(printed.stdout).toContain('root = "/srv/s"');
+});
