@@ -37,6 +37,17 @@ export interface Appended {
   readonly durable: Promise<void>;
 }
 
+/** Where a batch of records was read. */
+export interface RecordOrigin {
+  /** File name within the log directory. */
+  readonly segment: string;
+  /** The release that wrote the segment, for example `stratalog 0.1.0`. */
+  readonly writtenBy: string;
+}
+
+/** Turns a record of an older schema version into the current one. The log knows no types. */
+export type Upcast = (record: LogRecord) => LogRecord;
+
 /** Who this log is. Kept in `identity.json` and repeated in every segment's header. */
 export interface LogIdentity {
   readonly uuid: string;

@@ -1,0 +1,135 @@
+/**
+ * Where the log's files stand in a root, how they are named, and the few careful ways to write
+ * one. Knows names, not contents.
+ */
+import { errnoOf } from '../base/errors.js';
+import type { Disk, DiskFile } from '../base/ports.js';
+
+export const identityPath = (root: string): string => `${root}/identity.json`;
+export const logDirectory = (root: string): string => `${root}/log`;
+export const snapshotsDirectory = (root: string): string => `${root}/snapshots`;
+export const lockPath = (root: string): string => `${root}/log/lock`;
+/** A segment that is filled with zeros and waits for its number. */
+export const preparedPath = (root: string): string => `${root}/log/next.prepared`;
+
+const digits = (position: number): string => position.toString().padStart(20, '0');
+
+export const segmentName = (firstPosition: number): string => `${digits(firstPosition)}.seg`;
+export const checkpointName = (position: number): string => `${digits(position)}.checkpoint`;
+
+export interface NamedAt {
+  readonly name: string;
+  readonly position: number;
+}
+
+/** The log directory by the names in it; each list by rising position. */
+export interface LogFiles {
+  readonly segments: readonly NamedAt[];
+  readonly checkpoints: readonly NamedAt[];
+  /** Tails that were cut and kept aside. */
+  readonly broken: readonly string[];
+  /** What an unfinished preparation or checkpoint left behind. */
+  readonly leftovers: readonly string[];
+  /** Names that this program never gives. */
+  readonly strange: readonly string[];
+}
+
+/** Lists the log directory; empty when there is none. */
+export async function listLog(disk: Disk, root: string): Promise<LogFiles> {
+  const segments: NamedAt[] = [];
+  const checkpoints: NamedAt[] = [];
+  const broken: string[] = [];
+  const leftovers: string[] = [];
+  const strange: string[] = [];
+  for (const name of await listOrEmpty(disk, logDirectory(root))) {
+    const parts = /^(\d{20})\.(seg|checkpoint)$/.exec(name);
+    const at = Number(parts?.[1]);
+    if (parts && Number.isSafeInteger(at)) {
+      (parts[2] === 'seg' ? segments : checkpoints).push({ name, position: at });
+    } else if (name.endsWith('.broken')) broken.push(name);
+    else if (name === 'next.prepared' || name.endsWith('.new')) leftovers.push(name);
+    else if (name !== 'lock') strange.push(name);
+  }
+  const byPosition = (a: NamedAt, b: NamedAt): number => a.position - b.position;
+  segments.sort(byPosition);
+  checkpoints.sort(byPosition);
+  return { segments, checkpoints, broken: broken.sort(), leftovers, strange };
+}
+
+/** Names in a directory; none when it does not exist. */
+export async function listOrEmpty(disk: Disk, directory: string): Promise<readonly string[]> {
+  try {
+    return await disk.list(directory);
+  } catch (thrown) {
+    if (errnoOf(thrown) === 'ENOENT') return [];
+    throw thrown;
+  }
+}
+
+/** Runs with an open file and closes it whatever happens. */
+export async function withFile<T>(
+  disk: Disk,
+  path: string,
+  mode: 'read' | 'write' | 'create',
+  use: (file: DiskFile) => Promise<T>,
+): Promise<T> {
+  const file = await disk.open(path, mode);
+  try {
+    return await use(file);
+  } finally {
+    await file.close();
+  }
+}
+
+/** All bytes of a small file; null when it does not exist. */
+export async function readWhole(disk: Disk, path: string): Promise<Buffer | null> {
+  try {
+    return await withFile(disk, path, 'read', async (file) => {
+      const bytes = Buffer.alloc(await file.size());
+      return bytes.subarray(0, await file.read(bytes, 0));
+    });
+  } catch (thrown) {
+    if (errnoOf(thrown) === 'ENOENT') return null;
+    throw thrown;
+  }
+}
+
+/** Removes a file that may be gone already. Not durable before the directory is synced. */
+export async function removeIfThere(disk: Disk, path: string): Promise<boolean> {
+  try {
+    await disk.remove(path);
+    return true;
+  } catch (thrown) {
+    if (errnoOf(thrown) === 'ENOENT') return false;
+    throw thrown;
+  }
+}
+
+/** Makes a directory if it is not there; durable only once its parent is synced. */
+export async function makeDirectoryIfAbsent(disk: Disk, path: string): Promise<void> {
+  try {
+    await disk.makeDirectory(path);
+  } catch (thrown) {
+    if (errnoOf(thrown) !== 'EEXIST') throw thrown;
+  }
+}
+
+/**
+ * Replaces a small file so that after a power cut either the old or the new content is there:
+ * written aside, synced, renamed, directory synced.
+ */
+export async function replaceDurably(
+  disk: Disk,
+  directory: string,
+  name: string,
+  content: Buffer,
+): Promise<void> {
+  const aside = `${directory}/${name}.new`;
+  await removeIfThere(disk, aside);
+  await withFile(disk, aside, 'create', async (file) => {
+    await file.write(content, 0);
+    await file.sync();
+  });
+  await disk.rename(aside, `${directory}/${name}`);
+  await disk.syncDirectory(directory);
+}

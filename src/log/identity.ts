@@ -1,0 +1,189 @@
+/**
+ * Which log this is: `<root>/identity.json`. It stands outside the log directory, so that a root
+ * whose log was lost, or whose disk is not mounted yet, is told apart from a new one. containerd
+ * began an empty database in that case and its garbage collector removed everything
+ * (containerd #3671).
+ */
+import { errnoOf, reasonOf } from '../base/errors.js';
+import type { Disk } from '../base/ports.js';
+import { unixNanos, type UnixNanos } from '../base/units.js';
+import { LogTooNew, RootRefused } from './errors.js';
+import {
+  identityPath,
+  listLog,
+  listOrEmpty,
+  replaceDurably,
+  readWhole,
+  snapshotsDirectory,
+} from './files.js';
+import { FORMAT_VERSION } from './format.js';
+import type { LogIdentity } from './types.js';
+
+export interface StoredIdentity extends LogIdentity {
+  /** Device number of the root when the identity was written, in decimal. */
+  readonly device: string;
+  /** The release that wrote this file. */
+  readonly writtenBy: string;
+}
+
+const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
+
+/** A new identity; nothing is written yet. */
+export function newIdentity(
+  uuid: string,
+  created: UnixNanos,
+  device: bigint,
+  writtenBy: string,
+): StoredIdentity {
+  if (!UUID.test(uuid)) throw new RangeError(`not a UUID in lower case: ${uuid}`);
+  return {
+    uuid,
+    created,
+    formatVersion: FORMAT_VERSION,
+    epoch: 1,
+    device: device.toString(),
+    writtenBy,
+  };
+}
+
+/**
+ * Reads the identity of a root; null when it has none. For tools too: checks no device and
+ * takes no lock.
+ *
+ * Fails  RootRefused when the file is there but cannot be understood, LogTooNew
+ */
+export async function readIdentity(disk: Disk, root: string): Promise<StoredIdentity | null> {
+  const bytes = await readWhole(disk, identityPath(root));
+  if (bytes === null) return null;
+  let fields: unknown;
+  try {
+    fields = JSON.parse(bytes.toString('utf8'));
+  } catch (thrown) {
+    throw damaged(root, reasonOf(thrown), thrown);
+  }
+  return parseIdentity(root, fields);
+}
+
+function parseIdentity(root: string, fields: unknown): StoredIdentity {
+  if (typeof fields !== 'object' || fields === null) throw damaged(root, 'it is not an object');
+  const of = new Map<string, unknown>(Object.entries(fields));
+  const text = (key: string, shape: RegExp): string => {
+    const value = of.get(key);
+    if (typeof value === 'string' && shape.test(value)) return value;
+    throw damaged(root, `"${key}" is missing or malformed`);
+  };
+  const count = (key: string): number => {
+    const value = of.get(key);
+    if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 1) return value;
+    throw damaged(root, `"${key}" is missing or malformed`);
+  };
+  const writtenBy = text('writtenBy', /^.+$/);
+  const formatVersion = count('formatVersion');
+  if (formatVersion > FORMAT_VERSION) throw new LogTooNew(`the root ${root}`, writtenBy);
+  return {
+    uuid: text('uuid', UUID),
+    created: unixNanos(BigInt(text('created', /^\d{1,19}$/))),
+    formatVersion,
+    epoch: count('epoch'),
+    device: text('device', /^\d{1,20}$/),
+    writtenBy,
+  };
+}
+
+const damaged = (root: string, why: string, cause?: unknown): RootRefused =>
+  new RootRefused(
+    root,
+    'identity-damaged',
+    `identity.json cannot be used: ${why}. Restore it from a backup, or see docs/recovery.md`,
+    { cause },
+  );
+
+/** Writes the identity so that a power cut leaves the old one or the new one. */
+export async function writeIdentity(
+  disk: Disk,
+  root: string,
+  identity: StoredIdentity,
+): Promise<void> {
+  const text = JSON.stringify({ ...identity, created: identity.created.toString() }, null, 2);
+  await replaceDurably(disk, root, 'identity.json', Buffer.from(`${text}\n`));
+}
+
+export interface RootRules {
+  /** The configuration says that this root was used before. */
+  readonly expectExisting: boolean;
+  /** The operator has confirmed that the root is meant to be on another device now. */
+  readonly acceptMovedRoot: boolean;
+}
+
+/**
+ * Decides whether a root may be opened for writing; answers its identity, or null when a new
+ * log may begin here. Writes nothing.
+ *
+ * Fails  RootRefused with the reason, LogTooNew
+ */
+export async function examineRoot(
+  disk: Disk,
+  root: string,
+  rules: RootRules,
+): Promise<StoredIdentity | null> {
+  const identity = await readIdentity(disk, root);
+  const { segments } = await listLog(disk, root);
+  const snapshots = (await listOrEmpty(disk, snapshotsDirectory(root))).length;
+  if (identity === null) {
+    refuseLostIdentity(root, rules, segments.length, snapshots);
+    return null;
+  }
+  const device = (await disk.stat(root)).device.toString();
+  if (device !== identity.device && !rules.acceptMovedRoot) {
+    throw new RootRefused(
+      root,
+      'device-changed',
+      `this root was made on device ${identity.device} and is now on device ${device}. ` +
+        'Is its disk mounted? If the move is meant, accept it once with accept-moved-root',
+    );
+  }
+  if (segments.length === 0 && snapshots > 0) {
+    throw new RootRefused(
+      root,
+      'log-missing',
+      `there are ${snapshots} entries in snapshots/ but no segment in log/. ` +
+        'An empty log would make all of them garbage. Bring the log back from a backup',
+    );
+  }
+  return identity;
+}
+
+function refuseLostIdentity(
+  root: string,
+  rules: RootRules,
+  segments: number,
+  snapshots: number,
+): void {
+  if (segments > 0 || snapshots > 0) {
+    throw new RootRefused(
+      root,
+      'log-missing',
+      `identity.json is missing, but there are ${segments} segments in log/ and ${snapshots} ` +
+        'entries in snapshots/. This is not a new root: bring identity.json back from a backup, ' +
+        'or choose an empty root',
+    );
+  }
+  if (rules.expectExisting) {
+    throw new RootRefused(
+      root,
+      'not-initialised',
+      'identity.json is missing, but this root is configured as one that was used before. ' +
+        'Is its disk mounted?',
+    );
+  }
+}
+
+/** The device a path is on; null when the path does not exist. */
+export async function deviceOf(disk: Disk, path: string): Promise<bigint | null> {
+  try {
+    return (await disk.stat(path)).device;
+  } catch (thrown) {
+    if (errnoOf(thrown) === 'ENOENT') return null;
+    throw thrown;
+  }
+}

@@ -1,0 +1,338 @@
+/**
+ * Opens a log for writing and puts its parts together. In this folder:
+ *
+ *   format, codec, segment   what stands on disk, byte by byte (docs/log-format.md)
+ *   files, identity, lock    the root: names, whose log it is, who may write
+ *   survey, scan, tail       reading: headers, records, and what stands behind the last record
+ *   recovery, cut            opening: replay, tell torn from damaged, cut a torn tail
+ *   segments, writer         writing: prepared files and group commit
+ *   checkpoint, retention    a faster start, and dropping what it covers
+ *   cursor, reader           reading without a lock, beside a writer or from a copy
+ *   subscription, verify     catching up and going live; the whole log checked
+ */
+import type { Observable } from 'rxjs';
+import type { Clock, Disk, DiskLock } from '../base/ports.js';
+import type { Position } from '../base/units.js';
+import { publishCheckpoint, writeCheckpointAside } from './checkpoint.js';
+import { cutTail, type CutTail } from './cut.js';
+import { listLog, logDirectory, makeDirectoryIfAbsent, removeIfThere, withFile } from './files.js';
+import { SEGMENT, SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MIN } from './format.js';
+import { examineRoot, newIdentity, writeIdentity, type StoredIdentity } from './identity.js';
+import { takeLock, type LockHolder } from './lock.js';
+import { chainBefore } from './reader.js';
+import {
+  replayLog,
+  type IgnoredCheckpoint,
+  type LogEnd,
+  type ReplayCallbacks,
+} from './recovery.js';
+import { dropOldCheckpoints, retireSegments } from './retention.js';
+import { encodeHeader } from './segment.js';
+import { reopen, SegmentSupply, type NewHeader } from './segments.js';
+import { subscribeToLog } from './subscription.js';
+import type {
+  Appended,
+  CheckpointToWrite,
+  EventLog,
+  EventToAppend,
+  LogIdentity,
+  LogRecord,
+  Upcast,
+} from './types.js';
+import { LogWriter, type WriterStart } from './writer.js';
+
+export interface OpenLogOptions extends ReplayCallbacks {
+  /** The root directory, absolute. Its parent must exist. */
+  readonly root: string;
+  readonly disk: Disk;
+  readonly clock: Clock;
+  /** A random UUID in lower case; drawn only for a new root. */
+  readonly uuid: () => string;
+  /** The release that writes, at most 40 bytes, for example `stratalog 0.1.0`. */
+  readonly writtenBy: string;
+  /** 16 MiB by default. */
+  readonly segmentBytes?: number;
+  /** Refuses a root without an identity: its disk may not be mounted yet. */
+  readonly expectExisting?: boolean;
+  /** Accepts, and records, that the root is on another device than before. */
+  readonly acceptMovedRoot?: boolean;
+  /** Who a second writer is told about; this process by default. */
+  readonly holder?: LockHolder;
+  /** Applied to every record that is read: on replay and in subscriptions. */
+  readonly upcast?: Upcast;
+  /** Something is not well, but the log goes on: an ignored checkpoint, no space to prepare. */
+  onWarning(message: string, cause?: unknown): void;
+}
+
+/** What the open found and did. The owner appends an event for a cut tail. */
+export interface RecoveryReport {
+  readonly isNew: boolean;
+  /** What was cut; null when the end was clean. */
+  readonly tornTail: CutTail | null;
+  /** Position of the checkpoint that was used. */
+  readonly checkpoint: Position | null;
+  readonly ignoredCheckpoints: readonly IgnoredCheckpoint[];
+  readonly recordsReplayed: number;
+}
+
+export interface OpenedLog {
+  readonly log: EventLog;
+  readonly recovery: RecoveryReport;
+}
+
+/**
+ * Opens a root for writing: lock, identity, replay through the callbacks, and only when all of
+ * that went well the torn tail is cut and the log made ready for appends.
+ *
+ * Fails  RootRefused, RootLocked, LogDamaged, LogTooNew, HostFault, or whatever a callback throws;
+ *        an existing log is then as it was
+ */
+export async function openLog(options: OpenLogOptions): Promise<OpenedLog> {
+  const { disk, root } = options;
+  const segmentBytes = options.segmentBytes ?? SEGMENT_BYTES_DEFAULT;
+  if (!Number.isSafeInteger(segmentBytes) || segmentBytes < SEGMENT_BYTES_MIN) {
+    throw new RangeError(`a segment has at least ${SEGMENT_BYTES_MIN} bytes: ${segmentBytes}`);
+  }
+  const rules = {
+    expectExisting: options.expectExisting ?? false,
+    acceptMovedRoot: options.acceptMovedRoot ?? false,
+  };
+  // Before the lock, because the lock file would make a directory in a root that is refused.
+  await examineRoot(disk, root, rules);
+  await makeDirectories(disk, root);
+  const lock = await takeLock(disk, options.clock, root, holderOf(options));
+  try {
+    const known = await examineRoot(disk, root, rules);
+    const identity = known ?? (await beginIdentity(options));
+    const end = await replayLog(disk, root, identity, upcasting(options));
+    return await makeReady(options, segmentBytes, lock, identity, end, known === null);
+  } catch (thrown) {
+    await lock.release();
+    throw thrown;
+  }
+}
+
+const holderOf = (options: OpenLogOptions): LockHolder =>
+  options.holder ?? { pid: process.pid, host: '', command: process.title };
+
+function upcasting(options: OpenLogOptions): ReplayCallbacks {
+  const { upcast } = options;
+  return {
+    onCheckpoint: (slices, at) => options.onCheckpoint(slices, at),
+    onRecords: (batch, origin) => {
+      options.onRecords(upcast ? batch.map(upcast) : batch, origin);
+    },
+  };
+}
+
+async function makeDirectories(disk: Disk, root: string): Promise<void> {
+  await makeDirectoryIfAbsent(disk, root);
+  await makeDirectoryIfAbsent(disk, logDirectory(root));
+  await disk.syncDirectory(root);
+}
+
+async function beginIdentity(options: OpenLogOptions): Promise<StoredIdentity> {
+  const { disk, root, clock } = options;
+  const { device } = await disk.stat(root);
+  const identity = newIdentity(options.uuid(), clock.now(), device, options.writtenBy);
+  await writeIdentity(disk, root, identity);
+  return identity;
+}
+
+/** Everything that changes files stands here: the whole log was found good. */
+async function makeReady(
+  options: OpenLogOptions,
+  segmentBytes: number,
+  lock: DiskLock,
+  identity: StoredIdentity,
+  end: LogEnd,
+  isNew: boolean,
+): Promise<OpenedLog> {
+  const { disk, root, clock } = options;
+  for (const { name, reason } of end.ignored) {
+    options.onWarning(`checkpoint ${name} was ignored: ${reason}`);
+  }
+  let current = await acceptDevice(options, identity);
+  let tornTail: CutTail | null = null;
+  if (end.torn) {
+    const result = await cutTail(disk, clock, root, current, end.torn);
+    current = result.identity;
+    tornTail = result.cut;
+  }
+  await removeLeftovers(disk, root, end.unborn?.name ?? null);
+  const supply = new SegmentSupply(disk, root, segmentBytes, (message, cause) => {
+    options.onWarning(message, cause);
+  });
+  const start = await beginWriting(options, segmentBytes, current, end, supply);
+  const writer = new LogWriter(start, clock, supply);
+  const log = new OpenLog(options, current, lock, writer);
+  const recovery = {
+    isNew,
+    tornTail,
+    checkpoint: end.checkpoint,
+    ignoredCheckpoints: end.ignored,
+    recordsReplayed: end.recordsReplayed,
+  };
+  return { log, recovery };
+}
+
+async function acceptDevice(
+  options: OpenLogOptions,
+  identity: StoredIdentity,
+): Promise<StoredIdentity> {
+  const device = (await options.disk.stat(options.root)).device.toString();
+  if (device === identity.device) return identity;
+  const moved = { ...identity, device, writtenBy: options.writtenBy };
+  await writeIdentity(options.disk, options.root, moved);
+  return moved;
+}
+
+async function removeLeftovers(disk: Disk, root: string, unborn: string | null): Promise<void> {
+  const { leftovers } = await listLog(disk, root);
+  const names = unborn === null ? leftovers : [...leftovers, unborn];
+  for (const name of names) await removeIfThere(disk, `${logDirectory(root)}/${name}`);
+  if (names.length > 0) await disk.syncDirectory(logDirectory(root));
+}
+
+async function beginWriting(
+  options: OpenLogOptions,
+  segmentBytes: number,
+  identity: StoredIdentity,
+  end: LogEnd,
+  supply: SegmentSupply,
+): Promise<WriterStart> {
+  const { disk, clock, writtenBy } = options;
+  const { place, last } = end;
+  const header: NewHeader = {
+    uuid: identity.uuid,
+    epoch: identity.epoch,
+    writtenBy,
+    firstPosition: place.position,
+    previousFirstPosition: last?.segment.header.firstPosition ?? null,
+    created: clock.now(),
+    chain: place.chain,
+  };
+  const start = {
+    uuid: identity.uuid,
+    epoch: identity.epoch,
+    writtenBy,
+    segmentBytes,
+    previousFirstPosition: header.previousFirstPosition,
+    position: place.position,
+    chain: place.chain,
+    streams: end.streams,
+  };
+  if (!last) {
+    // At once: a root with snapshot directories and no segment would be refused.
+    const open = await supply.begin(header);
+    return { ...start, segment: { open, used: SEGMENT.headerBytes, bytes: segmentBytes } };
+  }
+  const { name, path, header: lastHeader } = last.segment;
+  const isEmpty = lastHeader.firstPosition === place.position;
+  if (isEmpty) {
+    const again = { ...header, previousFirstPosition: lastHeader.previousFirstPosition };
+    await withFile(disk, path, 'write', (file) => file.writeDurably(encodeHeader(again), 0));
+  }
+  const open = await reopen(disk, path, {
+    name,
+    firstPosition: lastHeader.firstPosition,
+    groupStart: last.groupStart,
+    used: place.offset,
+    bytes: segmentBytes,
+  });
+  // A segment names one release only, so that a reader can be told who wrote what it cannot read.
+  const isOurs = isEmpty || lastHeader.writtenBy === writtenBy;
+  const bytes = isOurs ? segmentBytes : 0;
+  return { ...start, segment: { open, used: place.offset, bytes } };
+}
+
+class OpenLog implements EventLog {
+  readonly identity: LogIdentity;
+  readonly durableBatches: Observable<readonly LogRecord[]>;
+  readonly failures: Observable<Error>;
+  /** Checkpoints and retirement look at the same files: one at a time. */
+  #housekeeping: Promise<unknown> = Promise.resolve();
+  #closing: Promise<void> | null = null;
+
+  constructor(
+    private readonly options: OpenLogOptions,
+    identity: StoredIdentity,
+    private readonly lock: DiskLock,
+    private readonly writer: LogWriter,
+  ) {
+    const { uuid, created, formatVersion, epoch } = identity;
+    this.identity = { uuid, created, formatVersion, epoch };
+    this.durableBatches = writer.durableBatches.asObservable();
+    this.failures = writer.failures.asObservable();
+  }
+
+  get nextPosition(): Position {
+    return this.writer.nextPosition;
+  }
+
+  get durablePosition(): Position {
+    return this.writer.durablePosition;
+  }
+
+  append(events: readonly EventToAppend[], how: { readonly sync: boolean }): Appended {
+    return this.writer.append(events, how);
+  }
+
+  subscribe(wish: { readonly from: Position; readonly stream?: string }): Observable<LogRecord> {
+    const { disk, root, upcast } = this.options;
+    return subscribeToLog(disk, root, this.writer, { ...wish, upcast: upcast ?? null });
+  }
+
+  writeCheckpoint({ position: at, lines }: CheckpointToWrite): Promise<void> {
+    const { durablePosition, durableChain } = this.writer;
+    if (at > durablePosition) {
+      const found = `position ${at} is not durable yet, ${durablePosition} is`;
+      return Promise.reject(new RangeError(found));
+    }
+    // The usual case: the owner's projection is as new as the log, and nothing must be read.
+    const chain = at === durablePosition ? Buffer.from(durableChain) : null;
+    return this.#oneAtATime(() => this.#writeCheckpoint(at, chain, lines));
+  }
+
+  async #writeCheckpoint(
+    at: Position,
+    knownChain: Buffer | null,
+    lines: Iterable<string>,
+  ): Promise<void> {
+    const { disk, root } = this.options;
+    const streamsPosition = this.nextPosition;
+    const streams = new Map(this.writer.streams);
+    // The versions include records that are still queued: a checkpoint may only tell of records
+    // that cannot be lost.
+    await this.writer.flush();
+    const chain = knownChain ?? (await chainBefore(disk, root, at));
+    const envelope = { position: at, chain, streamsPosition, streams };
+    const aside = await writeCheckpointAside(disk, root, this.identity.uuid, envelope, lines);
+    await publishCheckpoint(disk, root, aside);
+    await dropOldCheckpoints(disk, root);
+  }
+
+  retire(before: Position): Promise<readonly string[]> {
+    const { disk, root } = this.options;
+    return this.#oneAtATime(() => retireSegments(disk, root, this.identity.uuid, before));
+  }
+
+  close(): Promise<void> {
+    return (this.#closing ??= this.#close());
+  }
+
+  async #close(): Promise<void> {
+    await this.#housekeeping.catch(() => undefined);
+    try {
+      await this.writer.close();
+    } finally {
+      await this.lock.release();
+    }
+  }
+
+  #oneAtATime<T>(work: () => Promise<T>): Promise<T> {
+    const done = this.#housekeeping.catch(() => undefined).then(work);
+    this.#housekeeping = done.catch(() => undefined);
+    return done;
+  }
+}

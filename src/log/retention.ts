@@ -1,0 +1,60 @@
+/**
+ * Drops the oldest segments once a checkpoint covers them. The header of the first segment that
+ * stays holds the chain hash at the cut, so what is left still verifies.
+ */
+import { UsageError } from '../base/errors.js';
+import type { Disk } from '../base/ports.js';
+import { examineCheckpoint } from './checkpoint.js';
+import { listLog, logDirectory, removeIfThere } from './files.js';
+
+const CHECKPOINTS_KEPT = 2;
+
+/**
+ * Removes segments that lie wholly below `before`, oldest first, and answers their file names.
+ *
+ * Fails  UsageError when no sound checkpoint is at or above `before`: without it the log could
+ *        not be started again
+ */
+export async function retireSegments(
+  disk: Disk,
+  root: string,
+  uuid: string,
+  before: number,
+): Promise<readonly string[]> {
+  const covered = await newestCheckpoint(disk, root, uuid);
+  if (covered === null || covered < before) {
+    throw new UsageError(
+      `segments below position ${before} cannot be dropped: the newest sound checkpoint is ` +
+        `${covered === null ? 'missing' : `of position ${covered}`}. Write a checkpoint first`,
+    );
+  }
+  const { segments } = await listLog(disk, root);
+  const dropped: string[] = [];
+  for (const [index, { name }] of segments.entries()) {
+    // A segment ends where the next begins; the newest is open and always stays.
+    const end = segments[index + 1]?.position;
+    if (end === undefined || end > before) break;
+    await disk.remove(`${logDirectory(root)}/${name}`);
+    // One at a time, so that a power cut never leaves a gap.
+    await disk.syncDirectory(logDirectory(root));
+    dropped.push(name);
+  }
+  return dropped;
+}
+
+async function newestCheckpoint(disk: Disk, root: string, uuid: string): Promise<number | null> {
+  const { checkpoints } = await listLog(disk, root);
+  for (const { name, position } of checkpoints.toReversed()) {
+    const reading = await examineCheckpoint(disk, `${logDirectory(root)}/${name}`, uuid);
+    if (reading.kind === 'valid' && reading.envelope.position === position) return position;
+  }
+  return null;
+}
+
+/** Keeps the newest two checkpoints: the second serves when the first turns out to be damaged. */
+export async function dropOldCheckpoints(disk: Disk, root: string): Promise<void> {
+  const { checkpoints } = await listLog(disk, root);
+  const old = checkpoints.slice(0, -CHECKPOINTS_KEPT);
+  for (const { name } of old) await removeIfThere(disk, `${logDirectory(root)}/${name}`);
+  if (old.length > 0) await disk.syncDirectory(logDirectory(root));
+}

@@ -1,0 +1,148 @@
+/**
+ * The segments of a log by their headers alone: which there are, and whether they follow one
+ * another. What is in them is not read, but for a last file without a header, which is only
+ * a left-over while no record stands in it.
+ *
+ * Faults are collected, not thrown: opening refuses at the first, verifying reports them all.
+ */
+import type { Disk } from '../base/ports.js';
+import { position } from '../base/units.js';
+import { LogDamaged, LogTooNew } from './errors.js';
+import { listLog, logDirectory, withFile, type NamedAt } from './files.js';
+import { readHeader, type HeaderReading, type SegmentHeader } from './segment.js';
+import { bytesBehind } from './tail.js';
+
+export interface SurveyedSegment {
+  readonly name: string;
+  readonly path: string;
+  readonly bytes: number;
+  readonly header: SegmentHeader;
+}
+
+export type HeaderFaultKind =
+  'header-damaged' | 'segment-misnamed' | 'segment-foreign' | 'segment-missing' | 'epoch-wrong';
+
+export interface HeaderFault {
+  readonly kind: HeaderFaultKind;
+  readonly segment: string;
+  readonly position: number;
+  readonly found: string;
+}
+
+export interface Survey {
+  /** With a sound header, by rising first position. */
+  readonly segments: readonly SurveyedSegment[];
+  readonly faults: readonly HeaderFault[];
+  /** A last file without a header and without records: its preparation was interrupted. */
+  readonly unborn: NamedAt | null;
+}
+
+/** What the identity says; null when it is not known, as in a piece of a log sent by somebody. */
+export interface SurveyExpectation {
+  readonly uuid: string;
+  readonly epoch: number;
+}
+
+/** Reads all headers. Fails with LogTooNew; HostFault ENOENT when a segment is retired meanwhile. */
+export async function surveySegments(
+  disk: Disk,
+  root: string,
+  expected: SurveyExpectation | null,
+): Promise<Survey> {
+  const { segments: names } = await listLog(disk, root);
+  const segments: SurveyedSegment[] = [];
+  const faults: HeaderFault[] = [];
+  let unborn: NamedAt | null = null;
+  for (const [index, named] of names.entries()) {
+    const read = await readOne(disk, root, named);
+    if (read.reading.kind === 'too-new') {
+      throw new LogTooNew(`the segment ${read.path}`, read.reading.writtenBy);
+    }
+    if (read.reading.kind === 'damaged') {
+      if (index === names.length - 1 && read.isEmpty) unborn = named;
+      else faults.push(fault('header-damaged', named, read.reading.why));
+      continue;
+    }
+    const { header } = read.reading;
+    faults.push(...headerFaults(named, header, segments.at(-1), expected, faults.length > 0));
+    segments.push({ name: named.name, path: read.path, bytes: read.bytes, header });
+  }
+  return { segments, faults, unborn };
+}
+
+interface HeaderRead {
+  readonly path: string;
+  readonly bytes: number;
+  readonly reading: HeaderReading;
+  /** No record stands in the file; looked at only when the header is damaged. */
+  readonly isEmpty: boolean;
+}
+
+async function readOne(disk: Disk, root: string, named: NamedAt): Promise<HeaderRead> {
+  const path = `${logDirectory(root)}/${named.name}`;
+  return withFile(disk, path, 'read', async (file) => {
+    const reading = await readHeader(file);
+    const isEmpty =
+      reading.kind === 'damaged' &&
+      (await bytesBehind(file, 0, named.position)).records.length === 0;
+    return { path, bytes: await file.size(), reading, isEmpty };
+  });
+}
+
+const fault = (kind: HeaderFaultKind, named: NamedAt, found: string): HeaderFault => ({
+  kind,
+  segment: named.name,
+  position: named.position,
+  found,
+});
+
+function headerFaults(
+  named: NamedAt,
+  header: SegmentHeader,
+  before: SurveyedSegment | undefined,
+  expected: SurveyExpectation | null,
+  isAfterFault: boolean,
+): HeaderFault[] {
+  const faults: HeaderFault[] = [];
+  if (header.firstPosition !== named.position) {
+    const found = `its header says that it begins at position ${header.firstPosition}`;
+    faults.push(fault('segment-misnamed', named, found));
+  }
+  const uuid = expected?.uuid ?? before?.header.uuid;
+  if (uuid !== undefined && header.uuid !== uuid) {
+    faults.push(
+      fault('segment-foreign', named, `it belongs to the log ${header.uuid}, not ${uuid}`),
+    );
+  }
+  // Without a sound neighbour there is nothing to compare with.
+  if (before && !isAfterFault && header.previousFirstPosition !== before.header.firstPosition) {
+    const follows = header.previousFirstPosition ?? 'no segment';
+    const found = `it follows the segment that begins at position ${follows}, which is not there`;
+    faults.push(fault('segment-missing', named, found));
+  }
+  const epochMax = expected?.epoch ?? Infinity;
+  if (header.epoch > epochMax || header.epoch < (before?.header.epoch ?? 1)) {
+    const found =
+      `it is of epoch ${header.epoch}; the segment before it is of epoch ` +
+      `${before?.header.epoch ?? 1}, the identity of epoch ${epochMax}`;
+    faults.push(fault('epoch-wrong', named, found));
+  }
+  return faults;
+}
+
+/** The survey of a log that must be sound. Fails with LogDamaged at the first fault. */
+export async function surveySound(
+  disk: Disk,
+  root: string,
+  expected: SurveyExpectation | null,
+): Promise<Survey> {
+  const survey = await surveySegments(disk, root, expected);
+  const first = survey.faults[0];
+  if (first) {
+    throw new LogDamaged(
+      { segment: first.segment, offset: 0, position: position(first.position) },
+      first.found,
+    );
+  }
+  return survey;
+}

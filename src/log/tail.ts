@@ -1,0 +1,94 @@
+/**
+ * What stands behind the last good record of a segment, and whether it may be cut.
+ *
+ * A power cut tears a sync group that was being written: sectors of it are there or not, in any
+ * pattern, so a later record of the *same* group may be whole behind a hole. A sync group is
+ * only begun when the one before it is durable. So a whole record behind the hole whose group
+ * began after the hole proves that what is missing was acknowledged: that is damage.
+ */
+import type { DiskFile } from '../base/ports.js';
+import { claimedLength, groupOffsetOf, isIntact, positionOf } from './codec.js';
+import { aligned, ALIGNMENT, RECORD } from './format.js';
+
+const READ_BYTES = 1024 * 1024;
+
+export interface RecordBehind {
+  readonly offset: number;
+  readonly position: number;
+  /** Position of the first record of its sync group. */
+  readonly groupPosition: number;
+}
+
+export interface BytesBehind {
+  /** Offset behind the last byte that is not zero; equal to the start when there is none. */
+  readonly end: number;
+  /** Whole records, by offset. */
+  readonly records: readonly RecordBehind[];
+}
+
+/**
+ * Looks at all bytes from `start` to the end of the file. The file is read to memory from the
+ * first byte that is not zero: at most a segment.
+ *
+ * @param missing the position that would stand at `start`
+ */
+export async function bytesBehind(
+  file: DiskFile,
+  start: number,
+  missing: number,
+): Promise<BytesBehind> {
+  const end = await endOfBytes(file, start);
+  if (end === start) return { end, records: [] };
+  const bytes = Buffer.alloc(aligned(end - start) + RECORD.headBytes);
+  // The file may hold the padding of the last record too; zeros stand for it if not.
+  const filled = await file.read(bytes.subarray(0, aligned(end - start)), start);
+  return { end, records: recordsIn(bytes, filled, start, missing) };
+}
+
+async function endOfBytes(file: DiskFile, start: number): Promise<number> {
+  const buffer = Buffer.allocUnsafeSlow(READ_BYTES);
+  const zeros = Buffer.alloc(READ_BYTES);
+  let end = start;
+  for (let offset = start; ;) {
+    const filled = await file.read(buffer, offset);
+    const isZero = buffer.compare(zeros, 0, filled, 0, filled) === 0;
+    if (!isZero) {
+      let last = filled - 1;
+      while (buffer[last] === 0) last -= 1;
+      end = offset + last + 1;
+    }
+    if (filled < READ_BYTES) return end;
+    offset += filled;
+  }
+}
+
+function recordsIn(bytes: Buffer, filled: number, start: number, missing: number): RecordBehind[] {
+  const records: RecordBehind[] = [];
+  // A record of this log behind `start` cannot be further ahead than that many smallest ones.
+  const positionMax = missing + bytes.length / RECORD.headBytes;
+  for (let at = 0; at + RECORD.headBytes <= filled;) {
+    const padded = claimedLength(bytes, at);
+    const found = positionOf(bytes, at);
+    const isPlausible = padded !== null && at + padded <= bytes.length && found <= positionMax;
+    if (isPlausible && isIntact(bytes, at, padded)) {
+      const groupPosition = found - groupOffsetOf(bytes, at);
+      records.push({ offset: start + at, position: found, groupPosition });
+      at += padded;
+    } else at += ALIGNMENT;
+  }
+  return records;
+}
+
+/**
+ * The record that proves damage, or null when everything there can be the rest of one torn sync
+ * group.
+ *
+ * @param missing the first position that is not readable
+ */
+export function proofOfLoss(behind: BytesBehind, missing: number): RecordBehind | null {
+  for (const record of behind.records) {
+    const isOfTornGroup = record.position > missing && record.groupPosition <= missing;
+    if (!isOfTornGroup) return record;
+  }
+  return null;
+}
