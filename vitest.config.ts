@@ -1,12 +1,37 @@
 import { defineConfig } from 'vitest/config';
 
+/** Tests that start containerd, the daemon or the kernel's slower sides; they want the machine. */
+const system = ['test/conformance/**', 'test/e2e/**', 'test/faults/**'];
+
 export default defineConfig({
   test: {
-    include: ['test/**/*.test.ts'],
-    testTimeout: 30_000,
-    hookTimeout: 60_000,
-    // Two cores are the smallest machine this is meant for; real daemons run beside the tests.
-    maxWorkers: 2,
+    reporters: ['default', './test/reporter.ts'],
     pool: 'forks',
+    // Two cores are the smallest machine this is meant for.
+    maxWorkers: 2,
+    projects: [
+      {
+        extends: true,
+        test: {
+          name: 'units',
+          include: ['test/**/*.test.ts'],
+          exclude: system,
+          testTimeout: 30_000,
+          hookTimeout: 60_000,
+          sequence: { groupOrder: 0 },
+        },
+      },
+      {
+        extends: true,
+        test: {
+          name: 'system',
+          include: system.map((folder) => `${folder}/*.test.ts`),
+          testTimeout: 120_000,
+          hookTimeout: 300_000,
+          // Only when the quick tests are through.
+          sequence: { groupOrder: 1 },
+        },
+      },
+    ],
   },
 });

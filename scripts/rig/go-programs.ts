@@ -15,7 +15,7 @@ const goPath = '/usr/share/gocode';
 export async function buildGo(kind: 'program' | 'tests', folder: string): Promise<string> {
   const source = join(repository, folder);
   const { stdout: toolchain } = await run('go', ['version']);
-  const hash = createHash('sha256').update(kind).update(toolchain);
+  const hash = createHash('sha256').update(`${kind} 2`).update(toolchain);
   for (const name of (await readdir(source)).filter((file) => file.endsWith('.go')).sort()) {
     hash.update(name).update(await readFile(join(source, name)));
   }

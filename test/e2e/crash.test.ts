@@ -70,6 +70,7 @@ describe('a snapshotter that is killed', () => {
     'five times in a row beside pulls: nothing acknowledged is lost',
     { timeout: 240_000 },
     async () => {
+      const rounds = 5;
       const snapshots = join(rig.daemon.root, 'snapshots');
       for (let round = 0; round < rounds; round += 1) {
         const options = { extraLayers: 4, bytesPerLayer: 50_000, seed: `round ${round}` };
