@@ -130,7 +130,8 @@ function patternsLengthOf(selectors: readonly Selector[]): number {
 const UNQUOTED_PART = /[A-Za-z0-9_]+/y;
 // Upstream takes any run of these as one operator: `==!` is unknown, not `==` and `!`.
 const OPERATOR = /[=!~]+/y;
-// Upstream looks at the class of a value's characters only from the second one on.
+// Upstream looks at the class of a value's characters only from the second one on. Which characters
+// have a class grows with Unicode's version, here Node's, there Go's: the newest may differ.
 const UNQUOTED_VALUE =
   /[^\p{White_Space}.,=!~"/|\0\uFFFD\p{Cs}](?:(?![,\uFFFD])[\p{L}\p{M}\p{N}\p{P}\p{S}])*/uy;
 
@@ -259,7 +260,10 @@ function testOf(selector: Selector): Filter {
   }
 }
 
-/** Go's RE2 syntax; undefined for a pattern that does not compile. */
+/**
+ * Go's RE2 syntax; undefined for a pattern that does not compile. Unlike Go, re2js calls two groups
+ * of one name a mistake, and like Go from 1.22 on it knows `(?<name>…)`.
+ */
 function compile(pattern: Text): RE2JS | undefined {
   if (pattern === null) return undefined;
   try {

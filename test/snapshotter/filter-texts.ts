@@ -124,7 +124,10 @@ export function fromSeed(numRuns: number): { readonly seed: number; readonly num
   return { seed, numRuns };
 }
 
-/** Regular expressions, good and bad, of the pieces of their language. */
+/**
+ * Regular expressions, good and bad, of the pieces of their language. Two groups of one name are
+ * left out: Go takes them, re2js does not.
+ */
 export function patterns(): fc.Arbitrary<string> {
   return fc
     .array(
@@ -157,5 +160,6 @@ export function patterns(): fc.Arbitrary<string> {
       ),
       { maxLength: 12 },
     )
-    .map((pieces) => pieces.join(''));
+    .map((pieces) => pieces.join(''))
+    .filter((pattern) => pattern.split('(?P<n>').length < 3);
 }

@@ -42,6 +42,12 @@ describe('what filters match', () => {
     },
   );
 
+  // The one known difference: Go compiles such a pattern, re2js calls it bad.
+  test('a pattern with two groups of one name matches nothing', () => {
+    expect(list('name~=/(?P<n>r)(?P<n>u)/')).toEqual([]);
+    expect(list('name~=/(?P<n>r)(?P<m>u)/')).toEqual(['run']);
+  });
+
   test('a label named __proto__ is a key like any other', () => {
     const filter = parseFilters(['labels.__proto__']);
     if (!filter.ok) throw new Error(filter.refusal.message);
