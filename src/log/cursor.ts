@@ -125,7 +125,12 @@ export class LogCursor {
         await file.close();
         return null;
       }
-      const segment = { name: named.name, path, bytes: 0, header: reading.header };
+      const segment = {
+        name: named.name,
+        namedPosition: named.position,
+        path,
+        header: reading.header,
+      };
       return { segment, file, scan: new SegmentScan(file, startOf(segment), this.#wish) };
     } catch (thrown) {
       await file.close();

@@ -4,7 +4,7 @@
  * files are as they were when this returns or throws.
  */
 import { assert } from '../base/assert.js';
-import type { Disk } from '../base/ports.js';
+import type { Disk, DiskFile } from '../base/ports.js';
 import { position, type Position } from '../base/units.js';
 import { checkpointLines, examineCheckpoint, type CheckpointEnvelope } from './checkpoint.js';
 import { CheckpointUnusable, LogDamaged, RootRefused, type LogPlace } from './errors.js';
@@ -226,7 +226,7 @@ class Replay {
         writtenBy: segment.header.writtenBy,
       };
       for (let batch = await scan.next(); batch !== null; batch = await scan.next()) {
-        if (batch.length > 0) this.#handOver(batch, origin, scan);
+        if (batch.length > 0) await this.#handOver(file, segment, batch, origin);
       }
       assert(scan.stop !== null, 'a scan that ends says why');
       this.#groupStart = scan.groupStart;
@@ -239,18 +239,29 @@ class Replay {
     });
   }
 
-  #handOver(batch: readonly LogRecord[], origin: RecordOrigin, scan: SegmentScan): void {
+  async #handOver(
+    file: DiskFile,
+    segment: SurveyedSegment,
+    batch: readonly LogRecord[],
+    origin: RecordOrigin,
+  ): Promise<void> {
     const wrong = countStreams(this.#streams, batch, this.#checkpoint?.streamsPosition ?? 0);
     if (wrong) {
+      const { record, expected } = wrong;
       throw new LogDamaged(
-        { segment: origin.segment, offset: scan.end.offset, position: wrong.record.position },
-        `stream ${wrong.record.stream} goes on with version ${wrong.record.streamVersion} ` +
-          `instead of ${wrong.expected} (the offset is of the end of the slice that was read)`,
+        await placeOf(file, segment, record.position),
+        `stream ${record.stream} goes on with version ${record.streamVersion} instead of ${expected}`,
       );
     }
     this.#replayed += batch.length;
     this.callbacks.onRecords(batch, origin);
   }
+}
+
+async function placeOf(file: DiskFile, segment: SurveyedSegment, at: Position): Promise<LogPlace> {
+  const scan = new SegmentScan(file, startOf(segment), { from: Infinity, until: at });
+  while ((await scan.next()) !== null);
+  return { segment: segment.name, offset: scan.reached.offset, position: at };
 }
 
 /** Where the records of a segment begin. */

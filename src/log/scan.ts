@@ -45,7 +45,11 @@ export type ScanStop =
   /** Bytes that are no whole record: a torn write, or damage. */
   | { readonly kind: 'unreadable'; readonly why: string }
   /** A record whose CRC holds and that still does not belong here: never a torn write. */
-  | { readonly kind: 'contradiction'; readonly why: string };
+  | {
+      readonly kind: 'contradiction';
+      readonly about: 'position' | 'chain' | 'body';
+      readonly why: string;
+    };
 
 export interface ScanWish {
   /** Records before this position are checked, but not handed out. */
@@ -171,11 +175,16 @@ export class SegmentScan {
     }
     const found = positionOf(bytes, at);
     if (found !== this.#position) {
-      return { kind: 'contradiction', why: `a record with position ${found} stands here` };
+      return {
+        kind: 'contradiction',
+        about: 'position',
+        why: `a record with position ${found} stands here`,
+      };
     }
     if (!followsChain(bytes, at, padded, this.#chain)) {
       return {
         kind: 'contradiction',
+        about: 'chain',
         why: 'a record with a good checksum does not continue the hash chain',
       };
     }
@@ -193,6 +202,7 @@ export class SegmentScan {
       } catch (thrown) {
         this.stop = {
           kind: 'contradiction',
+          about: 'body',
           why: `a record's body is unusable: ${reasonOf(thrown)}`,
         };
         return false;

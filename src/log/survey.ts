@@ -14,8 +14,9 @@ import { bytesBehind } from './tail.js';
 
 export interface SurveyedSegment {
   readonly name: string;
+  /** What the name says; differs from the header's only in a damaged log. */
+  readonly namedPosition: number;
   readonly path: string;
-  readonly bytes: number;
   readonly header: SegmentHeader;
 }
 
@@ -33,6 +34,8 @@ export interface Survey {
   /** With a sound header, by rising first position. */
   readonly segments: readonly SurveyedSegment[];
   readonly faults: readonly HeaderFault[];
+  /** Without a sound header, but not unborn. */
+  readonly headless: readonly NamedAt[];
   /** A last file without a header and without records: its preparation was interrupted. */
   readonly unborn: NamedAt | null;
 }
@@ -52,6 +55,7 @@ export async function surveySegments(
   const { segments: names } = await listLog(disk, root);
   const segments: SurveyedSegment[] = [];
   const faults: HeaderFault[] = [];
+  const headless: NamedAt[] = [];
   let unborn: NamedAt | null = null;
   for (const [index, named] of names.entries()) {
     const read = await readOne(disk, root, named);
@@ -60,19 +64,21 @@ export async function surveySegments(
     }
     if (read.reading.kind === 'damaged') {
       if (index === names.length - 1 && read.isEmpty) unborn = named;
-      else faults.push(fault('header-damaged', named, read.reading.why));
+      else {
+        faults.push(fault('header-damaged', named, read.reading.why));
+        headless.push(named);
+      }
       continue;
     }
     const { header } = read.reading;
     faults.push(...headerFaults(named, header, segments.at(-1), expected, faults.length > 0));
-    segments.push({ name: named.name, path: read.path, bytes: read.bytes, header });
+    segments.push({ name: named.name, namedPosition: named.position, path: read.path, header });
   }
-  return { segments, faults, unborn };
+  return { segments, faults, headless, unborn };
 }
 
 interface HeaderRead {
   readonly path: string;
-  readonly bytes: number;
   readonly reading: HeaderReading;
   /** No record stands in the file; looked at only when the header is damaged. */
   readonly isEmpty: boolean;
@@ -85,7 +91,7 @@ async function readOne(disk: Disk, root: string, named: NamedAt): Promise<Header
     const isEmpty =
       reading.kind === 'damaged' &&
       (await bytesBehind(file, 0, named.position)).records.length === 0;
-    return { path, bytes: await file.size(), reading, isEmpty };
+    return { path, reading, isEmpty };
   });
 }
 

@@ -14,6 +14,8 @@ const READ_BYTES = 1024 * 1024;
 
 export interface RecordBehind {
   readonly offset: number;
+  /** Offset behind its padding. */
+  readonly end: number;
   readonly position: number;
   /** Position of the first record of its sync group. */
   readonly groupPosition: number;
@@ -72,7 +74,12 @@ function recordsIn(bytes: Buffer, filled: number, start: number, missing: number
     const isPlausible = padded !== null && at + padded <= bytes.length && found <= positionMax;
     if (isPlausible && isIntact(bytes, at, padded)) {
       const groupPosition = found - groupOffsetOf(bytes, at);
-      records.push({ offset: start + at, position: found, groupPosition });
+      records.push({
+        offset: start + at,
+        end: start + at + padded,
+        position: found,
+        groupPosition,
+      });
       at += padded;
     } else at += ALIGNMENT;
   }

@@ -1,0 +1,336 @@
+/**
+ * Checks a whole log and says everything that is wrong with it. Unlike an open it does not stop
+ * at the first finding: behind damage it looks for the next whole record and goes on, so that
+ * the extent is known. Never writes, takes no lock; beside a live writer the unfinished end of
+ * the newest segment is reported as the torn tail that a start would cut.
+ */
+import type { Disk, DiskFile } from '../base/ports.js';
+import { formatTime, position, type UnixNanos } from '../base/units.js';
+import { examineCheckpoint } from './checkpoint.js';
+import { listLog, logDirectory, withFile, type NamedAt } from './files.js';
+import { SEVERITY, type LogFinding, type LogFindingKind, type VerifyItem } from './findings.js';
+import { CHAIN_BYTES, RECORD, SEGMENT } from './format.js';
+import { readIdentity } from './identity.js';
+import { startOf } from './recovery.js';
+import { SegmentScan, type ScanPlace, type ScanStop } from './scan.js';
+import { surveySegments, type SurveyedSegment } from './survey.js';
+import { bytesBehind, proofOfLoss, type BytesBehind } from './tail.js';
+import type { LogRecord } from './types.js';
+import { countStreams } from './versions.js';
+
+export interface VerifyLogOptions {
+  readonly root: string;
+  readonly disk: Disk;
+  /** Reads all headers and checkpoints, but the records of the newest segment only. */
+  readonly quick?: boolean;
+}
+
+/** Findings as they are made, and a summary as the last item. Fails with LogTooNew or HostFault. */
+export async function* verifyLog(
+  options: VerifyLogOptions,
+): AsyncGenerator<VerifyItem, void, undefined> {
+  yield* new Verifier(options).run();
+}
+
+/** A segment file; one without a sound header is read from its first whole record on. */
+interface Part {
+  readonly named: NamedAt;
+  readonly segment: SurveyedSegment | null;
+}
+
+type Findings<Answer> = AsyncGenerator<LogFinding, Answer, undefined>;
+
+class Verifier {
+  readonly #disk: Disk;
+  readonly #root: string;
+  readonly #quick: boolean;
+  readonly #streams = new Map<string, number>();
+  /** Streams are known from their beginning: nothing retired, skipped or damaged before. */
+  #knowsStreams = true;
+  #isSoundSoFar = true;
+  #verified: ScanPlace = { offset: 0, position: 0, chain: Buffer.alloc(CHAIN_BYTES) };
+  #lastTime: UnixNanos | null = null;
+  #records = 0;
+  #bytes = 0;
+  #damage = 0;
+  #warnings = 0;
+
+  constructor({ disk, root, quick }: VerifyLogOptions) {
+    this.#disk = disk;
+    this.#root = root;
+    this.#quick = quick ?? false;
+  }
+
+  async *run(): AsyncGenerator<VerifyItem, void, undefined> {
+    const identity = await readIdentity(this.#disk, this.#root);
+    if (identity === null) {
+      yield this.#finding('identity-missing', 'identity.json', 0, 0, 'there is no identity');
+    }
+    const survey = await surveySegments(this.#disk, this.#root, identity);
+    const { segments, headless } = survey;
+    const parts = partsOf(segments, headless);
+    const first = parts[0]?.named.position ?? 0;
+    this.#knowsStreams = first === 0 && !this.#quick;
+    if (segments[0]?.header.firstPosition === first) this.#verified = startOf(segments[0]);
+    for (const [index, part] of parts.entries()) {
+      for (const { kind, segment, position: at, found } of survey.faults) {
+        if (segment === part.named.name) yield this.#finding(kind, segment, 0, at, found);
+      }
+      yield* this.#verifyPart(part, parts[index + 1]);
+    }
+    const uuid = identity?.uuid ?? segments[0]?.header.uuid ?? '';
+    yield* this.#verifyCheckpoints(uuid, parts, first);
+    yield* this.#otherFiles(survey.unborn?.name ?? null);
+    yield {
+      kind: 'summary',
+      from: position(first),
+      verifiedTo: position(this.#verified.position),
+      chain: this.#verified.chain.toString('hex'),
+      records: this.#records,
+      bytes: this.#bytes,
+      segments: parts.length,
+      damage: this.#damage,
+      warnings: this.#warnings,
+    };
+  }
+
+  #finding(
+    kind: LogFindingKind,
+    segment: string,
+    offset: number,
+    at: number,
+    detail: string,
+  ): LogFinding {
+    const severity = SEVERITY[kind];
+    if (severity === 'damage') {
+      this.#damage += 1;
+      this.#isSoundSoFar = false;
+    }
+    if (severity === 'warning') this.#warnings += 1;
+    return { kind, severity, segment, offset, position: position(at), detail };
+  }
+
+  async *#verifyPart(part: Part, next: Part | undefined): Findings<void> {
+    // A quick look believes what it does not read.
+    if (this.#quick && next) {
+      if (this.#isSoundSoFar && next.segment) this.#verified = startOf(next.segment);
+      return;
+    }
+    const file = await this.#disk.open(`${logDirectory(this.#root)}/${part.named.name}`, 'read');
+    try {
+      this.#bytes += SEGMENT.headerBytes;
+      let start = part.segment ? startOf(part.segment) : await this.#firstWhole(file, part.named);
+      while (start) {
+        const scan: SegmentScan = new SegmentScan(file, start, { keepOffsets: true });
+        yield* this.#verifyRecords(part.named.name, scan, start);
+        start = yield* this.#judgeStop(file, part, next, scan);
+      }
+    } finally {
+      await file.close();
+    }
+  }
+
+  async #firstWhole(file: DiskFile, named: NamedAt): Promise<ScanPlace | null> {
+    this.#knowsStreams = false;
+    return this.#onward(file, await bytesBehind(file, 0, named.position));
+  }
+
+  /** Behind the next whole record: its chain field is believed, for what it continues is lost. */
+  async #onward(file: DiskFile, behind: BytesBehind): Promise<ScanPlace | null> {
+    const record = behind.records[0];
+    if (!record) return null;
+    const chain = Buffer.alloc(CHAIN_BYTES);
+    await file.read(chain, record.offset + RECORD.chain);
+    this.#records += 1;
+    this.#bytes += record.end - record.offset;
+    return { offset: record.end, position: record.position + 1, chain };
+  }
+
+  async *#verifyRecords(name: string, scan: SegmentScan, start: ScanPlace): Findings<void> {
+    let seen = 0;
+    for (let batch = await scan.next(); batch !== null; batch = await scan.next()) {
+      const offsets = scan.offsets.slice(seen);
+      seen = scan.offsets.length;
+      this.#records += batch.length;
+      if (this.#knowsStreams) yield* this.#verifyVersions(name, batch, offsets);
+      yield* this.#verifyTimes(name, batch, offsets);
+      if (this.#isSoundSoFar) this.#verified = scan.end;
+    }
+    this.#bytes += scan.end.offset - start.offset;
+  }
+
+  *#verifyVersions(
+    name: string,
+    batch: readonly LogRecord[],
+    offsets: readonly number[],
+  ): Generator<LogFinding, void, undefined> {
+    for (let rest = batch; rest.length > 0;) {
+      const wrong = countStreams(this.#streams, rest, 0);
+      if (!wrong) return;
+      const { record, expected } = wrong;
+      const { stream, streamVersion } = record;
+      const detail = `stream ${stream} goes on with version ${streamVersion} instead of ${expected}`;
+      const offset = offsets[batch.indexOf(record)] ?? 0;
+      yield this.#finding('stream-version-wrong', name, offset, record.position, detail);
+      this.#streams.set(stream, streamVersion);
+      rest = rest.slice(rest.indexOf(record));
+    }
+  }
+
+  *#verifyTimes(
+    name: string,
+    batch: readonly LogRecord[],
+    offsets: readonly number[],
+  ): Generator<LogFinding, void, undefined> {
+    for (const [index, { time, position: at }] of batch.entries()) {
+      const last = this.#lastTime;
+      this.#lastTime = time;
+      if (last === null || time >= last) continue;
+      const detail = `${formatTime(time)} comes after ${formatTime(last)}: the clock was set back`;
+      yield this.#finding('time-stepped-back', name, offsets[index] ?? 0, at, detail);
+    }
+  }
+
+  /** Says what stopped a scan; answers where to go on, or null at the end of the segment. */
+  async *#judgeStop(
+    file: DiskFile,
+    part: Part,
+    next: Part | undefined,
+    scan: SegmentScan,
+  ): Findings<ScanPlace | null> {
+    const { reached, end } = scan;
+    const stop = scan.stop ?? { kind: 'nothing' };
+    const behind = await bytesBehind(file, reached.offset, reached.position);
+    const { name } = part.named;
+    if (next) {
+      if (end.position !== next.named.position) {
+        return yield* this.#damaged(file, name, reached, stop, behind);
+      }
+      yield* this.#verifySeam(name, next, reached, behind);
+      return null;
+    }
+    if (stop.kind === 'contradiction' || proofOfLoss(behind, reached.position)) {
+      return yield* this.#damaged(file, name, reached, stop, behind);
+    }
+    const tail = Math.max(behind.end, reached.offset) - end.offset;
+    if (tail > 0) {
+      const why = 'why' in stop ? stop.why : 'the last append is not whole';
+      const detail = `${tail} bytes: ${why}. A start cuts them and keeps them aside`;
+      yield this.#finding('torn-tail', name, end.offset, end.position, detail);
+    }
+    return null;
+  }
+
+  /** Where one segment ends and the next begins. */
+  *#verifySeam(
+    name: string,
+    next: Part,
+    reached: ScanPlace,
+    behind: BytesBehind,
+  ): Generator<LogFinding, void, undefined> {
+    const { offset, position: at, chain } = reached;
+    if (behind.end > offset) {
+      const detail = `${behind.end - offset} bytes behind the last record are not all zero`;
+      yield this.#finding('stray-bytes', name, offset, at, detail);
+    }
+    if (next.segment && !chain.equals(next.segment.header.chain)) {
+      const detail = `${next.named.name} continues another hash chain than this segment ends with`;
+      yield this.#finding('chain-broken', name, offset, at, detail);
+    }
+  }
+
+  async *#damaged(
+    file: DiskFile,
+    name: string,
+    at: ScanPlace,
+    stop: ScanStop,
+    behind: BytesBehind,
+  ): Findings<ScanPlace | null> {
+    const onward = behind.records[0];
+    const why = 'why' in stop ? stop.why : 'no record stands where one must be';
+    const goesOn = onward
+      ? `the next whole record is ${onward.position}, at offset ${onward.offset}`
+      : 'no whole record follows in this segment';
+    const kind = damageKind(stop, onward === undefined);
+    yield this.#finding(kind, name, at.offset, at.position, `${why}; ${goesOn}`);
+    this.#knowsStreams = false;
+    return this.#onward(file, behind);
+  }
+
+  async *#verifyCheckpoints(uuid: string, parts: readonly Part[], first: number): Findings<void> {
+    const { checkpoints } = await listLog(this.#disk, this.#root);
+    let usable = 0;
+    for (const { name, position: at } of checkpoints) {
+      const path = `${logDirectory(this.#root)}/${name}`;
+      const reading = await examineCheckpoint(this.#disk, path, uuid);
+      if (reading.kind === 'unusable' || reading.envelope.position !== at) {
+        const why = reading.kind === 'unusable' ? reading.reason : 'its name and content differ';
+        yield this.#finding('checkpoint-unusable', name, 0, at, why);
+        continue;
+      }
+      usable += 1;
+      const chain = await this.#chainAt(parts, at);
+      if (chain === 'unknown' || chain?.equals(reading.envelope.chain) === true) continue;
+      const detail = chain
+        ? 'the log holds other records than those it was taken of'
+        : 'the log does not reach its position';
+      yield this.#finding('checkpoint-disagrees', name, 0, at, detail);
+    }
+    if (first > 0 && usable === 0) {
+      const detail = `the log begins at position ${first}, and no checkpoint is usable`;
+      yield this.#finding('checkpoint-missing', '', 0, first, detail);
+    }
+  }
+
+  /** Chain hash at a position; null when the log does not reach it, unknown behind damage. */
+  async #chainAt(parts: readonly Part[], at: number): Promise<Buffer | null | 'unknown'> {
+    const segment = parts.findLast(({ named }) => named.position <= at)?.segment;
+    if (!segment) return at === 0 ? Buffer.alloc(CHAIN_BYTES) : null;
+    return withFile(this.#disk, segment.path, 'read', async (file) => {
+      const scan = new SegmentScan(file, startOf(segment), { from: Infinity, until: at });
+      while ((await scan.next()) !== null);
+      if (scan.reached.position === at) return scan.reached.chain;
+      // Damage before it was reported where it is.
+      return this.#damage > 0 ? 'unknown' : null;
+    });
+  }
+
+  async *#otherFiles(unborn: string | null): Findings<void> {
+    const { broken, leftovers, strange } = await listLog(this.#disk, this.#root);
+    const at = this.#verified.position;
+    for (const name of broken) {
+      yield this.#finding('left-over', name, 0, at, 'a torn tail that an earlier start cut');
+    }
+    for (const name of unborn === null ? leftovers : [...leftovers, unborn]) {
+      const detail = 'a prepared or unfinished file; the next start removes it';
+      yield this.#finding('left-over', name, 0, at, detail);
+    }
+    for (const name of strange) {
+      yield this.#finding('strange-file', name, 0, at, 'this program gives no such name');
+    }
+  }
+}
+
+function partsOf(
+  segments: readonly SurveyedSegment[],
+  headless: readonly NamedAt[],
+): readonly Part[] {
+  const parts: Part[] = headless.map((named) => ({ named, segment: null }));
+  for (const segment of segments) {
+    const named = { name: segment.name, position: segment.namedPosition };
+    parts.push({ named, segment });
+  }
+  return parts.sort((a, b) => a.named.position - b.named.position);
+}
+
+function damageKind(stop: ScanStop, isLast: boolean): LogFindingKind {
+  if (stop.kind === 'contradiction') {
+    const kinds = {
+      position: 'position-wrong',
+      chain: 'chain-broken',
+      body: 'body-unusable',
+    } as const;
+    return kinds[stop.about];
+  }
+  return stop.kind === 'nothing' && isLast ? 'segment-short' : 'record-damaged';
+}
