@@ -83,14 +83,16 @@ export interface MountTable {
   read(signal?: AbortSignal): Promise<readonly MountEntry[]>;
   mount(request: MountRequest, signal?: AbortSignal): Promise<void>;
   /** `detach` gives up a busy mount lazily (MNT_DETACH). EINVAL when nothing is mounted there. */
-  unmount(mountpoint: string, options: { readonly detach: boolean }, signal?: AbortSignal): Promise<void>;
+  unmount(
+    mountpoint: string,
+    options: { readonly detach: boolean },
+    signal?: AbortSignal,
+  ): Promise<void>;
 }
 
 /** Who owns a new `fs` directory. `like` copies uid and gid from another directory. */
 export type DirectoryOwner =
-  | { readonly uid: number; readonly gid: number }
-  | { readonly like: string }
-  | 'process';
+  { readonly uid: number; readonly gid: number } | { readonly like: string } | 'process';
 
 export interface SnapshotDirectoryEntry {
   readonly name: string;

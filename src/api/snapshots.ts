@@ -1,0 +1,296 @@
+/**
+ * containerd.services.snapshots.v1: bytes become a request, the answer becomes bytes. Nothing is
+ * decided here. Every call has a budget of its own, because containerd gives none, and ends when
+ * its client goes away.
+ */
+import type { Metadata, sendUnaryData, ServerUnaryCall, ServerWritableStream } from '@grpc/grpc-js';
+import { once } from 'node:events';
+import { setImmediate as breathe } from 'node:timers/promises';
+import { orAborted } from '../base/abort.js';
+import { InvariantBroken } from '../base/assert.js';
+import type { Result } from '../base/result.js';
+import { snapshotName, type SnapshotName } from '../base/units.js';
+import type { Caller } from '../machines/events.js';
+import type { SnapshotInfo } from '../machines/info.js';
+import type { Refusal } from '../machines/refusals.js';
+import type { MountSpec } from '../snapshotter/mounts.js';
+import type { Snapshotter } from '../snapshotter/snapshotter.js';
+import { callerOf } from './callers.js';
+import type {
+  Info,
+  ListSnapshotsRequest,
+  ListSnapshotsResponse,
+  SnapshotsServer,
+} from './generated/containerd/services/snapshots/v1/snapshots.js';
+import { BudgetSpent, CallerGone, statusOfRefusal, statusOfThrown } from './status.js';
+import { infoBytesMax, toInfo, toMounts } from './wire.js';
+
+/** Milliseconds until a call is answered with an error. */
+export interface CallBudgets {
+  readonly prepare: number;
+  readonly mounts: number;
+  readonly commit: number;
+  readonly read: number;
+}
+
+export interface SnapshotsServiceOptions {
+  readonly snapshotter: Snapshotter;
+  readonly budgets: CallBudgets;
+  /** A broken invariant came up in a call. */
+  readonly onFatal: (thrown: unknown) => void;
+}
+
+/** containerd's own servers send at most this many; its clients receive at most 16 MiB. */
+const LIST_INFOS_MAX = 100;
+const LIST_BYTES_MAX = 1 << 20;
+
+type Unary<Request, Reply> = (
+  call: ServerUnaryCall<Request, Reply>,
+  callback: sendUnaryData<Reply>,
+) => void;
+
+export function snapshotsService(options: SnapshotsServiceOptions): SnapshotsServer {
+  const { snapshotter, budgets } = options;
+
+  function unary<Request, Value, Reply>(
+    method: string,
+    budgetMillis: number,
+    answer: (request: Request, call: CallContext) => Promise<Result<Value, Refusal>>,
+    toReply: (value: Value) => Reply,
+  ): Unary<Request, Reply> {
+    return (call, callback) => {
+      const context = new CallContext(call, method, budgetMillis);
+      void answer(call.request, context).then(
+        (result) => {
+          context.end();
+          if (result.ok) callback(null, toReply(result.value));
+          else callback(statusOfRefusal(result.refusal));
+        },
+        (thrown: unknown) => {
+          context.end();
+          if (thrown instanceof InvariantBroken) options.onFatal(thrown);
+          callback(statusOfThrown(thrown));
+        },
+      );
+    };
+  }
+
+  const mountsReply = (mounts: readonly MountSpec[]) => ({ mounts: toMounts(mounts) });
+  const infoReply = (info: SnapshotInfo) => ({ info: toInfo(info) });
+  const emptyReply = () => ({});
+
+  return {
+    prepare: unary(
+      'Prepare',
+      budgets.prepare,
+      (request, call) => snapshotter.prepare(prepareRequest(request, call.caller), call.signal),
+      mountsReply,
+    ),
+    view: unary(
+      'View',
+      budgets.prepare,
+      (request, call) => snapshotter.view(prepareRequest(request, call.caller), call.signal),
+      mountsReply,
+    ),
+    mounts: unary(
+      'Mounts',
+      budgets.mounts,
+      (request, call) => snapshotter.mounts(snapshotName(request.key), call.signal),
+      mountsReply,
+    ),
+    commit: unary(
+      'Commit',
+      budgets.commit,
+      (request, call) =>
+        snapshotter.commit(
+          {
+            key: snapshotName(request.key),
+            name: snapshotName(request.name),
+            parent: parentName(request.parent),
+            labels: request.labels,
+            caller: call.caller,
+          },
+          call.signal,
+        ),
+      emptyReply,
+    ),
+    remove: unary(
+      'Remove',
+      budgets.read,
+      (request, call) => call.within(snapshotter.remove(snapshotName(request.key), call.caller)),
+      emptyReply,
+    ),
+    stat: unary(
+      'Stat',
+      budgets.read,
+      (request) => Promise.resolve(snapshotter.stat(snapshotName(request.key))),
+      infoReply,
+    ),
+    update: unary(
+      'Update',
+      budgets.read,
+      (request, call) =>
+        call.within(
+          snapshotter.update({
+            // Kind, parent and times of the request mean nothing (proxy.go converts blindly).
+            name: snapshotName(request.info?.name ?? ''),
+            labels: request.info?.labels ?? new Map<string, string>(),
+            paths: request.updateMask ?? [],
+            caller: call.caller,
+          }),
+        ),
+      infoReply,
+    ),
+    usage: unary(
+      'Usage',
+      budgets.read,
+      (request, call) => snapshotter.usage(snapshotName(request.key), call.signal),
+      ({ size, inodes }) => ({ size: BigInt(size), inodes: BigInt(inodes) }),
+    ),
+    cleanup: unary(
+      'Cleanup',
+      budgets.read,
+      (_request, call) => cleanUp(snapshotter, call),
+      emptyReply,
+    ),
+    list: (call) => {
+      void sendList(snapshotter, call, budgets.read);
+    },
+  };
+}
+
+/**
+ * A long collection goes on behind the answer: GC waits for Cleanup, and the directories are
+ * nobody's already.
+ */
+async function cleanUp(
+  snapshotter: Snapshotter,
+  call: CallContext,
+): Promise<Result<void, Refusal>> {
+  try {
+    await snapshotter.cleanup(call.signal);
+  } catch (thrown) {
+    if (!(thrown instanceof BudgetSpent)) throw thrown;
+  }
+  return { ok: true, value: undefined };
+}
+
+async function sendList(
+  snapshotter: Snapshotter,
+  call: ServerWritableStream<ListSnapshotsRequest, ListSnapshotsResponse>,
+  budgetMillis: number,
+): Promise<void> {
+  const context = new CallContext(call, 'List', budgetMillis);
+  try {
+    const listed = snapshotter.list(call.request.filters);
+    if (!listed.ok) {
+      call.emit('error', statusOfRefusal(listed.refusal));
+      return;
+    }
+    for (const info of inMessages(listed.value)) {
+      context.signal.throwIfAborted();
+      if (!call.write({ info })) await once(call, 'drain', { signal: context.signal });
+      // Others get their turn between messages, however many snapshots there are.
+      else await breathe();
+    }
+    call.end();
+  } catch (thrown) {
+    if (!call.cancelled) call.emit('error', statusOfThrown(reasonBehind(thrown, context.signal)));
+  } finally {
+    context.end();
+  }
+}
+
+/** `once` rejects with an AbortError of its own; the signal knows why. */
+function reasonBehind(thrown: unknown, signal: AbortSignal): unknown {
+  return signal.aborted ? signal.reason : thrown;
+}
+
+function* inMessages(infos: Iterable<SnapshotInfo>): Iterable<Info[]> {
+  let message: Info[] = [];
+  let bytes = 0;
+  for (const info of infos) {
+    const added = infoBytesMax(info);
+    if (message.length === LIST_INFOS_MAX || (bytes + added > LIST_BYTES_MAX && bytes > 0)) {
+      yield message;
+      message = [];
+      bytes = 0;
+    }
+    message.push(toInfo(info));
+    bytes += added;
+  }
+  if (message.length > 0) yield message;
+}
+
+interface AnyCall {
+  readonly metadata: Metadata;
+  readonly cancelled: boolean;
+  on(event: 'cancelled', listener: () => void): unknown;
+}
+
+/** A call as the handlers need it: who asks, and a signal for its budget and its cancellation. */
+class CallContext {
+  readonly #call: AnyCall;
+  readonly #controller = new AbortController();
+  readonly #timer: NodeJS.Timeout;
+
+  constructor(call: AnyCall, method: string, budgetMillis: number) {
+    this.#call = call;
+    this.#timer = setTimeout(
+      () => this.#controller.abort(new BudgetSpent(method, budgetMillis)),
+      budgetMillis,
+    );
+    call.on('cancelled', () => {
+      this.#controller.abort(new CallerGone(`${method} was cancelled by its client`));
+    });
+  }
+
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  get caller(): Caller {
+    const { metadata } = this.#call;
+    const process = callerOf(this.#call);
+    const first = (key: string): string | undefined => metadata.get(key)[0]?.toString();
+    // Several namespaces come newest first; the first is the one the call is made for.
+    const namespace = first('containerd-namespace');
+    const lease = first('containerd-lease');
+    const traceparent = first('traceparent');
+    return {
+      ...(namespace === undefined ? {} : { namespace }),
+      ...(lease === undefined ? {} : { lease }),
+      ...(traceparent === undefined ? {} : { traceparent }),
+      ...(process === null ? {} : { pid: process.pid, uid: process.uid }),
+    };
+  }
+
+  /** The promise, or the end of the budget. */
+  within<Value>(promise: Promise<Value>): Promise<Value> {
+    return orAborted(promise, this.signal);
+  }
+
+  end(): void {
+    clearTimeout(this.#timer);
+  }
+}
+
+interface PrepareMessage {
+  readonly key: string;
+  readonly parent: string;
+  readonly labels: Map<string, string>;
+}
+
+function prepareRequest(request: PrepareMessage, caller: Caller) {
+  return {
+    key: snapshotName(request.key),
+    parent: parentName(request.parent),
+    labels: request.labels,
+    caller,
+  };
+}
+
+/** proto3 has no absent string: empty is none. */
+function parentName(parent: string): SnapshotName | null {
+  return parent === '' ? null : snapshotName(parent);
+}

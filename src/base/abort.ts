@@ -1,0 +1,13 @@
+/** Waiting with a way out: the promise's own end, or the signal's reason, whichever is first. */
+export function orAborted<Value>(promise: Promise<Value>, signal: AbortSignal): Promise<Value> {
+  if (signal.aborted) return Promise.reject(reasonAsError(signal));
+  return new Promise((resolve, reject) => {
+    const onAbort = () => reject(reasonAsError(signal));
+    signal.addEventListener('abort', onAbort, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort));
+  });
+}
+
+function reasonAsError(signal: AbortSignal): Error {
+  return signal.reason instanceof Error ? signal.reason : new Error('the call was cancelled');
+}

@@ -1,0 +1,221 @@
+/**
+ * What each state's effect does to the world, and how its end is reported: as a command, decided
+ * like any other. Every effect may be run again from the start: after a crash it will be.
+ */
+import { assert, assertNever } from '../base/assert.js';
+import { reasonOf } from '../base/errors.js';
+import type { DirectoryOwner, MountTable, SnapshotDirectories } from '../base/ports.js';
+import type { FileSystem } from '../filesystems/contract.js';
+import type { Command, RemoteQuestion } from '../machines/commands.js';
+import type { SnapshotState } from '../machines/fold.js';
+import { checkMappings, mapsAreTrusted } from '../machines/id-mapping.js';
+import type { StateEffect } from '../machines/snapshot-machine.js';
+
+/** What the effects reach. */
+export interface EffectWorld {
+  readonly directories: SnapshotDirectories;
+  readonly mountTable: MountTable;
+  readonly fileSystem: FileSystem | null;
+  /** `data`: contents and directories are durable before the event that tells of them. */
+  readonly durability: 'data' | 'metadata';
+  /** Makes all layer data durable; shared by the commits that wait for it. */
+  readonly flush: () => Promise<void>;
+  /** Whether, and for what, the remote file system is asked once the directories stand. */
+  readonly remoteQuestion: (state: SnapshotState) => RemoteQuestion;
+}
+
+type Outcome = Command;
+
+export function workOf(
+  effect: StateEffect,
+  state: SnapshotState,
+  world: EffectWorld,
+): (signal: AbortSignal) => Promise<Outcome> {
+  switch (effect) {
+    case 'prepareDirectories':
+      return (signal) => prepareDirectories(state, world, signal);
+    case 'mountRemote':
+      return (signal) => mountRemote(state, world, signal);
+    case 'makeDurable':
+      return (signal) => makeDurable(state, world, signal);
+    case 'restoreLayer':
+      return (signal) => restoreLayer(state, world, signal);
+    case 'removeDirectories':
+      return (signal) => removeDirectories(state, world, signal);
+    default:
+      return assertNever(effect);
+  }
+}
+
+/**
+ * The command that reports a failed effect; null when the state simply stays, as in `removing`.
+ * `retryAt` is when a lost layer is tried again.
+ */
+export function failureOf(
+  effect: StateEffect,
+  thrown: unknown,
+  retryAt: string | null,
+): Outcome | null {
+  const reason = reasonOf(thrown);
+  switch (effect) {
+    // A mount that failed cleanly is an outcome of the work itself. What comes here hangs, or
+    // left something behind: such a directory is never given to a container.
+    case 'mountRemote':
+    case 'prepareDirectories':
+      return { command: 'DirectoriesFailed', reason };
+    case 'makeDurable':
+      return { command: 'DataFailed', reason };
+    case 'restoreLayer':
+      return { command: 'LayerLost', reason, retryAt };
+    case 'removeDirectories':
+      return null;
+    default:
+      return assertNever(effect);
+  }
+}
+
+async function prepareDirectories(
+  state: SnapshotState,
+  world: EffectWorld,
+  signal: AbortSignal,
+): Promise<Outcome> {
+  await world.directories.prepare(
+    state.id,
+    {
+      work: state.preparedAs === 'active',
+      owner: ownerOf(state, world.directories),
+      durable: world.durability === 'data',
+    },
+    signal,
+  );
+  return { command: 'DirectoriesReady', remote: world.remoteQuestion(state) };
+}
+
+/** A mapping wins over the parent; only uid and gid are taken over (overlay.go, createSnapshot). */
+function ownerOf(state: SnapshotState, directories: SnapshotDirectories): DirectoryOwner {
+  const mapped = mapsAreTrusted(state.name) ? checkMappings(state.labels) : null;
+  if (mapped?.ok && mapped.value !== null) return mapped.value;
+  return state.parent === null ? 'process' : { like: directories.fsPath(state.parent.id) };
+}
+
+async function mountRemote(
+  state: SnapshotState,
+  world: EffectWorld,
+  signal: AbortSignal,
+): Promise<Outcome> {
+  const { fileSystem, directories } = world;
+  assert(fileSystem !== null && state.remote !== null, 'a remote mount has a file system');
+  const mountpoint = directories.fsPath(state.id);
+  const { mountLabels } = state.remote;
+  try {
+    await fileSystem.mount(mountpoint, mountLabels, signal);
+    await fileSystem.check(mountpoint, mountLabels, signal);
+  } catch (thrown) {
+    signal.throwIfAborted();
+    await leaveClean(state, world, signal);
+    return { command: 'RemoteFailed', reason: reasonOf(thrown) };
+  }
+  return { command: 'RemoteReady', usage: { size: 0, inodes: 0 } };
+}
+
+/**
+ * The contract asks the file system to leave the mountpoint clean. It is about to become an
+ * upper directory, so that is seen to rather than believed.
+ */
+async function leaveClean(
+  state: SnapshotState,
+  world: EffectWorld,
+  signal: AbortSignal,
+): Promise<void> {
+  const mountpoint = world.directories.fsPath(state.id);
+  const mounts = await world.mountTable.read(signal);
+  if (mounts.some((entry) => entry.mountpoint === mountpoint)) {
+    assert(world.fileSystem !== null, 'a remote mount has a file system');
+    await world.fileSystem.unmount(mountpoint, signal);
+  }
+  await world.directories.empty(state.id, signal);
+}
+
+async function makeDurable(
+  state: SnapshotState,
+  world: EffectWorld,
+  signal: AbortSignal,
+): Promise<Outcome> {
+  const { durability } = world;
+  const [usage] = await Promise.all([
+    world.directories.usage(state.id, signal),
+    durability === 'data' ? world.flush() : undefined,
+  ]);
+  return { command: 'DataReady', usage, durability };
+}
+
+async function restoreLayer(
+  state: SnapshotState,
+  world: EffectWorld,
+  signal: AbortSignal,
+): Promise<Outcome> {
+  if (state.remote === null) return findOrdinaryLayer(state, world, signal);
+  const { fileSystem, directories } = world;
+  if (fileSystem === null) {
+    throw new Error(
+      `no remote file system is configured; "${state.remote.fileSystem}" provided it`,
+    );
+  }
+  const mountpoint = directories.fsPath(state.id);
+  const { mountLabels } = state.remote;
+  try {
+    await fileSystem.check(mountpoint, mountLabels, signal);
+    return { command: 'LayerFound', how: 'checked' };
+  } catch {
+    // Why it is unusable stands in the log already; now it is mounted afresh.
+    signal.throwIfAborted();
+  }
+  // Containers that run on the old mount keep it: overlay holds its own reference to each lower.
+  await fileSystem.unmount(mountpoint, signal);
+  await directories.prepare(state.id, { work: false, owner: 'process', durable: false }, signal);
+  await fileSystem.mount(mountpoint, mountLabels, signal);
+  await fileSystem.check(mountpoint, mountLabels, signal);
+  return { command: 'LayerFound', how: 'mounted' };
+}
+
+async function findOrdinaryLayer(
+  state: SnapshotState,
+  world: EffectWorld,
+  signal: AbortSignal,
+): Promise<Outcome> {
+  const entries = await world.directories.list(signal);
+  if (entries.some((entry) => entry.id === state.id && entry.hasFs)) {
+    return { command: 'LayerFound', how: 'checked' };
+  }
+  const path = world.directories.fsPath(state.id);
+  throw new Error(
+    `its directory ${path} is gone; put it back from a backup, or remove the image and pull it again`,
+  );
+}
+
+async function removeDirectories(
+  state: SnapshotState,
+  world: EffectWorld,
+  signal: AbortSignal,
+): Promise<Outcome> {
+  if (state.remote !== null) {
+    const mountpoint = world.directories.fsPath(state.id);
+    if (world.fileSystem !== null) await world.fileSystem.unmount(mountpoint, signal);
+    // Without the file system that made it, a plain unmount is all that can be done.
+    else await unmountIfMounted(mountpoint, world.mountTable, signal);
+  }
+  await world.directories.remove(String(state.id), signal);
+  return { command: 'DirectoriesGone' };
+}
+
+async function unmountIfMounted(
+  mountpoint: string,
+  mountTable: MountTable,
+  signal: AbortSignal,
+): Promise<void> {
+  const mounts = await mountTable.read(signal);
+  const depth = mounts.filter((entry) => entry.mountpoint === mountpoint).length;
+  for (let layer = 0; layer < depth; layer += 1) {
+    await mountTable.unmount(mountpoint, { detach: false }, signal);
+  }
+}

@@ -1,0 +1,132 @@
+/**
+ * Lays the log's forest, the directories and the mount table side by side and says what differs
+ * and what will be done. Pure: `stratalog inspect` prints the plan, the daemon executes it.
+ */
+import type { MountEntry, SnapshotDirectoryEntry } from '../base/ports.js';
+import type { SnapshotId } from '../base/units.js';
+import { metaOf } from '../machines/chart.js';
+import type { SnapshotState } from '../machines/fold.js';
+import type { Forest } from '../machines/forest.js';
+import type { Finding } from './findings.js';
+
+/** What is there. Null where it cannot be known, as for a root that was copied elsewhere. */
+export interface Observation {
+  readonly directories: readonly SnapshotDirectoryEntry[];
+  readonly mounts: readonly MountEntry[] | null;
+}
+
+export interface Plan {
+  readonly findings: readonly Finding[];
+  /** Remote layers whose mountpoints show something: kept as they are, then checked. */
+  readonly adopted: readonly SnapshotId[];
+}
+
+/** `snapshotsPath` is `<root>/snapshots`, absolute and without a trailing slash. */
+export function planRecovery(forest: Forest, observed: Observation, snapshotsPath: string): Plan {
+  const findings: Finding[] = [];
+  const adopted: SnapshotId[] = [];
+  const present = new Map<SnapshotId, SnapshotDirectoryEntry>();
+  for (const entry of observed.directories) {
+    if (entry.id !== null && entry.isDirectory) present.set(entry.id, entry);
+  }
+  const mounted = observed.mounts === null ? null : mountpointsOf(observed.mounts);
+  for (const state of forest.values()) {
+    const found = findingOf(state, present, mounted, snapshotsPath);
+    if (found === 'adopted') adopted.push(state.id);
+    else if (found !== null) findings.push(found);
+  }
+  findings.push(...orphansIn(observed.directories, forest, snapshotsPath));
+  if (observed.mounts !== null) {
+    findings.push(...strangeMounts(observed.mounts, forest, snapshotsPath));
+  }
+  return { findings, adopted };
+}
+
+function findingOf(
+  state: SnapshotState,
+  present: ReadonlyMap<SnapshotId, SnapshotDirectoryEntry>,
+  mounted: ReadonlySet<string> | null,
+  snapshotsPath: string,
+): Finding | 'adopted' | null {
+  const of = { id: state.id, name: state.name };
+  const { shownAs, afterCrash } = metaOf(state.status);
+  if (afterCrash === 'SnapshotAbandoned') return { kind: 'AbandonedPreparation', ...of };
+  if (state.status === 'removing') return { kind: 'UnfinishedRemoval', ...of };
+  if (state.status === 'awaitingCleanup') return { kind: 'AwaitingCleanup', ...of };
+  if (state.status === 'committed.unavailable') {
+    const reason = state.unavailability?.reason ?? '';
+    return { kind: 'UnavailableLayer', reason, ...of };
+  }
+  const fs = `${snapshotsPath}/${state.id}/fs`;
+  if (state.remote !== null) {
+    if (mounted === null) return null;
+    return mounted.has(fs) ? 'adopted' : { kind: 'MissingMount', mountpoint: fs, ...of };
+  }
+  if (shownAs !== null && present.get(state.id)?.hasFs !== true) {
+    return { kind: 'MissingDirectory', shownAs, path: fs, ...of };
+  }
+  return afterCrash === 'SnapshotCommitFailed' ? { kind: 'UnfinishedCommit', ...of } : null;
+}
+
+function orphansIn(
+  directories: readonly SnapshotDirectoryEntry[],
+  forest: Forest,
+  snapshotsPath: string,
+): readonly Finding[] {
+  return directories
+    .filter((entry) => entry.id === null || forest.get(entry.id) === undefined)
+    .map(({ name }) => ({ kind: 'OrphanDirectory', name, path: `${snapshotsPath}/${name}` }));
+}
+
+function strangeMounts(
+  mounts: readonly MountEntry[],
+  forest: Forest,
+  snapshotsPath: string,
+): readonly Finding[] {
+  return mounts.flatMap((entry): readonly Finding[] => {
+    const { mountpoint, fileSystemType: type } = entry;
+    if (isBelow(mountpoint, snapshotsPath)) {
+      const isOurs = isLayerMountpoint(mountpoint, forest, snapshotsPath);
+      return isOurs ? [] : [{ kind: 'ForeignMount', mountpoint, type }];
+    }
+    const ids = idsUsedBy(entry, snapshotsPath);
+    return ids.length === 0 ? [] : [{ kind: 'MountElsewhere', mountpoint, ids }];
+  });
+}
+
+function isLayerMountpoint(mountpoint: string, forest: Forest, snapshotsPath: string): boolean {
+  const match = /^(\d+)\/fs$/.exec(mountpoint.slice(snapshotsPath.length + 1));
+  if (match === null) return false;
+  const state = forest.get(Number(match[1]) as SnapshotId);
+  return state !== undefined && state.remote !== null;
+}
+
+/** The snapshots whose directories an overlay mount names as its layers. */
+export function idsUsedBy(entry: MountEntry, snapshotsPath: string): readonly SnapshotId[] {
+  if (entry.fileSystemType !== 'overlay') return [];
+  const ids = new Set<SnapshotId>();
+  for (const option of entry.superOptions) {
+    const [key, value] = splitOnce(option);
+    if (key !== 'lowerdir' && key !== 'upperdir' && key !== 'lowerdir+') continue;
+    for (const path of value.split(':')) {
+      if (!isBelow(path, snapshotsPath)) continue;
+      const id = Number(path.slice(snapshotsPath.length + 1).split('/')[0]);
+      if (Number.isSafeInteger(id)) ids.add(id as SnapshotId);
+    }
+  }
+  return [...ids].sort((a, b) => a - b);
+}
+
+function mountpointsOf(mounts: readonly MountEntry[]): ReadonlySet<string> {
+  return new Set(mounts.map((entry) => entry.mountpoint));
+}
+
+/** Whole components are compared: `snapshots-old` does not lie below `snapshots`. */
+function isBelow(path: string, directory: string): boolean {
+  return path.startsWith(`${directory}/`);
+}
+
+function splitOnce(option: string): readonly [string, string] {
+  const at = option.indexOf('=');
+  return at === -1 ? [option, ''] : [option.slice(0, at), option.slice(at + 1)];
+}

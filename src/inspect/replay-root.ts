@@ -1,0 +1,76 @@
+/**
+ * Replays a root from outside: newest usable checkpoint, then the records after it. Read-only and
+ * without a lock, so it serves beside a live daemon and on a copied root alike.
+ */
+import { reasonOf } from '../base/errors.js';
+import type { Disk } from '../base/ports.js';
+import { position, type Position } from '../base/units.js';
+import { checkpointLines, examineCheckpoint } from '../log/checkpoint.js';
+import { listLog, logDirectory } from '../log/files.js';
+import { readIdentity } from '../log/identity.js';
+import { readLogBatches } from '../log/reader.js';
+import { Replay } from './replay.js';
+
+export interface ReplayedRoot {
+  readonly replay: Replay;
+  /** The checkpoint it began with, or null when the whole log was read. */
+  readonly checkpoint: Position | null;
+  /** Checkpoints that were passed over, each with its reason. */
+  readonly ignored: readonly string[];
+}
+
+/**
+ * The projection after all records before `upTo` (default: as far as the log reaches).
+ *
+ * Fails  RootRefused, LogDamaged, LogTooNew, EventNotUnderstood, InvariantBroken, HostFault
+ */
+export async function replayRoot(disk: Disk, root: string, upTo?: Position): Promise<ReplayedRoot> {
+  const ignored: string[] = [];
+  const begun = await fromCheckpoint(disk, root, upTo, ignored);
+  const replay = begun?.replay ?? new Replay();
+  const from = begun?.position ?? position(0);
+  const range = upTo === undefined ? { from } : { from, to: upTo };
+  for await (const batch of readLogBatches({ root, disk, ...range })) {
+    for (const record of batch) replay.apply(record);
+  }
+  return { replay, checkpoint: begun?.position ?? null, ignored };
+}
+
+async function fromCheckpoint(
+  disk: Disk,
+  root: string,
+  upTo: Position | undefined,
+  ignored: string[],
+): Promise<{ readonly replay: Replay; readonly position: Position } | null> {
+  const identity = await readIdentity(disk, root);
+  const { checkpoints } = await listLog(disk, root);
+  for (const { name, position: at } of checkpoints.toReversed()) {
+    if (upTo !== undefined && at > upTo) continue;
+    const path = `${logDirectory(root)}/${name}`;
+    const checked = await examineCheckpoint(disk, path, identity?.uuid ?? '');
+    if (checked.kind === 'unusable') {
+      ignored.push(`${name}: ${checked.reason}`);
+      continue;
+    }
+    try {
+      const replay = await restoreReplay(checkpointLines(disk, path, checked));
+      return { replay, position: position(at) };
+    } catch (thrown) {
+      ignored.push(`${name}: ${reasonOf(thrown)}`);
+    }
+  }
+  return null;
+}
+
+/** A replay that begins with a checkpoint's lines. Throws when a line is malformed. */
+export async function restoreReplay(slices: AsyncIterable<readonly string[]>): Promise<Replay> {
+  const replay = new Replay();
+  let index = 0;
+  for await (const slice of slices) {
+    for (const line of slice) {
+      replay.restoreLine(line, index);
+      index += 1;
+    }
+  }
+  return replay;
+}

@@ -1,0 +1,74 @@
+/**
+ * Everything that can be asked of a snapshot. The first four come from clients; the rest report
+ * how an effect ended, or what a restart found. All are decided by decide.ts.
+ */
+import type { Labels, SnapshotName, Usage } from '../base/units.js';
+import type { Caller, SnapshotEventData } from './events.js';
+
+export type Command =
+  | {
+      readonly command: 'Prepare';
+      readonly kind: 'active' | 'view';
+      readonly key: SnapshotName;
+      readonly parent: SnapshotName | null;
+      readonly labels: Labels;
+      readonly caller: Caller;
+    }
+  | {
+      readonly command: 'Commit';
+      readonly key: SnapshotName;
+      readonly name: SnapshotName;
+      /** Newer clients name the parent here, for a snapshot that was prepared without one. */
+      readonly parent: SnapshotName | null;
+      readonly labels: Labels;
+      readonly caller: Caller;
+    }
+  | {
+      readonly command: 'UpdateLabels';
+      readonly name: SnapshotName;
+      readonly labels: Labels;
+      /** Field mask: empty, `labels`, or `labels.<key>` each. */
+      readonly paths: readonly string[];
+      readonly caller: Caller;
+    }
+  | {
+      readonly command: 'Remove';
+      readonly name: SnapshotName;
+      /** Leave the directory to Cleanup. */
+      readonly deferred: boolean;
+      readonly caller: Caller;
+    }
+  /** The directories stand. `remote` says whether the remote file system is asked now. */
+  | { readonly command: 'DirectoriesReady'; readonly remote: RemoteQuestion }
+  | { readonly command: 'DirectoriesFailed'; readonly reason: string }
+  | { readonly command: 'RemoteReady'; readonly usage: Usage }
+  | { readonly command: 'RemoteFailed'; readonly reason: string }
+  | {
+      readonly command: 'DataReady';
+      readonly usage: Usage;
+      readonly durability: SnapshotEventData<'SnapshotCommitted'>['durability'];
+    }
+  | { readonly command: 'DataFailed'; readonly reason: string }
+  | { readonly command: 'LayerLost'; readonly reason: string; readonly retryAt: string | null }
+  | {
+      readonly command: 'LayerFound';
+      readonly how: SnapshotEventData<'LayerAvailable'>['how'];
+    }
+  | { readonly command: 'Collect' }
+  | { readonly command: 'DirectoriesGone' }
+  /** The daemon has just started: nobody waits for what was under way. */
+  | { readonly command: 'Recover' };
+
+export type RemoteQuestion =
+  | { readonly ask: false }
+  | { readonly ask: true; readonly ref: string; readonly fileSystem: string }
+  /** Known beforehand that it would fail; the reason is kept all the same. */
+  | {
+      readonly ask: 'declined';
+      readonly ref: string;
+      readonly fileSystem: string;
+      readonly reason: string;
+    };
+
+export type CommandName = Command['command'];
+export type CommandOf<Name extends CommandName> = Extract<Command, { readonly command: Name }>;

@@ -1,0 +1,82 @@
+/**
+ * Events of the `daemon` stream: what the service itself did or found. They move no snapshot;
+ * they are there for the people who ask later.
+ */
+import { z } from 'zod';
+
+const findingSchema = z.object({
+  kind: z.string().describe('kind of finding, see docs/recovery.md'),
+  subject: z.string().describe('what it is about: a snapshot, a directory, a mount'),
+  action: z.string().describe('what is done about it'),
+});
+
+export const daemonEventSchemas = {
+  DaemonStarted: z.object({
+    release: z.string(),
+    node: z.string().describe('version of Node.js'),
+    pid: z.number().int(),
+    epoch: z.number().int().describe('epoch of the log from here on'),
+    replayed: z.number().int().describe('records folded at start'),
+    checkpoint: z.number().int().nullable().describe('position of the checkpoint that was used'),
+    settings: z.record(z.string(), z.unknown()).describe('those that change what events mean'),
+  }),
+  TailCut: z.object({
+    segment: z.string(),
+    offset: z.number().int().describe('bytes from the start of the segment'),
+    bytes: z.number().int().describe('bytes that were not zero and not a record'),
+    savedAs: z.string().describe('where they were copied to'),
+  }),
+  RecoveryPlanned: z.object({
+    adopted: z.number().int().describe('remote layers whose mounts were right as they stood'),
+    findings: z.array(findingSchema),
+    omitted: z.number().int().describe('findings beyond those listed'),
+  }),
+  DirectoryRecreated: z.object({ id: z.number().int(), path: z.string() }),
+  OrphanFound: z.object({ name: z.string(), path: z.string() }),
+  OrphanRemoved: z.object({ name: z.string(), path: z.string() }),
+  DirectoriesCollected: z.object({
+    collected: z.number().int().describe('snapshots whose directories were asked to go'),
+    orphans: z.number().int(),
+    replayedTo: z.number().int().describe('position up to which the log was replayed'),
+  }),
+  CheckpointTaken: z.object({ position: z.number().int(), snapshots: z.number().int() }),
+  SegmentsRetired: z.object({ before: z.number().int(), segments: z.array(z.string()) }),
+  DaemonStopped: z.object({ why: z.string() }),
+} as const;
+
+export type DaemonEventType = keyof typeof daemonEventSchemas;
+export type DaemonEventData<Type extends DaemonEventType> = z.output<
+  (typeof daemonEventSchemas)[Type]
+>;
+export type DaemonEvent = {
+  [Type in DaemonEventType]: { readonly type: Type; readonly data: DaemonEventData<Type> };
+}[DaemonEventType];
+
+export const DAEMON_STREAM = 'daemon';
+
+export const DAEMON_EVENTS: {
+  readonly [Type in DaemonEventType]: { readonly version: number; readonly meaning: string };
+} = {
+  DaemonStarted: { version: 1, meaning: 'the log is open and replayed' },
+  TailCut: { version: 1, meaning: 'unfinished bytes after the last good record were set aside' },
+  RecoveryPlanned: { version: 1, meaning: 'what differs from the log at start, and what is done' },
+  DirectoryRecreated: {
+    version: 1,
+    meaning: 'a lost directory of an active snapshot was made anew',
+  },
+  OrphanFound: { version: 1, meaning: 'something in snapshots/ that no snapshot owns' },
+  OrphanRemoved: { version: 1, meaning: 'it was deleted' },
+  DirectoriesCollected: { version: 1, meaning: 'Cleanup replayed the log and decided' },
+  CheckpointTaken: { version: 1, meaning: 'a later start needs to replay only from here' },
+  SegmentsRetired: { version: 1, meaning: 'old segments below a checkpoint were dropped' },
+  DaemonStopped: { version: 1, meaning: 'an orderly stop; mounts are left alone' },
+};
+
+export function isDaemonEventType(type: string): type is DaemonEventType {
+  return Object.hasOwn(daemonEventSchemas, type);
+}
+
+/** Throws a ZodError that names the field when the body is not of the schema. */
+export function decodeDaemonEvent(type: DaemonEventType, body: unknown): DaemonEvent {
+  return { type, data: daemonEventSchemas[type].parse(body) } as DaemonEvent;
+}

@@ -1,0 +1,338 @@
+/**
+ * What a command leads to: events, or a refusal. Pure and total: every status and command has an
+ * answer, and test/golden/decisions.md shows them all.
+ *
+ * Whether an event may happen in a status is asked of the statechart; this file adds what the
+ * chart cannot know: the rules between snapshots, and the order in which containerd expects
+ * faults to be noticed (reference: core/snapshots/storage/bolt.go).
+ */
+import { assert, assertNever } from '../base/assert.js';
+import { ok, refuse, type Result } from '../base/result.js';
+import { snapshotName, type Labels, type SnapshotName } from '../base/units.js';
+import { accepts, metaOf, type Status } from './chart.js';
+import type { Command, CommandOf } from './commands.js';
+import type { ParentLink, SnapshotEvent } from './events.js';
+import type { SnapshotState } from './fold.js';
+import type { Forest } from './forest.js';
+import { checkMappings, mapsAreTrusted } from './id-mapping.js';
+import { updatedLabels } from './label-update.js';
+import {
+  LABEL_BYTES_MAX,
+  oversizedLabel,
+  PARENT_CHAIN_LABEL,
+  storedLabels,
+  TARGET_LABEL,
+} from './labels.js';
+import { refusals, type Refusal } from './refusals.js';
+
+export type Decision = Result<readonly SnapshotEvent[], Refusal>;
+
+/**
+ * Decides a command about one snapshot. `state` is the holder of the name that the command is
+ * about (for outcomes: the snapshot itself), or null when nobody holds it.
+ */
+export function decide(forest: Forest, state: SnapshotState | null, command: Command): Decision {
+  switch (command.command) {
+    case 'Prepare':
+      return decidePrepare(forest, state, command);
+    case 'Commit':
+      return decideCommit(forest, state, command);
+    case 'UpdateLabels':
+      return decideUpdateLabels(state, command);
+    case 'Remove':
+      return decideRemove(forest, state, command);
+    case 'DirectoriesReady':
+      return outcome(state, directoriesReady(command));
+    case 'DirectoriesFailed':
+      return outcome(state, [{ type: 'SnapshotAbandoned', data: { reason: command.reason } }]);
+    case 'RemoteReady':
+      return decideRemoteReady(forest, state, command);
+    case 'RemoteFailed':
+      return outcome(state, [{ type: 'RemoteMountFailed', data: { reason: command.reason } }]);
+    case 'DataReady':
+      return decideDataReady(state, command);
+    case 'DataFailed':
+      return outcome(state, [{ type: 'SnapshotCommitFailed', data: { reason: command.reason } }]);
+    case 'LayerLost':
+      return decideLayerLost(state, command);
+    case 'LayerFound':
+      return outcome(state, [{ type: 'LayerAvailable', data: { how: command.how } }]);
+    case 'Collect':
+      return outcome(state, [{ type: 'SnapshotCollecting', data: {} }]);
+    case 'DirectoriesGone':
+      return outcome(state, [{ type: 'SnapshotRemoved', data: {} }]);
+    case 'Recover':
+      return ok(recoveryOf(state));
+    default:
+      return assertNever(command);
+  }
+}
+
+/** The chain id that Prepare may answer from the remote file system, or null. */
+export function targetOf(command: CommandOf<'Prepare'>): string | null {
+  if (command.kind !== 'active') return null;
+  const ref = command.labels.get(TARGET_LABEL);
+  if (ref === undefined || ref === '') return null;
+  // A parallel unpack names the parent only at Commit. A layer committed here would stay
+  // parentless for ever (containerd #13264), so it is left to the ordinary way.
+  const parentIsPromised = command.parent === null && command.labels.has(PARENT_CHAIN_LABEL);
+  return parentIsPromised ? null : ref;
+}
+
+/** Longest key or name, in UTF-16 units: what upstream's bolt store can hold as a key. */
+const NAME_LENGTH_MAX = 32_768;
+
+function decidePrepare(
+  forest: Forest,
+  holder: SnapshotState | null,
+  command: CommandOf<'Prepare'>,
+): Decision {
+  const malformed = malformedName('key', command.key) ?? malformedLabels(command.labels);
+  if (malformed !== null) return refuse(malformed);
+  const parent = committedParent(forest, command.parent, refusals.parentNotCommitted);
+  if (!parent.ok) return parent;
+  if (!accepts(statusOf(holder), 'SnapshotPreparing')) {
+    return refuse(refusals.nameInUse(command.key));
+  }
+  if (mapsAreTrusted(command.key)) {
+    const mappings = checkMappings(command.labels);
+    if (!mappings.ok) return mappings;
+  }
+  const target = targetOf(command);
+  const ready = target === null ? undefined : forest.remoteFor(target, parent.value?.id ?? null);
+  if (target !== null && ready?.status === 'committed.available') {
+    return refuse(refusals.targetReady(target, ready.name));
+  }
+  return ok([
+    {
+      type: 'SnapshotPreparing',
+      data: {
+        id: forest.nextId,
+        kind: command.kind,
+        key: command.key,
+        parent: parent.value,
+        labels: storedLabels(command.labels),
+        target,
+        caller: command.caller,
+      },
+    },
+  ]);
+}
+
+function decideCommit(
+  forest: Forest,
+  state: SnapshotState | null,
+  command: CommandOf<'Commit'>,
+): Decision {
+  const malformed =
+    malformedName('key', command.key) ??
+    malformedName('name', command.name) ??
+    malformedLabels(command.labels);
+  if (malformed !== null) return refuse(malformed);
+  if (!isShown(state)) return refuse(refusals.snapshotUnknown(command.key));
+  if (forest.holderOf(command.name) !== undefined) {
+    return refuse(refusals.nameInUse(command.name));
+  }
+  if (!accepts(state.status, 'SnapshotCommitting')) {
+    return refuse(
+      state.status === 'committing'
+        ? refusals.commitInProgress(command.key)
+        : refusals.notActive(command.key, kindOf(state)),
+    );
+  }
+  const parent = parentOfCommit(forest, state, command);
+  if (!parent.ok) return parent;
+  return ok([
+    {
+      type: 'SnapshotCommitting',
+      data: {
+        name: command.name,
+        labels: storedLabels(command.labels),
+        parent: parent.value,
+        caller: command.caller,
+      },
+    },
+  ]);
+}
+
+/** Rules of Commit.parent (containerd, storage.CommitActive since 2.2). */
+function parentOfCommit(
+  forest: Forest,
+  state: SnapshotState,
+  command: CommandOf<'Commit'>,
+): Result<ParentLink | null, Refusal> {
+  if (command.parent === null || command.parent === state.parent?.name) return ok(state.parent);
+  if (state.parent !== null) {
+    return refuse(refusals.parentDiffers(command.key, state.parent.name, command.parent));
+  }
+  return committedParent(forest, command.parent, refusals.rebaseParentNotCommitted);
+}
+
+function decideUpdateLabels(
+  state: SnapshotState | null,
+  command: CommandOf<'UpdateLabels'>,
+): Decision {
+  const malformed = malformedName('name', command.name);
+  if (malformed !== null) return refuse(malformed);
+  if (!isShown(state)) return refuse(refusals.snapshotUnknown(command.name));
+  assert(accepts(state.status, 'LabelsUpdated'), 'a shown snapshot takes labels');
+  const labels = updatedLabels(state.labels, command.labels, command.paths);
+  if (!labels.ok) return labels;
+  const malformedResult = malformedLabels(labels.value);
+  if (malformedResult !== null) return refuse(malformedResult);
+  return ok([
+    {
+      type: 'LabelsUpdated',
+      data: { labels: storedLabels(labels.value), caller: command.caller },
+    },
+  ]);
+}
+
+function decideRemove(
+  forest: Forest,
+  state: SnapshotState | null,
+  command: CommandOf<'Remove'>,
+): Decision {
+  const malformed = malformedName('key', command.name);
+  if (malformed !== null) return refuse(malformed);
+  if (!isShown(state)) return refuse(refusals.snapshotUnknown(command.name));
+  const children = forest.childrenOf(state.id);
+  if (children > 0) return refuse(refusals.hasChildren(command.name, children));
+  if (!accepts(state.status, 'SnapshotRemoving')) {
+    return refuse(refusals.commitInProgress(command.name));
+  }
+  return ok([
+    {
+      type: 'SnapshotRemoving',
+      data: { deferred: command.deferred, caller: command.caller },
+    },
+  ]);
+}
+
+function directoriesReady(command: CommandOf<'DirectoriesReady'>): readonly SnapshotEvent[] {
+  const { remote } = command;
+  if (remote.ask === false) return [{ type: 'SnapshotPrepared', data: {} }];
+  const started: SnapshotEvent = {
+    type: 'RemoteMountStarted',
+    data: { ref: remote.ref, fileSystem: remote.fileSystem },
+  };
+  if (remote.ask === true) return [started];
+  return [started, { type: 'RemoteMountFailed', data: { reason: remote.reason } }];
+}
+
+function decideRemoteReady(
+  forest: Forest,
+  state: SnapshotState | null,
+  command: CommandOf<'RemoteReady'>,
+): Decision {
+  if (state === null || !accepts(state.status, 'RemoteMounted')) return overtaken(state);
+  assert(state.remote !== null, 'a mounting snapshot knows its remote layer');
+  const { ref, fileSystem } = state.remote;
+  return ok([
+    { type: 'RemoteMounted', data: {} },
+    {
+      type: 'SnapshotCommitted',
+      data: {
+        name: remoteName(forest, state, ref),
+        labels: state.labels,
+        usage: command.usage,
+        parent: state.parent,
+        remote: { ref, fileSystem },
+        durability: 'data',
+      },
+    },
+  ]);
+}
+
+/**
+ * containerd reads the name from List, so any unique one will do. The bare ref reads best; it is
+ * taken when the same layer already stands on another parent.
+ */
+function remoteName(forest: Forest, state: SnapshotState, ref: string): SnapshotName {
+  const bare = snapshotName(ref);
+  return forest.holderOf(bare) === undefined ? bare : snapshotName(`${ref}@${state.id}`);
+}
+
+function decideDataReady(state: SnapshotState | null, command: CommandOf<'DataReady'>): Decision {
+  const commit = state?.commit;
+  if (!commit) return overtaken(state);
+  return outcome(state, [
+    {
+      type: 'SnapshotCommitted',
+      data: {
+        name: commit.name,
+        labels: commit.labels,
+        usage: command.usage,
+        parent: commit.parent,
+        remote: null,
+        durability: command.durability,
+      },
+    },
+  ]);
+}
+
+function decideLayerLost(state: SnapshotState | null, command: CommandOf<'LayerLost'>): Decision {
+  const attempts = (state?.unavailability?.attempts ?? -1) + 1;
+  return outcome(state, [
+    {
+      type: 'LayerUnavailable',
+      data: { reason: command.reason, attempts, retryAt: command.retryAt },
+    },
+  ]);
+}
+
+function recoveryOf(state: SnapshotState | null): readonly SnapshotEvent[] {
+  const afterCrash = state === null ? undefined : metaOf(state.status).afterCrash;
+  if (afterCrash === undefined) return [];
+  const reason = 'the daemon stopped while this was under way; no client was told of it';
+  return [{ type: afterCrash, data: { reason } }];
+}
+
+/** Events of an effect that ended, if the snapshot still is where the effect was started. */
+function outcome(state: SnapshotState | null, events: readonly SnapshotEvent[]): Decision {
+  const first = events[0];
+  assert(first !== undefined, 'an outcome has at least one event');
+  return accepts(statusOf(state), first.type) ? ok(events) : overtaken(state);
+}
+
+function overtaken(state: SnapshotState | null): Decision {
+  return refuse(refusals.superseded(state === null ? 'this' : `snapshot ${state.id}`));
+}
+
+function committedParent(
+  forest: Forest,
+  name: SnapshotName | null,
+  notCommitted: (parent: string, kind: string) => Refusal,
+): Result<ParentLink | null, Refusal> {
+  if (name === null) return ok(null);
+  const parent = forest.shown(name);
+  if (parent === undefined) return refuse(refusals.parentUnknown(name));
+  if (metaOf(parent.status).shownAs !== 'committed') {
+    return refuse(notCommitted(name, kindOf(parent)));
+  }
+  return ok({ id: parent.id, name: parent.name });
+}
+
+function malformedName(what: 'key' | 'name', name: SnapshotName): Refusal | null {
+  if (name === '') return refusals.invalidName(`an empty ${what}`);
+  if (name.length <= NAME_LENGTH_MAX) return null;
+  return refusals.invalidName(`a ${what} of ${name.length} characters (limit ${NAME_LENGTH_MAX})`);
+}
+
+function malformedLabels(labels: Labels): Refusal | null {
+  const label = oversizedLabel(labels);
+  return label === null ? null : refusals.invalidLabel(label, LABEL_BYTES_MAX);
+}
+
+function isShown(state: SnapshotState | null): state is SnapshotState {
+  return state !== null && metaOf(state.status).shownAs !== null;
+}
+
+function kindOf(state: SnapshotState): string {
+  const { shownAs } = metaOf(state.status);
+  return shownAs === 'view' ? 'a view' : (shownAs ?? 'not there');
+}
+
+function statusOf(state: SnapshotState | null): Status {
+  return state?.status ?? 'absent';
+}

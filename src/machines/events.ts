@@ -1,0 +1,182 @@
+/**
+ * Every event of a snapshot's stream: its schema, its version, and how it becomes JSON and back.
+ *
+ * Names are past tense and frozen once released. A change of shape raises the version in
+ * `SNAPSHOT_EVENTS` and adds an upcaster (upcasters.ts); nothing here is ever edited in place.
+ * docs/events.md is generated from the descriptions below.
+ */
+import { z } from 'zod';
+import { snapshotId, snapshotName, type Labels } from '../base/units.js';
+
+const idSchema = z
+  .number()
+  .int()
+  .positive()
+  .transform(snapshotId)
+  .describe('number of the snapshot: its directory and its stream');
+
+const nameSchema = z.string().min(1).transform(snapshotName);
+
+/**
+ * A JSON object of strings as a Map. Not `z.record`: that would drop a label named `__proto__`,
+ * and label names are chosen by strangers.
+ */
+const labelsSchema = z
+  .custom<Readonly<Record<string, string>>>(isStringRecord, 'labels must be an object of strings')
+  .transform((record): Labels => new Map(Object.entries(record)))
+  .describe('labels as stored: no empty values, no credentials');
+
+const usageSchema = z.object({
+  size: z.number().int().nonnegative().describe('bytes in allocated blocks'),
+  inodes: z.number().int().nonnegative().describe('distinct inodes'),
+});
+
+const callerSchema = z
+  .object({
+    namespace: z.string().optional().describe('first containerd-namespace header'),
+    lease: z.string().optional().describe('containerd-lease header'),
+    traceparent: z.string().optional().describe('W3C trace context'),
+    pid: z.number().int().optional().describe('process at the other end of the socket'),
+    uid: z.number().int().optional().describe('its user'),
+  })
+  .describe('who asked, as far as the call tells');
+
+const parentSchema = z
+  .object({ id: idSchema, name: nameSchema })
+  .describe('the committed snapshot below');
+
+const reasonSchema = z.string().describe('one sentence for a person');
+
+export const snapshotEventSchemas = {
+  SnapshotPreparing: z.object({
+    id: idSchema,
+    kind: z.enum(['active', 'view']),
+    key: nameSchema.describe('what the client calls it'),
+    parent: parentSchema.nullable(),
+    labels: labelsSchema,
+    target: z.string().nullable().describe('chain id to look for in the remote file system'),
+    caller: callerSchema,
+  }),
+  SnapshotPrepared: z.object({}),
+  RemoteMountStarted: z.object({
+    ref: z.string().describe('chain id asked for'),
+    fileSystem: z.string().describe('which implementation was asked'),
+  }),
+  RemoteMounted: z.object({}),
+  RemoteMountFailed: z.object({ reason: reasonSchema }),
+  SnapshotCommitting: z.object({
+    name: nameSchema,
+    labels: labelsSchema,
+    parent: parentSchema.nullable().describe('given when a parentless snapshot is rebased'),
+    caller: callerSchema,
+  }),
+  SnapshotCommitFailed: z.object({ reason: reasonSchema }),
+  SnapshotCommitted: z.object({
+    name: nameSchema,
+    labels: labelsSchema,
+    usage: usageSchema,
+    parent: parentSchema.nullable(),
+    remote: z
+      .object({ ref: z.string(), fileSystem: z.string() })
+      .nullable()
+      .describe('where the layer comes from when it is not in our own directory'),
+    durability: z
+      .enum(['data', 'metadata'])
+      .describe('whether file contents were made durable before this event'),
+  }),
+  LabelsUpdated: z.object({ labels: labelsSchema, caller: callerSchema }),
+  LayerUnavailable: z.object({
+    reason: reasonSchema,
+    attempts: z.number().int().nonnegative().describe('tries to restore it so far'),
+    retryAt: z.string().nullable().describe('RFC 3339; null when only a person or a use can help'),
+  }),
+  LayerAvailable: z.object({
+    how: z.enum(['adopted', 'mounted', 'checked']).describe('what made it usable again'),
+  }),
+  SnapshotRemoving: z.object({
+    deferred: z.boolean().describe('true: Cleanup collects the directory later'),
+    caller: callerSchema,
+  }),
+  SnapshotCollecting: z.object({}),
+  SnapshotRemoved: z.object({}),
+  SnapshotAbandoned: z.object({ reason: reasonSchema }),
+} as const;
+
+export type SnapshotEventType = keyof typeof snapshotEventSchemas;
+export type SnapshotEventData<Type extends SnapshotEventType> = z.output<
+  (typeof snapshotEventSchemas)[Type]
+>;
+
+export type SnapshotEventOf<Type extends SnapshotEventType> = {
+  readonly type: Type;
+  readonly data: SnapshotEventData<Type>;
+};
+
+/** What happened to a snapshot, without where and when it stands in the log. */
+export type SnapshotEvent = {
+  [Type in SnapshotEventType]: SnapshotEventOf<Type>;
+}[SnapshotEventType];
+
+export type Caller = z.output<typeof callerSchema>;
+export type ParentLink = z.output<typeof parentSchema>;
+
+/** One line each for docs/events.md, with the version that is written today. */
+export const SNAPSHOT_EVENTS: {
+  readonly [Type in SnapshotEventType]: { readonly version: number; readonly meaning: string };
+} = {
+  SnapshotPreparing: {
+    version: 1,
+    meaning: 'Prepare or View was asked for; nobody has been told yes',
+  },
+  SnapshotPrepared: { version: 1, meaning: 'its directories stand; the client is told its mounts' },
+  RemoteMountStarted: { version: 1, meaning: 'the remote file system is asked for the layer' },
+  RemoteMounted: { version: 1, meaning: 'the layer is visible at its mountpoint' },
+  RemoteMountFailed: {
+    version: 1,
+    meaning: 'the layer is not to be had; an ordinary snapshot is given',
+  },
+  SnapshotCommitting: {
+    version: 1,
+    meaning: 'Commit was asked for; usage is measured, data flushed',
+  },
+  SnapshotCommitFailed: { version: 1, meaning: 'Commit could not be carried out; still active' },
+  SnapshotCommitted: {
+    version: 1,
+    meaning: 'a layer for others to stand on, under its final name',
+  },
+  LabelsUpdated: { version: 1, meaning: 'all labels from now on' },
+  LayerUnavailable: { version: 1, meaning: 'the layer cannot be used now; tried again later' },
+  LayerAvailable: { version: 1, meaning: 'the layer can be used' },
+  SnapshotRemoving: { version: 1, meaning: 'Remove was asked for; the name is free' },
+  SnapshotCollecting: { version: 1, meaning: 'Cleanup decided that its directory goes now' },
+  SnapshotRemoved: { version: 1, meaning: 'nothing of it is left' },
+  SnapshotAbandoned: { version: 1, meaning: 'the preparation was given up; nobody was told of it' },
+};
+
+export function isSnapshotEventType(type: string): type is SnapshotEventType {
+  return Object.hasOwn(snapshotEventSchemas, type);
+}
+
+/**
+ * The event in a record's type and body. Throws a ZodError that names the field when the body
+ * is not of the schema.
+ */
+export function decodeSnapshotEvent(type: SnapshotEventType, body: unknown): SnapshotEvent {
+  // The schema is looked up by the same type, which the compiler cannot follow through a union.
+  return { type, data: snapshotEventSchemas[type].parse(body) } as SnapshotEvent;
+}
+
+/** The JSON body of an event: labels as an object, everything else as it is. */
+export function encodeSnapshotEvent(event: SnapshotEvent): Readonly<Record<string, unknown>> {
+  const data: Readonly<Record<string, unknown>> = event.data;
+  const labels = data['labels'];
+  // fromEntries defines properties, so a label named __proto__ becomes an ordinary one.
+  return labels instanceof Map ? { ...data, labels: Object.fromEntries(labels) } : data;
+}
+
+function isStringRecord(value: unknown): value is Readonly<Record<string, string>> {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return false;
+  return Object.values(value).every((entry) => typeof entry === 'string');
+}
+
+export { labelsSchema, usageSchema, callerSchema };

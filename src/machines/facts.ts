@@ -1,0 +1,130 @@
+/**
+ * What is known of one snapshot, and how each event changes it. Pure and total over the events:
+ * whether an event may happen at all is the statechart's business, not this file's.
+ */
+import { assert, assertNever } from '../base/assert.js';
+import type {
+  Labels,
+  SnapshotId,
+  SnapshotName,
+  StreamVersion,
+  UnixNanos,
+  Usage,
+} from '../base/units.js';
+import type { ParentLink, SnapshotEvent, SnapshotEventOf } from './events.js';
+import { NO_LABELS } from './labels.js';
+
+/** An event together with what its record adds: when, and the how-manieth of its stream. */
+export interface Recorded<Event = SnapshotEvent> {
+  readonly event: Event;
+  readonly time: UnixNanos;
+  readonly streamVersion: StreamVersion;
+}
+
+export interface RemoteLayer {
+  readonly ref: string;
+  readonly fileSystem: string;
+  /** The labels it was mounted with: a restore needs them whatever Update has made of the labels. */
+  readonly mountLabels: Labels;
+}
+
+export interface PendingCommit {
+  readonly name: SnapshotName;
+  readonly labels: Labels;
+  readonly parent: ParentLink | null;
+}
+
+export interface Unavailability {
+  readonly reason: string;
+  readonly attempts: number;
+  readonly retryAt: string | null;
+}
+
+export interface SnapshotFacts {
+  readonly id: SnapshotId;
+  /** What it was prepared as; a committed one was always active before. */
+  readonly preparedAs: 'active' | 'view';
+  /** The key while active or a view, the name once committed. */
+  readonly name: SnapshotName;
+  readonly parent: ParentLink | null;
+  readonly labels: Labels;
+  /** The chain id asked for with Prepare. */
+  readonly target: string | null;
+  readonly remote: RemoteLayer | null;
+  readonly commit: PendingCommit | null;
+  readonly usage: Usage | null;
+  readonly unavailability: Unavailability | null;
+  readonly createdAt: UnixNanos;
+  readonly updatedAt: UnixNanos;
+  readonly streamVersion: StreamVersion;
+}
+
+/** The facts after an event. `facts` is null only before SnapshotPreparing. */
+export function evolve(facts: SnapshotFacts | null, recorded: Recorded): SnapshotFacts {
+  const { event, streamVersion } = recorded;
+  if (event.type === 'SnapshotPreparing') return begin({ ...recorded, event });
+  assert(facts !== null, 'an event without a snapshot', () => event.type);
+  return { ...facts, streamVersion, ...changesBy(facts, event, recorded.time) };
+}
+
+function begin(recorded: Recorded<SnapshotEventOf<'SnapshotPreparing'>>): SnapshotFacts {
+  const { data } = recorded.event;
+  return {
+    id: data.id,
+    preparedAs: data.kind,
+    name: data.key,
+    parent: data.parent,
+    labels: data.labels.size === 0 ? NO_LABELS : data.labels,
+    target: data.target,
+    remote: null,
+    commit: null,
+    usage: null,
+    unavailability: null,
+    createdAt: recorded.time,
+    updatedAt: recorded.time,
+    streamVersion: recorded.streamVersion,
+  };
+}
+
+function changesBy(
+  facts: SnapshotFacts,
+  event: Exclude<SnapshotEvent, { type: 'SnapshotPreparing' }>,
+  time: UnixNanos,
+): Partial<SnapshotFacts> {
+  switch (event.type) {
+    case 'RemoteMountStarted':
+      return { remote: { ...event.data, mountLabels: facts.labels } };
+    case 'RemoteMountFailed':
+      return { remote: null };
+    case 'SnapshotCommitting':
+      return { commit: event.data };
+    case 'SnapshotCommitFailed':
+      return { commit: null };
+    case 'SnapshotCommitted':
+      // Commit replaces labels and both times (containerd, storage.CommitActive).
+      return {
+        name: event.data.name,
+        labels: event.data.labels,
+        parent: event.data.parent,
+        usage: event.data.usage,
+        commit: null,
+        createdAt: time,
+        updatedAt: time,
+      };
+    case 'LabelsUpdated':
+      return { labels: event.data.labels, updatedAt: time };
+    case 'LayerUnavailable':
+      return { unavailability: event.data };
+    case 'LayerAvailable':
+      return { unavailability: null };
+    case 'SnapshotPrepared':
+    case 'RemoteMounted':
+    case 'SnapshotRemoving':
+    case 'SnapshotCollecting':
+    case 'SnapshotRemoved':
+    case 'SnapshotAbandoned':
+      return {};
+    default:
+      return assertNever(event);
+  }
+}

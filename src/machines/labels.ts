@@ -1,0 +1,64 @@
+/**
+ * Labels that mean something to a snapshotter, and the rules all labels obey.
+ * Labels are requests by image and pod authors, never facts: what is true stands in the log.
+ */
+import type { Labels } from '../base/units.js';
+
+/** The chain id a client would like to find ready (containerd, core/snapshots/snapshotter.go). */
+export const TARGET_LABEL = 'containerd.io/snapshot.ref';
+
+/** Marks a remote snapshot in replies. Never believed when it comes in. */
+export const REMOTE_LABEL = 'containerd.io/snapshot/remote';
+export const REMOTE_LABEL_VALUE = 'remote snapshot';
+
+/** Shows the upper directory in Stat, Update and List when the configuration asks for it. */
+export const UPPERDIR_LABEL = 'containerd.io/snapshot/overlay.upperdir';
+
+export const UID_MAPPING_LABEL = 'containerd.io/snapshot/uidmapping';
+export const GID_MAPPING_LABEL = 'containerd.io/snapshot/gidmapping';
+
+/** Given by the unpacker since containerd 2.3: the chain the layer will get its parent from. */
+export const PARENT_CHAIN_LABEL = 'containerd.io/snapshot/parent-chain-id';
+
+/** Labels by which some snapshotters are handed registry credentials. They must not reach a disk. */
+const CREDENTIAL_LABELS: ReadonlySet<string> = new Set([
+  'containerd.io/snapshot/pullusername',
+  'containerd.io/snapshot/pullsecret',
+]);
+
+/** Key and value together, in bytes of UTF-8 (containerd, pkg/labels/validate.go). */
+export const LABEL_BYTES_MAX = 4096;
+
+export const NO_LABELS: Labels = new Map();
+
+/** The first label that is over the limit, or null. */
+export function oversizedLabel(labels: Labels): string | null {
+  for (const [key, value] of labels) {
+    // Three bytes a UTF-16 unit is the most UTF-8 can take, so most labels need no counting.
+    if ((key.length + value.length) * 3 <= LABEL_BYTES_MAX) continue;
+    if (utf8Length(key) + utf8Length(value) > LABEL_BYTES_MAX) return key;
+  }
+  return null;
+}
+
+/**
+ * Labels as they are stored: empty values dropped (containerd, boltutil writeMap), the forgeable
+ * remote mark and credentials left out.
+ */
+export function storedLabels(labels: Labels): Labels {
+  if (labels.size === 0) return NO_LABELS;
+  const stored = new Map<string, string>();
+  for (const [key, value] of labels) {
+    if (value !== '' && key !== REMOTE_LABEL && !CREDENTIAL_LABELS.has(key)) stored.set(key, value);
+  }
+  return stored.size === 0 ? NO_LABELS : stored;
+}
+
+function utf8Length(text: string): number {
+  let bytes = 0;
+  for (const character of text) {
+    const code = character.codePointAt(0) ?? 0;
+    bytes += code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
+  }
+  return bytes;
+}

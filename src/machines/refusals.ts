@@ -1,0 +1,132 @@
+/**
+ * The closed list of refusals: expected answers to impossible requests. Each has the errdefs
+ * class that containerd understands (containerd/errdefs, errgrpc) and a sentence that says what
+ * was asked, what was found and, where there is something to do, what.
+ */
+import type { SnapshotId } from '../base/units.js';
+
+/** The errdefs classes a client may be told. */
+export type ErrorClass =
+  'InvalidArgument' | 'NotFound' | 'AlreadyExists' | 'FailedPrecondition' | 'Unavailable';
+
+const REFUSAL_CLASSES = {
+  InvalidName: 'InvalidArgument',
+  InvalidLabel: 'InvalidArgument',
+  InvalidMapping: 'InvalidArgument',
+  InvalidFieldPath: 'InvalidArgument',
+  InvalidFilter: 'InvalidArgument',
+  SnapshotUnknown: 'NotFound',
+  NameInUse: 'AlreadyExists',
+  ParentUnknown: 'NotFound',
+  ParentNotCommitted: 'InvalidArgument',
+  RebaseParentNotCommitted: 'FailedPrecondition',
+  ParentDiffers: 'InvalidArgument',
+  NotActive: 'FailedPrecondition',
+  NotMountable: 'FailedPrecondition',
+  HasChildren: 'FailedPrecondition',
+  CommitInProgress: 'Unavailable',
+  LayerNotAvailable: 'Unavailable',
+  TargetReady: 'AlreadyExists',
+  Superseded: 'Unavailable',
+} as const satisfies Readonly<Record<string, ErrorClass>>;
+
+export type RefusalName = keyof typeof REFUSAL_CLASSES;
+
+export interface Refusal {
+  readonly name: RefusalName;
+  readonly message: string;
+}
+
+export function classOf(refusal: Refusal): ErrorClass {
+  return REFUSAL_CLASSES[refusal.name];
+}
+
+const refusal = (name: RefusalName, message: string): Refusal => ({ name, message });
+
+/**
+ * Longest piece of a client's text that is repeated back. A status message travels in HTTP/2
+ * headers, which have a limit of their own.
+ */
+const QUOTED_LENGTH_MAX = 256;
+
+/** A client's text, quoted so that its end cannot be mistaken for the class of our error. */
+export function quote(text: string): string {
+  const shown =
+    text.length <= QUOTED_LENGTH_MAX
+      ? text
+      : `${text.slice(0, QUOTED_LENGTH_MAX)}… (${text.length} characters)`;
+  return JSON.stringify(shown);
+}
+
+// The class's own words end a message, as in Go: containerd cuts them off again when it decodes.
+export const refusals = {
+  snapshotUnknown: (name: string) =>
+    refusal('SnapshotUnknown', `snapshot ${quote(name)} does not exist: not found`),
+  nameInUse: (name: string) =>
+    refusal('NameInUse', `a snapshot named ${quote(name)} is there: already exists`),
+  parentUnknown: (parent: string) =>
+    refusal('ParentUnknown', `parent ${quote(parent)} does not exist: not found`),
+  parentNotCommitted: (parent: string, kind: string) =>
+    refusal(
+      'ParentNotCommitted',
+      `parent ${quote(parent)} is ${kind}; only a committed snapshot can be a parent: invalid argument`,
+    ),
+  rebaseParentNotCommitted: (parent: string, kind: string) =>
+    refusal(
+      'RebaseParentNotCommitted',
+      `parent ${quote(parent)} is ${kind}, not committed: failed precondition`,
+    ),
+  parentDiffers: (key: string, has: string, given: string) =>
+    refusal(
+      'ParentDiffers',
+      `snapshot ${quote(key)} has parent ${quote(has)}, not ${quote(given)}: invalid argument`,
+    ),
+  notActive: (key: string, kind: string) =>
+    refusal(
+      'NotActive',
+      `snapshot ${quote(key)} is ${kind}; only an active one can be committed: failed precondition`,
+    ),
+  notMountable: (name: string) =>
+    refusal(
+      'NotMountable',
+      `snapshot ${quote(name)} is committed and has no mounts; make a view of it: failed precondition`,
+    ),
+  // The word "remove" is asserted by containerd's own test suite.
+  hasChildren: (name: string, children: number) =>
+    refusal(
+      'HasChildren',
+      `cannot remove snapshot ${quote(name)}: ${children} other(s) stand on it: failed precondition`,
+    ),
+  commitInProgress: (key: string) =>
+    refusal(
+      'CommitInProgress',
+      `snapshot ${quote(key)} is being committed; ask again: unavailable`,
+    ),
+  layerNotAvailable: (name: string, id: SnapshotId, reason: string) =>
+    refusal(
+      'LayerNotAvailable',
+      `layer ${quote(name)} (snapshot ${id}) cannot be used: ${quote(reason)}: unavailable`,
+    ),
+  targetReady: (ref: string, name: string) =>
+    refusal(
+      'TargetReady',
+      `target snapshot ${quote(ref)} is ready as ${quote(name)}: already exists`,
+    ),
+  invalidName: (what: string) => refusal('InvalidName', `${what}: invalid argument`),
+  invalidLabel: (key: string, bytesMax: number) =>
+    refusal(
+      'InvalidLabel',
+      `label ${quote(key)}: key and value together are over ${bytesMax} bytes: invalid argument`,
+    ),
+  invalidMapping: (label: string, why: string) =>
+    refusal('InvalidMapping', `label ${quote(label)}: ${why}: invalid argument`),
+  invalidFieldPath: (path: string) =>
+    refusal(
+      'InvalidFieldPath',
+      `cannot update ${quote(path)}; only labels can change: invalid argument`,
+    ),
+  invalidFilter: (filter: string, why: string) =>
+    refusal('InvalidFilter', `filter ${quote(filter)}: ${why}: invalid argument`),
+  superseded: (what: string) =>
+    refusal('Superseded', `${what} was overtaken by another request; ask again: unavailable`),
+} as const;

@@ -1,0 +1,81 @@
+/**
+ * Which stream an event belongs to, and the way from a record of the log back to an event of
+ * ours. A record that this release does not understand stops the reader: guessing would replay
+ * to a wrong state.
+ */
+import { snapshotId, type SnapshotId, type StreamVersion, type UnixNanos } from '../base/units.js';
+import {
+  DAEMON_EVENTS,
+  decodeDaemonEvent,
+  isDaemonEventType,
+  type DaemonEvent,
+} from './daemon-events.js';
+import {
+  decodeSnapshotEvent,
+  isSnapshotEventType,
+  SNAPSHOT_EVENTS,
+  type SnapshotEvent,
+} from './events.js';
+import { upcast } from './upcasters.js';
+
+const SNAPSHOT_STREAM = /^snapshot-([1-9]\d*)$/;
+
+export function streamOf(id: SnapshotId): string {
+  return `snapshot-${id}`;
+}
+
+export function idOfStream(stream: string): SnapshotId | null {
+  const match = SNAPSHOT_STREAM.exec(stream);
+  return match?.[1] === undefined ? null : snapshotId(Number(match[1]));
+}
+
+/** A record as far as this layer needs to know it. */
+export interface RecordLike {
+  readonly stream: string;
+  readonly streamVersion: StreamVersion;
+  readonly time: UnixNanos;
+  readonly type: string;
+  readonly schemaVersion: number;
+  readonly data: unknown;
+}
+
+export type Understood =
+  | { readonly about: 'snapshot'; readonly id: SnapshotId; readonly event: SnapshotEvent }
+  | { readonly about: 'daemon'; readonly event: DaemonEvent };
+
+/** An event that this release does not know, or whose body is not what its type promises. */
+export class EventNotUnderstood extends Error {
+  override readonly name = 'EventNotUnderstood';
+  /** True when a newer release wrote it; false when the body is malformed. */
+  readonly isNewer: boolean;
+
+  constructor(message: string, isNewer: boolean, options?: ErrorOptions) {
+    super(message, options);
+    this.isNewer = isNewer;
+  }
+}
+
+/** Throws EventNotUnderstood. */
+export function understand(record: RecordLike): Understood {
+  const { type, schemaVersion, stream } = record;
+  const isSnapshotEvent = isSnapshotEventType(type);
+  if (!isSnapshotEvent && !isDaemonEventType(type)) {
+    throw new EventNotUnderstood(`event type ${type} is not known to this release`, true);
+  }
+  const known = isSnapshotEvent ? SNAPSHOT_EVENTS[type].version : DAEMON_EVENTS[type].version;
+  if (schemaVersion > known) {
+    throw new EventNotUnderstood(
+      `${type} has schema version ${schemaVersion}; this release knows up to ${known}`,
+      true,
+    );
+  }
+  const body = upcast(type, schemaVersion, known, record.data);
+  try {
+    if (!isSnapshotEvent) return { about: 'daemon', event: decodeDaemonEvent(type, body) };
+    const id = idOfStream(stream);
+    if (id === null) throw new Error(`stream ${JSON.stringify(stream)} is not a snapshot's`);
+    return { about: 'snapshot', id, event: decodeSnapshotEvent(type, body) };
+  } catch (cause) {
+    throw new EventNotUnderstood(`${type} in stream ${stream} is malformed`, false, { cause });
+  }
+}

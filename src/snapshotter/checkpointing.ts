@@ -1,0 +1,80 @@
+/**
+ * Takes a checkpoint of the durable forest after so many events, and at an orderly stop. It is
+ * never needed: a start without one replays more.
+ */
+import type { Subscription } from 'rxjs';
+import { reasonOf } from '../base/errors.js';
+import type { EventLog } from '../log/types.js';
+import type { SnapshotState } from '../machines/fold.js';
+import { encodeHead, encodeState, type CheckpointHead } from '../machines/state-json.js';
+import type { Dispatcher } from './dispatcher.js';
+import type { SnapshotterSettings } from './settings.js';
+
+export interface CheckpointingOptions {
+  readonly log: EventLog;
+  readonly dispatcher: Dispatcher;
+  readonly settings: SnapshotterSettings;
+  readonly observer: {
+    warning(message: string, fields: Readonly<Record<string, unknown>>): void;
+  };
+}
+
+export class Checkpointing {
+  readonly #options: CheckpointingOptions;
+  readonly #subscription: Subscription;
+  #eventsSince = 0;
+  #taking: Promise<void> | null = null;
+
+  constructor(options: CheckpointingOptions) {
+    this.#options = options;
+    this.#subscription = options.log.durableBatches.subscribe((records) => {
+      this.#eventsSince += records.length;
+      if (this.#eventsSince < options.settings.checkpointEveryEvents || this.#taking) return;
+      this.#taking = this.takeNow()
+        .catch((thrown: unknown) => {
+          options.observer.warning('a checkpoint could not be written', {
+            error: reasonOf(thrown),
+          });
+        })
+        .finally(() => {
+          this.#taking = null;
+        });
+    });
+  }
+
+  /** Writes a checkpoint of what is durable now. */
+  async takeNow(): Promise<void> {
+    const { log, dispatcher, settings } = this.#options;
+    this.#eventsSince = 0;
+    // Taken in one step: the states are immutable, so the array is a cut however long writing takes.
+    const states = [...dispatcher.durable.values()];
+    const at = dispatcher.durablePosition;
+    const head = {
+      nextId: dispatcher.durable.nextId,
+      daemonStreamVersion: dispatcher.durableDaemonStreamVersion,
+    };
+    await log.writeCheckpoint({ position: at, lines: linesOf(head, states) });
+    await dispatcher.record({
+      type: 'CheckpointTaken',
+      data: { position: at, snapshots: states.length },
+    });
+    if (!settings.retireSegments) return;
+    const segments = await log.retire(at);
+    if (segments.length === 0) return;
+    await dispatcher.record({
+      type: 'SegmentsRetired',
+      data: { before: at, segments: [...segments] },
+    });
+  }
+
+  /** Takes no more; settles when the one under way is done. */
+  async close(): Promise<void> {
+    this.#subscription.unsubscribe();
+    await this.#taking;
+  }
+}
+
+function* linesOf(head: CheckpointHead, states: readonly SnapshotState[]): Iterable<string> {
+  yield encodeHead(head);
+  for (const state of states) yield encodeState(state);
+}

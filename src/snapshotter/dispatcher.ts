@@ -1,0 +1,223 @@
+/**
+ * The loop of the program: decide → append → move → effect, the same for every command, whether
+ * it came from a client, from an effect that ended, or from a restart. Read this twice.
+ *
+ * Two forests: a command is decided on the *accepted* one, which moves as soon as an event is in
+ * line to be written; clients are answered from the *durable* one, which moves when it is on
+ * disk. If the disk fails in between, the log is read-only and nobody was told of the rest.
+ */
+import type { Subscription } from 'rxjs';
+import { assert } from '../base/assert.js';
+import { refuse, ok, type Result } from '../base/result.js';
+import { position, streamVersion, type Position, type SnapshotId } from '../base/units.js';
+import type { EventLog, EventToAppend, LogRecord } from '../log/types.js';
+import { metaOf } from '../machines/chart.js';
+import type { Command } from '../machines/commands.js';
+import { DAEMON_EVENTS, DAEMON_STREAM, type DaemonEvent } from '../machines/daemon-events.js';
+import { decide } from '../machines/decide.js';
+import { encodeSnapshotEvent, SNAPSHOT_EVENTS, type SnapshotEvent } from '../machines/events.js';
+import { fold, type SnapshotState } from '../machines/fold.js';
+import type { Forest } from '../machines/forest.js';
+import type { Refusal } from '../machines/refusals.js';
+import { streamOf } from '../machines/streams.js';
+
+/** What the dispatcher tells whoever runs the effects. */
+export interface EffectRunner {
+  /** The snapshot is in this state; its effect, if any, may begin. `left` is where it was. */
+  entered(state: SnapshotState, left: SnapshotState | null): void;
+}
+
+export interface Accepted {
+  readonly state: SnapshotState;
+  /** Resolves when the command's events are durable. Unobserved rejections are harmless. */
+  readonly durable: Promise<void>;
+}
+
+interface Pending {
+  readonly position: Position;
+  readonly state: SnapshotState;
+  readonly left: SnapshotState | null;
+}
+
+type Waiter = (state: SnapshotState) => void;
+
+export interface DispatcherOptions {
+  readonly log: EventLog;
+  readonly accepted: Forest;
+  readonly durable: Forest;
+  readonly runner: EffectRunner;
+  readonly daemonStreamVersion: number;
+}
+
+export class Dispatcher {
+  readonly accepted: Forest;
+  readonly durable: Forest;
+  readonly #log: EventLog;
+  readonly #runner: EffectRunner;
+  readonly #subscription: Subscription;
+  /** States whose events are in line but not yet durable, oldest first. */
+  #pending: Pending[] = [];
+  readonly #waiters = new Map<SnapshotId, Waiter[]>();
+  #daemonStreamVersion: number;
+  #durableDaemonStreamVersion: number;
+
+  constructor(options: DispatcherOptions) {
+    this.accepted = options.accepted;
+    this.durable = options.durable;
+    this.#log = options.log;
+    this.#runner = options.runner;
+    this.#daemonStreamVersion = options.daemonStreamVersion;
+    this.#durableDaemonStreamVersion = options.daemonStreamVersion;
+    this.#subscription = options.log.durableBatches.subscribe((records) => this.#advance(records));
+  }
+
+  /** Decides a command about the snapshot that holds a name, and accepts its events. */
+  execute(state: SnapshotState | null, command: Command): Result<Accepted, Refusal> {
+    const decision = decide(this.accepted, state, command);
+    if (!decision.ok) return refuse(decision.refusal);
+    return ok(this.#accept(state, decision.value));
+  }
+
+  /** The same for a snapshot that is known by its id; null when nothing had to happen. */
+  report(id: SnapshotId, command: Command): Result<Accepted | null, Refusal> {
+    const state = this.accepted.get(id) ?? null;
+    const decision = decide(this.accepted, state, command);
+    if (!decision.ok) return refuse(decision.refusal);
+    if (decision.value.length === 0) return ok(null);
+    return ok(this.#accept(state, decision.value));
+  }
+
+  /** Appends events of the daemon itself. Resolves when they are durable. */
+  async record(...events: readonly DaemonEvent[]): Promise<void> {
+    const drafts = events.map((event, index): EventToAppend => ({
+      stream: DAEMON_STREAM,
+      expectedVersion: streamVersion(this.#daemonStreamVersion + index),
+      type: event.type,
+      schemaVersion: DAEMON_EVENTS[event.type].version,
+      data: event.data,
+    }));
+    const appended = this.#log.append(drafts, { sync: true });
+    this.#daemonStreamVersion += events.length;
+    await appended.durable;
+  }
+
+  /** The durable state in which the snapshot next comes to rest, or is on its way out. */
+  settled(id: SnapshotId): Promise<SnapshotState> {
+    return new Promise((resolve) => {
+      this.#waiters.set(id, [...(this.#waiters.get(id) ?? []), resolve]);
+    });
+  }
+
+  /** The next version of the daemon's own stream, counting durable events alone. */
+  get durableDaemonStreamVersion(): number {
+    return this.#durableDaemonStreamVersion;
+  }
+
+  /** Everything before this position is contained in `durable`. */
+  get durablePosition(): Position {
+    return this.#log.durablePosition;
+  }
+
+  close(): void {
+    this.#subscription.unsubscribe();
+  }
+
+  #accept(state: SnapshotState | null, events: readonly SnapshotEvent[]): Accepted {
+    const next = this.#foldAll(state, events);
+    const last = next.at(-1);
+    assert(last !== undefined, 'a decision has at least one event');
+    // An intent need not be waited for: the next durable event carries it along.
+    const isIntent =
+      last.status !== state?.status && metaOf(last.status).effect?.onceEventIs === 'accepted';
+    const { records, durable } = this.#log.append(toDrafts(last.id, state, events, last), {
+      sync: !isIntent,
+    });
+    durable.catch(() => undefined);
+    const left = state;
+    const accepted = this.#foldRecords(state, events, records);
+    this.accepted.put(accepted);
+    const lastRecord = records.at(-1);
+    assert(lastRecord !== undefined, 'the log answers a record for each event');
+    this.#pending.push({ position: lastRecord.position, state: accepted, left });
+    if (isIntent) this.#runner.entered(accepted, left);
+    return { state: accepted, durable };
+  }
+
+  /** Dry run with provisional times, so that an impossible event is never written. */
+  #foldAll(state: SnapshotState | null, events: readonly SnapshotEvent[]): SnapshotState[] {
+    const states: SnapshotState[] = [];
+    let current = state;
+    for (const event of events) {
+      const version = streamVersion(current === null ? 0 : current.streamVersion + 1);
+      const time = current?.updatedAt ?? (0n as SnapshotState['updatedAt']);
+      current = fold(current, { event, time, streamVersion: version });
+      states.push(current);
+    }
+    return states;
+  }
+
+  #foldRecords(
+    state: SnapshotState | null,
+    events: readonly SnapshotEvent[],
+    records: readonly LogRecord[],
+  ): SnapshotState {
+    let current = state;
+    events.forEach((event, index) => {
+      const record = records[index];
+      assert(record !== undefined, 'the log answers a record for each event');
+      current = fold(current, {
+        event,
+        time: record.time,
+        streamVersion: record.streamVersion,
+      });
+    });
+    assert(current !== null, 'a decision has at least one event');
+    return current;
+  }
+
+  /** Moves the durable forest to what is now on disk, and lets the outside know. */
+  #advance(records: readonly LogRecord[]): void {
+    const last = records.at(-1);
+    if (last === undefined) return;
+    for (const { stream } of records) {
+      if (stream === DAEMON_STREAM) this.#durableDaemonStreamVersion += 1;
+    }
+    const after = position(last.position + 1);
+    const reached = this.#pending.findIndex((entry) => entry.position >= after);
+    const durable = this.#pending.splice(0, reached === -1 ? this.#pending.length : reached);
+    for (const { state } of durable) this.durable.put(state);
+    for (const { state, left } of durable) {
+      const effect = metaOf(state.status).effect;
+      if (effect?.onceEventIs === 'accepted') continue;
+      // A later event may be in line already; then its own entry speaks for the snapshot.
+      if (this.accepted.get(state.id) === state || state.status === 'removed') {
+        this.#runner.entered(state, left);
+      }
+      this.#resolveWaiters(state);
+    }
+  }
+
+  #resolveWaiters(state: SnapshotState): void {
+    const waiters = this.#waiters.get(state.id);
+    if (waiters === undefined) return;
+    this.#waiters.delete(state.id);
+    for (const waiter of waiters) waiter(state);
+  }
+}
+
+function toDrafts(
+  id: SnapshotId,
+  state: SnapshotState | null,
+  events: readonly SnapshotEvent[],
+  last: SnapshotState,
+): readonly EventToAppend[] {
+  const firstVersion = state === null ? 0 : state.streamVersion + 1;
+  return events.map((event, index) => ({
+    stream: streamOf(id),
+    expectedVersion: streamVersion(firstVersion + index),
+    type: event.type,
+    schemaVersion: SNAPSHOT_EVENTS[event.type].version,
+    data: encodeSnapshotEvent(event),
+    closesStream: last.status === 'removed' && index === events.length - 1,
+  }));
+}

@@ -1,0 +1,91 @@
+/**
+ * Whether the layers below a snapshot can be used right now. Every remote layer is checked each
+ * time containerd uses it, in parallel and within a limit (stargz-snapshotter,
+ * snapshot/snapshot.go, checkAvailability), and an unavailable one gets one more chance while the
+ * caller waits. Unlike there, the answer names the layer and the reason.
+ */
+import { reasonOf } from '../base/errors.js';
+import type { Clock } from '../base/ports.js';
+import { formatTime, type SnapshotId } from '../base/units.js';
+import type { Supervisor } from '../effects/supervisor.js';
+import type { FileSystem } from '../filesystems/contract.js';
+import type { SnapshotState } from '../machines/fold.js';
+import { refusals, type Refusal } from '../machines/refusals.js';
+import type { Dispatcher } from './dispatcher.js';
+import type { StateRunner } from './state-runner.js';
+import type { SnapshotPaths } from './mounts.js';
+
+export interface LayersOptions {
+  readonly dispatcher: Dispatcher;
+  readonly runner: StateRunner;
+  readonly supervisor: Supervisor;
+  readonly fileSystem: FileSystem | null;
+  readonly paths: SnapshotPaths;
+  readonly clock: Clock;
+}
+
+export class Layers {
+  readonly #options: LayersOptions;
+  /** Checks under way: requests that ask at the same time share one. */
+  readonly #checks = new Map<SnapshotId, Promise<Refusal | null>>();
+
+  constructor(options: LayersOptions) {
+    this.#options = options;
+  }
+
+  /** The refusal for the first layer that cannot be used, or null. */
+  async firstUnusable(layers: readonly SnapshotState[]): Promise<Refusal | null> {
+    const doubtful = layers.filter(
+      (layer) => layer.remote !== null || layer.status === 'committed.unavailable',
+    );
+    if (doubtful.length === 0) return null;
+    const answers = await Promise.all(doubtful.map((layer) => this.#check(layer.id)));
+    return answers.find((answer) => answer !== null) ?? null;
+  }
+
+  #check(id: SnapshotId): Promise<Refusal | null> {
+    const underWay = this.#checks.get(id);
+    if (underWay !== undefined) return underWay;
+    const check = this.#checkNow(id).finally(() => this.#checks.delete(id));
+    this.#checks.set(id, check);
+    return check;
+  }
+
+  async #checkNow(id: SnapshotId): Promise<Refusal | null> {
+    const layer = this.#options.dispatcher.accepted.get(id);
+    if (layer === undefined) return refusals.superseded(`layer ${id}`);
+    if (layer.status === 'committed.available') {
+      const reason = await this.#whyUnusable(layer);
+      if (reason === null) return null;
+      await this.#markLost(layer, reason);
+    }
+    const lost = this.#options.dispatcher.accepted.get(id);
+    if (lost?.status === 'committed.unavailable') await this.#options.runner.restoreNow(lost);
+    const now = this.#options.dispatcher.accepted.get(id);
+    if (now?.status === 'committed.available') return null;
+    const reason = now?.unavailability?.reason ?? 'it was removed meanwhile';
+    return refusals.layerNotAvailable(layer.name, id, reason);
+  }
+
+  async #whyUnusable(layer: SnapshotState): Promise<string | null> {
+    const { fileSystem, supervisor, paths } = this.#options;
+    const { remote } = layer;
+    if (remote === null) return null;
+    if (fileSystem === null) {
+      return `no remote file system is configured; "${remote.fileSystem}" provided it`;
+    }
+    const { result } = supervisor.run({
+      effect: 'checkLayer',
+      snapshot: layer.id,
+      work: (signal) => fileSystem.check(paths.fsPath(layer.id), remote.mountLabels, signal),
+    });
+    return result.then(() => null, reasonOf);
+  }
+
+  async #markLost(layer: SnapshotState, reason: string): Promise<void> {
+    const { dispatcher, clock } = this.#options;
+    const retryAt = formatTime(clock.now());
+    const lost = dispatcher.report(layer.id, { command: 'LayerLost', reason, retryAt });
+    if (lost.ok) await lost.value?.durable;
+  }
+}

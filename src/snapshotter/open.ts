@@ -1,0 +1,259 @@
+/**
+ * From a root to a running snapshotter: open the log, replay, look at directories and mounts,
+ * make the plan, record it. `recover` then executes the plan; the caller listens before that, so
+ * that containerd need not wait for it.
+ *
+ * Rule of the folder: this file joins the log (bytes and positions) with the machines (meaning);
+ * dispatcher.ts is what happens afterwards.
+ */
+import type { Observable } from 'rxjs';
+import { reasonOf } from '../base/errors.js';
+import type { Clock, Disk, MountTable, SnapshotDirectories } from '../base/ports.js';
+import { SharedFlush } from '../effects/shared-flush.js';
+import type { EffectWorld } from '../effects/state-effects.js';
+import { Supervisor, type SupervisorObserver } from '../effects/supervisor.js';
+import type { FileSystem } from '../filesystems/contract.js';
+import { planRecovery, type Plan } from '../inspect/plan.js';
+import { replayRoot, restoreReplay } from '../inspect/replay-root.js';
+import { Replay } from '../inspect/replay.js';
+import { CheckpointUnusable } from '../log/errors.js';
+import { openLog, type OpenedLog, type OpenLogOptions } from '../log/log.js';
+import type { EventLog } from '../log/types.js';
+import { Forest } from '../machines/forest.js';
+import { Checkpointing } from './checkpointing.js';
+import { Cleanup } from './cleanup.js';
+import { Dispatcher } from './dispatcher.js';
+import { Layers } from './layers.js';
+import { Preparation } from './preparation.js';
+import { Recovery, startEvents } from './recovery.js';
+import type { SnapshotterSettings } from './settings.js';
+import { Snapshotter } from './snapshotter.js';
+import { StateRunner } from './state-runner.js';
+
+export interface SnapshotterPorts {
+  readonly clock: Clock;
+  readonly disk: Disk;
+  readonly mountTable: MountTable;
+  readonly directories: SnapshotDirectories;
+  /** Draws from [0, 1): jitter only. */
+  readonly random: () => number;
+}
+
+export interface SnapshotterObserver extends SupervisorObserver {
+  warning(message: string, fields: Readonly<Record<string, unknown>>): void;
+  /** A broken invariant: the daemon must stop before it appends on a false belief. */
+  fatal(thrown: unknown): void;
+}
+
+export type LogSettings = Pick<
+  OpenLogOptions,
+  'uuid' | 'segmentBytes' | 'expectExisting' | 'acceptMovedRoot' | 'holder'
+>;
+
+export interface OpenSnapshotterOptions {
+  /** Absolute. `log/` and `snapshots/` stand below it. */
+  readonly root: string;
+  readonly release: { readonly version: string; readonly node: string; readonly pid: number };
+  readonly ports: SnapshotterPorts;
+  readonly fileSystem: FileSystem | null;
+  readonly settings: SnapshotterSettings;
+  readonly log: LogSettings;
+  readonly observer: SnapshotterObserver;
+}
+
+export interface OpenedSnapshotter {
+  readonly snapshotter: Snapshotter;
+  readonly log: EventLog;
+  readonly recoveryReport: OpenedLog['recovery'];
+  readonly plan: Plan;
+  /** The log has failed and is read-only: time to say NOT_SERVING and to exit. */
+  readonly failures: Observable<Error>;
+  /** Executes the plan. Settles when all that can be done at once is done. */
+  recover(): Promise<void>;
+  /**
+   * An orderly stop: effects are stopped where they are, a checkpoint is written, the log is
+   * closed. Mounts and directories stay: containers run on.
+   */
+  close(why: string): Promise<void>;
+}
+
+/**
+ * Fails  RootRefused, RootLocked, LogDamaged, LogTooNew, EventNotUnderstood, InvariantBroken (the
+ *        log contradicts the statechart), HostFault. Nothing is changed then.
+ */
+export async function openSnapshotter(options: OpenSnapshotterOptions): Promise<OpenedSnapshotter> {
+  const { ports, observer } = options;
+  const { replay, opened } = await openAndReplay(options);
+  try {
+    const [directories, mounts] = await Promise.all([
+      ports.directories.list(),
+      ports.mountTable.read(),
+    ]);
+    for (const { id } of directories) {
+      // Made by an operation whose intent never reached the disk: its id must not come again.
+      if (id !== null) replay.forest.reserveIdsBelow(id + 1);
+    }
+    const snapshotsPath = `${options.root}/snapshots`;
+    const plan = planRecovery(replay.forest, { directories, mounts }, snapshotsPath);
+    const parts = assemble(options, opened.log, replay, snapshotsPath);
+    await parts.dispatcher.record(
+      ...startEvents(options.release, opened, plan, startSettings(options)),
+    );
+    const recovery = new Recovery({ ...parts, plan, onWarning: observer.warning.bind(observer) });
+    return {
+      snapshotter: parts.snapshotter,
+      log: opened.log,
+      recoveryReport: opened.recovery,
+      plan,
+      failures: opened.log.failures,
+      recover: () => recovery.run(),
+      close: (why) => closeAll(parts, opened.log, why),
+    };
+  } catch (thrown) {
+    await opened.log.close();
+    throw thrown;
+  }
+}
+
+async function openAndReplay(
+  options: OpenSnapshotterOptions,
+): Promise<{ replay: Replay; opened: OpenedLog }> {
+  const { ports, observer, release, root } = options;
+  let replay = new Replay();
+  const opened = await openLog({
+    ...options.log,
+    root,
+    disk: ports.disk,
+    clock: ports.clock,
+    writtenBy: `stratalog ${release.version}`,
+    onCheckpoint: async (slices) => {
+      try {
+        replay = await restoreReplay(slices);
+      } catch (cause) {
+        throw new CheckpointUnusable(reasonOf(cause), { cause });
+      }
+    },
+    onRecords: (batch) => {
+      for (const record of batch) replay.apply(record);
+    },
+    onWarning: (message, cause) => {
+      observer.warning(message, cause === undefined ? {} : { error: reasonOf(cause) });
+    },
+  });
+  return { replay, opened };
+}
+
+function assemble(
+  options: OpenSnapshotterOptions,
+  log: EventLog,
+  replay: Replay,
+  snapshotsPath: string,
+) {
+  const { ports, settings, observer, fileSystem, root } = options;
+  const { clock, directories, mountTable, disk, random } = ports;
+  const { policies } = settings;
+  const supervisor = new Supervisor({
+    clock,
+    policies,
+    failureLimit: settings.failureLimit,
+    observer,
+    random,
+  });
+  const flush = new SharedFlush(() => directories.syncFileSystem());
+  const world: EffectWorld = {
+    directories,
+    mountTable,
+    fileSystem,
+    durability: settings.durability,
+    flush: () => flush.request(),
+    remoteQuestion: (state) => preparation.remoteQuestion(state),
+  };
+  const onFatal = observer.fatal.bind(observer);
+  const runner = new StateRunner({ clock, supervisor, policies, world, random, onFatal });
+  const dispatcher = new Dispatcher({
+    log,
+    accepted: replay.forest,
+    durable: copyOf(replay.forest),
+    runner,
+    daemonStreamVersion: replay.daemonStreamVersion,
+  });
+  runner.reportTo(dispatcher);
+  const layers = new Layers({
+    dispatcher,
+    runner,
+    supervisor,
+    fileSystem,
+    paths: directories,
+    clock,
+  });
+  const preparation = new Preparation({
+    dispatcher,
+    runner,
+    layers,
+    fileSystem: fileSystem?.name ?? null,
+  });
+  const checkpointing = new Checkpointing({ log, dispatcher, settings, observer });
+  const cleanup = new Cleanup({
+    dispatcher,
+    runner,
+    supervisor,
+    directories,
+    snapshotsPath,
+    replayTo: async (upTo) => (await replayRoot(disk, root, upTo)).replay,
+    onProblem: observer.warning.bind(observer),
+  });
+  const snapshotter = new Snapshotter({
+    dispatcher,
+    runner,
+    supervisor,
+    layers,
+    preparation,
+    cleanup,
+    directories,
+    settings,
+  });
+  return {
+    supervisor,
+    runner,
+    dispatcher,
+    layers,
+    checkpointing,
+    cleanup,
+    snapshotter,
+    directories,
+  };
+}
+
+type Parts = ReturnType<typeof assemble>;
+
+async function closeAll(parts: Parts, log: EventLog, why: string): Promise<void> {
+  parts.runner.close();
+  parts.supervisor.close();
+  try {
+    await parts.dispatcher.record({ type: 'DaemonStopped', data: { why } });
+    await parts.checkpointing.takeNow();
+  } finally {
+    await parts.checkpointing.close();
+    parts.dispatcher.close();
+    await log.close();
+  }
+}
+
+function copyOf(forest: Forest): Forest {
+  const copy = new Forest();
+  for (const state of forest.values()) copy.put(state);
+  copy.reserveIdsBelow(forest.nextId);
+  return copy;
+}
+
+/** What changes the meaning of the events that follow; kept with DaemonStarted. */
+function startSettings(options: OpenSnapshotterOptions): Readonly<Record<string, unknown>> {
+  const { asynchronousRemove, durability, mounts } = options.settings;
+  return {
+    asynchronousRemove,
+    durability,
+    mountOptions: [...mounts.mountOptions, ...mounts.kernelOptions],
+    remapIds: mounts.remapIds,
+    fileSystem: options.fileSystem?.name ?? null,
+  };
+}

@@ -1,0 +1,191 @@
+/**
+ * Prepare and View from the request to the mounts, remote layers included.
+ *
+ * A layer is asked for at most once at a time for each (ref, parent), however many clients want
+ * it. If it cannot be had, everybody gets an ordinary snapshot, and why stands in the log. If the
+ * caller goes away meanwhile, nothing of the snapshot stays.
+ */
+import { reasonOf } from '../base/errors.js';
+import { ok, refuse, type Result } from '../base/result.js';
+import { metaOf } from '../machines/chart.js';
+import type { CommandOf, RemoteQuestion } from '../machines/commands.js';
+import { decide, targetOf } from '../machines/decide.js';
+import type { SnapshotState } from '../machines/fold.js';
+import { refusals, type Refusal } from '../machines/refusals.js';
+import type { SnapshotId } from '../base/units.js';
+import { orAborted } from '../base/abort.js';
+import type { Dispatcher } from './dispatcher.js';
+import type { Layers } from './layers.js';
+import type { StateRunner } from './state-runner.js';
+
+type PrepareCommand = CommandOf<'Prepare'>;
+
+export interface PreparationOptions {
+  readonly dispatcher: Dispatcher;
+  readonly runner: StateRunner;
+  readonly layers: Layers;
+  /** Name of the remote file system, or null when none is configured. */
+  readonly fileSystem: string | null;
+}
+
+export class Preparation {
+  readonly #options: PreparationOptions;
+  /** Remote preparations under way; each resolves to why it failed, or null. */
+  readonly #targets = new Map<string, Promise<string | null>>();
+  /** Snapshots that must not ask the remote file system, and why. */
+  readonly #declined = new Map<SnapshotId, string>();
+
+  constructor(options: PreparationOptions) {
+    this.#options = options;
+  }
+
+  /** What the effect that made the directories does next. Called back by the effects. */
+  remoteQuestion(state: SnapshotState): RemoteQuestion {
+    const { fileSystem } = this.#options;
+    const ref = state.target;
+    if (ref === null || fileSystem === null) return { ask: false };
+    const reason = this.#declined.get(state.id);
+    return reason === undefined
+      ? { ask: true, ref, fileSystem }
+      : { ask: 'declined', ref, fileSystem, reason };
+  }
+
+  /** The active snapshot or view, durable. TargetReady when the remote layer serves instead. */
+  async run(command: PrepareCommand, signal: AbortSignal): Promise<Result<SnapshotState, Refusal>> {
+    const target = this.#options.fileSystem === null ? null : targetOf(command);
+    if (target === null) return this.#prepare(command, null, signal);
+    const key = `${target} ${command.parent ?? ''}`;
+    const underWay = this.#targets.get(key);
+    if (underWay !== undefined) {
+      const failure = await orAborted(underWay, signal);
+      return this.#prepare(command, failure, signal);
+    }
+    const { promise, settle } = settleable<string | null>();
+    this.#targets.set(key, promise);
+    let failure: string | null = null;
+    try {
+      const prepared = await this.#prepare(command, null, signal);
+      if (prepared.ok) failure = 'the remote file system was just asked, and did not have it';
+      return prepared;
+    } finally {
+      this.#targets.delete(key);
+      settle(failure);
+    }
+  }
+
+  async #prepare(
+    command: PrepareCommand,
+    declined: string | null,
+    signal: AbortSignal,
+  ): Promise<Result<SnapshotState, Refusal>> {
+    const first = this.#decideOnly(command);
+    if (!first.ok && first.refusal.name !== 'TargetReady') return refuse(first.refusal);
+    const standing = await orAborted(this.#standingLayer(command), signal);
+    if (standing !== null && standing.unusable === null) return refuse(standing.ready);
+    const unusable = await orAborted(this.#unusableParent(command), signal);
+    if (unusable !== null) return refuse(unusable);
+    const reason = standing?.unusable ?? declined;
+    const begun = this.#begin(command, reason);
+    if (!begun.ok) return begun;
+    const state = await this.#settle(begun.value, signal);
+    if (state.status === 'removing' && state.remote !== null && reason === null) {
+      // The mount hangs or left something behind, so that directory is given up. A fresh one,
+      // without asking again, serves the client.
+      const why = reasonOf(this.#options.runner.takeFault(state.id) ?? 'the mount failed');
+      return this.#prepare(command, why, signal);
+    }
+    return this.#answer(state);
+  }
+
+  #decideOnly(command: PrepareCommand) {
+    const { accepted } = this.#options.dispatcher;
+    return decide(accepted, accepted.holderOf(command.key) ?? null, command);
+  }
+
+  /** The remote layer that already stands for what is asked, and whether it can be used. */
+  async #standingLayer(
+    command: PrepareCommand,
+  ): Promise<{ readonly ready: Refusal; readonly unusable: string | null } | null> {
+    const target = targetOf(command);
+    const { accepted } = this.#options.dispatcher;
+    if (target === null) return null;
+    const parent = command.parent === null ? undefined : accepted.shown(command.parent);
+    const standing = accepted.remoteFor(target, parent?.id ?? null);
+    if (standing === undefined || metaOf(standing.status).shownAs !== 'committed') return null;
+    const refusal = await this.#options.layers.firstUnusable([standing]);
+    const ready = refusals.targetReady(target, standing.name);
+    return { ready, unusable: refusal === null ? null : refusal.message };
+  }
+
+  async #unusableParent(command: PrepareCommand): Promise<Refusal | null> {
+    const { accepted } = this.#options.dispatcher;
+    const parent = command.parent === null ? undefined : accepted.shown(command.parent);
+    if (parent === undefined) return null;
+    return this.#options.layers.firstUnusable([parent, ...accepted.ancestorsOf(parent)]);
+  }
+
+  /** Decides again, since the checks took time, and starts. */
+  #begin(command: PrepareCommand, declined: string | null): Result<SnapshotId, Refusal> {
+    const { dispatcher } = this.#options;
+    // The effect may ask at once, so the answer is laid out before the command is carried out.
+    const id = dispatcher.accepted.nextId;
+    if (declined !== null) this.#declined.set(id, declined);
+    const holder = dispatcher.accepted.holderOf(command.key) ?? null;
+    const begun = dispatcher.execute(holder, command);
+    if (!begun.ok) {
+      this.#declined.delete(id);
+      return refuse(begun.refusal);
+    }
+    return ok(begun.value.state.id);
+  }
+
+  async #settle(id: SnapshotId, signal: AbortSignal): Promise<SnapshotState> {
+    const settled = this.#options.dispatcher.settled(id);
+    try {
+      return await orAborted(settled, signal);
+    } catch (thrown) {
+      this.#giveUp(id, settled);
+      throw thrown;
+    } finally {
+      this.#declined.delete(id);
+    }
+  }
+
+  /** The caller is gone: what it asked for goes too, now or as soon as it stands. */
+  #giveUp(id: SnapshotId, settled: Promise<SnapshotState>): void {
+    const { dispatcher, runner } = this.#options;
+    const reason = 'the caller went away before the answer';
+    const abandoned = dispatcher.report(id, { command: 'DirectoriesFailed', reason });
+    runner.takeFault(id);
+    if (abandoned.ok) return;
+    void settled.then((state) => {
+      const { shownAs } = metaOf(state.status);
+      if (shownAs !== 'active' && shownAs !== 'view') return;
+      const current = dispatcher.accepted.get(id) ?? null;
+      dispatcher.execute(current, {
+        command: 'Remove',
+        name: state.name,
+        deferred: false,
+        caller: {},
+      });
+    });
+  }
+
+  #answer(state: SnapshotState): Result<SnapshotState, Refusal> {
+    const { shownAs } = metaOf(state.status);
+    if (shownAs === 'committed') {
+      return refuse(refusals.targetReady(state.target ?? state.name, state.name));
+    }
+    if (shownAs !== null) return ok(state);
+    const fault = this.#options.runner.takeFault(state.id);
+    throw fault instanceof Error ? fault : new Error('the snapshot could not be prepared');
+  }
+}
+
+function settleable<Value>(): { promise: Promise<Value>; settle: (value: Value) => void } {
+  let settle: (value: Value) => void = () => undefined;
+  const promise = new Promise<Value>((resolve) => {
+    settle = resolve;
+  });
+  return { promise, settle };
+}

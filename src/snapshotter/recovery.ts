@@ -1,0 +1,160 @@
+/**
+ * Executes the plan that a start has made and recorded. Each step is an ordinary command or an
+ * ordinary effect: whatever a crash interrupts here is found, and done, by the next start.
+ */
+import { reasonOf } from '../base/errors.js';
+import type { SnapshotDirectories } from '../base/ports.js';
+import { formatTime, unixNanos, type SnapshotId } from '../base/units.js';
+import type { Supervisor } from '../effects/supervisor.js';
+import { actionFor, isOrdinary, subjectOf, type Finding } from '../inspect/findings.js';
+import type { Plan } from '../inspect/plan.js';
+import type { OpenedLog } from '../log/log.js';
+import { metaOf } from '../machines/chart.js';
+import type { DaemonEvent } from '../machines/daemon-events.js';
+import type { Cleanup } from './cleanup.js';
+import type { Dispatcher } from './dispatcher.js';
+import type { Layers } from './layers.js';
+import type { StateRunner } from './state-runner.js';
+
+export interface RecoveryOptions {
+  readonly dispatcher: Dispatcher;
+  readonly runner: StateRunner;
+  readonly supervisor: Supervisor;
+  readonly layers: Layers;
+  readonly cleanup: Cleanup;
+  readonly directories: SnapshotDirectories;
+  readonly plan: Plan;
+  readonly onWarning: (message: string, fields: Readonly<Record<string, unknown>>) => void;
+}
+
+/** A restart long overdue: try at once. */
+const AT_ONCE = formatTime(unixNanos(0n));
+
+export class Recovery {
+  readonly #options: RecoveryOptions;
+
+  constructor(options: RecoveryOptions) {
+    this.#options = options;
+  }
+
+  async run(): Promise<void> {
+    const { plan, dispatcher, layers, cleanup, onWarning } = this.#options;
+    this.#resumeStates();
+    const steps = plan.findings.map((finding) => this.#settle(finding));
+    const orphans = plan.findings.flatMap((finding) =>
+      finding.kind === 'OrphanDirectory' ? [finding.name] : [],
+    );
+    const adopted = plan.adopted.flatMap((id) => dispatcher.accepted.get(id) ?? []);
+    const outcomes = await Promise.allSettled([
+      ...steps,
+      cleanup.removeOrphans(orphans),
+      layers.firstUnusable(adopted),
+    ]);
+    for (const outcome of outcomes) {
+      if (outcome.status === 'rejected') {
+        onWarning('a step of recovery failed', { error: reasonOf(outcome.reason) });
+      }
+    }
+  }
+
+  /** Gives up what nobody waits for any more, and starts the effects of the states that remain. */
+  #resumeStates(): void {
+    const { dispatcher, runner } = this.#options;
+    for (const state of [...dispatcher.accepted.values()]) {
+      const { afterCrash, effect } = metaOf(state.status);
+      if (afterCrash !== undefined) dispatcher.report(state.id, { command: 'Recover' });
+      else if (effect !== undefined) runner.entered(state);
+    }
+  }
+
+  async #settle(finding: Finding): Promise<void> {
+    switch (finding.kind) {
+      case 'MissingMount':
+        return this.#lost(finding.id, 'nothing is mounted on it after a restart', AT_ONCE);
+      case 'MissingDirectory':
+        if (finding.shownAs === 'committed') {
+          return this.#lost(finding.id, `its directory ${finding.path} is gone`, null);
+        }
+        return this.#makeDirectory(finding.id, finding.path);
+      default:
+        // Effects of states, orphans and reports need no step of their own.
+        return undefined;
+    }
+  }
+
+  async #lost(id: SnapshotId, reason: string, retryAt: string | null): Promise<void> {
+    const lost = this.#options.dispatcher.report(id, { command: 'LayerLost', reason, retryAt });
+    if (lost.ok) await lost.value?.durable;
+  }
+
+  /** The container's own writes are gone with the directory; an empty one lets it be cleaned up. */
+  async #makeDirectory(id: SnapshotId, path: string): Promise<void> {
+    const { dispatcher, directories, supervisor } = this.#options;
+    const state = dispatcher.accepted.get(id);
+    if (state === undefined) return;
+    const work = state.preparedAs === 'active';
+    const parent = state.parent;
+    const { result } = supervisor.run({
+      effect: 'observe',
+      snapshot: id,
+      work: (signal) =>
+        directories.prepare(
+          id,
+          {
+            work,
+            owner: parent === null ? 'process' : { like: directories.fsPath(parent.id) },
+            durable: true,
+          },
+          signal,
+        ),
+    });
+    await result;
+    await dispatcher.record({ type: 'DirectoryRecreated', data: { id, path } });
+  }
+}
+
+/** Findings beyond this number are counted, not listed: the event must stay a small record. */
+const FINDINGS_LISTED_MAX = 200;
+
+/** What the log is told at a start, before anything is done. */
+export function startEvents(
+  release: { readonly version: string; readonly node: string; readonly pid: number },
+  opened: OpenedLog,
+  plan: Plan,
+  settings: Readonly<Record<string, unknown>>,
+): readonly DaemonEvent[] {
+  const { recovery, log } = opened;
+  const started: DaemonEvent = {
+    type: 'DaemonStarted',
+    data: {
+      release: release.version,
+      node: release.node,
+      pid: release.pid,
+      epoch: log.identity.epoch,
+      replayed: recovery.recordsReplayed,
+      checkpoint: recovery.checkpoint,
+      settings: { ...settings },
+    },
+  };
+  const events: DaemonEvent[] = [started];
+  if (recovery.tornTail !== null) {
+    const { segment, offset, bytes, savedAs } = recovery.tornTail;
+    events.push({ type: 'TailCut', data: { segment, offset, bytes, savedAs } });
+  }
+  const findings = plan.findings.filter((finding) => !isOrdinary(finding));
+  if (findings.length > 0 || plan.adopted.length > 0) {
+    events.push({
+      type: 'RecoveryPlanned',
+      data: {
+        adopted: plan.adopted.length,
+        findings: findings.slice(0, FINDINGS_LISTED_MAX).map((finding) => ({
+          kind: finding.kind,
+          subject: subjectOf(finding),
+          action: actionFor(finding),
+        })),
+        omitted: Math.max(0, findings.length - FINDINGS_LISTED_MAX),
+      },
+    });
+  }
+  return events;
+}

@@ -1,0 +1,20 @@
+/** What an administrator may choose, as the snapshotter needs to know it. */
+import type { EffectPolicies } from '../effects/policies.js';
+import type { FailureLimit } from '../effects/health-machine.js';
+import type { MountSettings } from './mounts.js';
+
+export interface SnapshotterSettings {
+  /** Remove frees the key at once and leaves the directory to Cleanup. */
+  readonly asynchronousRemove: boolean;
+  /** `data`: layer contents are durable before SnapshotCommitted is. */
+  readonly durability: 'data' | 'metadata';
+  /** Show the upper directory as a label in Stat, Update and List. */
+  readonly upperdirLabel: boolean;
+  readonly mounts: MountSettings;
+  readonly policies: EffectPolicies;
+  readonly failureLimit: FailureLimit;
+  /** A checkpoint is taken after this many events. */
+  readonly checkpointEveryEvents: number;
+  /** Sealed segments below the older checkpoint are dropped. Off: history is the product. */
+  readonly retireSegments: boolean;
+}

@@ -1,0 +1,215 @@
+/**
+ * The snapshotter's public methods: a request in, a reply or a refusal out. Answers come from the
+ * durable forest alone. Stat, List, Usage of what rests, Update and Remove touch no disk but the
+ * log; Prepare, View, Mounts and Commit wait for effects, and only for their own.
+ *
+ * Refusals are values. A promise rejects only with a fault of the world, LogReadOnly, or the
+ * signal's reason.
+ */
+import type { SnapshotDirectories } from '../base/ports.js';
+import { ok, refuse, type Result } from '../base/result.js';
+import type { Labels, Position, SnapshotName, Usage } from '../base/units.js';
+import type { ActorEntry, Supervisor } from '../effects/supervisor.js';
+import { metaOf } from '../machines/chart.js';
+import type { CommandOf } from '../machines/commands.js';
+import type { Caller } from '../machines/events.js';
+import type { SnapshotState } from '../machines/fold.js';
+import { infoOf, type SnapshotInfo } from '../machines/info.js';
+import { UPPERDIR_LABEL } from '../machines/labels.js';
+import { refusals, type Refusal } from '../machines/refusals.js';
+import { orAborted } from '../base/abort.js';
+import type { Cleanup } from './cleanup.js';
+import type { Dispatcher } from './dispatcher.js';
+import { asTargetQuery, parseFilters, type Filter } from './filter.js';
+import type { Layers } from './layers.js';
+import { mountsOf, type MountSpec } from './mounts.js';
+import type { Preparation } from './preparation.js';
+import type { SnapshotterSettings } from './settings.js';
+import type { StateRunner } from './state-runner.js';
+
+export type PrepareRequest = Omit<CommandOf<'Prepare'>, 'command' | 'kind'>;
+export type CommitRequest = Omit<CommandOf<'Commit'>, 'command'>;
+export type UpdateRequest = Omit<CommandOf<'UpdateLabels'>, 'command'>;
+
+export interface SnapshotterParts {
+  readonly dispatcher: Dispatcher;
+  readonly runner: StateRunner;
+  readonly supervisor: Supervisor;
+  readonly layers: Layers;
+  readonly preparation: Preparation;
+  readonly cleanup: Cleanup;
+  readonly directories: SnapshotDirectories;
+  readonly settings: SnapshotterSettings;
+}
+
+const NOTHING: Usage = { size: 0, inodes: 0 };
+
+export class Snapshotter {
+  readonly #parts: SnapshotterParts;
+
+  constructor(parts: SnapshotterParts) {
+    this.#parts = parts;
+  }
+
+  /**
+   * A writable snapshot on the parent (null: on nothing), and the mounts that show it.
+   *
+   * Refuses ParentUnknown, ParentNotCommitted, NameInUse, InvalidName, InvalidLabel,
+   * InvalidMapping, LayerNotAvailable; TargetReady when `containerd.io/snapshot.ref` asks for a
+   * layer that is, or has just become, a committed snapshot.
+   */
+  prepare(
+    request: PrepareRequest,
+    signal: AbortSignal,
+  ): Promise<Result<readonly MountSpec[], Refusal>> {
+    return this.#prepare({ command: 'Prepare', kind: 'active', ...request }, signal);
+  }
+
+  /** A read-only snapshot; refuses as `prepare` does, but never asks for a remote layer. */
+  view(
+    request: PrepareRequest,
+    signal: AbortSignal,
+  ): Promise<Result<readonly MountSpec[], Refusal>> {
+    return this.#prepare({ command: 'Prepare', kind: 'view', ...request }, signal);
+  }
+
+  /** The mounts of an active snapshot or view. Refuses SnapshotUnknown, NotMountable, LayerNotAvailable. */
+  async mounts(
+    key: SnapshotName,
+    signal: AbortSignal,
+  ): Promise<Result<readonly MountSpec[], Refusal>> {
+    const state = this.#parts.dispatcher.durable.shown(key);
+    if (state === undefined) return refuse(refusals.snapshotUnknown(key));
+    if (metaOf(state.status).shownAs === 'committed') return refuse(refusals.notMountable(key));
+    const ancestors = this.#parts.dispatcher.durable.ancestorsOf(state);
+    const unusable = await orAborted(this.#parts.layers.firstUnusable(ancestors), signal);
+    return unusable === null ? ok(this.#mountsOf(state)) : refuse(unusable);
+  }
+
+  /** Makes an active snapshot a layer under a new name. Durable, contents included, when it answers. */
+  async commit(request: CommitRequest, signal: AbortSignal): Promise<Result<void, Refusal>> {
+    const { dispatcher, runner } = this.#parts;
+    const holder = dispatcher.accepted.holderOf(request.key) ?? null;
+    const begun = dispatcher.execute(holder, { command: 'Commit', ...request });
+    if (!begun.ok) return refuse(begun.refusal);
+    const { id } = begun.value.state;
+    const state = await orAborted(dispatcher.settled(id), signal);
+    const fault = runner.takeFault(id);
+    if (metaOf(state.status).shownAs === 'committed') return ok(undefined);
+    throw fault instanceof Error ? fault : new Error('the commit could not be carried out');
+  }
+
+  /** Frees the name. The directory goes later: in the background, or with the next Cleanup. */
+  async remove(name: SnapshotName, caller: Caller): Promise<Result<void, Refusal>> {
+    const { dispatcher, settings } = this.#parts;
+    const holder = dispatcher.accepted.holderOf(name) ?? null;
+    const removing = dispatcher.execute(holder, {
+      command: 'Remove',
+      name,
+      deferred: settings.asynchronousRemove,
+      caller,
+    });
+    if (!removing.ok) return refuse(removing.refusal);
+    await removing.value.durable;
+    return ok(undefined);
+  }
+
+  stat(name: SnapshotName): Result<SnapshotInfo, Refusal> {
+    const state = this.#parts.dispatcher.durable.shown(name);
+    return state === undefined ? refuse(refusals.snapshotUnknown(name)) : ok(this.#infoOf(state));
+  }
+
+  /** Changes labels; answers the info after the change. */
+  async update(request: UpdateRequest): Promise<Result<SnapshotInfo, Refusal>> {
+    const { dispatcher } = this.#parts;
+    const holder = dispatcher.accepted.holderOf(request.name) ?? null;
+    const updating = dispatcher.execute(holder, { command: 'UpdateLabels', ...request });
+    if (!updating.ok) return refuse(updating.refusal);
+    await updating.value.durable;
+    return ok(this.#infoOf(updating.value.state));
+  }
+
+  /** Disk usage without parents: measured while active, frozen at Commit, nothing for a view. */
+  async usage(name: SnapshotName, signal: AbortSignal): Promise<Result<Usage, Refusal>> {
+    const { dispatcher, supervisor, directories } = this.#parts;
+    const state = dispatcher.durable.shown(name);
+    if (state === undefined) return refuse(refusals.snapshotUnknown(name));
+    if (metaOf(state.status).shownAs !== 'active') return ok(state.usage ?? NOTHING);
+    const { id } = state;
+    const { result } = supervisor.run({
+      effect: 'measureUsage',
+      snapshot: id,
+      work: (stop) => directories.usage(id, stop),
+    });
+    return ok(await orAborted(result, signal));
+  }
+
+  /**
+   * All snapshots that pass one of the filters, as one consistent cut: what happens while the
+   * iterable is read does not change it. Refuses InvalidFilter.
+   */
+  list(filters: readonly string[]): Result<Iterable<SnapshotInfo>, Refusal> {
+    const { durable } = this.#parts.dispatcher;
+    const parsed = parseFilters(filters);
+    if (!parsed.ok) return parsed;
+    const query = asTargetQuery(filters);
+    // containerd asks this for each layer of each pull: it must not cost a walk over everything.
+    const states = query === null ? [...durable.values()] : durable.labelledWithTarget(query.ref);
+    return ok(this.#infosOf(states, parsed.value));
+  }
+
+  /** Collects the directories that no snapshot owns any more; settles when that is done. */
+  async cleanup(signal: AbortSignal): Promise<void> {
+    await orAborted(this.#parts.cleanup.run(), signal);
+  }
+
+  /** Everything before this position is in what clients are told. */
+  get durablePosition(): Position {
+    return this.#parts.dispatcher.durablePosition;
+  }
+
+  /** How many snapshots clients see, by kind, and how many layers are unavailable. */
+  counts(): Readonly<Record<'active' | 'view' | 'committed' | 'hidden' | 'unavailable', number>> {
+    const counts = { active: 0, view: 0, committed: 0, hidden: 0, unavailable: 0 };
+    for (const { status } of this.#parts.dispatcher.durable.values()) {
+      counts[metaOf(status).shownAs ?? 'hidden'] += 1;
+      if (status === 'committed.unavailable') counts.unavailable += 1;
+    }
+    return counts;
+  }
+
+  actors(): readonly ActorEntry[] {
+    return this.#parts.supervisor.actors();
+  }
+
+  async #prepare(
+    command: CommandOf<'Prepare'>,
+    signal: AbortSignal,
+  ): Promise<Result<readonly MountSpec[], Refusal>> {
+    const prepared = await this.#parts.preparation.run(command, signal);
+    return prepared.ok ? ok(this.#mountsOf(prepared.value)) : prepared;
+  }
+
+  #mountsOf(state: SnapshotState): readonly MountSpec[] {
+    const { dispatcher, directories, settings } = this.#parts;
+    return mountsOf(state, dispatcher.accepted.ancestorsOf(state), directories, settings.mounts);
+  }
+
+  *#infosOf(states: readonly SnapshotState[], passes: Filter): Iterable<SnapshotInfo> {
+    for (const state of states) {
+      if (metaOf(state.status).shownAs === null) continue;
+      const info = this.#infoOf(state);
+      if (passes(info)) yield info;
+    }
+  }
+
+  #infoOf(state: SnapshotState): SnapshotInfo {
+    const info = infoOf(state);
+    if (!this.#parts.settings.upperdirLabel) return info;
+    const upperdir = this.#parts.directories.fsPath(state.id);
+    return {
+      ...info,
+      labels: new Map<string, string>(info.labels as Labels).set(UPPERDIR_LABEL, upperdir),
+    };
+  }
+}

@@ -1,0 +1,159 @@
+/**
+ * Keeps the rule that effects belong to states: when a snapshot enters a state, that state's
+ * effect is started; when it leaves, the effect is stopped; how an effect ends is reported back
+ * as a command. A restart calls the same `entered` for every replayed snapshot, so recovery is
+ * not a second code path.
+ */
+import { LogReadOnly } from '../base/errors.js';
+import type { Clock } from '../base/ports.js';
+import { formatTime, unixNanos, type SnapshotId } from '../base/units.js';
+import { backoffMillis, type EffectPolicies } from '../effects/policies.js';
+import { failureOf, workOf, type EffectWorld } from '../effects/state-effects.js';
+import type { EffectRun, Supervisor } from '../effects/supervisor.js';
+import { metaOf, type Status } from '../machines/chart.js';
+import type { Command } from '../machines/commands.js';
+import type { SnapshotState } from '../machines/fold.js';
+import type { StateEffect } from '../machines/snapshot-machine.js';
+import type { Dispatcher, EffectRunner } from './dispatcher.js';
+
+interface Running {
+  readonly status: Status;
+  readonly run: EffectRun<Command>;
+  /** Settles when the outcome has been reported. Never rejects. */
+  readonly reported: Promise<void>;
+}
+
+export interface StateRunnerOptions {
+  readonly clock: Clock;
+  readonly supervisor: Supervisor;
+  readonly policies: EffectPolicies;
+  readonly world: EffectWorld;
+  readonly random: () => number;
+  /** A broken invariant, or anything else that must not be survived. */
+  readonly onFatal: (thrown: unknown) => void;
+}
+
+export class StateRunner implements EffectRunner {
+  readonly #options: StateRunnerOptions;
+  readonly #running = new Map<SnapshotId, Running>();
+  readonly #retryTimers = new Map<SnapshotId, () => void>();
+  /** Why an effect failed, for the one request that waits for it. */
+  readonly #faults = new Map<SnapshotId, unknown>();
+  #dispatcher: Dispatcher | null = null;
+  #closed = false;
+
+  constructor(options: StateRunnerOptions) {
+    this.#options = options;
+  }
+
+  /** The dispatcher and its runner need each other; this closes the circle. */
+  reportTo(dispatcher: Dispatcher): void {
+    this.#dispatcher = dispatcher;
+  }
+
+  entered(state: SnapshotState): void {
+    if (this.#closed) return;
+    const running = this.#running.get(state.id);
+    if (running?.status === state.status) return;
+    if (running !== undefined) {
+      this.#running.delete(state.id);
+      running.run.stop(new Error(`snapshot ${state.id} is ${state.status} now`));
+    }
+    this.#cancelRetry(state.id);
+    const effect = metaOf(state.status).effect;
+    if (effect === undefined) return;
+    if (effect.name === 'restoreLayer') this.#scheduleRestore(state);
+    else this.#start(state, effect.name);
+  }
+
+  /**
+   * Tries to restore an unavailable layer now, or joins the attempt under way. Settles when its
+   * outcome is in line to be written; never rejects.
+   */
+  async restoreNow(state: SnapshotState): Promise<void> {
+    this.#cancelRetry(state.id);
+    if (!this.#running.has(state.id)) this.#start(state, 'restoreLayer');
+    await this.#running.get(state.id)?.reported;
+  }
+
+  /** The fault behind a snapshot's last failed effect, once. */
+  takeFault(id: SnapshotId): unknown {
+    const fault = this.#faults.get(id);
+    this.#faults.delete(id);
+    return fault;
+  }
+
+  /** Settles when the attempt under way, if any, has been reported. Never rejects. */
+  async attemptEnded(id: SnapshotId): Promise<void> {
+    await this.#running.get(id)?.reported;
+  }
+
+  /** Starts the effect of a state again that was left for Cleanup. */
+  retry(state: SnapshotState): void {
+    if (!this.#running.has(state.id)) this.entered(state);
+  }
+
+  close(): void {
+    this.#closed = true;
+    for (const cancel of this.#retryTimers.values()) cancel();
+    this.#retryTimers.clear();
+    for (const { run } of this.#running.values()) run.stop(new Error('the snapshotter is closing'));
+    this.#running.clear();
+  }
+
+  #scheduleRestore(state: SnapshotState): void {
+    const retryAt = state.unavailability?.retryAt ?? null;
+    // Without a time, only a use of the layer or a person can bring it back.
+    if (retryAt === null) return;
+    const nowMillis = Number(this.#options.clock.now() / 1_000_000n);
+    const delay = Math.max(0, Date.parse(retryAt) - nowMillis);
+    const cancel = this.#options.clock.schedule(delay, () => {
+      this.#retryTimers.delete(state.id);
+      if (!this.#running.has(state.id)) this.#start(state, 'restoreLayer');
+    });
+    this.#retryTimers.set(state.id, cancel);
+  }
+
+  #cancelRetry(id: SnapshotId): void {
+    this.#retryTimers.get(id)?.();
+    this.#retryTimers.delete(id);
+  }
+
+  #start(state: SnapshotState, effect: StateEffect): void {
+    const { supervisor, world } = this.#options;
+    const work = workOf(effect, state, world);
+    const run = supervisor.run({ effect, snapshot: state.id, work });
+    const reported = run.result.then(
+      (outcome) => this.#ended(state, outcome),
+      (thrown: unknown) => {
+        if (this.#closed || this.#running.get(state.id)?.run !== run) return;
+        this.#faults.set(state.id, thrown);
+        const failure = failureOf(effect, thrown, this.#retryAt(state));
+        if (failure !== null) this.#ended(state, failure);
+        else this.#running.delete(state.id);
+      },
+    );
+    this.#running.set(state.id, { status: state.status, run, reported });
+  }
+
+  #ended(state: SnapshotState, outcome: Command): void {
+    if (this.#closed) return;
+    this.#running.delete(state.id);
+    try {
+      // A refusal means the snapshot has moved on meanwhile: then the outcome is of no interest.
+      this.#dispatcher?.report(state.id, outcome);
+    } catch (thrown) {
+      // A log that is read-only has said so to everybody already.
+      if (!(thrown instanceof LogReadOnly)) this.#options.onFatal(thrown);
+    }
+  }
+
+  /** An ordinary layer does not come back by itself; a remote one is tried again, ever later. */
+  #retryAt(state: SnapshotState): string | null {
+    if (state.remote === null) return null;
+    const { clock, policies, random } = this.#options;
+    const attempts = state.unavailability?.attempts ?? 0;
+    const delay = backoffMillis(policies.restoreLayer, attempts, random());
+    return formatTime(unixNanos(clock.now() + BigInt(delay) * 1_000_000n));
+  }
+}
