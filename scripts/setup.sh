@@ -77,9 +77,9 @@ install_packages() {
     printf '#!/bin/sh\nexit 101\n' >"$policy"
     chmod 755 "$policy"
   fi
-  apt-get -q update >&2
+  apt-get -qq update >&2
   # shellcheck disable=SC2086 # a list of words
-  apt-get -q install --yes --no-install-recommends $packages >&2 ||
+  apt-get -qq install --yes --no-install-recommends $packages >&2 ||
     refuse "apt-get could not install:$packages"
 }
 

@@ -17,7 +17,7 @@ export interface CommandOptions {
   readonly mayFail?: boolean;
 }
 
-export class CommandFailed extends Error {
+class CommandFailed extends Error {
   override readonly name = 'CommandFailed';
   readonly exitCode: number | null;
   readonly stderr: string;

@@ -14,7 +14,7 @@ import { Service, accepts } from './service.js';
 import { until } from './wait.js';
 import { type Workspace, processesNaming } from './workspace.js';
 
-export const snapshotterName = 'stratalog';
+const snapshotterName = 'stratalog';
 
 export interface ContainerdSpec {
   readonly workspace: Workspace;

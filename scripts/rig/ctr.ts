@@ -40,11 +40,6 @@ export class Ctr {
     return new Ctr({ ...this.#settings, namespace });
   }
 
-  /** The same containerd, through another of its snapshotters. */
-  withSnapshotter(snapshotter: string): Ctr {
-    return new Ctr({ ...this.#settings, snapshotter });
-  }
-
   /** Any command: `ctr.run('images', 'ls')`. Answers its standard output. */
   async run(...args: string[]): Promise<string> {
     return (await this.finish(args)).stdout;
@@ -110,13 +105,10 @@ export class Ctr {
     );
   }
 
-  /** `RUNNING`, `STOPPED`, … or undefined when there is no such task. */
-  async taskStatus(id: string): Promise<string | undefined> {
-    return (await this.#rows('tasks', 'ls')).find(([name]) => name === id)?.[2];
-  }
-
-  async containers(): Promise<string[]> {
-    return (await this.run('containers', 'ls', '-q')).split('\n').filter((line) => line !== '');
+  /** The container's task, or undefined when there is none. Status: `RUNNING`, `STOPPED`, … */
+  async task(id: string): Promise<{ readonly pid: number; readonly status: string } | undefined> {
+    const row = (await this.#rows('tasks', 'ls')).find(([name]) => name === id);
+    return row && { pid: Number(row[1]), status: row[2] ?? '' };
   }
 
   /** Kills the container and removes it with its snapshot. Bears a container that has ended or is gone. */

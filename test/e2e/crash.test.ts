@@ -48,6 +48,8 @@ describe('a snapshotter that is killed', () => {
 
   it('while a container runs: the container never notices', { timeout: 120_000 }, async () => {
     const { reference, lines } = await runningContainer();
+    const task = await rig.ctr.task('counter');
+    expect(task?.status).toBe('RUNNING');
     const atCrash = lines().length;
     await rig.daemon.crash();
     await until('it counts on without a snapshotter', () => lines().length > atCrash + 5);
@@ -57,7 +59,7 @@ describe('a snapshotter that is killed', () => {
 
     expect(lines()).not.toContain('broken');
     expect(lines().slice(0, 3)).toEqual(['1', '2', '3']);
-    expect(await rig.ctr.taskStatus('counter')).toBe('RUNNING');
+    expect(await rig.ctr.task('counter')).toEqual(task);
     // The new daemon knows the container's snapshot and can measure and remove it.
     const rows = await eventually(() => rig.ctr.snapshots());
     expect(rows.find((row) => row.key === 'counter')?.kind).toBe('Active');
