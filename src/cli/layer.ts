@@ -1,0 +1,176 @@
+/** `stratalog layer`: fill a layer store and look into it. Needs no daemon. */
+import { createRequire } from 'node:module';
+import { Command, InvalidArgumentError, Option } from 'commander';
+
+import { UsageError } from '../base/errors.js';
+import { isDigest } from '../filesystems/layer-store/digest.js';
+import type { ChainId } from '../filesystems/layer-store/digest.js';
+import type { Platform } from '../filesystems/layer-store/image-manifest.js';
+import { hostPlatform, parsePlatform } from '../filesystems/layer-store/image-manifest.js';
+import { openSource, parseSource } from '../filesystems/layer-store/image-source.js';
+import type { LayerSource } from '../filesystems/layer-store/import-layer.js';
+import { entriesMaxDefault, tarBytesMaxDefault } from '../filesystems/layer-store/import-layer.js';
+import { importLayers } from '../filesystems/layer-store/import-image.js';
+import type { LayerFormat } from '../filesystems/layer-store/layout.js';
+import { layerFormats } from '../filesystems/layer-store/layout.js';
+import { listLayers, openStore } from '../filesystems/layer-store/store-directory.js';
+import { fullCheck, quickCheck } from '../filesystems/layer-store/verify-layer.js';
+import { systemMountTable } from '../host/mounts.js';
+import { WorkerPool } from '../host/workers.js';
+import { layerRow, layerTable, listSchema, shortId } from './layer-table.js';
+import { progressLine } from './progress-line.js';
+
+interface ImportFlags {
+  readonly layerStore: string;
+  readonly format: LayerFormat;
+  readonly platform: Platform;
+  readonly chainId?: ChainId;
+  readonly parent?: ChainId;
+  readonly force?: true;
+  readonly maxSize: number;
+  readonly json?: true;
+}
+
+interface ListFlags {
+  readonly layerStore: string;
+  readonly json?: true;
+  readonly quiet?: true;
+  /** False for `--no-trunc`. */
+  readonly trunc: boolean;
+  readonly check?: true;
+}
+
+const storeOption = (): Option =>
+  new Option('--layer-store <dir>', 'the directory of the layer store').makeOptionMandatory();
+
+/** The `layer` command with its sub-commands. */
+export function layerCommand(): Command {
+  const command = new Command('layer').description('fill a layer store, and look into it');
+  command
+    .command('import')
+    .description('import layers from an OCI layout, a tar or the content store of containerd')
+    .argument('<source>', 'oci:LAYOUT:TAG, content:CONTAINERD-ROOT@sha256:DIGEST or tar:FILE')
+    .addOption(storeOption())
+    .addOption(
+      new Option('--format <format>', 'how layers are kept')
+        .choices([...layerFormats])
+        .default('directory'),
+    )
+    .option('--platform <platform>', 'os/architecture of the image', platformFlag, hostPlatform())
+    .option('--chain-id <digest>', 'chain id of the layer in tar:FILE', digestFlag)
+    .option('--parent <digest>', 'chain id of the layer below the one in tar:FILE', digestFlag)
+    .option('--force', 'replace layers that are there already')
+    .option('--max-size <bytes>', 'unpacked size of a layer at most', sizeFlag, tarBytesMaxDefault)
+    .option('--json', 'print a JSON object for each layer')
+    .action((source: string, flags: ImportFlags) => runImport(source, flags));
+  command
+    .command('ls')
+    .alias('list')
+    .description('list the layers of a store')
+    .addOption(storeOption())
+    .option('-q, --quiet', 'print chain ids only')
+    .option('--no-trunc', 'print chain ids whole')
+    .option('--json', 'print a JSON object for each layer')
+    .option('--check', 'read every layer and compare it with its manifest; exit 3 on damage')
+    .action((flags: ListFlags) => runList(flags));
+  return command;
+}
+
+async function runImport(source: string, flags: ImportFlags): Promise<void> {
+  if (process.geteuid?.() !== 0) {
+    throw new UsageError('an import keeps owners, devices and trusted attributes: run it as root');
+  }
+  const sources = openSource(parseSource(source), flags.platform, tarChainOf(flags));
+  const workers = new WorkerPool();
+  const stop = new AbortController();
+  const interrupt = (): void => {
+    stop.abort(new Error('interrupted'));
+  };
+  process.once('SIGINT', interrupt).once('SIGTERM', interrupt);
+  const progress = progressLine(process.stderr, sources.length);
+  try {
+    const imported = importLayers(flags.layerStore, sources, {
+      format: flags.format,
+      force: flags.force === true,
+      tarBytesMax: flags.maxSize,
+      entriesMax: entriesMaxDefault,
+      release: release(),
+      mountTable: systemMountTable(workers),
+      now: () => new Date(),
+      warn: (message) => progress.say(`warning: ${message}`),
+      progress: (layer: LayerSource, bytes) => progress.advance(layer, bytes),
+      signal: stop.signal,
+    });
+    for await (const { chainId, outcome } of imported) {
+      progress.done();
+      const line = flags.json
+        ? JSON.stringify({ schema: 'stratalog.layer-import.v1', chainId, outcome })
+        : `${chainId} ${outcome}`;
+      process.stdout.write(`${line}\n`);
+    }
+  } finally {
+    progress.close();
+    process.removeListener('SIGINT', interrupt).removeListener('SIGTERM', interrupt);
+    await workers.close();
+  }
+}
+
+function tarChainOf(flags: ImportFlags): {
+  readonly chainId: ChainId;
+  readonly parentChainId: ChainId | null;
+} | null {
+  const { chainId, parent } = flags;
+  if (chainId !== undefined) return { chainId, parentChainId: parent ?? null };
+  if (parent === undefined) return null;
+  throw new UsageError('--parent goes with --chain-id');
+}
+
+async function runList(flags: ListFlags): Promise<void> {
+  const store = openStore(flags.layerStore);
+  const rows = [];
+  let damaged = 0;
+  for (const chainId of listLayers(store)) {
+    const condition = flags.check ? await fullCheck(store, chainId) : quickCheck(store, chainId);
+    // It may be replaced at this moment by an import.
+    if (condition.state === 'absent') continue;
+    if (condition.state === 'damaged') {
+      damaged += 1;
+      process.stderr.write(`damaged: ${shortId(chainId)}: ${condition.fault}\n`);
+    }
+    const row = layerRow(chainId, condition);
+    if (flags.quiet) process.stdout.write(`${chainId}\n`);
+    else if (flags.json)
+      process.stdout.write(`${JSON.stringify({ schema: listSchema, ...row })}\n`);
+    else rows.push(row);
+  }
+  if (flags.quiet !== true && flags.json !== true) {
+    process.stdout.write(`${layerTable(rows, flags.trunc)}\n`);
+  }
+  if (damaged > 0 && flags.check) process.exitCode = 3;
+}
+
+function platformFlag(text: string): Platform {
+  return parsePlatform(text);
+}
+
+function digestFlag(text: string): ChainId {
+  if (isDigest(text)) return text;
+  throw new InvalidArgumentError('Say it as sha256: and 64 hex digits.');
+}
+
+/** Bytes, with K, M, G or T for powers of 1024. */
+function sizeFlag(text: string): number {
+  const form = /^(\d{1,12})([KMGT]?)i?B?$/i.exec(text);
+  const power = ['', 'K', 'M', 'G', 'T'].indexOf((form?.[2] ?? '').toUpperCase());
+  const bytes = Number(form?.[1]) * 1024 ** power;
+  if (Number.isSafeInteger(bytes) && bytes > 0) return bytes;
+  throw new InvalidArgumentError('Say it in bytes, or as 500M or 20G.');
+}
+
+function release(): string {
+  const found: unknown = createRequire(import.meta.url)('../../package.json');
+  if (typeof found === 'object' && found !== null && 'version' in found) {
+    return String(found.version);
+  }
+  return 'unknown';
+}
