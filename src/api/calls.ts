@@ -87,9 +87,13 @@ export class Calls {
   };
 }
 
+/** A client that gives up does so when its own clock says so, a little before ours. */
+const deadlineSlackMillis = 50;
+
 /** A call that ends without a status of ours: its client left, or its deadline passed. */
 function endOfCancelled(deadline: Date | number): status {
-  return Number(deadline) <= Date.now() ? status.DEADLINE_EXCEEDED : status.CANCELLED;
+  const passed = Number(deadline) <= Date.now() + deadlineSlackMillis;
+  return passed ? status.DEADLINE_EXCEEDED : status.CANCELLED;
 }
 
 /**

@@ -10,6 +10,7 @@ import {
   type UntypedServiceImplementation,
 } from '@grpc/grpc-js';
 import type { Socket } from 'node:net';
+import { peerCredentials } from '../host/sockets.js';
 import type { Caller } from './callers.js';
 import { Calls, type CallEnd } from './calls.js';
 import { type Health, healthSubscriptions } from './health.js';
@@ -47,8 +48,8 @@ export interface ServerOptions {
   readonly services: readonly ServiceRegistration[];
   readonly health: Health;
   readonly limits?: Partial<ServerLimits>;
-  /** Reads who is behind a connection (SO_PEERCRED). */
-  readonly callerOf: (socket: Socket) => Caller | null;
+  /** Reads who is behind a connection; by SO_PEERCRED when not given. */
+  readonly callerOf?: (socket: Socket) => Caller | null;
   readonly onCallEnd?: (end: CallEnd) => void;
   /** Something worth a warning in the log happened to a connection. */
   readonly onWarning?: (message: string, error?: Error) => void;
@@ -97,7 +98,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     target: options.target,
     connectionsMax: limits.connections,
     prefaceMillis: limits.prefaceMillis,
-    callerOf: options.callerOf,
+    callerOf: options.callerOf ?? peerCredentials,
     onConnection: (socket) => injector.injectConnection(socket),
     onDropped: (reason) => options.onWarning?.(`connection closed: ${reason}`),
     onFault: (fault) => options.onWarning?.('the listening socket failed', fault),

@@ -3,7 +3,6 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { credentials, type ServiceError } from '@grpc/grpc-js';
-import type { Caller } from '../../src/api/callers.js';
 import {
   SnapshotsClient,
   SnapshotsService,
@@ -57,7 +56,6 @@ export async function aServer(
     target: { path },
     services,
     health,
-    callerOf: nobody,
     onCallEnd: (end) => ends.push(end),
     onWarning: (message) => warnings.push(message),
     ...options,
@@ -79,8 +77,6 @@ function closing<Client extends { close(): void }>(client: Client): Client {
   later(() => client.close());
   return client;
 }
-
-const nobody = (): Caller | null => null;
 
 /** A unary call as a promise. */
 export function asked<Response>(
