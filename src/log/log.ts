@@ -37,6 +37,7 @@ import type {
   EventToAppend,
   LogIdentity,
   LogRecord,
+  SyncGroup,
   Upcast,
 } from './types.js';
 import { LogWriter, type WriterStart } from './writer.js';
@@ -250,6 +251,7 @@ class OpenLog implements EventLog {
   readonly identity: LogIdentity;
   readonly durableBatches: Observable<readonly LogRecord[]>;
   readonly failures: Observable<Error>;
+  readonly syncGroups: Observable<SyncGroup>;
   /** Checkpoints and retirement look at the same files: one at a time. */
   #housekeeping: Promise<unknown> = Promise.resolve();
   #closing: Promise<void> | null = null;
@@ -264,6 +266,7 @@ class OpenLog implements EventLog {
     this.identity = { uuid, created, formatVersion, epoch };
     this.durableBatches = writer.durableBatches.asObservable();
     this.failures = writer.failures.asObservable();
+    this.syncGroups = writer.syncGroups.asObservable();
   }
 
   get nextPosition(): Position {

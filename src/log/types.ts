@@ -65,6 +65,12 @@ export interface CheckpointToWrite {
   readonly lines: Iterable<string>;
 }
 
+/** One write and sync: how many records it made durable, and how long it took. */
+export interface SyncGroup {
+  readonly events: number;
+  readonly seconds: number;
+}
+
 export interface EventLog {
   readonly identity: LogIdentity;
   /** The position the next appended record gets. */
@@ -83,6 +89,9 @@ export interface EventLog {
 
   /** Durable records in order, one batch a sync group, emitted before `durable` resolves. */
   readonly durableBatches: Observable<readonly LogRecord[]>;
+
+  /** Tells of each sync group after it; for metrics. */
+  readonly syncGroups: Observable<SyncGroup>;
 
   /** Emits once, when a write or sync has failed and the log is read-only from now on. */
   readonly failures: Observable<Error>;

@@ -24,7 +24,7 @@ import {
   UNIT_BYTES_MAX,
 } from './format.js';
 import { seal, type NewHeader, type OpenSegment, type SegmentSupply } from './segments.js';
-import type { Appended, EventBody, EventToAppend, LogRecord } from './types.js';
+import type { Appended, EventBody, EventToAppend, LogRecord, SyncGroup } from './types.js';
 
 const BUFFER_BYTES = 64 * 1024;
 /** A buffer that a burst made larger than this is not kept. */
@@ -87,6 +87,7 @@ interface Body {
 export class LogWriter {
   readonly durableBatches = new Subject<readonly LogRecord[]>();
   readonly failures = new ReplaySubject<Error>(1);
+  readonly syncGroups = new Subject<SyncGroup>();
   durablePosition: Position;
   /** Chain hash of the record before `durablePosition`. */
   readonly durableChain = Buffer.alloc(CHAIN_BYTES);
@@ -176,6 +177,7 @@ export class LogWriter {
     this.#segment = null;
     this.durableBatches.complete();
     this.failures.complete();
+    this.syncGroups.complete();
   }
 
   #throwIfRefused(): void {
@@ -287,6 +289,7 @@ export class LogWriter {
       if (!group || group.firstPosition >= this.#syncBefore) break;
       // From here on the group is closed: what is appended now begins the next one.
       this.#groups.shift();
+      const begun = this.#clock.monotonicMillis();
       try {
         await this.#write(group);
       } catch (cause) {
@@ -303,6 +306,8 @@ export class LogWriter {
       if (group.buffer.length <= BUFFER_KEPT_BYTES) this.#spare = group.buffer;
       this.durableBatches.next(group.records);
       group.resolve();
+      const seconds = (this.#clock.monotonicMillis() - begun) / 1000;
+      this.syncGroups.next({ events: group.records.length, seconds });
     }
     this.#draining = null;
   }

@@ -17,6 +17,7 @@ import { planRecovery, type Plan } from '../inspect/plan.js';
 import { replayRoot, restoreReplay } from '../inspect/replay-root.js';
 import { Replay } from '../inspect/replay.js';
 import { CheckpointUnusable } from '../log/errors.js';
+import { makeDirectoryIfAbsent } from '../log/files.js';
 import { openLog, type OpenedLog, type OpenLogOptions } from '../log/log.js';
 import type { EventLog } from '../log/types.js';
 import { Forest } from '../machines/forest.js';
@@ -26,6 +27,7 @@ import { Dispatcher } from './dispatcher.js';
 import { Layers } from './layers.js';
 import { Preparation } from './preparation.js';
 import { Recovery, startEvents } from './recovery.js';
+import type { MountSettings } from './mounts.js';
 import type { SnapshotterSettings } from './settings.js';
 import { Snapshotter } from './snapshotter.js';
 import { StateRunner } from './state-runner.js';
@@ -56,7 +58,9 @@ export interface OpenSnapshotterOptions {
   readonly release: { readonly version: string; readonly node: string; readonly pid: number };
   readonly ports: SnapshotterPorts;
   readonly fileSystem: FileSystem | null;
-  readonly settings: SnapshotterSettings;
+  readonly settings: Omit<SnapshotterSettings, 'mounts'>;
+  /** Asked once the root is ours: what this kernel and this place can do is found out in it. */
+  readonly mountSettings: () => Promise<MountSettings>;
   readonly log: LogSettings;
   readonly observer: SnapshotterObserver;
 }
@@ -85,9 +89,11 @@ export async function openSnapshotter(options: OpenSnapshotterOptions): Promise<
   const { ports, observer } = options;
   const { replay, opened } = await openAndReplay(options);
   try {
-    const [directories, mounts] = await Promise.all([
+    await makeDirectoryIfAbsent(ports.disk, `${options.root}/snapshots`);
+    const [directories, mounts, mountSettings] = await Promise.all([
       ports.directories.list(),
       ports.mountTable.read(),
+      options.mountSettings(),
     ]);
     for (const { id } of directories) {
       // Made by an operation whose intent never reached the disk: its id must not come again.
@@ -95,10 +101,10 @@ export async function openSnapshotter(options: OpenSnapshotterOptions): Promise<
     }
     const snapshotsPath = `${options.root}/snapshots`;
     const plan = planRecovery(replay.forest, { directories, mounts }, snapshotsPath);
-    const parts = assemble(options, opened.log, replay, snapshotsPath);
-    await parts.dispatcher.record(
-      ...startEvents(options.release, opened, plan, startSettings(options)),
-    );
+    const settings = { ...options.settings, mounts: mountSettings };
+    const parts = assemble({ ...options, settings }, opened.log, replay, snapshotsPath);
+    const told = settingsToTell(settings, options.fileSystem);
+    await parts.dispatcher.record(...startEvents(options.release, opened, plan, told));
     const recovery = new Recovery({ ...parts, plan, onWarning: observer.warning.bind(observer) });
     return {
       snapshotter: parts.snapshotter,
@@ -144,7 +150,7 @@ async function openAndReplay(
 }
 
 function assemble(
-  options: OpenSnapshotterOptions,
+  options: Omit<OpenSnapshotterOptions, 'settings'> & { readonly settings: SnapshotterSettings },
   log: EventLog,
   replay: Replay,
   snapshotsPath: string,
@@ -247,13 +253,15 @@ function copyOf(forest: Forest): Forest {
 }
 
 /** What changes the meaning of the events that follow; kept with DaemonStarted. */
-function startSettings(options: OpenSnapshotterOptions): Readonly<Record<string, unknown>> {
-  const { asynchronousRemove, durability, mounts } = options.settings;
+function settingsToTell(
+  { asynchronousRemove, durability, mounts }: SnapshotterSettings,
+  fileSystem: FileSystem | null,
+): Readonly<Record<string, unknown>> {
   return {
     asynchronousRemove,
     durability,
     mountOptions: [...mounts.mountOptions, ...mounts.kernelOptions],
     remapIds: mounts.remapIds,
-    fileSystem: options.fileSystem?.name ?? null,
+    fileSystem: fileSystem?.name ?? null,
   };
 }

@@ -178,6 +178,21 @@ export class Snapshotter {
     return counts;
   }
 
+  /** For metrics: how many snapshots stand in each state of the statechart. */
+  countsByKindAndState(): readonly { kind: string; state: string; count: number }[] {
+    const counts = new Map<string, { kind: string; state: string; count: number }>();
+    for (const { status } of this.#parts.dispatcher.durable.values()) {
+      const row = counts.get(status) ?? {
+        kind: metaOf(status).shownAs ?? 'none',
+        state: status,
+        count: 0,
+      };
+      row.count += 1;
+      counts.set(status, row);
+    }
+    return [...counts.values()];
+  }
+
   actors(): readonly ActorEntry[] {
     return this.#parts.supervisor.actors();
   }

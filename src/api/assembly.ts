@@ -1,0 +1,134 @@
+/**
+ * Puts a snapshotter together on the real operating system. With the daemon and the command line
+ * this is the only place that knows `host`; everybody else is handed ports.
+ */
+import { randomUUID } from 'node:crypto';
+import { mkdir } from 'node:fs/promises';
+import { hostname } from 'node:os';
+import { dirname } from 'node:path';
+import { UsageError } from '../base/errors.js';
+import type { EffectPolicies } from '../effects/policies.js';
+import { defaultPolicies } from '../effects/policies.js';
+import type { FileSystem } from '../filesystems/contract.js';
+import { openHost, type Host } from '../host/host.js';
+import { probeKernel, type KernelFacts } from '../host/kernel.js';
+import type { MountSettings } from '../snapshotter/mounts.js';
+import {
+  openSnapshotter,
+  type OpenedSnapshotter,
+  type SnapshotterObserver,
+} from '../snapshotter/open.js';
+import type { SnapshotterSettings } from '../snapshotter/settings.js';
+import { RELEASE } from './release.js';
+
+/** What an administrator or a caller of the library chooses. Absent: the default. */
+export interface SnapshotterChoices {
+  /** Absolute path. */
+  readonly root: string;
+  readonly asynchronousRemove?: boolean;
+  readonly durability?: 'data' | 'metadata';
+  readonly upperdirLabel?: boolean;
+  readonly mountOptions?: readonly string[];
+  readonly remapIds?: boolean | 'auto';
+  readonly expectExisting?: boolean;
+  readonly policies?: EffectPolicies;
+  readonly checkpointEveryEvents?: number;
+  readonly retireSegments?: boolean;
+  readonly segmentBytes?: number;
+}
+
+export interface Assembled extends OpenedSnapshotter {
+  readonly host: Host;
+  readonly kernel: KernelFacts;
+}
+
+/** Given the host, because an implementation that mounts needs its mount table and its threads. */
+export type FileSystemFactory = (host: Host) => FileSystem | null;
+
+/**
+ * Opens a root. Fails as `openSnapshotter` does, and with UsageError when the root's file system
+ * or this kernel cannot carry overlay mounts.
+ */
+export async function assembleSnapshotter(
+  choices: SnapshotterChoices,
+  fileSystem: FileSystemFactory,
+  observer: SnapshotterObserver,
+): Promise<Assembled> {
+  const { root } = choices;
+  await mkdir(dirname(root), { recursive: true });
+  const host = openHost({ root });
+  let kernel: KernelFacts | null = null;
+  const probe = async (): Promise<MountSettings> => {
+    kernel = await probeKernel(host.workers, root);
+    refuseUnfitRoot(root, kernel);
+    return mountSettings(choices, kernel);
+  };
+  try {
+    const opened = await openSnapshotter({
+      root,
+      release: { version: RELEASE, node: process.version, pid: process.pid },
+      ports: { ...host, random: Math.random },
+      fileSystem: fileSystem(host),
+      settings: settingsOf(choices),
+      mountSettings: probe,
+      log: {
+        uuid: randomUUID,
+        holder: { pid: process.pid, host: hostname(), command: process.argv.slice(0, 3).join(' ') },
+        expectExisting: choices.expectExisting ?? false,
+        ...(choices.segmentBytes === undefined ? {} : { segmentBytes: choices.segmentBytes }),
+      },
+      observer,
+    });
+    if (kernel === null) throw new UsageError('the kernel was not probed');
+    return { ...opened, host, kernel };
+  } catch (thrown) {
+    await host.close();
+    throw thrown;
+  }
+}
+
+function settingsOf(choices: SnapshotterChoices): Omit<SnapshotterSettings, 'mounts'> {
+  return {
+    asynchronousRemove: choices.asynchronousRemove ?? false,
+    durability: choices.durability ?? 'data',
+    upperdirLabel: choices.upperdirLabel ?? false,
+    policies: choices.policies ?? defaultPolicies,
+    failureLimit: { failures: 20, withinMillis: 60_000 },
+    checkpointEveryEvents: choices.checkpointEveryEvents ?? 10_000,
+    retireSegments: choices.retireSegments ?? false,
+  };
+}
+
+function mountSettings(choices: SnapshotterChoices, kernel: KernelFacts): MountSettings {
+  const mountOptions = choices.mountOptions ?? [];
+  const hasIndexOption = mountOptions.some((option) => /^index(=|$)/.test(option));
+  const wish = choices.remapIds ?? 'auto';
+  return {
+    mountOptions,
+    // With the index on, an upper directory mounted again over copied lowers is refused
+    // (ESTALE), and a busy one too (EBUSY).
+    kernelOptions: [
+      ...(kernel.needsUserXattr ? ['userxattr'] : []),
+      ...(kernel.overlayIndexParameter && !hasIndexOption ? ['index=off'] : []),
+    ],
+    remapIds: wish === 'auto' ? kernel.idmappedLowers.supported : wish,
+  };
+}
+
+function refuseUnfitRoot(root: string, kernel: KernelFacts): void {
+  if (!kernel.directoryTypes.supported) {
+    throw new UsageError(
+      `${root} lies on a file system that does not tell the types of directory entries (d_type), ` +
+        'which overlay needs; choose another one, or make XFS with ftype=1: ' +
+        kernel.directoryTypes.reason,
+    );
+  }
+  if (!kernel.overlay.supported) {
+    const why = kernel.isRootOnOverlay
+      ? 'it lies on an overlay itself; choose a root on the file system below'
+      : 'choose a root on another file system';
+    throw new UsageError(
+      `overlay cannot be mounted from ${root}: ${kernel.overlay.reason}; ${why}`,
+    );
+  }
+}

@@ -1,0 +1,315 @@
+/**
+ * The service from start to stop: root opened and replayed, plan recorded, socket bound, plan
+ * executed behind it; watched while it runs; stopped without touching a mount.
+ *
+ * It listens last, when calls can be answered, and before recovery, which may take long: Stat,
+ * List and Remove need no mount.
+ */
+import { firstValueFrom, Subject } from 'rxjs';
+import { reasonOf } from '../base/errors.js';
+import { openLayerStore } from '../filesystems/layer-store/layer-store.js';
+import type { Host } from '../host/host.js';
+import { endProcess, raiseDescriptorLimit } from '../host/limits.js';
+import { notify, watchdogMillis } from '../host/notify.js';
+import { passedSockets, peerCredentials } from '../host/sockets.js';
+import type { SnapshotterObserver } from '../snapshotter/open.js';
+import { assembleSnapshotter, type Assembled } from './assembly.js';
+import type { Config } from './config.js';
+import { startDebug, startMetrics } from './debug.js';
+import { SnapshotsService } from './generated/containerd/services/snapshots/v1/snapshots.js';
+import { Health, snapshotsServiceName } from './health.js';
+import type { RunningHttp } from './http.js';
+import type { ListenTarget } from './listener.js';
+import type { Logger } from './logger.js';
+import { Metrics } from './metrics.js';
+import { feedMetrics } from './metrics-feed.js';
+import { policiesOf } from './policies.js';
+import { RELEASE } from './release.js';
+import { startServer, type RunningServer } from './server.js';
+import { snapshotsService } from './snapshots.js';
+import { watchProcess } from './watch.js';
+
+export interface DaemonOptions {
+  readonly config: Config;
+  readonly logger: Logger;
+  readonly environment: Readonly<Record<string, string | undefined>>;
+}
+
+/** Why the daemon ends, and the exit code that says so. */
+interface Ending {
+  readonly why: string;
+  readonly code: number;
+}
+
+/** How long reads are served after the log has failed, so that somebody can look. */
+const READ_ONLY_MILLIS = 5_000;
+/** The exit code of a broken invariant (EX_SOFTWARE, sysexits.h). */
+const EXIT_BROKEN = 70;
+/** `systemctl status` shows this while all is well. */
+const STATUS_MILLIS = 10_000;
+
+/**
+ * Runs until a signal or a failure ends it; answers the exit code. Throws when it cannot start,
+ * and has then changed nothing that was there.
+ */
+export async function runDaemon(options: DaemonOptions): Promise<number> {
+  const daemon = new Daemon(options);
+  return daemon.run();
+}
+
+class Daemon {
+  readonly #config: Config;
+  readonly #logger: Logger;
+  readonly #environment: DaemonOptions['environment'];
+  readonly #health = new Health();
+  readonly #metrics = new Metrics({ version: RELEASE, commit: '', processMetrics: true });
+  readonly #endings = new Subject<Ending>();
+  readonly #cleanups: (() => void | Promise<void>)[] = [];
+
+  constructor(options: DaemonOptions) {
+    this.#config = options.config;
+    this.#logger = options.logger;
+    this.#environment = options.environment;
+  }
+
+  async run(): Promise<number> {
+    const limits = raiseDescriptorLimit();
+    this.#logger.debug({ descriptors: limits.soft }, 'descriptor limit raised');
+    const ended = firstValueFrom(this.#endings);
+    this.#listenToSignals();
+    const core = await this.#openCore();
+    let server: RunningServer;
+    try {
+      server = await this.#listen(core);
+    } catch (thrown) {
+      await core.close('could not listen');
+      await core.host.close();
+      throw thrown;
+    }
+    this.#watch(core, server);
+    await this.#serveHttp(core);
+    void this.#recover(core);
+    const ending = await ended;
+    await this.#stop(core, server, ending);
+    return ending.code;
+  }
+
+  async #openCore(): Promise<Assembled> {
+    const { config } = this;
+    const core = await assembleSnapshotter(
+      {
+        root: config.root,
+        asynchronousRemove: config.asyncRemove,
+        durability: config.durability,
+        upperdirLabel: config.upperdirLabel,
+        mountOptions: config.mountOptions,
+        remapIds: config.remapIds,
+        expectExisting: config.expectExisting,
+        policies: policiesOf(config.effects),
+        checkpointEveryEvents: config.logStore.checkpointEveryEvents,
+        segmentBytes: config.logStore.segmentSize,
+        retireSegments: config.logStore.retain !== null,
+      },
+      (host) => this.#layerStore(host),
+      this.#observer(),
+    );
+    const { recoveryReport, plan } = core;
+    this.#logger.info(
+      {
+        root: config.root,
+        position: core.log.durablePosition,
+        replayed: recoveryReport.recordsReplayed,
+        checkpoint: recoveryReport.checkpoint,
+        findings: plan.findings.length,
+        adopted: plan.adopted.length,
+      },
+      'log replayed',
+    );
+    if (recoveryReport.tornTail !== null) {
+      this.#logger.warn({ ...recoveryReport.tornTail }, 'a torn tail was set aside and cut');
+    }
+    core.failures.subscribe((failure) => this.#logFailed(failure));
+    return core;
+  }
+
+  get config(): Config {
+    return this.#config;
+  }
+
+  #layerStore(host: Host) {
+    const directory = this.#config.layerStore;
+    if (directory === null) return null;
+    const { mountTable, workers } = host;
+    return openLayerStore({ directory, mountTable, workers });
+  }
+
+  #observer(): SnapshotterObserver {
+    return {
+      warning: (message, fields) => this.#logger.warn(fields, message),
+      effectFailed: (effect, snapshot, reason) => {
+        this.#metrics.effectFailed(effect);
+        this.#logger.debug({ effect, snapshot, error: reason }, 'an effect failed');
+      },
+      healthChanged: (health) => {
+        this.#logger.warn({ health }, 'the supervisor changed its mind about the effects');
+      },
+      fatal: (thrown) => this.#broken(thrown),
+    };
+  }
+
+  #broken(thrown: unknown): void {
+    this.#logger.panic({ error: thrown }, 'an invariant is broken; stopping before it is written');
+    this.#health.report('invariant', reasonOf(thrown));
+    this.#endings.next({ why: `broken invariant: ${reasonOf(thrown)}`, code: EXIT_BROKEN });
+  }
+
+  #logFailed(failure: Error): void {
+    this.#logger.fatal({ error: failure }, 'the log cannot be written; read-only from now on');
+    this.#health.report('log', `the log is read-only: ${failure.message}`);
+    const timer = setTimeout(
+      () => this.#endings.next({ why: 'the log cannot be written', code: 1 }),
+      READ_ONLY_MILLIS,
+    );
+    this.#cleanups.push(() => clearTimeout(timer));
+  }
+
+  async #listen(core: Assembled): Promise<RunningServer> {
+    const { limits } = this.#config;
+    const target = this.#target();
+    const server = await startServer({
+      target,
+      services: [
+        {
+          definition: SnapshotsService,
+          implementation: snapshotsService({
+            snapshotter: core.snapshotter,
+            budgets: limits.budgets,
+            onFatal: (thrown) => this.#broken(thrown),
+          }),
+        },
+      ],
+      health: this.#health,
+      limits: { connections: limits.connections, concurrentCalls: limits.concurrentCalls },
+      callerOf: peerCredentials,
+      onCallEnd: (end) => {
+        if (end.service !== snapshotsServiceName) return;
+        this.#metrics.request(end.method, end.code, end.seconds);
+        this.#logger.debug({ method: end.method, code: end.code, seconds: end.seconds }, 'call');
+      },
+      onWarning: (message, error) => this.#logger.warn({ error }, message),
+    });
+    this.#health.setAll(true);
+    const where = 'fd' in target ? `descriptor ${target.fd}` : target.path;
+    this.#logger.info({ address: where, release: RELEASE }, 'serving');
+    this.#notify({ ready: true, status: `serving on ${where}` });
+    return server;
+  }
+
+  /** systemd's socket when it passes one, else a path of our own. */
+  #target(): ListenTarget {
+    const [passed] = passedSockets(this.#environment, process.pid);
+    if (passed !== undefined) return { fd: passed.fd };
+    const { address, socket } = this.#config;
+    return {
+      path: address,
+      mode: socket.mode,
+      ...(socket.uid === undefined ? {} : { uid: socket.uid }),
+      ...(socket.gid === undefined ? {} : { gid: socket.gid }),
+    };
+  }
+
+  #watch(core: Assembled, server: RunningServer): void {
+    const { limits } = this.#config;
+    const reports = watchProcess({
+      loopDelayMillis: limits.loopDelay,
+      descriptorsReserve: limits.descriptorsReserve,
+    }).subscribe(({ source, reason }) => {
+      this.#logger.warn({ source, reason }, 'the process changed its condition');
+      this.#health.report(source, reason);
+    });
+    this.#cleanups.push(() => reports.unsubscribe());
+    this.#cleanups.push(feedMetrics(this.#metrics, core, server, this.#health, this.#config.root));
+    this.#every(STATUS_MILLIS, () => this.#notify({ status: statusLine(core) }));
+    const watchdog = watchdogMillis(this.#environment, process.pid);
+    // From the event loop: when that hangs, systemd is right to restart us.
+    if (watchdog !== null) this.#every(watchdog / 2, () => this.#notify({ watchdog: true }));
+  }
+
+  #every(millis: number, action: () => void): void {
+    const timer = setInterval(action, millis);
+    timer.unref();
+    this.#cleanups.push(() => clearInterval(timer));
+  }
+
+  async #serveHttp(core: Assembled): Promise<void> {
+    const { metricsAddress, debugAddress } = this.#config;
+    const running: RunningHttp[] = [];
+    if (metricsAddress !== null) running.push(await startMetrics(metricsAddress, this.#metrics));
+    if (debugAddress !== null) {
+      const sources = {
+        actors: () => core.snapshotter.actors(),
+        vars: () => ({ position: core.log.durablePosition, ...core.snapshotter.counts() }),
+      };
+      running.push(await startDebug(debugAddress, sources));
+    }
+    for (const http of running) {
+      this.#cleanups.push(() => http.close());
+      this.#logger.info({ address: http.address }, 'serving http');
+    }
+  }
+
+  async #recover(core: Assembled): Promise<void> {
+    if (core.plan.findings.length > 0) {
+      this.#notify({ status: `serving; settling ${core.plan.findings.length} finding(s)` });
+    }
+    try {
+      await core.recover();
+      this.#logger.info({ position: core.log.durablePosition }, 'recovered');
+      this.#notify({ status: statusLine(core) });
+    } catch (thrown) {
+      this.#broken(thrown);
+    }
+  }
+
+  #listenToSignals(): void {
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+      const onSignal = () => this.#endings.next({ why: signal, code: 0 });
+      process.once(signal, onSignal);
+      this.#cleanups.push(() => void process.off(signal, onSignal));
+    }
+  }
+
+  /** Nothing is unmounted and nothing deleted: containers run on. */
+  async #stop(core: Assembled, server: RunningServer, ending: Ending): Promise<void> {
+    this.#logger.info({ why: ending.why }, 'stopping');
+    this.#notify({ stopping: true, status: `stopping: ${ending.why}` });
+    await server.stop(this.#config.drainTimeout);
+    for (const cleanup of this.#cleanups) await cleanup();
+    if (ending.code === EXIT_BROKEN) {
+      // What is queued rests on a false belief and must not be written.
+      return;
+    }
+    try {
+      await core.close(ending.why);
+    } catch (thrown) {
+      this.#logger.error({ error: thrown }, 'the log was not closed in order');
+    }
+    const hanging = await core.host.close();
+    if (hanging > 0) {
+      this.#logger.warn({ hanging }, 'threads hang in system calls; ending without them');
+      endProcess(ending.code);
+    }
+  }
+
+  #notify(notification: Parameters<typeof notify>[1]): void {
+    const sent = notify(this.#environment['NOTIFY_SOCKET'], notification);
+    if (typeof sent !== 'boolean') this.#logger.debug({ error: sent }, 'sd_notify failed');
+  }
+}
+
+function statusLine(core: Assembled): string {
+  const { active, view, committed, unavailable } = core.snapshotter.counts();
+  const total = active + view + committed;
+  const lost = unavailable === 0 ? '' : `, ${unavailable} layer(s) unavailable`;
+  return `serving ${total} snapshot(s)${lost}; log at position ${core.log.durablePosition}`;
+}

@@ -1,0 +1,64 @@
+/** Where the metrics' gauges read from: the running core. Answers how to stop. */
+import { readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Assembled } from './assembly.js';
+import type { Health } from './health.js';
+import type { Metrics } from './metrics.js';
+import type { RunningServer } from './server.js';
+
+/** Sizes are read between scrapes: a scrape must not wait for a disk. */
+const SIZES_MILLIS = 10_000;
+
+export function feedMetrics(
+  metrics: Metrics,
+  core: Assembled,
+  server: RunningServer,
+  health: Health,
+  root: string,
+): () => void {
+  let logBytes = 0;
+  let checkpointAt: number | null = null;
+  const look = () => {
+    void bytesIn(join(root, 'log')).then((bytes) => {
+      logBytes = bytes;
+    });
+  };
+  look();
+  const timer = setInterval(look, SIZES_MILLIS);
+  timer.unref();
+  const batches = core.log.durableBatches.subscribe((records) => {
+    if (records.some(({ type }) => type === 'CheckpointTaken')) checkpointAt = performance.now();
+  });
+  const groups = core.log.syncGroups.subscribe(({ events, seconds }) => {
+    metrics.appended(events, seconds);
+  });
+  metrics.readFrom({
+    logPosition: () => core.log.nextPosition,
+    logBytes: () => logBytes,
+    checkpointAgeSeconds: () =>
+      checkpointAt === null ? null : (performance.now() - checkpointAt) / 1000,
+    snapshots: () => core.snapshotter.countsByKindAndState(),
+    layersUnavailable: () => core.snapshotter.counts().unavailable,
+    connections: () => server.load().connections,
+    callsInFlight: () => server.load().calls,
+    serving: () => health.state.serving,
+  });
+  return () => {
+    clearInterval(timer);
+    batches.unsubscribe();
+    groups.unsubscribe();
+  };
+}
+
+/** Zero when it cannot be told: a gauge is no reason for a fault. */
+async function bytesIn(directory: string): Promise<number> {
+  try {
+    const names = await readdir(directory);
+    const sizes = await Promise.all(
+      names.map((name) => stat(join(directory, name)).then((found) => found.size)),
+    );
+    return sizes.reduce((sum, size) => sum + size, 0);
+  } catch {
+    return 0;
+  }
+}

@@ -1,0 +1,19 @@
+/** The configuration's time limits, laid over the table of effect policies. */
+import { defaultPolicies, type EffectPolicies } from '../effects/policies.js';
+import type { Config } from './config.js';
+
+export function policiesOf(limits: Config['effects']): EffectPolicies {
+  const { prepareDirectories, mountRemote, makeDurable, restoreLayer } = defaultPolicies;
+  const { removeDirectories, checkLayer, measureUsage, removeOrphan, observe } = defaultPolicies;
+  return {
+    prepareDirectories: { ...prepareDirectories, timeLimitMillis: limits.directoriesTimeout },
+    mountRemote: { ...mountRemote, timeLimitMillis: limits.mountTimeout },
+    makeDurable: { ...makeDurable, timeLimitMillis: limits.flushTimeout },
+    restoreLayer: { ...restoreLayer, timeLimitMillis: limits.restoreTimeout },
+    removeDirectories: { ...removeDirectories, timeLimitMillis: limits.removeTimeout },
+    checkLayer: { ...checkLayer, timeLimitMillis: limits.checkTimeout },
+    measureUsage: { ...measureUsage, timeLimitMillis: limits.usageTimeout },
+    removeOrphan: { ...removeOrphan, timeLimitMillis: limits.removeTimeout },
+    observe,
+  };
+}

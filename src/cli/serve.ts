@@ -1,0 +1,21 @@
+/** `stratalog serve`: the proxy plugin. */
+import { Command } from 'commander';
+import { runDaemon } from '../api/daemon.js';
+import { openLogger } from '../api/logger.js';
+import { systemClock } from '../host/clock.js';
+import { configOf, withConfigOptions } from './config.js';
+
+export function serveCommand(): Command {
+  return withConfigOptions(new Command('serve'))
+    .description('serve the snapshotter to containerd on a unix socket')
+    .action(async (_options: unknown, command: Command) => {
+      const { config, file } = await configOf(command);
+      const { logger, flushed } = openLogger({ ...config.log, clock: systemClock() });
+      logger.debug({ file }, 'configuration read');
+      try {
+        process.exitCode = await runDaemon({ config, logger, environment: process.env });
+      } finally {
+        await flushed();
+      }
+    });
+}
