@@ -12,7 +12,7 @@ import { run } from './command.js';
 import { Ctr } from './ctr.js';
 import { Service, accepts } from './service.js';
 import { until } from './wait.js';
-import { type Workspace, processesNaming } from './workspace.js';
+import { type Workspace, killQuietly, processesNaming } from './workspace.js';
 
 const snapshotterName = 'stratalog';
 
@@ -199,14 +199,5 @@ function textOf(file: string): string {
     return readFileSync(file, 'utf8').trim();
   } catch {
     return '';
-  }
-}
-
-function killQuietly(pid: number): void {
-  if (!Number.isInteger(pid) || pid <= 1) return;
-  try {
-    process.kill(pid, 'SIGKILL');
-  } catch {
-    // It has ended by itself.
   }
 }

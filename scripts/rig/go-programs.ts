@@ -11,8 +11,16 @@ import { repository } from './daemon.js';
 
 const goPath = '/usr/share/gocode';
 
+const builds = new Map<string, Promise<string>>();
+
 /** `program` has a main; `tests` is a folder of _test.go files, built as a test binary. */
-export async function buildGo(kind: 'program' | 'tests', folder: string): Promise<string> {
+export function buildGo(kind: 'program' | 'tests', folder: string): Promise<string> {
+  const pending = builds.get(folder) ?? build(kind, folder);
+  builds.set(folder, pending);
+  return pending;
+}
+
+async function build(kind: 'program' | 'tests', folder: string): Promise<string> {
   const source = join(repository, folder);
   const { stdout: toolchain } = await run('go', ['version']);
   const hash = createHash('sha256').update(`${kind} 2`).update(toolchain);
@@ -24,7 +32,7 @@ export async function buildGo(kind: 'program' | 'tests', folder: string): Promis
   if (existsSync(binary)) return binary;
 
   await mkdir(cache, { recursive: true });
-  // Two test files may build the same program at once: each its own file, the last rename wins.
+  // Two processes may build the same program at once: each its own file, the last rename wins.
   const unfinished = `${binary}.${process.pid}`;
   try {
     await run('go', [...(kind === 'program' ? ['build'] : ['test', '-c']), '-o', unfinished, '.'], {

@@ -77,6 +77,8 @@ export class Workspace {
         { timeoutMillis: 5_000 },
       ),
     );
+    // Reported already; but the machine is left clean even then.
+    for (const { pid } of processesNaming(this.directory)) killQuietly(pid);
     if (faults.length > 0) throw new AggregateError(faults, faults.map(String).join('\n'));
   }
 
@@ -118,4 +120,14 @@ export function processesNaming(text: string): RunningProcess[] {
         return []; // it ended while we looked
       }
     });
+}
+
+/** SIGKILL by pid; a process that has ended is fine. */
+export function killQuietly(pid: number): void {
+  if (!Number.isInteger(pid) || pid <= 1) return;
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch {
+    // It has ended by itself.
+  }
 }

@@ -1,7 +1,7 @@
 /** The rig itself: what it promises to the other tests. */
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { expect, it } from 'vitest';
+import { expect, it, onTestFinished } from 'vitest';
 import { isWithin } from '../../scripts/rig/mounts.js';
 import { sampleImage } from '../../scripts/rig/sample-image.js';
 import { startLimitMillis, startRig } from './support.js';
@@ -11,18 +11,16 @@ it(
   { timeout: startLimitMillis },
   async () => {
     const rig = await startRig();
-    let groups: string[] = [];
-    try {
-      const reference = await rig.publish(await sampleImage(), 'sample');
-      await rig.ctr.pull(reference);
-      const output = rig.workspace.path('left.out');
-      await rig.ctr.start(reference, 'left', 'sleep 600', output);
-      expect(rig.workspace.leftovers().join('\n')).toContain('rootfs');
-      groups = controlGroups(rig.workspace.name);
-      expect(groups).not.toEqual([]);
-    } finally {
-      await rig.close();
-    }
+    onTestFinished(() => rig.close());
+    const reference = await rig.publish(await sampleImage(), 'sample');
+    await rig.ctr.pull(reference);
+    const output = rig.workspace.path('left.out');
+    await rig.ctr.start(reference, 'left', 'sleep 600', output);
+    expect(rig.workspace.leftovers().join('\n')).toContain('rootfs');
+    const groups = controlGroups(rig.workspace.name);
+    expect(groups).not.toEqual([]);
+
+    await rig.close();
     expect(rig.workspace.leftovers()).toEqual([]);
     expect(groups.filter((group) => existsSync(group))).toEqual([]);
   },
