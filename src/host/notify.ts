@@ -9,7 +9,7 @@ import { errnoName, lastErrno, libraryCall } from './libc.js';
 
 const socketCall = libraryCall('int socket(int domain, int type, int protocol)');
 const sendto = libraryCall(
-  'ssize_t sendto(int fd, const void *bytes, size_t size, int flags, const void *address, unsigned int length)',
+  'long sendto(int fd, const void *bytes, size_t size, int flags, const void *address, unsigned int length)',
 );
 
 const afUnix = 1;

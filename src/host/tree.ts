@@ -83,7 +83,7 @@ export function openForcibly(directory: number, name: Uint8Array, path: string):
 }
 
 /** A path that leads to what the descriptor has open, for calls that take only paths. */
-export function descriptorPath(fd: number): string {
+function descriptorPath(fd: number): string {
   return `/proc/self/fd/${fd}`;
 }
 

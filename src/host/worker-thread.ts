@@ -24,7 +24,12 @@ export class WorkerThread {
     const channel = new MessageChannel();
     this.#port = channel.port1;
     const setup: ThreadSetup = { port: channel.port2, signals: this.#signals };
-    this.#worker = new Worker(entry(), { workerData: setup, transferList: [channel.port2] });
+    this.#worker = new Worker(entry(), {
+      workerData: setup,
+      transferList: [channel.port2],
+      // Node would warn of each descriptor that a library call opened and fs.closeSync closes.
+      trackUnmanagedFds: false,
+    });
     this.#port.on('message', (reply: JobReply) => {
       events.answered(reply);
     });

@@ -40,7 +40,7 @@ const usualSizes: Readonly<Record<LaneName, LaneSize>> = {
 /** An idle thread beyond the first of its lane is ended after this time. */
 const idleMillisMax = 30_000;
 /** How long `close` waits for threads to end before it calls them hanging. */
-const endMillisMax = 500;
+const endMillisMax = 1_000;
 
 export interface JobOptions {
   readonly lane: LaneName;

@@ -11,9 +11,9 @@ const lsetxattrCall = libraryCall(
   'int lsetxattr(const void *path, const void *name, const void *value, size_t size, int flags)',
 );
 const lgetxattrCall = libraryCall(
-  'ssize_t lgetxattr(const void *path, const void *name, void *value, size_t size)',
+  'long lgetxattr(const void *path, const void *name, void *value, size_t size)',
 );
-const llistxattrCall = libraryCall('ssize_t llistxattr(const void *path, void *list, size_t size)');
+const llistxattrCall = libraryCall('long llistxattr(const void *path, void *list, size_t size)');
 const lremovexattrCall = libraryCall('int lremovexattr(const void *path, const void *name)');
 const mknodCall = libraryCall(
   'int mknod(const void *path, unsigned int mode, unsigned long device)',

@@ -1,0 +1,282 @@
+/**
+ * What this kernel can do below a given directory, found out by trying wherever a try is possible:
+ * a version number says nothing of a distribution's back-ports, nor of the file system beneath.
+ * Jobs for the threads of workers.ts; each try cleans up behind itself.
+ */
+import * as fs from 'node:fs';
+import * as os from 'node:os';
+import { HostFault, reasonOf } from '../base/errors.js';
+import { emptyTree } from './remove-tree.js';
+import { guarded } from './faults.js';
+import { checked, cString, errnoName, lastErrno, libraryCall } from './libc.js';
+import { fileSystemMagic, statfs } from './statfs.js';
+import type { FileSystemStatus } from './statfs.js';
+import { openDirectory } from './tree.js';
+
+export type ProbeResult =
+  { readonly supported: true } | { readonly supported: false; readonly reason: string };
+
+const supported: ProbeResult = { supported: true };
+const unsupported = (reason: string): ProbeResult => ({ supported: false, reason });
+
+const mountCall = libraryCall(
+  'int mount(const void *source, const void *target, const void *type, unsigned long flags, const void *data)',
+);
+const umount2 = libraryCall('int umount2(const void *target, int flags)');
+const detach = 2 | 8; // MNT_DETACH | UMOUNT_NOFOLLOW
+
+// System calls that older C libraries do not wrap. From 424 on, the numbers are alike everywhere.
+const openTree = libraryCall('long syscall(long number, int at, const void *path, long flags)');
+const moveMount = libraryCall(
+  'long syscall(long number, int from, const void *name, int to, const void *path, long flags)',
+);
+const setAttributes = libraryCall(
+  'long syscall(long number, int at, const void *path, long flags, const void *attributes, size_t size)',
+);
+const getdents = libraryCall('long syscall(long number, int fd, void *into, size_t size)');
+const numberOf = { openTree: 428, moveMount: 429, mountSetattr: 442 } as const;
+const getdentsNumbers: Readonly<Record<string, number>> = {
+  x64: 217,
+  arm64: 61,
+  riscv64: 61,
+  ppc64: 202,
+  s390x: 220,
+};
+
+const currentDirectory = -100; // AT_FDCWD
+const emptyPath = 0x1000; // AT_EMPTY_PATH
+const cloneTree = 1; // OPEN_TREE_CLONE
+const closeOnExec = 0o2000000;
+const moveFromDescriptor = 4; // MOVE_MOUNT_F_EMPTY_PATH
+const idmapAttribute = 0x00100000n; // MOUNT_ATTR_IDMAP
+
+interface Directory {
+  readonly directory: string;
+}
+
+export function fileSystemStatus({ path }: { readonly path: string }): FileSystemStatus {
+  return statfs(path);
+}
+
+/** `6.18` is [6, 18]. */
+function kernelVersion(): readonly [number, number] {
+  const [, major = '0', minor = '0'] = /^(\d+)\.(\d+)/.exec(os.release()) ?? [];
+  return [Number(major), Number(minor)];
+}
+
+function isAtLeast(major: number, minor: number): boolean {
+  const [ours, oursMinor] = kernelVersion();
+  return ours > major || (ours === major && oursMinor >= minor);
+}
+
+/** Whether root here is not the machine's root: its uid map is not the identity of them all. */
+export function isInUserNamespace(): boolean {
+  const map = guarded('read', '/proc/self/uid_map', () =>
+    fs.readFileSync('/proc/self/uid_map', 'utf8'),
+  );
+  return !/^\s*0\s+0\s+4294967295\s*$/.test(map);
+}
+
+/** The module parameter `index`: containerd adds `index=off` to its mounts when it is there. */
+export function hasOverlayIndexParameter(): boolean {
+  return fs.existsSync('/sys/module/overlay/parameters/index');
+}
+
+/**
+ * Whether readdir(3) tells the type of each entry, which overlayfs needs of its upper directory
+ * (xfs without ftype does not). Source: continuity fs/dtype_linux.go.
+ */
+export function tellsDirectoryTypes({ directory }: Directory): ProbeResult {
+  const number = getdentsNumbers[process.arch];
+  if (number === undefined) return unsupported(`not known how to ask on ${process.arch}`);
+  return withScratch(directory, (scratch) => {
+    fs.writeFileSync(`${scratch}/entry`, '');
+    const fd = openDirectory(scratch);
+    try {
+      const bytes = Buffer.alloc(4096);
+      const length = checked('getdents64', scratch, getdents, number, fd, bytes, bytes.length);
+      // struct linux_dirent64: inode 8, offset 8, length 2, type 1, name.
+      for (let at = 0; at < length; at += bytes.readUInt16LE(at + 16)) {
+        if (bytes[at + 18] === 0) return unsupported('d_type is DT_UNKNOWN');
+      }
+      return supported;
+    } finally {
+      fs.closeSync(fd);
+    }
+  });
+}
+
+/** Mounts an overlay of two lowers below the directory. */
+export function canMountOverlay({ directory }: Directory): ProbeResult {
+  return tryOverlay(directory, []);
+}
+
+/**
+ * Whether overlays here need `userxattr`: only in a user namespace, where `trusted.*` cannot be
+ * written. Source: containerd overlayutils/check.go, NeedsUserXAttr.
+ */
+export function needsUserXattr({ directory }: Directory): boolean {
+  if (!isInUserNamespace()) return false;
+  // tmpfs takes no user.* attributes before Linux 6.6; containerd leaves it out always.
+  if (statfs(directory).type === fileSystemMagic.tmpfs) return false;
+  if (isAtLeast(5, 11)) return true;
+  return tryOverlay(directory, ['userxattr']).supported;
+}
+
+export interface IdmapInput extends Directory {
+  /** A process in a user namespace of its own, which lends that namespace. */
+  readonly pid: number;
+}
+
+/**
+ * Whether an idmapped mount can be the lower of an overlay here. containerd believes any kernel
+ * from 5.19 on (SupportsIDMappedMounts); but the file system below must agree too, so it is tried.
+ */
+export function canIdmapOverlayLower({ directory, pid }: IdmapInput): ProbeResult {
+  return withScratch(directory, (scratch) => {
+    const lower = `${scratch}/lower`;
+    const mapped = `${scratch}/mapped`;
+    for (const path of [lower, mapped]) fs.mkdirSync(path);
+    const namespace = guarded('open', `/proc/${pid}/ns/user`, () =>
+      fs.openSync(`/proc/${pid}/ns/user`, fs.constants.O_RDONLY),
+    );
+    try {
+      attachIdmapped(lower, mapped, namespace);
+    } finally {
+      fs.closeSync(namespace);
+    }
+    try {
+      return tryOverlayIn(scratch, [mapped], []);
+    } finally {
+      umount2(cString(mapped), detach);
+    }
+  });
+}
+
+function attachIdmapped(source: string, mountpoint: string, namespace: number): void {
+  const flags = cloneTree | closeOnExec;
+  const tree = checked(
+    'open_tree',
+    source,
+    openTree,
+    numberOf.openTree,
+    currentDirectory,
+    cString(source),
+    flags,
+  );
+  try {
+    // struct mount_attr: set, clear, propagation, user namespace.
+    const attributes = new BigUint64Array([idmapAttribute, 0n, 0n, BigInt(namespace)]);
+    const bytes = new Uint8Array(attributes.buffer);
+    const nothing = cString('');
+    checked(
+      'mount_setattr',
+      source,
+      setAttributes,
+      numberOf.mountSetattr,
+      tree,
+      nothing,
+      emptyPath,
+      bytes,
+      bytes.length,
+    );
+    checked(
+      'move_mount',
+      mountpoint,
+      moveMount,
+      numberOf.moveMount,
+      tree,
+      nothing,
+      currentDirectory,
+      cString(mountpoint),
+      moveFromDescriptor,
+    );
+  } finally {
+    fs.closeSync(tree);
+  }
+}
+
+/**
+ * Whether an EROFS image can be mounted from a plain file (Linux 6.12). A file of zeros is offered:
+ * EINVAL means that the kernel read it and missed the superblock, ENOTBLK that it wants a device.
+ */
+export function canMountErofsFiles({ directory }: Directory): ProbeResult {
+  return withScratch(directory, (scratch) => {
+    const image = `${scratch}/image`;
+    const mountpoint = `${scratch}/mountpoint`;
+    fs.writeFileSync(image, Buffer.alloc(8192));
+    fs.mkdirSync(mountpoint);
+    const result = mountCall(cString(image), cString(mountpoint), cString('erofs'), 1, null);
+    if (result === 0) {
+      umount2(cString(mountpoint), detach);
+      return unsupported('a file of zeros was mounted');
+    }
+    const code = errnoName(lastErrno());
+    switch (code) {
+      case 'EINVAL':
+        return supported;
+      case 'ENOTBLK':
+        return unsupported(
+          'the kernel mounts EROFS from block devices only (Linux 6.12 is needed)',
+        );
+      case 'ENODEV':
+        return unsupported('the kernel has no EROFS');
+      default:
+        return unsupported(`mount(2) says ${code}`);
+    }
+  });
+}
+
+/** Whether loop devices can be had: the control device answers. */
+export function canUseLoopDevices(): ProbeResult {
+  try {
+    fs.closeSync(fs.openSync('/dev/loop-control', fs.constants.O_RDWR));
+    return supported;
+  } catch (error) {
+    return unsupported(reasonOf(error));
+  }
+}
+
+function tryOverlay(directory: string, options: readonly string[]): ProbeResult {
+  return withScratch(directory, (scratch) => {
+    const lowers = [`${scratch}/lower2`, `${scratch}/lower1`];
+    for (const lower of lowers) fs.mkdirSync(lower);
+    return tryOverlayIn(scratch, lowers, options);
+  });
+}
+
+function tryOverlayIn(
+  scratch: string,
+  lowers: readonly string[],
+  options: readonly string[],
+): ProbeResult {
+  const [upper, work, merged] = [`${scratch}/upper`, `${scratch}/work`, `${scratch}/merged`];
+  for (const path of [upper, work, merged]) fs.mkdirSync(path);
+  const escape = (path: string): string => path.replaceAll(/[\\:,]/g, '\\$&');
+  const data = [
+    `lowerdir=${lowers.map(escape).join(':')}`,
+    `upperdir=${escape(upper)}`,
+    `workdir=${escape(work)}`,
+    ...options,
+  ].join(',');
+  const [target, type] = [cString(merged), cString('overlay')];
+  if (mountCall(type, target, type, 0, cString(data)) !== 0) {
+    return unsupported(`mounting an overlay says ${errnoName(lastErrno())}`);
+  }
+  umount2(target, detach);
+  return supported;
+}
+
+/** A directory of its own for one try, deleted behind it. What the world refuses is the answer. */
+function withScratch(directory: string, attempt: (scratch: string) => ProbeResult): ProbeResult {
+  const scratch = guarded('mkdtemp', directory, () => fs.mkdtempSync(`${directory}/.probe-`));
+  try {
+    return attempt(scratch);
+  } catch (error) {
+    if (error instanceof HostFault) return unsupported(error.message);
+    throw error;
+  } finally {
+    emptyTree(openDirectory(scratch), scratch, () => false);
+    fs.rmdirSync(scratch);
+  }
+}
