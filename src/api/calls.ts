@@ -125,6 +125,6 @@ const codeNames: Readonly<Record<number, string>> = {
 };
 
 /** A status code's name as Go prints it, so that dashboards for other snapshotters fit. */
-export function codeName(code: number): string {
+function codeName(code: number): string {
   return codeNames[code] ?? 'Unknown';
 }

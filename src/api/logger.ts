@@ -10,7 +10,7 @@ import type { Clock } from '../base/ports.js';
 
 /** pino's methods trace to fatal, and `panic` for a broken invariant, as logrus has it. */
 export type Logger = pino.Logger<'panic'>;
-export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' | 'panic';
+type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' | 'panic';
 
 export interface LoggerOptions {
   readonly level: LogLevel;

@@ -18,14 +18,14 @@ import { listen, type Listener, type ListenTarget } from './listener.js';
 import { reflectionFor, reflectionSubscriptions } from './reflection.js';
 
 /** One gRPC service and what answers it. */
-export interface ServiceRegistration {
+interface ServiceRegistration {
   readonly definition: ServiceDefinition;
   readonly implementation: UntypedServiceImplementation;
   /** Paths of methods whose calls end only when the client leaves: a drain ends them at once. */
   readonly subscriptions?: readonly string[];
 }
 
-export interface ServerLimits {
+interface ServerLimits {
   /** Connections at one time; containerd needs one for each plugin address. */
   readonly connections: number;
   /** Calls at one time on one connection; further ones wait in the client. */
@@ -36,7 +36,7 @@ export interface ServerLimits {
   readonly prefaceMillis: number;
 }
 
-export const defaultServerLimits: ServerLimits = {
+const defaultServerLimits: ServerLimits = {
   connections: 256,
   concurrentCalls: 1024,
   messageBytes: 16 * 1024 * 1024,

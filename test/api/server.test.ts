@@ -292,3 +292,15 @@ test('a health watcher is told of the stop and does not delay it', async () => {
   expect((await failed)[0].code).toBe(status.UNAVAILABLE);
   expect(states).toEqual([Serving.SERVING, Serving.NOT_SERVING]);
 });
+
+test('connections on which nothing happens do not delay a stop', async () => {
+  const rig = await aServer({ stat: (_call, callback) => callback(null, { info: undefined }) });
+  await asked((done) => rig.snapshots().stat(stat, done));
+  const silent = createConnection({ path: rig.path });
+  silent.resume();
+  await expect.poll(() => rig.server.load().connections).toBe(2);
+  const began = performance.now();
+  await Promise.all([rig.server.stop(10_000), once(silent, 'close')]);
+  expect(performance.now() - began).toBeLessThan(1000);
+  expect(rig.server.load()).toEqual({ connections: 0, calls: 0 });
+});
