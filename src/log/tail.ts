@@ -10,7 +10,8 @@ import type { DiskFile } from '../base/ports.js';
 import { claimedLength, groupOffsetOf, isIntact, positionOf } from './codec.js';
 import { aligned, ALIGNMENT, RECORD } from './format.js';
 
-const READ_BYTES = 1024 * 1024;
+const READ_BYTES = 256 * 1024;
+const ZEROS = Buffer.alloc(READ_BYTES);
 
 export interface RecordBehind {
   readonly offset: number;
@@ -41,19 +42,18 @@ export async function bytesBehind(
 ): Promise<BytesBehind> {
   const end = await endOfBytes(file, start);
   if (end === start) return { end, records: [] };
-  const bytes = Buffer.alloc(aligned(end - start) + RECORD.headBytes);
-  // The file may hold the padding of the last record too; zeros stand for it if not.
-  const filled = await file.read(bytes.subarray(0, aligned(end - start)), start);
-  return { end, records: recordsIn(bytes, filled, start, missing) };
+  // The last record ends with its padding.
+  const bytes = Buffer.allocUnsafeSlow(aligned(end - start));
+  const filled = await file.read(bytes, start);
+  return { end, records: recordsIn(bytes.subarray(0, filled), start, missing) };
 }
 
 async function endOfBytes(file: DiskFile, start: number): Promise<number> {
   const buffer = Buffer.allocUnsafeSlow(READ_BYTES);
-  const zeros = Buffer.alloc(READ_BYTES);
   let end = start;
   for (let offset = start; ;) {
     const filled = await file.read(buffer, offset);
-    const isZero = buffer.compare(zeros, 0, filled, 0, filled) === 0;
+    const isZero = buffer.compare(ZEROS, 0, filled, 0, filled) === 0;
     if (!isZero) {
       let last = filled - 1;
       while (buffer[last] === 0) last -= 1;
@@ -64,11 +64,11 @@ async function endOfBytes(file: DiskFile, start: number): Promise<number> {
   }
 }
 
-function recordsIn(bytes: Buffer, filled: number, start: number, missing: number): RecordBehind[] {
+function recordsIn(bytes: Buffer, start: number, missing: number): RecordBehind[] {
   const records: RecordBehind[] = [];
   // A record of this log behind `start` cannot be further ahead than that many smallest ones.
   const positionMax = missing + bytes.length / RECORD.headBytes;
-  for (let at = 0; at + RECORD.headBytes <= filled;) {
+  for (let at = 0; at + RECORD.headBytes <= bytes.length;) {
     const padded = claimedLength(bytes, at);
     const found = positionOf(bytes, at);
     const isPlausible = padded !== null && at + padded <= bytes.length && found <= positionMax;
