@@ -45,14 +45,12 @@ export class PrivateContainerd {
       runcRoot: workspace.makeDirectory('runc'),
       cgroupParent: `/${workspace.name}`,
       fifoDirectory: workspace.makeDirectory('fifo'),
+      temporaryDirectory: workspace.makeDirectory('tmp'),
     });
   }
 
   static async start(spec: ContainerdSpec): Promise<PrivateContainerd> {
-    const { stdout } = await run(containerdBinary(), ['--version']);
-    const major = Number(/\sv?(\d+)\.\d+\.\d+/.exec(stdout)?.[1] ?? Number.NaN);
-    if (major !== 1 && major !== 2)
-      throw new Error(`cannot tell the release of containerd: ${stdout}`);
+    const major = await containerdMajor();
     const containerd = new PrivateContainerd(spec, major);
     const config = configOf(spec, containerd.address, major);
     await writeFile(spec.workspace.path('containerd.toml'), config);
@@ -114,6 +112,14 @@ export class PrivateContainerd {
   }
 }
 
+/** 1 or 2: the line of the chosen containerd. */
+export async function containerdMajor(): Promise<number> {
+  const { stdout } = await run(containerdBinary(), ['--version']);
+  const major = Number(/\sv?(\d+)\.\d+\.\d+/.exec(stdout)?.[1] ?? Number.NaN);
+  if (major === 1 || major === 2) return major;
+  throw new Error(`cannot tell the release of containerd: ${stdout}`);
+}
+
 const containerdBinary = (): string => process.env['STRATALOG_CONTAINERD'] ?? 'containerd';
 
 /** The `ctr` that came with the chosen containerd. */
@@ -155,7 +161,7 @@ disabled_plugins = [${pluginsWithoutUse.map((name) => `"${name}"`).join(', ')}]
 
 [proxy_plugins.${snapshotterName}]
   type = "snapshot"
-  address = "${spec.pluginAddress}"
+  address = "${spec.pluginAddress}"${major === 1 ? '' : '\n  capabilities = ["remap-ids"]'}
   [proxy_plugins.${snapshotterName}.exports]
     root = "${spec.pluginRoot}"
     enable_remote_snapshot_annotations = "true"

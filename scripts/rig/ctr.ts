@@ -11,6 +11,8 @@ export interface CtrSettings {
   readonly runcRoot: string;
   readonly cgroupParent: string;
   readonly fifoDirectory: string;
+  /** `ctr` mounts a container's snapshot here to look up its users. */
+  readonly temporaryDirectory: string;
 }
 
 export interface SnapshotRow {
@@ -46,7 +48,10 @@ export class Ctr {
   }
 
   finish(args: readonly string[], options: CommandOptions = {}): Promise<Finished> {
-    return run(this.#settings.binary, [...this.#global(), ...args], options);
+    return run(this.#settings.binary, [...this.#global(), ...args], {
+      ...options,
+      env: { TMPDIR: this.#settings.temporaryDirectory },
+    });
   }
 
   async pull(reference: string): Promise<void> {

@@ -1,5 +1,6 @@
 /** Containers in a user namespace, with ids mapped by the snapshotter and by containerd. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { containerdMajor } from '../../scripts/rig/containerd.js';
 import type { Rig } from '../../scripts/rig/rig.js';
 import { sampleImage } from '../../scripts/rig/sample-image.js';
 import { againstPeer, startLimitMillis, startRig } from './support.js';
@@ -11,7 +12,11 @@ describe('a container in a user namespace', () => {
   let reference: string;
 
   beforeAll(async () => {
-    rig = await startRig();
+    // containerd 1.x hands mount options on to the kernel, which knows no uidmap; 2.x makes an
+    // idmapped mount of them.
+    rig = await startRig({
+      config: `remap_ids = ${(await containerdMajor()) === 1 ? 'false' : '"auto"'}\n`,
+    });
     reference = await rig.publish(await sampleImage(), 'sample');
     await rig.ctr.pull(reference);
   }, startLimitMillis);
