@@ -33,6 +33,15 @@ export function blobDirectory(root: string, description: string): BlobStore {
         throw new UsageError(`${path} is damaged: its digest differs`);
       return bytes;
     },
-    stream: (digest) => createReadStream(pathOf(digest), { highWaterMark: 256 * 1024 }),
+    stream: (digest, size) => {
+      const path = pathOf(digest);
+      const found = lstatSync(path).size;
+      if (found !== size) {
+        throw new UsageError(
+          `${path} has ${found} bytes, its descriptor says ${size}: it is damaged`,
+        );
+      }
+      return createReadStream(path, { highWaterMark: 256 * 1024 });
+    },
   };
 }

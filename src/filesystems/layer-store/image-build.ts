@@ -4,7 +4,7 @@
  * order. A file's own times stay; squashfs keeps whole seconds between 1970 and 2106 only.
  */
 import { execFile } from 'node:child_process';
-import { closeSync, openSync, writeSync } from 'node:fs';
+import { closeSync, lstatSync, openSync, readdirSync, writeSync } from 'node:fs';
 import { promisify } from 'node:util';
 
 import { errnoOf, UsageError } from '../../base/errors.js';
@@ -64,12 +64,15 @@ export async function buildImage(
   chainId: ChainId,
   signal: AbortSignal,
 ): Promise<void> {
-  if (format === 'erofs') {
-    await call(tools.erofs, erofsArguments(directory, image, chainId), signal);
-    clearBuildTime(image);
-  } else {
-    await call(tools.squashfs, squashfsArguments(directory, image), signal);
-  }
+  const tool = tools[format];
+  const given =
+    format === 'erofs'
+      ? erofsArguments(directory, image, chainId)
+      : squashfsArguments(directory, image);
+  await call(tool, given, signal).catch((thrown: unknown) => {
+    throw toolFault(tool, directory, thrown);
+  });
+  if (format === 'erofs') clearBuildTime(image);
 }
 
 function erofsArguments(directory: string, image: string, chainId: ChainId): readonly string[] {
@@ -93,7 +96,7 @@ function squashfsArguments(directory: string, image: string): readonly string[] 
 }
 
 /**
- * mkfs.erofs before 1.8 has no option to fix the time of making while it keeps the files' times.
+ * mkfs.erofs 1.5 has no option to fix the time of making while it keeps the files' times.
  * The time stands in the superblock (offset 1024) at 24, its nanoseconds at 32; extended inodes do
  * not refer to it. `nosbcrc` left the superblock without a checksum that would now be wrong.
  * Source: linux/fs/erofs/erofs_fs.h, struct erofs_super_block.
@@ -132,6 +135,30 @@ async function call(
         { cause: thrown },
       );
     }
+    signal?.throwIfAborted();
     throw thrown;
   }
+}
+
+/** The tool's own last words, and what is known to make it stumble. */
+function toolFault(tool: Tool, directory: string, thrown: unknown): unknown {
+  if (!(thrown instanceof Error) || !('stderr' in thrown)) return thrown;
+  const said = String(thrown.stderr).trim().split('\n').at(-1) ?? '';
+  const hint =
+    tool === tools.erofs && hasNameOf255Bytes(directory)
+      ? '; the layer has a name of 255 bytes, which mkfs.erofs 1.5 cannot store: use another format'
+      : '';
+  return new Error(`${tool.program} failed: ${said}${hint}`, { cause: thrown });
+}
+
+function hasNameOf255Bytes(directory: string): boolean {
+  const pending = [Buffer.from(directory)];
+  for (let path = pending.pop(); path !== undefined; path = pending.pop()) {
+    for (const name of readdirSync(path, { encoding: 'buffer' })) {
+      if (name.length === 255) return true;
+      const child = Buffer.concat([path, Buffer.from('/'), name]);
+      if (lstatSync(child).isDirectory()) pending.push(child);
+    }
+  }
+  return false;
 }

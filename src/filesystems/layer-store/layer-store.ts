@@ -45,7 +45,10 @@ export class LayerUnusable extends Error {
   override readonly name = 'LayerUnusable';
 }
 
-const jobs = jobModule<typeof layerJobs>(new URL(`./layer-jobs.js`, import.meta.url));
+/** Mounts stacked at one mountpoint that an unmount goes through, tries at busy ones included. */
+const unmountPassesMax = 16;
+
+const jobs = jobModule<typeof layerJobs>(new URL('./layer-jobs.js', import.meta.url));
 
 /**
  * A layer store as a FileSystem. Touches nothing yet: a store that is not there makes each mount
@@ -124,7 +127,9 @@ export class LayerStore implements FileSystem {
     this.shown.delete(mountpoint);
     const waits = this.options.busyRetriesMillis ?? [20, 100, 400];
     const { path } = await this.mountEntryAt(mountpoint, signal, { mayBeAbsent: true });
-    for (let tries = 0; ;) {
+    let busy = 0;
+    // Layers may be stacked at one mountpoint; the bound is against a mount that cannot go.
+    for (let passes = 0; passes < unmountPassesMax; passes += 1) {
       const table = await this.options.mountTable.read(signal);
       if (topMount(table, path) === undefined) return;
       try {
@@ -132,13 +137,14 @@ export class LayerStore implements FileSystem {
       } catch (thrown) {
         const code = errnoOf(thrown);
         if (code === 'EINVAL' || code === 'ENOENT') continue;
-        const wait = waits[tries];
-        tries += 1;
         if (code !== 'EBUSY') throw thrown;
+        const wait = waits[busy];
+        busy += 1;
         if (wait === undefined) throw await busyFault(path, thrown);
         await pause(wait, signal);
       }
     }
+    throw new LayerUnusable(`${path} is still mounted after ${unmountPassesMax} tries`);
   }
 
   /** Whether the store is there and readable, for a line at start. Rejects with the reason. */

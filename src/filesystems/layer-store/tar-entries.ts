@@ -100,7 +100,7 @@ export async function* readTarEntries(source: AsyncIterable<Uint8Array>): AsyncG
   try {
     for await (const entry of extract) {
       const header = entry.header as unknown as DecodedHeader;
-      yield decodeEntry(header, entry as unknown as AsyncIterable<Buffer>);
+      yield decodeEntry(header, contentOf(entry));
     }
   } catch (thrown) {
     extract.destroy();
@@ -111,6 +111,14 @@ export async function* readTarEntries(source: AsyncIterable<Uint8Array>): AsyncG
     extract.destroy();
   }
   await fed;
+}
+
+async function* contentOf(entry: AsyncIterable<unknown>): AsyncGenerator<Buffer> {
+  try {
+    for await (const piece of entry) yield piece as Buffer;
+  } catch (thrown) {
+    throw tarFault(thrown);
+  }
 }
 
 export async function skip(content: AsyncIterable<unknown>): Promise<void> {
@@ -144,8 +152,8 @@ function drained(extract: tar.Extract): Promise<void> {
 }
 
 function tarFault(thrown: unknown): unknown {
-  if (thrown instanceof LayerTarInvalid || !(thrown instanceof Error)) return thrown;
-  if ('code' in thrown) return thrown;
+  // tar-stream throws plain errors; anything with a class or a code of its own comes from elsewhere.
+  if (!(thrown instanceof Error) || thrown.constructor !== Error || 'code' in thrown) return thrown;
   return new LayerTarInvalid(`the layer is not a whole tar archive: ${thrown.message}`, {
     cause: thrown,
   });

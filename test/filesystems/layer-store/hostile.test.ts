@@ -1,0 +1,274 @@
+/**
+ * Goal: whatever an archive or a layout says, nothing is written outside the layer and nothing
+ * half-done is left in the store. Method: each lie on its own, then a look at everything round it.
+ */
+import * as fs from 'node:fs';
+import * as path from 'node:path';
+import { gzipSync } from 'node:zlib';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+
+import type { Entry } from './support.js';
+import { Bench, reasonFor, rechecked, tarOf } from './support.js';
+
+let bench: Bench;
+let outside: string;
+beforeEach(() => {
+  bench = new Bench();
+  outside = bench.directory('outside');
+});
+afterEach(() => bench.close());
+
+const fsOf = (chainId: string): string => path.join(bench.store, 'sha256', chainId.slice(7), 'fs');
+
+/** No layer, nothing in staging, nothing outside. */
+function expectUntouched(): void {
+  expect(fs.readdirSync(path.join(bench.store, 'sha256'))).toEqual([]);
+  expect(fs.readdirSync(path.join(bench.store, 'staging'))).toEqual([]);
+  expect(fs.readdirSync(outside)).toEqual([]);
+  expect(bench.mountpoints()).toEqual([]);
+}
+
+describe('archives that are refused', () => {
+  const cases: readonly (readonly [string, readonly Entry[], RegExp])[] = [
+    ['a name above the root', [{ name: '../escape', content: 'x' }], /leaves the root/],
+    ['a hidden way up', [{ name: 'a/../../escape', content: 'x' }], /leaves the root/],
+    [
+      'an entry below a file',
+      [
+        { name: 'file', content: 'x' },
+        { name: 'file/below', content: 'x' },
+      ],
+      /is not a directory/,
+    ],
+    [
+      'an entry below a device',
+      [{ name: 'zero', type: 'character-device', devmajor: 1, devminor: 5 }, { name: 'zero/x' }],
+      /is not a directory/,
+    ],
+    ['a hard link to nothing', [{ name: 'a', type: 'link', linkname: 'b' }], /hard link to b/],
+    [
+      'a hard link out of the layer',
+      [{ name: 'a', type: 'link', linkname: '../../../etc/passwd' }],
+      /leaves the root/,
+    ],
+    [
+      'a hard link to an absolute name outside',
+      [{ name: 'a', type: 'link', linkname: '/etc/passwd' }],
+      /not in the layer/,
+    ],
+    [
+      'a hard link to a directory',
+      [
+        { name: 'd/', type: 'directory' },
+        { name: 'a', type: 'link', linkname: 'd' },
+      ],
+      /hard link to a directory/,
+    ],
+    [
+      'symlinks in a circle',
+      [
+        { name: 'a', type: 'symlink', linkname: 'b' },
+        { name: 'b', type: 'symlink', linkname: 'a' },
+        { name: 'a/x', content: 'x' },
+      ],
+      /circles/,
+    ],
+    ['a whiteout of nothing', [{ name: 'd/.wh.' }], /whiteout of no name/],
+    ['a whiteout of the directory above', [{ name: 'd/.wh...' }], /whiteout of no name/],
+    [
+      'a root that is a file',
+      [{ name: './', type: 'symlink', linkname: '/etc' }],
+      /not a directory/,
+    ],
+    ['a component over 255 bytes', [{ name: 'n'.repeat(256) }], /over 255 bytes/],
+    ['a name over 4095 bytes', [{ name: 'n/'.repeat(2100) + 'x' }], /longer than Linux/],
+    ['an owner out of range', [{ name: 'a', pax: { uid: '4294967295' } }], /out of its range/],
+    ['a negative owner', [{ name: 'a', pax: { gid: '-1' } }], /out of its range/],
+    ['a sparse file', [{ name: 'a', pax: { 'GNU.sparse.major': '1' } }], /sparse/],
+    [
+      'an attribute over 64 KiB',
+      [{ name: 'a', pax: { 'SCHILY.xattr.user.a': 'x'.repeat(65_537) } }],
+      /over 64 KiB/,
+    ],
+  ];
+
+  it.each(cases)('%s', async (_name, entries, reason) => {
+    expect(await reasonFor(bench.importEntries(entries))).toMatch(reason);
+    expectUntouched();
+  });
+
+  it('an unknown type of entry', async () => {
+    const tar = await tarOf([{ name: 'a' }]);
+    tar[156] = 'S'.charCodeAt(0);
+    const layout = bench.layout([rechecked(tar)]);
+    expect(await reasonFor(bench.import(`oci:${layout.path}:v1`))).toMatch(/of a type/);
+    expectUntouched();
+  });
+
+  it('a PAX header that does not follow its form', async () => {
+    const tar = await tarOf([{ name: 'a', pax: { mtime: '1' } }]);
+    tar.write('99', 512);
+    const layout = bench.layout([tar]);
+    expect(await reasonFor(bench.import(`oci:${layout.path}:v1`))).toMatch(/PAX/);
+    expectUntouched();
+  });
+
+  it('an archive that ends in the middle of a file', async () => {
+    const tar = await tarOf([{ name: 'a', content: 'x'.repeat(5000) }]);
+    const layout = bench.layout([tar.subarray(0, 1500)]);
+    expect(await reasonFor(bench.import(`oci:${layout.path}:v1`))).toMatch(/not a whole tar/);
+    expectUntouched();
+  });
+
+  it('what is no tar at all', async () => {
+    const layout = bench.layout([Buffer.alloc(4096, 'no tar ')]);
+    expect(await reasonFor(bench.import(`oci:${layout.path}:v1`))).toMatch(/not a whole tar/);
+    expectUntouched();
+  });
+
+  it('more bytes or entries than allowed', async () => {
+    const endless = bench.layout([Buffer.alloc(32 * 1024 ** 2)]);
+    const tarBytesMax = 1024 ** 2;
+    expect(await reasonFor(bench.import(`oci:${endless.path}:v1`, { tarBytesMax }))).toMatch(
+      /more than 1048576 bytes/,
+    );
+    const entries = Array.from({ length: 12 }, (_, index) => ({ name: `f${index}` }));
+    expect(await reasonFor(bench.importEntries(entries, { entriesMax: 10 }))).toMatch(
+      /more than 10 entries/,
+    );
+    expectUntouched();
+  });
+});
+
+describe('archives that are contained', () => {
+  it('keeps absolute names and symlinked parents within the layer', async () => {
+    const chainId = await bench.importEntries([
+      { name: `${outside}/absolute`, content: 'in the layer' },
+      { name: 'way-out', type: 'symlink', linkname: outside },
+      { name: 'way-out/through', content: 'in the layer' },
+      { name: 'up', type: 'symlink', linkname: '../../../../../..' },
+      { name: 'up/top', content: 'at the root' },
+      { name: 'lib', type: 'symlink', linkname: 'usr/lib' },
+      { name: 'usr/lib/', type: 'directory' },
+      { name: 'lib/found', content: 'merged' },
+    ]);
+    const root = fsOf(chainId);
+    expect(fs.readdirSync(outside)).toEqual([]);
+    expect(fs.readdirSync(`${root}${outside}`).sort()).toEqual(['absolute', 'through']);
+    expect(fs.readFileSync(`${root}/top`, 'utf8')).toBe('at the root');
+    expect(fs.readFileSync(`${root}/usr/lib/found`, 'utf8')).toBe('merged');
+  });
+
+  it('does not write through a symlink that an entry replaces', async () => {
+    const victim = path.join(outside, 'victim');
+    fs.writeFileSync(victim, 'precious');
+    const chainId = await bench.importEntries([
+      { name: 'a', type: 'symlink', linkname: victim },
+      { name: 'a', content: 'mine', mode: 0o777, uid: 5 },
+      { name: 'h', type: 'symlink', linkname: victim },
+      { name: 'h2', type: 'link', linkname: 'h' },
+    ]);
+    expect(fs.readFileSync(victim, 'utf8')).toBe('precious');
+    expect(fs.statSync(victim)).toMatchObject({ nlink: 1, uid: 0 });
+    expect(fs.readFileSync(path.join(fsOf(chainId), 'a'), 'utf8')).toBe('mine');
+    expect(fs.readlinkSync(path.join(fsOf(chainId), 'h2'))).toBe(victim);
+  });
+
+  it('lets the last of several entries win, whatever the first was', async () => {
+    const chainId = await bench.importEntries([
+      { name: 'd/', type: 'directory' },
+      { name: 'd/inside', content: 'x' },
+      { name: 'd', content: 'a file now' },
+      { name: 'f', content: 'x' },
+      { name: 'f/', type: 'directory', mode: 0o700 },
+      { name: 'f/inside', content: 'x' },
+      { name: 'twice', content: 'first, and longer' },
+      { name: 'twice', content: 'second' },
+      { name: '.wh.twice' },
+    ]);
+    const root = fsOf(chainId);
+    expect(fs.readFileSync(`${root}/d`, 'utf8')).toBe('a file now');
+    expect(fs.readdirSync(`${root}/f`)).toEqual(['inside']);
+    expect(fs.readFileSync(`${root}/twice`, 'utf8')).toBe('second');
+  });
+
+  it('leaves out attributes that would steer overlay, and says so', async () => {
+    const chainId = await bench.importEntries([
+      {
+        name: 'd/',
+        type: 'directory',
+        pax: { 'SCHILY.xattr.trusted.overlay.redirect': '/etc', 'SCHILY.xattr.user.a': 'b' },
+      },
+    ]);
+    expect(bench.warnings).toEqual([
+      'attribute trusted.overlay.redirect of d/ was left out: reserved',
+    ]);
+    expect(fs.readdirSync(fsOf(chainId))).toEqual(['d']);
+  });
+
+  it('keeps names that are not UTF-8 and records called __proto__', async () => {
+    const tar = await tarOf([
+      { name: 'latin-X', content: 'x', pax: { __proto__x: '1' } },
+      { name: 'p', content: 'x', pax: { path: 'pax-\xe9', ['__proto__']: 'polluted' } },
+    ]);
+    const header = tar.indexOf('latin-X');
+    tar[header + 6] = 0xe9;
+    const entry = tar.subarray(header, header + 512);
+    rechecked(entry);
+    const layout = bench.layout([tar]);
+    await bench.import(`oci:${layout.path}:v1`);
+    const names = fs.readdirSync(fsOf(layout.chainIds[0] ?? ''), { encoding: 'latin1' });
+    expect(names.sort()).toEqual(['latin-\xe9', 'pax-\xe9']);
+    expect(Reflect.get({}, 'polluted')).toBeUndefined();
+  });
+});
+
+describe('layouts that lie', () => {
+  it('are refused when a blob, a size or a diff id does not hold', async () => {
+    const good = await tarOf([{ name: 'a', content: 'x' }]);
+    const other = await tarOf([{ name: 'b', content: 'y' }]);
+    const blob = (layout: { path: string; blobs: readonly string[] }): string =>
+      path.join(layout.path, 'blobs/sha256', layout.blobs[0]?.slice(7) ?? '');
+
+    const swapped = bench.layout([good]);
+    fs.writeFileSync(blob(swapped), gzipSync(other));
+    expect(await reasonFor(bench.import(`oci:${swapped.path}:v1`))).toMatch(
+      /digest|bytes|but the image says/,
+    );
+    const damaged = bench.layout([good]);
+    const bytes = fs.readFileSync(blob(damaged));
+    bytes.writeUInt8((bytes.at(-1) ?? 0) ^ 1, bytes.length - 1);
+    fs.writeFileSync(blob(damaged), bytes);
+    expect(await reasonFor(bench.import(`oci:${damaged.path}:v1`))).not.toBe('none');
+    // Both digests of the blob hold, but it is another tar than the config promises.
+    const lying = bench.layout([good], { compress: () => gzipSync(other) });
+    expect(await reasonFor(bench.import(`oci:${lying.path}:v1`))).toMatch(/but the image says/);
+    const appended = bench.layout([good]);
+    fs.appendFileSync(blob(appended), 'tail');
+    expect(await reasonFor(bench.import(`oci:${appended.path}:v1`))).toMatch(/descriptor says/);
+    expectUntouched();
+  });
+
+  it('are refused when a document or a blob is missing, damaged, or a way out', async () => {
+    const layout = bench.layout([await tarOf([{ name: 'a' }])]);
+    const at = (digest = ''): string => path.join(layout.path, 'blobs/sha256', digest.slice(7));
+    const run = (): Promise<string> => reasonFor(bench.import(`oci:${layout.path}:v1`));
+    expect(await reasonFor(bench.import(`oci:${layout.path}:v2`))).toMatch(
+      /no image tagged v2.*v1/,
+    );
+    const secret = path.join(outside, 'secret');
+    fs.renameSync(at(layout.blobs[0]), secret);
+    fs.symlinkSync(secret, at(layout.blobs[0]));
+    expect(await run()).toMatch(/not a regular file/);
+    fs.rmSync(at(layout.blobs[0]));
+    expect(await run()).toMatch(/does not hold the blob/);
+    fs.appendFileSync(at(layout.manifest), ' ');
+    expect(await run()).toMatch(/damaged/);
+    fs.writeFileSync(
+      path.join(layout.path, 'index.json'),
+      '{"manifests":[{"digest":"sha256:../.."}]}',
+    );
+    expect(await run()).toMatch(/index.json cannot be used/);
+    fs.rmSync(secret);
+  });
+});
