@@ -97,6 +97,7 @@ class Replay {
   /** Uses the newest checkpoint that is sound and that the owner takes. */
   async restore(uuid: string): Promise<void> {
     const { checkpoints } = await listLog(this.disk, this.root);
+    const first = this.segments[0]?.header.firstPosition ?? 0;
     for (const { name, position: at } of checkpoints.toReversed()) {
       const path = `${logDirectory(this.root)}/${name}`;
       const reading = await examineCheckpoint(this.disk, path, uuid);
@@ -104,12 +105,13 @@ class Replay {
         this.#ignored.push({ name, reason: reading.reason });
       } else if (reading.envelope.position !== at) {
         this.#ignored.push({ name, reason: `it is of position ${reading.envelope.position}` });
+      } else if (at < first) {
+        this.#ignored.push({ name, reason: `records behind it were retired, up to ${first}` });
       } else {
         await this.#checkAgainstLog(name, reading.envelope);
         if (await this.#offer(name, path, reading)) return;
       }
     }
-    const first = this.segments[0]?.header.firstPosition ?? 0;
     if (first > 0) {
       throw new RootRefused(
         this.root,

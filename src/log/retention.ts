@@ -39,7 +39,17 @@ export async function retireSegments(
     await disk.syncDirectory(logDirectory(root));
     dropped.push(name);
   }
+  await dropUselessCheckpoints(disk, root);
   return dropped;
+}
+
+/** A start from a checkpoint replays everything behind it: that must still be there. */
+async function dropUselessCheckpoints(disk: Disk, root: string): Promise<void> {
+  const { segments, checkpoints } = await listLog(disk, root);
+  const first = segments[0]?.position ?? 0;
+  const useless = checkpoints.filter(({ position }) => position < first);
+  for (const { name } of useless) await removeIfThere(disk, `${logDirectory(root)}/${name}`);
+  if (useless.length > 0) await disk.syncDirectory(logDirectory(root));
 }
 
 async function newestCheckpoint(disk: Disk, root: string, uuid: string): Promise<number | null> {

@@ -78,9 +78,10 @@ export class SegmentSupply {
     return { name, firstPosition: header.firstPosition, file };
   }
 
-  /** Waits for a preparation under way. The file stays; the next open removes it. */
-  async settle(): Promise<void> {
+  /** Takes the prepared file away: a log that is not open needs none. */
+  async discard(): Promise<void> {
     await this.#ready?.catch(() => undefined);
+    await removeIfThere(this.disk, preparedPath(this.root)).catch(() => false);
   }
 }
 

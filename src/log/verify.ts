@@ -268,6 +268,11 @@ class Verifier {
         yield this.#finding('checkpoint-unusable', name, 0, at, why);
         continue;
       }
+      if (at < first) {
+        const why = `the log begins at position ${first}: the records behind it were retired`;
+        yield this.#finding('checkpoint-unusable', name, 0, at, why);
+        continue;
+      }
       usable += 1;
       const chain = await this.#chainAt(parts, at);
       if (chain === 'unknown' || chain?.equals(reading.envelope.chain) === true) continue;
@@ -301,7 +306,9 @@ class Verifier {
     for (const name of broken) {
       yield this.#finding('left-over', name, 0, at, 'a torn tail that an earlier start cut');
     }
-    for (const name of unborn === null ? leftovers : [...leftovers, unborn]) {
+    // A prepared segment beside a live writer is as it should be.
+    const unfinished = leftovers.filter((name) => name !== 'next.prepared');
+    for (const name of unborn === null ? unfinished : [...unfinished, unborn]) {
       const detail = 'a prepared or unfinished file; the next start removes it';
       yield this.#finding('left-over', name, 0, at, detail);
     }

@@ -172,7 +172,7 @@ export class LogWriter {
     await this.flush().catch(() => undefined);
     this.#refusal ??= new LogReadOnly('the log was closed');
     await this.#draining;
-    await this.#supply.settle();
+    await this.#supply.discard();
     await this.#segment?.file.close();
     this.#segment = null;
     this.durableBatches.complete();

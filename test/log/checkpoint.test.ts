@@ -184,7 +184,7 @@ describe('retiring', () => {
     await appendSingly(log, 'a', 30, 30, data);
     await log.close();
     const { findings, summary } = await verified(disk);
-    expect(findings).toEqual([]);
+    expect(findings.filter(({ severity }) => severity !== 'info')).toEqual([]);
     expect(summary).toMatchObject({ verifiedTo: 60, damage: 0 });
     expect(summary.from).toBeGreaterThan(20);
     expect(await recordsOf(disk)).toHaveLength(60 - summary.from);
@@ -207,11 +207,14 @@ describe('retiring', () => {
 
   it('makes a checkpoint necessary: without one the open says why it cannot start', async () => {
     const disk = await aLog();
+    const older = disk.bytes(pathOf(12));
     const { log } = await open(disk);
     await log.retire(position(27));
     await log.close();
+    expect(disk.has(pathOf(12))).toBe(false);
     disk.put(pathOf(27), Buffer.from('nonsense'));
-    disk.put(pathOf(12), Buffer.from('nonsense'));
+    // Left by a crash, sound, and of no use: the records behind it are gone.
+    disk.put(pathOf(12), older);
     await expect(open(disk)).rejects.toMatchObject({
       name: 'RootRefused',
       reason: 'no-usable-checkpoint',
