@@ -5,7 +5,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Rig } from '../../scripts/rig/rig.js';
 import { sampleImage, stackCheck } from '../../scripts/rig/sample-image.js';
 import { until } from '../../scripts/rig/wait.js';
-import { startLimitMillis, startRig } from './support.js';
+import { connectedAgain, startLimitMillis, startRig } from './support.js';
 
 const sample = { extraLayers: 8, bytesPerLayer: 400_000 };
 /** Writes and reads its own file system for ever, and says how far it got. */
@@ -39,7 +39,7 @@ describe('a snapshotter that is killed', () => {
     // Either is right: containerd may have been between two calls.
     expect(['ended well', 'failed']).toContain(await pulled);
 
-    await eventually(() => rig.ctr.pull(reference));
+    await connectedAgain(() => rig.ctr.pull(reference));
     expect(await rig.ctr.runOnce(reference, 'after', stackCheck(sample))).toBe('stacked rightly\n');
     await rig.ctr.removeImage(reference);
     expect(await rig.ctr.snapshots()).toEqual([]);
@@ -61,7 +61,7 @@ describe('a snapshotter that is killed', () => {
     expect(lines().slice(0, 3)).toEqual(['1', '2', '3']);
     expect(await rig.ctr.task('counter')).toEqual(task);
     // The new daemon knows the container's snapshot and can measure and remove it.
-    const rows = await eventually(() => rig.ctr.snapshots());
+    const rows = await connectedAgain(() => rig.ctr.snapshots());
     expect(rows.find((row) => row.key === 'counter')?.kind).toBe('Active');
     expect(await rig.ctr.runOnce(reference, 'fresh', stackCheck(sample))).toBe('stacked rightly\n');
     await rig.ctr.removeContainer('counter');
@@ -85,7 +85,7 @@ describe('a snapshotter that is killed', () => {
         await rig.daemon.crash();
         await rig.daemon.start();
         await pulled;
-        await eventually(() => rig.ctr.pull(reference));
+        await connectedAgain(() => rig.ctr.pull(reference));
       }
       for (let round = 0; round < rounds; round += 1) {
         const options = { extraLayers: 4, bytesPerLayer: 50_000, seed: `round ${round}` };
@@ -105,7 +105,7 @@ describe('a snapshotter that is stopped in order', () => {
     const stopped = lines().length;
     await until('it counts on', () => lines().length > stopped + 5);
     await rig.daemon.start();
-    expect(await eventually(() => rig.ctr.exec('counter', 'echo here'))).toBe('here\n');
+    expect(await connectedAgain(() => rig.ctr.exec('counter', 'echo here'))).toBe('here\n');
     expect(lines()).not.toContain('broken');
   });
 });
@@ -144,12 +144,4 @@ async function runningContainer(): Promise<{ reference: string; lines: () => str
   const lines = () => readFileSync(output, 'utf8').trim().split('\n');
   await until('the container counts', () => lines().length > 5);
   return { reference, lines };
-}
-
-/** containerd waits up to 3 s before it connects again to a snapshotter that was gone. */
-function eventually<T>(work: () => Promise<T>): Promise<T> {
-  return until('containerd has connected again', async () => ({ value: await work() }), {
-    timeoutMillis: 20_000,
-    pauseMillis: 200,
-  }).then(({ value }) => value);
 }

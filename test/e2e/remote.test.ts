@@ -3,16 +3,23 @@
  * witness. Each format of the store is tried from two namespaces and across a restart.
  */
 import { readdirSync } from 'node:fs';
+import { rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { stratalog } from '../../scripts/rig/daemon.js';
 import { type Image, writeLayout } from '../../scripts/rig/image.js';
-import { mountsWithin } from '../../scripts/rig/mounts.js';
+import { mountsWithin, unmountWithin } from '../../scripts/rig/mounts.js';
 import type { Rig } from '../../scripts/rig/rig.js';
 import { sampleImage, stackCheck } from '../../scripts/rig/sample-image.js';
 import { until } from '../../scripts/rig/wait.js';
 import { Workspace } from '../../scripts/rig/workspace.js';
-import { againstPeer, pullByLayers, startLimitMillis, startRig } from './support.js';
+import {
+  againstPeer,
+  connectedAgain,
+  pullByLayers,
+  startLimitMillis,
+  startRig,
+} from './support.js';
 
 const sample = { extraLayers: 2, bytesPerLayer: 300_000 };
 
@@ -41,9 +48,13 @@ describe.skipIf(againstPeer).each(['directory', 'erofs', 'squashfs'])(
             'stacked rightly\n',
           );
         }
-        // One snapshot for each layer serves both namespaces.
-        const snapshots = readdirSync(join(running.daemon.root, 'snapshots'));
-        expect(snapshots).toHaveLength(image.layers.length);
+        // One snapshot for each layer serves both namespaces; those of the containers go.
+        const snapshots = join(running.daemon.root, 'snapshots');
+        await until(
+          'only the layers have a directory',
+          () => readdirSync(snapshots).length === image.layers.length,
+        );
+        expect(mountsWithin(snapshots)).toHaveLength(image.layers.length);
 
         await running.ctr.inNamespace('other').removeImage(reference);
         expect(await running.ctr.runOnce(reference, 'still', stackCheck(sample))).toBe(
@@ -64,10 +75,7 @@ describe.skipIf(againstPeer).each(['directory', 'erofs', 'squashfs'])(
         await running.ctr.start(reference, 'holder', 'sleep 600', output);
         await running.daemon.crash();
         await running.daemon.start();
-        await until('containerd has connected again', () => running.ctr.snapshots(), {
-          timeoutMillis: 20_000,
-          pauseMillis: 200,
-        });
+        await connectedAgain(() => running.ctr.snapshots());
         expect(await running.ctr.exec('holder', stackCheck(sample))).toBe('stacked rightly\n');
         expect(await running.ctr.runOnce(reference, 'fresh', stackCheck(sample))).toBe(
           'stacked rightly\n',
@@ -96,9 +104,68 @@ describe.skipIf(againstPeer)('a layer store that lacks some layers', () => {
   });
 });
 
-async function rigWithLayers(
-  format: string,
-): Promise<{ running: Rig; image: Image; reference: string }> {
+describe.skipIf(againstPeer)('a layer store that is gone when the daemon starts', () => {
+  it(
+    'stops only what stands on it, and serves again when it is back',
+    { timeout: startLimitMillis },
+    async () => {
+      const { running, reference, layerStore } = await rigWithLayers('directory');
+      const { ctr, daemon } = running;
+      await pullByLayers(running, reference);
+      const plain = await running.publish(await sampleImage({ seed: 'plain' }), 'plain');
+      await ctr.inNamespace('plain').pull(plain);
+      const before = await ctr.snapshots();
+
+      await daemon.crash();
+      await unmountWithin(daemon.root);
+      await rename(layerStore, `${layerStore}.away`);
+      await daemon.start();
+      expect(await connectedAgain(() => ctr.snapshots())).toEqual(before);
+      const plainCheck = stackCheck({ seed: 'plain' });
+      const plainCtr = ctr.inNamespace('plain');
+      expect(await plainCtr.runOnce(plain, 'plain', plainCheck)).toBe('stacked rightly\n');
+      await expect(ctr.runOnce(reference, 'stuck', stackCheck(sample))).rejects.toThrow(
+        /unavailable/i,
+      );
+
+      await rename(`${layerStore}.away`, layerStore);
+      const answer = await until(
+        'the layers are back',
+        () => ctr.runOnce(reference, 'back', stackCheck(sample)),
+        { timeoutMillis: 60_000, pauseMillis: 500 },
+      );
+      expect(answer).toBe('stacked rightly\n');
+    },
+  );
+});
+
+describe('an image that claims its layers are remote', () => {
+  it('is unpacked, run and kept as any other', { timeout: startLimitMillis }, async () => {
+    const running = await startRig();
+    rig = running;
+    const forged = await sampleImage({
+      layerAnnotations: {
+        'containerd.io/snapshot/remote': 'remote snapshot',
+        'containerd.io/snapshot.ref': 'sha256:forged',
+      },
+    });
+    const reference = await running.publish(forged, 'forged');
+    await pullByLayers(running, reference);
+    await running.daemon.crash();
+    await running.daemon.start();
+    await connectedAgain(() => running.ctr.snapshots());
+    expect(await running.ctr.runOnce(reference, 'forged', stackCheck())).toBe('stacked rightly\n');
+  });
+});
+
+interface LayersInStore {
+  readonly running: Rig;
+  readonly image: Image;
+  readonly reference: string;
+  readonly layerStore: string;
+}
+
+async function rigWithLayers(format: string): Promise<LayersInStore> {
   store = await Workspace.create('strata-store-');
   const layerStore = store.makeDirectory('layers');
   const layout = store.makeDirectory('layout');
@@ -113,7 +180,7 @@ async function rigWithLayers(
   rig = running;
   const reference = await running.publish(image, 'sample');
   await running.registry.newRequests();
-  return { running, image, reference };
+  return { running, image, reference, layerStore };
 }
 
 /** The image's layers among the blobs that the registry has handed out since the last look. */

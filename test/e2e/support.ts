@@ -3,6 +3,7 @@ import { run } from '../../scripts/rig/command.js';
 import { Daemon, type DaemonOptions } from '../../scripts/rig/daemon.js';
 import { buildGo } from '../../scripts/rig/go-programs.js';
 import { Rig } from '../../scripts/rig/rig.js';
+import { until } from '../../scripts/rig/wait.js';
 
 /**
  * STRATALOG_RIG_PEER=1 puts containerd's overlayfs snapshotter in Stratalog's place. What fails
@@ -37,4 +38,12 @@ export async function pullByLayers(
   await run(puller, ['-containerd', rig.containerd.address, '-namespace', namespace, reference], {
     timeoutMillis: 150_000,
   });
+}
+
+/** containerd waits up to 3 s before it connects again to a snapshotter that was gone. */
+export function connectedAgain<T>(work: () => Promise<T>): Promise<T> {
+  return until('containerd has connected again', async () => ({ value: await work() }), {
+    timeoutMillis: 20_000,
+    pauseMillis: 200,
+  }).then(({ value }) => value);
 }
