@@ -39,7 +39,6 @@ export interface SnapshotterChoices {
 
 export interface Assembled extends OpenedSnapshotter {
   readonly host: Host;
-  readonly kernel: KernelFacts;
 }
 
 /** Given the host, because an implementation that mounts needs its mount table and its threads. */
@@ -57,9 +56,8 @@ export async function assembleSnapshotter(
   const { root } = choices;
   await mkdir(dirname(root), { recursive: true });
   const host = openHost({ root });
-  let kernel: KernelFacts | null = null;
   const probe = async (): Promise<MountSettings> => {
-    kernel = await probeKernel(host.workers, root);
+    const kernel = await probeKernel(host.workers, root);
     refuseUnfitRoot(root, kernel);
     return mountSettings(choices, kernel);
   };
@@ -79,8 +77,7 @@ export async function assembleSnapshotter(
       },
       observer,
     });
-    if (kernel === null) throw new UsageError('the kernel was not probed');
-    return { ...opened, host, kernel };
+    return { ...opened, host };
   } catch (thrown) {
     await host.close();
     throw thrown;

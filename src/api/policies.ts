@@ -4,13 +4,15 @@ import type { Config } from './config.js';
 
 export function policiesOf(limits: Config['effects']): EffectPolicies {
   const { prepareDirectories, mountRemote, makeDurable, restoreLayer } = defaultPolicies;
-  const { removeDirectories, checkLayer, measureUsage, removeOrphan, observe } = defaultPolicies;
+  const { removeDirectories, removeRemote, checkLayer, measureUsage, removeOrphan, observe } =
+    defaultPolicies;
   return {
     prepareDirectories: { ...prepareDirectories, timeLimitMillis: limits.directoriesTimeout },
     mountRemote: { ...mountRemote, timeLimitMillis: limits.mountTimeout },
     makeDurable: { ...makeDurable, timeLimitMillis: limits.flushTimeout },
     restoreLayer: { ...restoreLayer, timeLimitMillis: limits.restoreTimeout },
     removeDirectories: { ...removeDirectories, timeLimitMillis: limits.removeTimeout },
+    removeRemote: { ...removeRemote, timeLimitMillis: limits.unmountTimeout },
     checkLayer: { ...checkLayer, timeLimitMillis: limits.checkTimeout },
     measureUsage: { ...measureUsage, timeLimitMillis: limits.usageTimeout },
     removeOrphan: { ...removeOrphan, timeLimitMillis: limits.removeTimeout },

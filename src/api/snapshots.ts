@@ -17,10 +17,12 @@ import type { MountSpec } from '../snapshotter/mounts.js';
 import type { Snapshotter } from '../snapshotter/snapshotter.js';
 import { callerOf } from './callers.js';
 import type {
+  CommitSnapshotRequest,
   Info,
   ListSnapshotsRequest,
   ListSnapshotsResponse,
   SnapshotsServer,
+  UpdateSnapshotRequest,
 } from './generated/containerd/services/snapshots/v1/snapshots.js';
 import { BudgetSpent, CallerGone, statusOfRefusal, statusOfThrown } from './status.js';
 import { infoBytesMax, toInfo, toMounts } from './wire.js';
@@ -44,120 +46,126 @@ export interface SnapshotsServiceOptions {
 const LIST_INFOS_MAX = 100;
 const LIST_BYTES_MAX = 1 << 20;
 
-type Unary<Request, Reply> = (
-  call: ServerUnaryCall<Request, Reply>,
-  callback: sendUnaryData<Reply>,
-) => void;
-
 export function snapshotsService(options: SnapshotsServiceOptions): SnapshotsServer {
   const { snapshotter, budgets } = options;
-
-  function unary<Request, Value, Reply>(
-    method: string,
-    budgetMillis: number,
-    answer: (request: Request, call: CallContext) => Promise<Result<Value, Refusal>>,
-    toReply: (value: Value) => Reply,
-  ): Unary<Request, Reply> {
-    return (call, callback) => {
-      const context = new CallContext(call, method, budgetMillis);
-      void answer(call.request, context).then(
-        (result) => {
-          context.end();
-          if (result.ok) callback(null, toReply(result.value));
-          else callback(statusOfRefusal(result.refusal));
-        },
-        (thrown: unknown) => {
-          context.end();
-          if (thrown instanceof InvariantBroken) options.onFatal(thrown);
-          callback(statusOfThrown(thrown));
-        },
-      );
-    };
-  }
-
-  const mountsReply = (mounts: readonly MountSpec[]) => ({ mounts: toMounts(mounts) });
-  const infoReply = (info: SnapshotInfo) => ({ info: toInfo(info) });
-  const emptyReply = () => ({});
-
   return {
-    prepare: unary(
-      'Prepare',
-      budgets.prepare,
-      (request, call) => snapshotter.prepare(prepareRequest(request, call.caller), call.signal),
-      mountsReply,
-    ),
-    view: unary(
-      'View',
-      budgets.prepare,
-      (request, call) => snapshotter.view(prepareRequest(request, call.caller), call.signal),
-      mountsReply,
-    ),
-    mounts: unary(
-      'Mounts',
-      budgets.mounts,
-      (request, call) => snapshotter.mounts(snapshotName(request.key), call.signal),
-      mountsReply,
-    ),
-    commit: unary(
-      'Commit',
-      budgets.commit,
-      (request, call) =>
-        snapshotter.commit(
-          {
-            key: snapshotName(request.key),
-            name: snapshotName(request.name),
-            parent: parentName(request.parent),
-            labels: request.labels,
-            caller: call.caller,
-          },
-          call.signal,
-        ),
-      emptyReply,
-    ),
-    remove: unary(
-      'Remove',
-      budgets.read,
-      (request, call) => call.within(snapshotter.remove(snapshotName(request.key), call.caller)),
-      emptyReply,
-    ),
-    stat: unary(
-      'Stat',
-      budgets.read,
-      (request) => Promise.resolve(snapshotter.stat(snapshotName(request.key))),
-      infoReply,
-    ),
-    update: unary(
-      'Update',
-      budgets.read,
-      (request, call) =>
-        call.within(
-          snapshotter.update({
-            // Kind, parent and times of the request mean nothing (proxy.go converts blindly).
-            name: snapshotName(request.info?.name ?? ''),
-            labels: request.info?.labels ?? new Map<string, string>(),
-            paths: request.updateMask ?? [],
-            caller: call.caller,
-          }),
-        ),
-      infoReply,
-    ),
-    usage: unary(
-      'Usage',
-      budgets.read,
-      (request, call) => snapshotter.usage(snapshotName(request.key), call.signal),
-      ({ size, inodes }) => ({ size: BigInt(size), inodes: BigInt(inodes) }),
-    ),
+    ...preparingMethods(options),
+    ...namedMethods(options),
     cleanup: unary(
+      options,
       'Cleanup',
-      budgets.read,
+      'read',
       (_request, call) => cleanUp(snapshotter, call),
-      emptyReply,
+      toEmpty,
     ),
     list: (call) => {
       void sendList(snapshotter, call, budgets.read);
     },
   };
 }
+
+/** The methods that answer with mounts. */
+function preparingMethods(
+  options: SnapshotsServiceOptions,
+): Pick<SnapshotsServer, 'prepare' | 'view' | 'mounts'> {
+  const { snapshotter } = options;
+  return {
+    prepare: unary(
+      options,
+      'Prepare',
+      'prepare',
+      (request, call) => snapshotter.prepare(prepareRequest(request, call.caller), call.signal),
+      toMountsReply,
+    ),
+    view: unary(
+      options,
+      'View',
+      'prepare',
+      (request, call) => snapshotter.view(prepareRequest(request, call.caller), call.signal),
+      toMountsReply,
+    ),
+    mounts: unary(
+      options,
+      'Mounts',
+      'mounts',
+      (request, call) => snapshotter.mounts(snapshotName(request.key), call.signal),
+      toMountsReply,
+    ),
+  };
+}
+
+/** The methods about a snapshot that is there. */
+function namedMethods(
+  options: SnapshotsServiceOptions,
+): Pick<SnapshotsServer, 'commit' | 'remove' | 'stat' | 'update' | 'usage'> {
+  const { snapshotter } = options;
+  return {
+    commit: unary(
+      options,
+      'Commit',
+      'commit',
+      (request, call) => snapshotter.commit(commitRequest(request, call.caller), call.signal),
+      toEmpty,
+    ),
+    remove: unary(
+      options,
+      'Remove',
+      'read',
+      (request, call) => call.within(snapshotter.remove(snapshotName(request.key), call.caller)),
+      toEmpty,
+    ),
+    stat: unary(
+      options,
+      'Stat',
+      'read',
+      (request) => Promise.resolve(snapshotter.stat(snapshotName(request.key))),
+      toInfoReply,
+    ),
+    update: unary(
+      options,
+      'Update',
+      'read',
+      (request, call) => call.within(snapshotter.update(updateRequest(request, call.caller))),
+      toInfoReply,
+    ),
+    usage: unary(
+      options,
+      'Usage',
+      'read',
+      (request, call) => snapshotter.usage(snapshotName(request.key), call.signal),
+      ({ size, inodes }) => ({ size: BigInt(size), inodes: BigInt(inodes) }),
+    ),
+  };
+}
+
+/** One call from its message to its status. */
+function unary<Request, Value, Reply>(
+  options: SnapshotsServiceOptions,
+  method: string,
+  budget: keyof CallBudgets,
+  answer: (request: Request, call: CallContext) => Promise<Result<Value, Refusal>>,
+  toReply: (value: Value) => Reply,
+): handleUnaryCall<Request, Reply> {
+  return (call, callback) => {
+    const context = new CallContext(call, method, options.budgets[budget]);
+    void answer(call.request, context).then(
+      (result) => {
+        context.end();
+        if (result.ok) callback(null, toReply(result.value));
+        else callback(statusOfRefusal(result.refusal));
+      },
+      (thrown: unknown) => {
+        context.end();
+        if (thrown instanceof InvariantBroken) options.onFatal(thrown);
+        callback(statusOfThrown(thrown));
+      },
+    );
+  };
+}
+
+const toMountsReply = (mounts: readonly MountSpec[]) => ({ mounts: toMounts(mounts) });
+const toInfoReply = (info: SnapshotInfo) => ({ info: toInfo(info) });
+const toEmpty = () => ({});
 
 /**
  * A long collection goes on behind the answer: GC waits for Cleanup, and the directories are
@@ -286,6 +294,26 @@ function prepareRequest(request: PrepareMessage, caller: Caller) {
     key: snapshotName(request.key),
     parent: parentName(request.parent),
     labels: request.labels,
+    caller,
+  };
+}
+
+function commitRequest(request: CommitSnapshotRequest, caller: Caller) {
+  return {
+    key: snapshotName(request.key),
+    name: snapshotName(request.name),
+    parent: parentName(request.parent),
+    labels: request.labels,
+    caller,
+  };
+}
+
+/** Kind, parent and times of the message mean nothing (proxy.go converts blindly). */
+function updateRequest({ info, updateMask }: UpdateSnapshotRequest, caller: Caller) {
+  return {
+    name: snapshotName(info?.name ?? ''),
+    labels: info?.labels ?? new Map<string, string>(),
+    paths: updateMask ?? [],
     caller,
   };
 }

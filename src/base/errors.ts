@@ -29,6 +29,11 @@ export class TimeLimitPassed extends Error {
   }
 }
 
+/** The work was not even begun: its kind has no free place, or hangs for the same thing already. */
+export class NotBegun extends Error {
+  override readonly name = 'NotBegun';
+}
+
 /** The log can no longer be written; the daemon serves reads until it exits. */
 export class LogReadOnly extends Error {
   override readonly name = 'LogReadOnly';

@@ -5,7 +5,14 @@
 import type { StateEffect } from '../machines/snapshot-machine.js';
 
 /** Effects of states, and those that a request runs without a change of state. */
-export type EffectName = StateEffect | 'checkLayer' | 'measureUsage' | 'removeOrphan' | 'observe';
+export type EffectName =
+  | StateEffect
+  /** `removeDirectories` of a remote snapshot: an unmount that may hang, and little to delete. */
+  | 'removeRemote'
+  | 'checkLayer'
+  | 'measureUsage'
+  | 'removeOrphan'
+  | 'observe';
 
 export type GivingUp =
   /** The caller gets the fault; nothing is left behind. */
@@ -18,6 +25,8 @@ export type GivingUp =
 export interface EffectPolicy {
   readonly concurrency: number;
   readonly timeLimitMillis: number;
+  /** How long it may wait for a place; null where nobody waits for the answer. */
+  readonly waitLimitMillis: number | null;
   /** Attempts after the first, within one run of the effect. */
   readonly retries: number;
   /** Before the first retry; doubles with each, up to the maximum, with jitter. */
@@ -37,6 +46,7 @@ export const defaultPolicies: EffectPolicies = {
   prepareDirectories: {
     concurrency: 64,
     timeLimitMillis: 10 * SECOND,
+    waitLimitMillis: 10 * SECOND,
     ...once,
     givingUp: 'fail the command',
   },
@@ -44,6 +54,7 @@ export const defaultPolicies: EffectPolicies = {
   mountRemote: {
     concurrency: 16,
     timeLimitMillis: 30 * SECOND,
+    waitLimitMillis: 5 * SECOND,
     ...once,
     givingUp: 'fail the command',
   },
@@ -51,13 +62,15 @@ export const defaultPolicies: EffectPolicies = {
   makeDurable: {
     concurrency: 16,
     timeLimitMillis: 5 * MINUTE,
+    waitLimitMillis: MINUTE,
     ...once,
     givingUp: 'fail the command',
   },
   // Its retries stand in the log as LayerUnavailable.retryAt: back-off is for those.
   restoreLayer: {
-    concurrency: 4,
+    concurrency: 16,
     timeLimitMillis: 30 * SECOND,
+    waitLimitMillis: null,
     retries: 0,
     backoffMillis: SECOND,
     backoffMillisMax: 5 * MINUTE,
@@ -66,6 +79,16 @@ export const defaultPolicies: EffectPolicies = {
   removeDirectories: {
     concurrency: 2,
     timeLimitMillis: 10 * MINUTE,
+    waitLimitMillis: null,
+    retries: 5,
+    backoffMillis: SECOND,
+    backoffMillisMax: MINUTE,
+    givingUp: 'leave for Cleanup',
+  },
+  removeRemote: {
+    concurrency: 16,
+    timeLimitMillis: 30 * SECOND,
+    waitLimitMillis: null,
     retries: 5,
     backoffMillis: SECOND,
     backoffMillisMax: MINUTE,
@@ -74,24 +97,28 @@ export const defaultPolicies: EffectPolicies = {
   checkLayer: {
     concurrency: 32,
     timeLimitMillis: 5 * SECOND,
+    waitLimitMillis: 5 * SECOND,
     ...once,
     givingUp: 'mark the layer unavailable',
   },
   measureUsage: {
     concurrency: 4,
     timeLimitMillis: MINUTE,
+    waitLimitMillis: MINUTE,
     ...once,
     givingUp: 'fail the command',
   },
   removeOrphan: {
     concurrency: 2,
     timeLimitMillis: 10 * MINUTE,
+    waitLimitMillis: null,
     ...once,
     givingUp: 'leave for Cleanup',
   },
   observe: {
     concurrency: 4,
     timeLimitMillis: MINUTE,
+    waitLimitMillis: null,
     ...once,
     givingUp: 'fail the command',
   },

@@ -6,7 +6,7 @@
  * calls without bound.
  */
 import { createActor, fromPromise, type Actor } from 'xstate';
-import { TimeLimitPassed, reasonOf } from '../base/errors.js';
+import { NotBegun, reasonOf, TimeLimitPassed } from '../base/errors.js';
 import type { Clock } from '../base/ports.js';
 import type { SnapshotId } from '../base/units.js';
 import { healthMachine, type FailureLimit } from './health-machine.js';
@@ -22,6 +22,8 @@ export interface EffectRequest<Value> {
 export interface EffectRun<Value> {
   /** Rejects with the last attempt's fault, TimeLimitPassed, or the reason given to `stop`. */
   readonly result: Promise<Value>;
+  /** Resolves when no work is in progress any more, which may be long after the result. */
+  readonly idle: Promise<void>;
   stop(reason: Error): void;
 }
 
@@ -52,6 +54,8 @@ export class Supervisor {
   readonly #options: SupervisorOptions;
   readonly #lanes = new Map<EffectName, Lane>();
   readonly #runs = new Set<Run>();
+  /** Work that was let go of and has not ended, by effect and snapshot. */
+  readonly #hanging = new Set<string>();
   readonly #health: Actor<typeof healthMachine>;
   #stopHealthTimer: () => void = () => undefined;
 
@@ -74,6 +78,12 @@ export class Supervisor {
   /** Starts the effect now, or as soon as its kind has a free place. */
   run<Value>(request: EffectRequest<Value>): EffectRun<Value> {
     const policy = this.#options.policies[request.effect];
+    const what = `${request.effect} ${request.snapshot ?? ''}`;
+    if (request.snapshot !== null && this.#hanging.has(what)) {
+      // One thing that hangs must not take place after place, however often it is asked for.
+      const fault = new NotBegun(`${what} was begun earlier and still hangs`);
+      return { result: Promise.reject(fault), idle: Promise.resolve(), stop: () => undefined };
+    }
     const lane = this.#laneOf(request.effect, policy.concurrency);
     const run = new Run(request, lane, this.#options, (reason) => this.#failed(request, reason));
     this.#runs.add(run);
@@ -81,10 +91,20 @@ export class Supervisor {
       // The value comes from this request's own work.
       run.begin((value) => resolve(value as Value), reject);
     });
-    void result
-      .then(undefined, () => undefined)
-      .then(() => run.whenLetGo(() => this.#runs.delete(run)));
-    return { result, stop: (reason) => run.stop(reason) };
+    const idle = result
+      .then(
+        () => undefined,
+        () => undefined,
+      )
+      .then(() => {
+        if (run.isWorking) this.#hanging.add(what);
+        return run.letGo();
+      })
+      .then(() => {
+        this.#runs.delete(run);
+        this.#hanging.delete(what);
+      });
+    return { result, idle, stop: (reason) => run.stop(reason) };
   }
 
   actors(): readonly ActorEntry[] {
@@ -194,10 +214,17 @@ class Run {
     this.#reject(reason);
   }
 
-  /** Calls back once no work of this run is in progress any more. */
-  whenLetGo(callback: () => void): void {
-    if (this.#busy === 0) callback();
-    else this.#onLetGo = callback;
+  /** Whether an attempt's work is in progress, waited for or not. */
+  get isWorking(): boolean {
+    return this.#busy > 0;
+  }
+
+  /** Resolves once no work of this run is in progress. */
+  letGo(): Promise<void> {
+    if (this.#busy === 0) return Promise.resolve();
+    return new Promise((resolve) => {
+      this.#onLetGo = resolve;
+    });
   }
 
   entry(nowMillis: number): ActorEntry {
@@ -208,7 +235,15 @@ class Run {
 
   #enter(): void {
     this.#state = 'waiting';
+    const { effect } = this.#request;
+    const { waitLimitMillis } = this.#options.policies[effect];
+    if (waitLimitMillis !== null) {
+      this.#cancelTimer = this.#options.clock.schedule(waitLimitMillis, () => {
+        this.#giveUp(new NotBegun(`no place for ${effect} within ${waitLimitMillis} ms`));
+      });
+    }
     this.#lane.enter(() => {
+      this.#cancelTimer();
       if (this.#ended) this.#lane.leave();
       else this.#attempt();
     });
@@ -258,13 +293,17 @@ class Run {
     // What still runs cannot be run a second time beside itself.
     const retriesLeft = policy.retries - (this.#attempts - 1);
     if (retriesLeft <= 0 || thrown instanceof TimeLimitPassed) {
-      this.#end();
-      this.#reject(thrown instanceof Error ? thrown : new Error(reasonOf(thrown)));
+      this.#giveUp(thrown);
       return;
     }
     this.#state = 'backing off';
     const delay = backoffMillis(policy, this.#attempts - 1, this.#options.random());
     this.#cancelTimer = this.#options.clock.schedule(delay, () => this.#enter());
+  }
+
+  #giveUp(thrown: unknown): void {
+    this.#end();
+    this.#reject(thrown instanceof Error ? thrown : new Error(reasonOf(thrown)));
   }
 
   #end(): void {

@@ -2,6 +2,7 @@
  * What can be found when log, directories and mount table are laid side by side. A finding is
  * one difference; what is done about it is part of it. docs/recovery.md explains each kind.
  */
+import { assertNever } from '../base/assert.js';
 import type { SnapshotId } from '../base/units.js';
 
 interface OfSnapshot {
@@ -77,8 +78,16 @@ export function subjectOf(finding: Finding): string {
     case 'ForeignMount':
     case 'MountElsewhere':
       return finding.mountpoint;
-    default:
+    case 'AbandonedPreparation':
+    case 'UnfinishedCommit':
+    case 'UnfinishedRemoval':
+    case 'AwaitingCleanup':
+    case 'MissingDirectory':
+    case 'MissingMount':
+    case 'UnavailableLayer':
       return `snapshot ${finding.id} ${finding.name}`;
+    default:
+      return assertNever(finding);
   }
 }
 

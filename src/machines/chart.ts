@@ -3,7 +3,6 @@
  * events it accepts and where they lead. Replay folds hundreds of thousands of events a second
  * through it; a property test holds it equal to XState's `transition`.
  */
-import type { StateNode } from 'xstate';
 import { assert } from '../base/assert.js';
 import { isSnapshotEventType, type SnapshotEventType } from './events.js';
 import type { Recorded, SnapshotFacts } from './facts.js';
@@ -27,7 +26,7 @@ export const STATUSES = [
 
 export type Status = (typeof STATUSES)[number];
 
-type GuardName = keyof typeof snapshotMachine.implementations.guards & string;
+type GuardName = keyof typeof snapshotMachine.implementations.guards;
 
 interface Branch {
   readonly guard: GuardName | null;
@@ -80,7 +79,7 @@ function passes(guard: GuardName, facts: SnapshotFacts | null, recorded: Recorde
   const predicate = snapshotMachine.implementations.guards[guard];
   assert(typeof predicate === 'function', 'a guard of the statechart is not a function');
   return predicate(
-    { context: { facts }, event: machineEvent(recorded) } as Parameters<typeof predicate>[0],
+    { context: { facts }, event: machineEvent(recorded) },
     undefined,
   );
 }
@@ -91,30 +90,30 @@ function leafOf(status: Status): Leaf {
   return leaf;
 }
 
-type AnyNode = StateNode<never, never>;
+type Node = typeof snapshotMachine.root;
 
 function readChart(): ReadonlyMap<Status, Leaf> {
   const leaves = new Map<Status, Leaf>();
-  for (const node of leafNodes(snapshotMachine.root as unknown as AnyNode)) {
+  for (const node of leafNodes(snapshotMachine.root)) {
     leaves.set(statusOf(node), { row: readRow(node), meta: node.meta as StateMeta });
   }
   return leaves;
 }
 
-function leafNodes(node: AnyNode): readonly AnyNode[] {
-  const children = Object.values(node.states) as unknown as readonly AnyNode[];
+function leafNodes(node: Node): readonly Node[] {
+  const children = Object.values(node.states);
   return children.length === 0 ? [node] : children.flatMap(leafNodes);
 }
 
 /** A leaf's own transitions come before those of the states around it, as in XState. */
-function readRow(leaf: AnyNode): Row {
+function readRow(leaf: Node): Row {
   const row = new Map<SnapshotEventType, Branch[]>();
-  for (let node: AnyNode | undefined = leaf; node !== undefined; node = node.parent as AnyNode) {
+  for (let node: Node | undefined = leaf; node !== undefined; node = node.parent) {
     for (const [type, transitions] of node.transitions) {
       assert(isSnapshotEventType(type), 'an event of the statechart has no schema', () => type);
       const branches = transitions.map((transition) => ({
         guard: guardName(transition.guard),
-        target: targetOf(transition.target as readonly AnyNode[] | undefined),
+        target: targetOf(transition.target),
       }));
       row.set(type, [...(row.get(type) ?? []), ...branches]);
     }
@@ -122,19 +121,19 @@ function readRow(leaf: AnyNode): Row {
   return row;
 }
 
-function targetOf(targets: readonly AnyNode[] | undefined): Status | null {
+function targetOf(targets: readonly Node[] | undefined): Status | null {
   const target = targets?.[0];
   if (target === undefined) return null;
   let node = target;
   while (Object.keys(node.states).length > 0) {
-    const initial = node.initial.target[0] as unknown as AnyNode | undefined;
+    const initial: Node | undefined = node.initial.target[0];
     assert(initial !== undefined, 'a compound state without an initial state', () => node.key);
     node = initial;
   }
   return statusOf(node);
 }
 
-function statusOf(node: AnyNode): Status {
+function statusOf(node: Node): Status {
   const path = node.path.join('.');
   const status = STATUSES.find((known) => known === path);
   assert(status !== undefined, 'a leaf of the statechart is not in STATUSES', () => path);
@@ -145,5 +144,5 @@ function guardName(guard: unknown): GuardName | null {
   if (guard === undefined) return null;
   const known = Object.keys(snapshotMachine.implementations.guards);
   assert(typeof guard === 'string' && known.includes(guard), 'an unknown guard in the statechart');
-  return guard as GuardName;
+  return guard;
 }

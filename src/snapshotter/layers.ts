@@ -4,7 +4,7 @@
  * snapshot/snapshot.go, checkAvailability), and an unavailable one gets one more chance while the
  * caller waits. Unlike there, the answer names the layer and the reason.
  */
-import { reasonOf } from '../base/errors.js';
+import { NotBegun, reasonOf } from '../base/errors.js';
 import type { Clock } from '../base/ports.js';
 import { formatTime, type SnapshotId } from '../base/units.js';
 import type { Supervisor } from '../effects/supervisor.js';
@@ -55,8 +55,11 @@ export class Layers {
     const layer = this.#options.dispatcher.accepted.get(id);
     if (layer === undefined) return refusals.superseded(`layer ${id}`);
     if (layer.status === 'committed.available') {
-      const reason = await this.#whyUnusable(layer);
-      if (reason === null) return null;
+      const fault = await this.#whyUnusable(layer);
+      if (fault === null) return null;
+      const reason = reasonOf(fault);
+      // That the checks are all busy says nothing of this layer.
+      if (fault instanceof NotBegun) return refusals.layerNotAvailable(layer.name, id, reason);
       await this.#markLost(layer, reason);
     }
     const lost = this.#options.dispatcher.accepted.get(id);
@@ -67,19 +70,22 @@ export class Layers {
     return refusals.layerNotAvailable(layer.name, id, reason);
   }
 
-  async #whyUnusable(layer: SnapshotState): Promise<string | null> {
+  async #whyUnusable(layer: SnapshotState): Promise<Error | null> {
     const { fileSystem, supervisor, paths } = this.#options;
     const { remote } = layer;
     if (remote === null) return null;
     if (fileSystem === null) {
-      return `no remote file system is configured; "${remote.fileSystem}" provided it`;
+      return new Error(`no remote file system is configured; "${remote.fileSystem}" provided it`);
     }
     const { result } = supervisor.run({
       effect: 'checkLayer',
       snapshot: layer.id,
       work: (signal) => fileSystem.check(paths.fsPath(layer.id), remote.mountLabels, signal),
     });
-    return result.then(() => null, reasonOf);
+    return result.then(
+      () => null,
+      (thrown: unknown) => (thrown instanceof Error ? thrown : new Error(reasonOf(thrown))),
+    );
   }
 
   async #markLost(layer: SnapshotState, reason: string): Promise<void> {

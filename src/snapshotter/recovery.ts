@@ -67,18 +67,16 @@ export class Recovery {
     }
   }
 
+  /** Effects of states, orphans and mere reports need no step of their own. */
   async #settle(finding: Finding): Promise<void> {
-    switch (finding.kind) {
-      case 'MissingMount':
-        return this.#lost(finding.id, 'nothing is mounted on it after a restart', AT_ONCE);
-      case 'MissingDirectory':
-        if (finding.shownAs === 'committed') {
-          return this.#lost(finding.id, `its directory ${finding.path} is gone`, null);
-        }
-        return this.#makeDirectory(finding.id, finding.path);
-      default:
-        // Effects of states, orphans and reports need no step of their own.
-        return undefined;
+    if (finding.kind === 'MissingMount') {
+      await this.#lost(finding.id, 'nothing is mounted on it after a restart', AT_ONCE);
+    } else if (finding.kind === 'MissingDirectory') {
+      if (finding.shownAs === 'committed') {
+        await this.#lost(finding.id, `its directory ${finding.path} is gone`, null);
+      } else {
+        await this.#makeDirectory(finding.id, finding.path);
+      }
     }
   }
 

@@ -8,7 +8,7 @@
  */
 import type { SnapshotDirectories } from '../base/ports.js';
 import { ok, refuse, type Result } from '../base/result.js';
-import type { Labels, Position, SnapshotName, Usage } from '../base/units.js';
+import type { Position, SnapshotName, Usage } from '../base/units.js';
 import type { ActorEntry, Supervisor } from '../effects/supervisor.js';
 import { metaOf } from '../machines/chart.js';
 import type { CommandOf } from '../machines/commands.js';
@@ -224,7 +224,7 @@ export class Snapshotter {
     const upperdir = this.#parts.directories.fsPath(state.id);
     return {
       ...info,
-      labels: new Map<string, string>(info.labels as Labels).set(UPPERDIR_LABEL, upperdir),
+      labels: new Map<string, string>(info.labels).set(UPPERDIR_LABEL, upperdir),
     };
   }
 }

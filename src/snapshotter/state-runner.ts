@@ -36,6 +36,8 @@ export interface StateRunnerOptions {
 export class StateRunner implements EffectRunner {
   readonly #options: StateRunnerOptions;
   readonly #running = new Map<SnapshotId, Running>();
+  /** By snapshot, the newest effect's work; gone from here when it has really ended. */
+  readonly #work = new Map<SnapshotId, Promise<void>>();
   readonly #retryTimers = new Map<SnapshotId, () => void>();
   /** Why an effect failed, for the one request that waits for it. */
   readonly #faults = new Map<SnapshotId, unknown>();
@@ -63,7 +65,7 @@ export class StateRunner implements EffectRunner {
     const effect = metaOf(state.status).effect;
     if (effect === undefined) return;
     if (effect.name === 'restoreLayer') this.#scheduleRestore(state);
-    else this.#start(state, effect.name);
+    else this.#startWhenIdle(state, effect.name);
   }
 
   /**
@@ -119,10 +121,32 @@ export class StateRunner implements EffectRunner {
     this.#retryTimers.delete(id);
   }
 
+  /**
+   * What an earlier effect still has in hand, though nobody waits for it, must come to its end
+   * first: a directory that is made, or mounted on, while it is deleted would stay behind.
+   */
+  #startWhenIdle(state: SnapshotState, effect: StateEffect): void {
+    const earlier = this.#work.get(state.id);
+    if (earlier === undefined) {
+      this.#start(state, effect);
+      return;
+    }
+    void earlier.then(() => {
+      const isStillThere = this.#dispatcher?.accepted.get(state.id)?.status === state.status;
+      if (isStillThere && !this.#closed && !this.#running.has(state.id)) this.#start(state, effect);
+    });
+  }
+
   #start(state: SnapshotState, effect: StateEffect): void {
     const { supervisor, world } = this.#options;
     const work = workOf(effect, state, world);
-    const run = supervisor.run({ effect, snapshot: state.id, work });
+    const isRemote = state.remote !== null;
+    const policy = effect === 'removeDirectories' && isRemote ? 'removeRemote' : effect;
+    const run = supervisor.run({ effect: policy, snapshot: state.id, work });
+    const idle = run.idle.then(() => {
+      if (this.#work.get(state.id) === idle) this.#work.delete(state.id);
+    });
+    this.#work.set(state.id, idle);
     const reported = run.result.then(
       (outcome) => this.#ended(state, outcome),
       (thrown: unknown) => {
