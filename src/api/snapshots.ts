@@ -3,7 +3,7 @@
  * decided here. Every call has a budget of its own, because containerd gives none, and ends when
  * its client goes away.
  */
-import type { Metadata, sendUnaryData, ServerUnaryCall, ServerWritableStream } from '@grpc/grpc-js';
+import type { handleUnaryCall, Metadata, ServerWritableStream } from '@grpc/grpc-js';
 import { once } from 'node:events';
 import { setImmediate as breathe } from 'node:timers/promises';
 import { orAborted } from '../base/abort.js';
