@@ -7,6 +7,7 @@ import { reasonOf } from '../base/errors.js';
 import { RELEASE } from '../api/release.js';
 import { configCommand } from './config.js';
 import { EXIT, exitCodeOf } from './exit-codes.js';
+import { layerCommand } from './layer.js';
 import { serveCommand } from './serve.js';
 
 export async function main(argv: readonly string[]): Promise<void> {
@@ -14,7 +15,7 @@ export async function main(argv: readonly string[]): Promise<void> {
     .description('a containerd remote snapshotter whose only truth is an append-only event log')
     .version(RELEASE)
     .exitOverride();
-  const commands = [serveCommand(), configCommand()];
+  const commands = [serveCommand(), layerCommand(), configCommand()];
   for (const command of commands) program.addCommand(inheriting(command));
   try {
     await program.parseAsync(argv);
