@@ -172,12 +172,6 @@ export function decodeRecord(bytes: Buffer, at: number): LogRecord {
   };
 }
 
-/** The stream of a record whose CRC holds. */
-export function streamOf(bytes: Buffer, at: number): string {
-  const start = at + RECORD.headBytes;
-  return bytes.toString('latin1', start, start + bytes.readUInt16LE(at + RECORD.streamLength));
-}
-
 export function parseBody(json: string): EventBody {
   const body: unknown = JSON.parse(json);
   if (!isBody(body)) throw new SyntaxError('an event body is a JSON object');

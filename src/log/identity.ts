@@ -4,7 +4,7 @@
  * began an empty database in that case and its garbage collector removed everything
  * (containerd #3671).
  */
-import { errnoOf, reasonOf } from '../base/errors.js';
+import { reasonOf } from '../base/errors.js';
 import type { Disk } from '../base/ports.js';
 import { unixNanos, type UnixNanos } from '../base/units.js';
 import { LogTooNew, RootRefused } from './errors.js';
@@ -175,15 +175,5 @@ function refuseLostIdentity(
       'identity.json is missing, but this root is configured as one that was used before. ' +
         'Is its disk mounted?',
     );
-  }
-}
-
-/** The device a path is on; null when the path does not exist. */
-export async function deviceOf(disk: Disk, path: string): Promise<bigint | null> {
-  try {
-    return (await disk.stat(path)).device;
-  } catch (thrown) {
-    if (errnoOf(thrown) === 'ENOENT') return null;
-    throw thrown;
   }
 }
