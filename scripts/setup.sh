@@ -55,6 +55,11 @@ need 'a static busybox' busybox-static 'is what the images hold' static_busybox
 if [ "$purpose" = test ]; then
   need mkfs.erofs erofs-utils 'writes EROFS layers' command -v mkfs.erofs
   need mksquashfs squashfs-tools 'writes squashfs layers' command -v mksquashfs
+  need getfattr attr 'reads the extended attributes of layers' command -v getfattr
+  need mkfs.xfs xfsprogs 'makes a file system to lose power on' command -v mkfs.xfs
+  need mkfs.btrfs btrfs-progs 'makes another one' command -v mkfs.btrfs
+  need systemd-analyze systemd 'checks the unit files' command -v systemd-analyze
+  need systemd-socket-activate systemd 'hands over a socket' command -v systemd-socket-activate
   need go golang-go "builds containerd's own snapshotter suite" command -v go
   need "containerd's Go sources" golang-github-containerd-containerd-dev 'are that suite' \
     test -d "$gocode/snapshots/testsuite"
