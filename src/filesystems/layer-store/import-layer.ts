@@ -9,7 +9,7 @@ import { randomBytes } from 'node:crypto';
 import { lstatSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-import { errnoOf, UsageError } from '../../base/errors.js';
+import { UsageError } from '../../base/errors.js';
 import type { MountTable } from '../../base/ports.js';
 import type { ChainId, Digest } from './digest.js';
 import { chainIdOn } from './digest.js';
@@ -24,7 +24,7 @@ import type { LayerManifest } from './manifest.js';
 import { formatManifest, manifestSchemaName } from './manifest.js';
 import type { Staging } from './store-directory.js';
 import { openStaging, publish, retire } from './store-directory.js';
-import { unpackLayer } from './tar-layer.js';
+import { isUnsupported, requireAttribute, unpackLayer } from './tar-layer.js';
 import { digestOfFile, mountsOf, quickCheck } from './verify-layer.js';
 
 /** A layer and where its bytes come from. */
@@ -125,7 +125,7 @@ async function stageLayer(
   if (format === 'directory') {
     manifest = { ...common, format, identity: identify(tree, source.chainId) };
   } else {
-    lsetxattr(tree, identityAttribute, Buffer.from(source.chainId));
+    requireAttribute(tree, identityAttribute, source.chainId);
     const image = join(staged, contentNames[format]);
     await buildImage(format, tree, image, source.chainId, options.signal);
     rmSync(tree, { recursive: true, force: true });
@@ -198,8 +198,7 @@ function identify(
     lsetxattr(tree, identityAttribute, Buffer.from(value));
     return { kind: 'attribute', value };
   } catch (thrown) {
-    const code = errnoOf(thrown);
-    if (code !== 'EOPNOTSUPP' && code !== 'ENOTSUP') throw thrown;
+    if (!isUnsupported(thrown)) throw thrown;
   }
   const stats = lstatSync(tree, { bigint: true });
   return {

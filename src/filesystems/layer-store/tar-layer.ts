@@ -105,7 +105,7 @@ class Unpacking {
     for (const path of this.tree.implied) await this.dressImplied(path);
     for (const path of this.opaque) {
       // A later entry may have put something else in the directory's place.
-      if (isDirectory(path)) lsetxattr(bytesOf(path), opaqueAttribute, Buffer.from('y'));
+      if (isDirectory(path)) requireAttribute(bytesOf(path), opaqueAttribute, 'y');
     }
     for (const [path, nanos] of this.directoryTimes) {
       if (isDirectory(path)) this.setTime(path, nanos);
@@ -226,8 +226,8 @@ class Unpacking {
       lsetxattr(path, readable(name), value);
     } catch (thrown) {
       // What the file system or the kind of file cannot hold is left out, as containerd does.
-      const code = errnoOf(thrown);
-      if (code !== 'EOPNOTSUPP' && code !== 'ENOTSUP' && code !== 'EPERM') throw thrown;
+      if (!isUnsupported(thrown) && errnoOf(thrown) !== 'EPERM') throw thrown;
+      const code = errnoOf(thrown) ?? 'unsupported';
       this.warnOnce(`attribute ${readable(name)} of ${readable(entry.name)} was left out: ${code}`);
     }
   }
@@ -253,6 +253,30 @@ class Unpacking {
     }
     return target.path;
   }
+}
+
+/**
+ * Sets a trusted attribute without which the layer would be wrong.
+ *
+ * Fails  Error that says what to do where the file system has no trusted attributes.
+ */
+export function requireAttribute(path: string | Buffer, name: string, value: string): void {
+  try {
+    lsetxattr(path, name, Buffer.from(value));
+  } catch (thrown) {
+    if (!isUnsupported(thrown)) throw thrown;
+    throw new Error(
+      `the file system of the store cannot hold the attribute ${name}: ` +
+        'import into a store on a local file system, and copy that with cp -a',
+      { cause: thrown },
+    );
+  }
+}
+
+/** Whether a file system said that it has no such attributes. */
+export function isUnsupported(thrown: unknown): boolean {
+  const code = errnoOf(thrown);
+  return code === 'EOPNOTSUPP' || code === 'ENOTSUP';
 }
 
 const isDirectory = (path: ByteString): boolean => lstat(path)?.isDirectory() === true;

@@ -17,7 +17,7 @@ beforeEach(() => {
 });
 afterEach(() => bench.close());
 
-/** Linux takes 255 bytes; mkfs.erofs 1.5 takes one less (see image-tools.test.ts). */
+/** Linux takes 255 bytes; mkfs.erofs 1.5 takes one less (see poor-hosts.test.ts). */
 const longName = 'n'.repeat(254);
 const longPath = `deep/${'d'.repeat(200)}/${'e'.repeat(200)}/end`;
 /** cap_setuid+ep: bytes over 0x7f, which are not UTF-8. */

@@ -1,0 +1,200 @@
+/**
+ * Goal: an import is whole or not there, from every source, also when two run at once or one is
+ * killed. Method: the real command in processes of its own, and a look at the store afterwards.
+ */
+import { execFile, execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import * as fs from 'node:fs';
+import * as path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+
+import { chainIdOn, digestOf } from '../../../src/filesystems/layer-store/digest.js';
+import { sweepStaging } from '../../../src/filesystems/layer-store/store-directory.js';
+import { fullCheck } from '../../../src/filesystems/layer-store/verify-layer.js';
+import type { Entry } from './support.js';
+import { Bench, everyFormat, reasonFor, tarOf } from './support.js';
+
+let bench: Bench;
+beforeEach(() => {
+  bench = new Bench();
+});
+afterEach(() => bench.close());
+
+const program = fileURLToPath(new URL('layer-program.ts', import.meta.url));
+const nodeArguments = ['--import', 'tsx', program];
+
+interface Ran {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Runs `stratalog layer …` and waits for its end. */
+function layer(...given: string[]): Promise<Ran> {
+  return new Promise((resolve) => {
+    execFile(process.execPath, [...nodeArguments, ...given], (error, stdout, stderr) => {
+      resolve({ code: typeof error?.code === 'number' ? error.code : 0, stdout, stderr });
+    });
+  });
+}
+
+const small: readonly Entry[] = [{ name: 'a', content: 'x' }];
+const manyFiles = (count: number): Entry[] =>
+  Array.from({ length: count }, (_, index) => ({ name: `d/${index}`, content: `${index}` }));
+
+const layersIn = (): string[] => fs.readdirSync(path.join(bench.store, 'sha256'));
+const stagingIn = (): string[] => fs.readdirSync(path.join(bench.store, 'staging'));
+
+describe('sources', () => {
+  it('are an OCI layout by tag or digest, and the content store of containerd', async () => {
+    const layout = bench.layout([await tarOf(small)], { tag: 'registry:5000/name:tag' });
+    const top = await layer('import', '--layer-store', bench.store, `oci:${layout.path}`);
+    expect(top).toEqual({ code: 0, stdout: `${layout.chainIds[0] ?? ''} imported\n`, stderr: '' });
+    for (const source of [
+      `oci:${layout.path}:registry:5000/name:tag`,
+      `oci:${layout.path}@${layout.manifest}`,
+      `content:${layout.path}@${layout.manifest}`,
+    ]) {
+      expect(await bench.import(source)).toEqual([
+        { chainId: layout.chainIds[0], outcome: 'already present' },
+      ]);
+    }
+    const root = bench.directory('containerd');
+    fs.mkdirSync(path.join(root, 'io.containerd.content.v1.content'));
+    fs.renameSync(
+      path.join(layout.path, 'blobs'),
+      path.join(root, 'io.containerd.content.v1.content/blobs'),
+    );
+    const forced = await bench.import(`content:${root}@${layout.manifest}`, { force: true });
+    expect(forced.map((each) => each.outcome)).toEqual(['replaced']);
+    expect(await reasonFor(bench.import(`content:${root}`))).toMatch(/has no digest/);
+    expect(await reasonFor(bench.import('docker://x'))).toMatch(/names no source/);
+  });
+
+  it('are a tar with its chain id, checked as far as its parent is known', async () => {
+    const tar = await tarOf([{ name: '.wh.gone' }, { name: 'a', content: 'x' }]);
+    const file = path.join(bench.path, 'layer.tar');
+    fs.writeFileSync(file, tar);
+    const diffId = digestOf(tar);
+    const parent = digestOf('parent');
+    const run = (...given: string[]): Promise<Ran> =>
+      layer('import', '--layer-store', bench.store, `tar:${file}`, ...given);
+    const chainId = chainIdOn(parent, diffId);
+    expect(await run('--chain-id', diffId, '--parent', parent)).toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(`has the chain id ${chainId}, not ${diffId}`) as string,
+    });
+    expect(layersIn()).toEqual([]);
+    expect(await run('--chain-id', chainId, '--parent', parent)).toMatchObject({ code: 0 });
+    // A lowest layer has nothing to hide; the other one keeps its whiteout.
+    expect(await run('--chain-id', diffId)).toMatchObject({ code: 0, stderr: '' });
+    const namesIn = (id: string): string[] =>
+      fs.readdirSync(path.join(bench.store, 'sha256', id.slice(7), 'fs'));
+    expect(namesIn(chainId)).toEqual(['a', 'gone']);
+    expect(namesIn(diffId)).toEqual(['a']);
+    expect(await run()).toMatchObject({ code: 2 });
+    expect(await run('--chain-id', 'sha256:short')).toMatchObject({ code: 1 });
+  });
+});
+
+it('lists what is there, as a table, as JSON, as ids, and exits 3 on damage', async () => {
+  const chainIds = [];
+  for (const format of everyFormat) {
+    chainIds.push(await bench.importEntries([{ name: format, content: format }], { format }));
+  }
+  const list = (...given: string[]): Promise<Ran> =>
+    layer('ls', '--layer-store', bench.store, ...given);
+  const table = (await list('--no-trunc')).stdout.split('\n');
+  expect(table[0]).toMatch(/^CHAIN ID +FORMAT +SIZE +CREATED$/);
+  for (const chainId of chainIds) expect(table.join('\n')).toContain(chainId);
+  expect((await list('-q')).stdout.trim().split('\n')).toEqual([...chainIds].sort());
+  const rows = (await list('--json', '--check')).stdout.trim().split('\n');
+  const parsed = rows.map((row) => JSON.parse(row) as Record<string, unknown>);
+  expect(parsed.map((row) => row['format']).sort()).toEqual([...everyFormat].sort());
+  expect(parsed.every((row) => row['schema'] === 'stratalog.layer.v1')).toBe(true);
+  expect(parsed.every((row) => row['damage'] === null)).toBe(true);
+
+  // One bit in an image: only reading all of it tells.
+  const image = path.join(bench.store, 'sha256', chainIds[2]?.slice(7) ?? '', 'layer.squashfs');
+  const bytes = fs.readFileSync(image);
+  bytes.writeUInt8((bytes.at(2000) ?? 0) ^ 4, 2000);
+  fs.writeFileSync(image, bytes);
+  expect(await list()).toMatchObject({ code: 0, stderr: '' });
+  const checked = await list('--check');
+  expect(checked.code).toBe(3);
+  expect(checked.stderr).toMatch(/has the digest .*, its manifest says/);
+  expect(await layer('ls', '--layer-store', bench.path)).toMatchObject({ code: 2 });
+});
+
+it('refuses a directory that holds something else', async () => {
+  fs.mkdirSync(bench.store);
+  fs.writeFileSync(path.join(bench.store, 'thesis.txt'), 'x');
+  expect(await reasonFor(bench.importEntries(small))).toMatch(/not empty either.*thesis/);
+  expect(fs.readdirSync(bench.store)).toEqual(['thesis.txt']);
+});
+
+it('does not replace a directory layer that is mounted', async () => {
+  const chainId = await bench.importEntries(small);
+  const mountpoint = await bench.mount(chainId);
+  expect(await reasonFor(bench.importEntries(small, { force: true }))).toMatch(/is mounted at/);
+  expect(fs.readFileSync(path.join(mountpoint, 'a'), 'utf8')).toBe('x');
+  expect(stagingIn()).toEqual([]);
+});
+
+it.each(everyFormat)('lets one of several imports at once win, as %s', async (format) => {
+  const layout = bench.layout([await tarOf(manyFiles(300)), await tarOf(small)]);
+  const command = ['import', '--layer-store', bench.store, '--format', format];
+  const ran = await Promise.all([1, 2, 3].map(() => layer(...command, `oci:${layout.path}:v1`)));
+  expect(ran.map(({ code, stderr }) => ({ code, stderr }))).toEqual(
+    Array(3).fill({ code: 0, stderr: '' }),
+  );
+  for (const chainId of layout.chainIds) {
+    const outcomes = ran.map(({ stdout }) => new RegExp(`${chainId} (.*)`).exec(stdout)?.[1]);
+    expect(outcomes.sort()).toEqual(['already present', 'already present', 'imported']);
+    expect((await fullCheck(bench.store, chainId)).state).toBe('good');
+  }
+  expect(stagingIn()).toEqual([]);
+});
+
+it('leaves no half layer when it is killed, and the next import cleans up', async () => {
+  const layout = bench.layout([await tarOf(manyFiles(20_000))]);
+  const source = `oci:${layout.path}:v1`;
+  const command = ['import', '--layer-store', bench.store, source];
+  const killed = spawn(process.execPath, [...nodeArguments, ...command], { stdio: 'ignore' });
+  const ended = once(killed, 'exit');
+  await until(() => {
+    const [staged] = fs.existsSync(path.join(bench.store, 'staging')) ? stagingIn() : [];
+    if (staged === undefined) return false;
+    const tree = path.join(bench.store, 'staging', staged.replace('.lock', ''), 'layer/fs/d');
+    return fs.existsSync(tree) && fs.readdirSync(tree).length > 100;
+  });
+  // While it lives, a sweep of somebody else leaves it alone.
+  expect(await sweepStaging(bench.store, bench.mountTable)).toBe(0);
+  killed.kill('SIGKILL');
+  await ended;
+  expect(layersIn()).toEqual([]);
+  expect(stagingIn()).toHaveLength(2);
+
+  expect((await bench.import(source)).map((each) => each.outcome)).toEqual(['imported']);
+  expect(bench.warnings).toEqual(['removed what 1 unfinished import(s) had left in staging']);
+  expect(stagingIn()).toEqual([]);
+});
+
+it('unmounts what a killed import had mounted in its staging directory', async () => {
+  await bench.importEntries(small);
+  const mountpoint = path.join(bench.store, 'staging/0123456789abcdef/lower-0');
+  fs.mkdirSync(mountpoint, { recursive: true });
+  execFileSync('mount', ['-t', 'tmpfs', 'none', mountpoint]);
+  expect(await sweepStaging(bench.store, bench.mountTable)).toBe(1);
+  expect(stagingIn()).toEqual([]);
+  expect(bench.mountpoints()).toEqual([]);
+});
+
+async function until(holds: () => boolean): Promise<void> {
+  const end = performance.now() + 20_000;
+  while (!holds()) {
+    if (performance.now() > end) throw new Error('it did not come to that in 20 s');
+    await new Promise((resolve) => setTimeout(resolve, 2));
+  }
+}
