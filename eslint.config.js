@@ -1,8 +1,9 @@
 import eslint from '@eslint/js';
+import { defineConfig } from 'eslint/config';
 import tseslint from 'typescript-eslint';
 
 // Only what the bundled strict presets do not already say stands below.
-export default tseslint.config(
+export default defineConfig(
   { ignores: ['dist/', 'coverage/', 'src/api/generated/', '.dependency-cruiser.cjs'] },
   eslint.configs.recommended,
   tseslint.configs.strictTypeChecked,
