@@ -6,10 +6,10 @@
  * List and Remove need no mount.
  */
 import { firstValueFrom, Subject } from 'rxjs';
-import { reasonOf } from '../base/errors.js';
+import { LogReadOnly, reasonOf } from '../base/errors.js';
 import { openLayerStore } from '../filesystems/layer-store/layer-store.js';
 import type { Host } from '../host/host.js';
-import { endProcess, raiseDescriptorLimit } from '../host/limits.js';
+import { raiseDescriptorLimit } from '../host/limits.js';
 import { notify, watchdogMillis } from '../host/notify.js';
 import { passedSockets, peerCredentials } from '../host/sockets.js';
 import type { SnapshotterObserver } from '../snapshotter/open.js';
@@ -95,7 +95,7 @@ class Daemon {
   }
 
   async #openCore(): Promise<Assembled> {
-    const { config } = this;
+    const config = this.#config;
     const core = await assembleSnapshotter(
       {
         root: config.root,
@@ -130,10 +130,6 @@ class Daemon {
     }
     core.failures.subscribe((failure) => this.#logFailed(failure));
     return core;
-  }
-
-  get config(): Config {
-    return this.#config;
   }
 
   #layerStore(host: Host) {
@@ -267,6 +263,8 @@ class Daemon {
       this.#logger.info({ position: core.log.durablePosition }, 'recovered');
       this.#notify({ status: statusLine(core) });
     } catch (thrown) {
+      // A stop, or a log that failed, in the middle of it: the next start finds the rest.
+      if (thrown instanceof LogReadOnly) return;
       this.#broken(thrown);
     }
   }
@@ -285,20 +283,15 @@ class Daemon {
     this.#notify({ stopping: true, status: `stopping: ${ending.why}` });
     await server.stop(this.#config.drainTimeout);
     for (const cleanup of this.#cleanups) await cleanup();
-    if (ending.code === EXIT_BROKEN) {
-      // What is queued rests on a false belief and must not be written.
-      return;
-    }
+    // After a broken invariant, what is queued rests on a false belief and must not be written.
+    if (ending.code === EXIT_BROKEN) return;
     try {
       await core.close(ending.why);
     } catch (thrown) {
       this.#logger.error({ error: thrown }, 'the log was not closed in order');
     }
     const hanging = await core.host.close();
-    if (hanging > 0) {
-      this.#logger.warn({ hanging }, 'threads hang in system calls; ending without them');
-      endProcess(ending.code);
-    }
+    if (hanging > 0) this.#logger.warn({ hanging }, 'threads hang in system calls');
   }
 
   #notify(notification: Parameters<typeof notify>[1]): void {

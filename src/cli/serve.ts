@@ -3,6 +3,7 @@ import { Command } from 'commander';
 import { runDaemon } from '../api/daemon.js';
 import { openLogger } from '../api/logger.js';
 import { systemClock } from '../host/clock.js';
+import { endProcess } from '../host/limits.js';
 import { configOf, withConfigOptions } from './config.js';
 
 export function serveCommand(): Command {
@@ -12,10 +13,13 @@ export function serveCommand(): Command {
       const { config, file } = await configOf(command);
       const { logger, flushed } = openLogger({ ...config.log, clock: systemClock() });
       logger.debug({ file }, 'configuration read');
+      let code: number;
       try {
-        process.exitCode = await runDaemon({ config, logger, environment: process.env });
+        code = await runDaemon({ config, logger, environment: process.env });
       } finally {
         await flushed();
       }
+      // An ordinary exit joins the worker threads, and one of them may hang in a system call.
+      endProcess(code);
     });
 }

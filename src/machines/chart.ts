@@ -78,10 +78,7 @@ export function machineEvent(recorded: Recorded): MachineEvent {
 function passes(guard: GuardName, facts: SnapshotFacts | null, recorded: Recorded): boolean {
   const predicate = snapshotMachine.implementations.guards[guard];
   assert(typeof predicate === 'function', 'a guard of the statechart is not a function');
-  return predicate(
-    { context: { facts }, event: machineEvent(recorded) },
-    undefined,
-  );
+  return predicate({ context: { facts }, event: machineEvent(recorded) }, undefined);
 }
 
 function leafOf(status: Status): Leaf {

@@ -129,7 +129,7 @@ function decideCommit(
     malformedName('name', command.name) ??
     malformedLabels(command.labels);
   if (malformed !== null) return refuse(malformed);
-  if (!isShown(state)) return refuse(refusals.snapshotUnknown(command.key));
+  if (!isShownAs(command.key, state)) return refuse(refusals.snapshotUnknown(command.key));
   if (forest.holderOf(command.name) !== undefined) {
     return refuse(refusals.nameInUse(command.name));
   }
@@ -174,7 +174,7 @@ function decideUpdateLabels(
 ): Decision {
   const malformed = malformedName('name', command.name);
   if (malformed !== null) return refuse(malformed);
-  if (!isShown(state)) return refuse(refusals.snapshotUnknown(command.name));
+  if (!isShownAs(command.name, state)) return refuse(refusals.snapshotUnknown(command.name));
   assert(accepts(state.status, 'LabelsUpdated'), 'a shown snapshot takes labels');
   const labels = updatedLabels(state.labels, command.labels, command.paths);
   if (!labels.ok) return labels;
@@ -195,7 +195,7 @@ function decideRemove(
 ): Decision {
   const malformed = malformedName('key', command.name);
   if (malformed !== null) return refuse(malformed);
-  if (!isShown(state)) return refuse(refusals.snapshotUnknown(command.name));
+  if (!isShownAs(command.name, state)) return refuse(refusals.snapshotUnknown(command.name));
   const children = forest.childrenOf(state.id);
   if (children > 0) return refuse(refusals.hasChildren(command.name, children));
   if (!accepts(state.status, 'SnapshotRemoving')) {
@@ -324,8 +324,9 @@ function malformedLabels(labels: Labels): Refusal | null {
   return label === null ? null : refusals.invalidLabel(label, LABEL_BYTES_MAX);
 }
 
-function isShown(state: SnapshotState | null): state is SnapshotState {
-  return state !== null && metaOf(state.status).shownAs !== null;
+/** A holder that has only reserved the name, for a commit under way, does not bear it yet. */
+function isShownAs(name: SnapshotName, holder: SnapshotState | null): holder is SnapshotState {
+  return holder?.name === name && metaOf(holder.status).shownAs !== null;
 }
 
 function kindOf(state: SnapshotState): string {

@@ -22,8 +22,8 @@ export interface StateMeta {
   readonly holdsName: boolean;
   /**
    * The effect that runs while a snapshot is in this state. `accepted`: as soon as the event that
-   * led here is in line to be written, because the effect only adds. `durable`: not before that
-   * event is durable, because the effect destroys, or tells the outside.
+   * led here is in line to be written, because the effect only adds to a directory of its own.
+   * `durable`: not before that event is durable, because the effect destroys, or outlives a crash.
    */
   readonly effect?: { readonly name: StateEffect; readonly onceEventIs: 'accepted' | 'durable' };
   /** What a restart makes of it when nobody is waiting any more. Without it: carry on. */
@@ -86,7 +86,8 @@ export const snapshotMachine = setup({
     mounting: {
       meta: {
         ...reserved,
-        effect: { name: 'mountRemote', onceEventIs: 'accepted' },
+        // A mount outlives this process: the log must know of it before it is made.
+        effect: { name: 'mountRemote', onceEventIs: 'durable' },
         afterCrash: 'SnapshotAbandoned',
       },
       on: {

@@ -39,7 +39,10 @@ interface Pending {
   readonly left: SnapshotState | null;
 }
 
-type Waiter = (state: SnapshotState) => void;
+interface Waiter {
+  readonly after: number;
+  readonly resolve: (state: SnapshotState) => void;
+}
 
 export interface DispatcherOptions {
   readonly log: EventLog;
@@ -101,10 +104,14 @@ export class Dispatcher {
     await appended.durable;
   }
 
-  /** The durable state in which the snapshot next comes to rest, or is on its way out. */
-  settled(id: SnapshotId): Promise<SnapshotState> {
+  /**
+   * The durable state in which the snapshot next comes to rest after the given one, or is on its
+   * way out. What was in line before the given state does not count.
+   */
+  settled({ id, streamVersion: after }: SnapshotState): Promise<SnapshotState> {
     return new Promise((resolve) => {
-      this.#waiters.set(id, [...(this.#waiters.get(id) ?? []), resolve]);
+      const waiter = { after, resolve };
+      this.#waiters.set(id, [...(this.#waiters.get(id) ?? []), waiter]);
     });
   }
 
@@ -187,21 +194,24 @@ export class Dispatcher {
     const durable = this.#pending.splice(0, reached === -1 ? this.#pending.length : reached);
     for (const { state } of durable) this.durable.put(state);
     for (const { state, left } of durable) {
-      const effect = metaOf(state.status).effect;
-      if (effect?.onceEventIs === 'accepted') continue;
-      // A later event may be in line already; then its own entry speaks for the snapshot.
-      if (this.accepted.get(state.id) === state || state.status === 'removed') {
-        this.#runner.entered(state, left);
-      }
-      this.#resolveWaiters(state);
+      const { effect, afterCrash } = metaOf(state.status);
+      const mayBegin = effect?.onceEventIs !== 'accepted';
+      // When a later event is in line already, its own entry speaks for the snapshot.
+      const isNewest = this.accepted.get(state.id) === state || state.status === 'removed';
+      if (mayBegin && isNewest) this.#runner.entered(state, left);
+      // What a crash would undo is not at rest.
+      if (afterCrash === undefined) this.#resolveWaiters(state);
     }
   }
 
   #resolveWaiters(state: SnapshotState): void {
     const waiters = this.#waiters.get(state.id);
     if (waiters === undefined) return;
-    this.#waiters.delete(state.id);
-    for (const waiter of waiters) waiter(state);
+    const due = waiters.filter(({ after }) => state.streamVersion > after);
+    const early = waiters.filter(({ after }) => state.streamVersion <= after);
+    if (early.length === 0) this.#waiters.delete(state.id);
+    else this.#waiters.set(state.id, early);
+    for (const { resolve } of due) resolve(state);
   }
 }
 

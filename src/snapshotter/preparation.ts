@@ -125,7 +125,7 @@ export class Preparation {
   }
 
   /** Decides again, since the checks took time, and starts. */
-  #begin(command: PrepareCommand, declined: string | null): Result<SnapshotId, Refusal> {
+  #begin(command: PrepareCommand, declined: string | null): Result<SnapshotState, Refusal> {
     const { dispatcher } = this.#options;
     // The effect may ask at once, so the answer is laid out before the command is carried out.
     const id = dispatcher.accepted.nextId;
@@ -136,11 +136,12 @@ export class Preparation {
       this.#declined.delete(id);
       return refuse(begun.refusal);
     }
-    return ok(begun.value.state.id);
+    return ok(begun.value.state);
   }
 
-  async #settle(id: SnapshotId, signal: AbortSignal): Promise<SnapshotState> {
-    const settled = this.#options.dispatcher.settled(id);
+  async #settle(begun: SnapshotState, signal: AbortSignal): Promise<SnapshotState> {
+    const { id } = begun;
+    const settled = this.#options.dispatcher.settled(begun);
     try {
       return await orAborted(settled, signal);
     } catch (thrown) {

@@ -92,9 +92,8 @@ export class Snapshotter {
     const holder = dispatcher.accepted.holderOf(request.key) ?? null;
     const begun = dispatcher.execute(holder, { command: 'Commit', ...request });
     if (!begun.ok) return refuse(begun.refusal);
-    const { id } = begun.value.state;
-    const state = await orAborted(dispatcher.settled(id), signal);
-    const fault = runner.takeFault(id);
+    const state = await orAborted(dispatcher.settled(begun.value.state), signal);
+    const fault = runner.takeFault(state.id);
     if (metaOf(state.status).shownAs === 'committed') return ok(undefined);
     throw fault instanceof Error ? fault : new Error('the commit could not be carried out');
   }
