@@ -1,0 +1,94 @@
+/** One example of every event, for docs/events.md and for the tests. The compiler finds a gap. */
+import { snapshotId, snapshotName } from '../../src/base/units.js';
+import type { DaemonEventData, DaemonEventType } from '../../src/machines/daemon-events.js';
+import type { Caller, SnapshotEventData, SnapshotEventType } from '../../src/machines/events.js';
+import { TARGET_LABEL } from '../../src/machines/labels.js';
+
+const ref = 'sha256:9d1cf7a5c4a1f0e6f8f0d1d0f1cb4a8e6a4a1f7d5f0a2b3c4d5e6f708192a3b4';
+const caller: Caller = { namespace: 'k8s.io', pid: 812, uid: 0 };
+const parent = { id: snapshotId(16), name: snapshotName('k8s.io/31/sha256:7cd5…') };
+const labels = new Map([[TARGET_LABEL, ref]]);
+
+export const snapshotExamples: {
+  readonly [Type in SnapshotEventType]: SnapshotEventData<Type>;
+} = {
+  SnapshotPreparing: {
+    id: snapshotId(17),
+    kind: 'active',
+    key: snapshotName('k8s.io/32/extract-814019370-9yMk sha256:9d1c…'),
+    parent,
+    labels,
+    target: ref,
+    caller,
+  },
+  SnapshotPrepared: {},
+  RemoteMountStarted: { ref, fileSystem: 'layer-store' },
+  RemoteMounted: {},
+  RemoteMountFailed: { reason: 'the layer store has no layer for this chain id' },
+  SnapshotCommitting: {
+    name: snapshotName('k8s.io/33/sha256:9d1c…'),
+    labels,
+    parent,
+    caller,
+  },
+  SnapshotCommitFailed: { reason: 'makeDurable did not finish within 300000 ms' },
+  SnapshotCommitted: {
+    name: snapshotName('k8s.io/33/sha256:9d1c…'),
+    labels,
+    usage: { size: 7_483_392, inodes: 412 },
+    parent,
+    remote: null,
+    durability: 'data',
+  },
+  LabelsUpdated: { labels, caller },
+  LayerUnavailable: {
+    reason: 'nothing is mounted on it after a restart',
+    attempts: 0,
+    retryAt: '2026-08-19T09:30:00.000000000Z',
+  },
+  LayerAvailable: { how: 'mounted' },
+  SnapshotRemoving: { deferred: false, caller: {} },
+  SnapshotCollecting: {},
+  SnapshotRemoved: {},
+  SnapshotAbandoned: {
+    reason: 'the daemon stopped while this was under way; no client was told of it',
+  },
+};
+
+const orphan = { name: '41', path: '/var/lib/stratalog/snapshots/41' };
+
+export const daemonExamples: { readonly [Type in DaemonEventType]: DaemonEventData<Type> } = {
+  DaemonStarted: {
+    release: '0.1.0',
+    node: 'v20.20.0',
+    pid: 4711,
+    epoch: 1,
+    replayed: 94,
+    checkpoint: 12_000,
+    settings: { asynchronousRemove: false, durability: 'data' },
+  },
+  TailCut: {
+    segment: '00000000000000012000.log',
+    offset: 18_220,
+    bytes: 151,
+    savedAs: '/var/lib/stratalog/log/quarantine/12094.tail',
+  },
+  RecoveryPlanned: {
+    adopted: 3,
+    findings: [
+      {
+        kind: 'AbandonedPreparation',
+        subject: 'snapshot 40 k8s.io/77/web',
+        action: 'abandon and remove its directory',
+      },
+    ],
+    omitted: 0,
+  },
+  DirectoryRecreated: { id: 39, path: '/var/lib/stratalog/snapshots/39/fs' },
+  OrphanFound: orphan,
+  OrphanRemoved: orphan,
+  DirectoriesCollected: { collected: 2, orphans: 1, replayedTo: 12_131 },
+  CheckpointTaken: { position: 12_140, snapshots: 38 },
+  SegmentsRetired: { before: 12_000, segments: ['00000000000000000000.log'] },
+  DaemonStopped: { why: 'SIGTERM' },
+};

@@ -1,0 +1,162 @@
+/** docs/statecharts.md: the statecharts as the program has them, drawn from their definitions. */
+import { healthMachine } from '../../src/effects/health-machine.js';
+import { defaultPolicies } from '../../src/effects/policies.js';
+import { metaOf, STATUSES, type Status } from '../../src/machines/chart.js';
+import { snapshotMachine, type StateEffect } from '../../src/machines/snapshot-machine.js';
+import { code, fenced, heading, table } from './markdown.js';
+
+/** A state as XState's `machine.definition` tells it, as far as it is drawn. */
+interface Definition {
+  readonly key: string;
+  readonly type: string;
+  readonly initial?: { readonly target: readonly unknown[] } | undefined;
+  readonly states: Readonly<Record<string, Definition>>;
+  readonly on: Readonly<Record<string, readonly DrawnTransition[]>>;
+}
+
+interface DrawnTransition {
+  readonly target?: readonly unknown[] | undefined;
+  readonly guard?: unknown;
+}
+
+/** Said by hand: what an effect does, which only its code knows. */
+const EFFECTS: Readonly<Record<StateEffect, string>> = {
+  prepareDirectories: 'makes the directories',
+  mountRemote: 'asks the remote file system to mount the layer, and checks it',
+  makeDurable: 'measures usage and makes contents durable',
+  restoreLayer: 'checks the layer, and mounts it again where it must, at the time in the log',
+  removeDirectories: 'unmounts a remote layer and deletes the directories',
+};
+
+const SHOWN: Readonly<Record<'active' | 'view' | 'committed', string>> = {
+  active: 'an active snapshot',
+  view: 'a view',
+  committed: 'a committed snapshot',
+};
+
+export function statecharts(): string {
+  const snapshot = snapshotMachine.definition as unknown as Definition;
+  const health = healthMachine.definition as unknown as Definition;
+  return [
+    heading('Statecharts', 'src/machines/snapshot-machine.ts and src/effects/health-machine.ts'),
+    'A machine moves only on an event that is in the log; the arrows bear the names of those',
+    'events ([events.md](events.md)). A word in brackets is a guard: a condition on what is known.',
+    '',
+    '## A snapshot',
+    '',
+    fenced('mermaid', drawing(snapshot)),
+    '',
+    'The effect of a state runs while a snapshot is in it, and runs again after a restart.',
+    '*Accepted*: it starts as soon as the event that led here is in line to be written. *Durable*:',
+    'not before that event is on disk, because the effect destroys, or tells the outside.',
+    '',
+    table(
+      [
+        'state',
+        'clients see',
+        'its name is',
+        'effect',
+        'starts once the event is',
+        'after a crash',
+      ],
+      STATUSES.map(row),
+    ),
+    '',
+    '## How effects are run',
+    '',
+    'One supervisor runs every effect as an actor of its own, within these limits',
+    '(`src/effects/policies.ts`). A place is free again only when the work has really ended.',
+    '',
+    table(
+      [
+        'effect',
+        'at once',
+        'time limit',
+        'waits for a place',
+        'retries',
+        'first wait',
+        'longest wait',
+        'giving up means',
+      ],
+      Object.entries(defaultPolicies).map(([effect, policy]) => [
+        code(effect),
+        String(policy.concurrency),
+        duration(policy.timeLimitMillis),
+        waiting(policy.waitLimitMillis),
+        String(policy.retries),
+        duration(policy.backoffMillis),
+        duration(policy.backoffMillisMax),
+        policy.givingUp,
+      ]),
+    ),
+    '',
+    '## The supervisor',
+    '',
+    fenced('mermaid', drawing(health)),
+    '',
+    '`degraded` is told on health and in metrics; it stops nothing.',
+    '',
+  ].join('\n');
+}
+
+function row(status: Status): readonly string[] {
+  const { shownAs, holdsName, effect, afterCrash } = metaOf(status);
+  return [
+    code(status),
+    shownAs === null ? 'nothing' : SHOWN[shownAs],
+    holdsName ? 'taken' : 'free',
+    effect === undefined ? '–' : `${code(effect.name)}: ${EFFECTS[effect.name]}`,
+    effect === undefined ? '–' : effect.onceEventIs,
+    crashMeaning(status, effect !== undefined, afterCrash),
+  ];
+}
+
+function crashMeaning(status: Status, hasEffect: boolean, afterCrash: string | undefined): string {
+  if (afterCrash !== undefined) return `given up: ${code(afterCrash)} is recorded`;
+  if (status === 'absent' || status === 'removed') return 'nothing is there';
+  return hasEffect ? 'the effect runs again' : 'stays as it is';
+}
+
+function waiting(limitMillis: number | null): string {
+  return limitMillis === null ? 'as long as it takes' : duration(limitMillis);
+}
+
+function duration(millis: number): string {
+  if (millis === 0) return '–';
+  return millis % 60_000 === 0 ? `${millis / 60_000} min` : `${millis / 1000} s`;
+}
+
+function drawing(root: Definition): string {
+  return ['stateDiagram-v2', ...inside(root, '  ')].join('\n');
+}
+
+/** The states within a state, and the transitions that leave them. */
+function inside(node: Definition, indent: string): readonly string[] {
+  const lines: string[] = [];
+  const initial = node.initial?.target[0];
+  if (initial !== undefined) lines.push(`${indent}[*] --> ${keyOf(initial)}`);
+  for (const child of Object.values(node.states)) {
+    if (Object.keys(child.states).length > 0) {
+      lines.push(`${indent}state ${child.key} {`, ...inside(child, `${indent}  `), `${indent}}`);
+    }
+    lines.push(...arrows(child, indent));
+    if (child.type === 'final') lines.push(`${indent}${child.key} --> [*]`);
+  }
+  return lines;
+}
+
+function arrows(node: Definition, indent: string): readonly string[] {
+  return Object.entries(node.on).flatMap(([event, transitions]) =>
+    transitions.map(({ target, guard }) => {
+      const to = target?.[0] === undefined ? node.key : keyOf(target[0]);
+      const condition = typeof guard === 'string' ? ` [${guard}]` : '';
+      return `${indent}${node.key} --> ${to}: ${event}${condition}`;
+    }),
+  );
+}
+
+/** A target is a state node, or in a serialised definition its path after `#machine.`. */
+function keyOf(target: unknown): string {
+  if (typeof target === 'string') return target.slice(target.lastIndexOf('.') + 1);
+  return (target as { readonly key: string }).key;
+}
