@@ -87,6 +87,7 @@ class Daemon {
       throw thrown;
     }
     this.#watch(core, server);
+    this.#tellActorsOn('SIGUSR2', core);
     await this.#serveHttp(core);
     void this.#recover(core);
     const ending = await ended;
@@ -275,6 +276,13 @@ class Daemon {
       process.once(signal, onSignal);
       this.#cleanups.push(() => void process.off(signal, onSignal));
     }
+  }
+
+  /** What is at work and since when, for whoever has a shell and no debug socket. */
+  #tellActorsOn(signal: 'SIGUSR2', core: Assembled): void {
+    const onSignal = () => this.#logger.info({ actors: core.snapshotter.actors() }, 'actors');
+    process.on(signal, onSignal);
+    this.#cleanups.push(() => void process.off(signal, onSignal));
   }
 
   /** Nothing is unmounted and nothing deleted: containers run on. */

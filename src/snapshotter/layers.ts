@@ -15,6 +15,9 @@ import type { Dispatcher } from './dispatcher.js';
 import type { StateRunner } from './state-runner.js';
 import type { SnapshotPaths } from './mounts.js';
 
+/** Within the budget of Mounts, so that a client is told which layer it was, and why. */
+const RESTORE_WAIT_MILLIS = 5_000;
+
 export interface LayersOptions {
   readonly dispatcher: Dispatcher;
   readonly runner: StateRunner;
@@ -63,11 +66,22 @@ export class Layers {
       await this.#markLost(layer, reason);
     }
     const lost = this.#options.dispatcher.accepted.get(id);
-    if (lost?.status === 'committed.unavailable') await this.#options.runner.restoreNow(lost);
+    if (lost?.status === 'committed.unavailable') await this.#restoreFor(lost);
     const now = this.#options.dispatcher.accepted.get(id);
     if (now?.status === 'committed.available') return null;
     const reason = now?.unavailability?.reason ?? 'it was removed meanwhile';
     return refusals.layerNotAvailable(layer.name, id, reason);
+  }
+
+  /** One attempt to restore it, as long as a caller can be kept waiting. The attempt goes on. */
+  async #restoreFor(layer: SnapshotState): Promise<void> {
+    const { runner, clock } = this.#options;
+    let cancel: () => void = () => undefined;
+    const waited = new Promise<void>((resolve) => {
+      cancel = clock.schedule(RESTORE_WAIT_MILLIS, resolve);
+    });
+    await Promise.race([runner.restoreNow(layer), waited]);
+    cancel();
   }
 
   async #whyUnusable(layer: SnapshotState): Promise<Error | null> {
