@@ -103,7 +103,7 @@ export async function openSnapshotter(options: OpenSnapshotterOptions): Promise<
     const plan = planRecovery(replay.forest, { directories, mounts }, snapshotsPath);
     const settings = { ...options.settings, mounts: mountSettings };
     const parts = assemble({ ...options, settings }, opened.log, replay, snapshotsPath);
-    const told = settingsToTell(settings, options.fileSystem);
+    const told = { root: options.root, ...settingsToTell(settings, options.fileSystem) };
     await parts.dispatcher.record(...startEvents(options.release, opened, plan, told));
     const recovery = new Recovery({ ...parts, plan, onWarning: observer.warning.bind(observer) });
     return {

@@ -1,0 +1,164 @@
+/** `stratalog inspect`: what a start would find and do, told without doing any of it. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Command } from 'commander';
+import { openHost } from '../host/host.js';
+import type { Finding } from '../inspect/findings.js';
+import { reportOf } from '../inspect/report.js';
+import type { LogFinding } from '../log/findings.js';
+import { EXIT } from './exit-codes.js';
+import type { Output } from './print.js';
+import { printing, tableLines, visible } from './print.js';
+import { lookAtRoot, type LookOptions, type RootLook } from './root-look.js';
+import { rootOf, withRootOption, type RootFlags } from './root-option.js';
+
+interface Flags extends RootFlags {
+  readonly offline?: true;
+  readonly json?: true;
+  readonly quiet?: true;
+  readonly trunc: boolean;
+}
+
+/** Between two looks beside a daemon; what both see is no race with its work. */
+const secondLookMillis = 300;
+
+export function inspectCommand(): Command {
+  return withRootOption(new Command('inspect'))
+    .description('tell what a start would find and do; changes nothing, beside a daemon too')
+    .option('--offline', 'a root from elsewhere: leave the mount table of this machine out')
+    .option('--json', 'print one JSON object')
+    .option('-q, --quiet', 'print only the subjects of findings')
+    .option('--no-trunc', 'print lines whole, wider than the terminal too')
+    .addHelpText(
+      'after',
+      '\nExits 0 when there is nothing to do, 3 when something was found. docs/recovery.md explains each kind.',
+    )
+    .action((flags: Flags) => printing(flags, (out) => run(flags, out)));
+}
+
+async function run(flags: Flags, out: Output): Promise<void> {
+  const root = await rootOf(flags);
+  const host = openHost({ root });
+  try {
+    const look = await settledLook({ root, host, isOffline: flags.offline === true });
+    const findings = findingsOf(look);
+    if (flags.json === true) await out.json('inspect', jsonFields(look, findings));
+    else if (flags.quiet === true) await out.lines(findings.map(({ subject }) => visible(subject)));
+    else await printLook(out, look, findings);
+    if (findings.some(({ isOrdinary }) => !isOrdinary)) process.exitCode = EXIT.findings;
+  } finally {
+    await host.close();
+  }
+}
+
+/** Beside a daemon, log and directories cannot be read at one moment: only what lasts counts. */
+async function settledLook(options: LookOptions): Promise<RootLook> {
+  const first = await lookAtRoot(options);
+  if (first.holder === null || first.plan.findings.length === 0) return first;
+  await sleep(secondLookMillis);
+  const second = await lookAtRoot(options);
+  const before = new Set(first.plan.findings.map((finding) => JSON.stringify(finding)));
+  const findings = second.plan.findings.filter((finding) => before.has(JSON.stringify(finding)));
+  return { ...second, plan: { ...second.plan, findings } };
+}
+
+/** A finding of any sort, as it is printed. */
+interface Row {
+  readonly kind: string;
+  readonly subject: string;
+  readonly evidence: string;
+  readonly action: string;
+  readonly isOrdinary: boolean;
+  /** Its own fields, for JSON. */
+  readonly detail: Finding | LogFinding | null;
+}
+
+function findingsOf(look: RootLook): Row[] {
+  const { refusal, logFindings, plan, holder } = look;
+  const rows: Row[] = logFindings.map((finding) => ({
+    kind: finding.kind,
+    subject: `${finding.segment} at offset ${finding.offset}, position ${finding.position}`,
+    evidence: finding.detail,
+    action: logAction(finding),
+    isOrdinary: false,
+    detail: finding,
+  }));
+  if (refusal !== null) {
+    rows.unshift({
+      kind: refusal.reason,
+      subject: refusal.root,
+      evidence: refusal.message,
+      action: 'refuse to start',
+      isOrdinary: false,
+      detail: null,
+    });
+  }
+  for (const finding of plan.findings) {
+    rows.push({ ...reportOf(finding, holder !== null), detail: finding });
+  }
+  return rows;
+}
+
+/** What a start does about a finding in the log itself. */
+function logAction({ kind, severity }: LogFinding): string {
+  if (severity === 'damage') return 'refuse to start';
+  if (kind === 'torn-tail') return 'cut it and keep it aside';
+  return kind === 'checkpoint-unusable' ? 'start without it' : 'report only';
+}
+
+function jsonFields(look: RootLook, rows: readonly Row[]): Readonly<Record<string, unknown>> {
+  const { root, holder, identity, refusal, mountsUnknown, plan, position, checkpoint } = look;
+  return {
+    root,
+    daemon: holder,
+    mounts: mountsUnknown === null ? 'known' : 'unknown',
+    mountsUnknownBecause: mountsUnknown,
+    log: {
+      uuid: identity?.uuid ?? null,
+      epoch: identity?.epoch ?? null,
+      position,
+      checkpoint,
+      refusal: refusal?.reason ?? null,
+    },
+    snapshots: look.snapshots,
+    adopted: plan.adopted,
+    findings: rows.map(({ isOrdinary, ...row }) => ({ ...row, ordinary: isOrdinary })),
+  };
+}
+
+async function printLook(out: Output, look: RootLook, rows: readonly Row[]): Promise<void> {
+  if (rows.length > 0) {
+    const cells = rows.map(({ kind, action, subject, evidence, isOrdinary }) => [
+      isOrdinary ? out.colors.dim(kind) : out.colors.yellow(kind),
+      isOrdinary ? `${action} (ordinary)` : action,
+      visible(subject),
+      visible(evidence),
+    ]);
+    await out.lines(tableLines(['KIND', 'AT THE NEXT START', 'SUBJECT', 'EVIDENCE'], cells));
+    await out.line('');
+  }
+  await out.lines(summaryLines(look, rows));
+}
+
+function summaryLines(look: RootLook, rows: readonly Row[]): string[] {
+  const { holder, mountsUnknown, identity, position, checkpoint, snapshots, plan } = look;
+  const since = holder?.startedAt == null ? '' : ` since ${holder.startedAt}`;
+  const daemon = holder === null ? 'none on this machine' : `process ${holder.pid}${since}`;
+  const { active, view, committed, remote, unavailable, preparing, removing } = snapshots;
+  const behind = checkpoint === null ? 0 : position - checkpoint.position;
+  const takenOf = checkpoint?.takenOf == null ? '' : `, of ${checkpoint.takenOf}`;
+  const ordinary = rows.filter((row) => row.isOrdinary).length;
+  return [
+    `root        ${visible(look.root)}`,
+    `daemon      ${daemon}`,
+    `log         position ${position}, epoch ${identity?.epoch ?? 'unknown'}`,
+    checkpoint === null
+      ? 'checkpoint  none: a start replays the whole log'
+      : `checkpoint  at position ${checkpoint.position}${takenOf}; ${behind} records behind it`,
+    `snapshots   ${committed} committed (${remote} remote, ${unavailable} unavailable), ` +
+      `${active} active, ${view} view; ${preparing} being prepared, ${removing} being removed`,
+    mountsUnknown === null
+      ? `mounts      ${plan.adopted.length} of remote layers right as they stand`
+      : `mounts      unknown: ${visible(mountsUnknown)}`,
+    `findings    ${rows.length - ordinary}${ordinary === 0 ? '' : `, and ${ordinary} ordinary`}`,
+  ];
+}

@@ -1,0 +1,109 @@
+/** The flags of `stratalog log`, understood: which events are wished for, and in which order. */
+import { closest } from 'fastest-levenshtein';
+import { parseDuration } from '../api/config-values.js';
+import { UsageError } from '../base/errors.js';
+import { position, unixNanos, type Position, type UnixNanos } from '../base/units.js';
+import { DAEMON_EVENTS, DAEMON_STREAM } from '../machines/daemon-events.js';
+import { SNAPSHOT_EVENTS } from '../machines/events.js';
+import { idOfStream } from '../machines/streams.js';
+
+/** As commander hands them over: texts, because a bad one deserves a sentence of ours. */
+export interface LogFlags {
+  readonly stream?: string;
+  readonly type?: string;
+  readonly from?: string;
+  readonly after?: string;
+  readonly to?: string;
+  readonly since?: string;
+  readonly count?: string;
+  readonly follow?: true;
+  readonly reverse?: true;
+}
+
+export interface LogRange {
+  /** First position. */
+  readonly from: Position;
+  /** First position that is not shown; null for the end of the log. */
+  readonly to: Position | null;
+  readonly stream: string | null;
+  /** Null for all. */
+  readonly types: ReadonlySet<string> | null;
+  readonly since: UnixNanos | null;
+  readonly countMax: number;
+  readonly isReverse: boolean;
+  readonly isFollowing: boolean;
+}
+
+/** @throws UsageError that says which flag, what is wrong with it and what would be right. */
+export function rangeOf(flags: LogFlags, now: UnixNanos): LogRange {
+  if (flags.from !== undefined && flags.after !== undefined) {
+    throw new UsageError('--from and --after both say where to begin: give one of them');
+  }
+  if (flags.follow === true && flags.reverse === true) {
+    throw new UsageError('--follow reads on into the future, --reverse into the past: give one');
+  }
+  if (flags.follow === true && flags.to !== undefined) {
+    throw new UsageError('--follow goes on for ever: leave out --to, or use -n to end it');
+  }
+  const after = wholeNumber('--after', flags.after);
+  const to = wholeNumber('--to', flags.to);
+  return {
+    from: position(after === null ? (wholeNumber('--from', flags.from) ?? 0) : after + 1),
+    to: to === null ? null : position(to),
+    stream: flags.stream === undefined ? null : streamName(flags.stream),
+    types: flags.type === undefined ? null : eventTypes(flags.type),
+    since: flags.since === undefined ? null : timeOf('--since', flags.since, now),
+    countMax: wholeNumber('-n', flags.count) ?? Infinity,
+    isReverse: flags.reverse === true,
+    isFollowing: flags.follow === true,
+  };
+}
+
+function wholeNumber(flag: string, text: string | undefined): number | null {
+  if (text === undefined) return null;
+  const value = Number(text);
+  if (/^\d{1,16}$/.test(text) && Number.isSafeInteger(value)) return value;
+  throw new UsageError(`${flag} ${quoted(text)}: not a whole number; say for example ${flag} 120`);
+}
+
+/** `daemon`, `snapshot-12`, or `12` for short. */
+function streamName(text: string): string {
+  const stream = /^[1-9]\d*$/.test(text) ? `snapshot-${text}` : text;
+  if (stream === DAEMON_STREAM || idOfStream(stream) !== null) return stream;
+  throw new UsageError(
+    `--stream ${quoted(text)}: there are the stream ${DAEMON_STREAM} and one for each snapshot; ` +
+      'say daemon, snapshot-12, or 12',
+  );
+}
+
+function eventTypes(text: string): ReadonlySet<string> {
+  const known = [...Object.keys(SNAPSHOT_EVENTS), ...Object.keys(DAEMON_EVENTS)];
+  const types = text.split(',').map((type) => type.trim());
+  for (const type of types) {
+    if (known.includes(type)) continue;
+    throw new UsageError(
+      `--type ${quoted(text)}: there is no event ${quoted(type)}; ` +
+        `did you mean ${closest(type, known)}? Several are separated by commas`,
+    );
+  }
+  return new Set(types);
+}
+
+/** RFC 3339 with up to nine digits of a second, or so long ago: `90s`, `1h30m`, `3d`. */
+export function timeOf(flag: string, text: string, now: UnixNanos): UnixNanos {
+  const ago = parseDuration(text);
+  if (ago !== null) return unixNanos(now - BigInt(ago) * 1_000_000n);
+  const form = /^(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?([Zz]|[+-]\d\d:\d\d)$/.exec(
+    text,
+  );
+  const [, date = '', time = '', fraction = '', zone = ''] = form ?? [];
+  const millis = form ? Date.parse(`${date}T${time}${zone.toUpperCase()}`) : NaN;
+  if (Number.isNaN(millis)) {
+    throw new UsageError(
+      `${flag} ${quoted(text)}: not a time; say it as 2026-01-31T23:59:59Z, or as so long ago: 90s, 10m, 1h30m, 3d`,
+    );
+  }
+  return unixNanos(BigInt(millis) * 1_000_000n + BigInt(fraction.padEnd(9, '0')));
+}
+
+const quoted = (text: string): string => JSON.stringify(text);

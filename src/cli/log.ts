@@ -1,0 +1,140 @@
+/** `stratalog log`: the events themselves, one a line. Reads without a lock, beside a daemon too. */
+import { Command } from 'commander';
+import { formatTime } from '../base/units.js';
+import { systemClock } from '../host/clock.js';
+import { systemDisk } from '../host/disk.js';
+import { summaryOf } from '../inspect/summary.js';
+import { followLog, readLogBatches } from '../log/reader.js';
+import type { LogRecord } from '../log/types.js';
+import { rangeOf, type LogFlags, type LogRange } from './log-range.js';
+import type { Output } from './print.js';
+import { printing, visible } from './print.js';
+import { rootOf, withRootOption, type RootFlags } from './root-option.js';
+
+interface Flags extends LogFlags, RootFlags {
+  readonly json?: true;
+  readonly quiet?: true;
+  /** False for `--no-trunc`. */
+  readonly trunc: boolean;
+}
+
+export function logCommand(): Command {
+  return withRootOption(new Command('log'))
+    .description('print the events of a log, one a line, without a lock and beside a daemon too')
+    .option('--stream <stream>', 'only of one stream: daemon, snapshot-12, or 12')
+    .option('--type <types>', 'only these events, separated by commas')
+    .option('--from <position>', 'first position')
+    .option('--after <position>', 'the position behind this one: goes on where a reader stopped')
+    .option('--to <position>', 'up to this position, not including it')
+    .option('--since <time>', 'not older than: RFC 3339, or so long ago: 90s, 10m, 3d')
+    .option('-f, --follow', 'go on with each new event until interrupted')
+    .option('-r, --reverse', 'newest first')
+    .option('-n, --count <number>', 'so many at most: the first ones, with --reverse the newest')
+    .option('--json', 'print a JSON object for each event')
+    .option('-q, --quiet', 'print positions only')
+    .option('--no-trunc', 'print lines whole, wider than the terminal too')
+    .action((flags: Flags) => printing(flags, (out) => run(flags, out)));
+}
+
+async function run(flags: Flags, out: Output): Promise<void> {
+  const range = rangeOf(flags, systemClock().now());
+  const root = await rootOf(flags);
+  const stop = new AbortController();
+  const interrupt = (): void => {
+    stop.abort();
+  };
+  // An interrupted look is a finished one.
+  if (range.isFollowing) process.once('SIGINT', interrupt).once('SIGTERM', interrupt);
+  const print = printerOf(flags, out);
+  if (print === printLine) await out.line(heading);
+  let left = range.countMax;
+  try {
+    if (left === 0) return;
+    for await (const batch of batchesOf(root, range, stop.signal)) {
+      for (const record of batch) {
+        if (!isWanted(record, range)) continue;
+        await print(record, out);
+        left -= 1;
+        if (left === 0) return;
+      }
+      if (range.isFollowing) await out.flush();
+    }
+  } finally {
+    process.off('SIGINT', interrupt).off('SIGTERM', interrupt);
+  }
+}
+
+async function* batchesOf(
+  root: string,
+  range: LogRange,
+  signal: AbortSignal,
+): AsyncGenerator<readonly LogRecord[], void, undefined> {
+  const disk = systemDisk();
+  const { from, to, stream, isReverse } = range;
+  const wish = { root, disk, from, ...(stream === null ? {} : { stream }) };
+  let next: number = from;
+  // What is there already comes in batches, also for a follower: it may be millions.
+  const past = { ...wish, reverse: isReverse, ...(to === null ? {} : { to }) };
+  for await (const batch of readLogBatches(past)) {
+    yield batch;
+    if (signal.aborted) return;
+    next = (batch.at(-1)?.position ?? next) + 1;
+  }
+  if (!range.isFollowing) return;
+  for await (const record of followLog({ ...wish, from: next, signal })) yield [record];
+}
+
+function isWanted(record: LogRecord, { types, since }: LogRange): boolean {
+  return (types === null || types.has(record.type)) && (since === null || record.time >= since);
+}
+
+type Printer = (record: LogRecord, out: Output) => Promise<void>;
+
+function printerOf(flags: Flags, out: Output): Printer {
+  if (flags.json === true) return printJson;
+  return flags.quiet === true ? (record) => out.line(String(record.position)) : printLine;
+}
+
+const printJson: Printer = (record, out) => {
+  const { position, time, stream, streamVersion, type, schemaVersion, data } = record;
+  return out.json('event', {
+    position,
+    time: formatTime(time),
+    stream,
+    streamVersion,
+    type,
+    schemaVersion,
+    data,
+  });
+};
+
+/** Widths fit all but the longest: a stream of lines cannot be measured beforehand. */
+const columns = (position: string, time: string, stream: string, event: string): string[] => [
+  position.padStart(8),
+  time.padEnd(30),
+  stream.padEnd(14),
+  event.padEnd(20),
+];
+
+const heading = `${columns('POSITION', 'TIME', 'STREAM', 'EVENT').join('  ')}  SUMMARY`;
+
+/** Events that tell of something that did not go well. */
+const troubles: ReadonlySet<string> = new Set([
+  'RemoteMountFailed',
+  'SnapshotCommitFailed',
+  'SnapshotAbandoned',
+  'LayerUnavailable',
+  'TailCut',
+  'DirectoryRecreated',
+  'OrphanFound',
+]);
+
+const printLine: Printer = (record, out) => {
+  const { dim, yellow } = out.colors;
+  const time = formatTime(record.time);
+  const cells = columns(String(record.position), time, record.stream, record.type).map(visible);
+  const [position = '', when = '', stream = '', event = ''] = cells;
+  const name = troubles.has(record.type) ? yellow(event) : event;
+  const line = [position, dim(when), stream, name, visible(summaryOf(record))].join('  ');
+  return out.line(line.trimEnd());
+};

@@ -1,0 +1,174 @@
+/**
+ * How every command prints: results to stdout as a table, as lines or as JSON. What strangers
+ * chose (keys, labels, paths) is made visible before it reaches a terminal; lines are cut to the
+ * terminal's width only where there is a terminal.
+ */
+import Table from 'cli-table3';
+import pico from 'picocolors';
+import { errnoOf } from '../base/errors.js';
+
+/** The reader of our output has gone, as `| head` does. A quiet end, not a failure. */
+export class OutputClosed extends Error {
+  override readonly name = 'OutputClosed';
+}
+
+type Colors = ReturnType<typeof pico.createColors>;
+
+/** What `Output` needs of a stream; process.stdout is one. */
+export type OutputStream = Pick<NodeJS.WriteStream, 'write' | 'on'> & {
+  readonly isTTY?: boolean;
+  readonly columns?: number;
+};
+
+/** Text that is gathered before it is written, in UTF-16 units. */
+const PENDING_MAX = 32 * 1024;
+
+export class Output {
+  readonly isTerminal: boolean;
+  /** Plain functions unless this is a terminal and NO_COLOR is unset (no-color.org). */
+  readonly colors: Colors;
+  readonly #stream: OutputStream;
+  readonly #width: number;
+  #pending: string[] = [];
+  #pendingLength = 0;
+  #failure: Error | null = null;
+  readonly #onError = (fault: Error): void => {
+    this.#failure ??= errnoOf(fault) === 'EPIPE' ? new OutputClosed() : fault;
+  };
+
+  /** `isCut`: whether lines may be cut to the width of the terminal, if there is one. */
+  constructor(stream: OutputStream, options: { readonly isCut: boolean; noColor?: boolean }) {
+    this.#stream = stream;
+    this.isTerminal = stream.isTTY === true;
+    this.colors = pico.createColors(this.isTerminal && options.noColor !== true);
+    this.#width = this.isTerminal && options.isCut ? (stream.columns ?? Infinity) : Infinity;
+    stream.on('error', this.#onError);
+  }
+
+  /** Fails with OutputClosed once the reader has gone. */
+  async line(text: string): Promise<void> {
+    const line = this.#width === Infinity ? text : fit(shortDigests(text), this.#width);
+    this.#pending.push(line, '\n');
+    this.#pendingLength += line.length + 1;
+    if (this.#pendingLength >= PENDING_MAX) await this.flush();
+  }
+
+  async lines(texts: Iterable<string>): Promise<void> {
+    for (const text of texts) await this.line(text);
+  }
+
+  /** One JSON object on a line of its own, never cut. `kind` names its schema. */
+  async json(kind: string, fields: Readonly<Record<string, unknown>>): Promise<void> {
+    this.#pending.push(jsonOf(kind, fields), '\n');
+    this.#pendingLength += PENDING_MAX / 64;
+    if (this.#pendingLength >= PENDING_MAX) await this.flush();
+  }
+
+  /** Hands what was gathered to the stream and waits until it is taken. */
+  async flush(): Promise<void> {
+    const text = this.#pending.join('');
+    this.#pending = [];
+    this.#pendingLength = 0;
+    if (text !== '' && this.#failure === null) {
+      await new Promise<void>((resolve) => {
+        this.#stream.write(text, (fault) => {
+          if (fault) this.#onError(fault);
+          resolve();
+        });
+      });
+    }
+    if (this.#failure !== null) throw this.#failure;
+  }
+}
+
+/**
+ * Runs a command with stdout as its output, and writes out what it gathered also when it fails:
+ * what was found before a failure is a result.
+ */
+export async function printing(
+  options: { readonly trunc?: boolean },
+  run: (out: Output) => Promise<void>,
+): Promise<void> {
+  const noColor = (process.env['NO_COLOR'] ?? '') !== '';
+  const out = new Output(process.stdout, { isCut: options.trunc !== false, noColor });
+  try {
+    await run(out);
+  } finally {
+    await out.flush();
+  }
+}
+
+/** The schema's name stands first, so that a person sees it in a long line. */
+export function jsonOf(kind: string, fields: Readonly<Record<string, unknown>>): string {
+  return JSON.stringify({ schema: `stratalog.${kind}/v1`, ...fields });
+}
+
+const none = { top: '', bottom: '', left: '', right: '', mid: '', middle: '   ' };
+const corners = {
+  ...{ 'top-mid': '', 'top-left': '', 'top-right': '', 'bottom-mid': '' },
+  ...{ 'bottom-left': '', 'bottom-right': '', 'left-mid': '', 'mid-mid': '', 'right-mid': '' },
+};
+
+/** Lines of columns separated by blanks, without borders; headings in capitals. */
+export function tableLines(
+  head: readonly string[],
+  rows: readonly (readonly string[])[],
+): readonly string[] {
+  const table = new Table({
+    head: [...head],
+    chars: { ...none, ...corners },
+    style: { head: [], border: [], 'padding-left': 0, 'padding-right': 0 },
+  });
+  for (const row of rows) table.push([...row]);
+  return table
+    .toString()
+    .split('\n')
+    .map((line) => line.trimEnd());
+}
+
+/** As ctr writes sizes: `3.4 MiB`. */
+export function humanSize(bytes: number): string {
+  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
+  let value = bytes;
+  let unit = 0;
+  while (value >= 1024 && unit < units.length - 1) {
+    value /= 1024;
+    unit += 1;
+  }
+  return `${unit === 0 ? value : value.toFixed(1)} ${units[unit] ?? ''}`;
+}
+
+/**
+ * The text with everything that would move a cursor, ring a bell or turn the reading direction
+ * written as `\u{1b}`: keys and labels are chosen by whoever built an image.
+ */
+export function visible(text: string): string {
+  return text.replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, (character) => {
+    const code = character.codePointAt(0) ?? 0;
+    return `\\u{${code.toString(16).padStart(2, '0')}}`;
+  });
+}
+
+/** Digests by their first twelve digits, enough to tell layers apart by eye. */
+export function shortDigests(line: string): string {
+  return line.replace(/\b(sha256:[0-9a-f]{12})[0-9a-f]{52}\b/g, '$1');
+}
+
+/** The line cut to a number of characters, with an ellipsis; colours take no room. */
+export function fit(line: string, width: number): string {
+  let room = width;
+  let kept = '';
+  let hasColor = false;
+  // Our own colours are the only control characters that are left.
+  for (const [part] of line.matchAll(/\p{Cc}\[\d+m|./gsu)) {
+    const isColor = part.length > 2;
+    hasColor ||= isColor;
+    if (!isColor && room === 0) {
+      const cut = kept.replace(/.$/su, '…');
+      return hasColor ? `${cut}\u001b[0m` : cut;
+    }
+    if (!isColor) room -= 1;
+    kept += part;
+  }
+  return kept;
+}

@@ -1,0 +1,58 @@
+/** How far a long read is, as one line on a terminal; nothing where stderr is no terminal. */
+import type { Disk, DiskFile } from '../base/ports.js';
+import { humanSize } from './print.js';
+
+const redrawMillis = 100;
+
+export interface ReadingProgress {
+  /** The disk to read through: what is read is counted. */
+  readonly disk: Disk;
+  /** What is being done from here on. */
+  step(name: string): void;
+  /** Removes the line; it comes back with the next read. */
+  erase(): void;
+}
+
+export function readingProgress(disk: Disk, stream: NodeJS.WriteStream): ReadingProgress {
+  if (!stream.isTTY) return { disk, step: () => undefined, erase: () => undefined };
+  let step = '';
+  let bytes = 0;
+  let drawnAt = 0;
+  const count = (filled: number): void => {
+    bytes += filled;
+    const now = performance.now();
+    if (now - drawnAt < redrawMillis) return;
+    drawnAt = now;
+    stream.write(`\r\u001b[K${step}: ${humanSize(bytes)} read`);
+  };
+  return {
+    disk: {
+      ...disk,
+      open: async (path, mode) => counting(await disk.open(path, mode), count),
+    },
+    step: (name) => {
+      step = name;
+      bytes = 0;
+    },
+    erase: () => {
+      if (drawnAt > 0) stream.write('\r\u001b[K');
+    },
+  };
+}
+
+function counting(file: DiskFile, count: (bytes: number) => void): DiskFile {
+  return {
+    path: file.path,
+    size: () => file.size(),
+    read: async (into, offset) => {
+      const filled = await file.read(into, offset);
+      count(filled);
+      return filled;
+    },
+    write: (bytes, offset) => file.write(bytes, offset),
+    writeDurably: (bytes, offset) => file.writeDurably(bytes, offset),
+    sync: () => file.sync(),
+    truncate: (size) => file.truncate(size),
+    close: () => file.close(),
+  };
+}

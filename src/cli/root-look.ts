@@ -1,0 +1,168 @@
+/**
+ * One look at a root from outside: the log replayed, directories and mounts listed, the plan that
+ * a start would make. Nothing is written and no lock is taken.
+ */
+import { realpath } from 'node:fs/promises';
+import { hostname } from 'node:os';
+import { errnoOf } from '../base/errors.js';
+import type { MountEntry, SnapshotDirectoryEntry } from '../base/ports.js';
+import { formatTime } from '../base/units.js';
+import type { Host } from '../host/host.js';
+import { planRecovery, type Plan } from '../inspect/plan.js';
+import { replayRoot } from '../inspect/replay-root.js';
+import { countSnapshots, type SnapshotCounts } from '../inspect/report.js';
+import { RootRefused } from '../log/errors.js';
+import type { LogFinding } from '../log/findings.js';
+import { examineRoot, readIdentity, type StoredIdentity } from '../log/identity.js';
+import { readLog } from '../log/reader.js';
+import { verifyLog } from '../log/verify.js';
+import { lastHolder, liveHolder, type LiveHolder } from './holder.js';
+
+export interface LookOptions {
+  readonly root: string;
+  readonly host: Host;
+  /** The mount table of this machine says nothing about this root. */
+  readonly isOffline: boolean;
+}
+
+export interface CheckpointInUse {
+  readonly position: number;
+  /** Time of the last record it contains, RFC 3339; null when that record is retired. */
+  readonly takenOf: string | null;
+}
+
+export interface RootLook {
+  /** The path that the daemon has for this root. */
+  readonly root: string;
+  readonly holder: LiveHolder | null;
+  readonly identity: StoredIdentity | null;
+  /** Why a start would refuse the root as it stands; null when it would not. */
+  readonly refusal: RootRefused | null;
+  /** Why mounts were left out of the plan; null when they were looked at. */
+  readonly mountsUnknown: string | null;
+  readonly plan: Plan;
+  readonly snapshots: SnapshotCounts;
+  /** The position the next record gets. */
+  readonly position: number;
+  readonly checkpoint: CheckpointInUse | null;
+  /** What a quick check of the log found, information left out. */
+  readonly logFindings: readonly LogFinding[];
+}
+
+/** Fails as `replayRoot` does. */
+export async function lookAtRoot(options: LookOptions): Promise<RootLook> {
+  const { host } = options;
+  const { disk } = host;
+  const identity = await readIdentity(disk, options.root);
+  const servedAt = await lastServedAt(options);
+  const isSamePlace = servedAt !== null && (await isSame(servedAt, options.root));
+  // A detour through a link would not be found in the mount table.
+  const root = isSamePlace ? servedAt : options.root;
+  const holder = await liveHolder(root);
+  const mountsUnknown =
+    holder === null || options.isOffline
+      ? await whyUnknown({ ...options, root }, identity, isSamePlace ? null : servedAt)
+      : null;
+  const logFindings = await quickFindings(options, holder !== null);
+  const { replay, checkpoint } = await replayRoot(disk, root);
+  // Directories after the log: the log is the first to know of a snapshot.
+  const directories = await directoriesOf(host);
+  const mounts: readonly MountEntry[] | null =
+    mountsUnknown === null ? await host.mountTable.read() : null;
+  return {
+    root,
+    holder,
+    identity,
+    refusal: await refusalOf(options),
+    mountsUnknown,
+    plan: planRecovery(replay.forest, { directories, mounts }, `${root}/snapshots`),
+    snapshots: countSnapshots(replay.forest),
+    position: replay.position,
+    checkpoint: checkpoint === null ? null : await checkpointInUse(options, checkpoint),
+    logFindings,
+  };
+}
+
+/** The path under which the newest start knew the root; null when it did not say. */
+async function lastServedAt({ host, root }: LookOptions): Promise<string | null> {
+  const events = readLog({ root, disk: host.disk, stream: 'daemon', reverse: true });
+  for await (const { type, data } of events) {
+    if (type !== 'DaemonStarted') continue;
+    const { settings } = data;
+    const isObject = typeof settings === 'object' && settings !== null;
+    return isObject && 'root' in settings && typeof settings.root === 'string'
+      ? settings.root
+      : null;
+  }
+  return null;
+}
+
+async function isSame(one: string, other: string): Promise<boolean> {
+  try {
+    return (await realpath(one)) === (await realpath(other));
+  } catch (thrown) {
+    if (errnoOf(thrown) === 'ENOENT' || errnoOf(thrown) === 'ENOTDIR') return false;
+    throw thrown;
+  }
+}
+
+/** The first sign that this is not the place where the daemon mounts its layers. */
+async function whyUnknown(
+  { root, host, isOffline }: LookOptions,
+  identity: StoredIdentity | null,
+  servedElsewhere: string | null,
+): Promise<string | null> {
+  if (isOffline) return '--offline was given';
+  if (identity === null) return 'the root has no identity';
+  const device = (await host.disk.stat(root)).device.toString();
+  if (device !== identity.device) {
+    return `the root was made on device ${identity.device} and is on device ${device} here`;
+  }
+  const last = await lastHolder(root);
+  if (last !== null && last.host !== '' && last.host !== hostname()) {
+    return `it was last served on host ${last.host}`;
+  }
+  return servedElsewhere === null ? null : `it was last served at ${servedElsewhere}`;
+}
+
+async function quickFindings({ host, root }: LookOptions, isLive: boolean): Promise<LogFinding[]> {
+  const findings: LogFinding[] = [];
+  for await (const item of verifyLog({ root, disk: host.disk, quick: true })) {
+    if (item.kind === 'summary' || item.severity === 'info') continue;
+    // Beside a writer the end of the newest segment is simply not written yet.
+    if (isLive && item.kind === 'torn-tail') continue;
+    findings.push(item);
+  }
+  return findings;
+}
+
+async function directoriesOf(host: Host): Promise<readonly SnapshotDirectoryEntry[]> {
+  try {
+    return await host.directories.list();
+  } catch (thrown) {
+    if (errnoOf(thrown) === 'ENOENT') return [];
+    throw thrown;
+  }
+}
+
+/** Another device is a reason of its own not to know the mounts, and told there. */
+async function refusalOf({ host, root }: LookOptions): Promise<RootRefused | null> {
+  try {
+    await examineRoot(host.disk, root, { expectExisting: false, acceptMovedRoot: true });
+    return null;
+  } catch (thrown) {
+    if (thrown instanceof RootRefused) return thrown;
+    throw thrown;
+  }
+}
+
+async function checkpointInUse(
+  { host, root }: LookOptions,
+  position: number,
+): Promise<CheckpointInUse> {
+  const range = { root, disk: host.disk, from: position - 1, to: position };
+  for await (const record of readLog(range)) {
+    if (record.position === position - 1) return { position, takenOf: formatTime(record.time) };
+  }
+  return { position, takenOf: null };
+}

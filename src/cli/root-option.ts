@@ -1,0 +1,59 @@
+/** `--root` for commands that look into a root from outside, without a daemon. */
+import { readFile, stat } from 'node:fs/promises';
+import { resolve } from 'node:path';
+import type { Command } from 'commander';
+import { errnoOf, reasonOf, UsageError } from '../base/errors.js';
+import { loadConfig } from '../api/config.js';
+import { defaultConfigFile } from '../api/config-schema.js';
+
+export function withRootOption(command: Command): Command {
+  return command
+    .option('--root <dir>', 'the root to look into (STRATALOG_ROOT; else of the configuration)')
+    .option('-c, --config <file>', `configuration file (default: ${defaultConfigFile})`);
+}
+
+export interface RootFlags {
+  readonly root?: string;
+  readonly config?: string;
+}
+
+/**
+ * The root that is meant, absolute. A root that is named needs no configuration, so that a copied
+ * one can be looked at anywhere; a relative one is taken from the working directory.
+ *
+ * @throws UsageError when nothing of a root is there: a slip of the pen must not look like an
+ *   empty log.
+ */
+export async function rootOf(flags: RootFlags): Promise<string> {
+  const named = flags.root ?? process.env['STRATALOG_ROOT'] ?? '';
+  const root = named !== '' ? resolve(named) : await configuredRoot(flags.config);
+  const parts = ['identity.json', 'log', 'snapshots'];
+  const found = await Promise.all(parts.map((name) => exists(`${root}/${name}`)));
+  if (!found.includes(true)) {
+    throw new UsageError(
+      `${root} is no root: there is neither ${parts.join(' nor ')} in it. ` +
+        'Name the directory that holds them with --root',
+    );
+  }
+  return root;
+}
+
+async function configuredRoot(configFile: string | undefined): Promise<string> {
+  const { config } = await loadConfig({
+    configFile,
+    env: process.env,
+    readFile: (path) => readFile(path, 'utf8'),
+  });
+  return config.root;
+}
+
+async function exists(path: string): Promise<boolean> {
+  try {
+    await stat(path);
+    return true;
+  } catch (thrown) {
+    const code = errnoOf(thrown);
+    if (code === 'ENOENT' || code === 'ENOTDIR') return false;
+    throw new UsageError(`${path} cannot be looked at: ${reasonOf(thrown)}`, { cause: thrown });
+  }
+}

@@ -1,0 +1,116 @@
+/** `stratalog verify`: the whole log checked, and everything that is wrong with it told. */
+import { Command } from 'commander';
+import { systemDisk } from '../host/disk.js';
+import { checkEvents, type EventFinding } from '../inspect/check-events.js';
+import type { LogFinding, VerifySummary } from '../log/findings.js';
+import { verifyLog } from '../log/verify.js';
+import { EXIT } from './exit-codes.js';
+import { liveHolder } from './holder.js';
+import type { Output } from './print.js';
+import { printing, visible } from './print.js';
+import { readingProgress } from './reading-progress.js';
+import { rootOf, withRootOption, type RootFlags } from './root-option.js';
+
+interface Flags extends RootFlags {
+  readonly quick?: true;
+  readonly json?: true;
+  readonly trunc: boolean;
+}
+
+export function verifyCommand(): Command {
+  return withRootOption(new Command('verify'))
+    .description('check a whole log: checksums, hash chain, streams, checkpoints, events')
+    .option('--quick', 'only headers, checkpoints and the newest segment, and no events')
+    .option('--json', 'print a JSON object for each finding, and one for the summary')
+    .option('--no-trunc', 'print lines whole, wider than the terminal too')
+    .addHelpText('after', '\nExits 0 when nothing is wrong, 3 when something was found.')
+    .action((flags: Flags) => printing(flags, (out) => run(flags, out)));
+}
+
+async function run(flags: Flags, out: Output): Promise<void> {
+  const root = await rootOf(flags);
+  const progress = readingProgress(systemDisk(), process.stderr);
+  const { disk } = progress;
+  // Beside a writer the end of the newest segment is simply not written yet.
+  const isLive = (await liveHolder(root)) !== null;
+  const report = new Report(out, flags.json === true);
+  let summary: VerifySummary | null = null;
+  try {
+    progress.step('checking records');
+    for await (const item of verifyLog({ root, disk, quick: flags.quick === true })) {
+      if (item.kind === 'summary') {
+        summary = item;
+        continue;
+      }
+      if (isLive && item.kind === 'torn-tail') continue;
+      progress.erase();
+      await report.found(item);
+    }
+    progress.step('replaying events');
+    if (flags.quick !== true) {
+      for await (const finding of checkEvents(disk, root)) {
+        progress.erase();
+        await report.found(finding);
+      }
+    }
+  } finally {
+    progress.erase();
+  }
+  if (summary !== null) await report.end(summary, flags.quick === true);
+  if (report.count > 0) process.exitCode = EXIT.findings;
+}
+
+class Report {
+  /** Findings that are more than information. */
+  count = 0;
+  #hasHeading = false;
+
+  constructor(
+    private readonly out: Output,
+    private readonly isJson: boolean,
+  ) {}
+
+  async found(finding: LogFinding | EventFinding): Promise<void> {
+    if (finding.severity !== 'info') this.count += 1;
+    if (this.isJson) {
+      await this.out.json('verify-finding', { ...finding });
+    } else {
+      if (!this.#hasHeading) await this.out.line(columns('SEVERITY', 'KIND', 'WHERE', 'FOUND'));
+      this.#hasHeading = true;
+      const { red, yellow } = this.out.colors;
+      const { severity, kind } = finding;
+      const paint = { damage: red, warning: yellow, info: String }[severity];
+      const line = columns(severity, kind, whereOf(finding), finding.detail);
+      await this.out.line(paint(visible(line)));
+    }
+    // Told as it is found: the rest may take long.
+    await this.out.flush();
+  }
+
+  async end(summary: VerifySummary, isQuick: boolean): Promise<void> {
+    const { from, verifiedTo, chain, records, bytes, segments, damage, warnings } = summary;
+    if (this.isJson) {
+      await this.out.json('verify-summary', {
+        ...{ from, verifiedTo, chain, records, bytes, segments, damage, warnings },
+        findings: this.count,
+        quick: isQuick,
+      });
+      return;
+    }
+    const begin = from === 0 ? '' : ` (from ${from} on; what was before is retired)`;
+    await this.out.line(
+      `verified up to position ${verifiedTo}${begin}, chain head ${chain}, ` +
+        `${records} records, ${bytes} bytes${isQuick ? ' (quick: the newest segment only)' : ''}`,
+    );
+  }
+}
+
+const columns = (severity: string, kind: string, where: string, found: string): string =>
+  [severity.padEnd(8), kind.padEnd(20), where.padEnd(40), found].join('  ');
+
+function whereOf(finding: LogFinding | EventFinding): string {
+  if ('subject' in finding) return `position ${finding.position}, ${finding.subject}`;
+  const { segment, offset, position } = finding;
+  const file = segment === '' ? '' : `, ${segment} at ${offset}`;
+  return `position ${position}${file}`;
+}

@@ -1,0 +1,172 @@
+/**
+ * Checks what verifying the bytes cannot: that every event is one this release understands, that
+ * the statechart allows it where it stands, and that each checkpoint says what the log says.
+ */
+import { isDeepStrictEqual } from 'node:util';
+import { reasonOf } from '../base/errors.js';
+import type { Disk } from '../base/ports.js';
+import { position, type Position } from '../base/units.js';
+import { checkpointLines, examineCheckpoint } from '../log/checkpoint.js';
+import { LogDamaged } from '../log/errors.js';
+import { listLog, logDirectory } from '../log/files.js';
+import { readIdentity } from '../log/identity.js';
+import { readLogBatches } from '../log/reader.js';
+import type { LogRecord } from '../log/types.js';
+import { decodeState, encodeState } from '../machines/state-json.js';
+import { EventNotUnderstood, understand } from '../machines/streams.js';
+import { Replay } from './replay.js';
+
+export type EventFindingKind =
+  /** Its type or schema version is newer than this release. */
+  | 'event-newer'
+  /** Its body is not what its type promises. */
+  | 'event-malformed'
+  /** The statechart has no such step: this program and the log disagree about what can happen. */
+  | 'event-impossible'
+  /** A checkpoint holds other states than the events before it lead to. */
+  | 'checkpoint-differs';
+
+export interface EventFinding {
+  readonly kind: EventFindingKind;
+  readonly severity: 'damage';
+  /** The record it is about; of a checkpoint, its position. */
+  readonly position: Position;
+  /** The stream, or the checkpoint's file name. */
+  readonly subject: string;
+  readonly detail: string;
+}
+
+/** A checkpoint that is sound as a file. */
+interface Taken {
+  readonly name: string;
+  readonly position: number;
+  lines(): AsyncGenerator<readonly string[]>;
+}
+
+/**
+ * Findings as they are made. Begins with the first checkpoint where early segments were retired.
+ * Of each stream only the first finding is told: what follows it follows from it. Ends quietly at
+ * damage, which verifying the bytes reports.
+ *
+ * Fails  LogTooNew, HostFault
+ */
+export async function* checkEvents(
+  disk: Disk,
+  root: string,
+): AsyncGenerator<EventFinding, void, undefined> {
+  const { segments } = await listLog(disk, root);
+  const checkpoints = await soundCheckpoints(disk, root);
+  const check = new EventCheck(checkpoints);
+  if ((segments[0]?.position ?? 0) > 0) await check.beginWithCheckpoint();
+  try {
+    for await (const batch of readLogBatches({ root, disk })) {
+      for (const record of batch) yield* check.take(record);
+    }
+    yield* check.compareCheckpoints();
+  } catch (thrown) {
+    if (!(thrown instanceof LogDamaged)) throw thrown;
+  }
+}
+
+class EventCheck {
+  #replay = new Replay();
+  /** Streams that were found wrong once. */
+  readonly #spoiled = new Set<string>();
+  /** Not yet reached, oldest first. */
+  #checkpoints: readonly Taken[];
+
+  constructor(checkpoints: readonly Taken[]) {
+    this.#checkpoints = checkpoints;
+  }
+
+  /** Without one, every stream that was begun in a retired segment would look impossible. */
+  async beginWithCheckpoint(): Promise<void> {
+    const [first, ...rest] = this.#checkpoints;
+    if (first === undefined) return;
+    let index = 0;
+    for await (const slice of first.lines()) {
+      for (const line of slice) this.#replay.restoreLine(line, index++);
+    }
+    this.#replay.position = position(first.position);
+    this.#checkpoints = rest;
+  }
+
+  async *take(record: LogRecord): AsyncGenerator<EventFinding, void, undefined> {
+    // A checkpoint taken before the first record that is kept is the beginning itself.
+    if (record.position < this.#replay.position) {
+      yield* this.#wrong(record, () => understand(record));
+      return;
+    }
+    if (record.position === this.#checkpoints[0]?.position) yield* this.compareCheckpoints();
+    yield* this.#wrong(record, () => {
+      this.#replay.apply(record);
+    });
+    this.#replay.position = position(record.position + 1);
+  }
+
+  *#wrong(record: LogRecord, check: () => void): Generator<EventFinding, void, undefined> {
+    const { stream, position: at } = record;
+    if (this.#spoiled.has(stream)) return;
+    try {
+      check();
+    } catch (thrown) {
+      this.#spoiled.add(stream);
+      const kind = kindOf(thrown);
+      const detail = reasonOf(thrown);
+      yield { kind, severity: 'damage', position: at, subject: stream, detail };
+    }
+  }
+
+  /** Compares the checkpoints that were taken at the position reached. */
+  async *compareCheckpoints(): AsyncGenerator<EventFinding, void, undefined> {
+    const at = this.#replay.position;
+    const here = this.#checkpoints.filter((taken) => taken.position === at);
+    this.#checkpoints = this.#checkpoints.filter((taken) => taken.position > at);
+    if (this.#spoiled.size > 0) return;
+    for (const taken of here) {
+      const detail = await this.#differenceTo(taken);
+      if (detail === null) continue;
+      const { name: subject } = taken;
+      yield { kind: 'checkpoint-differs', severity: 'damage', position: at, subject, detail };
+    }
+  }
+
+  async #differenceTo(taken: Taken): Promise<string | null> {
+    let index = 0;
+    try {
+      for await (const slice of taken.lines()) {
+        for (const line of slice) {
+          if (index++ === 0) continue;
+          const said = decodeState(line);
+          const state = this.#replay.forest.get(said.id);
+          if (state === undefined) return `it has snapshot ${said.id}, which the log has not`;
+          if (!isDeepStrictEqual(said, decodeState(encodeState(state)))) {
+            return `of snapshot ${said.id} it says something else than the log`;
+          }
+        }
+      }
+    } catch (thrown) {
+      return `its lines cannot be understood: ${reasonOf(thrown)}`;
+    }
+    const { size } = this.#replay.forest;
+    return index - 1 === size ? null : `it has ${index - 1} snapshots, the log has ${size}`;
+  }
+}
+
+function kindOf(thrown: unknown): EventFindingKind {
+  if (!(thrown instanceof EventNotUnderstood)) return 'event-impossible';
+  return thrown.isNewer ? 'event-newer' : 'event-malformed';
+}
+
+async function soundCheckpoints(disk: Disk, root: string): Promise<readonly Taken[]> {
+  const uuid = (await readIdentity(disk, root))?.uuid ?? '';
+  const { checkpoints } = await listLog(disk, root);
+  const sound: Taken[] = [];
+  for (const { name, position: at } of checkpoints) {
+    const path = `${logDirectory(root)}/${name}`;
+    const reading = await examineCheckpoint(disk, path, uuid);
+    if (reading.kind === 'unusable' || reading.envelope.position !== at) continue;
+    sound.push({ name, position: at, lines: () => checkpointLines(disk, path, reading) });
+  }
+  return sound;
+}

@@ -1,0 +1,93 @@
+/** Findings and a forest as a person is told of them. Pure; `stratalog inspect` prints it. */
+import { assertNever } from '../base/assert.js';
+import { metaOf } from '../machines/chart.js';
+import type { Forest } from '../machines/forest.js';
+import { actionFor, isOrdinary, subjectOf, type Action, type Finding } from './findings.js';
+
+export interface FindingReport {
+  readonly kind: Finding['kind'];
+  readonly subject: string;
+  /** What was seen, and where. */
+  readonly evidence: string;
+  /** What the next start does about it. */
+  readonly action: Action;
+  /** No reason for an alarm. */
+  readonly isOrdinary: boolean;
+}
+
+/** `isLive`: a daemon runs on the root, so what is under way is simply under way. */
+export function reportOf(finding: Finding, isLive: boolean): FindingReport {
+  return {
+    kind: finding.kind,
+    subject: subjectOf(finding),
+    evidence: evidenceOf(finding),
+    action: actionFor(finding),
+    isOrdinary: isOrdinary(finding) || (isLive && isUnderWay(finding)),
+  };
+}
+
+/** What a living daemon is doing at any moment, and what only a crash leaves behind. */
+function isUnderWay({ kind }: Finding): boolean {
+  return (
+    kind === 'AbandonedPreparation' || kind === 'UnfinishedCommit' || kind === 'UnfinishedRemoval'
+  );
+}
+
+export function evidenceOf(finding: Finding): string {
+  switch (finding.kind) {
+    case 'AbandonedPreparation':
+      return 'the log has the beginning of its preparation and not the end';
+    case 'UnfinishedCommit':
+      return 'the log has SnapshotCommitting, and neither SnapshotCommitted nor SnapshotCommitFailed';
+    case 'UnfinishedRemoval':
+      return 'the log has SnapshotRemoving or SnapshotAbandoned, and not SnapshotRemoved';
+    case 'AwaitingCleanup':
+      return 'the log has SnapshotRemoving with deferred: true';
+    case 'MissingDirectory':
+      return `${finding.path} is not there, and the snapshot is ${finding.shownAs}`;
+    case 'MissingMount':
+      return `nothing is mounted on ${finding.mountpoint}`;
+    case 'UnavailableLayer':
+      return finding.reason;
+    case 'OrphanDirectory':
+      return 'no snapshot in the log owns it';
+    case 'ForeignMount':
+      return `a mount of type ${finding.type} below the snapshots that is no layer of ours`;
+    case 'MountElsewhere':
+      return `an overlay that uses ${finding.ids.length === 1 ? 'snapshot' : 'snapshots'} ${finding.ids.join(', ')}`;
+    default:
+      return assertNever(finding);
+  }
+}
+
+/** How many snapshots of each kind; those that no client is shown are under way or on their way out. */
+export interface SnapshotCounts {
+  readonly active: number;
+  readonly view: number;
+  readonly committed: number;
+  /** Of the committed ones, those that come from a remote file system. */
+  readonly remote: number;
+  /** Of the committed ones, those that cannot be used now. */
+  readonly unavailable: number;
+  readonly preparing: number;
+  readonly removing: number;
+}
+
+export function countSnapshots(forest: Forest): SnapshotCounts {
+  const counts = {
+    active: 0,
+    view: 0,
+    committed: 0,
+    remote: 0,
+    unavailable: 0,
+    preparing: 0,
+    removing: 0,
+  };
+  for (const { status, remote } of forest.values()) {
+    const { shownAs, holdsName } = metaOf(status);
+    counts[shownAs ?? (holdsName ? 'preparing' : 'removing')] += 1;
+    if (shownAs === 'committed' && remote !== null) counts.remote += 1;
+    if (status === 'committed.unavailable') counts.unavailable += 1;
+  }
+  return counts;
+}

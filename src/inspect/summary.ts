@@ -1,0 +1,129 @@
+/**
+ * An event as a short sentence for a person. What is not understood (a newer release wrote it, or
+ * it is malformed) is shown as it stands in the log: looking must never fail where starting would.
+ */
+import { assertNever } from '../base/assert.js';
+import type { DaemonEvent } from '../machines/daemon-events.js';
+import type { Caller, ParentLink, SnapshotEvent } from '../machines/events.js';
+import { understand, type RecordLike, type Understood } from '../machines/streams.js';
+
+/** May hold any character that a client chose: make it visible before it goes to a terminal. */
+export function summaryOf(record: RecordLike): string {
+  const understood = understoodOrNull(record);
+  if (understood === null) {
+    return `(not understood by this release) ${JSON.stringify(record.data)}`;
+  }
+  return understood.about === 'snapshot'
+    ? snapshotSummary(understood.event)
+    : daemonSummary(understood.event);
+}
+
+function understoodOrNull(record: RecordLike): Understood | null {
+  try {
+    return understand(record);
+  } catch {
+    return null;
+  }
+}
+
+function snapshotSummary(event: SnapshotEvent): string {
+  switch (event.type) {
+    case 'SnapshotPreparing': {
+      const { kind, key, parent, target, caller } = event.data;
+      return words(kind, key, on(parent), target && `target ${target}`, by(caller));
+    }
+    case 'RemoteMountStarted':
+      return `${event.data.ref} from ${event.data.fileSystem}`;
+    case 'SnapshotCommitting':
+      return words(`as ${event.data.name}`, on(event.data.parent), by(event.data.caller));
+    case 'SnapshotCommitted': {
+      const { name, usage, parent, remote, durability } = event.data;
+      const size = `${usage.size} bytes in ${usage.inodes} inodes`;
+      const where = remote === null ? `${durability} durable` : `remote, ${remote.fileSystem}`;
+      return words(`as ${name}`, on(parent), `(${size}; ${where})`);
+    }
+    case 'LabelsUpdated':
+      return words(counted(event.data.labels.size, 'label'), by(event.data.caller));
+    case 'LayerUnavailable': {
+      const { reason, attempts, retryAt } = event.data;
+      const next = retryAt === null ? 'waits for a use or a person' : `next try ${retryAt}`;
+      return `${reason} (${counted(attempts, 'try', 'tries')} so far; ${next})`;
+    }
+    case 'LayerAvailable':
+      return event.data.how;
+    case 'SnapshotRemoving':
+      return words(event.data.deferred && 'left to Cleanup', by(event.data.caller));
+    case 'RemoteMountFailed':
+    case 'SnapshotCommitFailed':
+    case 'SnapshotAbandoned':
+      return event.data.reason;
+    case 'SnapshotPrepared':
+    case 'RemoteMounted':
+    case 'SnapshotCollecting':
+    case 'SnapshotRemoved':
+      return '';
+    default:
+      return assertNever(event);
+  }
+}
+
+function daemonSummary(event: DaemonEvent): string {
+  switch (event.type) {
+    case 'DaemonStarted': {
+      const { release, node, pid, epoch, replayed, checkpoint } = event.data;
+      const from = checkpoint === null ? '' : ` from the checkpoint at ${checkpoint}`;
+      return (
+        `release ${release} on Node.js ${node}, process ${pid}, epoch ${epoch}; ` +
+        `${counted(replayed, 'record')} replayed${from}`
+      );
+    }
+    case 'TailCut': {
+      const { segment, offset, bytes, savedAs } = event.data;
+      return `${counted(bytes, 'byte')} of ${segment} from offset ${offset}, kept as ${savedAs}`;
+    }
+    case 'RecoveryPlanned': {
+      const { adopted, findings, omitted } = event.data;
+      const kinds = new Map<string, number>();
+      for (const { kind } of findings) kinds.set(kind, (kinds.get(kind) ?? 0) + 1);
+      const found = [...kinds].map(([kind, count]) => `${count} ${kind}`).join(', ');
+      return words(
+        `${counted(adopted, 'layer')} adopted`,
+        found === '' ? 'no findings' : `found ${found}`,
+        omitted > 0 && `and ${omitted} more`,
+      );
+    }
+    case 'DirectoryRecreated':
+      return `${event.data.path} of snapshot ${event.data.id}`;
+    case 'OrphanFound':
+    case 'OrphanRemoved':
+      return event.data.path;
+    case 'DirectoriesCollected': {
+      const { collected, orphans, replayedTo } = event.data;
+      return `${counted(collected, 'snapshot')}, ${counted(orphans, 'orphan')}; log replayed to ${replayedTo}`;
+    }
+    case 'CheckpointTaken':
+      return `of position ${event.data.position}, ${counted(event.data.snapshots, 'snapshot')}`;
+    case 'SegmentsRetired':
+      return `${counted(event.data.segments.length, 'segment')} before ${event.data.before}`;
+    case 'DaemonStopped':
+      return event.data.why;
+    default:
+      return assertNever(event);
+  }
+}
+
+const words = (...parts: readonly (string | false | null)[]): string =>
+  parts.filter((part) => part !== false && part !== null && part !== '').join(' ');
+
+const on = (parent: ParentLink | null): string | null =>
+  parent === null ? null : `on ${parent.name}`;
+
+/** Nearly always containerd; its namespace says more than its pid. */
+function by(caller: Caller): string | null {
+  const { namespace, pid } = caller;
+  if (namespace === undefined && pid === undefined) return null;
+  return `by ${[namespace, pid === undefined ? undefined : `pid ${pid}`].filter(Boolean).join(', ')}`;
+}
+
+const counted = (count: number, one: string, many = `${one}s`): string =>
+  `${count} ${count === 1 ? one : many}`;
