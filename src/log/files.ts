@@ -105,13 +105,16 @@ export async function removeIfThere(disk: Disk, path: string): Promise<boolean> 
   }
 }
 
-/** Makes a directory if it is not there; durable only once its parent is synced. */
+/** Makes a directory, durably, if it is not there. Its parent must exist. */
 export async function makeDirectoryIfAbsent(disk: Disk, path: string): Promise<void> {
   try {
     await disk.makeDirectory(path);
   } catch (thrown) {
-    if (errnoOf(thrown) !== 'EEXIST') throw thrown;
+    if (errnoOf(thrown) === 'EEXIST') return;
+    throw thrown;
   }
+  // A directory that a power cut takes away takes everything in it along.
+  await disk.syncDirectory(path.slice(0, path.lastIndexOf('/')) || '/');
 }
 
 /**

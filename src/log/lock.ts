@@ -40,7 +40,7 @@ export async function takeLock(
 }
 
 /** Who wrote the lock file last, or null. Says nothing about whether it still holds the lock. */
-export async function readHolder(
+async function readHolder(
   disk: Disk,
   root: string,
 ): Promise<{ readonly pid: number; readonly startedAt: string } | null> {

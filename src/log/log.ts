@@ -100,7 +100,8 @@ export async function openLog(options: OpenLogOptions): Promise<OpenedLog> {
   };
   // Before the lock, because the lock file would make a directory in a root that is refused.
   await examineRoot(disk, root, rules);
-  await makeDirectories(disk, root);
+  await makeDirectoryIfAbsent(disk, root);
+  await makeDirectoryIfAbsent(disk, logDirectory(root));
   const lock = await takeLock(disk, options.clock, root, holderOf(options));
   try {
     const known = await examineRoot(disk, root, rules);
@@ -124,12 +125,6 @@ function upcasting(options: OpenLogOptions): ReplayCallbacks {
       options.onRecords(upcast ? batch.map(upcast) : batch, origin);
     },
   };
-}
-
-async function makeDirectories(disk: Disk, root: string): Promise<void> {
-  await makeDirectoryIfAbsent(disk, root);
-  await makeDirectoryIfAbsent(disk, logDirectory(root));
-  await disk.syncDirectory(root);
 }
 
 async function beginIdentity(options: OpenLogOptions): Promise<StoredIdentity> {

@@ -22,7 +22,7 @@ export interface OpenSegment {
 }
 
 /** Writes real zeros, so that blocks are allocated and later writes change no metadata. */
-export async function fillWithZeros(file: DiskFile, from: number, to: number): Promise<void> {
+async function fillWithZeros(file: DiskFile, from: number, to: number): Promise<void> {
   const zeros = Buffer.alloc(Math.min(FILL_BYTES, Math.max(to - from, 0)));
   for (let offset = from; offset < to; offset += zeros.length) {
     await file.write(zeros.subarray(0, Math.min(zeros.length, to - offset)), offset);

@@ -189,7 +189,7 @@ describe('a log against its model', () => {
         for (const command of commands) await model.run(command);
         await model.finish();
       }),
-      { numRuns: 150 },
+      { numRuns: 1000 },
     );
   }, 120_000);
 });

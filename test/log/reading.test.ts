@@ -126,7 +126,8 @@ describe('reading beside a live writer', () => {
         }
       })();
       let before = 0;
-      for (let round = 0; round < 40; round++) {
+      // Until the writer has gone through several segments under the reader's eyes.
+      for (let round = 0; round < 40 || before < 900; round++) {
         const durable = log.durablePosition;
         const read = positionsOf(await recordsOf(disk, root));
         expect(read).toEqual(upTo(read.length));

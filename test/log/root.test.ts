@@ -41,6 +41,14 @@ describe('a new root', () => {
     await log.close();
   });
 
+  it('is made when only its parent is there, and does not vanish with the power', async () => {
+    const disk = new FaultyDisk(['/srv']);
+    const { log } = await openTestLog(disk, { root: '/srv/root' });
+    await appendSingly(log, 'a', 0, 1);
+    const after = disk.powerCut(() => 0.9);
+    expect(await recordsOf(after, '/srv/root')).toHaveLength(1);
+  });
+
   it('survives a power cut at any step of its making', async () => {
     for (let step = 0; ; step++) {
       const disk = new FaultyDisk();

@@ -6,19 +6,33 @@ import { describe, expect, it } from 'vitest';
 import { SEGMENT } from '../../src/log/format.js';
 import { FaultyDisk } from '../support/faulty-disk.js';
 import { encodeRecord } from '../../src/log/codec.js';
-import { anEvent, appendSingly, openTestLog, ROOT, segmentNames, verified } from './fixtures.js';
+import {
+  anEvent,
+  appendSingly,
+  openTestLog,
+  ROOT,
+  segmentNames,
+  steppingClock,
+  verified,
+} from './fixtures.js';
 
+/** Two segments of two records each; the first is sealed, because a new release came. */
 async function aSmallLog(): Promise<FaultyDisk> {
   const disk = new FaultyDisk();
-  const { log } = await openTestLog(disk, { segmentBytes: 4096 });
-  await appendSingly(log, 'a', 0, 2, { text: 'x'.repeat(1850) });
+  const older = await openTestLog(disk, { writtenBy: 'stratalog 0.0.9' });
+  await appendSingly(older.log, 'a', 0, 2);
+  await older.log.close();
+  const clock = steppingClock(1_800_000_000_000_000_000n);
+  const { log } = await openTestLog(disk, { clock });
   await appendSingly(log, 'b', 0, 2);
   await log.close();
-  const [first, second] = await segmentNames(disk);
-  expect([first, second].map((name) => Number(name?.slice(0, 20)))).toEqual([0, 2]);
-  // What is behind the last record is checked in one place, not in thousands that are alike.
-  const path = `${ROOT}/log/${second ?? ''}`;
-  disk.put(path, disk.bytes(path).subarray(0, 640));
+  const names = await segmentNames(disk);
+  expect(names.map((name) => Number(name.slice(0, 20)))).toEqual([0, 2]);
+  // The zeros behind the records are alike: some are enough.
+  for (const name of names) {
+    const path = `${ROOT}/log/${name}`;
+    disk.put(path, disk.bytes(path).subarray(0, 400));
+  }
   return disk;
 }
 
@@ -40,12 +54,8 @@ describe('verify', () => {
     const disk = await aSmallLog();
     for (const name of await segmentNames(disk)) {
       const bytes = disk.bytes(`${ROOT}/log/${name}`);
-      // Every bit of headers and small records; of the long texts every byte, one bit in turn.
       for (let bit = 0; bit < bytes.length * 8; bit++) {
         const offset = bit >> 3;
-        if (name.startsWith('00000000000000000000') && offset > 400 && offset % 8 !== (bit & 7)) {
-          continue;
-        }
         bytes.writeUInt8(bytes.readUInt8(offset) ^ (1 << (bit & 7)), offset);
         const { findings } = await verified(disk);
         const found = findings.find(({ segment }) => segment === name);
@@ -84,7 +94,7 @@ describe('verify', () => {
     const disk = await aSmallLog();
     const name = (await segmentNames(disk))[1] ?? '';
     const bytes = disk.bytes(`${ROOT}/log/${name}`);
-    const forged = Buffer.alloc(640);
+    const forged = Buffer.alloc(400);
     const json = '{"n":7}';
     const length = encodeRecord(
       forged,

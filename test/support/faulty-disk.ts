@@ -60,6 +60,7 @@ export class FaultyDisk implements Disk {
 
   /** What stands on disk after the power came back. `draw` answers numbers from 0 up to 1. */
   powerCut(draw: () => number): FaultyDisk {
+    this.#isOff = true;
     const after = new FaultyDisk([]);
     after.device = this.device;
     const paths = new Set([...this.#durable.keys(), ...this.#live.keys()]);
@@ -78,6 +79,8 @@ export class FaultyDisk implements Disk {
 
   /** The process is gone, the machine is not: everything written stays, the locks are free. */
   afterKill(): FaultyDisk {
+    // Whoever still holds this object is dead.
+    this.#isOff = true;
     const after = new FaultyDisk([]);
     after.device = this.device;
     for (const [path, entry] of this.#live) after.#live.set(path, entry);
