@@ -137,7 +137,7 @@ export function parsePlatform(text: string): Platform {
   return { os: form[1], architecture: form[2], ...variant };
 }
 
-export function formatPlatform(platform: Platform): string {
+function formatPlatform(platform: Platform): string {
   const { os, architecture, variant } = platform;
   return [os, architecture, ...(variant === undefined ? [] : [variant])].join('/');
 }

@@ -183,7 +183,7 @@ function openExtract(): tar.Extract {
 const emptyRecords = (): PaxRecords => Object.create(null) as PaxRecords;
 
 /** `<length> <keyword>=<value>\n`, length in bytes and including itself (pax(1), POSIX.1-2017). */
-export function decodePax(bytes: Uint8Array): PaxRecords {
+function decodePax(bytes: Uint8Array): PaxRecords {
   const records = emptyRecords();
   let rest = byteString(bytes);
   while (rest.length > 0 && !rest.startsWith('\0')) {

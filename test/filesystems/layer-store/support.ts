@@ -1,6 +1,5 @@
 /** Layers as tars, images as OCI layouts, stores in temporary directories, and all of it undone. */
 import { execFileSync } from 'node:child_process';
-import { createHash } from 'node:crypto';
 import * as fs from 'node:fs';
 import * as os from 'node:os';
 import * as path from 'node:path';
@@ -99,7 +98,7 @@ export interface LayoutOptions {
 }
 
 /** Writes an OCI image layout with one image of these layers, for this machine's platform. */
-export function writeLayout(
+function writeLayout(
   directory: string,
   layers: readonly Buffer[],
   options: LayoutOptions = {},
@@ -271,8 +270,6 @@ export function attribute(file: string, name: string): string {
     return 'none';
   }
 }
-
-export const sha256 = (bytes: Buffer): string => createHash('sha256').update(bytes).digest('hex');
 
 /** Lets the compiler see each format as a case of its own. */
 export const everyFormat: readonly LayerFormat[] = layerFormats;
