@@ -66,6 +66,11 @@ export class Ctr {
     await this.run('images', 'rm', '--sync', reference);
   }
 
+  /** One round of containerd's garbage collection. What clients have removed goes only then. */
+  async collectGarbage(): Promise<void> {
+    await this.run('content', 'prune', 'references');
+  }
+
   /** Runs a shell script in a fresh container, removes the container, answers what it printed. */
   async runOnce(
     reference: string,

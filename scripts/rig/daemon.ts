@@ -1,5 +1,5 @@
 /** Stratalog itself: `node dist/cli.js serve …` as a process that can be killed and started again. */
-import { writeFileSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type Finished, run } from './command.js';
@@ -60,6 +60,7 @@ export class Daemon implements SnapshotterProcess {
 
   /** Stratalog, not yet started. */
   static stratalog(workspace: Workspace, options: DaemonOptions = {}, name = 'stratalog'): Daemon {
+    if (!existsSync(cli)) throw new Error(`${cli} is not there: npm run build makes it`);
     const flags = [...(options.flags ?? [])];
     if (options.layerStore !== undefined) flags.push('--layer-store', options.layerStore);
     if (options.asyncRemove === true) flags.push('--async-remove');

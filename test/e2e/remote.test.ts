@@ -49,6 +49,7 @@ describe.skipIf(againstPeer).each(['directory', 'erofs', 'squashfs'])(
           );
         }
         // One snapshot for each layer serves both namespaces; those of the containers go.
+        await running.ctr.collectGarbage();
         const snapshots = join(running.daemon.root, 'snapshots');
         await until(
           'only the layers have a directory',
