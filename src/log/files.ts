@@ -110,10 +110,10 @@ export async function makeDirectoryIfAbsent(disk: Disk, path: string): Promise<v
   try {
     await disk.makeDirectory(path);
   } catch (thrown) {
-    if (errnoOf(thrown) === 'EEXIST') return;
-    throw thrown;
+    if (errnoOf(thrown) !== 'EEXIST') throw thrown;
   }
-  // A directory that a power cut takes away takes everything in it along.
+  // Also when it was there: whoever made it may have died before this. A directory that a power
+  // cut takes away takes everything in it along.
   await disk.syncDirectory(path.slice(0, path.lastIndexOf('/')) || '/');
 }
 
