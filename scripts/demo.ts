@@ -13,6 +13,7 @@ import { stratalog } from './rig/daemon.js';
 import { Rig } from './rig/rig.js';
 import { sampleImage, stackCheck } from './rig/sample-image.js';
 import { until } from './rig/wait.js';
+import { closeOnSignals } from './rig/workspace.js';
 
 const sample = { extraLayers: 2, bytesPerLayer: 256 * 1024, seed: 'the demo' };
 
@@ -148,14 +149,8 @@ async function demo(rig: Rig): Promise<void> {
 async function main(): Promise<void> {
   const begin = performance.now();
   console.log(pc.bold('\nStratalog: a crash that no container notices\n'));
+  closeOnSignals();
   const rig = await Rig.start();
-  let stopping = false;
-  const interrupted = () => {
-    if (stopping) return;
-    stopping = true;
-    void rig.close().finally(() => process.exit(130));
-  };
-  process.once('SIGINT', interrupted).once('SIGTERM', interrupted);
   try {
     await demo(rig);
   } catch (error) {
@@ -170,9 +165,15 @@ async function main(): Promise<void> {
   console.log(`\nDone in ${seconds} s. No mount, process or file of it is left.`);
 }
 
-main().catch((error: unknown) => {
-  console.error(
-    `\n${pc.red('The demo failed.')} ${error instanceof Error ? error.message : String(error)}`,
+/** An error and what caused it, one to a line. */
+function reasonsOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  return [error.message, ...(error.cause === undefined ? [] : [reasonsOf(error.cause)])].join(
+    '\n  because: ',
   );
+}
+
+main().catch((error: unknown) => {
+  console.error(`\n${pc.red('The demo failed.')} ${reasonsOf(error)}`);
   process.exitCode = 1;
 });

@@ -26,11 +26,15 @@ export interface StoryRow {
 
 /** Rows from the output of `stratalog log --json`, in the order of the log. */
 export function storyOf(jsonLines: string): StoryRow[] {
+  let isRunning = false;
   return jsonLines
     .split('\n')
     .filter((line) => line !== '')
     .map((line) => lineSchema.parse(JSON.parse(line)))
     .map((record) => {
+      const wasKilled = isRunning && record.type === 'DaemonStarted';
+      if (record.type === 'DaemonStarted') isRunning = true;
+      if (record.type === 'DaemonStopped') isRunning = false;
       const understood = understand({
         ...record,
         time: unixNanos(0n),
@@ -42,7 +46,9 @@ export function storyOf(jsonLines: string): StoryRow[] {
         position: String(record.position),
         event: record.type,
         snapshot: isSnapshot ? String(understood.id) : '',
-        what: isSnapshot ? ofSnapshot(understood.event) : ofDaemon(understood.event),
+        what:
+          (isSnapshot ? ofSnapshot(understood.event) : ofDaemon(understood.event)) +
+          (wasKilled ? '; the one before it was killed' : ''),
       };
     });
 }

@@ -10,10 +10,21 @@ import { basename, join } from 'node:path';
 import { mountsWithin, unmountWithin } from './mounts.js';
 import { until } from './wait.js';
 
+const open = new Set<Workspace>();
+
+/** SIGINT and SIGTERM end the process only when all that is open has been closed. */
+export function closeOnSignals(): void {
+  const closeAll = async () => {
+    await Promise.allSettled([...open].map((workspace) => workspace.close()));
+    process.exit(130);
+  };
+  process.on('SIGINT', () => void closeAll()).on('SIGTERM', () => void closeAll());
+}
+
 export class Workspace {
   readonly directory: string;
   readonly #closers: (() => Promise<unknown>)[] = [];
-  #closed = false;
+  #closing: Promise<void> | null = null;
 
   private constructor(directory: string) {
     this.directory = directory;
@@ -23,7 +34,9 @@ export class Workspace {
     const directory = await mkdtemp(join(tmpdir(), prefix));
     // Processes of a user namespace must be able to walk through to their root file system.
     await chmod(directory, 0o711);
-    return new Workspace(directory);
+    const workspace = new Workspace(directory);
+    open.add(workspace);
+    return workspace;
   }
 
   /** Unique on this machine while the workspace lives. */
@@ -48,9 +61,12 @@ export class Workspace {
   }
 
   /** Rejects when something could not be ended or is left; all the rest is cleaned up even then. */
-  async close(): Promise<void> {
-    if (this.#closed) return;
-    this.#closed = true;
+  close(): Promise<void> {
+    this.#closing ??= this.#closeOnce();
+    return this.#closing;
+  }
+
+  async #closeOnce(): Promise<void> {
     const faults: unknown[] = [];
     const attempt = async (work: () => Promise<unknown>) => {
       try {
@@ -79,6 +95,7 @@ export class Workspace {
     );
     // Reported already; but the machine is left clean even then.
     for (const { pid } of processesNaming(this.directory)) killQuietly(pid);
+    open.delete(this);
     if (faults.length > 0) throw new AggregateError(faults, faults.map(String).join('\n'));
   }
 
