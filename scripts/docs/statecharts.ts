@@ -48,7 +48,7 @@ export function statecharts(): string {
     '',
     'The effect of a state runs while a snapshot is in it, and runs again after a restart.',
     '*Accepted*: it starts as soon as the event that led here is in line to be written. *Durable*:',
-    'not before that event is on disk, because the effect destroys, or tells the outside.',
+    'not before that event is on disk, because the effect destroys, or outlives a crash.',
     '',
     table(
       [

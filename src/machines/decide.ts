@@ -246,11 +246,14 @@ function decideRemoteReady(
 
 /**
  * containerd reads the name from List, so any unique one will do. The bare ref reads best; it is
- * taken when the same layer already stands on another parent.
+ * taken when the same layer already stands on another parent, and a stranger may hold the next.
  */
 function remoteName(forest: Forest, state: SnapshotState, ref: string): SnapshotName {
-  const bare = snapshotName(ref);
-  return forest.holderOf(bare) === undefined ? bare : snapshotName(`${ref}@${state.id}`);
+  let name = snapshotName(ref);
+  for (let taken = 0; forest.holderOf(name) !== undefined; taken += 1) {
+    name = snapshotName(taken === 0 ? `${ref}@${state.id}` : `${ref}@${state.id}.${taken}`);
+  }
+  return name;
 }
 
 function decideDataReady(state: SnapshotState | null, command: CommandOf<'DataReady'>): Decision {

@@ -96,8 +96,11 @@ function changesBy(
       return { remote: { ...event.data, mountLabels: facts.labels } };
     case 'RemoteMountFailed':
       return { remote: null };
-    case 'SnapshotCommitting':
-      return { commit: event.data };
+    case 'SnapshotCommitting': {
+      // Field by field: a checkpoint keeps these three, and a replay must not know more than it.
+      const { name, labels, parent } = event.data;
+      return { commit: { name, labels, parent } };
+    }
     case 'SnapshotCommitFailed':
       return { commit: null };
     case 'SnapshotCommitted':

@@ -17,7 +17,7 @@ export class Forest {
   readonly #byId = new Map<SnapshotId, SnapshotState>();
   readonly #byName = new Map<SnapshotName, SnapshotId>();
   readonly #childCount = new Map<SnapshotId, number>();
-  readonly #byTarget = new Map<string, SnapshotId>();
+  readonly #byTarget = new Map<string, Set<SnapshotId>>();
   readonly #byTargetLabel = new Map<string, Set<SnapshotId>>();
   #nextId = 1;
 
@@ -60,11 +60,11 @@ export class Forest {
 
   /**
    * The remote snapshot, ready or on its way, that stands for (ref, parent). The ref alone is
-   * not enough: the same layer on another parent is another snapshot.
+   * not enough: the same layer on another parent is another snapshot. Of several, the oldest.
    */
   remoteFor(ref: string, parentId: SnapshotId | null): SnapshotState | undefined {
-    const id = this.#byTarget.get(targetKey(ref, parentId));
-    return id === undefined ? undefined : this.#byId.get(id);
+    const ids = this.#byTarget.get(targetKey(ref, parentId));
+    return ids === undefined ? undefined : this.#byId.get(snapshotId(Math.min(...ids)));
   }
 
   /** All snapshots whose target label has this value, remote or not. */
@@ -119,15 +119,9 @@ export class Forest {
     const parent = standsOn(state);
     if (parent !== null) this.#countChild(parent.id, 1);
     const label = state.labels.get(TARGET_LABEL);
-    if (label !== undefined) {
-      const ids = this.#byTargetLabel.get(label);
-      if (ids === undefined) this.#byTargetLabel.set(label, new Set([state.id]));
-      else ids.add(state.id);
-    }
+    if (label !== undefined) add(this.#byTargetLabel, label, state.id);
     if (state.remote !== null) {
-      // The first keeps the place: a second one for the same layer only ever records a failure.
-      const key = remoteKey(state, state.remote.ref);
-      if (!this.#byTarget.has(key)) this.#byTarget.set(key, state.id);
+      add(this.#byTarget, remoteKey(state, state.remote.ref), state.id);
     }
   }
 
@@ -137,13 +131,9 @@ export class Forest {
     const parent = standsOn(state);
     if (parent !== null) this.#countChild(parent.id, -1);
     const label = state.labels.get(TARGET_LABEL);
-    const ids = label === undefined ? undefined : this.#byTargetLabel.get(label);
-    if (label !== undefined && ids?.delete(state.id) && ids.size === 0) {
-      this.#byTargetLabel.delete(label);
-    }
+    if (label !== undefined) drop(this.#byTargetLabel, label, state.id);
     if (state.remote !== null) {
-      const key = remoteKey(state, state.remote.ref);
-      if (this.#byTarget.get(key) === state.id) this.#byTarget.delete(key);
+      drop(this.#byTarget, remoteKey(state, state.remote.ref), state.id);
     }
   }
 
@@ -153,6 +143,17 @@ export class Forest {
     if (count === 0) this.#childCount.delete(parentId);
     else this.#childCount.set(parentId, count);
   }
+}
+
+function add(index: Map<string, Set<SnapshotId>>, key: string, id: SnapshotId): void {
+  const ids = index.get(key);
+  if (ids === undefined) index.set(key, new Set([id]));
+  else ids.add(id);
+}
+
+function drop(index: Map<string, Set<SnapshotId>>, key: string, id: SnapshotId): void {
+  const ids = index.get(key);
+  if (ids?.delete(id) && ids.size === 0) index.delete(key);
 }
 
 function namesOf(state: SnapshotState): readonly SnapshotName[] {
