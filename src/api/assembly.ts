@@ -33,7 +33,9 @@ export interface SnapshotterChoices {
   readonly expectExisting?: boolean;
   readonly policies?: EffectPolicies;
   readonly checkpointEveryEvents?: number;
-  readonly retireSegments?: boolean;
+  readonly acceptMovedRoot?: boolean;
+  /** How long history is kept, in milliseconds; null for ever. */
+  readonly retainMillis?: number | null;
   readonly segmentBytes?: number;
 }
 
@@ -73,6 +75,7 @@ export async function assembleSnapshotter(
         uuid: randomUUID,
         holder: { pid: process.pid, host: hostname(), command: process.argv.slice(0, 3).join(' ') },
         expectExisting: choices.expectExisting ?? false,
+        acceptMovedRoot: choices.acceptMovedRoot ?? false,
         ...(choices.segmentBytes === undefined ? {} : { segmentBytes: choices.segmentBytes }),
       },
       observer,
@@ -92,7 +95,7 @@ function settingsOf(choices: SnapshotterChoices): Omit<SnapshotterSettings, 'mou
     policies: choices.policies ?? defaultPolicies,
     failureLimit: { failures: 20, withinMillis: 60_000 },
     checkpointEveryEvents: choices.checkpointEveryEvents ?? 10_000,
-    retireSegments: choices.retireSegments ?? false,
+    retainMillis: choices.retainMillis ?? null,
   };
 }
 

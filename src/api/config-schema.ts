@@ -110,6 +110,11 @@ export const configSchema = z.strictObject({
     false,
     'Refuse to start on a root without a log. Set it once the first start is done: a disk that is not mounted is then an error, not a new, empty log.',
   ),
+  accept_moved_root: setting(
+    z.boolean(),
+    false,
+    'Accept a root whose device number is not the one it was made on, and remember the new one. Needed once after a move, or where a reboot renumbers devices; otherwise it means that the wrong disk is mounted.',
+  ),
   metrics_address: setting(
     httpAddress(),
     '',

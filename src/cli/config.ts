@@ -38,6 +38,11 @@ const settingFlags: readonly {
     help: 'leave removed directories to Cleanup',
   },
   {
+    flags: '--accept-moved-root',
+    setting: 'accept_moved_root',
+    help: 'accept that the root is on another device than before',
+  },
+  {
     flags: '--metrics-address <address>',
     setting: 'metrics_address',
     help: 'host:port or a socket path for /metrics',

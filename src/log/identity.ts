@@ -139,7 +139,7 @@ export async function examineRoot(
       root,
       'device-changed',
       `this root was made on device ${identity.device} and is now on device ${device}. ` +
-        'Is its disk mounted? If the move is meant, accept it once with accept-moved-root',
+        'Is its disk mounted? If the move is meant, start once with `serve --accept-moved-root`',
     );
   }
   if (segments.length === 0 && snapshots > 0) {

@@ -12,7 +12,7 @@
  */
 import type { Observable } from 'rxjs';
 import type { Clock, Disk, DiskLock } from '../base/ports.js';
-import type { Position } from '../base/units.js';
+import type { Position, UnixNanos } from '../base/units.js';
 import { publishCheckpoint, writeCheckpointAside } from './checkpoint.js';
 import { cutTail, type CutTail } from './cut.js';
 import { listLog, logDirectory, makeDirectoryIfAbsent, removeIfThere, withFile } from './files.js';
@@ -310,9 +310,11 @@ class OpenLog implements EventLog {
     await dropOldCheckpoints(disk, root);
   }
 
-  retire(before: Position): Promise<readonly string[]> {
+  retire(before: Position, writtenBefore?: UnixNanos): Promise<readonly string[]> {
     const { disk, root } = this.options;
-    return this.#oneAtATime(() => retireSegments(disk, root, this.identity.uuid, before));
+    return this.#oneAtATime(() =>
+      retireSegments(disk, root, this.identity.uuid, before, writtenBefore),
+    );
   }
 
   close(): Promise<void> {

@@ -4,13 +4,16 @@
  */
 import { UsageError } from '../base/errors.js';
 import type { Disk } from '../base/ports.js';
+import type { UnixNanos } from '../base/units.js';
 import { examineCheckpoint } from './checkpoint.js';
-import { listLog, logDirectory, removeIfThere } from './files.js';
+import { listLog, logDirectory, removeIfThere, withFile } from './files.js';
+import { readHeader } from './segment.js';
 
 const CHECKPOINTS_KEPT = 2;
 
 /**
  * Removes segments that lie wholly below `before`, oldest first, and answers their file names.
+ * With `writtenBefore`, only those whose last record is older than that.
  *
  * Fails  UsageError when no sound checkpoint is at or above `before`: without it the log could
  *        not be started again
@@ -20,6 +23,7 @@ export async function retireSegments(
   root: string,
   uuid: string,
   before: number,
+  writtenBefore: UnixNanos | null = null,
 ): Promise<readonly string[]> {
   const covered = await newestCheckpoint(disk, root, uuid);
   if (covered === null || covered < before) {
@@ -32,8 +36,9 @@ export async function retireSegments(
   const dropped: string[] = [];
   for (const [index, { name }] of segments.entries()) {
     // A segment ends where the next begins; the newest is open and always stays.
-    const end = segments[index + 1]?.position;
-    if (end === undefined || end > before) break;
+    const next = segments[index + 1];
+    if (next === undefined || next.position > before) break;
+    if (writtenBefore !== null && (await begunAt(disk, root, next.name)) > writtenBefore) break;
     await disk.remove(`${logDirectory(root)}/${name}`);
     // One at a time, so that a power cut never leaves a gap.
     await disk.syncDirectory(logDirectory(root));
@@ -41,6 +46,13 @@ export async function retireSegments(
   }
   await dropUselessCheckpoints(disk, root);
   return dropped;
+}
+
+/** When a segment was begun: every record of the one before it is older. */
+async function begunAt(disk: Disk, root: string, name: string): Promise<UnixNanos> {
+  const reading = await withFile(disk, `${logDirectory(root)}/${name}`, 'read', readHeader);
+  if (reading.kind !== 'valid') throw new UsageError(`the header of ${name} is not sound`);
+  return reading.header.created;
 }
 
 /** A start from a checkpoint replays everything behind it: that must still be there. */

@@ -104,9 +104,10 @@ export interface EventLog {
 
   /**
    * Drops sealed segments that lie wholly below `position`, which must itself be covered by a
-   * checkpoint. Answers the file names that were dropped.
+   * checkpoint; with `writtenBefore`, only those whose records are all older than that.
+   * Answers the file names that were dropped.
    */
-  retire(before: Position): Promise<readonly string[]>;
+  retire(before: Position, writtenBefore?: UnixNanos): Promise<readonly string[]>;
 
   /** Writes and syncs what is queued, then releases the lock. */
   close(): Promise<void>;

@@ -209,6 +209,8 @@ class Verifier {
       yield* this.#verifySeam(name, next, reached, behind);
       return null;
     }
+    // Beside a writer: what was not yet there may be there now, and more behind it.
+    if (behind.end > reached.offset && (await goesOn(file, scan))) return end;
     if (stop.kind === 'contradiction' || proofOfLoss(behind, reached.position)) {
       return yield* this.#damaged(file, name, reached, stop, behind);
     }
@@ -316,6 +318,13 @@ class Verifier {
       yield this.#finding('strange-file', name, 0, at, 'this program gives no such name');
     }
   }
+}
+
+/** Whether a second look reads further than the scan did. */
+async function goesOn(file: DiskFile, scan: SegmentScan): Promise<boolean> {
+  const again = new SegmentScan(file, scan.end);
+  await again.next();
+  return again.reached.offset > scan.reached.offset;
 }
 
 function partsOf(

@@ -4,6 +4,8 @@
  */
 import type { Subscription } from 'rxjs';
 import { reasonOf } from '../base/errors.js';
+import type { Clock } from '../base/ports.js';
+import { unixNanos, type Position } from '../base/units.js';
 import type { EventLog } from '../log/types.js';
 import type { SnapshotState } from '../machines/fold.js';
 import { encodeHead, encodeState, type CheckpointHead } from '../machines/state-json.js';
@@ -14,6 +16,7 @@ export interface CheckpointingOptions {
   readonly log: EventLog;
   readonly dispatcher: Dispatcher;
   readonly settings: SnapshotterSettings;
+  readonly clock: Clock;
   readonly observer: {
     warning(message: string, fields: Readonly<Record<string, unknown>>): void;
   };
@@ -23,6 +26,8 @@ export class Checkpointing {
   readonly #options: CheckpointingOptions;
   readonly #subscription: Subscription;
   #eventsSince = 0;
+  /** Position of the checkpoint before the newest, as far as this process took it. */
+  #previous: Position | null = null;
   #taking: Promise<void> | null = null;
 
   constructor(options: CheckpointingOptions) {
@@ -44,7 +49,7 @@ export class Checkpointing {
 
   /** Writes a checkpoint of what is durable now. */
   async takeNow(): Promise<void> {
-    const { log, dispatcher, settings } = this.#options;
+    const { log, dispatcher } = this.#options;
     this.#eventsSince = 0;
     // Taken in one step: the states are immutable, so the array is a cut however long writing takes.
     const states = [...dispatcher.durable.values()];
@@ -58,13 +63,19 @@ export class Checkpointing {
       type: 'CheckpointTaken',
       data: { position: at, snapshots: states.length },
     });
-    if (!settings.retireSegments) return;
-    const segments = await log.retire(at);
+    await this.#retire(at);
+  }
+
+  /** Drops history that is over its time, but never what the older checkpoint still needs. */
+  async #retire(newest: Position): Promise<void> {
+    const { log, dispatcher, settings, clock } = this.#options;
+    const before = this.#previous;
+    this.#previous = newest;
+    if (settings.retainMillis === null || before === null) return;
+    const writtenBefore = unixNanos(clock.now() - BigInt(settings.retainMillis) * 1_000_000n);
+    const segments = await log.retire(before, writtenBefore);
     if (segments.length === 0) return;
-    await dispatcher.record({
-      type: 'SegmentsRetired',
-      data: { before: at, segments: [...segments] },
-    });
+    await dispatcher.record({ type: 'SegmentsRetired', data: { before, segments: [...segments] } });
   }
 
   /** Takes no more; settles when the one under way is done. */

@@ -198,7 +198,7 @@ function assemble(
     layers,
     fileSystem: fileSystem?.name ?? null,
   });
-  const checkpointing = new Checkpointing({ log, dispatcher, settings, observer });
+  const checkpointing = new Checkpointing({ log, dispatcher, settings, clock, observer });
   const cleanup = new Cleanup({
     dispatcher,
     runner,

@@ -15,6 +15,6 @@ export interface SnapshotterSettings {
   readonly failureLimit: FailureLimit;
   /** A checkpoint is taken after this many events. */
   readonly checkpointEveryEvents: number;
-  /** Sealed segments below the older checkpoint are dropped. Off: history is the product. */
-  readonly retireSegments: boolean;
+  /** Sealed segments whose records are all older than this are dropped. Null: history is kept. */
+  readonly retainMillis: number | null;
 }

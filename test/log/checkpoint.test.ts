@@ -5,6 +5,7 @@
 import { describe, expect, it } from 'vitest';
 import { position, type Position } from '../../src/base/units.js';
 import { CheckpointUnusable } from '../../src/log/errors.js';
+import { decodeHeader } from '../../src/log/segment.js';
 import { FaultyDisk } from '../support/faulty-disk.js';
 import {
   anEvent,
@@ -191,6 +192,19 @@ describe('retiring', () => {
     const again = await open(disk);
     expect(again.recovery.checkpoint).toBe(27);
     await again.log.close();
+  });
+
+  it('keeps a segment whose records are younger than asked for', async () => {
+    const disk = await aLog();
+    const { log } = await open(disk);
+    const names = await segmentNames(disk);
+    const second = decodeHeader(disk.bytes(`${ROOT}/log/${names[1] ?? ''}`));
+    if (second.kind !== 'valid') expect.unreachable('the header of the second segment is sound');
+    // The first ends where the second was begun; the end of the second is younger.
+    const { created } = second.header;
+    expect(await log.retire(position(27), created)).toEqual(names.slice(0, 1));
+    expect(await segmentNames(disk)).toEqual(names.slice(1));
+    await log.close();
   });
 
   it('is refused above the newest sound checkpoint', async () => {
