@@ -1,0 +1,80 @@
+/** Goal: health tells a living daemon from a dead and from a hanging one, each in its own words. */
+import { once } from 'node:events';
+import { createServer, type Server } from 'node:net';
+import { join } from 'node:path';
+import { afterEach, beforeAll, expect, it } from 'vitest';
+import { until } from '../../scripts/rig/wait.js';
+import {
+  aDaemon,
+  aDirectory,
+  builtCli,
+  buildLimitMillis,
+  cleanUp,
+  jsonLines,
+  started,
+  stratalog,
+} from './rig.js';
+
+beforeAll(builtCli, buildLimitMillis);
+afterEach(cleanUp);
+
+const snapshots = 'containerd.services.snapshots.v1.Snapshots';
+
+it('answers for a living daemon, watches it, and notices its end', async () => {
+  const daemon = await aDaemon();
+  const all = await stratalog(['health', '-a', daemon.address, '--json']);
+  expect(all).toMatchObject({ code: 0, stderr: '' });
+  expect(jsonLines(all.stdout)).toEqual(
+    ['', snapshots, 'log'].map((service) => ({
+      schema: 'stratalog.health/v1',
+      service,
+      status: 'SERVING',
+    })),
+  );
+  const one = await stratalog(['health', '--service', 'log'], {
+    STRATALOG_ADDRESS: daemon.address,
+  });
+  expect(one).toMatchObject({ code: 0, stdout: 'SERVICE   STATUS\nlog       SERVING\n' });
+  const unknown = await stratalog(['health', '-a', daemon.address, '--service', 'x']);
+  expect(unknown).toMatchObject({ code: 1, stdout: '' });
+  expect(unknown.stderr).toContain('without --service all are listed');
+
+  const watching = started(['health', '--watch', '-a', daemon.address, '--service', 'log']);
+  await until('the first status is shown', () => watching.lines().length === 1);
+  expect(watching.lines()[0]).toMatch(/^\d{4}-.*Z {2}log {2}SERVING$/);
+  await daemon.crash();
+  expect(await watching.ended).toBe(1);
+
+  const dead = await stratalog(['health', '-a', daemon.address]);
+  expect(dead).toMatchObject({ code: 1, stdout: '' });
+  expect(dead.stderr).toContain(`nobody listens on ${daemon.address}`);
+}, 60_000);
+
+it('says that there is no socket', async () => {
+  const address = join(await aDirectory(), 'none.sock');
+  const { code, stdout, stderr } = await stratalog(['health', '-a', address]);
+  expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
+  expect(stderr).toBe(
+    `stratalog: there is no socket ${address}: start the daemon, or name its socket with --address\n`,
+  );
+});
+
+it('gives up on a server that never answers', async () => {
+  const address = join(await aDirectory(), 'silent.sock');
+  const server: Server = createServer((socket) => void socket.on('error', () => undefined));
+  server.listen(address);
+  await once(server, 'listening');
+  try {
+    const { code, stderr } = await stratalog(['health', '-a', address, '--timeout', '300ms']);
+    expect(code).toBe(1);
+    expect(stderr).toContain('did not answer within 300 ms');
+  } finally {
+    server.close();
+  }
+});
+
+it('refuses a time limit that is none', async () => {
+  const { code, stderr } = await stratalog(['health', '--timeout', 'soon']);
+  expect(code).toBe(2);
+  expect(stderr).toContain('--timeout "soon": not a duration; say it as 5s or 500ms');
+});

@@ -1,0 +1,258 @@
+/**
+ * Goal: what inspect tells is what a start finds and does, and telling changes nothing. Method:
+ * the built command on roots after crashes, on copies, and beside a daemon that works.
+ */
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cp } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterEach, beforeAll, expect, it } from 'vitest';
+import {
+  aCommitted,
+  aDaemon,
+  aDirectory,
+  appendTo,
+  aRoot,
+  askedOf,
+  builtCli,
+  buildLimitMillis,
+  cleanUp,
+  committed,
+  committing,
+  daemonStarted,
+  jsonLines,
+  prepared,
+  preparing,
+  removing,
+  stratalog,
+} from './rig.js';
+
+beforeAll(builtCli, buildLimitMillis);
+afterEach(cleanUp);
+
+interface Told {
+  readonly kind: string;
+  readonly subject: string;
+  readonly evidence: string;
+  readonly action: string;
+  readonly ordinary: boolean;
+}
+
+interface Inspected {
+  readonly code: number;
+  readonly told: Readonly<Record<string, unknown>>;
+  readonly findings: readonly Told[];
+}
+
+async function inspected(root: string, ...args: string[]): Promise<Inspected> {
+  const { code, stdout, stderr } = await stratalog(['inspect', '--json', '--root', root, ...args]);
+  expect(stderr).toBe('');
+  const [told = {}] = jsonLines(stdout);
+  return { code, told, findings: told['findings'] as Told[] };
+}
+
+const kindsOf = (findings: readonly Told[]): string[] => findings.map(({ kind }) => kind);
+
+/** Every name, time and content below a directory, and what it is. */
+function fingerprint(directory: string): string {
+  return execFileSync('bash', [
+    '--norc',
+    '-c',
+    'cd "$1" && find . -printf "%p %y %s %T@ %i\n" | sort && find . -type f -exec sha256sum {} + | sort',
+    'fingerprint',
+    directory,
+  ]).toString();
+}
+
+/** After a crash: one of nearly everything that can be found. */
+async function aCrashedRoot(): Promise<string> {
+  const root = await aRoot([
+    daemonStarted(),
+    preparing(1, 'n/1/base'),
+    prepared(1),
+    committing(1, 'n/2/base'),
+    committed(1, 'n/2/base'),
+    preparing(2, 'n/3/half'),
+    preparing(3, 'n/4/committing'),
+    prepared(3),
+    committing(3, 'n/5/never'),
+    preparing(4, 'n/6/going'),
+    prepared(4),
+    removing(4),
+    preparing(5, 'n/7/deferred'),
+    prepared(5),
+    removing(5, true),
+    preparing(6, 'n/8/writable'),
+    prepared(6),
+    preparing(7, 'n/9/layer'),
+    prepared(7),
+    committing(7, 'n/10/layer'),
+    committed(7, 'n/10/layer'),
+  ]);
+  for (const id of [1, 3, 4, 5]) aCommitted(root, id);
+  mkdirSync(join(root, 'snapshots', '99'));
+  writeFileSync(join(root, 'snapshots', 'notes.txt'), 'mine');
+  return root;
+}
+
+it('finds what a crash leaves, says what is done, and changes nothing', async () => {
+  const root = await aCrashedRoot();
+  const before = fingerprint(root);
+  const { code, told, findings } = await inspected(root);
+  expect(fingerprint(root)).toBe(before);
+  expect(code).toBe(3);
+  const rows = findings.map(({ kind, subject, action }) => [kind, subject, action]);
+  expect(rows.sort()).toEqual(
+    [
+      ['AbandonedPreparation', 'snapshot 2 n/3/half', 'abandon and remove its directory'],
+      ['UnfinishedCommit', 'snapshot 3 n/4/committing', 'return it to active'],
+      ['UnfinishedRemoval', 'snapshot 4 n/6/going', 'remove its directory'],
+      ['AwaitingCleanup', 'snapshot 5 n/7/deferred', 'leave it to Cleanup'],
+      ['MissingDirectory', 'snapshot 6 n/8/writable', 'make an empty directory'],
+      ['MissingDirectory', 'snapshot 7 n/10/layer', 'mark the layer unavailable'],
+      ['OrphanDirectory', `${root}/snapshots/99`, 'remove its directory'],
+      ['OrphanDirectory', `${root}/snapshots/notes.txt`, 'remove its directory'],
+    ].sort(),
+  );
+  expect(findings.filter(({ ordinary }) => ordinary).map(({ kind }) => kind)).toEqual([
+    'AwaitingCleanup',
+  ]);
+  expect(findings.every(({ evidence }) => evidence !== '')).toBe(true);
+  expect(told).toMatchObject({
+    schema: 'stratalog.inspect/v1',
+    daemon: null,
+    mounts: 'known',
+    log: { epoch: 1, position: 21, checkpoint: null, refusal: null },
+    snapshots: { committed: 2, active: 2, view: 0, preparing: 1, removing: 2 },
+  });
+});
+
+it('prints the same for people, and exits 0 when there is nothing', async () => {
+  const root = await aCrashedRoot();
+  const { code, stdout } = await stratalog(['inspect', '--root', root]);
+  expect(code).toBe(3);
+  expect(stdout).toMatch(/^KIND +AT THE NEXT START +SUBJECT +EVIDENCE\n/);
+  expect(stdout).toMatch(/\nUnfinishedCommit +return it to active +snapshot 3 n\/4\/committing +/);
+  expect(stdout).toMatch(/\nsnapshots {3}2 committed .*, 2 active, 0 view; 1 being prepared, 2 /);
+  expect(stdout).toMatch(/\nfindings {4}7, and 1 ordinary\n$/);
+
+  const sound = await aRoot([daemonStarted()]);
+  const nothing = await stratalog(['inspect', '--root', sound]);
+  expect(nothing).toMatchObject({ code: 0, stderr: '' });
+  expect(nothing.stdout).toMatch(/^root .*\n[^]*\nfindings {4}0\n$/);
+});
+
+it('finds exactly what the next start records', { timeout: 60_000 }, async () => {
+  const daemon = await aDaemon();
+  const asked = askedOf(daemon);
+  await asked.prepare('n/1/a');
+  await asked.prepare('n/2/b');
+  await daemon.crash();
+  rmSync(join(daemon.root, 'snapshots', '1'), { recursive: true });
+  mkdirSync(join(daemon.root, 'snapshots', '77'));
+  const { findings } = await inspected(daemon.root);
+  expect(kindsOf(findings)).toEqual(['MissingDirectory', 'OrphanDirectory']);
+  await daemon.start();
+  const { stdout } = await stratalog([
+    ...['log', '--root', daemon.root, '--json', '--type', 'RecoveryPlanned'],
+  ]);
+  const planned = jsonLines(stdout)[0]?.['data'] as { findings: unknown };
+  expect(planned.findings).toEqual(
+    findings.map(({ kind, subject, action }) => ({ kind, subject, action })),
+  );
+  await daemon.stop();
+  expect(await inspected(daemon.root)).toMatchObject({ code: 0, findings: [] });
+});
+
+it('calls what a living daemon is doing ordinary', { timeout: 60_000 }, async () => {
+  const daemon = await aDaemon();
+  const asked = askedOf(daemon);
+  const state = { isOver: false };
+  const working = (async () => {
+    for (let n = 0; !state.isOver; n++) {
+      await asked.prepare(`n/${n}/key`);
+      await asked.remove(`n/${n}/key`);
+    }
+  })();
+  try {
+    for (let round = 0; round < 3; round++) {
+      const { code, told, findings } = await inspected(daemon.root);
+      expect(findings.filter(({ ordinary }) => !ordinary)).toEqual([]);
+      expect(code).toBe(0);
+      expect(told).toMatchObject({ daemon: { pid: daemon.pid }, mounts: 'known' });
+    }
+  } finally {
+    state.isOver = true;
+    await working;
+  }
+  await daemon.crash();
+  expect((await inspected(daemon.root)).told['daemon']).toBeNull();
+});
+
+it('knows no mounts of a root that was copied', { timeout: 60_000 }, async () => {
+  const daemon = await aDaemon();
+  const ref = 'sha256:aa';
+  await daemon.stop();
+  const remote = { ref, fileSystem: 'layer-store' };
+  await appendTo(daemon.root, [
+    preparing(1, 'n/1/remote', { target: ref }),
+    { stream: 'snapshot-1', type: 'RemoteMountStarted', data: remote },
+    { stream: 'snapshot-1', type: 'RemoteMounted' },
+    committed(1, 'n/2/remote', { remote }),
+  ]);
+  aCommitted(daemon.root, 1);
+  const here = await inspected(daemon.root);
+  expect(here.code).toBe(3);
+  expect(kindsOf(here.findings)).toEqual(['MissingMount']);
+
+  const copy = join(await aDirectory(), 'copy');
+  await cp(daemon.root, copy, { recursive: true });
+  expect(await inspected(copy)).toMatchObject({
+    code: 0,
+    findings: [],
+    told: {
+      mounts: 'unknown',
+      mountsUnknownBecause: `it was last served at ${daemon.root}`,
+      snapshots: { committed: 1, remote: 1 },
+    },
+  });
+  const forced = await inspected(daemon.root, '--offline');
+  expect(forced).toMatchObject({ code: 0, told: { mountsUnknownBecause: '--offline was given' } });
+});
+
+it('reports a torn tail and does not cut it', async () => {
+  const root = await aRoot([daemonStarted(), preparing(1, 'n/1/a'), prepared(1)]);
+  aCommitted(root, 1);
+  const segment = join(root, 'log', '00000000000000000000.seg');
+  const bytes = readFileSync(segment);
+  const end = bytes.findLastIndex((byte) => byte !== 0);
+  bytes.writeUInt8(bytes.readUInt8(end) ^ 1, end);
+  writeFileSync(segment, bytes);
+  const { code, findings, told } = await inspected(root);
+  expect(code).toBe(3);
+  expect(findings).toMatchObject([
+    { kind: 'torn-tail', action: 'cut it and keep it aside' },
+    { kind: 'AbandonedPreparation' },
+  ]);
+  expect(told).toMatchObject({ log: { position: 2 } });
+  expect(readFileSync(segment).equals(bytes)).toBe(true);
+});
+
+it('says when a start would be refused', async () => {
+  const root = await aRoot([daemonStarted()]);
+  rmSync(join(root, 'identity.json'));
+  const { code, findings } = await inspected(root);
+  expect(code).toBe(3);
+  expect(findings[0]).toMatchObject({ kind: 'log-missing', action: 'refuse to start' });
+});
+
+it('names damage and exits 3', async () => {
+  const root = await aRoot([...Array(40).keys()].map((n) => preparing(n + 1, `key-${n}`)));
+  const segment = join(root, 'log', '00000000000000000000.seg');
+  const bytes = readFileSync(segment);
+  bytes.writeUInt8(bytes.readUInt8(500) ^ 1, 500);
+  writeFileSync(segment, bytes);
+  const { code, stderr } = await stratalog(['inspect', '--root', root]);
+  expect(code).toBe(3);
+  expect(stderr).toContain('the log is damaged at position');
+});

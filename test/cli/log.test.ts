@@ -1,0 +1,194 @@
+/**
+ * Goal: the log can be read by people and by scripts, whatever state it is in. Method: the built
+ * command on real roots, beside a daemon that is working and one that is killed.
+ */
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, beforeAll, expect, it } from 'vitest';
+import { until } from '../../scripts/rig/wait.js';
+import {
+  aDaemon,
+  aDirectory,
+  appendTo,
+  aRoot,
+  askedOf,
+  builtCli,
+  buildLimitMillis,
+  cleanUp,
+  committed,
+  committing,
+  daemonStarted,
+  jsonLines,
+  prepared,
+  preparing,
+  shell,
+  started,
+  stratalog,
+} from './rig.js';
+
+beforeAll(builtCli, buildLimitMillis);
+afterEach(cleanUp);
+
+const aStory = [
+  daemonStarted(),
+  preparing(1, 'default/1/extract-1 sha256:a'),
+  prepared(1),
+  committing(1, 'default/2/sha256:a'),
+  committed(1, 'default/2/sha256:a'),
+  preparing(2, 'default/3/shell\u001b[31m', {
+    parent: { id: 1, name: 'default/2/sha256:a' },
+    kind: 'view',
+  }),
+];
+
+it('prints one event a line, with what strangers wrote made visible', async () => {
+  const root = await aRoot(aStory);
+  const { code, stdout, stderr } = await stratalog(['log', '--root', root]);
+  expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+  const [heading, ...lines] = stdout.trimEnd().split('\n');
+  expect(heading?.split(/ +/).slice(1)).toEqual(['TIME', 'STREAM', 'EVENT', 'SUMMARY']);
+  expect(lines).toHaveLength(6);
+  expect(lines[0]).toMatch(
+    /^ +0 {2}\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z {2}daemon +DaemonStarted +release 0\.1\.0 on/,
+  );
+  expect(lines[2]).toMatch(/snapshot-1 +SnapshotPrepared$/);
+  expect(lines[5]).toContain(
+    'view default/3/shell\\u{1b}[31m on default/2/sha256:a by default, pid 7',
+  );
+});
+
+it('prints records as they are with --json', async () => {
+  const root = await aRoot(aStory);
+  const { stdout } = await stratalog(['log', '--root', root, '--json', '--from', '2', '-n', '1']);
+  expect(jsonLines(stdout)).toEqual([
+    {
+      schema: 'stratalog.event/v1',
+      position: 2,
+      time: expect.stringMatching(/^\d{4}.*\.\d{9}Z$/) as string,
+      stream: 'snapshot-1',
+      streamVersion: 1,
+      type: 'SnapshotPrepared',
+      schemaVersion: 1,
+      data: {},
+    },
+  ]);
+});
+
+it('chooses by range, stream, type, time, number and direction', async () => {
+  const root = await aRoot(aStory);
+  const positions = async (...args: string[]): Promise<number[]> => {
+    const { code, stdout, stderr } = await stratalog(['log', '-q', ...args], {
+      STRATALOG_ROOT: root,
+    });
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    return stdout.split('\n').slice(0, -1).map(Number);
+  };
+  const timeOf = async (at: string): Promise<string> => {
+    const { stdout } = await stratalog(['log', '--root', root, '--json', '--from', at, '-n', '1']);
+    return String(jsonLines(stdout)[0]?.['time']);
+  };
+  expect(await positions('--from', '1', '--to', '3')).toEqual([1, 2]);
+  expect(await positions('--after', '3', '--reverse', '-n', '1')).toEqual([5]);
+  expect(await positions('--stream', '1', '--reverse')).toEqual([4, 3, 2, 1]);
+  expect(await positions('--type', 'SnapshotPrepared,DaemonStarted')).toEqual([0, 2]);
+  expect(await positions('--since', await timeOf('4'))).toEqual([4, 5]);
+});
+
+it.each([
+  [['--from', 'x'], '--from "x": not a whole number; say for example --from 120'],
+  [['--stream', 'snapshots'], 'say daemon, snapshot-12, or 12'],
+  [['--type', 'SnapshotCommited'], 'did you mean SnapshotCommitted?'],
+  [['--since', 'yesterday'], '--since "yesterday": not a time; say it as 2026-01-31T23:59:59Z'],
+  [['--from', '1', '--after', '1'], 'give one of them'],
+  [['--follow', '--reverse'], 'give one'],
+  [['--root', '/nonexistent'], '/nonexistent is no root'],
+])('refuses %j and says what would be right', async (args, said) => {
+  const root = await aRoot([]);
+  const { code, stdout, stderr } = await stratalog(['log', ...args], { STRATALOG_ROOT: root });
+  expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
+  expect(stderr).toContain(said);
+});
+
+it('shows events of a newer release as they stand', async () => {
+  const newer = { stream: 'snapshot-1', type: 'SnapshotFrozen', data: { until: 'tomorrow' } };
+  const root = await aRoot([newer, { ...prepared(2), schemaVersion: 9, data: { extra: 1 } }]);
+  const { code, stdout } = await stratalog(['log', '--root', root]);
+  expect(code).toBe(0);
+  expect(stdout).toContain('SnapshotFrozen        (not understood by this release) {"until"');
+  expect(stdout).toContain('(not understood by this release) {"extra":1}');
+});
+
+it('prints what is sound before damage, then where the damage is, and exits 3', async () => {
+  const root = await aRoot([]);
+  await appendTo(root, aStory);
+  await appendTo(
+    root,
+    [...Array(40).keys()].map((n) => preparing(n + 10, `k${n}`)),
+  );
+  const segments = readdirSync(join(root, 'log')).filter((name) => name.endsWith('.seg'));
+  expect(segments.length).toBeGreaterThan(2);
+  const second = join(root, 'log', segments.sort()[1] ?? '');
+  const bytes = readFileSync(second);
+  bytes.writeUInt8(bytes.readUInt8(600) ^ 4, 600);
+  writeFileSync(second, bytes);
+  const { code, stdout, stderr } = await stratalog(['log', '-q', '--root', root]);
+  expect(code).toBe(3);
+  const shown = stdout.trimEnd().split('\n').map(Number);
+  const first = Number(segments[1]?.slice(0, 20));
+  expect(shown).toEqual([...Array(shown.length).keys()]);
+  expect(shown.length).toBeGreaterThanOrEqual(first);
+  expect(stderr).toContain(`the log is damaged at position ${shown.length} (${segments[1]}`);
+  expect(stderr.trimEnd().split('\n')).toHaveLength(1);
+});
+
+it('ends quietly when its reader has gone', async () => {
+  const root = await aRoot([...Array(400).keys()].map((n) => preparing(n + 1, `key-${n}`)));
+  for (const command of ['log --json', 'log', 'verify', 'inspect']) {
+    const line = `stratalog ${command} --root ${root} | head -1; echo "\${PIPESTATUS[0]}"`;
+    const { stdout, stderr } = await shell(line);
+    expect(stderr, command).toBe('');
+    expect(stdout.split('\n'), command).toHaveLength(3);
+    // inspect and verify write their few lines before the pipe is closed, and have findings.
+    const code = stdout.split('\n')[1];
+    expect(command.startsWith('log') ? ['0'] : ['0', '3'], command).toContain(code);
+  }
+});
+
+it('follows a living daemon, outlives its death, and resumes', { timeout: 60_000 }, async () => {
+  const daemon = await aDaemon();
+  const asked = askedOf(daemon);
+  const following = started(['log', '--root', daemon.root, '--follow', '--json', '--since', '1h']);
+  await until('the start is shown', () => following.lines().length >= 1);
+  await asked.prepare('default/1/a');
+  await asked.commit('default/2/b', 'default/1/a');
+  const typesOf = (lines: string[]): unknown[] =>
+    jsonLines(lines.join('\n')).map(({ type }) => type);
+  await until('the commit is shown', () => following.lines().join().includes('SnapshotCommitted'));
+  await daemon.crash();
+  await daemon.start();
+  await until('the second start is shown', () => following.lines().length >= 6);
+  expect(typesOf(following.lines()).slice(0, 6)).toEqual([
+    'DaemonStarted',
+    'SnapshotPreparing',
+    'SnapshotPrepared',
+    'SnapshotCommitting',
+    'SnapshotCommitted',
+    'DaemonStarted',
+  ]);
+  following.child.kill('SIGINT');
+  expect(await following.ended).toBe(0);
+
+  const resumed = started(['log', '--root', daemon.root, '-f', '-q', '--after', '4', '-n', '2']);
+  await until('the start is shown again', () => resumed.lines().length >= 1);
+  await askedOf(daemon).prepare('default/4/d', 'default/2/b');
+  expect(await resumed.ended).toBe(0);
+  expect(resumed.lines()).toEqual(['5', '6']);
+});
+
+it('reads the root that the configuration names', async () => {
+  const root = await aRoot([daemonStarted()]);
+  const file = join(await aDirectory(), 'config.toml');
+  writeFileSync(file, `root = "${root}"\n`);
+  const { code, stdout } = await stratalog(['log', '-q', '--config', file]);
+  expect({ code, stdout }).toEqual({ code: 0, stdout: '0\n' });
+});

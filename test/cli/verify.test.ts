@@ -1,0 +1,104 @@
+/**
+ * Goal: verify's verdict is right and can be used in scripts. Method: the built command on sound,
+ * damaged and contradictory logs, and beside a daemon that writes as fast as it can.
+ */
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, beforeAll, expect, it } from 'vitest';
+import {
+  aDaemon,
+  aRoot,
+  askedOf,
+  builtCli,
+  buildLimitMillis,
+  cleanUp,
+  daemonStarted,
+  jsonLines,
+  prepared,
+  preparing,
+  stratalog,
+} from './rig.js';
+
+beforeAll(builtCli, buildLimitMillis);
+afterEach(cleanUp);
+
+const manyEvents = [daemonStarted()].concat(
+  [...Array(40).keys()].flatMap((n) => [preparing(n + 1, `key-${n}`), prepared(n + 1)]),
+);
+
+it('ends with what is verified, and exits 0', async () => {
+  const root = await aRoot(manyEvents);
+  const { code, stdout, stderr } = await stratalog(['verify', '--root', root]);
+  expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+  expect(stdout).toMatch(
+    /^verified up to position 81, chain head [0-9a-f]{64}, 81 records, \d+ bytes\n$/,
+  );
+  const quick = await stratalog(['verify', '--quick', '--json', '--root', root]);
+  expect(quick.code).toBe(0);
+  const summary = { schema: 'stratalog.verify-summary/v1', verifiedTo: 81, findings: 0 };
+  expect(jsonLines(quick.stdout)).toMatchObject([{ ...summary, quick: true }]);
+  expect(quick.stdout).toContain(/chain head ([0-9a-f]{64})/.exec(stdout)?.[1]);
+});
+
+it('locates damage, goes on behind it, and exits 3', async () => {
+  const root = await aRoot(manyEvents);
+  const [, second = ''] = readdirSync(join(root, 'log'))
+    .filter((name) => name.endsWith('.seg'))
+    .sort();
+  const path = join(root, 'log', second);
+  const bytes = readFileSync(path);
+  bytes.writeUInt8(bytes.readUInt8(700) ^ 16, 700);
+  writeFileSync(path, bytes);
+  const { code, stdout } = await stratalog(['verify', '--json', '--root', root]);
+  expect(code).toBe(3);
+  const [finding, summary, ...rest] = jsonLines(stdout);
+  expect(rest).toEqual([]);
+  expect(finding).toMatchObject({
+    schema: 'stratalog.verify-finding/v1',
+    kind: 'record-damaged',
+    severity: 'damage',
+    segment: second,
+  });
+  expect(Number(finding?.['offset'])).toBeLessThanOrEqual(700);
+  expect(Number(finding?.['offset'])).toBeGreaterThan(300);
+  expect(summary).toMatchObject({ verifiedTo: finding?.['position'], damage: 1, records: 80 });
+  const forPeople = await stratalog(['verify', '--root', root]);
+  expect(forPeople.stdout).toMatch(/^SEVERITY +KIND +WHERE +FOUND\ndamage +record-damaged +posit/);
+});
+
+it('finds events that cannot be, unless --quick', async () => {
+  const root = await aRoot([prepared(1), { stream: 'snapshot-2', type: 'SnapshotFrozen' }]);
+  const { code, stdout } = await stratalog(['verify', '--root', root]);
+  expect(code).toBe(3);
+  expect(stdout).toMatch(/damage +event-impossible +position 0, snapshot-1 +.*cannot happen/);
+  expect(stdout).toMatch(/damage +event-newer +position 1, snapshot-2 +.*not known/);
+  expect((await stratalog(['verify', '--quick', '--root', root])).code).toBe(0);
+});
+
+it('raises no false alarm beside a daemon that writes', { timeout: 90_000 }, async () => {
+  const daemon = await aDaemon();
+  const asked = askedOf(daemon);
+  const state = { isOver: false };
+  const working = [...Array(8).keys()].map(async (lane) => {
+    for (let n = 0; !state.isOver; n++) {
+      await asked.prepare(`n/${n}/${lane}`);
+      await asked.remove(`n/${n}/${lane}`);
+    }
+  });
+  try {
+    for (let round = 0; round < 5; round++) {
+      const { code, stdout, stderr } = await stratalog(['verify', '--root', daemon.root]);
+      const whole = /^verified up to position \d+, chain head [0-9a-f]{64}, .*\n$/;
+      expect({ code, stderr, stdout }).toEqual({
+        ...{ code: 0, stderr: '' },
+        stdout: expect.stringMatching(whole) as string,
+      });
+    }
+  } finally {
+    state.isOver = true;
+    await Promise.all(working);
+  }
+  await daemon.stop();
+  const { code, stdout } = await stratalog(['verify', '--root', daemon.root]);
+  expect({ code, stdout }).toMatchObject({ code: 0 });
+});
