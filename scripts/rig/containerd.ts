@@ -12,7 +12,7 @@ import { run } from './command.js';
 import { Ctr } from './ctr.js';
 import { Service, accepts } from './service.js';
 import { until } from './wait.js';
-import { type Workspace, killQuietly, processesNaming } from './workspace.js';
+import { type Workspace, isRunning, killQuietly, processesNaming } from './workspace.js';
 
 const snapshotterName = 'stratalog';
 
@@ -63,6 +63,7 @@ export class PrivateContainerd {
     if (this.#service?.isRunning === true) throw new Error('containerd is still running');
     const { workspace } = this.#spec;
     this.#service = await Service.start(
+      workspace,
       {
         name: 'containerd',
         program: containerdBinary(),
@@ -94,20 +95,29 @@ export class PrivateContainerd {
     return this.#service?.logTail(lines) ?? '';
   }
 
-  /** Containers first, by their own pids; then the shims that serve this socket; then the rest. */
+  /**
+   * containerd first, so that no task begins any more; then containers by their own pids, the
+   * shims that serve this socket, and what they leave outside the workspace.
+   */
   async #destroy(): Promise<void> {
     const { workspace } = this.#spec;
     const tasks = workspace.path('containerd-state', 'io.containerd.runtime.v2.task');
-    for (const bundle of bundlesIn(tasks)) {
-      killQuietly(Number(textOf(join(bundle, 'init.pid'))));
-    }
-    for (const shim of processesNaming(`-address ${this.address}`)) killQuietly(shim.pid);
+    await this.#service?.stop();
+    // A shim that containerd was just starting has to come up before it can be found.
+    await until('all containers and shims are gone', () => {
+      const inits = bundlesIn(tasks).map((bundle) => Number(textOf(join(bundle, 'init.pid'))));
+      const runtimes = [`-address ${this.address}`, workspace.path('runc')]
+        .flatMap(processesNaming)
+        .map((found) => found.pid);
+      const running = [...inits.filter(isRunning), ...runtimes];
+      for (const pid of running) killQuietly(pid);
+      return running.length === 0;
+    });
     // A shim that is killed leaves its socket below /run/containerd/s; its bundle knows the name.
     for (const bundle of bundlesIn(tasks)) {
       const socket = textOf(join(bundle, 'address')).replace(/^unix:\/\//, '');
       if (socket.startsWith('/')) rmSync(socket, { force: true });
     }
-    await this.#service?.stop(5_000);
     await removeCgroups(workspace.name);
   }
 }

@@ -40,6 +40,7 @@ export class Daemon implements SnapshotterProcess {
   readonly address: string;
   /** The command without its `--root DIR --address SOCKET`. */
   readonly serveCommand: readonly [string, ...string[]];
+  readonly #workspace: Workspace;
   readonly #logFile: string;
   readonly #env: Readonly<Record<string, string>>;
   #service: Service | null = null;
@@ -50,12 +51,12 @@ export class Daemon implements SnapshotterProcess {
     serveCommand: readonly [string, ...string[]],
     env: Readonly<Record<string, string>> = {},
   ) {
+    this.#workspace = workspace;
     this.root = workspace.path(`${name}-root`);
     this.address = workspace.path(`${name}.sock`);
     this.serveCommand = serveCommand;
     this.#logFile = workspace.path(`${name}.log`);
     this.#env = env;
-    workspace.onClose(() => this.stop());
   }
 
   /** Stratalog, not yet started. */
@@ -90,6 +91,7 @@ export class Daemon implements SnapshotterProcess {
     const [program, ...words] = this.serveCommand;
     const args = [...words, '--root', this.root, '--address', this.address];
     this.#service = await Service.start(
+      this.#workspace,
       { name: 'snapshotter', program, args, logFile: this.#logFile, env: this.#env },
       () => accepts(this.address),
     );

@@ -41,6 +41,7 @@ export class Registry {
     const configFile = workspace.path('registry.yml');
     await writeFile(configFile, configOf(host, workspace.makeDirectory('registry')));
     const service = await Service.start(
+      workspace,
       {
         name: 'registry',
         program: process.env['STRATALOG_REGISTRY_BINARY'] ?? 'docker-registry',
@@ -50,7 +51,6 @@ export class Registry {
       },
       async () => (await fetch(`http://${host}/v2/`)).ok,
     );
-    workspace.onClose(() => service.stop(5_000));
     return new Registry(host, service);
   }
 

@@ -3,6 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, openSync, readFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { until } from './wait.js';
+import type { Workspace } from './workspace.js';
 
 export interface ServiceSpec {
   /** As people call it in messages. */
@@ -45,12 +46,17 @@ export class Service {
     });
   }
 
-  /** Starts the program and waits until `ready` answers true. On failure it is ended and its log told. */
+  /**
+   * Starts the program and waits until `ready` answers true. On failure it is ended and its log
+   * told. It ends with the workspace at the latest, also when that closes before it is ready.
+   */
   static async start(
+    workspace: Workspace,
     spec: ServiceSpec,
     ready: () => Promise<boolean>,
     timeoutMillis = 30_000,
   ): Promise<Service> {
+    workspace.assertOpen();
     const log = openSync(spec.logFile, 'a');
     const child = spawn(spec.program, spec.args, {
       stdio: ['ignore', log, log],
@@ -58,6 +64,7 @@ export class Service {
     });
     closeSync(log);
     const service = new Service(spec, child);
+    workspace.onClose(() => service.stop());
     try {
       await until(`${spec.name} is ready`, async () => (service.isRunning ? ready() : 'ended'), {
         timeoutMillis,

@@ -15,7 +15,10 @@ const open = new Set<Workspace>();
 /** SIGINT and SIGTERM end the process only when all that is open has been closed. */
 export function closeOnSignals(): void {
   const closeAll = async () => {
-    await Promise.allSettled([...open].map((workspace) => workspace.close()));
+    const closings = await Promise.allSettled([...open].map((workspace) => workspace.close()));
+    for (const closing of closings) {
+      if (closing.status === 'rejected') console.error(String(closing.reason));
+    }
     process.exit(130);
   };
   process.on('SIGINT', () => void closeAll()).on('SIGTERM', () => void closeAll());
@@ -53,6 +56,11 @@ export class Workspace {
     const directory = this.path(...names);
     mkdirSync(directory, { recursive: true });
     return directory;
+  }
+
+  /** Throws once the workspace is closing: nothing may be started in it any more. */
+  assertOpen(): void {
+    if (this.#closing !== null) throw new Error(`${this.directory} is being closed`);
   }
 
   /** Runs on close, the latest first, whatever the others do. Must bear being run after a failure. */
@@ -146,5 +154,17 @@ export function killQuietly(pid: number): void {
     process.kill(pid, 'SIGKILL');
   } catch {
     // It has ended by itself.
+  }
+}
+
+/** Whether the process is there and not merely waiting to be reaped. */
+export function isRunning(pid: number): boolean {
+  if (!Number.isInteger(pid) || pid <= 1) return false;
+  try {
+    // proc_pid_stat(5): `pid (name) state …`; the name may hold blanks and brackets.
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    return stat[stat.lastIndexOf(')') + 2] !== 'Z';
+  } catch {
+    return false;
   }
 }
