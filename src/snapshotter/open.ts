@@ -16,11 +16,12 @@ import type { FileSystem } from '../filesystems/contract.js';
 import { planRecovery, type Plan } from '../inspect/plan.js';
 import { replayRoot, restoreReplay } from '../inspect/replay-root.js';
 import { Replay } from '../inspect/replay.js';
-import { CheckpointUnusable } from '../log/errors.js';
+import { CheckpointUnusable, LogTooNew } from '../log/errors.js';
 import { makeDirectoryIfAbsent } from '../log/files.js';
 import { openLog, type OpenedLog, type OpenLogOptions } from '../log/log.js';
 import type { EventLog } from '../log/types.js';
 import { Forest } from '../machines/forest.js';
+import { EventNotUnderstood } from '../machines/streams.js';
 import { Checkpointing } from './checkpointing.js';
 import { Cleanup } from './cleanup.js';
 import { Dispatcher } from './dispatcher.js';
@@ -139,8 +140,13 @@ async function openAndReplay(
         throw new CheckpointUnusable(reasonOf(cause), { cause });
       }
     },
-    onRecords: (batch) => {
-      for (const record of batch) replay.apply(record);
+    onRecords: (batch, origin) => {
+      try {
+        for (const record of batch) replay.apply(record);
+      } catch (thrown) {
+        if (!(thrown instanceof EventNotUnderstood) || !thrown.isNewer) throw thrown;
+        throw new LogTooNew(`an event (${thrown.message})`, origin.writtenBy);
+      }
     },
     onWarning: (message, cause) => {
       observer.warning(message, cause === undefined ? {} : { error: reasonOf(cause) });

@@ -1,66 +1,204 @@
 /**
- * The appends of the golden log, in order. One list, so that a release with real events only has
- * to change this file: each entry is one append (a unit), and `sync` says whether it is waited for.
+ * The appends of the golden log, in order: one short life of a root in which every event type
+ * occurs. Each entry is one append; `sync` says whether it was waited for.
  */
-import { streamVersion } from '../../src/base/units.js';
-import type { EventBody, EventToAppend } from '../../src/log/types.js';
+import { snapshotId, snapshotName, streamVersion, type SnapshotId } from '../../src/base/units.js';
+import type { EventToAppend } from '../../src/log/types.js';
+import { DAEMON_EVENTS, DAEMON_STREAM, type DaemonEvent } from '../../src/machines/daemon-events.js';
+import {
+  encodeSnapshotEvent,
+  SNAPSHOT_EVENTS,
+  type ParentLink,
+  type SnapshotEvent,
+} from '../../src/machines/events.js';
+import { streamOf } from '../../src/machines/streams.js';
 
 export interface GoldenAppend {
   readonly sync: boolean;
   readonly events: readonly EventToAppend[];
 }
 
-const event = (
-  stream: string,
-  version: number,
-  type: string,
-  data: EventBody,
-  closesStream = false,
-): EventToAppend => ({
-  stream,
-  expectedVersion: streamVersion(version),
-  type,
-  schemaVersion: 1,
-  data,
-  closesStream,
-});
-
 const layer = (n: number): string => `sha256:${n.toString(16).padStart(64, '0')}`;
+const caller = { namespace: 'k8s.io', lease: 'pull-1', pid: 4242, uid: 0 };
+const usage = { size: 8192, inodes: 3 };
+/** Labels that no ASCII-only reader survives. */
+const labels = new Map([
+  ['containerd.io/snapshot.ref', layer(1)],
+  ['org.example/名前', 'größer "so"\n'],
+  ['__proto__', 'a label like any other'],
+]);
 
-/** Five snapshots in a chain, one of them removed; labels that no ASCII-only reader survives. */
-export function goldenAppends(): readonly GoldenAppend[] {
-  const appends: GoldenAppend[] = [
-    { sync: true, events: [event('daemon', 0, 'DaemonStarted', { release: 'stratalog 0.1.0' })] },
-  ];
-  for (let id = 1; id <= 5; id++) {
-    const stream = `snapshot-${id}`;
-    const labels = { 'containerd.io/snapshot.ref': layer(id), 'org.example/名前': 'größer "so"\n' };
-    const parent = id === 1 ? '' : layer(id - 1);
-    const preparing = { id, kind: 'active', key: `k8s.io/${id}/extract`, parent, labels };
-    const committed = {
-      name: layer(id),
-      size: 4096 * id,
-      inodes: id,
-      labels,
-      remote: id % 2 === 0,
-    };
-    appends.push(
-      { sync: false, events: [event(stream, 0, 'SnapshotPreparing', preparing)] },
-      { sync: true, events: [event(stream, 1, 'SnapshotPrepared', {})] },
-      { sync: true, events: [event(stream, 2, 'SnapshotCommitted', committed)] },
+/** Collects appends, and counts the versions of the streams. */
+class Life {
+  readonly appends: GoldenAppend[] = [];
+  readonly #versions = new Map<string, number>();
+
+  snapshot(id: SnapshotId, sync: boolean, ...events: readonly SnapshotEvent[]): void {
+    const stream = streamOf(id);
+    this.#append(
+      sync,
+      events.map((event) => ({
+        stream,
+        expectedVersion: this.#next(stream),
+        type: event.type,
+        schemaVersion: SNAPSHOT_EVENTS[event.type].version,
+        data: encodeSnapshotEvent(event),
+        closesStream: event.type === 'SnapshotRemoved',
+      })),
     );
   }
-  appends.push({
-    sync: true,
-    events: [
-      event('snapshot-5', 3, 'SnapshotRemoving', { caller: { pid: 4242, uid: 0 } }),
-      event('daemon', 1, 'DirectoriesCollected', { names: [] }),
-    ],
+
+  daemon(...events: readonly DaemonEvent[]): void {
+    this.#append(
+      true,
+      events.map((event) => ({
+        stream: DAEMON_STREAM,
+        expectedVersion: this.#next(DAEMON_STREAM),
+        type: event.type,
+        schemaVersion: DAEMON_EVENTS[event.type].version,
+        data: event.data,
+      })),
+    );
+  }
+
+  #append(sync: boolean, events: readonly EventToAppend[]): void {
+    this.appends.push({ sync, events });
+  }
+
+  #next(stream: string) {
+    const version = this.#versions.get(stream) ?? 0;
+    this.#versions.set(stream, version + 1);
+    return streamVersion(version);
+  }
+}
+
+function preparing(id: SnapshotId, key: string, parent: ParentLink | null, view = false): SnapshotEvent {
+  return {
+    type: 'SnapshotPreparing',
+    data: {
+      id,
+      kind: view ? 'view' : 'active',
+      key: snapshotName(key),
+      parent,
+      labels,
+      target: view ? null : layer(1),
+      caller,
+    },
+  };
+}
+
+export function goldenAppends(): readonly GoldenAppend[] {
+  const life = new Life();
+  daemonStarts(life);
+  const remote = remoteLayer(life);
+  const plain = ordinaryLayer(life, remote);
+  leavings(life, plain);
+  life.daemon({ type: 'DaemonStopped', data: { why: 'SIGTERM' } });
+  return life.appends;
+}
+
+function daemonStarts(life: Life): void {
+  life.daemon(
+    {
+      type: 'DaemonStarted',
+      data: {
+        release: '0.1.0',
+        node: 'v20.19.0',
+        pid: 1,
+        epoch: 1,
+        replayed: 0,
+        checkpoint: null,
+        settings: { durability: 'data' },
+      },
+    },
+    {
+      type: 'TailCut',
+      data: { segment: '00000000000000000000.seg', offset: 136, bytes: 12, savedAs: 'x.broken' },
+    },
+    {
+      type: 'RecoveryPlanned',
+      data: {
+        adopted: 1,
+        findings: [
+          { kind: 'OrphanDirectory', subject: '/r/snapshots/9', action: 'remove its directory' },
+        ],
+        omitted: 0,
+      },
+    },
+    { type: 'DirectoryRecreated', data: { id: 9, path: '/r/snapshots/9/fs' } },
+    { type: 'OrphanFound', data: { name: '9', path: '/r/snapshots/9' } },
+    { type: 'OrphanRemoved', data: { name: '9', path: '/r/snapshots/9' } },
+  );
+}
+
+/** Snapshot 1: found in the remote file system, lost, and found again. */
+function remoteLayer(life: Life): ParentLink {
+  const id = snapshotId(1);
+  const name = snapshotName(layer(1));
+  const remote = { ref: layer(1), fileSystem: 'layer-store' };
+  life.snapshot(id, false, preparing(id, 'k8s.io/1/extract-1-a b', null));
+  life.snapshot(id, true, { type: 'RemoteMountStarted', data: remote });
+  life.snapshot(
+    id,
+    true,
+    { type: 'RemoteMounted', data: {} },
+    {
+      type: 'SnapshotCommitted',
+      data: { name, labels, usage: { size: 0, inodes: 0 }, parent: null, remote, durability: 'data' },
+    },
+  );
+  life.snapshot(id, true, {
+    type: 'LayerUnavailable',
+    data: { reason: 'the store is gone', attempts: 0, retryAt: '2026-01-01T00:10:00.000000000Z' },
   });
-  appends.push({ sync: true, events: [event('snapshot-5', 4, 'SnapshotRemoved', {}, true)] });
-  appends.push({
-    sync: true,
-    events: [event('daemon', 2, 'DaemonStopped', { signal: 'SIGTERM' })],
+  life.snapshot(id, true, { type: 'LayerAvailable', data: { how: 'mounted' } });
+  return { id, name };
+}
+
+/** Snapshot 2: pulled as usual after the remote file system had said no. */
+function ordinaryLayer(life: Life, parent: ParentLink): ParentLink {
+  const id = snapshotId(2);
+  const name = snapshotName('k8s.io/3/sha256:two');
+  const committing = { name, labels, parent, caller };
+  life.snapshot(id, false, preparing(id, 'k8s.io/2/extract-2-a c', parent));
+  life.snapshot(id, true, {
+    type: 'RemoteMountStarted',
+    data: { ref: layer(1), fileSystem: 'layer-store' },
   });
-  return appends;
+  life.snapshot(id, true, { type: 'RemoteMountFailed', data: { reason: 'no such layer' } });
+  life.snapshot(id, false, { type: 'SnapshotCommitting', data: committing });
+  life.snapshot(id, true, { type: 'SnapshotCommitFailed', data: { reason: 'EIO' } });
+  life.snapshot(id, false, { type: 'SnapshotCommitting', data: committing });
+  life.snapshot(id, true, {
+    type: 'SnapshotCommitted',
+    data: { name, labels, usage, parent, remote: null, durability: 'data' },
+  });
+  life.snapshot(id, true, {
+    type: 'LabelsUpdated',
+    data: { labels: new Map([['a', 'b']]), caller },
+  });
+  return { id, name };
+}
+
+/** Snapshots 3 to 6: a view and a container that stay, one abandoned, one removed and collected. */
+function leavings(life: Life, parent: ParentLink): void {
+  const [view, container, abandoned, removed] = [3, 4, 5, 6].map(snapshotId);
+  if (view === undefined || container === undefined) throw new Error('four ids');
+  if (abandoned === undefined || removed === undefined) throw new Error('four ids');
+  life.snapshot(view, false, preparing(view, 'k8s.io/4/view', parent, true));
+  life.snapshot(view, true, { type: 'SnapshotPrepared', data: {} });
+  life.snapshot(container, false, preparing(container, 'k8s.io/5/container', parent));
+  life.snapshot(container, true, { type: 'SnapshotPrepared', data: {} });
+  life.snapshot(abandoned, false, preparing(abandoned, 'k8s.io/6/gone', null));
+  life.snapshot(abandoned, true, { type: 'SnapshotAbandoned', data: { reason: 'ENOSPC' } });
+  life.snapshot(removed, false, preparing(removed, 'k8s.io/7/removed', parent));
+  life.snapshot(removed, true, { type: 'SnapshotPrepared', data: {} });
+  life.snapshot(removed, true, { type: 'SnapshotRemoving', data: { deferred: true, caller: {} } });
+  life.snapshot(removed, true, { type: 'SnapshotCollecting', data: {} });
+  life.daemon(
+    { type: 'DirectoriesCollected', data: { collected: 1, orphans: 0, replayedTo: 33 } },
+    { type: 'CheckpointTaken', data: { position: 33, snapshots: 6 } },
+    { type: 'SegmentsRetired', data: { before: 0, segments: [] } },
+  );
+  life.snapshot(removed, true, { type: 'SnapshotRemoved', data: {} });
 }

@@ -10,12 +10,14 @@ import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { Clock, Disk } from '../../src/base/ports.js';
-import { position, unixNanos } from '../../src/base/units.js';
+import { position, unixNanos, type Position } from '../../src/base/units.js';
 import { systemDisk } from '../../src/host/disk.js';
+import { Replay } from '../../src/inspect/replay.js';
 import { openLog } from '../../src/log/log.js';
 import { readLog } from '../../src/log/reader.js';
 import type { LogRecord } from '../../src/log/types.js';
 import { verifyLog } from '../../src/log/verify.js';
+import { encodeHead, encodeState } from '../../src/machines/state-json.js';
 import { goldenAppends, type GoldenAppend } from './log-events.js';
 
 export const GOLDEN_UUID = '5f0c1f6e-6d1b-4f59-9d53-0a4be60f7c01';
@@ -36,6 +38,8 @@ export const asJson = (record: LogRecord): unknown => ({ ...record, time: record
 export interface GoldenExpectation {
   readonly release: string;
   readonly records: readonly unknown[];
+  /** Every snapshot after the last record, as a checkpoint would hold it. */
+  readonly projection: readonly string[];
   readonly chain: string;
   readonly checkpoint: { readonly position: number; readonly lines: readonly string[] };
   readonly files: Readonly<Record<string, string>>;
@@ -79,19 +83,30 @@ export async function writeGoldenLog(
       throw new Error(message);
     },
   });
-  const lines = ['{"projection":"golden"}', '"größer"'];
+  let lines: readonly string[] = [];
   let checkpointAt = 0;
   for (const [index, { events, sync }] of appends.entries()) {
     const { durable } = log.append(events, { sync });
     if (sync) await durable;
     if (index === Math.floor(appends.length / 2)) {
-      await log.writeCheckpoint({ position: log.durablePosition, lines });
       checkpointAt = log.durablePosition;
+      lines = await projectionOf(root, position(checkpointAt));
+      await log.writeCheckpoint({ position: position(checkpointAt), lines });
     }
   }
   await log.close();
   await rm(`${root}/log/lock`);
   return expectationOf(root, release, { position: position(checkpointAt), lines });
+}
+
+/** The lines of a checkpoint at a position: what a replay from the beginning makes of the log. */
+export async function projectionOf(root: string, at?: Position): Promise<readonly string[]> {
+  const replay = new Replay();
+  const range = at === undefined ? {} : { to: at };
+  for await (const record of readLog({ root, disk: systemDisk(), ...range })) replay.apply(record);
+  const { daemonStreamVersion, forest } = replay;
+  const head = encodeHead({ nextId: forest.nextId, daemonStreamVersion });
+  return [head, ...[...forest.values()].map(encodeState)];
 }
 
 async function expectationOf(
@@ -104,7 +119,9 @@ async function expectationOf(
   for await (const record of readLog({ root, disk })) records.push(asJson(record));
   for await (const item of verifyLog({ root, disk })) {
     if (item.kind !== 'summary') throw new Error(item.detail);
-    return { release, records, chain: item.chain, checkpoint, files: await digestsOf(root) };
+    const projection = await projectionOf(root);
+    const files = await digestsOf(root);
+    return { release, records, projection, chain: item.chain, checkpoint, files };
   }
   throw new Error('verify ended without a summary');
 }

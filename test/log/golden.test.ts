@@ -6,11 +6,16 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { cp } from 'node:fs/promises';
 import { describe, expect, it } from 'vitest';
 import { systemDisk } from '../../src/host/disk.js';
+import { replayRoot } from '../../src/inspect/replay-root.js';
+import { DAEMON_EVENTS } from '../../src/machines/daemon-events.js';
+import { SNAPSHOT_EVENTS } from '../../src/machines/events.js';
+import { encodeState } from '../../src/machines/state-json.js';
 import { goldenAppends } from '../golden/log-events.js';
 import {
   asJson,
   digestsOf,
   goldenDisk,
+  projectionOf,
   writeGoldenLog,
   type GoldenExpectation,
 } from '../golden/make-log.js';
@@ -24,6 +29,9 @@ function expectationOf(release: string): GoldenExpectation {
   const text = readFileSync(`${here}/${release}/expected.json`, 'utf8');
   return JSON.parse(text) as GoldenExpectation;
 }
+
+const parsed = (line: string): unknown => JSON.parse(line);
+const recordsIn = ({ records }: GoldenExpectation) => records as readonly { type: string }[];
 
 describe.each(releases)('the golden log of %s', (release) => {
   const expected = expectationOf(release);
@@ -42,6 +50,21 @@ describe.each(releases)('the golden log of %s', (release) => {
       verifiedTo: expected.records.length,
       chain: expected.chain,
     });
+  });
+
+  it('replays to the same snapshots, from the beginning and from its checkpoint', async () => {
+    const root = `${here}/${release}/root`;
+    expect(await projectionOf(root)).toEqual(expected.projection);
+    const { replay, checkpoint } = await replayRoot(systemDisk(), root);
+    expect(checkpoint).toBe(expected.checkpoint.position);
+    const states = [...replay.forest.values()].map(encodeState);
+    expect(states.map(parsed)).toEqual(expected.projection.slice(1).map(parsed));
+  });
+
+  it('holds every event type of this release', () => {
+    const held = new Set(recordsIn(expected).map(({ type }) => type));
+    const known = [...Object.keys(SNAPSHOT_EVENTS), ...Object.keys(DAEMON_EVENTS)];
+    if (release === current) expect([...held].sort()).toEqual(known.sort());
   });
 
   it('opens from its checkpoint, and takes new records', async () => {
