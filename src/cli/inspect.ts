@@ -153,7 +153,7 @@ function summaryLines(look: RootLook, rows: readonly Row[]): string[] {
     `log         position ${position}, epoch ${identity?.epoch ?? 'unknown'}`,
     checkpoint === null
       ? 'checkpoint  none: a start replays the whole log'
-      : `checkpoint  at position ${checkpoint.position}${takenOf}; ${behind} records behind it`,
+      : `checkpoint  at position ${checkpoint.position}${takenOf}; ${behind} ${behind === 1 ? 'record' : 'records'} behind it`,
     `snapshots   ${committed} committed (${remote} remote, ${unavailable} unavailable), ` +
       `${active} active, ${view} view; ${preparing} being prepared, ${removing} being removed`,
     mountsUnknown === null

@@ -86,11 +86,9 @@ function daemonSummary(event: DaemonEvent): string {
       const kinds = new Map<string, number>();
       for (const { kind } of findings) kinds.set(kind, (kinds.get(kind) ?? 0) + 1);
       const found = [...kinds].map(([kind, count]) => `${count} ${kind}`).join(', ');
-      return words(
-        `${counted(adopted, 'layer')} adopted`,
-        found === '' ? 'no findings' : `found ${found}`,
-        omitted > 0 && `and ${omitted} more`,
-      );
+      const more = omitted === 0 ? '' : ` and ${omitted} more`;
+      const what = found === '' ? 'nothing found' : `found ${found}${more}`;
+      return `${counted(adopted, 'layer')} adopted; ${what}`;
     }
     case 'DirectoryRecreated':
       return `${event.data.path} of snapshot ${event.data.id}`;

@@ -235,11 +235,16 @@ export function aCommitted(root: string, id: number): void {
   mkdirSync(join(root, 'snapshots', String(id), 'fs'), { recursive: true });
 }
 
-/** The real daemon, started. */
-export async function aDaemon(options: DaemonOptions = {}): Promise<Daemon> {
+/** The real daemon, not yet started. */
+export async function aDaemonToBe(options: DaemonOptions = {}): Promise<Daemon> {
   const workspace = await Workspace.create('stratalog-cli-');
   cleanups.push(() => workspace.close());
-  const daemon = Daemon.stratalog(workspace, options);
+  return Daemon.stratalog(workspace, options);
+}
+
+/** The real daemon, started. */
+export async function aDaemon(options: DaemonOptions = {}): Promise<Daemon> {
+  const daemon = await aDaemonToBe(options);
   await daemon.start();
   return daemon;
 }

@@ -1,0 +1,125 @@
+/** Goal: what is printed suits its reader, be it a person's terminal or a pipe. */
+import { Writable } from 'node:stream';
+import { describe, expect, it } from 'vitest';
+import {
+  fit,
+  humanSize,
+  Output,
+  OutputClosed,
+  shortDigests,
+  tableLines,
+  visible,
+  type OutputStream,
+} from '../../src/cli/print.js';
+
+const digest = `sha256:${'0123456789ab'.padEnd(64, 'c')}`;
+
+class Collected extends Writable {
+  text = '';
+  override _write(bytes: Buffer, _encoding: string, done: () => void): void {
+    this.text += bytes.toString();
+    done();
+  }
+}
+
+function aTerminal(columns: number): OutputStream & Collected {
+  return Object.assign(new Collected(), { isTTY: true, columns }) as OutputStream & Collected;
+}
+
+describe('a terminal', () => {
+  it('gets lines of its width, short digests, and colours', async () => {
+    const terminal = aTerminal(30);
+    const out = new Output(terminal, { isCut: true });
+    await out.line(`${out.colors.red('bad')} ${digest} and more`);
+    await out.flush();
+    expect(terminal.text).toBe('\u001b[31mbad\u001b[39m sha256:0123456789ab and m…\u001b[0m\n');
+  });
+
+  it('gets whole lines with --no-trunc and no colours with NO_COLOR', async () => {
+    const terminal = aTerminal(10);
+    const out = new Output(terminal, { isCut: false, noColor: true });
+    await out.line(`${out.colors.red('bad')} ${digest}`);
+    await out.flush();
+    expect(terminal.text).toBe(`bad ${digest}\n`);
+  });
+
+  it('gets JSON whole', async () => {
+    const terminal = aTerminal(10);
+    const out = new Output(terminal, { isCut: true });
+    await out.json('event', { digest });
+    await out.flush();
+    expect(terminal.text).toBe(`{"schema":"stratalog.event/v1","digest":"${digest}"}\n`);
+  });
+});
+
+describe('a pipe', () => {
+  it('gets whole lines without colours', async () => {
+    const pipe = new Collected();
+    const out = new Output(pipe as unknown as OutputStream, { isCut: true });
+    await out.line(out.colors.red(digest.repeat(3)));
+    await out.flush();
+    expect(pipe.text).toBe(`${digest.repeat(3)}\n`);
+  });
+
+  it('that is closed ends the output with OutputClosed, then and later', async () => {
+    const closed = new Writable({
+      write: (_bytes, _encoding, done) => {
+        done(Object.assign(new Error('write EPIPE'), { code: 'EPIPE' }));
+      },
+    });
+    const out = new Output(closed as unknown as OutputStream, { isCut: true });
+    await out.line('one');
+    await expect(out.flush()).rejects.toThrow(OutputClosed);
+    await expect(out.flush()).rejects.toThrow(OutputClosed);
+  });
+
+  it('that fails otherwise is a failure', async () => {
+    const full = new Writable({
+      write: (_bytes, _encoding, done) => {
+        done(Object.assign(new Error('write ENOSPC'), { code: 'ENOSPC' }));
+      },
+    });
+    const out = new Output(full as unknown as OutputStream, { isCut: true });
+    await out.line('one');
+    await expect(out.flush()).rejects.toThrow('ENOSPC');
+  });
+});
+
+it('cuts by visible characters and closes a colour it has cut', () => {
+  expect(fit('12345', 5)).toBe('12345');
+  expect(fit('123456', 5)).toBe('1234…');
+  expect(fit('ab😀cd', 4)).toBe('ab😀…');
+  expect(fit('\u001b[31m123456\u001b[39m', 5)).toBe('\u001b[31m1234…\u001b[0m');
+  expect(fit('\u001b[31m12345\u001b[39m', 5)).toBe('\u001b[31m12345\u001b[39m');
+});
+
+it('makes control characters visible', () => {
+  expect(visible('a\u001b[2Jb\n\u202ec')).toBe('a\\u{1b}[2Jb\\u{0a}\\u{202e}c');
+  expect(visible('plain ünï 漢字')).toBe('plain ünï 漢字');
+});
+
+it('shortens whole digests only', () => {
+  expect(shortDigests(`x ${digest}/y sha256:abc`)).toBe('x sha256:0123456789ab/y sha256:abc');
+});
+
+it('writes sizes as ctr does', () => {
+  expect([0, 1023, 1024, 3.4 * 2 ** 20, 2 ** 50].map(humanSize)).toEqual([
+    '0 B',
+    '1023 B',
+    '1.0 KiB',
+    '3.4 MiB',
+    '1.0 PiB',
+  ]);
+});
+
+it('aligns columns without borders', () => {
+  expect(
+    tableLines(
+      ['KIND', 'SUBJECT'],
+      [
+        ['a', 'x'],
+        ['longer', ''],
+      ],
+    ),
+  ).toEqual(['KIND     SUBJECT', 'a        x', 'longer']);
+});

@@ -1,0 +1,99 @@
+/** Goal: every event has a sentence, and what is not understood is shown as it stands. */
+import { describe, expect, it } from 'vitest';
+import { streamVersion, unixNanos } from '../../src/base/units.js';
+import { summaryOf } from '../../src/inspect/summary.js';
+import { DAEMON_EVENTS } from '../../src/machines/daemon-events.js';
+import type { SNAPSHOT_EVENTS } from '../../src/machines/events.js';
+
+const caller = { namespace: 'k8s.io', pid: 9 };
+const parent = { id: 1, name: 'base' };
+const finding = (kind: string) => ({ kind, subject: 's', action: 'a' });
+
+/** A body of each type, and its sentence. */
+const sentences: Record<
+  keyof typeof SNAPSHOT_EVENTS | keyof typeof DAEMON_EVENTS,
+  readonly [data: Record<string, unknown>, sentence: string]
+> = {
+  SnapshotPreparing: [
+    { id: 2, kind: 'active', key: 'k', parent, labels: {}, target: 'sha256:t', caller },
+    'active k on base target sha256:t by k8s.io, pid 9',
+  ],
+  SnapshotPrepared: [{}, ''],
+  RemoteMountStarted: [{ ref: 'sha256:t', fileSystem: 'layer-store' }, 'sha256:t from layer-store'],
+  RemoteMounted: [{}, ''],
+  RemoteMountFailed: [{ reason: 'no such layer' }, 'no such layer'],
+  SnapshotCommitting: [
+    { name: 'n', labels: {}, parent: null, caller: { pid: 9 } },
+    'as n by pid 9',
+  ],
+  SnapshotCommitFailed: [{ reason: 'no space' }, 'no space'],
+  SnapshotCommitted: [
+    {
+      ...{ name: 'n', labels: {}, usage: { size: 4096, inodes: 3 }, parent, remote: null },
+      durability: 'data',
+    },
+    'as n on base (4096 bytes in 3 inodes; data durable)',
+  ],
+  LabelsUpdated: [{ labels: { a: '1', b: '2' }, caller }, '2 labels by k8s.io, pid 9'],
+  LayerUnavailable: [
+    { reason: 'gone', attempts: 1, retryAt: '2026-01-01T00:00:00Z' },
+    'gone (1 try so far; next try 2026-01-01T00:00:00Z)',
+  ],
+  LayerAvailable: [{ how: 'adopted' }, 'adopted'],
+  SnapshotRemoving: [{ deferred: true, caller: {} }, 'left to Cleanup'],
+  SnapshotCollecting: [{}, ''],
+  SnapshotRemoved: [{}, ''],
+  SnapshotAbandoned: [{ reason: 'given up' }, 'given up'],
+  DaemonStarted: [
+    {
+      ...{ release: '0.1.0', node: 'v20.1.0', pid: 5, epoch: 2, replayed: 1, checkpoint: 7 },
+      settings: {},
+    },
+    'release 0.1.0 on Node.js v20.1.0, process 5, epoch 2; 1 record replayed from the checkpoint at 7',
+  ],
+  TailCut: [
+    { segment: '0.seg', offset: 136, bytes: 9, savedAs: '0.seg.136.broken' },
+    '9 bytes of 0.seg from offset 136, kept as 0.seg.136.broken',
+  ],
+  RecoveryPlanned: [
+    {
+      ...{ adopted: 1, omitted: 3 },
+      findings: [finding('MissingMount'), finding('MissingMount'), finding('OrphanDirectory')],
+    },
+    '1 layer adopted; found 2 MissingMount, 1 OrphanDirectory and 3 more',
+  ],
+  DirectoryRecreated: [{ id: 3, path: '/r/snapshots/3/fs' }, '/r/snapshots/3/fs of snapshot 3'],
+  OrphanFound: [{ name: 'x', path: '/r/snapshots/x' }, '/r/snapshots/x'],
+  OrphanRemoved: [{ name: 'x', path: '/r/snapshots/x' }, '/r/snapshots/x'],
+  DirectoriesCollected: [
+    { collected: 2, orphans: 1, replayedTo: 40 },
+    '2 snapshots, 1 orphan; log replayed to 40',
+  ],
+  CheckpointTaken: [{ position: 12, snapshots: 1 }, 'of position 12, 1 snapshot'],
+  SegmentsRetired: [{ before: 9, segments: ['a', 'b'] }, '2 segments before 9'],
+  DaemonStopped: [{ why: 'SIGTERM' }, 'SIGTERM'],
+};
+
+const record = (type: string, data: unknown, schemaVersion = 1) => ({
+  stream: type in DAEMON_EVENTS ? 'daemon' : 'snapshot-2',
+  streamVersion: streamVersion(0),
+  time: unixNanos(0n),
+  type,
+  schemaVersion,
+  data,
+});
+
+describe('the summary', () => {
+  it.each(Object.entries(sentences))('of %s', (type, [data, sentence]) => {
+    expect(summaryOf(record(type, data))).toBe(sentence);
+  });
+
+  it.each([
+    ['of a newer type', record('SnapshotFrozen', { a: 1 })],
+    ['of a newer version', record('SnapshotPrepared', { a: 1 }, 2)],
+    ['of a version there never was', record('SnapshotPrepared', { a: 1 }, 0)],
+    ['of a malformed body', record('SnapshotAbandoned', { a: 1 })],
+  ])('%s shows the body as it stands', (_what, unknown) => {
+    expect(summaryOf(unknown)).toBe('(not understood by this release) {"a":1}');
+  });
+});
