@@ -90,7 +90,7 @@ function eventTypes(text: string): ReadonlySet<string> {
 }
 
 /** RFC 3339 with up to nine digits of a second, or so long ago: `90s`, `1h30m`, `3d`. */
-export function timeOf(flag: string, text: string, now: UnixNanos): UnixNanos {
+function timeOf(flag: string, text: string, now: UnixNanos): UnixNanos {
   const ago = parseDuration(text);
   if (ago !== null) return unixNanos(now - BigInt(ago) * 1_000_000n);
   const form = /^(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?([Zz]|[+-]\d\d:\d\d)$/.exec(

@@ -99,7 +99,7 @@ export async function printing(
 }
 
 /** The schema's name stands first, so that a person sees it in a long line. */
-export function jsonOf(kind: string, fields: Readonly<Record<string, unknown>>): string {
+function jsonOf(kind: string, fields: Readonly<Record<string, unknown>>): string {
   return JSON.stringify({ schema: `stratalog.${kind}/v1`, ...fields });
 }
 

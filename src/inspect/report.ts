@@ -33,7 +33,7 @@ function isUnderWay({ kind }: Finding): boolean {
   );
 }
 
-export function evidenceOf(finding: Finding): string {
+function evidenceOf(finding: Finding): string {
   switch (finding.kind) {
     case 'AbandonedPreparation':
       return 'the log has the beginning of its preparation and not the end';
