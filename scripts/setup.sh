@@ -75,17 +75,21 @@ install_packages() {
     refuse "these are missing, and only Debian's apt-get is known here:$missing"
   say "these are missing and will be installed with apt-get:$missing"
   export DEBIAN_FRONTEND=noninteractive
+  output=$(mktemp)
+  policy=''
+  trap 'rm -f "$output" $policy' EXIT
   # The programs are wanted, not the services that their packages start.
-  policy=/usr/sbin/policy-rc.d
-  if [ ! -e "$policy" ]; then
-    trap 'rm -f "$policy"' EXIT INT TERM
+  if [ ! -e /usr/sbin/policy-rc.d ]; then
+    policy=/usr/sbin/policy-rc.d
     printf '#!/bin/sh\nexit 101\n' >"$policy"
     chmod 755 "$policy"
   fi
-  apt-get -qq update >&2
   # shellcheck disable=SC2086 # a list of words
-  apt-get -qq install --yes --no-install-recommends $packages >&2 ||
+  if ! { apt-get -qq update && apt-get -qq install --yes --no-install-recommends $packages; } \
+    >"$output" 2>&1 </dev/null; then
+    cat "$output" >&2
     refuse "apt-get could not install:$packages"
+  fi
 }
 
 if [ -n "$packages" ]; then (install_packages); fi
