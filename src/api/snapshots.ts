@@ -241,6 +241,7 @@ class CallContext {
   readonly #call: AnyCall;
   readonly #controller = new AbortController();
   readonly #timer: NodeJS.Timeout;
+  #ended = false;
 
   constructor(call: AnyCall, method: string, budgetMillis: number) {
     this.#call = call;
@@ -249,6 +250,8 @@ class CallContext {
       budgetMillis,
     );
     call.on('cancelled', () => {
+      // grpc-js says so at the end of every call, also of one that went well.
+      if (this.#ended) return;
       this.#controller.abort(new CallerGone(`${method} was cancelled by its client`));
     });
   }
@@ -279,6 +282,7 @@ class CallContext {
   }
 
   end(): void {
+    this.#ended = true;
     clearTimeout(this.#timer);
   }
 }
