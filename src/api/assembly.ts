@@ -3,10 +3,10 @@
  * this is the only place that knows `host`; everybody else is handed ports.
  */
 import { randomUUID } from 'node:crypto';
-import { mkdir } from 'node:fs/promises';
+import { mkdir, realpath } from 'node:fs/promises';
 import { hostname } from 'node:os';
-import { dirname } from 'node:path';
-import { UsageError } from '../base/errors.js';
+import { basename, dirname, join } from 'node:path';
+import { errnoOf, UsageError } from '../base/errors.js';
 import type { EffectPolicies } from '../effects/policies.js';
 import { defaultPolicies } from '../effects/policies.js';
 import type { FileSystem } from '../filesystems/contract.js';
@@ -55,8 +55,7 @@ export async function assembleSnapshotter(
   fileSystem: FileSystemFactory,
   observer: SnapshotterObserver,
 ): Promise<Assembled> {
-  const { root } = choices;
-  await mkdir(dirname(root), { recursive: true });
+  const root = await realRoot(choices.root);
   const host = openHost({ root });
   const probe = async (): Promise<MountSettings> => {
     const kernel = await probeKernel(host.workers, root);
@@ -84,6 +83,29 @@ export async function assembleSnapshotter(
   } catch (thrown) {
     await host.close();
     throw thrown;
+  }
+}
+
+/** The mount table knows only real paths: below a link, no mount of ours would be found in it. */
+async function realRoot(root: string): Promise<string> {
+  await mkdir(dirname(root), { recursive: true });
+  try {
+    return await realpath(root);
+  } catch (thrown) {
+    if (errnoOf(thrown) !== 'ENOENT') throw thrown;
+    return join(await realpath(dirname(root)), basename(root));
+  }
+}
+
+/** Without symbolic links: the kernel's mount table names mountpoints by their real paths. */
+async function canonicalRoot(root: string): Promise<string> {
+  const parent = dirname(root);
+  await mkdir(parent, { recursive: true });
+  try {
+    return await realpath(root);
+  } catch (thrown) {
+    if (errnoOf(thrown) !== 'ENOENT') throw thrown;
+    return join(await realpath(parent), basename(root));
   }
 }
 

@@ -7,6 +7,7 @@ import { reasonOf } from '../base/errors.js';
 import type { DirectoryOwner, MountTable, SnapshotDirectories } from '../base/ports.js';
 import type { FileSystem } from '../filesystems/contract.js';
 import type { Command, RemoteQuestion } from '../machines/commands.js';
+import type { RemoteLayer } from '../machines/facts.js';
 import type { SnapshotState } from '../machines/fold.js';
 import { checkMappings, mapsAreTrusted } from '../machines/id-mapping.js';
 import type { StateEffect } from '../machines/snapshot-machine.js';
@@ -92,7 +93,10 @@ async function prepareDirectories(
 }
 
 /** A mapping wins over the parent; only uid and gid are taken over (overlay.go, createSnapshot). */
-function ownerOf(state: SnapshotState, directories: SnapshotDirectories): DirectoryOwner {
+export function ownerOf(
+  state: SnapshotState,
+  directories: Pick<SnapshotDirectories, 'fsPath'>,
+): DirectoryOwner {
   const mapped = mapsAreTrusted(state.name) ? checkMappings(state.labels) : null;
   if (mapped?.ok && mapped.value !== null) return mapped.value;
   return state.parent === null ? 'process' : { like: directories.fsPath(state.parent.id) };
@@ -106,16 +110,30 @@ async function mountRemote(
   const { fileSystem, directories } = world;
   assert(fileSystem !== null && state.remote !== null, 'a remote mount has a file system');
   const mountpoint = directories.fsPath(state.id);
-  const { mountLabels } = state.remote;
   try {
-    await fileSystem.mount(mountpoint, mountLabels, signal);
-    await fileSystem.check(mountpoint, mountLabels, signal);
+    await mountAndCheck(fileSystem, mountpoint, state.remote, world.mountTable, signal);
   } catch (thrown) {
     signal.throwIfAborted();
     await leaveClean(state, world, signal);
     return { command: 'RemoteFailed', reason: reasonOf(thrown) };
   }
   return { command: 'RemoteReady', usage: { size: 0, inodes: 0 } };
+}
+
+/** A layer that only claims to be mounted would be an empty one to every container on it. */
+async function mountAndCheck(
+  fileSystem: FileSystem,
+  mountpoint: string,
+  { mountLabels }: RemoteLayer,
+  mountTable: MountTable,
+  signal: AbortSignal,
+): Promise<void> {
+  await fileSystem.mount(mountpoint, mountLabels, signal);
+  await fileSystem.check(mountpoint, mountLabels, signal);
+  const mounts = await mountTable.read(signal);
+  if (!mounts.some((entry) => entry.mountpoint === mountpoint)) {
+    throw new Error(`${fileSystem.name} reported success, but nothing is mounted on ${mountpoint}`);
+  }
 }
 
 /**
@@ -173,8 +191,7 @@ async function restoreLayer(
   // Containers that run on the old mount keep it: overlay holds its own reference to each lower.
   await fileSystem.unmount(mountpoint, signal);
   await directories.prepare(state.id, { work: false, owner: 'process', durable: false }, signal);
-  await fileSystem.mount(mountpoint, mountLabels, signal);
-  await fileSystem.check(mountpoint, mountLabels, signal);
+  await mountAndCheck(fileSystem, mountpoint, state.remote, world.mountTable, signal);
   return { command: 'LayerFound', how: 'mounted' };
 }
 

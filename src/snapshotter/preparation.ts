@@ -28,10 +28,16 @@ export interface PreparationOptions {
   readonly fileSystem: string | null;
 }
 
+/** What asking for a remote layer came to; null when it was given up before there was an answer. */
+interface TargetAnswer {
+  /** Null: the layer is ready. */
+  readonly failure: string | null;
+}
+
 export class Preparation {
   readonly #options: PreparationOptions;
-  /** Remote preparations under way; each resolves to why it failed, or null. */
-  readonly #targets = new Map<string, Promise<string | null>>();
+  /** Remote preparations under way. */
+  readonly #targets = new Map<string, Promise<TargetAnswer | null>>();
   /** Snapshots that must not ask the remote file system, and why. */
   readonly #declined = new Map<SnapshotId, string>();
 
@@ -57,19 +63,25 @@ export class Preparation {
     const key = `${target} ${command.parent ?? ''}`;
     const underWay = this.#targets.get(key);
     if (underWay !== undefined) {
-      const failure = await orAborted(underWay, signal);
-      return this.#prepare(command, failure, signal);
+      const answer = await orAborted(underWay, signal);
+      // Whoever asked has gone, or was refused for a reason of its own: one of us asks next.
+      if (answer === null) return this.run(command, signal);
+      return this.#prepare(command, answer.failure, signal);
     }
-    const { promise, settle } = settleable<string | null>();
+    const { promise, settle } = settleable<TargetAnswer | null>();
     this.#targets.set(key, promise);
-    let failure: string | null = null;
+    let answer: TargetAnswer | null = null;
     try {
       const prepared = await this.#prepare(command, null, signal);
-      if (prepared.ok) failure = 'the remote file system was just asked, and did not have it';
+      if (prepared.ok) {
+        answer = { failure: 'the remote file system was just asked, and did not have it' };
+      } else if (prepared.refusal.name === 'TargetReady') {
+        answer = { failure: null };
+      }
       return prepared;
     } finally {
       this.#targets.delete(key);
-      settle(failure);
+      settle(answer);
     }
   }
 

@@ -5,6 +5,7 @@
 import { reasonOf } from '../base/errors.js';
 import type { SnapshotDirectories } from '../base/ports.js';
 import { formatTime, unixNanos, type SnapshotId } from '../base/units.js';
+import { ownerOf } from '../effects/state-effects.js';
 import type { Supervisor } from '../effects/supervisor.js';
 import { actionFor, isOrdinary, subjectOf, type Finding } from '../inspect/findings.js';
 import type { Plan } from '../inspect/plan.js';
@@ -91,20 +92,11 @@ export class Recovery {
     const state = dispatcher.accepted.get(id);
     if (state === undefined) return;
     const work = state.preparedAs === 'active';
-    const parent = state.parent;
+    const owner = ownerOf(state, directories);
     const { result } = supervisor.run({
       effect: 'observe',
       snapshot: id,
-      work: (signal) =>
-        directories.prepare(
-          id,
-          {
-            work,
-            owner: parent === null ? 'process' : { like: directories.fsPath(parent.id) },
-            durable: true,
-          },
-          signal,
-        ),
+      work: (signal) => directories.prepare(id, { work, owner, durable: true }, signal),
     });
     await result;
     await dispatcher.record({ type: 'DirectoryRecreated', data: { id, path } });

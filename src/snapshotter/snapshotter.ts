@@ -83,7 +83,10 @@ export class Snapshotter {
     if (metaOf(state.status).shownAs === 'committed') return refuse(refusals.notMountable(key));
     const ancestors = this.#parts.dispatcher.durable.ancestorsOf(state);
     const unusable = await orAborted(this.#parts.layers.firstUnusable(ancestors), signal);
-    return unusable === null ? ok(this.#mountsOf(state)) : refuse(unusable);
+    if (unusable !== null) return refuse(unusable);
+    // The checks took time, and it may have been removed meanwhile, its parents with it.
+    const isStillThere = this.#parts.dispatcher.durable.shown(key)?.id === state.id;
+    return isStillThere ? ok(this.#mountsOf(state)) : refuse(refusals.snapshotUnknown(key));
   }
 
   /** Makes an active snapshot a layer under a new name. Durable, contents included, when it answers. */

@@ -278,7 +278,7 @@ describe('faults', () => {
       },
       'at once',
     ],
-    ['rejects with what is no error', () => Promise.reject('text'), 'text'],
+    ['rejects', () => Promise.reject(new Error('later')), 'later'],
   ])('are told when the work %s', async (_how, work: () => Promise<string>, message) => {
     const run = watched(supervisor.run({ effect: 'checkLayer', snapshot: null, work }));
     await expect(run.result).rejects.toThrow(message);

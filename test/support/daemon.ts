@@ -1,0 +1,288 @@
+/**
+ * A snapshotter on the real operating system, in a temporary root of its own, spoken to in short
+ * words. `crash` abandons it as a kill would: nothing is recorded, nothing is unmounted.
+ */
+import { execFileSync } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
+import * as fs from 'node:fs';
+import * as os from 'node:os';
+import * as path from 'node:path';
+import type { Disk } from '../../src/base/ports.js';
+import type { Result } from '../../src/base/result.js';
+import { snapshotName, type Labels } from '../../src/base/units.js';
+import { defaultPolicies, type EffectPolicies } from '../../src/effects/policies.js';
+import { snapshotDirectories } from '../../src/host/directories.js';
+import { openHost, type Host } from '../../src/host/host.js';
+import { readLog } from '../../src/log/reader.js';
+import type { LogRecord } from '../../src/log/types.js';
+import { TARGET_LABEL } from '../../src/machines/labels.js';
+import { classOf, type Refusal } from '../../src/machines/refusals.js';
+import type { MountSpec } from '../../src/snapshotter/mounts.js';
+import { openSnapshotter, type OpenedSnapshotter } from '../../src/snapshotter/open.js';
+import type { SnapshotterSettings } from '../../src/snapshotter/settings.js';
+import { BindFileSystem } from './bind-file-system.js';
+
+/** Limits of a test's patience instead of an operator's. */
+const quickPolicies: EffectPolicies = {
+  ...defaultPolicies,
+  mountRemote: { ...defaultPolicies.mountRemote, timeLimitMillis: 2000 },
+  checkLayer: { ...defaultPolicies.checkLayer, timeLimitMillis: 2000 },
+  restoreLayer: { ...defaultPolicies.restoreLayer, timeLimitMillis: 2000, backoffMillis: 50 },
+  removeDirectories: { ...defaultPolicies.removeDirectories, retries: 1, backoffMillis: 20 },
+  removeRemote: { ...defaultPolicies.removeRemote, retries: 1, backoffMillis: 20 },
+};
+
+export interface TestRoot {
+  readonly path: string;
+  readonly snapshots: string;
+  /** Where the layers of the bind file system are. */
+  readonly layers: string;
+  /** Makes a layer with one file, and answers the labels that ask for it. */
+  addLayer(ref: string): Labels;
+  remove(): void;
+}
+
+export function testRoot(): TestRoot {
+  const base = fs.realpathSync(fs.mkdtempSync(path.join(os.tmpdir(), 'stratalog-snapshotter-')));
+  const layers = `${base}/layers`;
+  fs.mkdirSync(layers);
+  return {
+    path: `${base}/root`,
+    snapshots: `${base}/root/snapshots`,
+    layers,
+    addLayer: (ref) => {
+      fs.mkdirSync(`${layers}/${ref}`);
+      fs.writeFileSync(`${layers}/${ref}/from`, ref);
+      return new Map([[TARGET_LABEL, ref]]);
+    },
+    remove: () => {
+      for (const mountpoint of mountpointsBelow(base).reverse()) {
+        execFileSync('umount', ['-l', mountpoint]);
+      }
+      fs.rmSync(base, { recursive: true, force: true });
+    },
+  };
+}
+
+/** Read without the code under test. */
+export function mountpointsBelow(directory: string): string[] {
+  return fs
+    .readFileSync('/proc/self/mountinfo', 'utf8')
+    .split('\n')
+    .map((line) => line.split(' ')[4] ?? '')
+    .filter((mountpoint) => mountpoint.startsWith(`${directory}/`));
+}
+
+/** `ok`, or the class and the name of the refusal. */
+export function told(result: Result<unknown, Refusal>): string {
+  return result.ok ? 'ok' : `${classOf(result.refusal)} ${result.refusal.name}`;
+}
+
+export function valueOf<Value>(result: Result<Value, Refusal>): Value {
+  if (!result.ok) throw new Error(result.refusal.message);
+  return result.value;
+}
+
+export async function until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
+  for (let tries = 0; tries < 500; tries += 1) {
+    if (await holds()) return;
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  throw new Error(`never happened: ${what}`);
+}
+
+export interface TestDaemonOptions extends Partial<SnapshotterSettings> {
+  /** Without it: no remote file system. */
+  readonly remote?: boolean;
+  /** Before the recovery plan is executed, for switches. */
+  readonly beforeRecovery?: (fileSystem: BindFileSystem) => void;
+  /** Between the log and the real disk. */
+  readonly disk?: (real: Disk) => Disk;
+}
+
+/** One for all daemons of a test file: threads take long to start, and hold nothing of a root. */
+let sharedHost: Host | null = null;
+
+function hostOf(root: TestRoot): Host {
+  // It opens and makes nothing, and its threads do not keep the process alive.
+  sharedHost ??= openHost({ root: root.path });
+  return { ...sharedHost, directories: snapshotDirectories(root.path, sharedHost.workers) };
+}
+
+const mounts = { mountOptions: [], kernelOptions: ['index=off'], remapIds: false };
+
+export class TestDaemon {
+  readonly root: TestRoot;
+  readonly assembled: OpenedSnapshotter;
+  readonly fileSystem: BindFileSystem;
+  readonly warnings: string[];
+  readonly fatal: unknown[];
+
+  private constructor(
+    root: TestRoot,
+    assembled: OpenedSnapshotter,
+    fileSystem: BindFileSystem,
+    heard: { warnings: string[]; fatal: unknown[] },
+  ) {
+    this.root = root;
+    this.assembled = assembled;
+    this.fileSystem = fileSystem;
+    this.warnings = heard.warnings;
+    this.fatal = heard.fatal;
+  }
+
+  static async open(root: TestRoot, options: TestDaemonOptions = {}): Promise<TestDaemon> {
+    const { remote = false, beforeRecovery, disk, ...chosen } = options;
+    const heard = { warnings: [] as string[], fatal: [] as unknown[] };
+    const host = hostOf(root);
+    const fileSystem = new BindFileSystem(root.layers, host.mountTable);
+    const assembled = await openSnapshotter({
+      root: root.path,
+      release: { version: '0.0.0', node: process.version, pid: process.pid },
+      ports: { ...host, disk: disk?.(host.disk) ?? host.disk, random: () => 0 },
+      fileSystem: remote ? fileSystem : null,
+      settings: {
+        asynchronousRemove: false,
+        durability: 'metadata',
+        upperdirLabel: false,
+        policies: quickPolicies,
+        failureLimit: { failures: 20, withinMillis: 60_000 },
+        checkpointEveryEvents: 10_000,
+        retainMillis: null,
+        ...chosen,
+      },
+      mountSettings: () => Promise.resolve(mounts),
+      log: {
+        uuid: randomUUID,
+        holder: { pid: process.pid, host: os.hostname(), command: 'test' },
+        expectExisting: false,
+        segmentBytes: 1024 * 1024,
+      },
+      observer: {
+        warning: (message) => heard.warnings.push(message),
+        fatal: (thrown) => heard.fatal.push(thrown),
+        effectFailed: () => undefined,
+        healthChanged: () => undefined,
+      },
+    });
+    beforeRecovery?.(fileSystem);
+    await assembled.recover();
+    return new TestDaemon(root, assembled, fileSystem, heard);
+  }
+
+  get host(): Host {
+    return hostOf(this.root);
+  }
+
+  get snapshotter() {
+    return this.assembled.snapshotter;
+  }
+
+  prepare(key: string, parent: string | null = null, labels: Labels = new Map(), signal = never()) {
+    return this.snapshotter.prepare(request(key, parent, labels), signal);
+  }
+
+  view(key: string, parent: string | null = null) {
+    return this.snapshotter.view(request(key, parent, new Map()), never());
+  }
+
+  mounts(key: string) {
+    return this.snapshotter.mounts(snapshotName(key), never());
+  }
+
+  commit(key: string, name: string, labels: Labels = new Map()) {
+    const names = { key: snapshotName(key), name: snapshotName(name) };
+    return this.snapshotter.commit({ ...names, parent: null, labels, caller: {} }, never());
+  }
+
+  /** An ordinary layer with one file. */
+  async layer(name: string, parent: string | null = null): Promise<void> {
+    const mounts = valueOf(await this.prepare(`${name} key`, parent));
+    fs.writeFileSync(`${upperOf(mounts)}/${name}`, name);
+    valueOf(await this.commit(`${name} key`, name));
+  }
+
+  remove(name: string) {
+    return this.snapshotter.remove(snapshotName(name), {});
+  }
+
+  stat(name: string) {
+    return this.snapshotter.stat(snapshotName(name));
+  }
+
+  usage(name: string) {
+    return this.snapshotter.usage(snapshotName(name), never());
+  }
+
+  update(name: string, labels: Labels, ...paths: string[]) {
+    return this.snapshotter.update({ name: snapshotName(name), labels, paths, caller: {} });
+  }
+
+  list(...filters: string[]): string[] {
+    return [...valueOf(this.snapshotter.list(filters))].map(({ name }) => name).sort();
+  }
+
+  cleanup() {
+    return this.snapshotter.cleanup(never());
+  }
+
+  /** Entries of `snapshots/`, in order. */
+  directories(): string[] {
+    return fs.readdirSync(this.root.snapshots).sort((a, b) => Number(a) - Number(b));
+  }
+
+  fs(id: number): string {
+    return `${this.root.snapshots}/${id}/fs`;
+  }
+
+  /** What stands in the log by now. */
+  events(): Promise<readonly LogRecord[]> {
+    return eventsOf(this.root);
+  }
+
+  async eventsOfType(type: string): Promise<readonly LogRecord[]> {
+    return (await this.events()).filter((record) => record.type === type);
+  }
+
+  async close(): Promise<void> {
+    await this.assembled.close('the test is over');
+    this.fileSystem.release();
+  }
+
+  /**
+   * Gives the root up without a word in the log. The lock is this process's, so the log is
+   * closed; a daemon that was killed would have lost it as well.
+   */
+  async crash(): Promise<void> {
+    await this.assembled.log.close();
+    this.fileSystem.release();
+  }
+}
+
+export async function eventsOf(root: TestRoot): Promise<readonly LogRecord[]> {
+  const { disk } = hostOf(root);
+  const records: LogRecord[] = [];
+  for await (const record of readLog({ root: root.path, disk })) records.push(record);
+  return records;
+}
+
+/** The directory that a client writes to. */
+export function upperOf(mounts: readonly MountSpec[]): string {
+  const [mount] = mounts;
+  if (mount === undefined) throw new Error('no mounts');
+  const upper = mount.options.find((option) => option.startsWith('upperdir='));
+  return upper === undefined ? mount.source : upper.slice('upperdir='.length);
+}
+
+function never(): AbortSignal {
+  return new AbortController().signal;
+}
+
+function request(key: string, parent: string | null, labels: Labels) {
+  return {
+    key: snapshotName(key),
+    parent: parent === null ? null : snapshotName(parent),
+    labels,
+    caller: {},
+  };
+}
