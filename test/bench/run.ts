@@ -8,7 +8,7 @@
  * TMPDIR chooses the disk. Nothing is asserted: a slow machine is no failure.
  */
 import { cpus, release } from 'node:os';
-import { statfs } from 'node:fs/promises';
+import { readFile, statfs } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
 import Table from 'cli-table3';
 import { z } from 'zod';
@@ -22,6 +22,7 @@ const reportSchema = z.object({
   clients: z.number(),
   seconds: z.number(),
   calls: z.number(),
+  callsInAll: z.number(),
   callsPerSecond: z.number(),
   methods: z.record(
     z.string(),
@@ -33,7 +34,10 @@ const reportSchema = z.object({
     }),
   ),
 });
-type Report = z.infer<typeof reportSchema>;
+type Report = z.infer<typeof reportSchema> & {
+  /** Of the snapshotter's process, all its threads; says least about what else the machine does. */
+  readonly processorMicrosPerCall: number;
+};
 
 /** One turn of one candidate: latencies with one client, throughput with many. */
 interface Turn {
@@ -79,10 +83,20 @@ function stratalogWith(durability: 'data' | 'metadata'): Candidate['make'] {
 
 async function measure(daemon: Daemon, clients: number, flags: readonly string[]): Promise<Report> {
   const args = ['-address', daemon.address, '-clients', String(clients), ...flags];
+  const before = await processorMicros(daemon.pid);
   const { stdout } = await run(load, [...args, '-duration', `${seconds}s`], {
     timeoutMillis: 60_000 + seconds * 4_000,
   });
-  return reportSchema.parse(JSON.parse(stdout));
+  const spent = (await processorMicros(daemon.pid)) - before;
+  const report = reportSchema.parse(JSON.parse(stdout));
+  return { ...report, processorMicrosPerCall: spent / report.callsInAll };
+}
+
+/** User and system time of a process, by proc_pid_stat(5); a tick is 10 ms everywhere. */
+async function processorMicros(pid: number): Promise<number> {
+  const stat = await readFile(`/proc/${pid}/stat`, 'utf8');
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  return (Number(fields[11]) + Number(fields[12])) * 10_000;
 }
 
 async function takeTurn(candidate: Candidate, turn: number): Promise<Turn> {
@@ -140,6 +154,11 @@ const rows: readonly Row[] = [
   ]),
   row('calls per second, 1 client', ({ alone }) => alone.callsPerSecond),
   row(`calls per second, ${clientsOfACrowd} clients`, ({ crowd }) => crowd.callsPerSecond),
+  row('processor µs a call, 1 client', ({ alone }) => alone.processorMicrosPerCall),
+  row(
+    `processor µs a call, ${clientsOfACrowd} clients`,
+    ({ crowd }) => crowd.processorMicrosPerCall,
+  ),
 ];
 
 const machine = {

@@ -36,7 +36,7 @@ describe('a daemon that is killed under load', () => {
         const layerStore = workspace.path('layers');
         const targets = await makeLayerStore(layerStore, [3, 2, 1]);
         for (let index = 0; index < lanesCount; index += 1) {
-          const options = { workspace, layerStore, targets, clients, restartEvery: 4 };
+          const options = { workspace, layerStore, targets, clients, restartEvery: 8 };
           lanes.push(new Lane({ ...options, name: `lane-${index}`, seed: seed + index }));
         }
         const share = Math.ceil(rounds / lanesCount);
