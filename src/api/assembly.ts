@@ -97,18 +97,6 @@ async function realRoot(root: string): Promise<string> {
   }
 }
 
-/** Without symbolic links: the kernel's mount table names mountpoints by their real paths. */
-async function canonicalRoot(root: string): Promise<string> {
-  const parent = dirname(root);
-  await mkdir(parent, { recursive: true });
-  try {
-    return await realpath(root);
-  } catch (thrown) {
-    if (errnoOf(thrown) !== 'ENOENT') throw thrown;
-    return join(await realpath(parent), basename(root));
-  }
-}
-
 function settingsOf(choices: SnapshotterChoices): Omit<SnapshotterSettings, 'mounts'> {
   return {
     asynchronousRemove: choices.asynchronousRemove ?? false,

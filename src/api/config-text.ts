@@ -63,9 +63,9 @@ version = ${versionTwo ? 2 : 3}
   type = "snapshot"
   address = ${quoted(config.address)}
 ${
-  line === '1.6'
+  versionTwo
     ? ''
-    : `  # With user namespaces: the snapshotter then maps ids itself, instead of a copy of every file.${line === '1.7' ? '\n  # (1.7.23 and later)' : ''}
+    : `  # With user namespaces: the snapshotter then maps ids itself, instead of a copy of every file.
   # capabilities = ["remap-ids"]
 `
 }  [proxy_plugins.${plugin}.exports]

@@ -62,7 +62,7 @@ export class Metrics {
     });
     this.appends = new Histogram({
       name: 'stratalog_log_append_duration_seconds',
-      help: 'Time of one sync group, from its first event until it is durable.',
+      help: 'Time of one write and sync of the log.',
       buckets: appendSeconds,
       registers,
     });
@@ -106,7 +106,7 @@ export class Metrics {
   /** Says where gauges are read from. Called once, when the core stands. */
   readFrom(sources: MetricSources): void {
     this.gauge('log_position', 'The position of the next event.', sources.logPosition);
-    this.gauge('log_bytes', 'Bytes of all log segments on disk.', sources.logBytes);
+    this.gauge('log_bytes', 'Bytes of all files of the log on disk, checkpoints included.', sources.logBytes);
     this.gauge(
       'checkpoint_age_seconds',
       'Time since the newest checkpoint; absent while there is none.',
@@ -114,7 +114,7 @@ export class Metrics {
     );
     this.gauge(
       'layers_unavailable',
-      'Remote layers that cannot be used now.',
+      'Committed layers that cannot be used now.',
       sources.layersUnavailable,
     );
     this.gauge('connections', 'Open connections on the socket.', sources.connections);

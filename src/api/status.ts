@@ -5,7 +5,7 @@
  */
 import { status } from '@grpc/grpc-js';
 import { InvariantBroken } from '../base/assert.js';
-import { HostFault, LogReadOnly, reasonOf, TimeLimitPassed } from '../base/errors.js';
+import { HostFault, LogReadOnly, NotBegun, reasonOf, TimeLimitPassed } from '../base/errors.js';
 import { classOf, type ErrorClass, type Refusal } from '../machines/refusals.js';
 
 export interface CallStatus {
@@ -51,7 +51,7 @@ function codeOfThrown(thrown: unknown): status {
   if (thrown instanceof BudgetSpent || thrown instanceof TimeLimitPassed) {
     return status.DEADLINE_EXCEEDED;
   }
-  if (thrown instanceof LogReadOnly) return status.UNAVAILABLE;
+  if (thrown instanceof LogReadOnly || thrown instanceof NotBegun) return status.UNAVAILABLE;
   if (thrown instanceof InvariantBroken) return status.INTERNAL;
   if (thrown instanceof HostFault) {
     return EXHAUSTED.has(thrown.code) ? status.RESOURCE_EXHAUSTED : status.UNAVAILABLE;

@@ -131,7 +131,7 @@ async function check(command: Command): Promise<void> {
   }
 }
 
-const checkSchema = 'stratalog.config-check.v1';
+const checkSchema = 'stratalog.config-check/v1';
 
 const changed = ({ sources }: LoadedConfig): ConfigSource[] =>
   sources.filter((source) => !source.isDefault);

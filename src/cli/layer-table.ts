@@ -1,11 +1,7 @@
 /** How `stratalog layer ls` shows layers: the columns of ctr, or one JSON object a line. */
-import Table from 'cli-table3';
-import pico from 'picocolors';
-
 import type { ChainId } from '../filesystems/layer-store/digest.js';
 import type { LayerCondition } from '../filesystems/layer-store/verify-layer.js';
-
-export const listSchema = 'stratalog.layer.v1';
+import { humanSize, tableLines, type Output } from './print.js';
 
 /** One layer as `--json` prints it. Sizes in bytes; null where the manifest cannot be read. */
 export interface LayerRow {
@@ -43,40 +39,18 @@ export function layerRow(
 /** The first twelve digits, enough to tell layers apart by eye. */
 export const shortId = (chainId: ChainId): string => chainId.slice(0, 'sha256:'.length + 12);
 
-export function layerTable(rows: readonly LayerRow[], isShort: boolean): string {
-  const none = { top: '', bottom: '', left: '', right: '', mid: '', middle: '   ' };
-  const corners = {
-    ...{ 'top-mid': '', 'top-left': '', 'top-right': '', 'bottom-mid': '' },
-    ...{ 'bottom-left': '', 'bottom-right': '', 'left-mid': '', 'mid-mid': '', 'right-mid': '' },
-  };
-  const table = new Table({
-    head: ['CHAIN ID', 'FORMAT', 'SIZE', 'CREATED'],
-    chars: { ...none, ...corners },
-    style: { head: [], border: [], 'padding-left': 0, 'padding-right': 0 },
-  });
-  for (const row of rows) {
-    table.push([
+export function layerTable(
+  rows: readonly LayerRow[],
+  colors: Output['colors'],
+  isShort: boolean,
+): readonly string[] {
+  return tableLines(
+    ['CHAIN ID', 'FORMAT', 'SIZE', 'CREATED'],
+    rows.map((row) => [
       isShort ? shortId(row.chainId) : row.chainId,
-      row.damage === null ? (row.format ?? '-') : pico.red(`${row.format ?? '-'} (damaged)`),
-      row.size === null ? '-' : binarySize(row.size),
+      row.damage === null ? (row.format ?? '-') : colors.red(`${row.format ?? '-'} (damaged)`),
+      row.size === null ? '-' : humanSize(row.size),
       row.created ?? '-',
-    ]);
-  }
-  return table
-    .toString()
-    .split('\n')
-    .map((line) => line.trimEnd())
-    .join('\n');
-}
-
-/** As ctr writes sizes: `3.4 MiB`. */
-function binarySize(bytes: number): string {
-  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
-  let value = bytes;
-  let unit = 0;
-  while (value >= 1024 && unit < units.length - 1) {
-    value /= 1024;
-    unit += 1;
-  }
-  return `${unit === 0 ? value : value.toFixed(1)} ${units[unit] ?? ''}`;
+    ]),
+  );
 }

@@ -1,5 +1,4 @@
 /** `stratalog layer`: fill a layer store and look into it. Needs no daemon. */
-import { createRequire } from 'node:module';
 import { Command, InvalidArgumentError, Option } from 'commander';
 
 import { UsageError } from '../base/errors.js';
@@ -17,7 +16,10 @@ import { listLayers, openStore } from '../filesystems/layer-store/store-director
 import { fullCheck, quickCheck } from '../filesystems/layer-store/verify-layer.js';
 import { systemMountTable } from '../host/mounts.js';
 import { WorkerPool } from '../host/workers.js';
-import { layerRow, layerTable, listSchema, shortId } from './layer-table.js';
+import { RELEASE } from '../api/release.js';
+import { EXIT } from './exit-codes.js';
+import { layerRow, layerTable, shortId } from './layer-table.js';
+import { printing, type Output } from './print.js';
 import { progressLine } from './progress-line.js';
 
 interface ImportFlags {
@@ -62,7 +64,9 @@ export function layerCommand(): Command {
     .option('--force', 'replace layers that are there already')
     .option('--max-size <bytes>', 'unpacked size of a layer at most', sizeFlag, tarBytesMaxDefault)
     .option('--json', 'print a JSON object for each layer')
-    .action((source: string, flags: ImportFlags) => runImport(source, flags));
+    .action((source: string, flags: ImportFlags) =>
+      printing({}, (out) => runImport(source, flags, out)),
+    );
   command
     .command('ls')
     .alias('list')
@@ -72,11 +76,11 @@ export function layerCommand(): Command {
     .option('--no-trunc', 'print chain ids whole')
     .option('--json', 'print a JSON object for each layer')
     .option('--check', 'read every layer and compare it with its manifest; exit 3 on damage')
-    .action((flags: ListFlags) => runList(flags));
+    .action((flags: ListFlags) => printing(flags, (out) => runList(flags, out)));
   return command;
 }
 
-async function runImport(source: string, flags: ImportFlags): Promise<void> {
+async function runImport(source: string, flags: ImportFlags, out: Output): Promise<void> {
   if (process.geteuid?.() !== 0) {
     throw new UsageError('an import keeps owners, devices and trusted attributes: run it as root');
   }
@@ -94,7 +98,7 @@ async function runImport(source: string, flags: ImportFlags): Promise<void> {
       force: flags.force === true,
       tarBytesMax: flags.maxSize,
       entriesMax: entriesMaxDefault,
-      release: release(),
+      release: RELEASE,
       mountTable: systemMountTable(workers),
       now: () => new Date(),
       warn: (message) => progress.say(`warning: ${message}`),
@@ -103,10 +107,10 @@ async function runImport(source: string, flags: ImportFlags): Promise<void> {
     });
     for await (const { chainId, outcome } of imported) {
       progress.done();
-      const line = flags.json
-        ? JSON.stringify({ schema: 'stratalog.layer-import.v1', chainId, outcome })
-        : `${chainId} ${outcome}`;
-      process.stdout.write(`${line}\n`);
+      if (flags.json) await out.json('layer-import', { chainId, outcome });
+      else await out.line(`${chainId} ${outcome}`);
+      // One layer may take minutes: each is told when it is done.
+      await out.flush();
     }
   } finally {
     progress.close();
@@ -125,7 +129,7 @@ function tarChainOf(flags: ImportFlags): {
   throw new UsageError('--parent goes with --chain-id');
 }
 
-async function runList(flags: ListFlags): Promise<void> {
+async function runList(flags: ListFlags, out: Output): Promise<void> {
   const store = openStore(flags.layerStore);
   const rows = [];
   let damaged = 0;
@@ -138,15 +142,14 @@ async function runList(flags: ListFlags): Promise<void> {
       process.stderr.write(`damaged: ${shortId(chainId)}: ${condition.fault}\n`);
     }
     const row = layerRow(chainId, condition);
-    if (flags.quiet) process.stdout.write(`${chainId}\n`);
-    else if (flags.json)
-      process.stdout.write(`${JSON.stringify({ schema: listSchema, ...row })}\n`);
+    if (flags.quiet) await out.line(chainId);
+    else if (flags.json) await out.json('layer-listing', { ...row });
     else rows.push(row);
   }
   if (flags.quiet !== true && flags.json !== true) {
-    process.stdout.write(`${layerTable(rows, flags.trunc)}\n`);
+    await out.lines(layerTable(rows, out.colors, flags.trunc));
   }
-  if (damaged > 0 && flags.check) process.exitCode = 3;
+  if (damaged > 0 && flags.check) process.exitCode = EXIT.findings;
 }
 
 function platformFlag(text: string): Platform {
@@ -165,12 +168,4 @@ function sizeFlag(text: string): number {
   const bytes = Number(form?.[1]) * 1024 ** power;
   if (Number.isSafeInteger(bytes) && bytes > 0) return bytes;
   throw new InvalidArgumentError('Say it in bytes, or as 500M or 20G.');
-}
-
-function release(): string {
-  const found: unknown = createRequire(import.meta.url)('../../package.json');
-  if (typeof found === 'object' && found !== null && 'version' in found) {
-    return String(found.version);
-  }
-  return 'unknown';
 }

@@ -1,6 +1,5 @@
 /** `stratalog serve`: the proxy plugin. */
 import { Command } from 'commander';
-import { runDaemon } from '../api/daemon.js';
 import { openLogger } from '../api/logger.js';
 import { systemClock } from '../host/clock.js';
 import { endProcess } from '../host/limits.js';
@@ -13,6 +12,8 @@ export function serveCommand(): Command {
       const { config, file } = await configOf(command);
       const { logger, flushed } = openLogger({ ...config.log, clock: systemClock() });
       logger.debug({ file }, 'configuration read');
+      // Only this command needs the whole service; the others start faster without it.
+      const { runDaemon } = await import('../api/daemon.js');
       let code: number;
       try {
         code = await runDaemon({ config, logger, environment: process.env });

@@ -66,7 +66,7 @@ test('the check tells where each changed setting comes from', async () => {
   ]);
   const json: unknown = JSON.parse((await config(['check', '--json'], env)).stdout);
   expect(json).toEqual({
-    schema: 'stratalog.config-check.v1',
+    schema: 'stratalog.config-check/v1',
     ok: true,
     file,
     settings: [

@@ -112,7 +112,7 @@ it('lists what is there, as a table, as JSON, as ids, and exits 3 on damage', as
   const rows = (await list('--json', '--check')).stdout.trim().split('\n');
   const parsed = rows.map((row) => JSON.parse(row) as Record<string, unknown>);
   expect(parsed.map((row) => row['format']).sort()).toEqual([...everyFormat].sort());
-  expect(parsed.every((row) => row['schema'] === 'stratalog.layer.v1')).toBe(true);
+  expect(parsed.every((row) => row['schema'] === 'stratalog.layer-listing/v1')).toBe(true);
   expect(parsed.every((row) => row['damage'] === null)).toBe(true);
 
   // One bit in an image: only reading all of it tells.
