@@ -30,7 +30,7 @@ export interface LaneOptions {
 }
 
 /** What a round found. The message is for a person; the seed makes the plan come again. */
-export class RoundFailed extends Error {
+class RoundFailed extends Error {
   override readonly name = 'RoundFailed';
 }
 

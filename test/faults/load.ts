@@ -35,7 +35,7 @@ export interface Round {
   readonly counts: Map<string, number>;
 }
 
-export const targetLabel = 'containerd.io/snapshot.ref';
+const targetLabel = 'containerd.io/snapshot.ref';
 const remoteMark = ['containerd.io/snapshot/remote', 'remote snapshot'] as const;
 const missingLayer = `sha256:${'0'.repeat(64)}`;
 /** Names of each sort that a client has. They come again, as containerd's extract keys do not. */

@@ -95,7 +95,7 @@ export class Oracle {
   }
 }
 
-export const exactly = (time: bigint): Span => ({ from: time, to: time });
+const exactly = (time: bigint): Span => ({ from: time, to: time });
 
 /** The span of a call that began then and has just ended. */
 export function since(startMillis: number): Span {
