@@ -117,7 +117,7 @@ export function historyTo(status: Status, subject: Subject): readonly SnapshotEv
 }
 
 /** The state after events that follow one another, a second apart, from `state` on. */
-export function after(
+function after(
   state: SnapshotState | null,
   events: readonly SnapshotEvent[],
 ): SnapshotState | null {

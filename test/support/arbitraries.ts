@@ -40,7 +40,7 @@ const labelKey = fc.oneof(
   ),
 );
 
-export const labels: fc.Arbitrary<Labels> = fc
+const labels: fc.Arbitrary<Labels> = fc
   .array(fc.tuple(labelKey, fc.oneof(hostileText, fc.constantFrom('0:1000:65536', 'sha256:a'))), {
     maxLength: 4,
   })

@@ -135,6 +135,8 @@ export class TestDaemon {
     const { remote = false, beforeRecovery, disk, ...chosen } = options;
     const heard = { warnings: [] as string[], fatal: [] as unknown[] };
     const host = hostOf(root);
+    // A thread that has yet to start must not be counted against the limit of a mount.
+    await host.mountTable.unmount(root.layers, { detach: false }).catch(() => undefined);
     const fileSystem = new BindFileSystem(root.layers, host.mountTable);
     const assembled = await openSnapshotter({
       root: root.path,
