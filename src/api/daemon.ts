@@ -48,11 +48,18 @@ const EXIT_BROKEN = 70;
 /** `systemctl status` shows this while all is well. */
 const STATUS_MILLIS = 10_000;
 
+/** How the daemon ended. */
+export interface DaemonEnd {
+  readonly code: number;
+  /** Threads that hang in system calls: an ordinary exit would wait for them for ever. */
+  readonly hangingThreads: number;
+}
+
 /**
- * Runs until a signal or a failure ends it; answers the exit code. Throws when it cannot start,
- * and has then changed nothing that was there.
+ * Runs until a signal or a failure ends it. Throws when it cannot start, and has then changed
+ * nothing that was there.
  */
-export async function runDaemon(options: DaemonOptions): Promise<number> {
+export async function runDaemon(options: DaemonOptions): Promise<DaemonEnd> {
   const daemon = new Daemon(options);
   return daemon.run();
 }
@@ -72,7 +79,7 @@ class Daemon {
     this.#environment = options.environment;
   }
 
-  async run(): Promise<number> {
+  async run(): Promise<DaemonEnd> {
     const limits = raiseDescriptorLimit();
     this.#logger.debug({ descriptors: limits.soft }, 'descriptor limit raised');
     const ended = firstValueFrom(this.#endings);
@@ -91,8 +98,9 @@ class Daemon {
     await this.#serveHttp(core);
     void this.#recover(core);
     const ending = await ended;
-    await this.#stop(core, server, ending);
-    return ending.code;
+    const hangingThreads = await this.#stop(core, server, ending);
+    this.#logger.info({ why: ending.why, code: ending.code, hangingThreads }, 'stopped');
+    return { code: ending.code, hangingThreads };
   }
 
   async #openCore(): Promise<Assembled> {
@@ -287,20 +295,23 @@ class Daemon {
   }
 
   /** Nothing is unmounted and nothing deleted: containers run on. */
-  async #stop(core: Assembled, server: RunningServer, ending: Ending): Promise<void> {
+  async #stop(core: Assembled, server: RunningServer, ending: Ending): Promise<number> {
     this.#logger.info({ why: ending.why }, 'stopping');
     this.#notify({ stopping: true, status: `stopping: ${ending.why}` });
     await server.stop(this.#config.drainTimeout);
     for (const cleanup of this.#cleanups) await cleanup();
     // After a broken invariant, what is queued rests on a false belief and must not be written.
-    if (ending.code === EXIT_BROKEN) return;
-    try {
-      await core.close(ending.why);
-    } catch (thrown) {
-      this.#logger.error({ error: thrown }, 'the log was not closed in order');
+    if (ending.code !== EXIT_BROKEN) {
+      try {
+        await core.close(ending.why);
+      } catch (thrown) {
+        this.#logger.error(
+          { error: thrown },
+          'no checkpoint at the end; the next start replays more',
+        );
+      }
     }
-    const hanging = await core.host.close();
-    if (hanging > 0) this.#logger.warn({ hanging }, 'threads hang in system calls');
+    return core.host.close();
   }
 
   #notify(notification: Parameters<typeof notify>[1]): void {

@@ -106,7 +106,11 @@ export class Metrics {
   /** Says where gauges are read from. Called once, when the core stands. */
   readFrom(sources: MetricSources): void {
     this.gauge('log_position', 'The position of the next event.', sources.logPosition);
-    this.gauge('log_bytes', 'Bytes of all files of the log on disk, checkpoints included.', sources.logBytes);
+    this.gauge(
+      'log_bytes',
+      'Bytes of all files of the log on disk, checkpoints included.',
+      sources.logBytes,
+    );
     this.gauge(
       'checkpoint_age_seconds',
       'Time since the newest checkpoint; absent while there is none.',

@@ -3,6 +3,7 @@ import { Command } from 'commander';
 import { openLogger } from '../api/logger.js';
 import { systemClock } from '../host/clock.js';
 import { endProcess } from '../host/limits.js';
+import { EXIT } from './exit-codes.js';
 import { configOf, withConfigOptions } from './config.js';
 
 export function serveCommand(): Command {
@@ -14,13 +15,9 @@ export function serveCommand(): Command {
       logger.debug({ file }, 'configuration read');
       // Only this command needs the whole service; the others start faster without it.
       const { runDaemon } = await import('../api/daemon.js');
-      let code: number;
-      try {
-        code = await runDaemon({ config, logger, environment: process.env });
-      } finally {
-        await flushed();
-      }
-      // An ordinary exit joins the worker threads, and one of them may hang in a system call.
-      endProcess(code);
+      const end = await runDaemon({ config, logger, environment: process.env }).finally(flushed);
+      process.exitCode = end.code;
+      // An ordinary exit would join the worker threads, and one of them may hang for ever.
+      if (end.code === EXIT.broken || end.hangingThreads > 0) endProcess(end.code);
     });
 }

@@ -51,17 +51,16 @@ export async function probeKernel(
 ): Promise<KernelFacts> {
   const options = { lane: 'mount', path: directory, signal } as const;
   const input = { directory };
-  const [status, inside, types, overlay, index, userXattr, idmap, erofs, loop] = await Promise.all([
-    fileSystemStatus(pool, directory, signal),
-    pool.run(jobs, 'isInUserNamespace', undefined, options),
-    pool.run(jobs, 'tellsDirectoryTypes', input, options),
-    pool.run(jobs, 'canMountOverlay', input, options),
-    pool.run(jobs, 'hasOverlayIndexParameter', undefined, options),
-    pool.run(jobs, 'needsUserXattr', input, options),
-    probeIdmappedLowers(pool, directory, signal),
-    pool.run(jobs, 'canMountErofsFiles', input, options),
-    pool.run(jobs, 'canUseLoopDevices', undefined, options),
-  ]);
+  // One after the other, on one thread: each further thread costs more than all of this.
+  const status = await fileSystemStatus(pool, directory, signal);
+  const inside = await pool.run(jobs, 'isInUserNamespace', undefined, options);
+  const types = await pool.run(jobs, 'tellsDirectoryTypes', input, options);
+  const overlay = await pool.run(jobs, 'canMountOverlay', input, options);
+  const index = await pool.run(jobs, 'hasOverlayIndexParameter', undefined, options);
+  const userXattr = await pool.run(jobs, 'needsUserXattr', input, options);
+  const idmap = await probeIdmappedLowers(pool, directory, signal);
+  const erofs = await pool.run(jobs, 'canMountErofsFiles', input, options);
+  const loop = await pool.run(jobs, 'canUseLoopDevices', undefined, options);
   return {
     release: os.release(),
     isInUserNamespace: inside,

@@ -91,7 +91,7 @@ export const snapshotEventSchemas = {
     retryAt: z.string().nullable().describe('RFC 3339; null when only a person or a use can help'),
   }),
   LayerAvailable: z.object({
-    how: z.enum(['adopted', 'mounted', 'checked']).describe('what made it usable again'),
+    how: z.enum(['mounted', 'checked']).describe('what made it usable again'),
   }),
   SnapshotRemoving: z.object({
     deferred: z.boolean().describe('true: Cleanup collects the directory later'),

@@ -34,6 +34,7 @@ export interface Accepted {
 }
 
 interface Pending {
+  readonly durable: Promise<void>;
   readonly position: Position;
   readonly state: SnapshotState;
   readonly left: SnapshotState | null;
@@ -115,6 +116,11 @@ export class Dispatcher {
     });
   }
 
+  /** Resolves when what is accepted of a snapshot now is durable. */
+  async durableOf(id: SnapshotId): Promise<void> {
+    await this.#pending.findLast(({ state }) => state.id === id)?.durable;
+  }
+
   /** The next version of the daemon's own stream, counting durable events alone. */
   get durableDaemonStreamVersion(): number {
     return this.#durableDaemonStreamVersion;
@@ -145,7 +151,7 @@ export class Dispatcher {
     this.accepted.put(accepted);
     const lastRecord = records.at(-1);
     assert(lastRecord !== undefined, 'the log answers a record for each event');
-    this.#pending.push({ position: lastRecord.position, state: accepted, left });
+    this.#pending.push({ durable, position: lastRecord.position, state: accepted, left });
     if (isIntent) this.#runner.entered(accepted, left);
     return { state: accepted, durable };
   }

@@ -125,6 +125,8 @@ export class Preparation {
     const standing = accepted.remoteFor(target, parent?.id ?? null);
     if (standing === undefined || metaOf(standing.status).shownAs !== 'committed') return null;
     const refusal = await this.#options.layers.firstUnusable([standing]);
+    // "Already exists" is a promise that must hold after a power cut.
+    await this.#options.dispatcher.durableOf(standing.id);
     const ready = refusals.targetReady(target, standing.name);
     return { ready, unusable: refusal === null ? null : refusal.message };
   }
@@ -168,19 +170,19 @@ export class Preparation {
   #giveUp(id: SnapshotId, settled: Promise<SnapshotState>): void {
     const { dispatcher, runner } = this.#options;
     const reason = 'the caller went away before the answer';
-    const abandoned = dispatcher.report(id, { command: 'DirectoriesFailed', reason });
-    runner.takeFault(id);
-    if (abandoned.ok) return;
-    void settled.then((state) => {
+    const withdraw = async () => {
+      const abandoned = dispatcher.report(id, { command: 'DirectoriesFailed', reason });
+      runner.takeFault(id);
+      if (abandoned.ok) return;
+      const state = await settled;
       const { shownAs } = metaOf(state.status);
       if (shownAs !== 'active' && shownAs !== 'view') return;
       const current = dispatcher.accepted.get(id) ?? null;
-      dispatcher.execute(current, {
-        command: 'Remove',
-        name: state.name,
-        deferred: false,
-        caller: {},
-      });
+      const command = { command: 'Remove', name: state.name, deferred: false, caller: {} } as const;
+      dispatcher.execute(current, command);
+    };
+    withdraw().catch(() => {
+      // The log is read-only: what is left is found and settled by the next start.
     });
   }
 

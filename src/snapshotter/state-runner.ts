@@ -151,7 +151,7 @@ export class StateRunner implements EffectRunner {
       (outcome) => this.#ended(state, outcome),
       (thrown: unknown) => {
         if (this.#closed || this.#running.get(state.id)?.run !== run) return;
-        this.#faults.set(state.id, thrown);
+        if (isAwaited(effect)) this.#faults.set(state.id, thrown);
         const failure = failureOf(effect, thrown, this.#retryAt(state));
         if (failure !== null) this.#ended(state, failure);
         else this.#running.delete(state.id);
@@ -180,4 +180,9 @@ export class StateRunner implements EffectRunner {
     const delay = backoffMillis(policies.restoreLayer, attempts, random());
     return formatTime(unixNanos(clock.now() + BigInt(delay) * 1_000_000n));
   }
+}
+
+/** Whether a request waits for this effect, and will ask for its fault. */
+function isAwaited(effect: StateEffect): boolean {
+  return effect !== 'restoreLayer' && effect !== 'removeDirectories';
 }

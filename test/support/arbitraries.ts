@@ -110,7 +110,7 @@ export function eventOf(id: number): fc.Arbitrary<SnapshotEvent> {
     of(
       'LayerAvailable',
       fc.record({
-        how: fc.constantFrom('adopted' as const, 'mounted' as const, 'checked' as const),
+        how: fc.constantFrom('mounted' as const, 'checked' as const),
       }),
     ),
     of('SnapshotRemoving', fc.record({ deferred: fc.boolean(), caller })),
