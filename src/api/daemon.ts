@@ -311,7 +311,9 @@ class Daemon {
         );
       }
     }
-    return core.host.close();
+    const hanging = await core.host.close();
+    if (hanging > 0) this.#logger.warn({ hanging }, 'threads hang in system calls');
+    return hanging;
   }
 
   #notify(notification: Parameters<typeof notify>[1]): void {
