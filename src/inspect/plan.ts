@@ -102,7 +102,7 @@ function isLayerMountpoint(mountpoint: string, forest: Forest, snapshotsPath: st
 }
 
 /** The snapshots whose directories an overlay mount names as its layers. */
-export function idsUsedBy(entry: MountEntry, snapshotsPath: string): readonly SnapshotId[] {
+function idsUsedBy(entry: MountEntry, snapshotsPath: string): readonly SnapshotId[] {
   if (entry.fileSystemType !== 'overlay') return [];
   const ids = new Set<SnapshotId>();
   for (const option of entry.superOptions) {

@@ -50,7 +50,7 @@ const refusal = (name: RefusalName, message: string): Refusal => ({ name, messag
 const QUOTED_LENGTH_MAX = 256;
 
 /** A client's text, quoted so that its end cannot be mistaken for the class of our error. */
-export function quote(text: string): string {
+function quote(text: string): string {
   const shown =
     text.length <= QUOTED_LENGTH_MAX
       ? text

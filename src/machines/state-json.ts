@@ -15,7 +15,7 @@ import { STATUSES } from './chart.js';
 import { labelsSchema, usageSchema } from './events.js';
 import type { SnapshotState } from './fold.js';
 
-export const CHECKPOINT_SCHEMA = 1;
+const CHECKPOINT_SCHEMA = 1;
 
 const time = z.string().transform((text) => unixNanos(BigInt(text)));
 const name = z.string().transform(snapshotName);
