@@ -7,6 +7,7 @@
  */
 import type { SnapshotDirectories } from '../base/ports.js';
 import { reasonOf } from '../base/errors.js';
+import { SharedRun } from '../base/shared-run.js';
 import type { Position, SnapshotId } from '../base/units.js';
 import type { Supervisor } from '../effects/supervisor.js';
 import { planRecovery } from '../inspect/plan.js';
@@ -28,8 +29,7 @@ export interface CleanupOptions {
 
 export class Cleanup {
   readonly #options: CleanupOptions;
-  #running: Promise<void> | null = null;
-  #next: Promise<void> | null = null;
+  readonly #passes = new SharedRun(() => this.#collect());
 
   constructor(options: CleanupOptions) {
     this.#options = options;
@@ -41,21 +41,7 @@ export class Cleanup {
    * (overlay.go, Cleanup).
    */
   run(): Promise<void> {
-    if (this.#running === null) return this.#begin();
-    this.#next ??= this.#running.then(
-      () => this.#begin(),
-      () => this.#begin(),
-    );
-    return this.#next;
-  }
-
-  #begin(): Promise<void> {
-    this.#next = null;
-    const running = this.#collect().finally(() => {
-      if (this.#running === running) this.#running = null;
-    });
-    this.#running = running;
-    return running;
+    return this.#passes.request();
   }
 
   async #collect(): Promise<void> {

@@ -9,7 +9,7 @@
 import type { Observable } from 'rxjs';
 import { reasonOf } from '../base/errors.js';
 import type { Clock, Disk, MountTable, SnapshotDirectories } from '../base/ports.js';
-import { SharedFlush } from '../effects/shared-flush.js';
+import { SharedRun } from '../base/shared-run.js';
 import type { EffectWorld } from '../effects/state-effects.js';
 import { Supervisor, type SupervisorObserver } from '../effects/supervisor.js';
 import type { FileSystem } from '../filesystems/contract.js';
@@ -171,7 +171,7 @@ function assemble(
     observer,
     random,
   });
-  const flush = new SharedFlush(() => directories.syncFileSystem());
+  const flush = new SharedRun(() => directories.syncFileSystem());
   const world: EffectWorld = {
     directories,
     mountTable,

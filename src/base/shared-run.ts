@@ -1,17 +1,17 @@
 /**
- * One flush for many: commits that arrive while a flush is in progress share the next one, as
- * appends share an fdatasync. A flush that began before a commit asked does not count for it.
+ * One run for many: requests that arrive while a run is in progress share the next one, as
+ * appends share an fdatasync. A run that began before a request does not count for it.
  */
-export class SharedFlush {
-  readonly #flush: () => Promise<void>;
+export class SharedRun {
+  readonly #run: () => Promise<void>;
   #running: Promise<void> | null = null;
   #next: Promise<void> | null = null;
 
-  constructor(flush: () => Promise<void>) {
-    this.#flush = flush;
+  constructor(run: () => Promise<void>) {
+    this.#run = run;
   }
 
-  /** Resolves when a flush that began after this call has ended well. */
+  /** Resolves when a run that began after this call has ended well. */
   request(): Promise<void> {
     if (this.#running === null) return this.#begin();
     this.#next ??= this.#running.then(
@@ -23,7 +23,7 @@ export class SharedFlush {
 
   #begin(): Promise<void> {
     this.#next = null;
-    const running = this.#flush().finally(() => {
+    const running = this.#run().finally(() => {
       if (this.#running === running) this.#running = null;
     });
     this.#running = running;
