@@ -1,4 +1,5 @@
 import { defineConfig } from 'vitest/config';
+import LongestFirst from './test/longest-first.js';
 
 /** Tests that start containerd, the daemon or the kernel's slower sides; they want the machine. */
 const system = ['test/conformance/**', 'test/e2e/**', 'test/faults/**'];
@@ -7,6 +8,7 @@ export default defineConfig({
   test: {
     reporters: ['default', './test/reporter.ts'],
     pool: 'forks',
+    sequence: { sequencer: LongestFirst },
     // Two cores are the smallest machine this is meant for.
     maxWorkers: 2,
     projects: [
