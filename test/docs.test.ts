@@ -256,7 +256,7 @@ describe('operations.md', () => {
   const operations = read('docs/operations.md');
 
   it('explains every metric and no other', async () => {
-    const metrics = new Metrics({ version: '', commit: '', processMetrics: false });
+    const metrics = new Metrics({ version: '', processMetrics: false });
     metrics.readFrom({
       logPosition: () => 0,
       logBytes: () => 0,

@@ -1,6 +1,5 @@
 /**
- * Puts a snapshotter together on the real operating system. With the daemon and the command line
- * this is the only place that knows `host`; everybody else is handed ports.
+ * Puts a snapshotter together on the real operating system: the ports are chosen here.
  */
 import { randomUUID } from 'node:crypto';
 import { mkdir, realpath } from 'node:fs/promises';

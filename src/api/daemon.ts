@@ -6,7 +6,7 @@
  * List and Remove need no mount.
  */
 import { firstValueFrom, Subject } from 'rxjs';
-import { LogReadOnly, reasonOf } from '../base/errors.js';
+import { LogReadOnly, reasonOf, UsageError } from '../base/errors.js';
 import { openLayerStore } from '../filesystems/layer-store/layer-store.js';
 import type { Host } from '../host/host.js';
 import { raiseDescriptorLimit } from '../host/limits.js';
@@ -43,6 +43,8 @@ interface Ending {
 
 /** How long reads are served after the log has failed, so that somebody can look. */
 const READ_ONLY_MILLIS = 5_000;
+/** A store on a server that does not answer is told of after this time. */
+const STORE_PROBE_MILLIS = 5_000;
 /** The exit code of a broken invariant (EX_SOFTWARE, sysexits.h). */
 const EXIT_BROKEN = 70;
 /** `systemctl status` shows this while all is well. */
@@ -56,8 +58,8 @@ export interface DaemonEnd {
 }
 
 /**
- * Runs until a signal or a failure ends it. Throws when it cannot start, and has then changed
- * nothing that was there.
+ * Runs until a signal or a failure ends it. Throws when it cannot start: a root that is refused,
+ * locked or damaged is then unchanged; after that the start stands in the log.
  */
 export async function runDaemon(options: DaemonOptions): Promise<DaemonEnd> {
   const daemon = new Daemon(options);
@@ -69,7 +71,7 @@ class Daemon {
   readonly #logger: Logger;
   readonly #environment: DaemonOptions['environment'];
   readonly #health = new Health();
-  readonly #metrics = new Metrics({ version: RELEASE, commit: '', processMetrics: true });
+  readonly #metrics = new Metrics({ version: RELEASE, processMetrics: true });
   readonly #endings = new Subject<Ending>();
   readonly #cleanups: (() => void | Promise<void>)[] = [];
 
@@ -85,22 +87,28 @@ class Daemon {
     const ended = firstValueFrom(this.#endings);
     this.#listenToSignals();
     const core = await this.#openCore();
-    let server: RunningServer;
-    try {
-      server = await this.#listen(core);
-    } catch (thrown) {
-      await core.close('could not listen');
-      await core.host.close();
-      throw thrown;
-    }
+    const server = await this.#open(core);
     this.#watch(core, server);
     this.#tellActorsOn('SIGUSR2', core);
-    await this.#serveHttp(core);
+    this.#sayReady();
     void this.#recover(core);
     const ending = await ended;
     const hangingThreads = await this.#stop(core, server, ending);
     this.#logger.info({ why: ending.why, code: ending.code, hangingThreads }, 'stopped');
     return { code: ending.code, hangingThreads };
+  }
+
+  /** All addresses, the socket last; when one cannot be had, everything is closed again. */
+  async #open(core: Assembled): Promise<RunningServer> {
+    try {
+      await this.#serveHttp(core);
+      return await this.#listen(core);
+    } catch (thrown) {
+      for (const cleanup of this.#cleanups) await cleanup();
+      await core.close(`could not start: ${reasonOf(thrown)}`);
+      await core.host.close();
+      throw thrown;
+    }
   }
 
   async #openCore(): Promise<Assembled> {
@@ -146,7 +154,12 @@ class Daemon {
     const directory = this.#config.layerStore;
     if (directory === null) return null;
     const { mountTable, workers } = host;
-    return openLayerStore({ directory, mountTable, workers });
+    const store = openLayerStore({ directory, mountTable, workers });
+    store.probe(AbortSignal.timeout(STORE_PROBE_MILLIS)).catch((thrown: unknown) => {
+      const error = reasonOf(thrown);
+      this.#logger.warn({ error }, 'the layer store cannot be used now; layers are pulled instead');
+    });
+    return store;
   }
 
   #observer(): SnapshotterObserver {
@@ -157,7 +170,8 @@ class Daemon {
         this.#logger.debug({ effect, snapshot, error: reason }, 'an effect failed');
       },
       healthChanged: (health) => {
-        this.#logger.warn({ health }, 'the supervisor changed its mind about the effects');
+        if (health === 'degraded') this.#logger.warn('effects fail often: degraded');
+        else this.#logger.info('effects are well again');
       },
       fatal: (thrown) => this.#broken(thrown),
     };
@@ -204,11 +218,14 @@ class Daemon {
       },
       onWarning: (message, error) => this.#logger.warn({ error }, message),
     });
-    this.#health.setAll(true);
     const where = 'fd' in target ? `descriptor ${target.fd}` : target.path;
     this.#logger.info({ address: where, release: RELEASE }, 'serving');
-    this.#notify({ ready: true, status: `serving on ${where}` });
     return server;
+  }
+
+  #sayReady(): void {
+    this.#health.setAll(true);
+    this.#notify({ ready: true, status: 'serving' });
   }
 
   /** systemd's socket when it passes one, else a path of our own. */
@@ -230,7 +247,8 @@ class Daemon {
       loopDelayMillis: limits.loopDelay,
       descriptorsReserve: limits.descriptorsReserve,
     }).subscribe(({ source, reason }) => {
-      this.#logger.warn({ source, reason }, 'the process changed its condition');
+      if (reason === null) this.#logger.info({ source }, 'the process is well again');
+      else this.#logger.warn({ source, reason }, 'the process is strained');
       this.#health.report(source, reason);
     });
     this.#cleanups.push(() => reports.unsubscribe());
@@ -249,19 +267,32 @@ class Daemon {
 
   async #serveHttp(core: Assembled): Promise<void> {
     const { metricsAddress, debugAddress } = this.#config;
-    const running: RunningHttp[] = [];
-    if (metricsAddress !== null) running.push(await startMetrics(metricsAddress, this.#metrics));
+    if (metricsAddress !== null) {
+      await this.#bind('metrics_address', startMetrics(metricsAddress, this.#metrics));
+    }
     if (debugAddress !== null) {
       const sources = {
         actors: () => core.snapshotter.actors(),
         vars: () => ({ position: core.log.durablePosition, ...core.snapshotter.counts() }),
       };
-      running.push(await startDebug(debugAddress, sources));
+      await this.#bind('debug_address', startDebug(debugAddress, sources));
     }
-    for (const http of running) {
-      this.#cleanups.push(() => http.close());
-      this.#logger.info({ address: http.address }, 'serving http');
+  }
+
+  async #bind(setting: string, starting: Promise<RunningHttp>): Promise<void> {
+    let http: RunningHttp;
+    try {
+      http = await starting;
+    } catch (cause) {
+      throw new UsageError(
+        `${setting} cannot be served: ${reasonOf(cause)}; choose another address, or end what listens there`,
+        { cause },
+      );
     }
+    this.#cleanups.push(() => http.close());
+    const { address } = http;
+    const where = 'path' in address ? address.path : `${address.host}:${address.port}`;
+    this.#logger.info({ address: where }, `serving ${setting}`);
   }
 
   async #recover(core: Assembled): Promise<void> {

@@ -60,7 +60,7 @@ export function openLogger(options: LoggerOptions): {
     },
     stream,
   );
-  const flushed = (limitMillis = 1000): Promise<void> =>
+  const flushed = (limitMillis = 5000): Promise<void> =>
     new Promise((resolve) => {
       setTimeout(resolve, limitMillis).unref();
       destination.flush(() => resolve());

@@ -4,7 +4,7 @@
  */
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
 
-/** What is read at each scrape. Each must be cheap: a field or a count that is kept anyway. */
+/** What is read at each scrape: fields, and for the counts one walk over the snapshots. */
 export interface MetricSources {
   /** The position that the next event gets. */
   readonly logPosition: () => number;
@@ -26,7 +26,6 @@ export interface MetricSources {
 
 export interface MetricsOptions {
   readonly version: string;
-  readonly commit: string;
   /** Process and runtime metrics too (prom-client's own names). */
   readonly processMetrics: boolean;
 }
@@ -80,10 +79,10 @@ export class Metrics {
     });
     new Gauge({
       name: 'stratalog_build_info',
-      help: 'Always 1; the labels say what runs.',
-      labelNames: ['version', 'commit'],
+      help: 'Always 1; the label says what runs.',
+      labelNames: ['version'],
       registers,
-    }).set({ version: options.version, commit: options.commit }, 1);
+    }).set({ version: options.version }, 1);
     if (options.processMetrics) collectDefaultMetrics({ register: this.registry });
   }
 

@@ -98,7 +98,7 @@ export class Supervisor {
       )
       .then(() => {
         if (run.isWorking) this.#hanging.add(what);
-        return run.letGo();
+        return run.workEnded();
       })
       .then(() => {
         this.#runs.delete(run);
@@ -143,25 +143,32 @@ export class Supervisor {
 /** The places of one kind of effect, first come, first served. */
 class Lane {
   #free: number;
-  readonly #waiting: (() => void)[] = [];
+  readonly #waiting = new Set<() => void>();
 
   constructor(concurrency: number) {
     this.#free = concurrency;
   }
 
-  enter(start: () => void): void {
+  /** Calls back when there is a place, maybe at once. Answers how to leave the queue. */
+  enter(start: () => void): () => void {
     if (this.#free > 0) {
       this.#free -= 1;
       start();
     } else {
-      this.#waiting.push(start);
+      this.#waiting.add(start);
     }
+    return () => void this.#waiting.delete(start);
   }
 
+  /** Gives a place back. */
   leave(): void {
-    const next = this.#waiting.shift();
-    if (next === undefined) this.#free += 1;
-    else next();
+    const [next] = this.#waiting;
+    if (next === undefined) {
+      this.#free += 1;
+      return;
+    }
+    this.#waiting.delete(next);
+    next();
   }
 }
 
@@ -186,7 +193,8 @@ class Run {
   #reject: (reason: Error) => void = () => undefined;
   #actor: Actor<typeof effectLogic> | null = null;
   #cancelTimer: () => void = () => undefined;
-  #onLetGo: () => void = () => undefined;
+  #leaveQueue: () => void = () => undefined;
+  #onWorkEnded: () => void = () => undefined;
   #busy = 0;
 
   constructor(
@@ -220,10 +228,10 @@ class Run {
   }
 
   /** Resolves once no work of this run is in progress. */
-  letGo(): Promise<void> {
+  workEnded(): Promise<void> {
     if (this.#busy === 0) return Promise.resolve();
     return new Promise((resolve) => {
-      this.#onLetGo = resolve;
+      this.#onWorkEnded = resolve;
     });
   }
 
@@ -242,10 +250,9 @@ class Run {
         this.#giveUp(new NotBegun(`no place for ${effect} within ${waitLimitMillis} ms`));
       });
     }
-    this.#lane.enter(() => {
+    this.#leaveQueue = this.#lane.enter(() => {
       this.#cancelTimer();
-      if (this.#ended) this.#lane.leave();
-      else this.#attempt();
+      this.#attempt();
     });
   }
 
@@ -261,7 +268,7 @@ class Run {
         // The place is given back when the work is over, not when we stopped waiting for it.
         this.#busy -= 1;
         this.#lane.leave();
-        if (this.#busy === 0) this.#onLetGo();
+        if (this.#busy === 0) this.#onWorkEnded();
       }
     };
     const actor = createActor(effectLogic, { input: { work } });
@@ -310,6 +317,7 @@ class Run {
     this.#ended = true;
     this.#state = 'let go';
     this.#cancelTimer();
+    this.#leaveQueue();
     this.#actor?.stop();
   }
 }

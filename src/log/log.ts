@@ -12,7 +12,7 @@
  */
 import type { Observable } from 'rxjs';
 import type { Clock, Disk, DiskLock } from '../base/ports.js';
-import type { Position, UnixNanos } from '../base/units.js';
+import { position, type Position, type UnixNanos } from '../base/units.js';
 import { publishCheckpoint, writeCheckpointAside } from './checkpoint.js';
 import { cutTail, type CutTail } from './cut.js';
 import { listLog, logDirectory, makeDirectoryIfAbsent, removeIfThere, withFile } from './files.js';
@@ -308,6 +308,11 @@ class OpenLog implements EventLog {
     const aside = await writeCheckpointAside(disk, root, this.identity.uuid, envelope, lines);
     await publishCheckpoint(disk, root, aside);
     await dropOldCheckpoints(disk, root);
+  }
+
+  async checkpoints(): Promise<readonly Position[]> {
+    const { checkpoints } = await listLog(this.options.disk, this.options.root);
+    return checkpoints.map((checkpoint) => position(checkpoint.position));
   }
 
   retire(before: Position, writtenBefore?: UnixNanos): Promise<readonly string[]> {

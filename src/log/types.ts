@@ -102,6 +102,9 @@ export interface EventLog {
   /** Writes a checkpoint aside, renames it, and drops all but the newest two. */
   writeCheckpoint(checkpoint: CheckpointToWrite): Promise<void>;
 
+  /** Positions of the checkpoints that are kept, oldest first. */
+  checkpoints(): Promise<readonly Position[]>;
+
   /**
    * Drops sealed segments that lie wholly below `position`, which must itself be covered by a
    * checkpoint; with `writtenBefore`, only those whose records are all older than that.

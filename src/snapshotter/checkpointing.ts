@@ -5,7 +5,7 @@
 import type { Subscription } from 'rxjs';
 import { reasonOf } from '../base/errors.js';
 import type { Clock } from '../base/ports.js';
-import { unixNanos, type Position } from '../base/units.js';
+import { unixNanos } from '../base/units.js';
 import type { EventLog } from '../log/types.js';
 import type { SnapshotState } from '../machines/fold.js';
 import { encodeHead, encodeState, type CheckpointHead } from '../machines/state-json.js';
@@ -26,8 +26,6 @@ export class Checkpointing {
   readonly #options: CheckpointingOptions;
   readonly #subscription: Subscription;
   #eventsSince = 0;
-  /** Position of the checkpoint before the newest, as far as this process took it. */
-  #previous: Position | null = null;
   #taking: Promise<void> | null = null;
 
   constructor(options: CheckpointingOptions) {
@@ -63,15 +61,15 @@ export class Checkpointing {
       type: 'CheckpointTaken',
       data: { position: at, snapshots: states.length },
     });
-    await this.#retire(at);
+    await this.#retire();
   }
 
   /** Drops history that is over its time, but never what the older checkpoint still needs. */
-  async #retire(newest: Position): Promise<void> {
+  async #retire(): Promise<void> {
     const { log, dispatcher, settings, clock } = this.#options;
-    const before = this.#previous;
-    this.#previous = newest;
-    if (settings.retainMillis === null || before === null) return;
+    if (settings.retainMillis === null) return;
+    const before = (await log.checkpoints()).at(-2);
+    if (before === undefined) return;
     const writtenBefore = unixNanos(clock.now() - BigInt(settings.retainMillis) * 1_000_000n);
     const segments = await log.retire(before, writtenBefore);
     if (segments.length === 0) return;

@@ -126,10 +126,11 @@ export class Cleanup {
     });
     try {
       await result;
-      await dispatcher.record(this.#event('OrphanRemoved', name));
     } catch (thrown) {
       onProblem('an orphan directory could not be removed', { name, error: reasonOf(thrown) });
+      return;
     }
+    await dispatcher.record(this.#event('OrphanRemoved', name));
   }
 
   #event(type: 'OrphanFound' | 'OrphanRemoved', name: string): DaemonEvent {

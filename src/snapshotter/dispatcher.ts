@@ -23,13 +23,13 @@ import { streamOf } from '../machines/streams.js';
 
 /** What the dispatcher tells whoever runs the effects. */
 export interface EffectRunner {
-  /** The snapshot is in this state; its effect, if any, may begin. `left` is where it was. */
-  entered(state: SnapshotState, left: SnapshotState | null): void;
+  /** The snapshot is in this state; its effect, if any, may begin. */
+  entered(state: SnapshotState): void;
 }
 
 export interface Accepted {
   readonly state: SnapshotState;
-  /** Resolves when the command's events are durable. Unobserved rejections are harmless. */
+  /** Resolves when the events are durable; rejects with LogReadOnly. Need not be awaited. */
   readonly durable: Promise<void>;
 }
 
@@ -37,7 +37,6 @@ interface Pending {
   readonly durable: Promise<void>;
   readonly position: Position;
   readonly state: SnapshotState;
-  readonly left: SnapshotState | null;
 }
 
 interface Waiter {
@@ -146,13 +145,12 @@ export class Dispatcher {
       sync: !isIntent,
     });
     durable.catch(() => undefined);
-    const left = state;
     const accepted = this.#foldRecords(state, events, records);
     this.accepted.put(accepted);
     const lastRecord = records.at(-1);
     assert(lastRecord !== undefined, 'the log answers a record for each event');
-    this.#pending.push({ durable, position: lastRecord.position, state: accepted, left });
-    if (isIntent) this.#runner.entered(accepted, left);
+    this.#pending.push({ durable, position: lastRecord.position, state: accepted });
+    if (isIntent) this.#runner.entered(accepted);
     return { state: accepted, durable };
   }
 
@@ -199,12 +197,12 @@ export class Dispatcher {
     const reached = this.#pending.findIndex((entry) => entry.position >= after);
     const durable = this.#pending.splice(0, reached === -1 ? this.#pending.length : reached);
     for (const { state } of durable) this.durable.put(state);
-    for (const { state, left } of durable) {
+    for (const { state } of durable) {
       const { effect, afterCrash } = metaOf(state.status);
       const mayBegin = effect?.onceEventIs !== 'accepted';
       // When a later event is in line already, its own entry speaks for the snapshot.
       const isNewest = this.accepted.get(state.id) === state || state.status === 'removed';
-      if (mayBegin && isNewest) this.#runner.entered(state, left);
+      if (mayBegin && isNewest) this.#runner.entered(state);
       // What a crash would undo is not at rest.
       if (afterCrash === undefined) this.#resolveWaiters(state);
     }

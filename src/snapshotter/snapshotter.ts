@@ -209,7 +209,7 @@ export class Snapshotter {
 
   #mountsOf(state: SnapshotState): readonly MountSpec[] {
     const { dispatcher, directories, settings } = this.#parts;
-    return mountsOf(state, dispatcher.accepted.ancestorsOf(state), directories, settings.mounts);
+    return mountsOf(state, dispatcher.durable.ancestorsOf(state), directories, settings.mounts);
   }
 
   *#infosOf(states: readonly SnapshotState[], passes: Filter): Iterable<SnapshotInfo> {

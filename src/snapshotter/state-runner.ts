@@ -1,8 +1,8 @@
 /**
  * Keeps the rule that effects belong to states: when a snapshot enters a state, that state's
  * effect is started; when it leaves, the effect is stopped; how an effect ends is reported back
- * as a command. A restart calls the same `entered` for every replayed snapshot, so recovery is
- * not a second code path.
+ * as a command. A restart calls the same `entered` for every replayed snapshot whose state has an
+ * effect, so recovery is not a second code path.
  */
 import { LogReadOnly } from '../base/errors.js';
 import type { Clock } from '../base/ports.js';

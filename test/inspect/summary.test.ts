@@ -39,7 +39,7 @@ const sentences: Record<
     { reason: 'gone', attempts: 1, retryAt: '2026-01-01T00:00:00Z' },
     'gone (1 try so far; next try 2026-01-01T00:00:00Z)',
   ],
-  LayerAvailable: [{ how: 'adopted' }, 'adopted'],
+  LayerAvailable: [{ how: 'mounted' }, 'mounted'],
   SnapshotRemoving: [{ deferred: true, caller: {} }, 'left to Cleanup'],
   SnapshotCollecting: [{}, ''],
   SnapshotRemoved: [{}, ''],

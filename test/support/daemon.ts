@@ -96,6 +96,7 @@ export interface TestDaemonOptions extends Partial<SnapshotterSettings> {
   readonly remote?: boolean;
   /** Before the recovery plan is executed, for switches. */
   readonly beforeRecovery?: (fileSystem: BindFileSystem) => void;
+  readonly segmentBytes?: number;
   /** Between the log and the real disk. */
   readonly disk?: (real: Disk) => Disk;
 }
@@ -132,7 +133,7 @@ export class TestDaemon {
   }
 
   static async open(root: TestRoot, options: TestDaemonOptions = {}): Promise<TestDaemon> {
-    const { remote = false, beforeRecovery, disk, ...chosen } = options;
+    const { remote = false, beforeRecovery, disk, segmentBytes = 1024 * 1024, ...chosen } = options;
     const heard = { warnings: [] as string[], fatal: [] as unknown[] };
     const host = hostOf(root);
     // A thread that has yet to start must not be counted against the limit of a mount.
@@ -158,7 +159,7 @@ export class TestDaemon {
         uuid: randomUUID,
         holder: { pid: process.pid, host: os.hostname(), command: 'test' },
         expectExisting: false,
-        segmentBytes: 1024 * 1024,
+        segmentBytes,
       },
       observer: {
         warning: (message) => heard.warnings.push(message),

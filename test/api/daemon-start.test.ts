@@ -1,0 +1,44 @@
+/** A start that cannot bind all its addresses ends, and leaves the root to the next one. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { createServer, type AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, it } from 'vitest';
+
+let directory: string;
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), 'stratalog-start-'));
+});
+afterEach(() => rmSync(directory, { recursive: true }));
+
+/** From the sources, so that no build has to stand beside it. */
+function serve(...flags: readonly string[]) {
+  const paths = ['--root', join(directory, 'root'), '--address', join(directory, 's.sock')];
+  const argv = ['--import', 'tsx', 'src/cli.ts', 'serve', ...paths, ...flags];
+  const child = spawn(process.execPath, argv, { stdio: ['ignore', 'ignore', 'pipe'] });
+  let stderr = '';
+  child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
+  return { child, stderr: () => stderr };
+}
+
+it('ends with the name of the setting when the metrics address is taken, and serves next time', async () => {
+  const taken = createServer().listen(0, '127.0.0.1');
+  await once(taken, 'listening');
+  const { port } = taken.address() as AddressInfo;
+  try {
+    const failed = serve('--metrics-address', `127.0.0.1:${port}`);
+    const [code] = (await once(failed.child, 'exit')) as [number | null];
+    expect(code, failed.stderr()).toBe(2);
+    expect(failed.stderr()).toContain('metrics_address cannot be served');
+    expect(existsSync(join(directory, 's.sock'))).toBe(false);
+  } finally {
+    taken.close();
+  }
+  const { child, stderr } = serve();
+  await expect.poll(() => existsSync(join(directory, 's.sock')), { timeout: 20_000 }).toBe(true);
+  child.kill('SIGTERM');
+  const [code] = (await once(child, 'exit')) as [number | null];
+  expect(code, stderr()).toBe(0);
+});
