@@ -12,6 +12,7 @@ import type { Plan } from '../inspect/plan.js';
 import type { OpenedLog } from '../log/log.js';
 import { metaOf } from '../machines/chart.js';
 import type { DaemonEvent } from '../machines/daemon-events.js';
+import type { SnapshotState } from '../machines/fold.js';
 import type { Cleanup } from './cleanup.js';
 import type { Dispatcher } from './dispatcher.js';
 import type { Layers } from './layers.js';
@@ -33,9 +34,16 @@ const AT_ONCE = formatTime(unixNanos(0n));
 
 export class Recovery {
   readonly #options: RecoveryOptions;
+  /** Under way when they were replayed: clients are served before the plan is executed. */
+  readonly #replayed: readonly SnapshotState[];
 
+  /** Make it before the first client is served. */
   constructor(options: RecoveryOptions) {
     this.#options = options;
+    this.#replayed = [...options.dispatcher.accepted.values()].filter(({ status }) => {
+      const { afterCrash, effect } = metaOf(status);
+      return afterCrash !== undefined || effect !== undefined;
+    });
   }
 
   async run(): Promise<void> {
@@ -61,7 +69,9 @@ export class Recovery {
   /** Gives up what nobody waits for any more, and starts the effects of the states that remain. */
   #resumeStates(): void {
     const { dispatcher, runner } = this.#options;
-    for (const state of [...dispatcher.accepted.values()]) {
+    for (const state of this.#replayed) {
+      // Whoever moved it on since is alive, and its effects have been seen to.
+      if (dispatcher.accepted.get(state.id) !== state) continue;
       const { afterCrash, effect } = metaOf(state.status);
       if (afterCrash !== undefined) dispatcher.report(state.id, { command: 'Recover' });
       else if (effect !== undefined) runner.entered(state);
