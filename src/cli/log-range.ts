@@ -1,5 +1,5 @@
 /** The flags of `stratalog log`, understood: which events are wished for, and in which order. */
-import { closest } from 'fastest-levenshtein';
+import { closest, distance } from 'fastest-levenshtein';
 import { parseDuration } from '../api/config-values.js';
 import { UsageError } from '../base/errors.js';
 import { position, unixNanos, type Position, type UnixNanos } from '../base/units.js';
@@ -83,10 +83,16 @@ function eventTypes(text: string): ReadonlySet<string> {
     if (known.includes(type)) continue;
     throw new UsageError(
       `--type ${quoted(text)}: there is no event ${quoted(type)}; ` +
-        `did you mean ${closest(type, known)}? Several are separated by commas`,
+        `${suggestion(type, known)}several are separated by commas`,
     );
   }
   return new Set(types);
+}
+
+/** Nothing when no name is near: a name that has nothing to do with it would only puzzle. */
+function suggestion(type: string, known: readonly string[]): string {
+  const near = closest(type, known);
+  return distance(type, near) * 3 <= type.length ? `did you mean ${near}? ` : '';
 }
 
 /** RFC 3339 with up to nine digits of a second, or so long ago: `90s`, `1h30m`, `3d`. */

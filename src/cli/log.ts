@@ -6,6 +6,8 @@ import { systemDisk } from '../host/disk.js';
 import { summaryOf } from '../inspect/summary.js';
 import { followLog, readLogBatches } from '../log/reader.js';
 import type { LogRecord } from '../log/types.js';
+import { EXIT } from './exit-codes.js';
+import { endOf } from './log-end.js';
 import { rangeOf, type LogFlags, type LogRange } from './log-range.js';
 import type { Output } from './print.js';
 import { printing, visible } from './print.js';
@@ -47,22 +49,43 @@ async function run(flags: Flags, out: Output): Promise<void> {
   if (range.isFollowing) process.once('SIGINT', interrupt).once('SIGTERM', interrupt);
   const print = printerOf(flags, out);
   if (print === printLine) await out.line(heading);
-  let left = range.countMax;
+  const { countMax } = range;
+  let shown = 0;
   try {
-    if (left === 0) return;
+    if (countMax === 0) return;
     for await (const batch of batchesOf(root, range, stop.signal)) {
       for (const record of batch) {
         if (!isWanted(record, range)) continue;
         await print(record, out);
-        left -= 1;
-        if (left === 0) return;
+        shown += 1;
+        if (shown === countMax) return;
       }
       if (range.isFollowing) await out.flush();
     }
   } finally {
     process.off('SIGINT', interrupt).off('SIGTERM', interrupt);
   }
+  if (range.isFollowing) return;
+  await out.flush();
+  await tellEnd(root, range, print === printLine && shown === 0);
 }
+
+/** A reader simply stops at the first bytes that are no record: whether more was there is told here. */
+async function tellEnd(root: string, range: LogRange, isBare: boolean): Promise<void> {
+  if (range.isReverse && !isBare) return;
+  const { position, damage, isTorn } = await endOf(root);
+  const isAsked = !range.isReverse && (range.to === null || position < range.to);
+  if (isAsked && damage !== null) {
+    say(`the log stops at position ${position}: ${damage}. Run \`stratalog verify\``);
+    process.exitCode = EXIT.findings;
+  } else if (isAsked && isTorn) {
+    say(`the log ends at position ${position} with a torn tail; a start cuts it`);
+  } else if (isBare) {
+    say(`no event matches; the log ends at position ${position}`);
+  }
+}
+
+const say = (text: string): boolean => process.stderr.write(`stratalog: ${text}\n`);
 
 async function* batchesOf(
   root: string,

@@ -98,6 +98,7 @@ it.each([
   [['--from', 'x'], '--from "x": not a whole number; say for example --from 120'],
   [['--stream', 'snapshots'], 'say daemon, snapshot-12, or 12'],
   [['--type', 'SnapshotCommited'], 'did you mean SnapshotCommitted?'],
+  [['--type', 'Foo'], 'there is no event "Foo"; several are separated by commas'],
   [['--since', 'yesterday'], '--since "yesterday": not a time; say it as 2026-01-31T23:59:59Z'],
   [['--from', '1', '--after', '1'], 'give one of them'],
   [['--follow', '--reverse'], 'give one'],
@@ -139,6 +140,57 @@ it('prints what is sound before damage, then where the damage is, and exits 3', 
   expect(shown.length).toBeGreaterThanOrEqual(first);
   expect(stderr).toContain(`the log is damaged at position ${shown.length} (${segments[1]}`);
   expect(stderr.trimEnd().split('\n')).toHaveLength(1);
+});
+
+/** Changes a byte of the record that ends at, or is at, this share of what is written. */
+function damageNewest(root: string, share: number): void {
+  const path = join(root, 'log', '00000000000000000000.seg');
+  const bytes = readFileSync(path);
+  const end = bytes.findLastIndex((byte) => byte !== 0);
+  const at = Math.floor(end * share);
+  bytes.writeUInt8(bytes.readUInt8(at) ^ 4, at);
+  writeFileSync(path, bytes);
+}
+
+it('says that it stops at damage in the newest segment, and exits 3', async () => {
+  const root = await aRoot(aStory);
+  damageNewest(root, 0.5);
+  const { code, stdout, stderr } = await stratalog(['log', '-q', '--root', root]);
+  const shown = stdout.split('\n').length - 1;
+  expect(shown).toBeGreaterThan(0);
+  expect(shown).toBeLessThan(6);
+  expect(stderr).toMatch(
+    new RegExp(
+      `^stratalog: the log stops at position ${shown}: .+\\. Run \`stratalog verify\`\\n$`,
+    ),
+  );
+  expect(code).toBe(3);
+  for (const part of [
+    ['--to', '1'],
+    ['-n', '1'],
+  ]) {
+    const asked = await stratalog(['log', '-q', '--root', root, ...part]);
+    expect(asked).toEqual({ code: 0, stdout: '0\n', stderr: '' });
+  }
+});
+
+it('says that the end is torn, and exits 0', async () => {
+  const root = await aRoot(aStory);
+  damageNewest(root, 1);
+  const { code, stdout, stderr } = await stratalog(['log', '-q', '--root', root]);
+  expect({ code, stdout }).toEqual({ code: 0, stdout: '0\n1\n2\n3\n4\n' });
+  expect(stderr).toBe('stratalog: the log ends at position 5 with a torn tail; a start cuts it\n');
+});
+
+it.each([[[]], [['--reverse']], [['--to', '3']]])('says that no event matches %j', async (more) => {
+  const root = await aRoot(aStory);
+  const args = ['log', '--root', root, '--type', 'TailCut', ...more];
+  const { code, stdout, stderr } = await stratalog(args);
+  expect({ code, stderr }).toEqual({
+    code: 0,
+    stderr: 'stratalog: no event matches; the log ends at position 6\n',
+  });
+  expect(stdout.split('\n')).toHaveLength(2);
 });
 
 it('ends quietly when its reader has gone', async () => {
