@@ -98,15 +98,26 @@ class Report {
       return;
     }
     const begin = from === 0 ? '' : ` (from ${from} on; what was before is retired)`;
+    const part = isQuick ? ' (quick: the newest segment only)' : '';
+    const found = this.count === 0 ? '' : `; ${counted(this.count, 'finding')}`;
+    if (damage > 0) {
+      const whole = `${counted(records, 'record')} ${records === 1 ? 'is' : 'are'} whole`;
+      await this.out.line(`sound up to position ${verifiedTo}${begin}; ${whole}${part}${found}`);
+      return;
+    }
     await this.out.line(
       `verified up to position ${verifiedTo}${begin}, chain head ${chain}, ` +
-        `${records} records, ${bytes} bytes${isQuick ? ' (quick: the newest segment only)' : ''}`,
+        `${counted(records, 'record')}, ${bytes} bytes${part}${found}`,
     );
   }
 }
 
+const counted = (count: number, what: string): string =>
+  `${count} ${what}${count === 1 ? '' : 's'}`;
+
+/** WHERE has room for the name of a checkpoint and a position of eight digits. */
 const columns = (severity: string, kind: string, where: string, found: string): string =>
-  [severity.padEnd(8), kind.padEnd(20), where.padEnd(40), found].join('  ');
+  [severity.padEnd(8), kind.padEnd(20), where.padEnd(56), found].join('  ');
 
 function whereOf(finding: LogFinding | EventFinding): string {
   if ('subject' in finding) return `position ${finding.position}, ${finding.subject}`;

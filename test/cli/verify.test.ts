@@ -64,6 +64,10 @@ it('locates damage, goes on behind it, and exits 3', async () => {
   expect(summary).toMatchObject({ verifiedTo: finding?.['position'], damage: 1, records: 80 });
   const forPeople = await stratalog(['verify', '--root', root]);
   expect(forPeople.stdout).toMatch(/^SEVERITY +KIND +WHERE +FOUND\ndamage +record-damaged +posit/);
+  const [heading = '', line = '', end = ''] = forPeople.stdout.split('\n');
+  expect(line.slice(heading.indexOf('FOUND') - 2)).toMatch(/^ {2}\S/);
+  const soundTo = String(finding?.['position']);
+  expect(end).toBe(`sound up to position ${soundTo}; 80 records are whole; 1 finding`);
 });
 
 it('finds events that cannot be, unless --quick', async () => {
