@@ -57,6 +57,7 @@ export function containerdConfigText(
   const plugin = /^[\w-]+$/.test(name) ? name : quoted(name);
   const versionTwo = line !== '2.x';
   return `# For /etc/containerd/config.toml of containerd ${line}. If that file has a version already, keep its own.
+# Where a section stands already, put its lines there; a table may stand only once.
 version = ${versionTwo ? 2 : 3}
 
 [proxy_plugins.${plugin}]

@@ -16,6 +16,7 @@ import {
   defaultConfigText,
   type ContainerdLine,
 } from '../api/config-text.js';
+import { EXIT } from './exit-codes.js';
 
 /** Flags that stand for settings; everything else is set in the file. */
 const settingFlags: readonly {
@@ -114,7 +115,7 @@ export function configCommand(): Command {
   return command;
 }
 
-/** Exits 1 when the configuration is wrong; a named file that is missing is wrong too. */
+/** Exits 2, as serve does, when the configuration is wrong; a named file that is missing is wrong too. */
 async function check(command: Command): Promise<void> {
   const asJson = command.opts<{ json?: boolean }>().json === true;
   try {
@@ -127,7 +128,7 @@ async function check(command: Command): Promise<void> {
       const mistakes = thrown.message.split('\n');
       process.stdout.write(`${JSON.stringify({ schema: checkSchema, ok: false, mistakes })}\n`);
     }
-    process.exitCode = 1;
+    process.exitCode = EXIT.usage;
   }
 }
 

@@ -84,12 +84,12 @@ test('a wrong or missing file fails the check, on stderr, without a stack', asyn
   const file = join(directory, 'config.toml');
   await writeFile(file, 'durabilty = "data"\n');
   expect(await config(['check', '--config', file])).toEqual({
-    code: 1,
+    code: 2,
     stdout: '',
     stderr: `${file}:1: durabilty: unknown setting; did you mean durability?\n`,
   });
   const missing = await config(['check', '--json', '--config', join(directory, 'none.toml')]);
-  expect(missing.code).toBe(1);
+  expect(missing.code).toBe(2);
   expect(JSON.parse(missing.stdout)).toMatchObject({ ok: false, mistakes: [expect.any(String)] });
 });
 
