@@ -1,7 +1,6 @@
 /** Goal: whoever meets a finding or a refusal finds it explained. Method: the page is read. */
 import { readFileSync } from 'node:fs';
 import { expect, it } from 'vitest';
-import { EXIT } from '../../src/cli/exit-codes.js';
 import type { EventFindingKind } from '../../src/inspect/check-events.js';
 import type { FindingKind } from '../../src/inspect/findings.js';
 import type { RootRefusal } from '../../src/log/errors.js';
@@ -58,11 +57,6 @@ it('lists what verify finds, with its severity', () => {
   const listed = new Map(rows.map(([, kind = '', severity = '']) => [kind, severity]));
   const damage = Object.keys(ofEvents).map((kind): [string, string] => [kind, 'damage']);
   expect(listed).toEqual(new Map([...Object.entries(SEVERITY), ...damage]));
-});
-
-it('lists every exit code', () => {
-  const listed = [...page.matchAll(/^\| (\d+) \|/gm)].map(([, code]) => Number(code));
-  expect(listed).toEqual(Object.values(EXIT));
 });
 
 it('links only to sections that exist', () => {
