@@ -60,8 +60,10 @@ function isPlainName(name: string): boolean {
   return name !== '' && name !== '.' && name !== '..' && !/[/\0]/.test(name);
 }
 
-/** Only the name that we would give it: `007` is a stranger's. */
+/**
+ * Only the name that we would give it: `007` is a stranger's. So is a number that no counter
+ * reaches: ids go on behind the greatest one seen, and must not run out of exact numbers.
+ */
 function idOf(name: string): SnapshotId | null {
-  const number = Number(name);
-  return /^[1-9]\d*$/.test(name) && Number.isSafeInteger(number) ? snapshotId(number) : null;
+  return /^[1-9]\d{0,14}$/.test(name) ? snapshotId(Number(name)) : null;
 }
