@@ -144,7 +144,6 @@ function summaryLines(look: RootLook, rows: readonly Row[]): string[] {
   const since = holder?.startedAt == null ? '' : ` since ${holder.startedAt}`;
   const daemon = holder === null ? 'none on this machine' : `process ${holder.pid}${since}`;
   const { active, view, committed, remote, unavailable, preparing, removing } = snapshots;
-  const behind = checkpoint === null ? 0 : position - checkpoint.position;
   const takenOf = checkpoint?.takenOf == null ? '' : `, of ${checkpoint.takenOf}`;
   const ordinary = rows.filter((row) => row.isOrdinary).length;
   return [
@@ -153,7 +152,7 @@ function summaryLines(look: RootLook, rows: readonly Row[]): string[] {
     `log         position ${position}, epoch ${identity?.epoch ?? 'unknown'}`,
     checkpoint === null
       ? 'checkpoint  none: a start replays the whole log'
-      : `checkpoint  at position ${checkpoint.position}${takenOf}; ${behind} ${behind === 1 ? 'record' : 'records'} behind it`,
+      : `checkpoint  at position ${checkpoint.position}${takenOf}; ${behindOf(position - checkpoint.position)}`,
     `snapshots   ${committed} committed (${remote} remote, ${unavailable} unavailable), ` +
       `${active} active, ${view} view; ${preparing} being prepared, ${removing} being removed`,
     mountsUnknown === null
@@ -161,4 +160,10 @@ function summaryLines(look: RootLook, rows: readonly Row[]): string[] {
       : `mounts      unknown: ${visible(mountsUnknown)}`,
     `findings    ${rows.length - ordinary}${ordinary === 0 ? '' : `, and ${ordinary} ordinary`}`,
   ];
+}
+
+/** How many records a start replays behind its checkpoint. Fewer than none: the log is damaged. */
+function behindOf(records: number): string {
+  if (records < 0) return 'the log ends before it';
+  return `${records} ${records === 1 ? 'record' : 'records'} behind it`;
 }

@@ -3,7 +3,7 @@
  * the built command on roots after crashes, on copies, and beside a daemon that works.
  */
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { cp } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeAll, expect, it } from 'vitest';
@@ -255,4 +255,21 @@ it('names damage and exits 3', async () => {
   const { code, stderr } = await stratalog(['inspect', '--root', root]);
   expect(code).toBe(3);
   expect(stderr).toContain('the log is damaged at position');
+});
+
+it('says that the log ends before its checkpoint', { timeout: 60_000 }, async () => {
+  const daemon = await aDaemon();
+  await askedOf(daemon).prepare('n/1/a');
+  await daemon.stop();
+  const { stdout } = await stratalog(['log', '-q', '--root', daemon.root]);
+  const segments = readdirSync(join(daemon.root, 'log')).filter((name) => name.endsWith('.seg'));
+  const segment = join(daemon.root, 'log', segments.sort()[0] ?? '');
+  const bytes = readFileSync(segment);
+  const end = bytes.findLastIndex((byte) => byte !== 0);
+  bytes.fill(0, Math.floor(end / 2));
+  writeFileSync(segment, bytes);
+  expect(stdout.split('\n').length).toBeGreaterThan(4);
+  const looked = await stratalog(['inspect', '--root', daemon.root]);
+  expect(looked.code).toBe(3);
+  expect(looked.stdout).toMatch(/\ncheckpoint {2}at position \d+.*; the log ends before it\n/);
 });
