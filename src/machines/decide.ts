@@ -22,6 +22,7 @@ import {
   PARENT_CHAIN_LABEL,
   storedLabels,
   TARGET_LABEL,
+  utf8Length,
 } from './labels.js';
 import { refusals, type Refusal } from './refusals.js';
 
@@ -79,8 +80,8 @@ export function targetOf(command: CommandOf<'Prepare'>): string | null {
   return parentIsPromised ? null : ref;
 }
 
-/** Longest key or name, in UTF-16 units: what upstream's bolt store can hold as a key. */
-const NAME_LENGTH_MAX = 32_768;
+/** Longest key or name, in bytes of UTF-8: what upstream's bolt store can hold as a key. */
+const NAME_BYTES_MAX = 32_768;
 
 function decidePrepare(
   forest: Forest,
@@ -318,8 +319,11 @@ function committedParent(
 
 function malformedName(what: 'key' | 'name', name: SnapshotName): Refusal | null {
   if (name === '') return refusals.invalidName(`an empty ${what}`);
-  if (name.length <= NAME_LENGTH_MAX) return null;
-  return refusals.invalidName(`a ${what} of ${name.length} characters (limit ${NAME_LENGTH_MAX})`);
+  // Three bytes a UTF-16 unit is the most UTF-8 can take, so most names need no counting.
+  if (name.length * 3 <= NAME_BYTES_MAX) return null;
+  const bytes = utf8Length(name);
+  if (bytes <= NAME_BYTES_MAX) return null;
+  return refusals.invalidName(`a ${what} of ${bytes} bytes (limit ${NAME_BYTES_MAX})`);
 }
 
 function malformedLabels(labels: Labels): Refusal | null {

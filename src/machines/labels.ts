@@ -54,7 +54,8 @@ export function storedLabels(labels: Labels): Labels {
   return stored.size === 0 ? NO_LABELS : stored;
 }
 
-function utf8Length(text: string): number {
+/** Bytes of the text in UTF-8; a lone surrogate counts as the three of its replacement. */
+export function utf8Length(text: string): number {
   let bytes = 0;
   for (const character of text) {
     const code = character.codePointAt(0) ?? 0;

@@ -146,6 +146,9 @@ describe('Prepare and View', () => {
   it('refuse an empty key, and one that no store could hold', () => {
     expect(answer(given(), prepare(''))).toBe('InvalidArgument InvalidName');
     expect(answer(given(), prepare('k'.repeat(32_769)))).toBe('InvalidArgument InvalidName');
+    expect(answer(given(), prepare('€'.repeat(10_923)))).toBe('InvalidArgument InvalidName');
+    expect(answer(given(), prepare('€'.repeat(10_922)))).not.toContain('InvalidName');
+    expect(answer(given(), prepare('k'.repeat(32_768)))).not.toContain('InvalidName');
   });
 
   it('take a key of a kilobyte with slashes, spaces and letters of other alphabets', () => {
