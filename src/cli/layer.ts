@@ -5,7 +5,11 @@ import { UsageError } from '../base/errors.js';
 import { isDigest } from '../filesystems/layer-store/digest.js';
 import type { ChainId } from '../filesystems/layer-store/digest.js';
 import type { Platform } from '../filesystems/layer-store/image-manifest.js';
-import { hostPlatform, parsePlatform } from '../filesystems/layer-store/image-manifest.js';
+import {
+  formatPlatform,
+  hostPlatform,
+  parsePlatform,
+} from '../filesystems/layer-store/image-manifest.js';
 import { openSource, parseSource } from '../filesystems/layer-store/image-source.js';
 import type { LayerSource } from '../filesystems/layer-store/import-layer.js';
 import { entriesMaxDefault, tarBytesMaxDefault } from '../filesystems/layer-store/import-layer.js';
@@ -16,6 +20,7 @@ import { listLayers, openStore } from '../filesystems/layer-store/store-director
 import { fullCheck, quickCheck } from '../filesystems/layer-store/verify-layer.js';
 import { systemMountTable } from '../host/mounts.js';
 import { WorkerPool } from '../host/workers.js';
+import { parseSize } from '../api/config-values.js';
 import { RELEASE } from '../api/release.js';
 import { EXIT } from './exit-codes.js';
 import { layerRow, layerTable, shortId } from './layer-table.js';
@@ -58,11 +63,19 @@ export function layerCommand(): Command {
         .choices([...layerFormats])
         .default('directory'),
     )
-    .option('--platform <platform>', 'os/architecture of the image', platformFlag, hostPlatform())
+    .addOption(
+      new Option('--platform <platform>', 'os/architecture of the image')
+        .argParser(platformFlag)
+        .default(hostPlatform(), formatPlatform(hostPlatform())),
+    )
     .option('--chain-id <digest>', 'chain id of the layer in tar:FILE', digestFlag)
     .option('--parent <digest>', 'chain id of the layer below the one in tar:FILE', digestFlag)
     .option('--force', 'replace layers that are there already')
-    .option('--max-size <bytes>', 'unpacked size of a layer at most', sizeFlag, tarBytesMaxDefault)
+    .addOption(
+      new Option('--max-size <size>', 'unpacked size of a layer at most')
+        .argParser(sizeFlag)
+        .default(tarBytesMaxDefault, `${tarBytesMaxDefault / 2 ** 30}GiB`),
+    )
     .option('--json', 'print a JSON object for each layer')
     .action((source: string, flags: ImportFlags) =>
       printing({}, (out) => runImport(source, flags, out)),
@@ -161,11 +174,9 @@ function digestFlag(text: string): ChainId {
   throw new InvalidArgumentError('Say it as sha256: and 64 hex digits.');
 }
 
-/** Bytes, with K, M, G or T for powers of 1024. */
+/** Bytes of a size, written as in the configuration. */
 function sizeFlag(text: string): number {
-  const form = /^(\d{1,12})([KMGT]?)i?B?$/i.exec(text);
-  const power = ['', 'K', 'M', 'G', 'T'].indexOf((form?.[2] ?? '').toUpperCase());
-  const bytes = Number(form?.[1]) * 1024 ** power;
-  if (Number.isSafeInteger(bytes) && bytes > 0) return bytes;
-  throw new InvalidArgumentError('Say it in bytes, or as 500M or 20G.');
+  const bytes = parseSize(text);
+  if (bytes !== null && bytes > 0) return bytes;
+  throw new InvalidArgumentError('Say it as 500MiB or 64GiB.');
 }

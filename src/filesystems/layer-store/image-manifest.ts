@@ -137,7 +137,8 @@ export function parsePlatform(text: string): Platform {
   return { os: form[1], architecture: form[2], ...variant };
 }
 
-function formatPlatform(platform: Platform): string {
+/** As `parsePlatform` reads it. */
+export function formatPlatform(platform: Platform): string {
   const { os, architecture, variant } = platform;
   return [os, architecture, ...(variant === undefined ? [] : [variant])].join('/');
 }

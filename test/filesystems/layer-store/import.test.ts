@@ -46,6 +46,24 @@ const manyFiles = (count: number): Entry[] =>
 const layersIn = (): string[] => fs.readdirSync(path.join(bench.store, 'sha256'));
 const stagingIn = (): string[] => fs.readdirSync(path.join(bench.store, 'staging'));
 
+describe('flags', () => {
+  it('have defaults that can be typed', async () => {
+    const { stdout } = await layer('import', '--help');
+    const defaults = [...stdout.replaceAll(/\s+/g, ' ').matchAll(/\(default: ([^)]+)\)/g)];
+    const [platform, maxSize] = defaults.map(([, text = '']) => text.replace(/,.*/, '')).slice(-2);
+    expect(platform).toMatch(/^linux\/[a-z0-9]+$/);
+    expect(maxSize).toBe('64GiB');
+  });
+
+  it('take a size as the configuration does', async () => {
+    for (const size of ['64G', '1000', '0B']) {
+      const refused = await layer('import', '--layer-store', bench.store, '--max-size', size, 'x');
+      expect(refused.code).not.toBe(0);
+      expect(refused.stderr).toContain('Say it as 500MiB or 64GiB.');
+    }
+  });
+});
+
 describe('sources', () => {
   it('are an OCI layout by tag or digest, and the content store of containerd', async () => {
     const layout = bench.layout([await tarOf(small)], { tag: 'registry:5000/name:tag' });
