@@ -4,8 +4,9 @@
  * lanes that share nothing, so that making a directory never waits behind a delete, nor a delete
  * behind a mount that hangs.
  *
- * A job that its caller gives up rejects at once. Its thread cannot be stopped: it is *lost* until
- * the system call answers, and another takes its place, up to a bound.
+ * A job that its caller gives up rejects at once. Its thread cannot be stopped, but most calls
+ * answer soon. One that is still busy a second later is *lost* until the system call answers, and
+ * another takes its place, up to a bound.
  */
 import { assert } from '../base/assert.js';
 import { HostFault } from '../base/errors.js';
@@ -41,6 +42,11 @@ const usualSizes: Readonly<Record<LaneName, LaneSize>> = {
 const idleMillisMax = 30_000;
 /** How long `close` waits for threads to end before it calls them hanging. */
 const endMillisMax = 1_000;
+/**
+ * How long a thread may go on with a job that was given up before it is lost. Callers who cancel
+ * a burst of healthy calls must not make the lane look broken to all others.
+ */
+const lostAfterMillis = 1_000;
 
 export interface JobOptions {
   readonly lane: LaneName;
@@ -50,9 +56,10 @@ export interface JobOptions {
 }
 
 export interface LaneState {
+  /** Threads with a job that are not lost; its caller may just have given up. */
   readonly running: number;
   readonly waiting: number;
-  /** Threads whose caller gave up and whose system call has not answered yet. */
+  /** Threads whose caller gave up a second ago or more and whose call has not answered yet. */
   readonly lost: number;
 }
 
@@ -62,6 +69,7 @@ interface PendingJob {
   readonly name: string;
   readonly input: unknown;
   readonly path: string;
+  /** The first outcome counts: what a thread answers to a caller that gave up is dropped. */
   settle(outcome: { value: unknown } | { error: Error }): void;
 }
 
@@ -70,6 +78,8 @@ interface Seat {
   /** The job it runs; its caller may have given up on it. */
   job: PendingJob | null;
   lost: boolean;
+  /** Runs from when its caller gave up until the job is done or the thread is lost. */
+  lostTimer: NodeJS.Timeout | null;
   idleTimer: NodeJS.Timeout | null;
 }
 
@@ -150,6 +160,14 @@ function abortReason(signal: AbortSignal): Error {
   return reason instanceof Error ? reason : new Error(String(reason));
 }
 
+/** The seat has no job now, so nothing of it can be lost. */
+function vacate(seat: Seat): void {
+  if (seat.lostTimer !== null) clearTimeout(seat.lostTimer);
+  seat.lostTimer = null;
+  seat.job = null;
+  seat.lost = false;
+}
+
 class Lane {
   readonly #name: LaneName;
   readonly #size: LaneSize;
@@ -180,14 +198,24 @@ class Lane {
     this.#pump();
   }
 
-  /** The caller gave up: a waiting job is forgotten, a running one costs its thread. */
+  /** The caller gave up: a waiting job is forgotten, a running one has a second to end. */
   abandon(job: PendingJob): void {
     if (this.#waiting.delete(job)) return;
     const seat = [...this.#seats].find((candidate) => candidate.job === job);
     if (seat === undefined) return;
-    seat.lost = true;
     seat.thread.tellAborted(job.number);
     seat.thread.rest();
+    // Not unreferenced: jobs may wait for this thread or the one that takes its place.
+    seat.lostTimer = setTimeout(() => {
+      // After an event loop that was busy, the answer may have come but not been read yet.
+      setImmediate(() => {
+        if (seat.job === job) this.#lose(seat);
+      });
+    }, lostAfterMillis);
+  }
+
+  #lose(seat: Seat): void {
+    seat.lost = true;
     this.#pump();
   }
 
@@ -253,7 +281,7 @@ class Lane {
         this.#died(seat, cause);
       },
     });
-    const seat: Seat = { thread, job: null, lost: false, idleTimer: null };
+    const seat: Seat = { thread, job: null, lost: false, lostTimer: null, idleTimer: null };
     this.#seats.add(seat);
     return seat;
   }
@@ -261,28 +289,23 @@ class Lane {
   #answered(seat: Seat, reply: JobReply): void {
     const { job } = seat;
     assert(job?.number === reply.job, 'a thread answers the job that it was given');
-    const wasLost = seat.lost;
     this.#free(seat);
-    if (!wasLost) {
-      job.settle(
-        'thrown' in reply ? { error: fromPlainError(reply.thrown) } : { value: reply.value },
-      );
-    }
+    job.settle(
+      'thrown' in reply ? { error: fromPlainError(reply.thrown) } : { value: reply.value },
+    );
     this.#pump();
   }
 
   #died(seat: Seat, cause: Error): void {
     this.#seats.delete(seat);
     const { job } = seat;
-    if (job !== null && !seat.lost) {
-      job.settle({ error: new HostFault(job.name, job.path, 'EOWNERDEAD', { cause }) });
-    }
+    vacate(seat);
+    job?.settle({ error: new HostFault(job.name, job.path, 'EOWNERDEAD', { cause }) });
     this.#pump();
   }
 
   #free(seat: Seat): void {
-    seat.job = null;
-    seat.lost = false;
+    vacate(seat);
     seat.thread.rest();
     const living = this.#seats.size - this.#lostCount();
     if (living > this.#size.threads) {
@@ -297,6 +320,7 @@ class Lane {
 
   async #end(seat: Seat): Promise<void> {
     if (seat.idleTimer !== null) clearTimeout(seat.idleTimer);
+    if (seat.lostTimer !== null) clearTimeout(seat.lostTimer);
     // Out of the pool at once when idle; a busy one is counted as hanging until it is gone.
     if (seat.job === null) this.#seats.delete(seat);
     await seat.thread.end();

@@ -126,8 +126,11 @@ test('an aborted job rejects at once with the reason, and another thread takes o
   controller.abort(reason);
   await expect(hanging).rejects.toBe(reason);
   expect(performance.now() - start).toBeLessThan(100);
-  expect(pool.state('mount')).toEqual({ running: 0, waiting: 0, lost: 1 });
+  expect(pool.state('mount')).toEqual({ running: 1, waiting: 0, lost: 0 });
+  // This one waits until the thread is known to hang.
   expect(await run('echo', 'after')).toBe('after');
+  expect(performance.now() - start).toBeGreaterThan(900);
+  expect(pool.state('mount')).toEqual({ running: 0, waiting: 0, lost: 1 });
   await freed();
 });
 
@@ -137,6 +140,7 @@ test('refuses with EAGAIN and the number once too many threads hang, and recover
     const hanging = run('openFifo', fifo, 'mount', controller.signal);
     controller.abort(new Error('enough'));
     await expect(hanging).rejects.toThrow('enough');
+    await until(() => pool.state('mount').lost === count + 1);
   }
   const refused = await run('echo', 1).catch((thrown: unknown) => thrown);
   expect(refused).toMatchObject({ code: 'EAGAIN', path: '/job' });
@@ -144,6 +148,44 @@ test('refuses with EAGAIN and the number once too many threads hang, and recover
   expect(await run('echo', 'other lane', 'fast')).toBe('other lane');
   await freed();
   expect(await run('echo', 'again')).toBe('again');
+});
+
+test('a burst of jobs that are given up at once costs the other callers nothing', async () => {
+  const burst = new WorkerPool();
+  const options = { lane: 'fast', path: '/job' } as const;
+  try {
+    const givenUp: Promise<unknown>[] = [];
+    const others: Promise<unknown>[] = [];
+    for (let count = 0; count < 300; count += 1) {
+      const controller = new AbortController();
+      const { signal } = controller;
+      givenUp.push(burst.run(jobs, 'echo', count, { ...options, signal }));
+      setTimeout(() => {
+        controller.abort(new Error('enough'));
+      }, count % 12);
+      if (count % 10 === 0) others.push(burst.run(jobs, 'echo', count, options));
+    }
+    const outcomes = Promise.allSettled(givenUp);
+    expect(await Promise.all(others)).toEqual(others.map((_each, index) => index * 10));
+    await outcomes;
+    expect(await burst.run(jobs, 'echo', 'after', options)).toBe('after');
+    expect(burst.state('fast').lost).toBe(0);
+  } finally {
+    await burst.close();
+  }
+});
+
+test('a job that ends soon after it was given up does not cost its thread', async () => {
+  const controller = new AbortController();
+  const hanging = run('openFifo', fifo, 'mount', controller.signal);
+  await until(() => arrived() === 1);
+  controller.abort(new Error('enough'));
+  await expect(hanging).rejects.toThrow('enough');
+  const behind = run('echo', 'behind');
+  expect(pool.state('mount')).toEqual({ running: 1, waiting: 1, lost: 0 });
+  expect(await freeUntil(behind)).toBe('behind');
+  await sleep(1_200);
+  expect(pool.state('mount')).toEqual({ running: 0, waiting: 0, lost: 0 });
 });
 
 test('a job given up while it waits costs no thread', async () => {
@@ -156,6 +198,7 @@ test('a job given up while it waits costs no thread', async () => {
   waiting.abort(new Error('enough'));
   expect(pool.state('mount')).toEqual({ running: 1, waiting: 0, lost: 0 });
   running.abort(new Error('enough'));
+  await until(() => pool.state('mount').lost === 1);
   expect(pool.state('mount')).toEqual({ running: 0, waiting: 0, lost: 1 });
   expect((await outcomes).map((each) => each.status)).toEqual(['rejected', 'rejected']);
   await freed();
@@ -167,8 +210,11 @@ test('jobs that wait are refused, too, when the last thread is lost', async () =
     controllers.map((each) => run('openFifo', fifo, 'mount', each.signal)),
   );
   const behind = codeOf(run('echo', 1));
-  // The first abort gives the second job a thread of its own, and the second abort loses that.
-  for (const each of controllers) each.abort(new Error('enough'));
+  // The first loss gives the second job a thread of its own, and the second abort loses that.
+  for (const [index, each] of controllers.entries()) {
+    await until(() => arrived() === index + 1);
+    each.abort(new Error('enough'));
+  }
   expect(await behind).toBe('EAGAIN');
   expect((await outcomes).map((each) => each.status)).toEqual(['rejected', 'rejected']);
   await freed();
