@@ -12,7 +12,14 @@ import { checked, libraryCall } from './libc.js';
 import { isAtOrBelow, parseMountinfo } from './mountinfo.js';
 import { emptyTree, removeAt } from './remove-tree.js';
 import { statusIfThere } from './statx.js';
-import { childPath, namesIn, openDirectory, openDirectoryAt, walk } from './tree.js';
+import {
+  childPath,
+  namesIn,
+  openDirectory,
+  openDirectoryAt,
+  openDirectoryItself,
+  walk,
+} from './tree.js';
 
 const syncfs = libraryCall('int syncfs(int fd)');
 
@@ -101,6 +108,8 @@ function syncDirectory(path: string): void {
 /**
  * Blocks and inodes of a tree, each (device, inode) once, the root included. A file that goes
  * while we look is not counted. Source: continuity fs/du_unix.go, which does not stop at mounts.
+ *
+ * Fails    HostFault ENOTDIR when the root is a link: what it leads to is none of the snapshot's
  */
 export function usage({ path }: { readonly path: string }, control: JobControl): Usage {
   let blocks = 0;
@@ -111,7 +120,7 @@ export function usage({ path }: { readonly path: string }, control: JobControl):
     seen.set(device, ofDevice);
     return ofDevice.size < ofDevice.add(inode).size;
   };
-  walk(openDirectory(path), path, {
+  walk(openDirectoryItself(path), path, {
     aborted: control.aborted,
     enter: (level) => {
       if (isFirst(level.status.device, level.status.inode)) {

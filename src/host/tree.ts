@@ -51,6 +51,11 @@ export function openDirectory(path: string): number {
   return guarded('open', path, () => fs.openSync(path, O_RDONLY | O_DIRECTORY));
 }
 
+/** The same, but a link in the last place is not followed: HostFault ENOTDIR. */
+export function openDirectoryItself(path: string): number {
+  return guarded('open', path, () => fs.openSync(path, plainDirectory));
+}
+
 export function openDirectoryAt(directory: number, name: Uint8Array, path: string): number {
   return checked('openat', path, openatCall, directory, cString(name), plainDirectory, 0);
 }

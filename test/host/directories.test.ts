@@ -5,6 +5,7 @@
 import { execFileSync } from 'node:child_process';
 import * as fs from 'node:fs';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
+import { HostFault } from '../../src/base/errors.js';
 import type { SnapshotDirectories } from '../../src/base/ports.js';
 import { snapshotId } from '../../src/base/units.js';
 import { snapshotDirectories } from '../../src/host/directories.js';
@@ -140,6 +141,18 @@ test('usage of a missing directory fails, of one that changes meanwhile it does 
   const { inodes } = await measuring;
   expect(inodes).toBeGreaterThanOrEqual(1);
   expect(inodes).toBeLessThanOrEqual(2_001);
+});
+
+test('usage does not follow a link that stands where fs belongs', async () => {
+  await directories.prepare(id, plain);
+  const outside = `${directory.path}/outside`;
+  fs.mkdirSync(outside);
+  fs.writeFileSync(`${outside}/file`, 'x');
+  fs.rmdirSync(directories.fsPath(id));
+  fs.symlinkSync(outside, directories.fsPath(id));
+  const error = await directories.usage(id).catch((thrown: unknown) => thrown);
+  expect(error).toBeInstanceOf(HostFault);
+  expect(error).toMatchObject({ code: 'ENOTDIR', path: directories.fsPath(id) });
 });
 
 test('lists ids, strangers and what is in them', async () => {
