@@ -12,6 +12,9 @@ import { bindSocket, openServer, type SocketFile } from './unix-socket.js';
 /** Where to listen: a path to bind, or a socket that systemd has bound already. */
 export type ListenTarget = SocketFile | { readonly fd: number };
 
+/** Why a connection was closed by us. */
+export type DropReason = 'too many connections' | 'no HTTP/2 preface';
+
 export interface ListenerOptions {
   readonly target: ListenTarget;
   /** Connections beyond this number are closed at once. */
@@ -21,8 +24,8 @@ export interface ListenerOptions {
   /** Reads the peer's credentials; null when the kernel does not tell. */
   readonly callerOf: (socket: Socket) => Caller | null;
   readonly onConnection: (socket: Socket) => void;
-  /** A connection was closed by us, with the reason. For the log and a counter. */
-  readonly onDropped?: (reason: 'too many connections' | 'no HTTP/2 preface') => void;
+  /** A connection was closed by us; called for each, which may be thousands a second. */
+  readonly onDropped?: (reason: DropReason) => void;
   /** The listening socket failed after it was open (accept(2) returned an error). */
   readonly onFault?: (fault: Error) => void;
 }

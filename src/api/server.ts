@@ -13,6 +13,7 @@ import type { Socket } from 'node:net';
 import { peerCredentials } from '../host/sockets.js';
 import type { Caller } from './callers.js';
 import { Calls, type CallEnd } from './calls.js';
+import { DropReports } from './drop-reports.js';
 import { type Health, healthSubscriptions } from './health.js';
 import { listen, type Listener, type ListenTarget } from './listener.js';
 import { reflectionFor, reflectionSubscriptions } from './reflection.js';
@@ -93,6 +94,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     server,
   );
 
+  const drops = new DropReports((message) => options.onWarning?.(message));
   const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
   const opened = await listen({
     target: options.target,
@@ -100,7 +102,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     prefaceMillis: limits.prefaceMillis,
     callerOf: options.callerOf ?? peerCredentials,
     onConnection: (socket) => injector.injectConnection(socket),
-    onDropped: (reason) => options.onWarning?.(`connection closed: ${reason}`),
+    onDropped: (reason) => drops.add(reason),
     onFault: (fault) => options.onWarning?.('the listening socket failed', fault),
   });
   listener = opened;
@@ -114,7 +116,8 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   return {
     load: () => ({ connections: opened.connections(), calls: calls.size }),
     stop: (graceMillis) => {
-      stopping ??= stop({ server, calls, listener: opened, subscriptions, graceMillis, options });
+      const parts = { server, calls, listener: opened, subscriptions, graceMillis, options };
+      stopping ??= stop(parts).finally(() => drops.close());
       return stopping;
     },
   };

@@ -220,14 +220,30 @@ test('a connection that does not begin to speak HTTP/2 is closed, one that does 
   silent.resume();
   magicOnly.resume();
   await Promise.all([once(silent, 'close'), once(magicOnly, 'close')]);
-  expect(rig.warnings).toEqual([
-    'connection closed: no HTTP/2 preface',
-    'connection closed: no HTTP/2 preface',
-  ]);
+  expect(rig.warnings).toEqual(['connection closed: no HTTP/2 preface']);
   await delay(150);
   expect(speaking.closed).toBe(false);
   expect(rig.server.load().connections).toBe(1);
   speaking.destroy();
+});
+
+test('a flood of connections above the limit is one warning, and the number at the end', async () => {
+  const rig = await aServer({}, { limits: { connections: 1 } });
+  const first = createConnection({ path: rig.path });
+  await once(first, 'connect');
+  for (let count = 0; count < 200; count += 1) {
+    const refused = createConnection({ path: rig.path });
+    refused.on('error', () => undefined);
+    refused.resume();
+    await once(refused, 'close');
+  }
+  expect(rig.warnings).toEqual(['connection closed: too many connections']);
+  first.destroy();
+  await rig.server.stop(1_000);
+  expect(rig.warnings).toEqual([
+    'connection closed: too many connections',
+    '199 more connections closed: too many connections',
+  ]);
 });
 
 test('garbage in place of HTTP/2 closes that connection alone', async () => {
