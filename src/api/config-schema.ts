@@ -58,7 +58,11 @@ function group<Shape extends z.core.$ZodLooseShape>(
 const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'panic'] as const;
 
 /** Overlay options that the snapshotter itself decides. */
-const ownMountOptions = /^(upperdir|lowerdir|workdir|ro|rw|rbind|bind)(=|$)/;
+const ownMountOptions =
+  /^(upperdir|lowerdir\+?|datadir\+?|workdir|ro|rw|rbind|bind|uidmap|gidmap)(=|$)/;
+
+/** One option, as an element of a list is one argument to the mount: no comma, nothing empty. */
+const oneMountOption = /^[^,\s=]+(=[^,\n]*)?$/;
 
 export const configSchema = z.strictObject({
   root: setting(
@@ -88,9 +92,12 @@ export const configSchema = z.strictObject({
   ),
   mount_options: setting(
     z.array(
-      z.string().refine((option) => !ownMountOptions.test(option), {
-        error: 'this option is decided by the snapshotter and cannot be set',
-      }),
+      z
+        .string()
+        .regex(oneMountOption, 'expected one option, such as "xino=off", without a comma')
+        .refine((option) => !ownMountOptions.test(option), {
+          error: 'this option is decided by the snapshotter and cannot be set',
+        }),
     ),
     [],
     'Options added to every overlay mount, for example ["xino=off"].',

@@ -155,7 +155,7 @@ async function makeReady(
     current = result.identity;
     tornTail = result.cut;
   }
-  await removeLeftovers(disk, root, end.unborn?.name ?? null);
+  await removeLeftovers(disk, root);
   const supply = new SegmentSupply(disk, root, segmentBytes, (message, cause) => {
     options.onWarning(message, cause);
   });
@@ -183,11 +183,10 @@ async function acceptDevice(
   return moved;
 }
 
-async function removeLeftovers(disk: Disk, root: string, unborn: string | null): Promise<void> {
+async function removeLeftovers(disk: Disk, root: string): Promise<void> {
   const { leftovers } = await listLog(disk, root);
-  const names = unborn === null ? leftovers : [...leftovers, unborn];
-  for (const name of names) await removeIfThere(disk, `${logDirectory(root)}/${name}`);
-  if (names.length > 0) await disk.syncDirectory(logDirectory(root));
+  for (const name of leftovers) await removeIfThere(disk, `${logDirectory(root)}/${name}`);
+  if (leftovers.length > 0) await disk.syncDirectory(logDirectory(root));
 }
 
 async function beginWriting(

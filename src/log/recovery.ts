@@ -8,7 +8,7 @@ import type { Disk, DiskFile } from '../base/ports.js';
 import { position, type Position } from '../base/units.js';
 import { checkpointLines, examineCheckpoint, type CheckpointEnvelope } from './checkpoint.js';
 import { CheckpointUnusable, LogDamaged, RootRefused, type LogPlace } from './errors.js';
-import { listLog, logDirectory, withFile, type NamedAt } from './files.js';
+import { listLog, logDirectory, withFile } from './files.js';
 import { CHAIN_BYTES } from './format.js';
 import { SegmentScan, type ScanPlace, type ScanStop } from './scan.js';
 import { surveySound, type SurveyedSegment, type SurveyExpectation } from './survey.js';
@@ -49,7 +49,6 @@ export interface LogEnd {
   readonly place: ScanPlace;
   readonly streams: Map<string, number>;
   readonly torn: TornTail | null;
-  readonly unborn: NamedAt | null;
   readonly checkpoint: Position | null;
   readonly ignored: readonly IgnoredCheckpoint[];
   readonly recordsReplayed: number;
@@ -70,8 +69,8 @@ export async function replayLog(
   expected: SurveyExpectation,
   callbacks: ReplayCallbacks,
 ): Promise<LogEnd> {
-  const { segments, unborn } = await surveySound(disk, root, expected);
-  const replay = new Replay(disk, root, segments, unborn, callbacks);
+  const { segments } = await surveySound(disk, root, expected);
+  const replay = new Replay(disk, root, segments, callbacks);
   await replay.restore(expected.uuid);
   return replay.run();
 }
@@ -90,7 +89,6 @@ class Replay {
     private readonly disk: Disk,
     private readonly root: string,
     private readonly segments: readonly SurveyedSegment[],
-    private readonly unborn: NamedAt | null,
     private readonly callbacks: ReplayCallbacks,
   ) {}
 
@@ -195,13 +193,6 @@ class Replay {
         start ?? startOf(segment),
       );
     }
-    if (this.unborn && this.unborn.position !== place.position) {
-      // A segment only gets its name when everything before it is durable.
-      throw new LogDamaged(
-        { segment: this.unborn.name, offset: 0, position: position(place.position) },
-        `the log ends here, but a segment that begins at ${this.unborn.position} was prepared`,
-      );
-    }
     const last = this.segments.at(-1);
     return {
       segments: this.segments,
@@ -209,7 +200,6 @@ class Replay {
       place,
       streams: this.#streams,
       torn: this.#torn,
-      unborn: this.unborn,
       checkpoint: this.#checkpoint ? position(this.#checkpoint.position) : null,
       ignored: this.#ignored,
       recordsReplayed: this.#replayed,

@@ -33,6 +33,8 @@ async function fillWithZeros(file: DiskFile, from: number, to: number): Promise<
 /** Keeps one prepared file ahead of need. */
 export class SegmentSupply {
   #ready: Promise<void> | null = null;
+  /** A full disk is told of once, not with every record that is appended to what room is left. */
+  #hasWarned = false;
 
   constructor(
     private readonly disk: Disk,
@@ -45,10 +47,17 @@ export class SegmentSupply {
   prepare(): void {
     if (this.#ready) return;
     this.#ready = this.#fill();
-    this.#ready.catch((cause: unknown) => {
-      this.#ready = null;
-      this.onWarning('the next segment of the log could not be prepared', cause);
-    });
+    this.#ready.then(
+      () => {
+        this.#hasWarned = false;
+      },
+      (cause: unknown) => {
+        this.#ready = null;
+        if (this.#hasWarned) return;
+        this.#hasWarned = true;
+        this.onWarning('the next segment of the log could not be prepared', cause);
+      },
+    );
   }
 
   async #fill(): Promise<void> {

@@ -1,7 +1,6 @@
 /**
  * The segments of a log by their headers alone: which there are, and whether they follow one
- * another. What is in them is not read, but for a last file without a header, which is only
- * a left-over while no record stands in it.
+ * another. What is in them is not read.
  *
  * Faults are collected, not thrown: opening refuses at the first, verifying reports them all.
  */
@@ -10,7 +9,6 @@ import { position } from '../base/units.js';
 import { LogDamaged, LogTooNew } from './errors.js';
 import { listLog, logDirectory, withFile, type NamedAt } from './files.js';
 import { readHeader, type HeaderReading, type SegmentHeader } from './segment.js';
-import { bytesBehind } from './tail.js';
 
 export interface SurveyedSegment {
   readonly name: string;
@@ -34,10 +32,8 @@ export interface Survey {
   /** With a sound header, by rising first position. */
   readonly segments: readonly SurveyedSegment[];
   readonly faults: readonly HeaderFault[];
-  /** Without a sound header, but not unborn. */
+  /** Without a sound header. */
   readonly headless: readonly NamedAt[];
-  /** A last file without a header and without records: its preparation was interrupted. */
-  readonly unborn: NamedAt | null;
 }
 
 /** What the identity says; null when it is not known, as in a piece of a log sent by somebody. */
@@ -56,43 +52,32 @@ export async function surveySegments(
   const segments: SurveyedSegment[] = [];
   const faults: HeaderFault[] = [];
   const headless: NamedAt[] = [];
-  let unborn: NamedAt | null = null;
-  for (const [index, named] of names.entries()) {
+  for (const named of names) {
     const read = await readOne(disk, root, named);
     if (read.reading.kind === 'too-new') {
       throw new LogTooNew(`the segment ${read.path}`, read.reading.writtenBy);
     }
     if (read.reading.kind === 'damaged') {
-      if (index === names.length - 1 && read.isEmpty) unborn = named;
-      else {
-        faults.push(fault('header-damaged', named, read.reading.why));
-        headless.push(named);
-      }
+      // A segment gets its name when its header is durable, so no crash leaves one without.
+      faults.push(fault('header-damaged', named, read.reading.why));
+      headless.push(named);
       continue;
     }
     const { header } = read.reading;
     faults.push(...headerFaults(named, header, segments.at(-1), expected, faults.length > 0));
     segments.push({ name: named.name, namedPosition: named.position, path: read.path, header });
   }
-  return { segments, faults, headless, unborn };
+  return { segments, faults, headless };
 }
 
 interface HeaderRead {
   readonly path: string;
   readonly reading: HeaderReading;
-  /** No record stands in the file; looked at only when the header is damaged. */
-  readonly isEmpty: boolean;
 }
 
 async function readOne(disk: Disk, root: string, named: NamedAt): Promise<HeaderRead> {
   const path = `${logDirectory(root)}/${named.name}`;
-  return withFile(disk, path, 'read', async (file) => {
-    const reading = await readHeader(file);
-    const isEmpty =
-      reading.kind === 'damaged' &&
-      (await bytesBehind(file, 0, named.position)).records.length === 0;
-    return { path, reading, isEmpty };
-  });
+  return { path, reading: await withFile(disk, path, 'read', readHeader) };
 }
 
 const fault = (kind: HeaderFaultKind, named: NamedAt, found: string): HeaderFault => ({

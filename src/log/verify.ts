@@ -80,7 +80,7 @@ class Verifier {
     }
     const uuid = identity?.uuid ?? segments[0]?.header.uuid ?? '';
     yield* this.#verifyCheckpoints(uuid, parts, first);
-    yield* this.#otherFiles(survey.unborn?.name ?? null);
+    yield* this.#otherFiles();
     yield {
       kind: 'summary',
       from: position(first),
@@ -302,7 +302,7 @@ class Verifier {
     });
   }
 
-  async *#otherFiles(unborn: string | null): Findings<void> {
+  async *#otherFiles(): Findings<void> {
     const { broken, leftovers, strange } = await listLog(this.#disk, this.#root);
     const at = this.#verified.position;
     for (const name of broken) {
@@ -310,7 +310,7 @@ class Verifier {
     }
     // A prepared segment beside a live writer is as it should be.
     const unfinished = leftovers.filter((name) => name !== 'next.prepared');
-    for (const name of unborn === null ? unfinished : [...unfinished, unborn]) {
+    for (const name of unfinished) {
       const detail = 'a prepared or unfinished file; the next start removes it';
       yield this.#finding('left-over', name, 0, at, detail);
     }

@@ -17,7 +17,9 @@ import type { Forest } from './forest.js';
 import { checkMappings, mapsAreTrusted } from './id-mapping.js';
 import { updatedLabels } from './label-update.js';
 import {
+  areTooMany,
   LABEL_BYTES_MAX,
+  LABELS_BYTES_MAX,
   oversizedLabel,
   PARENT_CHAIN_LABEL,
   storedLabels,
@@ -328,7 +330,8 @@ function malformedName(what: 'key' | 'name', name: SnapshotName): Refusal | null
 
 function malformedLabels(labels: Labels): Refusal | null {
   const label = oversizedLabel(labels);
-  return label === null ? null : refusals.invalidLabel(label, LABEL_BYTES_MAX);
+  if (label !== null) return refusals.invalidLabel(label, LABEL_BYTES_MAX);
+  return areTooMany(labels) ? refusals.tooManyLabels(LABELS_BYTES_MAX) : null;
 }
 
 /** A holder that has only reserved the name, for a commit under way, does not bear it yet. */

@@ -29,6 +29,9 @@ const CREDENTIAL_LABELS: ReadonlySet<string> = new Set([
 /** Key and value together, in bytes of UTF-8 (containerd, pkg/labels/validate.go). */
 export const LABEL_BYTES_MAX = 4096;
 
+/** All labels of one snapshot together: what keeps an event a record, and an Info a message. */
+export const LABELS_BYTES_MAX = 2 * 1024 * 1024;
+
 export const NO_LABELS: Labels = new Map();
 
 /** The first label that is over the limit, or null. */
@@ -39,6 +42,17 @@ export function oversizedLabel(labels: Labels): string | null {
     if (utf8Length(key) + utf8Length(value) > LABEL_BYTES_MAX) return key;
   }
   return null;
+}
+
+/** Whether all labels together are over the limit. */
+export function areTooMany(labels: Labels): boolean {
+  let bytes = 0;
+  for (const [key, value] of labels) {
+    // Two for each pair in a message and in JSON; the least that a label costs.
+    bytes += utf8Length(key) + utf8Length(value) + 4;
+    if (bytes > LABELS_BYTES_MAX) return true;
+  }
+  return false;
 }
 
 /**

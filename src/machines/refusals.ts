@@ -118,6 +118,8 @@ export const refusals = {
       'InvalidLabel',
       `label ${quote(key)}: key and value together are over ${bytesMax} bytes: invalid argument`,
     ),
+  tooManyLabels: (bytesMax: number) =>
+    refusal('InvalidLabel', `all labels together are over ${bytesMax} bytes: invalid argument`),
   invalidMapping: (label: string, why: string) =>
     refusal('InvalidMapping', `label ${quote(label)}: ${why}: invalid argument`),
   invalidFieldPath: (path: string) =>

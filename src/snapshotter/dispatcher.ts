@@ -8,6 +8,7 @@
  */
 import type { Subscription } from 'rxjs';
 import { assert } from '../base/assert.js';
+import { LogReadOnly } from '../base/errors.js';
 import { refuse, ok, type Result } from '../base/result.js';
 import { position, streamVersion, type Position, type SnapshotId } from '../base/units.js';
 import type { EventLog, EventToAppend, LogRecord } from '../log/types.js';
@@ -42,6 +43,7 @@ interface Pending {
 interface Waiter {
   readonly after: number;
   readonly resolve: (state: SnapshotState) => void;
+  readonly reject: (fault: Error) => void;
 }
 
 export interface DispatcherOptions {
@@ -72,6 +74,7 @@ export class Dispatcher {
     this.#daemonStreamVersion = options.daemonStreamVersion;
     this.#durableDaemonStreamVersion = options.daemonStreamVersion;
     this.#subscription = options.log.durableBatches.subscribe((records) => this.#advance(records));
+    this.#subscription.add(options.log.failures.subscribe((fault) => this.giveUp(fault)));
   }
 
   /** Decides a command about the snapshot that holds a name, and accepts its events. */
@@ -106,11 +109,12 @@ export class Dispatcher {
 
   /**
    * The durable state in which the snapshot next comes to rest after the given one, or is on its
-   * way out. What was in line before the given state does not count.
+   * way out. What was in line before the given state does not count. Rejects when the log fails:
+   * then it will never come to rest.
    */
   settled({ id, streamVersion: after }: SnapshotState): Promise<SnapshotState> {
-    return new Promise((resolve) => {
-      const waiter = { after, resolve };
+    return new Promise((resolve, reject) => {
+      const waiter = { after, resolve, reject };
       this.#waiters.set(id, [...(this.#waiters.get(id) ?? []), waiter]);
     });
   }
@@ -130,8 +134,15 @@ export class Dispatcher {
     return this.#log.durablePosition;
   }
 
+  /** Tells everybody who waits that it is of no use. */
+  giveUp(fault: Error): void {
+    for (const { reject } of [...this.#waiters.values()].flat()) reject(fault);
+    this.#waiters.clear();
+  }
+
   close(): void {
     this.#subscription.unsubscribe();
+    this.giveUp(new LogReadOnly('the snapshotter is closed'));
   }
 
   #accept(state: SnapshotState | null, events: readonly SnapshotEvent[]): Accepted {

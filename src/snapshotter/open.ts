@@ -7,7 +7,7 @@
  * dispatcher.ts is what happens afterwards.
  */
 import type { Observable } from 'rxjs';
-import { reasonOf } from '../base/errors.js';
+import { LogReadOnly, reasonOf } from '../base/errors.js';
 import type { Clock, Disk, MountTable, SnapshotDirectories } from '../base/ports.js';
 import { SharedRun } from '../base/shared-run.js';
 import type { EffectWorld } from '../effects/state-effects.js';
@@ -180,7 +180,10 @@ function assemble(
     flush: () => flush.request(),
     remoteQuestion: (state) => preparation.remoteQuestion(state),
   };
-  const onFatal = observer.fatal.bind(observer);
+  const onFatal = (thrown: unknown) => {
+    dispatcher.giveUp(new LogReadOnly('the daemon is stopping: an invariant is broken'));
+    observer.fatal(thrown);
+  };
   const runner = new StateRunner({ clock, supervisor, policies, world, random, onFatal });
   const dispatcher = new Dispatcher({
     log,
@@ -214,7 +217,7 @@ function assemble(
     replayTo: async (upTo) => (await replayRoot(disk, root, upTo)).replay,
     onProblem: observer.warning.bind(observer),
   });
-  const snapshotter = new Snapshotter({
+  const parts = {
     dispatcher,
     runner,
     supervisor,
@@ -223,17 +226,8 @@ function assemble(
     cleanup,
     directories,
     settings,
-  });
-  return {
-    supervisor,
-    runner,
-    dispatcher,
-    layers,
-    checkpointing,
-    cleanup,
-    snapshotter,
-    directories,
   };
+  return { ...parts, checkpointing, snapshotter: new Snapshotter(parts) };
 }
 
 type Parts = ReturnType<typeof assemble>;

@@ -158,6 +158,14 @@ test('TOML that does not parse is told with its line', async () => {
 });
 
 test('values out of range and options that would break mounts are refused', async () => {
+  for (const option of ['lowerdir+=/etc', 'datadir+=/etc', 'uidmap=0:1:2']) {
+    expect(await mistakes(`mount_options = ["${option}"]`)).toHaveLength(1);
+  }
+  for (const option of ['', 'xino=off,upperdir=/etc', 'a b', '=x']) {
+    expect(await mistakes(`mount_options = ["${option}"]`)).toEqual([
+      expect.stringContaining('expected one option'),
+    ]);
+  }
   expect(await mistakes('mount_options = ["xino=off", "lowerdir=/x"]')).toEqual([
     '/c.toml:1: mount_options.1: this option is decided by the snapshotter and cannot be set',
   ]);

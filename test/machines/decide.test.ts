@@ -155,6 +155,13 @@ describe('Prepare and View', () => {
     expect(answer(given(), prepare(`k8s.io/7/ ${'ключ/'.repeat(200)}`))).toBe('SnapshotPreparing');
   });
 
+  it('take a megabyte of labels, and refuse more than an event or a message can hold', () => {
+    const labels = (count: number): Labels =>
+      new Map(Array.from({ length: count }, (_, n) => [`label-${n}`, 'v'.repeat(1000)]));
+    expect(answer(given(), prepare('k', null, labels(1000)))).toBe('SnapshotPreparing');
+    expect(answer(given(), prepare('k', null, labels(2200)))).toBe('InvalidArgument InvalidLabel');
+  });
+
   it('take a label of 4096 bytes and refuse one of 4097, counted in bytes', () => {
     const label = (value: string): Labels => new Map([['k', value]]);
     expect(answer(given(), prepare('k', null, label('ü'.repeat(2047) + 'x')))).toBe(
