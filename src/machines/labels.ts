@@ -4,8 +4,7 @@
  */
 import type { Labels } from '../base/units.js';
 
-/** The chain id a client would like to find ready (containerd, core/snapshots/snapshotter.go). */
-export const TARGET_LABEL = 'containerd.io/snapshot.ref';
+export { TARGET_LABEL } from '../base/target-label.js';
 
 /** Marks a remote snapshot in replies. Never believed when it comes in. */
 export const REMOTE_LABEL = 'containerd.io/snapshot/remote';

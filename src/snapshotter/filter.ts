@@ -9,6 +9,7 @@
  */
 import { RE2JS, RE2JSException } from 're2js';
 import { assertNever } from '../base/assert.js';
+import { TARGET_LABEL } from '../base/target-label.js';
 import type { Result } from '../base/result.js';
 import { ok, refuse } from '../base/result.js';
 import type { Refusal } from '../machines/refusals.js';
@@ -38,9 +39,6 @@ export const FILTERS_LENGTH_MAX = 256 * 1024;
  * a thousand instructions, so this is what bounds the time and memory of compiling.
  */
 export const PATTERNS_LENGTH_MAX = 4096;
-
-/** Label by which containerd asks for the snapshot of a chain (`snapshot.ref`). */
-const REF_LABEL = 'containerd.io/snapshot.ref';
 
 type Field =
   | { readonly of: 'kind' | 'name' | 'parent' | 'unknown' }
@@ -99,7 +97,7 @@ export function asTargetQuery(filters: readonly string[]): { ref: string; parent
   for (const selector of selectors.value) {
     if (selector.operator !== '==') return null;
     if (selector.field.of === 'parent') parent = selector.value;
-    if (selector.field.of === 'label' && selector.field.key === REF_LABEL) ref = selector.value;
+    if (selector.field.of === 'label' && selector.field.key === TARGET_LABEL) ref = selector.value;
   }
   return ref === null || ref === '' || parent === null ? null : { ref, parent };
 }

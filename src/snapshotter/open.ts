@@ -27,10 +27,11 @@ import { Cleanup } from './cleanup.js';
 import { Dispatcher } from './dispatcher.js';
 import { Layers } from './layers.js';
 import { Preparation } from './preparation.js';
-import { Recovery, startEvents } from './recovery.js';
+import { Recovery } from './recovery.js';
 import type { MountSettings } from './mounts.js';
 import type { SnapshotterSettings } from './settings.js';
 import { Snapshotter } from './snapshotter.js';
+import { startEvents } from './start-events.js';
 import { StateRunner } from './state-runner.js';
 
 export interface SnapshotterPorts {

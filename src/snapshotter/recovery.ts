@@ -7,11 +7,9 @@ import type { SnapshotDirectories } from '../base/ports.js';
 import { formatTime, unixNanos, type SnapshotId } from '../base/units.js';
 import { ownerOf } from '../effects/state-effects.js';
 import type { Supervisor } from '../effects/supervisor.js';
-import { actionFor, isOrdinary, subjectOf, type Finding } from '../inspect/findings.js';
+import type { Finding } from '../inspect/findings.js';
 import type { Plan } from '../inspect/plan.js';
-import type { OpenedLog } from '../log/log.js';
 import { metaOf } from '../machines/chart.js';
-import type { DaemonEvent } from '../machines/daemon-events.js';
 import type { SnapshotState } from '../machines/fold.js';
 import type { Cleanup } from './cleanup.js';
 import type { Dispatcher } from './dispatcher.js';
@@ -111,50 +109,4 @@ export class Recovery {
     await result;
     await dispatcher.record({ type: 'DirectoryRecreated', data: { id, path } });
   }
-}
-
-/** Findings beyond this number are counted, not listed: the event must stay a small record. */
-const FINDINGS_LISTED_MAX = 200;
-
-/** What the log is told at a start, before anything is done. */
-export function startEvents(
-  release: { readonly version: string; readonly node: string; readonly pid: number },
-  opened: OpenedLog,
-  plan: Plan,
-  settings: Readonly<Record<string, unknown>>,
-): readonly DaemonEvent[] {
-  const { recovery, log } = opened;
-  const started: DaemonEvent = {
-    type: 'DaemonStarted',
-    data: {
-      release: release.version,
-      node: release.node,
-      pid: release.pid,
-      epoch: log.identity.epoch,
-      replayed: recovery.recordsReplayed,
-      checkpoint: recovery.checkpoint,
-      settings: { ...settings },
-    },
-  };
-  const events: DaemonEvent[] = [started];
-  if (recovery.tornTail !== null) {
-    const { segment, offset, bytes, savedAs } = recovery.tornTail;
-    events.push({ type: 'TailCut', data: { segment, offset, bytes, savedAs } });
-  }
-  const findings = plan.findings.filter((finding) => !isOrdinary(finding));
-  if (findings.length > 0 || plan.adopted.length > 0) {
-    events.push({
-      type: 'RecoveryPlanned',
-      data: {
-        adopted: plan.adopted.length,
-        findings: findings.slice(0, FINDINGS_LISTED_MAX).map((finding) => ({
-          kind: finding.kind,
-          subject: subjectOf(finding),
-          action: actionFor(finding),
-        })),
-        omitted: Math.max(0, findings.length - FINDINGS_LISTED_MAX),
-      },
-    });
-  }
-  return events;
 }

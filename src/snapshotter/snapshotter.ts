@@ -9,7 +9,8 @@
 import type { SnapshotDirectories } from '../base/ports.js';
 import { ok, refuse, type Result } from '../base/result.js';
 import type { Position, SnapshotName, Usage } from '../base/units.js';
-import type { ActorEntry, Supervisor } from '../effects/supervisor.js';
+import type { ActorEntry } from '../effects/run.js';
+import type { Supervisor } from '../effects/supervisor.js';
 import { metaOf } from '../machines/chart.js';
 import type { CommandOf } from '../machines/commands.js';
 import type { Caller } from '../machines/events.js';

@@ -14,6 +14,7 @@ import type { MountTable } from '../../base/ports.js';
 import type { Labels } from '../../base/units.js';
 import { jobModule } from '../../host/job-module.js';
 import type { WorkerPool } from '../../host/workers.js';
+import { TARGET_LABEL } from '../../base/target-label.js';
 import type { FileSystem } from '../contract.js';
 import type { ChainId } from './digest.js';
 import { isDigest } from './digest.js';
@@ -27,9 +28,6 @@ import { showLayer } from './show-layer.js';
 import type { Places, Shown } from './verdict.js';
 import { changeSince, contentFault, isSameFile } from './verdict.js';
 import { mountFault, mountpointFault, topMount } from './verdict.js';
-
-/** The label that says which layer containerd wants (core/unpack/unpacker.go). */
-export const targetLabel = 'containerd.io/snapshot.ref';
 
 export interface LayerStoreOptions {
   /** Absolute path of the store. It need not be there yet: an NFS export may come up later. */
@@ -174,10 +172,10 @@ export class LayerStore implements FileSystem {
   }
 
   private chainIdOf(labels: Labels): ChainId {
-    const ref = labels.get(targetLabel);
-    if (ref === undefined) throw new LayerUnusable(`the snapshot has no label ${targetLabel}`);
+    const ref = labels.get(TARGET_LABEL);
+    if (ref === undefined) throw new LayerUnusable(`the snapshot has no label ${TARGET_LABEL}`);
     if (!isDigest(ref)) {
-      throw new LayerUnusable(`the label ${targetLabel} is not a chain id: ${ref.slice(0, 100)}`);
+      throw new LayerUnusable(`the label ${TARGET_LABEL} is not a chain id: ${ref.slice(0, 100)}`);
     }
     return ref;
   }

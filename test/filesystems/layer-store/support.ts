@@ -15,7 +15,8 @@ import { hostPlatform } from '../../../src/filesystems/layer-store/image-manifes
 import { openSource, parseSource } from '../../../src/filesystems/layer-store/image-source.js';
 import { layerFormats } from '../../../src/filesystems/layer-store/layout.js';
 import type { LayerFormat } from '../../../src/filesystems/layer-store/layout.js';
-import { openLayerStore, targetLabel } from '../../../src/filesystems/layer-store/layer-store.js';
+import { TARGET_LABEL } from '../../../src/base/target-label.js';
+import { openLayerStore } from '../../../src/filesystems/layer-store/layer-store.js';
 import type { LayerStore } from '../../../src/filesystems/layer-store/layer-store.js';
 import { systemMountTable } from '../../../src/host/mounts.js';
 import { WorkerPool } from '../../../src/host/workers.js';
@@ -247,7 +248,7 @@ export class Bench {
   }
 }
 
-export const labelsOf = (chainId: string): Labels => new Map([[targetLabel, chainId]]);
+export const labelsOf = (chainId: string): Labels => new Map([[TARGET_LABEL, chainId]]);
 export const noSignal = (): AbortSignal => new AbortController().signal;
 
 /** The message a promise fails with, and `none` when it does not. */

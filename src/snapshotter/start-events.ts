@@ -1,0 +1,50 @@
+/** What the log is told at a start, before anything is done: who started, what was found. */
+import { actionFor, isOrdinary, subjectOf } from '../inspect/findings.js';
+import type { Plan } from '../inspect/plan.js';
+import type { OpenedLog } from '../log/log.js';
+import type { DaemonEvent } from '../machines/daemon-events.js';
+
+/** Findings beyond this number are counted, not listed: the event must stay a small record. */
+const FINDINGS_LISTED_MAX = 200;
+
+export function startEvents(
+  release: { readonly version: string; readonly node: string; readonly pid: number },
+  opened: OpenedLog,
+  plan: Plan,
+  settings: Readonly<Record<string, unknown>>,
+): readonly DaemonEvent[] {
+  const { recovery, log } = opened;
+  const started: DaemonEvent = {
+    type: 'DaemonStarted',
+    data: {
+      release: release.version,
+      node: release.node,
+      pid: release.pid,
+      epoch: log.identity.epoch,
+      replayed: recovery.recordsReplayed,
+      checkpoint: recovery.checkpoint,
+      settings: { ...settings },
+    },
+  };
+  const events: DaemonEvent[] = [started];
+  if (recovery.tornTail !== null) {
+    const { segment, offset, bytes, savedAs } = recovery.tornTail;
+    events.push({ type: 'TailCut', data: { segment, offset, bytes, savedAs } });
+  }
+  const findings = plan.findings.filter((finding) => !isOrdinary(finding));
+  if (findings.length > 0 || plan.adopted.length > 0) {
+    events.push({
+      type: 'RecoveryPlanned',
+      data: {
+        adopted: plan.adopted.length,
+        findings: findings.slice(0, FINDINGS_LISTED_MAX).map((finding) => ({
+          kind: finding.kind,
+          subject: subjectOf(finding),
+          action: actionFor(finding),
+        })),
+        omitted: Math.max(0, findings.length - FINDINGS_LISTED_MAX),
+      },
+    });
+  }
+  return events;
+}
