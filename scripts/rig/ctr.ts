@@ -1,4 +1,6 @@
 /** `ctr` of one containerd, in one namespace, with one snapshotter. */
+import { readFile, rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import { type CommandOptions, type Finished, run, runForBytes } from './command.js';
 
 export interface CtrSettings {
@@ -78,11 +80,12 @@ export class Ctr {
     script: string,
     options: RunOptions = {},
   ): Promise<string> {
-    const args = ['run', '--rm', ...this.#runFlags(id), ...(options.flags ?? []), reference, id];
-    const { stdout } = await this.finish([...args, '/bin/sh', '-c', script], {
-      timeoutMillis: options.timeoutMillis ?? 60_000,
-    });
-    return stdout;
+    const flags = [...this.#runFlags(id), ...(options.flags ?? [])];
+    return this.#logged((logUri) =>
+      this.finish(['run', '--rm', ...logUri, ...flags, reference, id, '/bin/sh', '-c', script], {
+        timeoutMillis: options.timeoutMillis ?? 60_000,
+      }),
+    );
   }
 
   /** Starts a container that goes on by itself; its output goes to the file. */
@@ -109,9 +112,8 @@ export class Ctr {
   /** Runs a shell script in a running container, answers what it printed. */
   async exec(id: string, script: string): Promise<string> {
     const execId = `exec-${process.hrtime.bigint().toString(36)}`;
-    return this.run(
-      ...['tasks', 'exec', '--exec-id', execId, '--fifo-dir', this.#settings.fifoDirectory],
-      ...[id, '/bin/sh', '-c', script],
+    return this.#logged((logUri) =>
+      this.finish(['tasks', 'exec', '--exec-id', execId, ...logUri, id, '/bin/sh', '-c', script]),
     );
   }
 
@@ -148,6 +150,26 @@ export class Ctr {
   async diff(key: string): Promise<Buffer> {
     const args = [...this.#global(), ...this.snapshotCommand('diff', key)];
     return (await runForBytes(this.#settings.binary, args)).stdout;
+  }
+
+  /**
+   * What a short process printed, by way of a file. Through its pipes ctr 1.6 now and then ends
+   * before it has copied anything, with exit code 0. The file says why when the process fails.
+   */
+  async #logged(command: (logUri: readonly string[]) => Promise<unknown>): Promise<string> {
+    const name = `output-${process.hrtime.bigint().toString(36)}`;
+    const file = join(this.#settings.temporaryDirectory, name);
+    const printed = () => readFile(file, 'utf8').catch(() => '');
+    try {
+      await command(['--log-uri', `file://${file}`]);
+      return await printed();
+    } catch (thrown) {
+      const output = await printed();
+      if (thrown instanceof Error && output !== '') thrown.message += `\n${output}`;
+      throw thrown;
+    } finally {
+      await rm(file, { force: true });
+    }
   }
 
   #global(): string[] {
