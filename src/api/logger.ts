@@ -3,6 +3,7 @@
  * query finds both. `level` and `msg`, `time` in RFC 3339 with nanoseconds, `error` as text.
  * These lines are for people; what happened to a snapshot is in the event log.
  */
+import { isatty } from 'node:tty';
 import pino from 'pino';
 import pc from 'picocolors';
 import { formatTime } from '../base/units.js';
@@ -42,7 +43,9 @@ export function openLogger(options: LoggerOptions): {
   });
   // A closed pipe at the other end is no reason to stop serving.
   destination.on('error', () => undefined);
-  const isTerminal = options.isTerminal ?? process.stderr.isTTY;
+  // Not `stream.isTTY`: it is undefined for a pipe, for which picocolors puts a guess of its own,
+  // and that is yes under CI.
+  const isTerminal = options.isTerminal ?? isatty(options.fd ?? 2);
   const isText = options.format === 'text' || (options.format === 'auto' && isTerminal);
   const colours = pc.createColors(isTerminal && pc.isColorSupported);
   const stream: pino.DestinationStream = isText

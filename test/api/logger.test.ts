@@ -20,8 +20,10 @@ const program = (options: string, body: string): string[] => [
    ${body}`,
 ];
 
-async function logged(options: string, body: string): Promise<string[]> {
-  const { stderr, stdout } = await run(process.execPath, program(options, body));
+async function logged(options: string, body: string, env?: NodeJS.ProcessEnv): Promise<string[]> {
+  const { stderr, stdout } = await run(process.execPath, program(options, body), {
+    env: { ...process.env, ...env },
+  });
   expect(stdout).toBe('');
   return stderr.trimEnd().split('\n');
 }
@@ -68,6 +70,14 @@ test('text is one readable line, without colour where there is no terminal', asy
   );
   expect(lines[0]).toMatch(/^\S+Z INFO prepared "it" snapshot=7 key="a b" count=3 path=\/x\/y$/);
   expect(lines[1]).toMatch(/^\S+Z WARNING odd\\nline \\u001b\[31m$/);
+});
+
+test('text that goes to a pipe has no colour, whatever the environment asks for', async () => {
+  const [line = ''] = await logged(`level: 'info', format: 'text'`, `logger.info('prepared');`, {
+    CI: 'true',
+    FORCE_COLOR: '1',
+  });
+  expect(line).toMatch(/^\S+Z INFO prepared$/);
 });
 
 test('what was logged before the exit is written', async () => {
