@@ -74,6 +74,13 @@ export class FaultyDisk implements Disk {
       after.#live.set(path, kept);
       after.#durable.set(path, kept);
     }
+    // A directory that is gone takes all that was in it along.
+    for (const path of [...after.#live.keys()].sort()) {
+      const parent = parentOf(path);
+      if (!paths.has(parent) || after.#live.has(parent)) continue;
+      after.#live.delete(path);
+      after.#durable.delete(path);
+    }
     return after;
   }
 
@@ -103,6 +110,12 @@ export class FaultyDisk implements Disk {
   /** The bytes a process sees; changing them is changing the disk behind everybody's back. */
   bytes(path: string): Buffer {
     return this.#inode('read', path).live;
+  }
+
+  /** The bytes that no power cut can take any more; null when even the name is not durable. */
+  durableBytes(path: string): Buffer | null {
+    const entry = this.#durable.get(path);
+    return entry === undefined || entry === 'directory' ? null : entry.durable;
   }
 
   /** Puts a file there, durably. */
