@@ -20,8 +20,15 @@ import (
 func main() {
 	root := flag.String("root", "", "directory of the snapshotter")
 	address := flag.String("address", "", "path of the unix socket")
+	populate := flag.String("populate", "", "make the database from this file of layers and end; see populate.go")
 	asyncRemove := flag.Bool("async-remove", false, "leave deletion to Cleanup, as containerd's built-in plugin does")
 	flag.Parse()
+	if *root != "" && *populate != "" {
+		if err := populateFrom(*root, *populate); err != nil {
+			fail(err)
+		}
+		return
+	}
 	if *root == "" || *address == "" {
 		fail(fmt.Errorf("both -root and -address are needed"))
 	}

@@ -53,7 +53,14 @@ func main() {
 	views := flag.Bool("views", false, "also prepare and remove a view in each cycle")
 	bytes := flag.Int("bytes", 4096, "size of the file that is written into each layer")
 	prefix := flag.String("prefix", "bench", "of all keys")
+	lists := flag.Int("list", 0, "only list everything so many times, after one time that does not count")
 	flag.Parse()
+	if *lists > 0 {
+		if err := list(*address, *lists); err != nil {
+			fail(err)
+		}
+		return
+	}
 	if *address == "" {
 		fail(fmt.Errorf("-address is needed"))
 	}
