@@ -4,12 +4,14 @@
  */
 import { z } from 'zod';
 import {
-  absolutePath,
   duration,
   httpAddress,
   optionalPath,
+  optionalSocketPath,
   permissions,
+  rootPath,
   size,
+  socketPath,
 } from './config-values.js';
 
 export const defaultConfigFile = '/etc/stratalog/config.toml';
@@ -66,12 +68,12 @@ const oneMountOption = /^[^,\s=]+(=[^,\n]*)?$/;
 
 export const configSchema = z.strictObject({
   root: setting(
-    absolutePath(),
+    rootPath(),
     '/var/lib/stratalog',
     'Where the log and the layers live. One daemon for each root; never on a network file system.',
   ),
   address: setting(
-    absolutePath(),
+    socketPath(),
     '/run/stratalog/stratalog.sock',
     "The unix socket that containerd's proxy_plugins entry names.",
   ),
@@ -128,7 +130,7 @@ export const configSchema = z.strictObject({
     'Serve Prometheus metrics at /metrics on this "host:port" or unix socket path. "" for off.',
   ),
   debug_address: setting(
-    optionalPath(),
+    optionalSocketPath(),
     '',
     'Serve /debug/profile, /debug/heap, /debug/loop, /debug/actors and /debug/vars on this unix socket path. Whoever reaches it can read the memory of the daemon. "" for off.',
   ),

@@ -65,18 +65,58 @@ export const permissions = (): z.ZodType<number, string> =>
     .regex(/^0[0-7]{3}$/, { error: 'expected four octal digits in quotes, such as "0600"' })
     .transform((value) => parseInt(value, 8));
 
-export const absolutePath = (): z.ZodType<string, string> =>
-  z
-    .string()
-    .regex(/^\/./, { error: 'expected an absolute path' })
-    .refine((path) => !path.includes('\0'), { error: 'a path cannot hold a zero byte' });
+const absolute = (): z.ZodString =>
+  z.string().regex(/^\/./, { error: 'expected an absolute path' });
+
+const holdsZero = { error: 'a path cannot hold a zero byte' };
+const hasNoZero = (path: string): boolean => !path.includes('\0');
+
+/** The directory of the log and the layers. */
+export const rootPath = (): z.ZodType<string, string> =>
+  absolute()
+    .refine(hasNoZero, holdsZero)
+    .superRefine((path, context) => {
+      const why = whyNoRootPath(path);
+      if (why !== null) context.addIssue(why);
+    });
+
+/**
+ * Why overlay mounts cannot be made of directories below a path; null when they can. The options
+ * of a mount are joined with commas and its lowers with colons, and no client escapes either.
+ */
+export function whyNoRootPath(path: string): string | null {
+  const [found] = /[:,\\\p{Cc}]/u.exec(path) ?? [];
+  if (found === undefined) return null;
+  return `the path holds ${JSON.stringify(found)}, which the options of an overlay mount cannot; choose another directory`;
+}
+
+/** sun_path holds 108 bytes with its closing zero (unix(7)). */
+export const socketPathBytesMax = 107;
+
+/** Where a unix socket is bound. */
+export const socketPath = (): z.ZodType<string, string> =>
+  absolute().refine(hasNoZero, holdsZero).refine(fitsSocket, tooLongForSocket);
+
+const fitsSocket = (path: string): boolean => Buffer.byteLength(path) <= socketPathBytesMax;
+const tooLongForSocket = {
+  error: `too long: the path of a unix socket has at most ${socketPathBytesMax} bytes`,
+};
 
 /** An absolute path, or empty for none. */
 export const optionalPath = (): z.ZodType<string | null, string> =>
+  optional().transform((path) => (path === '' ? null : path));
+
+/** A unix socket, or empty for none. */
+export const optionalSocketPath = (): z.ZodType<string | null, string> =>
+  optional()
+    .refine(fitsSocket, tooLongForSocket)
+    .transform((path) => (path === '' ? null : path));
+
+const optional = (): z.ZodString =>
   z
     .string()
     .regex(/^(\/.+)?$/, { error: 'expected an absolute path, or "" for none' })
-    .transform((path) => (path === '' ? null : path));
+    .refine(hasNoZero, holdsZero);
 
 /** Where an HTTP server listens. */
 export type HttpAddress =
@@ -87,6 +127,10 @@ export const httpAddress = (): z.ZodType<HttpAddress | null, string> =>
   z.string().transform((value, context) => {
     if (value === '') return null;
     const address = parseHttpAddress(value);
+    if (address !== null && 'path' in address && !fitsSocket(value)) {
+      context.addIssue(tooLongForSocket.error);
+      return z.NEVER;
+    }
     if (address !== null) return address;
     context.addIssue('expected "host:port" or the absolute path of a unix socket, or "" for none');
     return z.NEVER;
@@ -94,7 +138,7 @@ export const httpAddress = (): z.ZodType<HttpAddress | null, string> =>
 
 /** Null when it is neither `host:port` nor an absolute path. */
 export function parseHttpAddress(value: string): HttpAddress | null {
-  if (value.startsWith('/')) return { path: value };
+  if (value.startsWith('/')) return value.includes('\0') ? null : { path: value };
   const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:/\s]+)):(\d{1,5})$/.exec(value);
   const port = Number(match?.[3]);
   const host = match?.[1] ?? match?.[2];

@@ -122,6 +122,7 @@ async function readConfigFile(
     return await readFile(path);
   } catch (thrown) {
     if (errnoOf(thrown) === 'ENOENT' && !mustExist) return null;
+    if (thrown instanceof UsageError) throw thrown;
     throw new UsageError(`configuration file ${path} cannot be read: ${reasonOf(thrown)}`, {
       cause: thrown,
     });
@@ -134,7 +135,11 @@ function parseToml(path: string, text: string): Tree {
   } catch (thrown) {
     if (!(thrown instanceof TomlError)) throw thrown;
     const [what = ''] = thrown.message.split('\n');
-    throw new UsageError(`${path}:${thrown.line}: ${what}`, { cause: thrown });
+    const why = what.replace('Invalid TOML document: ', '');
+    const line = text.split('\n')[thrown.line - 1]?.trim().slice(0, 60) ?? '';
+    throw new UsageError(`${path}:${thrown.line}: not TOML: ${why}: ${JSON.stringify(line)}`, {
+      cause: thrown,
+    });
   }
 }
 
@@ -173,12 +178,27 @@ interface Mistake {
 function mistakesOf(issue: z.core.$ZodIssue): Mistake[] {
   const path = issue.path.map(String);
   if (issue.code !== 'unrecognized_keys') {
-    return [{ path, message: issue.message.replace(/^Invalid input: /, '') }];
+    return [{ path, message: inTermsOfToml(issue.message) }];
   }
   return issue.keys.map((key) => ({
     path: [...path, key],
     message: `unknown setting${meant([...path, key])}`,
   }));
+}
+
+const tomlTerms: Readonly<Record<string, string>> = {
+  object: 'table',
+  array: 'list',
+  int: 'whole number',
+  TomlDate: 'date',
+  NaN: 'nan',
+};
+
+/** The schema's own words, but for types that a writer of TOML knows by other names. */
+function inTermsOfToml(message: string): string {
+  return message
+    .replace(/^Invalid input: /, '')
+    .replaceAll(/(?<=expected |received )\w+/g, (type) => tomlTerms[type] ?? type);
 }
 
 /** What an unknown setting was probably meant to be, as the end of a sentence. */
@@ -253,7 +273,7 @@ function linesOf(text: string): Map<string, number> {
   const lines = new Map<string, number>();
   let table: string[] = [];
   for (const [index, line] of text.split('\n').entries()) {
-    const heading = /^\s*\[\s*([^[\]]+?)\s*\]/.exec(line);
+    const heading = /^\s*\[\[?\s*([^[\]]+?)\s*\]/.exec(line);
     const key = /^\s*([\w\s."'-]+?)\s*=/.exec(line);
     if (heading) table = keyParts(heading[1] ?? '');
     const path = heading ? table : key ? [...table, ...keyParts(key[1] ?? '')] : [];

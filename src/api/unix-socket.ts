@@ -7,6 +7,7 @@ import { chmod, chown, lstat, mkdir, rename, rm } from 'node:fs/promises';
 import { createConnection, type Server } from 'node:net';
 import { dirname, join } from 'node:path';
 import { errnoOf, HostFault, UsageError } from '../base/errors.js';
+import { socketPathBytesMax } from './config-values.js';
 
 /** A socket file to be. */
 export interface SocketFile {
@@ -17,9 +18,6 @@ export interface SocketFile {
   readonly uid?: number | undefined;
   readonly gid?: number | undefined;
 }
-
-/** sun_path holds 108 bytes with its closing zero (unix(7)). */
-const socketPathBytesMax = 107;
 
 /**
  * Binds under a temporary name and renames. Answers how to unlink: only what is still ours.

@@ -1,5 +1,4 @@
 /** `stratalog config`: print a sample, check a file, print containerd's side. Touches no root. */
-import { readFile } from 'node:fs/promises';
 import { Command, Option } from 'commander';
 import { UsageError } from '../base/errors.js';
 import {
@@ -9,6 +8,7 @@ import {
   type ConfigSource,
   type LoadedConfig,
 } from '../api/config.js';
+import { readConfigText } from '../api/config-file.js';
 import { defaultConfigFile } from '../api/config-schema.js';
 import {
   containerdConfigText,
@@ -79,7 +79,7 @@ function loadWith(flags: ConfigFlags, configFile: string | undefined): Promise<L
     configFile,
     flags,
     env: process.env,
-    readFile: (path) => readFile(path, 'utf8'),
+    readFile: readConfigText,
   });
 }
 

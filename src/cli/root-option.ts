@@ -1,9 +1,10 @@
 /** `--root` for commands that look into a root from outside, without a daemon. */
-import { readFile, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { errnoOf, reasonOf, UsageError } from '../base/errors.js';
 import { loadConfig } from '../api/config.js';
+import { readConfigText } from '../api/config-file.js';
 import { defaultConfigFile } from '../api/config-schema.js';
 
 export function withRootOption(command: Command): Command {
@@ -42,7 +43,7 @@ async function configuredRoot(configFile: string | undefined): Promise<string> {
   const { config } = await loadConfig({
     configFile,
     env: process.env,
-    readFile: (path) => readFile(path, 'utf8'),
+    readFile: readConfigText,
   });
   return config.root;
 }

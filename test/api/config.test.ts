@@ -135,10 +135,10 @@ test('a setting in the wrong table, a table in place of a setting, and the rever
     '/c.toml:1: segment_size: unknown setting; did you mean log_store.segment_size?',
   ]);
   expect(await mistakes('log = "debug"')).toEqual([
-    '/c.toml:1: log: expected object, received string',
+    '/c.toml:1: log: expected table, received string',
   ]);
   expect(await mistakes('[root]\nx = 1')).toEqual([
-    '/c.toml:1: root: expected string, received object',
+    '/c.toml:1: root: expected string, received table',
   ]);
 });
 
@@ -153,7 +153,7 @@ test('a mistake in the environment or a flag names it', async () => {
 
 test('TOML that does not parse is told with its line', async () => {
   expect(await mistakes('root = "/x"\nlog = [\n')).toEqual([
-    expect.stringMatching(/^\/c\.toml:\d: Invalid TOML document: /),
+    expect.stringMatching(/^\/c\.toml:\d: not TOML: .+: "/),
   ]);
 });
 
