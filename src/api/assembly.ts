@@ -2,10 +2,7 @@
  * Puts a snapshotter together on the real operating system: the ports are chosen here.
  */
 import { randomUUID } from 'node:crypto';
-import { mkdir, realpath } from 'node:fs/promises';
 import { hostname } from 'node:os';
-import { basename, dirname, join } from 'node:path';
-import { errnoOf, UsageError } from '../base/errors.js';
 import type { EffectPolicies } from '../effects/policies.js';
 import { defaultPolicies } from '../effects/policies.js';
 import type { FileSystem } from '../filesystems/contract.js';
@@ -19,6 +16,7 @@ import {
 } from '../snapshotter/open.js';
 import type { SnapshotterSettings } from '../snapshotter/settings.js';
 import { RELEASE } from './release.js';
+import { examinePlace, realRoot, refuseUnfitRoot } from './root-place.js';
 
 /** What an administrator or a caller of the library chooses. Absent: the default. */
 export interface SnapshotterChoices {
@@ -56,12 +54,20 @@ export async function assembleSnapshotter(
 ): Promise<Assembled> {
   const root = await realRoot(choices.root);
   const host = openHost({ root });
-  const probe = async (): Promise<MountSettings> => {
-    const kernel = await probeKernel(host.workers, root);
+  let tried: KernelFacts | null = null;
+  const tryOverlays = async (): Promise<KernelFacts> => {
+    const kernel = (tried ??= await probeKernel(host.workers, root));
     refuseUnfitRoot(root, kernel);
+    return kernel;
+  };
+  const probe = async (): Promise<MountSettings> => {
+    const kernel = await tryOverlays();
+    if (kernel.isRootInMemory) observer.warning(losesAll, { root });
     return mountSettings(choices, kernel);
   };
   try {
+    // Nothing of ours may be left where we cannot stay.
+    await examinePlace(root, choices.expectExisting === true ? null : tryOverlays);
     const opened = await openSnapshotter({
       root,
       release: { version: RELEASE, node: process.version, pid: process.pid },
@@ -85,16 +91,8 @@ export async function assembleSnapshotter(
   }
 }
 
-/** The mount table knows only real paths: below a link, no mount of ours would be found in it. */
-async function realRoot(root: string): Promise<string> {
-  await mkdir(dirname(root), { recursive: true });
-  try {
-    return await realpath(root);
-  } catch (thrown) {
-    if (errnoOf(thrown) !== 'ENOENT') throw thrown;
-    return join(await realpath(dirname(root)), basename(root));
-  }
-}
+const losesAll =
+  'the root lies in memory (tmpfs): the log and all layers are gone after a reboot, while containerd remembers them';
 
 function settingsOf(choices: SnapshotterChoices): Omit<SnapshotterSettings, 'mounts'> {
   return {
@@ -122,22 +120,4 @@ function mountSettings(choices: SnapshotterChoices, kernel: KernelFacts): MountS
     ],
     remapIds: wish === 'auto' ? kernel.idmappedLowers.supported : wish,
   };
-}
-
-function refuseUnfitRoot(root: string, kernel: KernelFacts): void {
-  if (!kernel.directoryTypes.supported) {
-    throw new UsageError(
-      `${root} lies on a file system that does not tell the types of directory entries (d_type), ` +
-        'which overlay needs; choose another one, or make XFS with ftype=1: ' +
-        kernel.directoryTypes.reason,
-    );
-  }
-  if (!kernel.overlay.supported) {
-    const why = kernel.isRootOnOverlay
-      ? 'it lies on an overlay itself; choose a root on the file system below'
-      : 'choose a root on another file system';
-    throw new UsageError(
-      `overlay cannot be mounted from ${root}: ${kernel.overlay.reason}; ${why}`,
-    );
-  }
 }

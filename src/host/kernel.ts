@@ -22,6 +22,8 @@ export interface KernelFacts {
   readonly isInUserNamespace: boolean;
   /** An overlay cannot have its upper directory on most overlays. */
   readonly isRootOnOverlay: boolean;
+  /** What is on it does not outlive the machine's next start. */
+  readonly isRootInMemory: boolean;
   readonly directoryTypes: ProbeResult;
   readonly overlay: ProbeResult;
   readonly overlayIndexParameter: boolean;
@@ -65,6 +67,7 @@ export async function probeKernel(
     release: os.release(),
     isInUserNamespace: inside,
     isRootOnOverlay: status.type === fileSystemMagic.overlay,
+    isRootInMemory: status.type === fileSystemMagic.tmpfs || status.type === fileSystemMagic.ramfs,
     directoryTypes: types,
     overlay,
     overlayIndexParameter: index,

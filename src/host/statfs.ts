@@ -9,7 +9,11 @@ const structBytes = 256;
 const flagsOffset = 80;
 
 /** `f_type`, statfs(2). */
-export const fileSystemMagic = { overlay: 0x794c7630, tmpfs: 0x01021994 } as const;
+export const fileSystemMagic = {
+  overlay: 0x794c7630,
+  tmpfs: 0x01021994,
+  ramfs: 0x858458f6,
+} as const;
 
 export interface FileSystemStatus {
   readonly type: number;

@@ -1,0 +1,122 @@
+/**
+ * Whether a directory can be a root, before anything is written to it: what it is, what lies
+ * round it, and what its file system can do. What is in its log is the log's business.
+ */
+import { lstat, mkdir, readdir, realpath, rmdir } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { errnoOf, UsageError } from '../base/errors.js';
+import type { KernelFacts } from '../host/kernel.js';
+import { identityPath, logDirectory, snapshotsDirectory } from '../log/files.js';
+import { whyNoRootPath } from './config-values.js';
+
+/**
+ * The path of a root with all links resolved; its parents are made. The mount table knows only
+ * real paths: below a link, no mount of ours would be found in it.
+ *
+ * @throws UsageError when something else than a directory stands there, or when no overlay can
+ *   be made below it.
+ */
+export async function realRoot(root: string): Promise<string> {
+  const real = await resolved(root);
+  const why = whyNoRootPath(real);
+  if (why !== null) throw new UsageError(`${real} cannot be a root: ${why}`);
+  const found = await statusOf(real);
+  if (found !== null && !found.isDirectory()) {
+    throw new UsageError(
+      `${real} is not a directory; a root is one, so move it away or choose another root`,
+    );
+  }
+  return real;
+}
+
+async function resolved(root: string): Promise<string> {
+  await mkdir(dirname(root), { recursive: true });
+  try {
+    return await realpath(root);
+  } catch (thrown) {
+    if (errnoOf(thrown) !== 'ENOENT') throw thrown;
+    if ((await statusOf(root)) !== null) {
+      throw new UsageError(
+        `${root} is a link to a directory that is not there; make it, or choose another root`,
+        { cause: thrown },
+      );
+    }
+    return join(await realpath(dirname(root)), basename(root));
+  }
+}
+
+/**
+ * Refuses a root that cannot work where it is. One that holds nothing yet is tried first, and
+ * taken away again when it does not fit and was not there before. `tryIt` is null where a log is
+ * expected: its lack is then what must be told.
+ *
+ * @throws UsageError; nothing was changed.
+ */
+export async function examinePlace(
+  root: string,
+  tryIt: (() => Promise<unknown>) | null,
+): Promise<void> {
+  await refuseNested(root);
+  const snapshots = snapshotsDirectory(root);
+  if ((await statusOf(snapshots))?.isSymbolicLink() === true) {
+    throw new UsageError(
+      `${snapshots} is a link, and mounts below a link are not found in the mount table; ` +
+        'mount the other directory there (mount --bind), or make it the root',
+    );
+  }
+  if (tryIt === null) return;
+  const isAbsent = (await statusOf(root)) === null;
+  // What holds something is not ours to write to before its log was looked at and locked.
+  if (!isAbsent && (await readdir(root)).some((name) => name !== 'lost+found')) return;
+  if (isAbsent) await mkdir(root, { mode: 0o700 });
+  try {
+    await tryIt();
+  } catch (thrown) {
+    if (isAbsent) await rmdir(root);
+    throw thrown;
+  }
+}
+
+/** Whoever owns the root above deletes what its log does not know, and everything in a snapshot. */
+async function refuseNested(root: string): Promise<void> {
+  for (let above = dirname(root); above !== dirname(above); above = dirname(above)) {
+    const [identity, log] = [
+      await statusOf(identityPath(above)),
+      await statusOf(logDirectory(above)),
+    ];
+    if (identity === null || log === null) continue;
+    throw new UsageError(
+      `${root} lies in the root ${above} of another snapshotter, which deletes what it does not ` +
+        'know; choose a root outside it',
+    );
+  }
+}
+
+/** What stands under a name itself, or null. */
+async function statusOf(path: string) {
+  try {
+    return await lstat(path);
+  } catch (thrown) {
+    if (errnoOf(thrown) === 'ENOENT' || errnoOf(thrown) === 'ENOTDIR') return null;
+    throw thrown;
+  }
+}
+
+/** Refuses what no overlay can be made on. */
+export function refuseUnfitRoot(root: string, kernel: KernelFacts): void {
+  if (!kernel.directoryTypes.supported) {
+    throw new UsageError(
+      `${root} lies on a file system that does not tell the types of directory entries (d_type), ` +
+        'which overlay needs; choose another one, or make XFS with ftype=1: ' +
+        kernel.directoryTypes.reason,
+    );
+  }
+  if (!kernel.overlay.supported) {
+    const why = kernel.isRootOnOverlay
+      ? 'it lies on an overlay itself; choose a root on the file system below'
+      : 'choose a root on another file system';
+    throw new UsageError(
+      `overlay cannot be mounted from ${root}: ${kernel.overlay.reason}; ${why}`,
+    );
+  }
+}
