@@ -1,7 +1,7 @@
 /** What each exit code of `stratalog` means; scripts rely on them. */
 import { InvariantBroken } from '../base/assert.js';
 import { UsageError } from '../base/errors.js';
-import { LogDamaged, LogTooNew, RootLocked } from '../log/errors.js';
+import { LogDamaged, LogTooNew, RootLocked, RootRefused } from '../log/errors.js';
 import { EventNotUnderstood } from '../machines/streams.js';
 
 export const EXIT = {
@@ -21,6 +21,8 @@ export const EXIT = {
 export function exitCodeOf(thrown: unknown): number {
   if (thrown instanceof UsageError) return EXIT.usage;
   if (thrown instanceof LogDamaged) return EXIT.findings;
+  // A file of ours that cannot be understood: nobody mends it by trying again.
+  if (thrown instanceof RootRefused && thrown.reason === 'identity-damaged') return EXIT.findings;
   if (thrown instanceof RootLocked) return EXIT.locked;
   if (thrown instanceof LogTooNew) return EXIT.tooNew;
   if (thrown instanceof EventNotUnderstood) return thrown.isNewer ? EXIT.tooNew : EXIT.findings;

@@ -55,7 +55,7 @@ async function readOrEmpty(path: string): Promise<string> {
     return await readFile(path, 'utf8');
   } catch (thrown) {
     const code = errnoOf(thrown);
-    if (code === 'ENOENT' || code === 'EACCES') return '';
+    if (code === 'ENOENT' || code === 'EACCES' || code === 'EISDIR') return '';
     throw thrown;
   }
 }
@@ -65,7 +65,7 @@ async function lockFile(root: string): Promise<{ inode: string; device: string }
     const { ino, dev } = await stat(lockPath(root), { bigint: true });
     return { inode: ino.toString(), device: deviceText(dev) };
   } catch (thrown) {
-    if (errnoOf(thrown) === 'ENOENT') return null;
+    if (errnoOf(thrown) === 'ENOENT' || errnoOf(thrown) === 'ENOTDIR') return null;
     throw thrown;
   }
 }

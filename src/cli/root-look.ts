@@ -13,7 +13,7 @@ import { replayRoot } from '../inspect/replay-root.js';
 import { countSnapshots, type SnapshotCounts } from '../inspect/report.js';
 import { RootRefused } from '../log/errors.js';
 import type { LogFinding } from '../log/findings.js';
-import { examineRoot, readIdentity, type StoredIdentity } from '../log/identity.js';
+import { examineRoot, readIdentityIfSound, type StoredIdentity } from '../log/identity.js';
 import { readLog } from '../log/reader.js';
 import { verifyLog } from '../log/verify.js';
 import { lastHolder, liveHolder, type LiveHolder } from './holder.js';
@@ -53,7 +53,7 @@ export interface RootLook {
 export async function lookAtRoot(options: LookOptions): Promise<RootLook> {
   const { host } = options;
   const { disk } = host;
-  const identity = await readIdentity(disk, options.root);
+  const identity = await readIdentityIfSound(disk, options.root);
   const servedAt = await lastServedAt(options);
   const isSamePlace = servedAt !== null && (await isSame(servedAt, options.root));
   // A detour through a link would not be found in the mount table.

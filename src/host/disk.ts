@@ -8,8 +8,14 @@ import { HostFault, errnoOf } from '../base/errors.js';
 import type { Disk, DiskFile, DiskLock, DiskStat } from '../base/ports.js';
 import { asHostFault } from './faults.js';
 
-const { O_RDONLY, O_RDWR, O_WRONLY, O_CREAT, O_EXCL, O_DSYNC, O_DIRECTORY } = fs.constants;
-const openFlags = { read: O_RDONLY, write: O_RDWR, create: O_RDWR | O_CREAT | O_EXCL } as const;
+const { O_RDONLY, O_RDWR, O_WRONLY, O_CREAT, O_EXCL, O_DSYNC, O_DIRECTORY, O_NONBLOCK } =
+  fs.constants;
+/** Nothing waits for the other end of a pipe that has the name of a file. */
+const openFlags = {
+  read: O_RDONLY | O_NONBLOCK,
+  write: O_RDWR,
+  create: O_RDWR | O_CREAT | O_EXCL,
+} as const;
 
 type Done<Value> = (error: NodeJS.ErrnoException | null, value: Value) => void;
 

@@ -9,7 +9,7 @@ import { position, type Position } from '../base/units.js';
 import { checkpointLines, examineCheckpoint } from '../log/checkpoint.js';
 import { LogDamaged } from '../log/errors.js';
 import { listLog, logDirectory } from '../log/files.js';
-import { readIdentity } from '../log/identity.js';
+import { readIdentityIfSound } from '../log/identity.js';
 import { readLogBatches } from '../log/reader.js';
 import type { LogRecord } from '../log/types.js';
 import { decodeState, encodeState } from '../machines/state-json.js';
@@ -159,7 +159,7 @@ function kindOf(thrown: unknown): EventFindingKind {
 }
 
 async function soundCheckpoints(disk: Disk, root: string): Promise<readonly Taken[]> {
-  const uuid = (await readIdentity(disk, root))?.uuid ?? '';
+  const uuid = (await readIdentityIfSound(disk, root))?.uuid ?? '';
   const { checkpoints } = await listLog(disk, root);
   const sound: Taken[] = [];
   for (const { name, position: at } of checkpoints) {

@@ -7,7 +7,7 @@ import type { Disk } from '../base/ports.js';
 import { position, type Position } from '../base/units.js';
 import { checkpointLines, examineCheckpoint } from '../log/checkpoint.js';
 import { listLog, logDirectory } from '../log/files.js';
-import { readIdentity } from '../log/identity.js';
+import { readIdentityIfSound } from '../log/identity.js';
 import { readLogBatches } from '../log/reader.js';
 import { Replay } from './replay.js';
 
@@ -42,7 +42,7 @@ async function fromCheckpoint(
   upTo: Position | undefined,
   ignored: string[],
 ): Promise<{ readonly replay: Replay; readonly position: Position } | null> {
-  const identity = await readIdentity(disk, root);
+  const identity = await readIdentityIfSound(disk, root);
   const { checkpoints } = await listLog(disk, root);
   for (const { name, position: at } of checkpoints.toReversed()) {
     if (upTo !== undefined && at > upTo) continue;

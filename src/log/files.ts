@@ -81,11 +81,18 @@ export async function withFile<T>(
   }
 }
 
-/** All bytes of a small file; null when it does not exist. */
-export async function readWhole(disk: Disk, path: string): Promise<Buffer | null> {
+/** What reading says of a directory, a pipe or a socket under the name of a file. */
+export const NO_FILE: ReadonlySet<string> = new Set(['EISDIR', 'ESPIPE', 'ENXIO']);
+
+/** The bytes of a small file, its first `bytesMax`; null when it does not exist. */
+export async function readWhole(
+  disk: Disk,
+  path: string,
+  bytesMax: number,
+): Promise<Buffer | null> {
   try {
     return await withFile(disk, path, 'read', async (file) => {
-      const bytes = Buffer.alloc(await file.size());
+      const bytes = Buffer.alloc(Math.min(await file.size(), bytesMax));
       return bytes.subarray(0, await file.read(bytes, 0));
     });
   } catch (thrown) {

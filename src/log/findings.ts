@@ -26,6 +26,8 @@ export type LogFindingKind =
   /** Early segments were retired, and no checkpoint covers them: the log cannot be started. */
   | 'checkpoint-missing'
   | 'identity-missing'
+  /** `identity.json` is there and cannot be understood. */
+  | 'identity-damaged'
   /** What an earlier cut kept aside, or an interrupted preparation left; for information. */
   | 'left-over'
   /** A name in the log directory that this program never gives; for information. */
@@ -90,6 +92,7 @@ export const SEVERITY: Readonly<Record<LogFindingKind, LogFindingSeverity>> = {
   'checkpoint-disagrees': 'damage',
   'checkpoint-missing': 'damage',
   'identity-missing': 'warning',
+  'identity-damaged': 'damage',
   'left-over': 'info',
   'strange-file': 'info',
   'time-stepped-back': 'info',

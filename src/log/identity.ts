@@ -4,7 +4,7 @@
  * began an empty database in that case and its garbage collector removed everything
  * (containerd #3671).
  */
-import { reasonOf } from '../base/errors.js';
+import { errnoOf, reasonOf } from '../base/errors.js';
 import type { Disk } from '../base/ports.js';
 import { unixNanos, type UnixNanos } from '../base/units.js';
 import { LogTooNew, RootRefused } from './errors.js';
@@ -12,6 +12,7 @@ import {
   identityPath,
   listLog,
   listOrEmpty,
+  NO_FILE,
   replaceDurably,
   readWhole,
   snapshotsDirectory,
@@ -53,7 +54,7 @@ export function newIdentity(
  * Fails  RootRefused when the file is there but cannot be understood, LogTooNew
  */
 export async function readIdentity(disk: Disk, root: string): Promise<StoredIdentity | null> {
-  const bytes = await readWhole(disk, identityPath(root));
+  const bytes = await readFileOf(disk, root);
   if (bytes === null) return null;
   let fields: unknown;
   try {
@@ -62,6 +63,34 @@ export async function readIdentity(disk: Disk, root: string): Promise<StoredIden
     throw damaged(root, reasonOf(thrown), thrown);
   }
   return parseIdentity(root, fields);
+}
+
+/** For tools that read on without an identity: null when there is none that can be used. */
+export async function readIdentityIfSound(
+  disk: Disk,
+  root: string,
+): Promise<StoredIdentity | null> {
+  try {
+    return await readIdentity(disk, root);
+  } catch (thrown) {
+    if (thrown instanceof RootRefused) return null;
+    throw thrown;
+  }
+}
+
+/** Ours has 250 bytes. */
+const BYTES_MAX = 64 * 1024;
+
+async function readFileOf(disk: Disk, root: string): Promise<Buffer | null> {
+  try {
+    const bytes = await readWhole(disk, identityPath(root), BYTES_MAX);
+    if (bytes === null || bytes.length < BYTES_MAX) return bytes;
+  } catch (thrown) {
+    const code = errnoOf(thrown) ?? '';
+    if (NO_FILE.has(code)) throw damaged(root, 'it is not a regular file', thrown);
+    throw thrown;
+  }
+  throw damaged(root, `it has ${BYTES_MAX} bytes or more`);
 }
 
 function parseIdentity(root: string, fields: unknown): StoredIdentity {

@@ -44,7 +44,7 @@ async function readHolder(
   disk: Disk,
   root: string,
 ): Promise<{ readonly pid: number; readonly startedAt: string } | null> {
-  const bytes = await readWhole(disk, lockPath(root));
+  const bytes = await readWhole(disk, lockPath(root), 4096);
   try {
     const fields: unknown = JSON.parse(bytes?.toString('utf8') ?? 'null');
     if (typeof fields !== 'object' || fields === null) return null;

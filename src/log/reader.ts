@@ -10,7 +10,7 @@ import { LogCursor } from './cursor.js';
 import { LogDamaged } from './errors.js';
 import { withFile } from './files.js';
 import { CHAIN_BYTES } from './format.js';
-import { readIdentity } from './identity.js';
+import { readIdentityIfSound } from './identity.js';
 import { checkSealed, startOf } from './recovery.js';
 import { SegmentScan, type ScanWish } from './scan.js';
 import { surveySound, type SurveyedSegment } from './survey.js';
@@ -113,7 +113,7 @@ async function* readBackwards(
   options: ReadLogOptions,
 ): AsyncGenerator<readonly LogRecord[], void, undefined> {
   const { disk, root, from = 0, to = Infinity, upcast } = options;
-  const { segments } = await surveySound(disk, root, await readIdentity(disk, root));
+  const { segments } = await surveySound(disk, root, await readIdentityIfSound(disk, root));
   for (let index = segments.length - 1; index >= 0; index--) {
     const segment = segments[index];
     if (!segment || segment.header.firstPosition >= to) continue;
@@ -169,7 +169,7 @@ async function* decodeBackwards(
 
 /** Chain hash of the record before a position, which must be in the log. */
 export async function chainBefore(disk: Disk, root: string, at: number): Promise<Buffer> {
-  const { segments } = await surveySound(disk, root, await readIdentity(disk, root));
+  const { segments } = await surveySound(disk, root, await readIdentityIfSound(disk, root));
   const segment = segments.findLast(({ header }) => header.firstPosition <= at);
   if (!segment && at === 0) return Buffer.alloc(CHAIN_BYTES);
   if (!segment) throw new RangeError(`position ${at} is not in the log any more`);

@@ -63,7 +63,13 @@ export class SegmentSupply {
   async #fill(): Promise<void> {
     const path = preparedPath(this.root);
     await removeIfThere(this.disk, path);
-    await withFile(this.disk, path, 'create', (file) => fillWithZeros(file, 0, this.bytes));
+    try {
+      await withFile(this.disk, path, 'create', (file) => fillWithZeros(file, 0, this.bytes));
+    } catch (thrown) {
+      // Half a file of zeros would keep a full disk full, for everybody on it.
+      await removeIfThere(this.disk, path).catch(() => false);
+      throw thrown;
+    }
   }
 
   /**

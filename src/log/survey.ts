@@ -4,10 +4,11 @@
  *
  * Faults are collected, not thrown: opening refuses at the first, verifying reports them all.
  */
+import { errnoOf } from '../base/errors.js';
 import type { Disk } from '../base/ports.js';
 import { position } from '../base/units.js';
 import { LogDamaged, LogTooNew } from './errors.js';
-import { listLog, logDirectory, withFile, type NamedAt } from './files.js';
+import { listLog, logDirectory, NO_FILE, withFile, type NamedAt } from './files.js';
 import { readHeader, type HeaderReading, type SegmentHeader } from './segment.js';
 
 export interface SurveyedSegment {
@@ -77,7 +78,13 @@ interface HeaderRead {
 
 async function readOne(disk: Disk, root: string, named: NamedAt): Promise<HeaderRead> {
   const path = `${logDirectory(root)}/${named.name}`;
-  return { path, reading: await withFile(disk, path, 'read', readHeader) };
+  try {
+    return { path, reading: await withFile(disk, path, 'read', readHeader) };
+  } catch (thrown) {
+    if (!NO_FILE.has(errnoOf(thrown) ?? '')) throw thrown;
+    const why = 'it is not a regular file, though it has the name of one: move it out of log/';
+    return { path, reading: { kind: 'damaged', why } };
+  }
 }
 
 const fault = (kind: HeaderFaultKind, named: NamedAt, found: string): HeaderFault => ({

@@ -4,13 +4,15 @@
  * the extent is known. Never writes, takes no lock; beside a live writer the unfinished end of
  * the newest segment is reported as the torn tail that a start would cut.
  */
+import { errnoOf } from '../base/errors.js';
 import type { Disk, DiskFile } from '../base/ports.js';
 import { formatTime, position, type UnixNanos } from '../base/units.js';
 import { examineCheckpoint } from './checkpoint.js';
-import { listLog, logDirectory, withFile, type NamedAt } from './files.js';
+import { RootRefused } from './errors.js';
+import { listLog, logDirectory, NO_FILE, withFile, type NamedAt } from './files.js';
 import { SEVERITY, type LogFinding, type LogFindingKind, type VerifyItem } from './findings.js';
 import { CHAIN_BYTES, RECORD, SEGMENT } from './format.js';
-import { readIdentity } from './identity.js';
+import { readIdentity, type StoredIdentity } from './identity.js';
 import { startOf } from './recovery.js';
 import { SegmentScan, type ScanPlace, type ScanStop } from './scan.js';
 import { surveySegments, type SurveyedSegment } from './survey.js';
@@ -62,10 +64,7 @@ class Verifier {
   }
 
   async *run(): AsyncGenerator<VerifyItem, void, undefined> {
-    const identity = await readIdentity(this.#disk, this.#root);
-    if (identity === null) {
-      yield this.#finding('identity-missing', 'identity.json', 0, 0, 'there is no identity');
-    }
+    const identity = yield* this.#identity();
     const survey = await surveySegments(this.#disk, this.#root, identity);
     const { segments, headless } = survey;
     const parts = partsOf(segments, headless);
@@ -94,6 +93,20 @@ class Verifier {
     };
   }
 
+  async *#identity(): Findings<StoredIdentity | null> {
+    try {
+      const identity = await readIdentity(this.#disk, this.#root);
+      if (identity !== null) return identity;
+      yield this.#finding('identity-missing', 'identity.json', 0, 0, 'there is no identity');
+    } catch (thrown) {
+      if (!(thrown instanceof RootRefused)) throw thrown;
+      yield this.#finding('identity-damaged', 'identity.json', 0, 0, thrown.message);
+      // The records tell of themselves whether they are sound.
+      this.#isSoundSoFar = true;
+    }
+    return null;
+  }
+
   #finding(
     kind: LogFindingKind,
     segment: string,
@@ -118,6 +131,8 @@ class Verifier {
     }
     const file = await this.#disk.open(`${logDirectory(this.#root)}/${part.named.name}`, 'read');
     try {
+      // A directory or a pipe: the finding about its header has said so.
+      if (part.segment === null && !(await isReadable(file))) return;
       this.#bytes += SEGMENT.headerBytes;
       let start = part.segment ? startOf(part.segment) : await this.#firstWhole(file, part.named);
       while (start) {
@@ -349,4 +364,14 @@ function damageKind(stop: ScanStop, isLast: boolean): LogFindingKind {
     return kinds[stop.about];
   }
   return stop.kind === 'nothing' && isLast ? 'segment-short' : 'record-damaged';
+}
+
+async function isReadable(file: DiskFile): Promise<boolean> {
+  try {
+    await file.read(Buffer.alloc(1), 0);
+    return true;
+  } catch (thrown) {
+    if (NO_FILE.has(errnoOf(thrown) ?? '')) return false;
+    throw thrown;
+  }
 }
