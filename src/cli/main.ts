@@ -5,6 +5,7 @@
 import { Command, CommanderError } from 'commander';
 import { reasonOf } from '../base/errors.js';
 import { RELEASE } from '../api/release.js';
+import { adviceFor } from './advice.js';
 import { configCommand } from './config.js';
 import { EXIT, exitCodeOf } from './exit-codes.js';
 import { healthCommand } from './health.js';
@@ -50,7 +51,7 @@ function report(thrown: unknown): number {
     return thrown.exitCode === 0 ? EXIT.ok : EXIT.usage;
   }
   if (thrown instanceof OutputClosed) return EXIT.ok;
-  process.stderr.write(`stratalog: ${reasonOf(thrown)}\n`);
+  process.stderr.write(`stratalog: ${reasonOf(thrown)}${adviceFor(thrown)}\n`);
   const code = exitCodeOf(thrown);
   if (code === EXIT.broken && thrown instanceof Error) process.stderr.write(`${thrown.stack}\n`);
   return code;
