@@ -306,7 +306,7 @@ class OpenLog implements EventLog {
     const envelope = { position: at, chain, streamsPosition, streams };
     const aside = await writeCheckpointAside(disk, root, this.identity.uuid, envelope, lines);
     await publishCheckpoint(disk, root, aside);
-    await dropOldCheckpoints(disk, root);
+    await dropOldCheckpoints(disk, root, at);
   }
 
   async checkpoints(): Promise<readonly Position[]> {

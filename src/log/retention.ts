@@ -73,10 +73,15 @@ async function newestCheckpoint(disk: Disk, root: string, uuid: string): Promise
   return null;
 }
 
-/** Keeps the newest two checkpoints: the second serves when the first turns out to be damaged. */
-export async function dropOldCheckpoints(disk: Disk, root: string): Promise<void> {
+/**
+ * Keeps the newest two checkpoints up to a position that one was just written of: the second
+ * serves when the first turns out to be damaged. What has a name above that is none of ours, and
+ * must not count, or the one that was just written would go in its place.
+ */
+export async function dropOldCheckpoints(disk: Disk, root: string, newest: number): Promise<void> {
   const { checkpoints } = await listLog(disk, root);
-  const old = checkpoints.slice(0, -CHECKPOINTS_KEPT);
+  const ours = checkpoints.filter(({ position }) => position <= newest);
+  const old = ours.slice(0, -CHECKPOINTS_KEPT);
   for (const { name } of old) await removeIfThere(disk, `${logDirectory(root)}/${name}`);
   if (old.length > 0) await disk.syncDirectory(logDirectory(root));
 }
