@@ -1,4 +1,5 @@
 /** Values that a configuration file writes as text: durations, sizes, permission bits, addresses. */
+import { dirname } from 'node:path';
 import { z } from 'zod';
 
 const durationUnits: Readonly<Record<string, number>> = {
@@ -97,7 +98,9 @@ export const socketPathBytesMax = 107;
 export const socketPath = (): z.ZodType<string, string> =>
   absolute().refine(hasNoZero, holdsZero).refine(fitsSocket, tooLongForSocket);
 
-const fitsSocket = (path: string): boolean => Buffer.byteLength(path) <= socketPathBytesMax;
+/** It is bound under a name of seven characters beside its own first, see unix-socket.ts. */
+const fitsSocket = (path: string): boolean =>
+  Math.max(Buffer.byteLength(path), Buffer.byteLength(dirname(path)) + 8) <= socketPathBytesMax;
 const tooLongForSocket = {
   error: `too long: the path of a unix socket has at most ${socketPathBytesMax} bytes`,
 };
