@@ -70,10 +70,15 @@ export class Calls {
       // Also comes after an ordinary end; `finish` counts each call once.
       .withOnCancel(() => finish(endOfCancelled(next.getDeadline())))
       .build();
+    // What gRPC refuses itself (a request over the limit, say) never passes the responder.
+    const sendStatus = next.sendStatus.bind(next);
+    next.sendStatus = (ending) => {
+      finish(ending.code);
+      sendStatus(ending);
+    };
     const responder = new ResponderBuilder()
       .withStart((proceed) => proceed(listener))
       .withSendStatus((ending, proceed) => {
-        finish(ending.code);
         proceed({ ...ending, details: cleanDetails(ending.details) });
       })
       .build();

@@ -16,7 +16,6 @@ import type { SnapshotterObserver } from '../snapshotter/open.js';
 import { assembleSnapshotter, type Assembled } from './assembly.js';
 import type { Config } from './config.js';
 import { startDebug, startMetrics } from './debug.js';
-import { SnapshotsService } from './generated/containerd/services/snapshots/v1/snapshots.js';
 import { Health, snapshotsServiceName } from './health.js';
 import type { RunningHttp } from './http.js';
 import type { ListenTarget } from './listener.js';
@@ -27,6 +26,7 @@ import { policiesOf } from './policies.js';
 import { RELEASE } from './release.js';
 import { startServer, type RunningServer } from './server.js';
 import { snapshotsService } from './snapshots.js';
+import { strictSnapshotsService } from './strict-requests.js';
 import { watchProcess } from './watch.js';
 
 export interface DaemonOptions {
@@ -200,7 +200,7 @@ class Daemon {
       target,
       services: [
         {
-          definition: SnapshotsService,
+          definition: strictSnapshotsService,
           implementation: snapshotsService({
             snapshotter: core.snapshotter,
             budgets: limits.budgets,

@@ -24,7 +24,14 @@ import type {
   SnapshotsServer,
   UpdateSnapshotRequest,
 } from './generated/containerd/services/snapshots/v1/snapshots.js';
-import { BudgetSpent, CallerGone, statusOfRefusal, statusOfThrown } from './status.js';
+import {
+  BudgetSpent,
+  CallerGone,
+  statusOfRefusal,
+  statusOfThrown,
+  statusOfUnreadable,
+} from './status.js';
+import { unreadable } from './strict-requests.js';
 import { infoBytesMax, toInfo, toMounts } from './wire.js';
 
 /** Milliseconds until a call is answered with an error. */
@@ -147,6 +154,11 @@ function unary<Request, Value, Reply>(
   toReply: (value: Value) => Reply,
 ): handleUnaryCall<Request, Reply> {
   return (call, callback) => {
+    const fault = unreadable(call.request);
+    if (fault !== null) {
+      callback(statusOfUnreadable(fault));
+      return;
+    }
     const context = new CallContext(call, method, options.budgets[budget]);
     void answer(call.request, context).then(
       (result) => {
@@ -188,6 +200,11 @@ async function sendList(
   call: ServerWritableStream<ListSnapshotsRequest, ListSnapshotsResponse>,
   budgetMillis: number,
 ): Promise<void> {
+  const fault = unreadable(call.request);
+  if (fault !== null) {
+    call.emit('error', statusOfUnreadable(fault));
+    return;
+  }
   const context = new CallContext(call, 'List', budgetMillis);
   try {
     const listed = snapshotter.list(call.request.filters);

@@ -39,6 +39,11 @@ export function statusOfRefusal(refusal: Refusal): CallStatus {
   return { code: CLASS_CODES[classOf(refusal)], details: refusal.message };
 }
 
+/** For a request that could not be decoded. */
+export function statusOfUnreadable(why: string): CallStatus {
+  return { code: status.INVALID_ARGUMENT, details: why };
+}
+
 export function statusOfThrown(thrown: unknown): CallStatus {
   return { code: codeOfThrown(thrown), details: reasonOf(thrown) };
 }
