@@ -2,6 +2,7 @@
 import { errnoOf } from '../base/errors.js';
 
 const adviceOf: Readonly<Record<string, string>> = {
+  ENOENT: 'it is not there, or is a link to nothing',
   EACCES: 'run it as root, or as who owns the path',
   EPERM: 'run it as root; in a container, with CAP_SYS_ADMIN',
   EROFS:

@@ -59,10 +59,13 @@ function listenTo(stream: NodeJS.WriteStream) {
   const spy = vi.spyOn(stream, 'write').mockImplementation((chunk: unknown, ...rest: unknown[]) => {
     text += Buffer.isBuffer(chunk) ? chunk.toString() : String(chunk);
     const done = rest.at(-1);
-    if (typeof done === 'function') queueMicrotask(() => void Reflect.apply(done, null, []));
+    if (typeof done === 'function') queueMicrotask(() => Reflect.apply(done, null, []));
     return true;
   });
-  return { heard: () => text, stop: () => void spy.mockRestore() };
+  const stop = (): void => {
+    spy.mockRestore();
+  };
+  return { heard: () => text, stop };
 }
 
 /** `serve` with messages off: only how the command ends is told. */
