@@ -25,6 +25,7 @@ export interface SnapshotterChoices {
   readonly asynchronousRemove?: boolean;
   readonly durability?: 'data' | 'metadata';
   readonly upperdirLabel?: boolean;
+  readonly spareDirectories?: number;
   readonly mountOptions?: readonly string[];
   readonly remapIds?: boolean | 'auto';
   readonly expectExisting?: boolean;
@@ -99,6 +100,7 @@ function settingsOf(choices: SnapshotterChoices): Omit<SnapshotterSettings, 'mou
     asynchronousRemove: choices.asynchronousRemove ?? false,
     durability: choices.durability ?? 'data',
     upperdirLabel: choices.upperdirLabel ?? false,
+    spareDirectories: choices.spareDirectories ?? 32,
     policies: choices.policies ?? defaultPolicies,
     failureLimit: { failures: 20, withinMillis: 60_000 },
     checkpointEveryEvents: choices.checkpointEveryEvents ?? 10_000,

@@ -119,6 +119,7 @@ class Daemon {
         asynchronousRemove: config.asyncRemove,
         durability: config.durability,
         upperdirLabel: config.upperdirLabel,
+        spareDirectories: config.spareDirectories,
         mountOptions: config.mountOptions,
         remapIds: config.remapIds,
         expectExisting: config.expectExisting,

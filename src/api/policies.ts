@@ -4,8 +4,8 @@ import type { Config } from './config.js';
 
 export function policiesOf(limits: Config['effects']): EffectPolicies {
   const { prepareDirectories, mountRemote, makeDurable, restoreLayer } = defaultPolicies;
-  const { removeDirectories, removeRemote, checkLayer, measureUsage, removeOrphan, observe } =
-    defaultPolicies;
+  const { removeDirectories, removeRemote, checkLayer, measureUsage } = defaultPolicies;
+  const { prepareSpares, removeOrphan, observe } = defaultPolicies;
   return {
     prepareDirectories: { ...prepareDirectories, timeLimitMillis: limits.directoriesTimeout },
     mountRemote: { ...mountRemote, timeLimitMillis: limits.mountTimeout },
@@ -15,6 +15,7 @@ export function policiesOf(limits: Config['effects']): EffectPolicies {
     removeRemote: { ...removeRemote, timeLimitMillis: limits.unmountTimeout },
     checkLayer: { ...checkLayer, timeLimitMillis: limits.checkTimeout },
     measureUsage: { ...measureUsage, timeLimitMillis: limits.usageTimeout },
+    prepareSpares: { ...prepareSpares, timeLimitMillis: limits.directoriesTimeout },
     removeOrphan: { ...removeOrphan, timeLimitMillis: limits.removeTimeout },
     observe,
   };

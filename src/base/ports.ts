@@ -90,9 +90,20 @@ export interface MountTable {
   ): Promise<void>;
 }
 
+export interface FileOwner {
+  readonly uid: number;
+  readonly gid: number;
+}
+
 /** Who owns a new `fs` directory. `like` copies uid and gid from another directory. */
-export type DirectoryOwner =
-  { readonly uid: number; readonly gid: number } | { readonly like: string } | 'process';
+export type DirectoryOwner = FileOwner | { readonly like: string } | 'process';
+
+/** What a walk over a snapshot's `fs` found. */
+export interface MeasuredDirectory {
+  readonly usage: Usage;
+  /** Of `fs` itself: what a child's `fs` will be owned by. */
+  readonly owner: FileOwner;
+}
 
 export interface SnapshotDirectoryEntry {
   readonly name: string;
@@ -113,15 +124,22 @@ export interface SnapshotDirectories {
   workPath(id: SnapshotId): string;
   /**
    * Makes `<id>` 0700, `fs` 0755 whatever the umask, and `work` 0711 when asked for.
-   * With `durable`, the directories survive a power cut when this resolves.
+   * With `durable`, the directories survive a power cut when this resolves. Answers the owner
+   * that `fs` has now.
    */
   prepare(
     id: SnapshotId,
     options: { readonly work: boolean; readonly owner: DirectoryOwner; readonly durable: boolean },
     signal?: AbortSignal,
-  ): Promise<void>;
+  ): Promise<FileOwner>;
+  /** The same for several at once, each with `work` and owned by the process. */
+  prepareSpares(
+    ids: readonly SnapshotId[],
+    options: { readonly durable: boolean },
+    signal?: AbortSignal,
+  ): Promise<FileOwner>;
   /** Blocks by `st_blocks * 512`, each (device, inode) once, the root directory included. */
-  usage(id: SnapshotId, signal?: AbortSignal): Promise<Usage>;
+  measure(id: SnapshotId, signal?: AbortSignal): Promise<MeasuredDirectory>;
   /** Makes all data of the file system that holds the snapshots durable (syncfs(2)). */
   syncFileSystem(signal?: AbortSignal): Promise<void>;
   /** Empties `fs` after a failed remote mount. Refuses with EBUSY while something is mounted there. */

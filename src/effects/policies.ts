@@ -11,6 +11,8 @@ export type EffectName =
   | 'removeRemote'
   | 'checkLayer'
   | 'measureUsage'
+  /** Several directories made ahead of time. */
+  | 'prepareSpares'
   | 'removeOrphan'
   | 'observe';
 
@@ -107,6 +109,13 @@ export const defaultPolicies: EffectPolicies = {
     waitLimitMillis: MINUTE,
     ...once,
     givingUp: 'fail the command',
+  },
+  prepareSpares: {
+    concurrency: 1,
+    timeLimitMillis: 30 * SECOND,
+    waitLimitMillis: null,
+    ...once,
+    givingUp: 'leave for Cleanup',
   },
   removeOrphan: {
     concurrency: 2,

@@ -4,7 +4,8 @@
  */
 import { assert, assertNever } from '../base/assert.js';
 import { reasonOf } from '../base/errors.js';
-import type { DirectoryOwner, MountTable, SnapshotDirectories } from '../base/ports.js';
+import type { DirectoryOwner, FileOwner, MountTable, SnapshotDirectories } from '../base/ports.js';
+import type { SnapshotId } from '../base/units.js';
 import type { FileSystem } from '../filesystems/contract.js';
 import type { Command, RemoteQuestion } from '../machines/commands.js';
 import type { RemoteLayer } from '../machines/facts.js';
@@ -21,6 +22,8 @@ export interface EffectWorld {
   readonly durability: 'data' | 'metadata';
   /** Makes all layer data durable; shared by the commits that wait for it. */
   readonly flush: () => Promise<void>;
+  /** Told of each owner of a directory that came to be known. */
+  readonly ownerLearned: (id: SnapshotId, owner: FileOwner) => void;
   /** Whether, and for what, the remote file system is asked once the directories stand. */
   readonly remoteQuestion: (state: SnapshotState) => RemoteQuestion;
 }
@@ -80,7 +83,8 @@ async function prepareDirectories(
   world: EffectWorld,
   signal: AbortSignal,
 ): Promise<Outcome> {
-  await world.directories.prepare(
+  const { parent } = state;
+  const owner = await world.directories.prepare(
     state.id,
     {
       work: state.preparedAs === 'active',
@@ -89,6 +93,8 @@ async function prepareDirectories(
     },
     signal,
   );
+  // A parent that was not measured in this process's time is known by its child.
+  if (parent !== null && mappedOwner(state) === null) world.ownerLearned(parent.id, owner);
   return { command: 'DirectoriesReady', remote: world.remoteQuestion(state) };
 }
 
@@ -97,9 +103,18 @@ export function ownerOf(
   state: SnapshotState,
   directories: Pick<SnapshotDirectories, 'fsPath'>,
 ): DirectoryOwner {
-  const mapped = mapsAreTrusted(state.name) ? checkMappings(state.labels) : null;
-  if (mapped?.ok && mapped.value !== null) return mapped.value;
+  const mapped = mappedOwner(state);
+  if (mapped !== null) return mapped;
   return state.parent === null ? 'process' : { like: directories.fsPath(state.parent.id) };
+}
+
+/** The owner that a mapping in the labels asks for. */
+export function mappedOwner({
+  name,
+  labels,
+}: Pick<SnapshotState, 'name' | 'labels'>): FileOwner | null {
+  const mapped = mapsAreTrusted(name) ? checkMappings(labels) : null;
+  return mapped?.ok ? mapped.value : null;
 }
 
 async function mountRemote(
@@ -160,10 +175,11 @@ async function makeDurable(
   signal: AbortSignal,
 ): Promise<Outcome> {
   const { durability } = world;
-  const [usage] = await Promise.all([
-    world.directories.usage(state.id, signal),
+  const [{ usage, owner }] = await Promise.all([
+    world.directories.measure(state.id, signal),
     durability === 'data' ? world.flush() : undefined,
   ]);
+  world.ownerLearned(state.id, owner);
   return { command: 'DataReady', usage, durability };
 }
 

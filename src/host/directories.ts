@@ -27,9 +27,18 @@ export function snapshotDirectories(root: string, pool: WorkerPool): SnapshotDir
       const input = { snapshots, name: String(id), ...options };
       return pool.run(jobs, 'prepare', input, on(lane, fsPath(id), signal));
     },
-    usage: (id, signal) => {
+    prepareSpares: (ids, { durable }, signal) => {
+      const names = ids.map(String);
+      return pool.run(
+        jobs,
+        'prepareSpares',
+        { snapshots, names, durable },
+        on('fast', snapshots, signal),
+      );
+    },
+    measure: (id, signal) => {
       const path = fsPath(id);
-      return pool.run(jobs, 'usage', { path }, on('walk', path, signal));
+      return pool.run(jobs, 'measure', { path }, on('walk', path, signal));
     },
     syncFileSystem: (signal) =>
       pool.run(jobs, 'syncFileSystem', { path: snapshots }, on('walk', snapshots, signal)),

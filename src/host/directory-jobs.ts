@@ -3,15 +3,15 @@
  * functions checked; they know nothing of ids.
  */
 import * as fs from 'node:fs';
+import * as nodePath from 'node:path';
 import { HostFault, errnoOf } from '../base/errors.js';
-import type { DirectoryOwner } from '../base/ports.js';
-import type { Usage } from '../base/units.js';
+import type { DirectoryOwner, FileOwner, MeasuredDirectory } from '../base/ports.js';
 import { guarded } from './faults.js';
 import type { JobControl } from './job-module.js';
 import { checked, libraryCall } from './libc.js';
 import { isAtOrBelow, parseMountinfo } from './mountinfo.js';
 import { emptyTree, removeAt } from './remove-tree.js';
-import { statusIfThere } from './statx.js';
+import { statusAt, statusIfThere } from './statx.js';
 import {
   childPath,
   namesIn,
@@ -41,9 +41,35 @@ export interface PrepareInput {
  * holds the name itself, as fsync(2) demands; where the journal already has it, it is one flush
  * of the disk's cache.
  */
-export function prepare(input: PrepareInput): void {
+export function prepare(input: PrepareInput): FileOwner {
   const { snapshots, name } = input;
   const base = `${snapshots}/${name}`;
+  makeDirectories(base, input);
+  if (input.durable) {
+    syncDirectory(base);
+    syncDirectory(snapshots);
+  }
+  return ownerOf(`${base}/fs`);
+}
+
+export interface PrepareSparesInput {
+  readonly snapshots: string;
+  readonly names: readonly string[];
+  readonly durable: boolean;
+}
+
+/** Several at once, with one fsync of `snapshots` for all. All are owned alike. */
+export function prepareSpares({ snapshots, names, durable }: PrepareSparesInput): FileOwner {
+  const bases = names.map((name) => `${snapshots}/${name}`);
+  for (const base of bases) makeDirectories(base, { owner: 'process', work: true });
+  if (durable) {
+    for (const base of bases) syncDirectory(base);
+    syncDirectory(snapshots);
+  }
+  return ownerOf(`${bases[0] ?? snapshots}/fs`);
+}
+
+function makeDirectories(base: string, input: Pick<PrepareInput, 'owner' | 'work'>): void {
   const owner = ownerIds(input.owner);
   makeDirectory(base, 0o700);
   makeDirectory(`${base}/fs`, 0o755);
@@ -58,18 +84,17 @@ export function prepare(input: PrepareInput): void {
     setMode(`${base}/work`, 0o711);
   }
   setMode(base, 0o700);
-  if (!input.durable) return;
-  syncDirectory(base);
-  syncDirectory(snapshots);
 }
 
-function ownerIds(owner: DirectoryOwner): { uid: number; gid: number } | null {
+/** Null: whatever mkdir(2) makes it. */
+function ownerIds(owner: DirectoryOwner): FileOwner | null {
   if (owner === 'process') return null;
-  if ('like' in owner) {
-    const { uid, gid } = guarded('lstat', owner.like, () => fs.lstatSync(owner.like));
-    return { uid, gid };
-  }
-  return owner;
+  return 'like' in owner ? ownerOf(owner.like) : owner;
+}
+
+function ownerOf(path: string): FileOwner {
+  const { uid, gid } = guarded('lstat', path, () => fs.lstatSync(path));
+  return { uid, gid };
 }
 
 function makeDirectory(path: string, mode: number): void {
@@ -111,7 +136,10 @@ function syncDirectory(path: string): void {
  *
  * Fails    HostFault ENOTDIR when the root is a link: what it leads to is none of the snapshot's
  */
-export function usage({ path }: { readonly path: string }, control: JobControl): Usage {
+export function measure(
+  { path }: { readonly path: string },
+  control: JobControl,
+): MeasuredDirectory {
   let blocks = 0;
   let inodes = 0;
   const seen = new Map<bigint, Set<bigint>>();
@@ -120,7 +148,9 @@ export function usage({ path }: { readonly path: string }, control: JobControl):
     seen.set(device, ofDevice);
     return ofDevice.size < ofDevice.add(inode).size;
   };
-  walk(openDirectoryItself(path), path, {
+  const root = openBelowItself(path);
+  const { uid, gid } = statusAt(root, '', path);
+  walk(root, path, {
     aborted: control.aborted,
     enter: (level) => {
       if (isFirst(level.status.device, level.status.inode)) {
@@ -142,7 +172,17 @@ export function usage({ path }: { readonly path: string }, control: JobControl):
     },
     leave: () => undefined,
   });
-  return { size: blocks * 512, inodes };
+  return { usage: { size: blocks * 512, inodes }, owner: { uid, gid } };
+}
+
+/** Opens `<id>/fs`, and neither of the two through a link: what it leads to is not of the layer. */
+function openBelowItself(path: string): number {
+  const parent = openDirectoryItself(nodePath.dirname(path));
+  try {
+    return openDirectoryItself(`/proc/self/fd/${parent}/${nodePath.basename(path)}`);
+  } finally {
+    fs.closeSync(parent);
+  }
 }
 
 export function syncFileSystem({ path }: { readonly path: string }): void {

@@ -29,6 +29,8 @@ export type Finding =
   | (OfSnapshot & { readonly kind: 'UnavailableLayer'; readonly reason: string })
   /** An entry in `snapshots/` that no snapshot owns. */
   | { readonly kind: 'OrphanDirectory'; readonly name: string; readonly path: string }
+  /** Made ahead for a snapshot that nobody has asked for yet. */
+  | { readonly kind: 'SpareDirectory'; readonly id: SnapshotId; readonly path: string }
   /** Something mounted below our root that is no layer of ours. */
   | { readonly kind: 'ForeignMount'; readonly mountpoint: string; readonly type: string }
   /** A mount elsewhere that uses our directories: a container's root, most likely. */
@@ -60,6 +62,7 @@ const ACTIONS: Readonly<Record<Exclude<FindingKind, 'MissingDirectory'>, Action>
   MissingMount: 'mount the layer',
   UnavailableLayer: 'try to restore the layer',
   OrphanDirectory: 'remove its directory',
+  SpareDirectory: 'remove its directory',
   ForeignMount: 'report only',
   MountElsewhere: 'report only',
 };
@@ -74,6 +77,7 @@ export function actionFor(finding: Finding): Action {
 export function subjectOf(finding: Finding): string {
   switch (finding.kind) {
     case 'OrphanDirectory':
+    case 'SpareDirectory':
       return finding.path;
     case 'ForeignMount':
     case 'MountElsewhere':
@@ -93,5 +97,9 @@ export function subjectOf(finding: Finding): string {
 
 /** Whether a healthy, busy daemon may show it too: such a finding is no reason for an alarm. */
 export function isOrdinary(finding: Finding): boolean {
-  return finding.kind === 'MountElsewhere' || finding.kind === 'AwaitingCleanup';
+  return (
+    finding.kind === 'MountElsewhere' ||
+    finding.kind === 'AwaitingCleanup' ||
+    finding.kind === 'SpareDirectory'
+  );
 }

@@ -30,7 +30,9 @@ export function planRecovery(forest: Forest, observed: Observation, snapshotsPat
     if (entry.id !== null && entry.isDirectory) present.set(entry.id, entry);
   }
   const mounted = observed.mounts === null ? null : mountpointsOf(observed.mounts);
-  for (const state of forest.values()) {
+  // The many that rest in the directory they should have are told by their ids alone.
+  const isAsItShouldBe = (id: SnapshotId) => present.get(id)?.hasFs === true;
+  for (const state of forest.valuesExcept(isAsItShouldBe)) {
     const found = findingOf(state, present, mounted, snapshotsPath);
     if (found === 'adopted') adopted.push(state.id);
     else if (found !== null) findings.push(found);
@@ -68,14 +70,20 @@ function findingOf(
   return afterCrash === 'SnapshotCommitFailed' ? { kind: 'UnfinishedCommit', ...of } : null;
 }
 
+/** Entries that no snapshot owns. */
 function orphansIn(
   directories: readonly SnapshotDirectoryEntry[],
   forest: Forest,
   snapshotsPath: string,
 ): readonly Finding[] {
   return directories
-    .filter((entry) => entry.id === null || forest.get(entry.id) === undefined)
-    .map(({ name }) => ({ kind: 'OrphanDirectory', name, path: `${snapshotsPath}/${name}` }));
+    .filter((entry) => entry.id === null || !forest.has(entry.id))
+    .map(({ id, name }) => {
+      const path = `${snapshotsPath}/${name}`;
+      return id !== null && forest.isSpare(id)
+        ? { kind: 'SpareDirectory', id, path }
+        : { kind: 'OrphanDirectory', name, path };
+    });
 }
 
 function strangeMounts(

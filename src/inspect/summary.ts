@@ -90,6 +90,9 @@ function daemonSummary(event: DaemonEvent): string {
       const what = found === '' ? 'nothing found' : `found ${found}${more}`;
       return `${counted(adopted, 'layer')} adopted; ${what}`;
     }
+    case 'SparesReserved':
+    case 'SparesDropped':
+      return idsInWords(event.data.ids);
     case 'DirectoryRecreated':
       return `${event.data.path} of snapshot ${event.data.id}`;
     case 'OrphanFound':
@@ -108,6 +111,15 @@ function daemonSummary(event: DaemonEvent): string {
     default:
       return assertNever(event);
   }
+}
+
+/** Nearly always a row without a gap. */
+function idsInWords(ids: readonly number[]): string {
+  const first = ids[0];
+  const last = ids.at(-1);
+  if (first === undefined || last === undefined) return 'none';
+  const isRow = last - first === ids.length - 1;
+  return isRow && ids.length > 2 ? `${first} to ${last}` : ids.join(', ');
 }
 
 const words = (...parts: readonly (string | false | null)[]): string =>

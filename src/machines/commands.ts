@@ -2,7 +2,7 @@
  * Everything that can be asked of a snapshot. The first four come from clients; the rest report
  * how an effect ended, or what a restart found. All are decided by decide.ts.
  */
-import type { Labels, SnapshotName, Usage } from '../base/units.js';
+import type { Labels, SnapshotId, SnapshotName, Usage } from '../base/units.js';
 import type { Caller, SnapshotEventData } from './events.js';
 
 export type Command =
@@ -13,6 +13,8 @@ export type Command =
       readonly parent: SnapshotName | null;
       readonly labels: Labels;
       readonly caller: Caller;
+      /** Directories that stand already, made ahead of time; without them they are made now. */
+      readonly spare?: { readonly id: SnapshotId; readonly remote: RemoteQuestion };
     }
   | {
       readonly command: 'Commit';

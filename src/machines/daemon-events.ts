@@ -3,6 +3,7 @@
  * they are there for the people who ask later.
  */
 import { z } from 'zod';
+import { idSchema } from './events.js';
 
 const findingSchema = z.object({
   kind: z.string().describe('kind of finding, see docs/recovery.md'),
@@ -30,6 +31,12 @@ export const daemonEventSchemas = {
     adopted: z.number().int().describe('remote layers whose mounts were right as they stood'),
     findings: z.array(findingSchema),
     omitted: z.number().int().describe('findings beyond those listed'),
+  }),
+  SparesReserved: z.object({
+    ids: z.array(idSchema).describe('their directories are made next'),
+  }),
+  SparesDropped: z.object({
+    ids: z.array(idSchema).describe('not used; their directories are gone'),
   }),
   DirectoryRecreated: z.object({ id: z.number().int(), path: z.string() }),
   OrphanFound: z.object({ name: z.string(), path: z.string() }),
@@ -60,6 +67,11 @@ export const DAEMON_EVENTS: {
   DaemonStarted: { version: 1, meaning: 'the log is open and replayed' },
   TailCut: { version: 1, meaning: 'unfinished bytes after the last good record were set aside' },
   RecoveryPlanned: { version: 1, meaning: 'what differs from the log at start, and what is done' },
+  SparesReserved: {
+    version: 1,
+    meaning: 'directories are made ahead, for snapshots that nobody has asked for yet',
+  },
+  SparesDropped: { version: 1, meaning: 'directories made ahead were not needed' },
   DirectoryRecreated: {
     version: 1,
     meaning: 'a lost directory of an active snapshot was made anew',

@@ -10,7 +10,7 @@ import { assert, assertNever } from '../base/assert.js';
 import { ok, refuse, type Result } from '../base/result.js';
 import { snapshotName, type Labels, type SnapshotName } from '../base/units.js';
 import { accepts, metaOf, type Status } from './chart.js';
-import type { Command, CommandOf } from './commands.js';
+import type { Command, CommandOf, RemoteQuestion } from './commands.js';
 import type { ParentLink, SnapshotEvent } from './events.js';
 import type { SnapshotState } from './fold.js';
 import type { Forest } from './forest.js';
@@ -106,11 +106,17 @@ function decidePrepare(
   if (target !== null && ready?.status === 'committed.available') {
     return refuse(refusals.targetReady(target, ready.name));
   }
+  const { spare } = command;
+  assert(
+    spare === undefined || forest.isSpare(spare.id),
+    'directories that are nobody else’s are given out',
+    () => String(spare?.id),
+  );
   return ok([
     {
       type: 'SnapshotPreparing',
       data: {
-        id: forest.nextId,
+        id: spare?.id ?? forest.nextId,
         kind: command.kind,
         key: command.key,
         parent: parent.value,
@@ -119,6 +125,7 @@ function decidePrepare(
         caller: command.caller,
       },
     },
+    ...(spare === undefined ? [] : directoriesReady(spare)),
   ]);
 }
 
@@ -212,8 +219,11 @@ function decideRemove(
   ]);
 }
 
-function directoriesReady(command: CommandOf<'DirectoriesReady'>): readonly SnapshotEvent[] {
-  const { remote } = command;
+function directoriesReady({
+  remote,
+}: {
+  readonly remote: RemoteQuestion;
+}): readonly SnapshotEvent[] {
   if (remote.ask === false) return [{ type: 'SnapshotPrepared', data: {} }];
   const started: SnapshotEvent = {
     type: 'RemoteMountStarted',

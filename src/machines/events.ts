@@ -179,4 +179,4 @@ function isStringRecord(value: unknown): value is Readonly<Record<string, string
   return Object.values(value).every((entry) => typeof entry === 'string');
 }
 
-export { labelsSchema, usageSchema, callerSchema };
+export { idSchema, labelsSchema, usageSchema, callerSchema };

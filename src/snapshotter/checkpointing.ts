@@ -7,8 +7,8 @@ import { reasonOf } from '../base/errors.js';
 import type { Clock } from '../base/ports.js';
 import { unixNanos } from '../base/units.js';
 import type { EventLog } from '../log/types.js';
-import type { SnapshotState } from '../machines/fold.js';
-import { encodeHead, encodeState, type CheckpointHead } from '../machines/state-json.js';
+import type { ForestCut } from '../machines/forest-cut.js';
+import { encodeHead, type CheckpointHead } from '../machines/state-json.js';
 import type { Dispatcher } from './dispatcher.js';
 import type { SnapshotterSettings } from './settings.js';
 
@@ -49,17 +49,18 @@ export class Checkpointing {
   async takeNow(): Promise<void> {
     const { log, dispatcher } = this.#options;
     this.#eventsSince = 0;
-    // Taken in one step: the states are immutable, so the array is a cut however long writing takes.
-    const states = [...dispatcher.durable.values()];
+    // Taken in one step: it stays as it is however long writing takes.
+    const cut = dispatcher.durable.cut();
     const at = dispatcher.durablePosition;
     const head = {
       nextId: dispatcher.durable.nextId,
+      spares: [...dispatcher.durable.spares],
       daemonStreamVersion: dispatcher.durableDaemonStreamVersion,
     };
-    await log.writeCheckpoint({ position: at, lines: linesOf(head, states) });
+    await log.writeCheckpoint({ position: at, lines: linesOf(head, cut) });
     await dispatcher.record({
       type: 'CheckpointTaken',
-      data: { position: at, snapshots: states.length },
+      data: { position: at, snapshots: cut.size },
     });
     await this.#retire();
   }
@@ -83,7 +84,7 @@ export class Checkpointing {
   }
 }
 
-function* linesOf(head: CheckpointHead, states: readonly SnapshotState[]): Iterable<string> {
+function* linesOf(head: CheckpointHead, cut: ForestCut): Iterable<string> {
   yield encodeHead(head);
-  for (const state of states) yield encodeState(state);
+  yield* cut.lines();
 }

@@ -105,7 +105,8 @@ export class Cleanup {
     return names.filter((name) => {
       const id = entries.find((entry) => entry.name === name)?.id ?? null;
       if (id === null) return true;
-      return id < replay.forest.nextId && dispatcher.accepted.get(id) === undefined;
+      const isOwned = dispatcher.accepted.get(id) !== undefined || dispatcher.accepted.isSpare(id);
+      return id < replay.forest.nextId && !isOwned;
     });
   }
 

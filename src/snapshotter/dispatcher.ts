@@ -62,6 +62,7 @@ export class Dispatcher {
   readonly #subscription: Subscription;
   /** States whose events are in line but not yet durable, oldest first. */
   #pending: Pending[] = [];
+  #pendingOfDaemon: { readonly position: Position; readonly event: DaemonEvent }[] = [];
   readonly #waiters = new Map<SnapshotId, Waiter[]>();
   #daemonStreamVersion: number;
   #durableDaemonStreamVersion: number;
@@ -102,9 +103,15 @@ export class Dispatcher {
       schemaVersion: DAEMON_EVENTS[event.type].version,
       data: event.data,
     }));
-    const appended = this.#log.append(drafts, { sync: true });
+    const { records, durable } = this.#log.append(drafts, { sync: true });
     this.#daemonStreamVersion += events.length;
-    await appended.durable;
+    for (const [index, event] of events.entries()) {
+      const record = records[index];
+      assert(record !== undefined, 'the log answers a record for each event');
+      this.accepted.takeIn(event);
+      this.#pendingOfDaemon.push({ position: record.position, event });
+    }
+    await durable;
   }
 
   /**
@@ -201,12 +208,12 @@ export class Dispatcher {
   #advance(records: readonly LogRecord[]): void {
     const last = records.at(-1);
     if (last === undefined) return;
-    for (const { stream } of records) {
-      if (stream === DAEMON_STREAM) this.#durableDaemonStreamVersion += 1;
-    }
     const after = position(last.position + 1);
-    const reached = this.#pending.findIndex((entry) => entry.position >= after);
-    const durable = this.#pending.splice(0, reached === -1 ? this.#pending.length : reached);
+    for (const { event } of takeBefore(this.#pendingOfDaemon, after)) {
+      this.#durableDaemonStreamVersion += 1;
+      this.durable.takeIn(event);
+    }
+    const durable = takeBefore(this.#pending, after);
     for (const { state } of durable) this.durable.put(state);
     for (const { state } of durable) {
       const { effect, afterCrash } = metaOf(state.status);
@@ -245,4 +252,13 @@ function toDrafts(
     data: encodeSnapshotEvent(event),
     closesStream: last.status === 'removed' && index === events.length - 1,
   }));
+}
+
+/** Takes what stands before a position out of a list that is in the log's order. */
+function takeBefore<Entry extends { readonly position: Position }>(
+  entries: Entry[],
+  end: Position,
+): readonly Entry[] {
+  const reached = entries.findIndex((entry) => entry.position >= end);
+  return entries.splice(0, reached === -1 ? entries.length : reached);
 }

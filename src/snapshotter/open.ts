@@ -14,13 +14,13 @@ import type { EffectWorld } from '../effects/state-effects.js';
 import { Supervisor, type SupervisorObserver } from '../effects/supervisor.js';
 import type { FileSystem } from '../filesystems/contract.js';
 import { planRecovery, type Plan } from '../inspect/plan.js';
-import { replayRoot, restoreReplay } from '../inspect/replay-root.js';
+import { replayRoot } from '../inspect/replay-root.js';
 import { Replay } from '../inspect/replay.js';
 import { CheckpointUnusable, LogTooNew } from '../log/errors.js';
 import { makeDirectoryIfAbsent } from '../log/files.js';
 import { openLog, type OpenedLog, type OpenLogOptions } from '../log/log.js';
 import type { EventLog } from '../log/types.js';
-import { Forest } from '../machines/forest.js';
+import { DurableForest } from '../machines/durable-forest.js';
 import { EventNotUnderstood } from '../machines/streams.js';
 import { Checkpointing } from './checkpointing.js';
 import { Cleanup } from './cleanup.js';
@@ -31,6 +31,7 @@ import { Recovery } from './recovery.js';
 import type { MountSettings } from './mounts.js';
 import type { SnapshotterSettings } from './settings.js';
 import { Snapshotter } from './snapshotter.js';
+import { Spares } from './spares.js';
 import { startEvents } from './start-events.js';
 import { StateRunner } from './state-runner.js';
 
@@ -134,9 +135,9 @@ async function openAndReplay(
     disk: ports.disk,
     clock: ports.clock,
     writtenBy: `stratalog ${release.version}`,
-    onCheckpoint: async (slices) => {
+    onCheckpoint: async (text) => {
       try {
-        replay = await restoreReplay(slices);
+        replay = await Replay.restore(text);
       } catch (cause) {
         throw new CheckpointUnusable(reasonOf(cause), { cause });
       }
@@ -179,6 +180,7 @@ function assemble(
     fileSystem,
     durability: settings.durability,
     flush: () => flush.request(),
+    ownerLearned: (id, owner) => spares.learnOwner(id, owner),
     remoteQuestion: (state) => preparation.remoteQuestion(state),
   };
   const onFatal = (thrown: unknown) => {
@@ -189,7 +191,7 @@ function assemble(
   const dispatcher = new Dispatcher({
     log,
     accepted: replay.forest,
-    durable: copyOf(replay.forest),
+    durable: new DurableForest(replay.forest),
     runner,
     daemonStreamVersion: replay.daemonStreamVersion,
   });
@@ -202,10 +204,20 @@ function assemble(
     paths: directories,
     clock,
   });
+  const spares = new Spares({
+    dispatcher,
+    supervisor,
+    directories,
+    clock,
+    count: settings.spareDirectories,
+    durable: settings.durability === 'data',
+    onProblem: observer.warning.bind(observer),
+  });
   const preparation = new Preparation({
     dispatcher,
     runner,
     layers,
+    spares,
     fileSystem: fileSystem?.name ?? null,
   });
   const checkpointing = new Checkpointing({ log, dispatcher, settings, clock, observer });
@@ -225,6 +237,7 @@ function assemble(
     layers,
     preparation,
     cleanup,
+    spares,
     directories,
     settings,
   };
@@ -235,6 +248,7 @@ type Parts = ReturnType<typeof assemble>;
 
 async function closeAll(parts: Parts, log: EventLog, why: string): Promise<void> {
   parts.runner.close();
+  await parts.spares.close();
   parts.supervisor.close();
   try {
     await parts.dispatcher.record({ type: 'DaemonStopped', data: { why } });
@@ -244,13 +258,6 @@ async function closeAll(parts: Parts, log: EventLog, why: string): Promise<void>
     parts.dispatcher.close();
     await log.close();
   }
-}
-
-function copyOf(forest: Forest): Forest {
-  const copy = new Forest();
-  for (const state of forest.values()) copy.put(state);
-  copy.reserveIdsBelow(forest.nextId);
-  return copy;
 }
 
 /** What changes the meaning of the events that follow; kept with DaemonStarted. */

@@ -14,8 +14,10 @@ import type { SnapshotState } from '../machines/fold.js';
 import { refusals, type Refusal } from '../machines/refusals.js';
 import type { SnapshotId } from '../base/units.js';
 import { orAborted } from '../base/abort.js';
-import type { Dispatcher } from './dispatcher.js';
+import { mappedOwner } from '../effects/state-effects.js';
+import type { Accepted, Dispatcher } from './dispatcher.js';
 import type { Layers } from './layers.js';
+import type { Spares } from './spares.js';
 import type { StateRunner } from './state-runner.js';
 
 type PrepareCommand = CommandOf<'Prepare'>;
@@ -24,6 +26,7 @@ export interface PreparationOptions {
   readonly dispatcher: Dispatcher;
   readonly runner: StateRunner;
   readonly layers: Layers;
+  readonly spares: Spares;
   /** Name of the remote file system, or null when none is configured. */
   readonly fileSystem: string | null;
 }
@@ -47,13 +50,15 @@ export class Preparation {
 
   /** What the effect that made the directories does next. Called back by the effects. */
   remoteQuestion(state: SnapshotState): RemoteQuestion {
+    return this.#questionFor(state.target, this.#declined.get(state.id) ?? null);
+  }
+
+  #questionFor(ref: string | null, declined: string | null): RemoteQuestion {
     const { fileSystem } = this.#options;
-    const ref = state.target;
     if (ref === null || fileSystem === null) return { ask: false };
-    const reason = this.#declined.get(state.id);
-    return reason === undefined
+    return declined === null
       ? { ask: true, ref, fileSystem }
-      : { ask: 'declined', ref, fileSystem, reason };
+      : { ask: 'declined', ref, fileSystem, reason: declined };
   }
 
   /** The active snapshot or view, durable. TargetReady when the remote layer serves instead. */
@@ -139,8 +144,16 @@ export class Preparation {
   }
 
   /** Decides again, since the checks took time, and starts. */
-  #begin(command: PrepareCommand, declined: string | null): Result<SnapshotState, Refusal> {
-    const { dispatcher } = this.#options;
+  #begin(command: PrepareCommand, declined: string | null): Result<Accepted, Refusal> {
+    const { dispatcher, spares } = this.#options;
+    const spare = this.#spareFor(command);
+    if (spare !== null) {
+      const remote = this.#questionFor(targetOf(command), declined);
+      const holder = dispatcher.accepted.holderOf(command.key) ?? null;
+      const begun = dispatcher.execute(holder, { ...command, spare: { id: spare, remote } });
+      if (!begun.ok) spares.giveBack(spare);
+      return begun;
+    }
     // The effect may ask at once, so the answer is laid out before the command is carried out.
     const id = dispatcher.accepted.nextId;
     if (declined !== null) this.#declined.set(id, declined);
@@ -148,14 +161,23 @@ export class Preparation {
     const begun = dispatcher.execute(holder, command);
     if (!begun.ok) {
       this.#declined.delete(id);
-      return refuse(begun.refusal);
     }
-    return ok(begun.value.state);
+    return begun;
   }
 
-  async #settle(begun: SnapshotState, signal: AbortSignal): Promise<SnapshotState> {
-    const { id } = begun;
-    const settled = this.#options.dispatcher.settled(begun);
+  /** Directories that were made ahead, when their owner is the right one. */
+  #spareFor(command: PrepareCommand): SnapshotId | null {
+    const { dispatcher, spares } = this.#options;
+    if (mappedOwner({ name: command.key, labels: command.labels }) !== null) return null;
+    if (command.parent === null) return spares.take(null);
+    const parent = dispatcher.accepted.shown(command.parent);
+    return parent === undefined ? null : spares.take(parent.id);
+  }
+
+  async #settle({ state, durable }: Accepted, signal: AbortSignal): Promise<SnapshotState> {
+    const { id } = state;
+    const isAtRest = metaOf(state.status).afterCrash === undefined;
+    const settled = isAtRest ? durable.then(() => state) : this.#options.dispatcher.settled(state);
     try {
       return await orAborted(settled, signal);
     } catch (thrown) {

@@ -14,6 +14,7 @@ import type { SnapshotState } from '../machines/fold.js';
 import type { Cleanup } from './cleanup.js';
 import type { Dispatcher } from './dispatcher.js';
 import type { Layers } from './layers.js';
+import type { Spares } from './spares.js';
 import type { StateRunner } from './state-runner.js';
 
 export interface RecoveryOptions {
@@ -22,6 +23,7 @@ export interface RecoveryOptions {
   readonly supervisor: Supervisor;
   readonly layers: Layers;
   readonly cleanup: Cleanup;
+  readonly spares: Spares;
   readonly directories: SnapshotDirectories;
   readonly plan: Plan;
   readonly onWarning: (message: string, fields: Readonly<Record<string, unknown>>) => void;
@@ -35,17 +37,21 @@ export class Recovery {
   /** Under way when they were replayed: clients are served before the plan is executed. */
   readonly #replayed: readonly SnapshotState[];
 
+  /** Made ahead by an earlier run, for nobody. */
+  readonly #oldSpares: readonly SnapshotId[];
+
   /** Make it before the first client is served. */
   constructor(options: RecoveryOptions) {
     this.#options = options;
-    this.#replayed = [...options.dispatcher.accepted.values()].filter(({ status }) => {
+    this.#oldSpares = [...options.dispatcher.accepted.spares];
+    this.#replayed = [...options.dispatcher.accepted.unsettled()].filter(({ status }) => {
       const { afterCrash, effect } = metaOf(status);
       return afterCrash !== undefined || effect !== undefined;
     });
   }
 
   async run(): Promise<void> {
-    const { plan, dispatcher, layers, cleanup, onWarning } = this.#options;
+    const { plan, dispatcher, layers, cleanup, spares, onWarning } = this.#options;
     this.#resumeStates();
     const steps = plan.findings.map((finding) => this.#settle(finding));
     const orphans = plan.findings.flatMap((finding) =>
@@ -55,6 +61,7 @@ export class Recovery {
     const outcomes = await Promise.allSettled([
       ...steps,
       cleanup.removeOrphans(orphans),
+      spares.drop(this.#oldSpares),
       layers.firstUnusable(adopted),
     ]);
     for (const outcome of outcomes) {
@@ -69,7 +76,7 @@ export class Recovery {
     const { dispatcher, runner } = this.#options;
     for (const state of this.#replayed) {
       // Whoever moved it on since is alive, and its effects have been seen to.
-      if (dispatcher.accepted.get(state.id) !== state) continue;
+      if (dispatcher.accepted.get(state.id)?.streamVersion !== state.streamVersion) continue;
       const { afterCrash, effect } = metaOf(state.status);
       if (afterCrash !== undefined) dispatcher.report(state.id, { command: 'Recover' });
       else if (effect !== undefined) runner.entered(state);

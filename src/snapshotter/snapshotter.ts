@@ -142,9 +142,9 @@ export class Snapshotter {
     const { result } = supervisor.run({
       effect: 'measureUsage',
       snapshot: id,
-      work: (stop) => directories.usage(id, stop),
+      work: (stop) => directories.measure(id, stop),
     });
-    return ok(await orAborted(result, signal));
+    return ok((await orAborted(result, signal)).usage);
   }
 
   /**
@@ -157,7 +157,7 @@ export class Snapshotter {
     if (!parsed.ok) return parsed;
     const query = asTargetQuery(filters);
     // containerd asks this for each layer of each pull: it must not cost a walk over everything.
-    const states = query === null ? [...durable.values()] : durable.labelledWithTarget(query.ref);
+    const states = query === null ? durable.cut().states() : durable.labelledWithTarget(query.ref);
     return ok(this.#infosOf(states, parsed.value));
   }
 
@@ -174,26 +174,21 @@ export class Snapshotter {
   /** How many snapshots clients see, by kind, and how many layers are unavailable. */
   counts(): Readonly<Record<'active' | 'view' | 'committed' | 'hidden' | 'unavailable', number>> {
     const counts = { active: 0, view: 0, committed: 0, hidden: 0, unavailable: 0 };
-    for (const { status } of this.#parts.dispatcher.durable.values()) {
-      counts[metaOf(status).shownAs ?? 'hidden'] += 1;
-      if (status === 'committed.unavailable') counts.unavailable += 1;
+    for (const [status, count] of this.#parts.dispatcher.durable.statusCounts) {
+      counts[metaOf(status).shownAs ?? 'hidden'] += count;
+      if (status === 'committed.unavailable') counts.unavailable += count;
     }
     return counts;
   }
 
   /** For metrics: how many snapshots stand in each state of the statechart. */
   countsByKindAndState(): readonly { kind: string; state: string; count: number }[] {
-    const counts = new Map<string, { kind: string; state: string; count: number }>();
-    for (const { status } of this.#parts.dispatcher.durable.values()) {
-      const row = counts.get(status) ?? {
-        kind: metaOf(status).shownAs ?? 'none',
-        state: status,
-        count: 0,
-      };
-      row.count += 1;
-      counts.set(status, row);
-    }
-    return [...counts.values()];
+    const counts = [...this.#parts.dispatcher.durable.statusCounts];
+    return counts.map(([status, count]) => ({
+      kind: metaOf(status).shownAs ?? 'none',
+      state: status,
+      count,
+    }));
   }
 
   actors(): readonly ActorEntry[] {
@@ -213,7 +208,7 @@ export class Snapshotter {
     return mountsOf(state, dispatcher.durable.ancestorsOf(state), directories, settings.mounts);
   }
 
-  *#infosOf(states: readonly SnapshotState[], passes: Filter): Iterable<SnapshotInfo> {
+  *#infosOf(states: Iterable<SnapshotState>, passes: Filter): Iterable<SnapshotInfo> {
     for (const state of states) {
       if (metaOf(state.status).shownAs === null) continue;
       const info = this.#infoOf(state);

@@ -113,7 +113,7 @@ test('measures blocks, not lengths: holes cost nothing, hard links count once', 
   const expected = ['', '/data', '/sub', '/link', '/sparse']
     .map((name) => fs.lstatSync(`${path}${name}`).blocks * 512)
     .reduce((sum, size) => sum + size, 0);
-  expect(await directories.usage(id)).toEqual({ size: expected, inodes: 5 });
+  expect((await directories.measure(id)).usage).toEqual({ size: expected, inodes: 5 });
   expect(expected).toBeLessThan(1_000_000);
 });
 
@@ -128,17 +128,18 @@ test('usage agrees with du(1) on a tree of some size', async () => {
   await directories.syncFileSystem();
   const [size] = execFileSync('du', ['-s', '-B1', path], { encoding: 'utf8' }).split('\t');
   const [inodes] = execFileSync('du', ['-s', '--inodes', path], { encoding: 'utf8' }).split('\t');
-  expect(await directories.usage(id)).toEqual({ size: Number(size), inodes: Number(inodes) });
+  const { usage } = await directories.measure(id);
+  expect(usage).toEqual({ size: Number(size), inodes: Number(inodes) });
 });
 
 test('usage of a missing directory fails, of one that changes meanwhile it does not', async () => {
-  expect(await codeOf(directories.usage(id))).toBe('ENOENT');
+  expect(await codeOf(directories.measure(id))).toBe('ENOENT');
   await directories.prepare(id, plain);
   const path = directories.fsPath(id);
   for (let number = 0; number < 2_000; number += 1) fs.mkdirSync(`${path}/${number}`);
-  const measuring = directories.usage(id);
+  const measuring = directories.measure(id);
   for (let number = 0; number < 2_000; number += 1) fs.rmdirSync(`${path}/${number}`);
-  const { inodes } = await measuring;
+  const { inodes } = (await measuring).usage;
   expect(inodes).toBeGreaterThanOrEqual(1);
   expect(inodes).toBeLessThanOrEqual(2_001);
 });
@@ -150,7 +151,7 @@ test('usage does not follow a link that stands where fs belongs', async () => {
   fs.writeFileSync(`${outside}/file`, 'x');
   fs.rmdirSync(directories.fsPath(id));
   fs.symlinkSync(outside, directories.fsPath(id));
-  const error = await directories.usage(id).catch((thrown: unknown) => thrown);
+  const error = await directories.measure(id).catch((thrown: unknown) => thrown);
   expect(error).toBeInstanceOf(HostFault);
   expect(error).toMatchObject({ code: 'ENOTDIR', path: directories.fsPath(id) });
 });

@@ -13,7 +13,7 @@ import { UsageError } from '../../base/errors.js';
 import type { MountTable } from '../../base/ports.js';
 import type { ChainId, Digest } from './digest.js';
 import { chainIdOn } from './digest.js';
-import { usage } from '../../host/directory-jobs.js';
+import { measure } from '../../host/directory-jobs.js';
 import { lsetxattr } from '../../host/xattrs.js';
 import { buildImage, imageTool } from './image-build.js';
 import { LayerBytesWrong, openLayerBytes } from './layer-bytes.js';
@@ -117,7 +117,7 @@ async function stageLayer(
     parentChainId: source.parentChainId,
     diffId,
     blob: source.blob,
-    usage: usage({ path: tree }, { aborted: () => options.signal.aborted }),
+    usage: measure({ path: tree }, { aborted: () => options.signal.aborted }).usage,
     created: options.now().toISOString(),
     tools: { stratalog: options.release, ...tools },
   } as const;

@@ -1,0 +1,149 @@
+/**
+ * Directories made ahead of time, so that Prepare and View find theirs standing and wait for one
+ * thing only: their own event. The log says which ids are set aside before the directories are
+ * made, so each of them has an owner at every moment. An id that was not used never comes again.
+ */
+import { reasonOf } from '../base/errors.js';
+import type { Clock, FileOwner, SnapshotDirectories } from '../base/ports.js';
+import { snapshotId, type SnapshotId } from '../base/units.js';
+import type { Supervisor } from '../effects/supervisor.js';
+import type { Dispatcher } from './dispatcher.js';
+
+export interface SparesOptions {
+  readonly dispatcher: Dispatcher;
+  readonly supervisor: Supervisor;
+  readonly directories: SnapshotDirectories;
+  readonly clock: Clock;
+  /** How many stand ready at most. 0: none are made. */
+  readonly count: number;
+  /** They survive a power cut before they are given out. */
+  readonly durable: boolean;
+  readonly onProblem: (message: string, fields: Readonly<Record<string, unknown>>) => void;
+}
+
+/** After a failure: a full disk must not be asked with every Prepare. */
+const pauseMillis = 5_000;
+/** How long a stop waits until they are gone; the next start finds the rest. */
+const closeMillisMax = 1_000;
+
+export class Spares {
+  readonly #options: SparesOptions;
+  /** Oldest first. */
+  readonly #ready: SnapshotId[] = [];
+  /** Owners of `fs` directories, as far as they are known: a child's must be the same. */
+  readonly #owners = new Map<SnapshotId, FileOwner>();
+  #ownerOfSpares: FileOwner | null = null;
+  #filling: Promise<void> | null = null;
+  #pausedUntil = 0;
+  #closed = false;
+
+  constructor(options: SparesOptions) {
+    this.#options = options;
+  }
+
+  /** Told when a directory was made or measured. */
+  learnOwner(id: SnapshotId, owner: FileOwner): void {
+    const { accepted } = this.#options.dispatcher;
+    if (this.#owners.size > 2 * accepted.size + 100) {
+      for (const known of this.#owners.keys()) {
+        if (accepted.get(known) === undefined) this.#owners.delete(known);
+      }
+    }
+    this.#owners.set(id, owner);
+  }
+
+  /**
+   * Directories for a snapshot on this parent, or null: none stand ready, or the parent's owner
+   * is another, or not known. Whoever takes them uses them at once, or gives them back.
+   */
+  take(parent: SnapshotId | null): SnapshotId | null {
+    this.#fillIfFew();
+    if (!this.#fits(parent)) return null;
+    return this.#ready.shift() ?? null;
+  }
+
+  giveBack(id: SnapshotId): void {
+    this.#ready.unshift(id);
+  }
+
+  /** Makes no more, and removes what was not used. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    const { clock } = this.#options;
+    const dropped = Promise.resolve(this.#filling).then(() => this.drop(this.#ready.splice(0)));
+    let cancel: () => void = () => undefined;
+    const late = new Promise<void>((resolve) => {
+      cancel = clock.schedule(closeMillisMax, resolve);
+    });
+    await Promise.race([dropped, late]);
+    cancel();
+  }
+
+  /** Removes directories that were made ahead and not used, and says so. */
+  async drop(ids: readonly SnapshotId[]): Promise<void> {
+    if (ids.length === 0) return;
+    const { dispatcher, supervisor, directories, onProblem } = this.#options;
+    const removals = ids.map(async (id) => {
+      const { result } = supervisor.run({
+        effect: 'removeOrphan',
+        snapshot: null,
+        work: (signal) => directories.remove(String(id), signal),
+      });
+      await result;
+      return id;
+    });
+    const outcomes = await Promise.allSettled(removals);
+    const gone = outcomes.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []));
+    const failed = outcomes.find((one) => one.status === 'rejected');
+    if (failed !== undefined) {
+      const error = reasonOf(failed.reason);
+      onProblem('a directory that was made ahead could not be removed', { error });
+    }
+    // Those that are left go on being set aside, and the next start finds them.
+    if (gone.length > 0) await dispatcher.record({ type: 'SparesDropped', data: { ids: gone } });
+  }
+
+  #fits(parent: SnapshotId | null): boolean {
+    if (parent === null) return true;
+    const owner = this.#owners.get(parent);
+    const spares = this.#ownerOfSpares;
+    return owner?.uid === spares?.uid && owner?.gid === spares?.gid && owner !== undefined;
+  }
+
+  #fillIfFew(): void {
+    const { count, clock } = this.#options;
+    if (this.#closed || this.#filling !== null) return;
+    if (!(this.#ready.length < count / 2) || clock.monotonicMillis() < this.#pausedUntil) return;
+    // Whoever asks now comes first, and gets the next id.
+    this.#filling = Promise.resolve()
+      .then(() => this.#fill(count - this.#ready.length))
+      .catch((thrown: unknown) => {
+        this.#pausedUntil = clock.monotonicMillis() + pauseMillis;
+        const error = reasonOf(thrown);
+        this.#options.onProblem('directories could not be made ahead', { error });
+      })
+      .finally(() => {
+        this.#filling = null;
+      });
+  }
+
+  async #fill(count: number): Promise<void> {
+    const { dispatcher, supervisor, directories, durable } = this.#options;
+    const first: number = dispatcher.accepted.nextId;
+    const ids = Array.from({ length: count }, (_, index) => snapshotId(first + index));
+    await dispatcher.record({ type: 'SparesReserved', data: { ids } });
+    const { result, idle } = supervisor.run({
+      effect: 'prepareSpares',
+      snapshot: null,
+      work: (signal) => directories.prepareSpares(ids, { durable }, signal),
+    });
+    try {
+      this.#ownerOfSpares = await result;
+      this.#ready.push(...ids);
+    } catch (thrown) {
+      // What still makes them would make them anew behind a delete.
+      void idle.then(() => this.drop(ids)).catch(() => undefined);
+      throw thrown;
+    }
+  }
+}
