@@ -16,6 +16,7 @@ import type { Refusal } from '../machines/refusals.js';
 import { refusals } from '../machines/refusals.js';
 import type { Mistake, Text } from './filter-scanner.js';
 import { Cursor, takeQuoted } from './filter-scanner.js';
+import { patternSize } from './pattern-size.js';
 
 /** What a filter can ask about a snapshot. */
 export interface Filterable {
@@ -35,8 +36,9 @@ export type Filter = (info: Filterable) => boolean;
 export const FILTERS_LENGTH_MAX = 256 * 1024;
 
 /**
- * All regular expressions of one List together, in UTF-16 units. Seven characters (`x{1000}`) make
- * a thousand instructions, so this is what bounds the time and memory of compiling.
+ * All regular expressions of one List together, in UTF-16 units, with their repetitions written
+ * out: seven characters (`x{1000}`) make a thousand instructions. This is what bounds the time and
+ * memory of compiling, and the time each snapshot takes.
  */
 export const PATTERNS_LENGTH_MAX = 4096;
 
@@ -71,7 +73,11 @@ export function parseFilters(filters: readonly string[]): Result<Filter, Refusal
     if (!selectors.ok) return refuse(refusals.invalidFilter(filter, located(filter, selectors)));
     patternsLength += patternsLengthOf(selectors.value);
     if (patternsLength > PATTERNS_LENGTH_MAX) {
-      return tooLong(filter, 'regular expressions', PATTERNS_LENGTH_MAX);
+      return tooLong(
+        filter,
+        'regular expressions, with their repetitions written out,',
+        PATTERNS_LENGTH_MAX,
+      );
     }
     const tests = selectors.value.map(testOf);
     alternatives.push((info) => tests.every((test) => test(info)));
@@ -119,7 +125,10 @@ function located(filter: string, { refusal }: { readonly refusal: Mistake }): st
 
 function patternsLengthOf(selectors: readonly Selector[]): number {
   return selectors
-    .map((selector) => (selector.operator === '~=' ? (selector.value?.length ?? 0) : 0))
+    .map((selector) => {
+      if (selector.operator !== '~=' || selector.value === null) return 0;
+      return Math.max(selector.value.length, patternSize(selector.value));
+    })
     .reduce((sum, length) => sum + length, 0);
 }
 

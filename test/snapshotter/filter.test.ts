@@ -202,16 +202,22 @@ describe('hostile size', () => {
   });
 
   test.each([
-    ['repeated repetition', `(${'('.repeat(5)}x{1000})${'{1000})'.repeat(5)}`],
     ['deep groups', '('.repeat(2000) + ')'.repeat(2000)],
     ['backtracking', '(x?){500}x{500}$'],
     ['nested stars', '((((x*)*)*)*)*y$'],
-    ['large repetition', 'x{1000}'.repeat(100)],
+    ['large repetition', 'x{1000}'.repeat(4)],
   ])('a pattern of %s', (_what, pattern) => {
     const filter = parseFilters([`name~=|${pattern}|`]);
     if (!filter.ok) throw new Error(filter.refusal.message);
     const start = performance.now();
     filter.value(snapshot('x'.repeat(400), '', 'active'));
     expect(performance.now() - start).toBeLessThan(5_000);
+  });
+
+  test.each([
+    ['repeated repetition', `(${'('.repeat(5)}x{1000})${'{1000})'.repeat(5)}`],
+    ['large repetition', 'x{1000}'.repeat(100)],
+  ])('a pattern of %s is past the limit', (_what, pattern) => {
+    expect(list(`name~=|${pattern}|`)).toHaveProperty('refused');
   });
 });
