@@ -137,6 +137,8 @@ export async function reopen(
       await file.writeDurably(group, start);
     }
     await file.sync();
+    // Its name, too: the writer may have been killed between the rename and the sync after it.
+    await disk.syncDirectory(path.slice(0, path.lastIndexOf('/')));
     return { name: place.name, firstPosition: place.firstPosition, file };
   } catch (thrown) {
     await file.close();

@@ -65,6 +65,9 @@ export class Layers {
       if (fault instanceof NotBegun) return refusals.layerNotAvailable(layer.name, id, reason);
       await this.#markLost(layer, reason);
     }
+    // Somebody else may just have said that it is lost: a mount outlives a crash, so the log
+    // must know before it is made.
+    await this.#options.dispatcher.durableOf(id);
     const lost = this.#options.dispatcher.accepted.get(id);
     if (lost?.status === 'committed.unavailable') await this.#restoreFor(lost);
     const now = this.#options.dispatcher.accepted.get(id);
