@@ -105,6 +105,9 @@ function ofDaemon({ type, data }: DaemonEvent): string {
       return `${data.collected} snapshots, ${data.orphans} orphans`;
     case 'CheckpointTaken':
       return `${data.snapshots} snapshots up to ${data.position}`;
+    case 'SparesReserved':
+    case 'SparesDropped':
+      return `${data.ids.length} directories, from ${data.ids[0] ?? 'none'}`;
     case 'DirectoryRecreated':
       return data.path;
     case 'OrphanFound':

@@ -84,6 +84,8 @@ export const daemonExamples: { readonly [Type in DaemonEventType]: DaemonEventDa
     ],
     omitted: 0,
   },
+  SparesReserved: { ids: [42, 43, 44].map(snapshotId) },
+  SparesDropped: { ids: [44].map(snapshotId) },
   DirectoryRecreated: { id: 39, path: '/var/lib/stratalog/snapshots/39/fs' },
   OrphanFound: orphan,
   OrphanRemoved: orphan,

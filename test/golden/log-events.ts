@@ -125,6 +125,8 @@ function daemonStarts(life: Life): void {
         omitted: 0,
       },
     },
+    { type: 'SparesReserved', data: { ids: [11, 12].map(snapshotId) } },
+    { type: 'SparesDropped', data: { ids: [11, 12].map(snapshotId) } },
     { type: 'DirectoryRecreated', data: { id: 9, path: '/r/snapshots/9/fs' } },
     { type: 'OrphanFound', data: { name: '9', path: '/r/snapshots/9' } },
     { type: 'OrphanRemoved', data: { name: '9', path: '/r/snapshots/9' } },

@@ -5,7 +5,7 @@
 import { execFileSync } from 'node:child_process';
 import * as fs from 'node:fs';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { usage } from '../../src/host/directory-jobs.js';
+import { measure } from '../../src/host/directory-jobs.js';
 import { emptyTree, removeAt } from '../../src/host/remove-tree.js';
 import { openDirectory } from '../../src/host/tree.js';
 import { codeOf, temporaryDirectory } from './support.js';
@@ -45,7 +45,7 @@ for level in range(3000):
     os.mkdir('a' * 19); os.chdir('a' * 19); open('f', 'w').close()`;
   execFileSync('python3', ['-c', script], { cwd: tree });
   const before = openDescriptors();
-  expect(usage({ path: tree }, { aborted: never }).inodes).toBe(6_001);
+  expect(measure({ path: tree }, { aborted: never }).usage.inodes).toBe(6_001);
   remove();
   expect(fs.existsSync(tree)).toBe(false);
   expect(openDescriptors()).toBe(before);
@@ -62,7 +62,7 @@ test('names that are not UTF-8, and names with everything in them', () => {
     fs.mkdirSync(path);
     fs.writeFileSync(Buffer.concat([path, Buffer.from('/'), name]), 'x');
   }
-  expect(usage({ path: tree }, { aborted: never }).inodes).toBe(7);
+  expect(measure({ path: tree }, { aborted: never }).usage.inodes).toBe(7);
   remove();
   expect(fs.existsSync(tree)).toBe(false);
 });

@@ -18,6 +18,7 @@ const findings: Record<FindingKind, true> = {
   MissingMount: true,
   UnavailableLayer: true,
   OrphanDirectory: true,
+  SpareDirectory: true,
   ForeignMount: true,
   MountElsewhere: true,
 };

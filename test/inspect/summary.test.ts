@@ -1,6 +1,6 @@
 /** Goal: every event has a sentence, and what is not understood is shown as it stands. */
 import { describe, expect, it } from 'vitest';
-import { streamVersion, unixNanos } from '../../src/base/units.js';
+import { snapshotId, streamVersion, unixNanos } from '../../src/base/units.js';
 import { summaryOf } from '../../src/inspect/summary.js';
 import { DAEMON_EVENTS } from '../../src/machines/daemon-events.js';
 import type { SNAPSHOT_EVENTS } from '../../src/machines/events.js';
@@ -62,6 +62,8 @@ const sentences: Record<
     },
     '1 layer adopted; found 2 MissingMount, 1 OrphanDirectory and 3 more',
   ],
+  SparesReserved: [{ ids: [4, 5, 6].map(snapshotId) }, '4 to 6'],
+  SparesDropped: [{ ids: [4, 6].map(snapshotId) }, '4, 6'],
   DirectoryRecreated: [{ id: 3, path: '/r/snapshots/3/fs' }, '/r/snapshots/3/fs of snapshot 3'],
   OrphanFound: [{ name: 'x', path: '/r/snapshots/x' }, '/r/snapshots/x'],
   OrphanRemoved: [{ name: 'x', path: '/r/snapshots/x' }, '/r/snapshots/x'],
