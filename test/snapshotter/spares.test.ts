@@ -45,7 +45,8 @@ async function filled(count: number): Promise<void> {
   valueOf(await daemon.prepare('first'));
   await until('the spares stand', async () => {
     const reserved = await idsOfType('SparesReserved');
-    return reserved.length === count && daemon.directories().length === count + 1;
+    const isAtWork = daemon.snapshotter.actors().length > 0;
+    return reserved.length === count && !isAtWork;
   });
 }
 
