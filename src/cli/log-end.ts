@@ -21,7 +21,8 @@ export async function endOf(root: string): Promise<LogEnd> {
   let isTorn = false;
   for await (const item of verifyLog({ root, disk: systemDisk(), quick: true })) {
     if (item.kind === 'summary') position = item.verifiedTo;
-    else if (isLive) continue;
+    // Whose log it is has no bearing on where its records end.
+    else if (isLive || item.kind === 'identity-damaged') continue;
     else if (item.severity === 'damage') damage ??= item.detail;
     else if (item.kind === 'torn-tail') isTorn = true;
   }

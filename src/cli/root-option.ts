@@ -6,6 +6,7 @@ import { errnoOf, reasonOf, UsageError } from '../base/errors.js';
 import { loadConfig } from '../api/config.js';
 import { readConfigText } from '../api/config-file.js';
 import { defaultConfigFile } from '../api/config-schema.js';
+import { adviceFor } from './advice.js';
 
 export function withRootOption(command: Command): Command {
   return command
@@ -55,6 +56,7 @@ async function exists(path: string): Promise<boolean> {
   } catch (thrown) {
     const code = errnoOf(thrown);
     if (code === 'ENOENT' || code === 'ENOTDIR') return false;
-    throw new UsageError(`${path} cannot be looked at: ${reasonOf(thrown)}`, { cause: thrown });
+    const why = `${reasonOf(thrown)}${adviceFor(thrown)}`;
+    throw new UsageError(`${path} cannot be looked at: ${why}`, { cause: thrown });
   }
 }

@@ -9,7 +9,7 @@ import type { Disk } from '../base/ports.js';
 import { position } from '../base/units.js';
 import { LogDamaged, LogTooNew } from './errors.js';
 import { listLog, logDirectory, NO_FILE, withFile, type NamedAt } from './files.js';
-import { readHeader, type HeaderReading, type SegmentHeader } from './segment.js';
+import { notAFile, readHeader, type HeaderReading, type SegmentHeader } from './segment.js';
 
 export interface SurveyedSegment {
   readonly name: string;
@@ -82,8 +82,7 @@ async function readOne(disk: Disk, root: string, named: NamedAt): Promise<Header
     return { path, reading: await withFile(disk, path, 'read', readHeader) };
   } catch (thrown) {
     if (!NO_FILE.has(errnoOf(thrown) ?? '')) throw thrown;
-    const why = 'it is not a regular file, though it has the name of one: move it out of log/';
-    return { path, reading: { kind: 'damaged', why } };
+    return { path, reading: notAFile };
   }
 }
 
