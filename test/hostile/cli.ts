@@ -59,7 +59,11 @@ function listenTo(stream: NodeJS.WriteStream) {
   const spy = vi.spyOn(stream, 'write').mockImplementation((chunk: unknown, ...rest: unknown[]) => {
     text += Buffer.isBuffer(chunk) ? chunk.toString() : String(chunk);
     const done = rest.at(-1);
-    if (typeof done === 'function') queueMicrotask(() => Reflect.apply(done, null, []));
+    if (typeof done === 'function') {
+      queueMicrotask(() => {
+        Reflect.apply(done, null, []);
+      });
+    }
     return true;
   });
   const stop = (): void => {
