@@ -207,16 +207,21 @@ async function sendList(
   }
   const context = new CallContext(call, 'List', budgetMillis);
   try {
-    const listed = snapshotter.list(call.request.filters);
+    const listed = snapshotter.listInSlices(call.request.filters);
     if (!listed.ok) {
       call.emit('error', statusOfRefusal(listed.refusal));
       return;
     }
-    for (const info of inMessages(listed.value)) {
+    for (const slice of listed.value) {
       context.signal.throwIfAborted();
-      if (!call.write({ info })) await once(call, 'drain', { signal: context.signal });
-      // Others get their turn between messages, however many snapshots there are.
-      else await breathe();
+      // Others get their turn, however much is looked at in vain.
+      if (slice.length === 0) await breathe();
+      for (const info of inMessages(slice)) {
+        context.signal.throwIfAborted();
+        if (!call.write({ info })) await once(call, 'drain', { signal: context.signal });
+        // And between messages, however many snapshots there are.
+        else await breathe();
+      }
     }
     call.end();
   } catch (thrown) {

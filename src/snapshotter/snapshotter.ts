@@ -45,6 +45,9 @@ export interface SnapshotterParts {
 
 const NOTHING: Usage = { size: 0, inodes: 0 };
 
+/** How long List may look at snapshots before others get their turn. */
+const SLICE_MILLIS = 5;
+
 export class Snapshotter {
   readonly #parts: SnapshotterParts;
 
@@ -152,13 +155,22 @@ export class Snapshotter {
    * iterable is read does not change it. Refuses InvalidFilter.
    */
   list(filters: readonly string[]): Result<Iterable<SnapshotInfo>, Refusal> {
+    const listed = this.listInSlices(filters);
+    return listed.ok ? ok(flattened(listed.value)) : listed;
+  }
+
+  /**
+   * As `list`, in slices that cost some milliseconds each, whatever the filters are: others can
+   * have their turn in between. A slice is empty when so much was looked at in vain.
+   */
+  listInSlices(filters: readonly string[]): Result<Iterable<readonly SnapshotInfo[]>, Refusal> {
     const { durable } = this.#parts.dispatcher;
     const parsed = parseFilters(filters);
     if (!parsed.ok) return parsed;
     const query = asTargetQuery(filters);
     // containerd asks this for each layer of each pull: it must not cost a walk over everything.
     const states = query === null ? durable.cut().states() : durable.labelledWithTarget(query.ref);
-    return ok(this.#infosOf(states, parsed.value));
+    return ok(this.#slicesOf(states, parsed.value));
   }
 
   /** Collects the directories that no snapshot owns any more; settles when that is done. */
@@ -208,12 +220,19 @@ export class Snapshotter {
     return mountsOf(state, dispatcher.durable.ancestorsOf(state), directories, settings.mounts);
   }
 
-  *#infosOf(states: Iterable<SnapshotState>, passes: Filter): Iterable<SnapshotInfo> {
+  *#slicesOf(states: Iterable<SnapshotState>, passes: Filter): Iterable<readonly SnapshotInfo[]> {
+    let slice: SnapshotInfo[] = [];
+    let end = performance.now() + SLICE_MILLIS;
     for (const state of states) {
       if (metaOf(state.status).shownAs === null) continue;
       const info = this.#infoOf(state);
-      if (passes(info)) yield info;
+      if (passes(info)) slice.push(info);
+      if (performance.now() < end) continue;
+      yield slice;
+      slice = [];
+      end = performance.now() + SLICE_MILLIS;
     }
+    if (slice.length > 0) yield slice;
   }
 
   #infoOf(state: SnapshotState): SnapshotInfo {
@@ -225,4 +244,8 @@ export class Snapshotter {
       labels: new Map<string, string>(info.labels).set(UPPERDIR_LABEL, upperdir),
     };
   }
+}
+
+function* flattened<Item>(slices: Iterable<readonly Item[]>): Iterable<Item> {
+  for (const slice of slices) yield* slice;
 }
