@@ -6,7 +6,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { reasonOf } from '../base/errors.js';
 import type { Disk } from '../base/ports.js';
 import { position, type Position } from '../base/units.js';
-import { checkpointLines, examineCheckpoint } from '../log/checkpoint.js';
+import { checkpointLines, examineCheckpoint, readCheckpoint } from '../log/checkpoint.js';
 import { LogDamaged } from '../log/errors.js';
 import { listLog, logDirectory } from '../log/files.js';
 import { readIdentityIfSound } from '../log/identity.js';
@@ -40,6 +40,8 @@ export interface EventFinding {
 interface Taken {
   readonly name: string;
   readonly position: number;
+  /** What a start would begin with. */
+  restore(): Promise<Replay>;
   lines(): AsyncGenerator<readonly string[]>;
 }
 
@@ -83,10 +85,7 @@ class EventCheck {
   async beginWithCheckpoint(): Promise<void> {
     const [first, ...rest] = this.#checkpoints;
     if (first === undefined) return;
-    let index = 0;
-    for await (const slice of first.lines()) {
-      for (const line of slice) this.#replay.restoreLine(line, index++);
-    }
+    this.#replay = await first.restore();
     this.#replay.position = position(first.position);
     this.#checkpoints = rest;
   }
@@ -166,7 +165,12 @@ async function soundCheckpoints(disk: Disk, root: string): Promise<readonly Take
     const path = `${logDirectory(root)}/${name}`;
     const reading = await examineCheckpoint(disk, path, uuid);
     if (reading.kind === 'unusable' || reading.envelope.position !== at) continue;
-    sound.push({ name, position: at, lines: () => checkpointLines(disk, path, reading) });
+    const restore = async () => {
+      const again = await readCheckpoint(disk, path, uuid);
+      if (again.kind === 'unusable') throw new Error(again.reason);
+      return Replay.restore(again.text);
+    };
+    sound.push({ name, position: at, restore, lines: () => checkpointLines(disk, path, reading) });
   }
   return sound;
 }

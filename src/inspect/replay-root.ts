@@ -5,7 +5,7 @@
 import { reasonOf } from '../base/errors.js';
 import type { Disk } from '../base/ports.js';
 import { position, type Position } from '../base/units.js';
-import { checkpointLines, examineCheckpoint } from '../log/checkpoint.js';
+import { readCheckpoint } from '../log/checkpoint.js';
 import { listLog, logDirectory } from '../log/files.js';
 import { readIdentityIfSound } from '../log/identity.js';
 import { readLogBatches } from '../log/reader.js';
@@ -47,30 +47,17 @@ async function fromCheckpoint(
   for (const { name, position: at } of checkpoints.toReversed()) {
     if (upTo !== undefined && at > upTo) continue;
     const path = `${logDirectory(root)}/${name}`;
-    const checked = await examineCheckpoint(disk, path, identity?.uuid ?? '');
+    const checked = await readCheckpoint(disk, path, identity?.uuid ?? '');
     if (checked.kind === 'unusable') {
       ignored.push(`${name}: ${checked.reason}`);
       continue;
     }
     try {
-      const replay = await restoreReplay(checkpointLines(disk, path, checked));
+      const replay = await Replay.restore(checked.text);
       return { replay, position: position(at) };
     } catch (thrown) {
       ignored.push(`${name}: ${reasonOf(thrown)}`);
     }
   }
   return null;
-}
-
-/** A replay that begins with a checkpoint's lines. Throws when a line is malformed. */
-export async function restoreReplay(slices: AsyncIterable<readonly string[]>): Promise<Replay> {
-  const replay = new Replay();
-  let index = 0;
-  for await (const slice of slices) {
-    for (const line of slice) {
-      replay.restoreLine(line, index);
-      index += 1;
-    }
-  }
-  return replay;
 }

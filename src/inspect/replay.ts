@@ -1,31 +1,41 @@
 /**
- * The forest as a log tells it: restored from a checkpoint's lines, then moved record by record.
+ * The forest as a log tells it: restored from a checkpoint, then moved record by record.
  * The daemon starts with it, Cleanup decides with it, and the tools look at the past with it.
  */
 import { position, streamVersion, type Position } from '../base/units.js';
+import type { CheckpointText } from '../log/checkpoint.js';
 import type { LogRecord } from '../log/types.js';
 import { DAEMON_STREAM } from '../machines/daemon-events.js';
 import { fold } from '../machines/fold.js';
 import { Forest } from '../machines/forest.js';
-import { decodeHead, decodeState } from '../machines/state-json.js';
+import { PackedStates } from '../machines/packed-states.js';
+import { decodeHead } from '../machines/state-json.js';
 import { EventNotUnderstood, understand } from '../machines/streams.js';
 
 export class Replay {
-  readonly forest = new Forest();
+  readonly forest: Forest;
   /** The version the next event of the daemon's own stream gets. */
   daemonStreamVersion = 0;
   /** Everything before this position has been taken in. */
   position: Position = position(0);
 
-  /** Begins from a checkpoint: its head, then one state a line. Throws when a line is malformed. */
-  restoreLine(line: string, index: number): void {
-    if (index > 0) {
-      this.forest.put(decodeState(line));
-      return;
-    }
-    const head = decodeHead(line);
-    this.forest.reserveIdsBelow(head.nextId);
-    this.daemonStreamVersion = head.daemonStreamVersion;
+  constructor(forest = new Forest()) {
+    this.forest = forest;
+  }
+
+  /**
+   * Begins from a checkpoint: its head, then one state a line, which stay packed until they are
+   * asked for. Throws when a line is malformed as far as it is looked at.
+   */
+  static async restore({ bytes, lines }: CheckpointText): Promise<Replay> {
+    const end = bytes.indexOf('\n');
+    const head = decodeHead(bytes.toString('utf8', 0, Math.max(end, 0)));
+    const packed = await PackedStates.index(bytes.subarray(end + 1), lines - 1);
+    const replay = new Replay(new Forest(packed));
+    replay.forest.reserveIdsBelow(head.nextId);
+    replay.forest.reserveSpares(head.spares);
+    replay.daemonStreamVersion = head.daemonStreamVersion;
+    return replay;
   }
 
   /** Throws EventNotUnderstood or InvariantBroken, with the record's position in the message. */
@@ -44,6 +54,7 @@ export class Replay {
     const understood = understand(record);
     if (record.stream === DAEMON_STREAM) {
       this.daemonStreamVersion = record.streamVersion + 1;
+      if (understood.about === 'daemon') this.forest.takeIn(understood.event);
       return;
     }
     if (understood.about !== 'snapshot') {

@@ -10,9 +10,11 @@ import type { Disk, DiskFile } from '../base/ports.js';
 import { LogTooNew } from './errors.js';
 import { checkpointName, logDirectory, removeIfThere, withFile } from './files.js';
 
-const CHECKPOINT_FORMAT = 1;
+const CHECKPOINT_FORMAT = 2;
 /** Bytes of text that are made or hashed at once: about a millisecond of work. */
 const SLICE_BYTES = 256 * 1024;
+/** Open streams that stand in one line: few lines are parsed faster than many. */
+const STREAMS_IN_A_LINE = 256;
 
 export interface CheckpointEnvelope {
   /** The first position that is not contained. */
@@ -79,9 +81,7 @@ export async function writeCheckpointAside(
         streams: envelope.streams.size,
       }),
     );
-    for (const [stream, version] of envelope.streams) {
-      await out.line(JSON.stringify([stream, version]));
-    }
+    for (const line of streamLines(envelope.streams)) await out.line(line);
     let count = 0;
     for (const line of lines) {
       if (line.includes('\n')) throw new RangeError('a checkpoint line must not hold a newline');
@@ -96,6 +96,17 @@ export async function writeCheckpointAside(
   return path;
 }
 
+function* streamLines(streams: ReadonlyMap<string, number>): Iterable<string> {
+  let line: (string | number)[] = [];
+  for (const [stream, version] of streams) {
+    line.push(stream, version);
+    if (line.length < STREAMS_IN_A_LINE * 2) continue;
+    yield JSON.stringify(line);
+    line = [];
+  }
+  if (line.length > 0) yield JSON.stringify(line);
+}
+
 /** Renames a written checkpoint to its name and makes that durable. */
 export async function publishCheckpoint(disk: Disk, root: string, aside: string): Promise<string> {
   const path = aside.replace(/\.new$/, '');
@@ -104,9 +115,25 @@ export async function publishCheckpoint(disk: Disk, root: string, aside: string)
   return path;
 }
 
+/** A checkpoint that was found sound. */
+export interface SoundCheckpoint {
+  readonly kind: 'valid';
+  readonly envelope: CheckpointEnvelope;
+  /** How many lines the owner wrote. */
+  readonly lines: number;
+  /** Where they stand in the file, in bytes. */
+  readonly start: number;
+  readonly end: number;
+}
+
 export type CheckpointReading =
-  | { readonly kind: 'valid'; readonly envelope: CheckpointEnvelope; readonly lines: number }
-  | { readonly kind: 'unusable'; readonly reason: string };
+  SoundCheckpoint | { readonly kind: 'unusable'; readonly reason: string };
+
+/** The owner's lines as they stand in the file: UTF-8, each ended by a newline. */
+export interface CheckpointText {
+  readonly lines: number;
+  readonly bytes: Buffer;
+}
 
 /**
  * Reads and checks a whole checkpoint file; its lines are not kept. Fails with LogTooNew when
@@ -117,44 +144,71 @@ export async function examineCheckpoint(
   path: string,
   uuid: string,
 ): Promise<CheckpointReading> {
+  const reading = await read(disk, path, uuid, () => Buffer.allocUnsafeSlow(SLICE_BYTES));
+  return reading.kind === 'valid' ? reading.sound : reading;
+}
+
+/** As `examineCheckpoint`, and keeps the owner's lines. */
+export async function readCheckpoint(
+  disk: Disk,
+  path: string,
+  uuid: string,
+): Promise<
+  | (SoundCheckpoint & { readonly text: CheckpointText })
+  | Extract<CheckpointReading, { kind: 'unusable' }>
+> {
+  const reading = await read(disk, path, uuid, (size) => Buffer.allocUnsafeSlow(size));
+  if (reading.kind === 'unusable') return reading;
+  const { sound, bytes } = reading;
+  return { ...sound, text: { lines: sound.lines, bytes: bytes.subarray(sound.start, sound.end) } };
+}
+
+type Read =
+  | { readonly kind: 'valid'; readonly sound: SoundCheckpoint; readonly bytes: Buffer }
+  | { readonly kind: 'unusable'; readonly reason: string };
+
+async function read(
+  disk: Disk,
+  path: string,
+  uuid: string,
+  allocate: (size: number) => Buffer,
+): Promise<Read> {
   try {
-    return { kind: 'valid', ...(await readChecked(disk, path, uuid)) };
+    return await withFile(disk, path, 'read', (file) => readChecked(file, uuid, allocate));
   } catch (thrown) {
     if (thrown instanceof LogTooNew) throw thrown;
     return { kind: 'unusable', reason: reasonOf(thrown) };
   }
 }
 
+/** Reads slice by slice into what was allocated, or over and over into the same small buffer. */
 async function readChecked(
-  disk: Disk,
-  path: string,
+  file: DiskFile,
   uuid: string,
-): Promise<{ envelope: CheckpointEnvelope; lines: number }> {
-  return withFile(disk, path, 'read', async (file) => {
-    const size = await file.size();
-    const trailer = await readTrailer(file, size);
-    const hash = createHash('sha256');
-    const head = new HeadLines();
-    for await (const slice of slicesOf(file, trailer.offset)) {
-      hash.update(slice);
-      head.take(slice);
-    }
-    const found = hash.digest('hex');
-    if (found !== trailer.sha256) throw new Error('its checksum does not match its content');
-    const { root, ...envelope } = head.finish(trailer.lines);
-    if (root !== uuid) throw new Error(`it belongs to the log ${root}`);
-    return { envelope, lines: trailer.lines };
-  });
-}
-
-async function* slicesOf(file: DiskFile, end: number): AsyncGenerator<Buffer> {
-  for (let offset = 0; offset < end;) {
-    const slice = Buffer.allocUnsafe(Math.min(SLICE_BYTES, end - offset));
-    const filled = await file.read(slice, offset);
+  allocate: (size: number) => Buffer,
+): Promise<Extract<Read, { kind: 'valid' }>> {
+  const trailer = await readTrailer(file, await file.size());
+  const bytes = allocate(trailer.offset);
+  const keeps = bytes.length >= trailer.offset;
+  const hash = createHash('sha256');
+  const head = new HeadLines();
+  for (let offset = 0; offset < trailer.offset;) {
+    const length = Math.min(SLICE_BYTES, trailer.offset - offset);
+    const into = keeps ? bytes.subarray(offset, offset + length) : bytes.subarray(0, length);
+    const filled = await file.read(into, offset);
     if (filled === 0) throw new Error('the file became shorter while it was read');
+    const slice = into.subarray(0, filled);
+    hash.update(slice);
+    head.take(slice);
     offset += filled;
-    yield slice.subarray(0, filled);
   }
+  if (hash.digest('hex') !== trailer.sha256) {
+    throw new Error('its checksum does not match its content');
+  }
+  const { root, start, envelope } = head.finish(trailer.lines);
+  if (root !== uuid) throw new Error(`it belongs to the log ${root}`);
+  const { lines, offset: end } = trailer;
+  return { kind: 'valid', sound: { kind: 'valid', envelope, lines, start, end }, bytes };
 }
 
 interface Trailer {
@@ -179,35 +233,64 @@ interface FirstLine extends Omit<CheckpointEnvelope, 'streams'> {
   readonly count: number;
 }
 
+const NEWLINE = 0x0a;
+
 /** Picks envelope and streams out of the passing bytes, and counts the lines behind them. */
 class HeadLines {
-  #text = '';
-  #decoder = new TextDecoder('utf-8', { fatal: true });
+  /** The beginning of a line whose end is in the next slice. */
+  #pending: Buffer[] = [];
   #envelope: FirstLine | null = null;
   readonly #streams = new Map<string, number>();
   #lines = 0;
+  #passed = 0;
+  #start = 0;
+  #endsWithNewline = true;
 
   take(slice: Buffer): void {
-    const parts = (this.#text + this.#decoder.decode(slice, { stream: true })).split('\n');
-    this.#text = parts.pop() ?? '';
-    for (const line of parts) this.#line(line);
+    let from = 0;
+    while (from < slice.length && !this.#isComplete()) {
+      const end = slice.indexOf(NEWLINE, from);
+      const part = slice.subarray(from, end === -1 ? slice.length : end);
+      from = end === -1 ? slice.length : end + 1;
+      // A copy: the slice's memory may be used again.
+      this.#pending.push(Buffer.from(part));
+      if (end === -1) continue;
+      this.#line(Buffer.concat(this.#pending).toString('utf8'));
+      this.#pending = [];
+      this.#start = this.#passed + from;
+    }
+    for (
+      let end = slice.indexOf(NEWLINE, from);
+      end !== -1;
+      end = slice.indexOf(NEWLINE, end + 1)
+    ) {
+      this.#lines += 1;
+    }
+    this.#passed += slice.length;
+    this.#endsWithNewline = slice.at(-1) === NEWLINE;
+  }
+
+  #isComplete(): boolean {
+    return this.#envelope !== null && this.#streams.size >= this.#envelope.count;
   }
 
   #line(line: string): void {
     if (this.#envelope === null) this.#envelope = parseEnvelope(line);
-    else if (this.#streams.size < this.#envelope.count) {
-      const [stream, version] = parseStream(line);
-      this.#streams.set(stream, version);
-    } else this.#lines += 1;
+    else parseStreams(line, this.#streams);
   }
 
-  finish(lines: number): CheckpointEnvelope & { readonly root: string } {
+  finish(lines: number): {
+    readonly root: string;
+    readonly start: number;
+    readonly envelope: CheckpointEnvelope;
+  } {
     if (this.#envelope === null) throw new Error('it is empty');
-    if (this.#lines !== lines || this.#text !== '') {
+    if (!this.#isComplete() || this.#lines !== lines || !this.#endsWithNewline) {
       throw new Error(`it has ${this.#lines} lines instead of ${lines}`);
     }
     const { root, position, chain, streamsPosition } = this.#envelope;
-    return { root, position, chain, streamsPosition, streams: this.#streams };
+    const envelope = { position, chain, streamsPosition, streams: this.#streams };
+    return { root, start: this.#start, envelope };
   }
 }
 
@@ -240,34 +323,42 @@ function parseEnvelope(line: string): FirstLine {
   };
 }
 
-function parseStream(line: string): [string, number] {
-  const pair: unknown = JSON.parse(line);
-  if (Array.isArray(pair) && typeof pair[0] === 'string' && typeof pair[1] === 'number') {
-    return [pair[0], pair[1]];
+function parseStreams(line: string, into: Map<string, number>): void {
+  const pairs: unknown = JSON.parse(line);
+  if (!Array.isArray(pairs) || pairs.length === 0 || pairs.length % 2 !== 0) {
+    throw new Error('the table of open streams is malformed');
   }
-  throw new Error('the table of open streams is malformed');
+  const flat: readonly unknown[] = pairs;
+  for (let index = 0; index < flat.length; index += 2) {
+    const stream = flat[index];
+    const version = flat[index + 1];
+    if (typeof stream !== 'string' || typeof version !== 'number') {
+      throw new Error('the table of open streams is malformed');
+    }
+    into.set(stream, version);
+  }
 }
 
-/** The owner's lines of a checked checkpoint, in slices. */
+/** The owner's lines of a checked checkpoint, in slices, for readers that keep none of them. */
 export async function* checkpointLines(
   disk: Disk,
   path: string,
-  checked: { readonly envelope: CheckpointEnvelope; readonly lines: number },
+  { start, end }: SoundCheckpoint,
 ): AsyncGenerator<readonly string[]> {
   const file = await disk.open(path, 'read');
   try {
-    let skip = 1 + checked.envelope.streams.size;
-    let left = checked.lines;
     let text = '';
     const decoder = new TextDecoder();
-    for await (const slice of slicesOf(file, await file.size())) {
-      const parts = (text + decoder.decode(slice, { stream: true })).split('\n');
+    for (let offset = start; offset < end;) {
+      const slice = Buffer.allocUnsafe(Math.min(SLICE_BYTES, end - offset));
+      const filled = await file.read(slice, offset);
+      if (filled === 0) throw new Error('the file became shorter while it was read');
+      offset += filled;
+      const parts = (text + decoder.decode(slice.subarray(0, filled), { stream: true })).split(
+        '\n',
+      );
       text = parts.pop() ?? '';
-      const from = Math.min(skip, parts.length);
-      const lines = parts.slice(from, from + left);
-      skip -= from;
-      left -= lines.length;
-      if (lines.length > 0) yield lines;
+      if (parts.length > 0) yield parts;
     }
   } finally {
     await file.close();

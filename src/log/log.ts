@@ -120,7 +120,7 @@ const holderOf = (options: OpenLogOptions): LockHolder =>
 function upcasting(options: OpenLogOptions): ReplayCallbacks {
   const { upcast } = options;
   return {
-    onCheckpoint: (slices, at) => options.onCheckpoint(slices, at),
+    onCheckpoint: (text, at) => options.onCheckpoint(text, at),
     onRecords: (batch, origin) => {
       options.onRecords(upcast ? batch.map(upcast) : batch, origin);
     },

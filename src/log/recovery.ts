@@ -6,7 +6,7 @@
 import { assert } from '../base/assert.js';
 import type { Disk, DiskFile } from '../base/ports.js';
 import { position, type Position } from '../base/units.js';
-import { checkpointLines, examineCheckpoint, type CheckpointEnvelope } from './checkpoint.js';
+import { readCheckpoint, type CheckpointEnvelope, type CheckpointText } from './checkpoint.js';
 import { CheckpointUnusable, LogDamaged, RootRefused, type LogPlace } from './errors.js';
 import { listLog, logDirectory, withFile } from './files.js';
 import { CHAIN_BYTES } from './format.js';
@@ -19,10 +19,10 @@ import type { LogRecord, RecordOrigin } from './types.js';
 /** What replay tells its owner. A callback that throws ends the open; nothing is changed then. */
 export interface ReplayCallbacks {
   /**
-   * Restores the projection from a checkpoint: slices of JSON texts, one text a line written.
-   * Called before any record. May throw CheckpointUnusable.
+   * Restores the projection from a checkpoint: the lines that were written, which the owner may
+   * keep. Called before any record. May throw CheckpointUnusable.
    */
-  onCheckpoint(slices: AsyncIterable<readonly string[]>, at: Position): Promise<void>;
+  onCheckpoint(text: CheckpointText, at: Position): Promise<void>;
   /** Records in order, in batches, checked. */
   onRecords(batch: readonly LogRecord[], origin: RecordOrigin): void;
 }
@@ -98,7 +98,7 @@ class Replay {
     const first = this.segments[0]?.header.firstPosition ?? 0;
     for (const { name, position: at } of checkpoints.toReversed()) {
       const path = `${logDirectory(this.root)}/${name}`;
-      const reading = await examineCheckpoint(this.disk, path, uuid);
+      const reading = await readCheckpoint(this.disk, path, uuid);
       if (reading.kind === 'unusable') {
         this.#ignored.push({ name, reason: reading.reason });
       } else if (reading.envelope.position !== at) {
@@ -107,7 +107,7 @@ class Replay {
         this.#ignored.push({ name, reason: `records behind it were retired, up to ${first}` });
       } else {
         await this.#checkAgainstLog(name, reading.envelope);
-        if (await this.#offer(name, path, reading)) return;
+        if (await this.#offer(name, reading)) return;
       }
     }
     if (first > 0) {
@@ -162,13 +162,10 @@ class Replay {
 
   async #offer(
     name: string,
-    path: string,
-    checked: { readonly envelope: CheckpointEnvelope; readonly lines: number },
+    { envelope, text }: { readonly envelope: CheckpointEnvelope; readonly text: CheckpointText },
   ): Promise<boolean> {
-    const { envelope } = checked;
     try {
-      const slices = checkpointLines(this.disk, path, checked);
-      await this.callbacks.onCheckpoint(slices, position(envelope.position));
+      await this.callbacks.onCheckpoint(text, position(envelope.position));
     } catch (thrown) {
       if (!(thrown instanceof CheckpointUnusable)) throw thrown;
       this.#ignored.push({ name, reason: thrown.message });

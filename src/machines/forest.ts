@@ -4,22 +4,50 @@
  * the statechart's. A projection: everything in it can be folded again from the log.
  *
  * There are two in a daemon: the *accepted* one, ahead by what is in line to be written, on which
- * decisions rest; and the *durable* one, which is all that a client is ever told.
+ * decisions rest; and the *durable* one, which is all that a client is ever told. The second is
+ * kept as its difference to the first (durable-forest.ts).
+ *
+ * What a checkpoint held is packed (packed-states.ts) until somebody asks for it by id or name.
  */
 import { assert } from '../base/assert.js';
 import { snapshotId, type SnapshotId, type SnapshotName } from '../base/units.js';
-import { metaOf } from './chart.js';
+import { metaOf, type Status } from './chart.js';
+import type { DaemonEvent } from './daemon-events.js';
 import type { ParentLink } from './events.js';
 import type { SnapshotState } from './fold.js';
+import { ForestCut } from './forest-cut.js';
 import { TARGET_LABEL } from './labels.js';
+import { PackedStates } from './packed-states.js';
+
+/** Is told of each state before it is replaced. */
+export interface Follower {
+  replacing(id: SnapshotId, before: SnapshotState | undefined): void;
+}
 
 export class Forest {
+  readonly #packed: PackedStates;
   readonly #byId = new Map<SnapshotId, SnapshotState>();
   readonly #byName = new Map<SnapshotName, SnapshotId>();
+  /** Beyond those that the packed states count themselves; below zero when some of those went. */
   readonly #childCount = new Map<SnapshotId, number>();
-  readonly #byTarget = new Map<string, Set<SnapshotId>>();
-  readonly #byTargetLabel = new Map<string, Set<SnapshotId>>();
+  readonly #byTarget: Index = new Map();
+  readonly #byTargetLabel: Index = new Map();
+  readonly #statusCounts: Map<Status, number>;
+  readonly #spares = new Set<SnapshotId>();
+  #follower: Follower | null = null;
   #nextId = 1;
+
+  constructor(packed = PackedStates.none()) {
+    this.#packed = packed;
+    this.#statusCounts = new Map(packed.statusCounts);
+    this.#nextId = packed.lastId + 1;
+  }
+
+  /** At most one: told of each state before it is replaced. */
+  followedBy(follower: Follower): void {
+    assert(this.#follower === null, 'a forest has one follower');
+    this.#follower = follower;
+  }
 
   /** The id the next snapshot gets. Ids are never used twice, also when the snapshot is gone. */
   get nextId(): SnapshotId {
@@ -31,18 +59,54 @@ export class Forest {
     this.#nextId = Math.max(this.#nextId, next);
   }
 
+  /** What the daemon said of itself, as far as it changes what is whose. */
+  takeIn(event: DaemonEvent): void {
+    if (event.type === 'SparesReserved') this.reserveSpares(event.data.ids);
+    else if (event.type === 'SparesDropped') {
+      for (const id of event.data.ids) this.#spares.delete(id);
+    }
+  }
+
+  /** Ids whose directories are made before a snapshot is asked for. Nobody else's from now on. */
+  reserveSpares(ids: readonly SnapshotId[]): void {
+    for (const id of ids) {
+      this.#spares.add(id);
+      this.reserveIdsBelow(id + 1);
+    }
+  }
+
+  isSpare(id: SnapshotId): boolean {
+    return this.#spares.has(id);
+  }
+
+  get spares(): ReadonlySet<SnapshotId> {
+    return this.#spares;
+  }
+
   get size(): number {
-    return this.#byId.size;
+    return this.#byId.size + this.#packed.live;
+  }
+
+  /** How many snapshots stand in each status. */
+  get statusCounts(): ReadonlyMap<Status, number> {
+    return this.#statusCounts;
   }
 
   get(id: SnapshotId): SnapshotState | undefined {
-    return this.#byId.get(id);
+    const state = this.#byId.get(id);
+    return state ?? this.#unpack(this.#packed.rowOf(id));
+  }
+
+  has(id: SnapshotId): boolean {
+    if (this.#byId.has(id)) return true;
+    const row = this.#packed.rowOf(id);
+    return row !== -1 && !this.#packed.isTaken(row);
   }
 
   /** Who holds a name, or has it reserved for a commit under way. */
   holderOf(name: SnapshotName): SnapshotState | undefined {
     const id = this.#byName.get(name);
-    return id === undefined ? undefined : this.#byId.get(id);
+    return id === undefined ? this.#unpack(this.#packed.named(name)[0]) : this.#byId.get(id);
   }
 
   /** The snapshot that a client may be told of under this name. */
@@ -55,7 +119,9 @@ export class Forest {
 
   /** How many snapshots of any kind stand on this one. */
   childrenOf(id: SnapshotId): number {
-    return this.#childCount.get(id) ?? 0;
+    const row = this.#packed.rowOf(id);
+    const packed = row === -1 ? 0 : this.#packed.childrenOf(row);
+    return packed + (this.#childCount.get(id) ?? 0);
   }
 
   /**
@@ -63,14 +129,15 @@ export class Forest {
    * not enough: the same layer on another parent is another snapshot. Of several, the oldest.
    */
   remoteFor(ref: string, parentId: SnapshotId | null): SnapshotState | undefined {
-    const ids = this.#byTarget.get(targetKey(ref, parentId));
-    return ids === undefined ? undefined : this.#byId.get(snapshotId(Math.min(...ids)));
+    for (const row of this.#packed.remote(ref)) this.#unpack(row);
+    const ids = idsIn(this.#byTarget, targetKey(ref, parentId));
+    return ids.length === 0 ? undefined : this.#byId.get(snapshotId(Math.min(...ids)));
   }
 
   /** All snapshots whose target label has this value, remote or not. */
   labelledWithTarget(ref: string): readonly SnapshotState[] {
-    const ids = [...(this.#byTargetLabel.get(ref) ?? [])];
-    return ids.flatMap((id) => this.#byId.get(id) ?? []);
+    for (const row of this.#packed.labelled(ref)) this.#unpack(row);
+    return idsIn(this.#byTargetLabel, ref).flatMap((id) => this.#byId.get(id) ?? []);
   }
 
   /** The snapshot's parents, nearest first. */
@@ -78,7 +145,7 @@ export class Forest {
     const chain: SnapshotState[] = [];
     let link = state.parent;
     while (link !== null) {
-      const parent = this.#byId.get(link.id);
+      const parent = this.get(link.id);
       assert(parent !== undefined, 'a parent is gone while a child stands on it', () =>
         JSON.stringify(link),
       );
@@ -88,36 +155,72 @@ export class Forest {
     return chain;
   }
 
-  values(): IterableIterator<SnapshotState> {
-    return this.#byId.values();
+  /** All states as they are now, whatever happens while they are read. */
+  cut(): ForestCut {
+    return new ForestCut([...this.#byId.values()], this.#packed);
+  }
+
+  values(): Iterable<SnapshotState> {
+    return this.cut().states();
+  }
+
+  /** As `values`, but an available local layer, view or active snapshot may be passed over by its id. */
+  valuesExcept(isPassedOver: (id: SnapshotId) => boolean): Iterable<SnapshotState> {
+    return this.cut().statesExcept(isPassedOver);
+  }
+
+  /** States that are not at rest, and some that are. */
+  unsettled(): Iterable<SnapshotState> {
+    return this.cut().statesExcept(() => true);
   }
 
   /** Takes in a snapshot's new state and keeps the indexes true. */
   put(next: SnapshotState): void {
-    const previous = this.#byId.get(next.id);
-    if (previous !== undefined) this.#unindex(previous);
+    const previous = this.get(next.id);
+    this.#follower?.replacing(next.id, previous);
+    if (previous !== undefined) {
+      this.#unindex(previous);
+      this.#countStatus(previous.status, -1);
+    }
     if (next.status === 'removed') {
       this.#byId.delete(next.id);
     } else {
       this.#byId.set(next.id, next);
       this.#index(next);
+      this.#countStatus(next.status, 1);
     }
+    this.useSpare(next.id);
     this.#nextId = Math.max(this.#nextId, next.id + 1);
   }
 
+  /** A snapshot has taken this id: its directories are nobody's spares any more. */
+  protected useSpare(id: SnapshotId): void {
+    this.#spares.delete(id);
+  }
+
+  /** Makes a packed state an object that stays. Its children and status are counted already. */
+  #unpack(row: number | undefined): SnapshotState | undefined {
+    if (row === undefined || row === -1 || this.#packed.isTaken(row)) return undefined;
+    const state = this.#packed.state(row);
+    this.#packed.take(row);
+    this.#byId.set(state.id, state);
+    this.#indexTexts(state);
+    return state;
+  }
+
   #index(state: SnapshotState): void {
+    this.#indexTexts(state);
+    const parent = standsOn(state);
+    if (parent !== null && metaOf(state.status).holdsName) this.#countChild(parent.id, 1);
+  }
+
+  #indexTexts(state: SnapshotState): void {
     if (!metaOf(state.status).holdsName) return;
     for (const name of namesOf(state)) {
-      const holder = this.#byName.get(name);
-      assert(
-        holder === undefined || holder === state.id,
-        'two snapshots hold one name',
-        () => name,
-      );
+      const holder = this.#byName.get(name) ?? this.#packed.named(name).length > 0;
+      assert(holder === false || holder === state.id, 'two snapshots hold one name', () => name);
       this.#byName.set(name, state.id);
     }
-    const parent = standsOn(state);
-    if (parent !== null) this.#countChild(parent.id, 1);
     const label = state.labels.get(TARGET_LABEL);
     if (label !== undefined) add(this.#byTargetLabel, label, state.id);
     if (state.remote !== null) {
@@ -137,26 +240,44 @@ export class Forest {
     }
   }
 
+  #countStatus(status: Status, change: number): void {
+    const count = (this.#statusCounts.get(status) ?? 0) + change;
+    if (count === 0) this.#statusCounts.delete(status);
+    else this.#statusCounts.set(status, count);
+  }
+
   #countChild(parentId: SnapshotId, change: number): void {
-    const count = this.childrenOf(parentId) + change;
-    assert(count >= 0, 'a snapshot has fewer than no children');
+    const count = (this.#childCount.get(parentId) ?? 0) + change;
     if (count === 0) this.#childCount.delete(parentId);
     else this.#childCount.set(parentId, count);
+    assert(this.childrenOf(parentId) >= 0, 'a snapshot has fewer than no children');
   }
 }
 
-function add(index: Map<string, Set<SnapshotId>>, key: string, id: SnapshotId): void {
-  const ids = index.get(key);
-  if (ids === undefined) index.set(key, new Set([id]));
-  else ids.add(id);
+/** A set only where several share a key, which is rare. */
+type Index = Map<string, SnapshotId | Set<SnapshotId>>;
+
+function add(index: Index, key: string, id: SnapshotId): void {
+  const entry = index.get(key);
+  if (entry === undefined) index.set(key, id);
+  else if (entry instanceof Set) entry.add(id);
+  else if (entry !== id) index.set(key, new Set([entry, id]));
 }
 
-function drop(index: Map<string, Set<SnapshotId>>, key: string, id: SnapshotId): void {
-  const ids = index.get(key);
-  if (ids?.delete(id) && ids.size === 0) index.delete(key);
+function drop(index: Index, key: string, id: SnapshotId): void {
+  const entry = index.get(key);
+  if (entry === id) index.delete(key);
+  else if (entry instanceof Set && entry.delete(id) && entry.size === 0) index.delete(key);
 }
 
-function namesOf(state: SnapshotState): readonly SnapshotName[] {
+function idsIn(index: Index, key: string): readonly SnapshotId[] {
+  const entry = index.get(key);
+  if (entry === undefined) return [];
+  return entry instanceof Set ? [...entry] : [entry];
+}
+
+/** A snapshot's names: its own, and the one that a commit under way will give it. */
+export function namesOf(state: SnapshotState): readonly SnapshotName[] {
   return state.commit === null ? [state.name] : [state.name, state.commit.name];
 }
 

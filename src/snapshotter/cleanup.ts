@@ -70,7 +70,7 @@ export class Cleanup {
   #collectSnapshots(replay: Replay): readonly Promise<unknown>[] {
     const { dispatcher, runner } = this.#options;
     const removals: Promise<unknown>[] = [];
-    for (const { id } of replay.forest.values()) {
+    for (const { id } of replay.forest.unsettled()) {
       const state = dispatcher.accepted.get(id);
       if (state?.status === 'awaitingCleanup') {
         const collecting = dispatcher.report(id, { command: 'Collect' });

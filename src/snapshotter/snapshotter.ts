@@ -85,8 +85,10 @@ export class Snapshotter {
     const state = this.#parts.dispatcher.durable.shown(key);
     if (state === undefined) return refuse(refusals.snapshotUnknown(key));
     if (metaOf(state.status).shownAs === 'committed') return refuse(refusals.notMountable(key));
-    const ancestors = this.#parts.dispatcher.durable.ancestorsOf(state);
-    const unusable = await orAborted(this.#parts.layers.firstUnusable(ancestors), signal);
+    const { layers } = this.#parts;
+    const doubtful = layers.doubtful(this.#parts.dispatcher.durable.ancestorsOf(state));
+    if (doubtful.length === 0) return ok(this.#mountsOf(state));
+    const unusable = await orAborted(layers.firstUnusable(doubtful), signal);
     if (unusable !== null) return refuse(unusable);
     // The checks took time, and it may have been removed meanwhile, its parents with it.
     const isStillThere = this.#parts.dispatcher.durable.shown(key)?.id === state.id;

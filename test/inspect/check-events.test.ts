@@ -51,7 +51,7 @@ class World {
   async checkpoint(change: (lines: string[]) => string[] = (lines) => lines): Promise<void> {
     const replay = new Replay();
     for (const record of await recordsOf(this.disk)) replay.apply(record);
-    const head = encodeHead({ nextId: replay.forest.nextId, daemonStreamVersion: 0 });
+    const head = encodeHead({ nextId: replay.forest.nextId, spares: [], daemonStreamVersion: 0 });
     const lines = change([...replay.forest.values()].map(encodeState));
     await this.log.writeCheckpoint({ position: replay.position, lines: [head, ...lines] });
   }
@@ -126,7 +126,7 @@ describe('the check of events', () => {
     ],
     [
       'made one up',
-      (lines) => [...lines, (lines[0] ?? '').replace('"id":1', '"id":7')],
+      (lines) => [...lines, (lines[0] ?? '').replace('[1,', '[7,')],
       'it has snapshot 7, which the log has not',
     ],
     ['is not understood', (lines) => [...lines, '{}'], 'its lines cannot be understood'],

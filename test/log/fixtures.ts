@@ -49,10 +49,10 @@ export async function openTestLog(
     uuid: () => UUID,
     writtenBy: 'stratalog 0.1.0',
     segmentBytes: 16 * 1024,
-    onCheckpoint: async (slices, position) => {
-      const lines: string[] = [];
-      for await (const slice of slices) lines.push(...slice);
+    onCheckpoint: (text, position) => {
+      const lines = text.bytes.toString('utf8').split('\n').slice(0, -1);
       restored = { position, lines };
+      return Promise.resolve();
     },
     onRecords: (batch) => {
       replayed.push(...batch);
