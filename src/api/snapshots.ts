@@ -261,25 +261,35 @@ interface AnyCall {
 /** A call as the handlers need it: who asks, and a signal for its budget and its cancellation. */
 class CallContext {
   readonly #call: AnyCall;
-  readonly #controller = new AbortController();
-  readonly #timer: NodeJS.Timeout;
+  readonly #method: string;
+  readonly #budgetMillis: number;
+  #signal: AbortSignal | null = null;
+  #timer: NodeJS.Timeout | null = null;
   #ended = false;
 
   constructor(call: AnyCall, method: string, budgetMillis: number) {
     this.#call = call;
-    this.#timer = setTimeout(
-      () => this.#controller.abort(new BudgetSpent(method, budgetMillis)),
-      budgetMillis,
-    );
-    call.on('cancelled', () => {
-      // grpc-js says so at the end of every call, also of one that went well.
-      if (this.#ended) return;
-      this.#controller.abort(new CallerGone(`${method} was cancelled by its client`));
-    });
+    this.#method = method;
+    this.#budgetMillis = budgetMillis;
   }
 
+  /** Made when it is first asked for: a call that is answered from memory needs none. */
   get signal(): AbortSignal {
-    return this.#controller.signal;
+    return (this.#signal ??= this.#watch());
+  }
+
+  #watch(): AbortSignal {
+    const controller = new AbortController();
+    this.#timer = setTimeout(
+      () => controller.abort(new BudgetSpent(this.#method, this.#budgetMillis)),
+      this.#budgetMillis,
+    );
+    this.#call.on('cancelled', () => {
+      // grpc-js says so at the end of every call, also of one that went well.
+      if (this.#ended) return;
+      controller.abort(new CallerGone(`${this.#method} was cancelled by its client`));
+    });
+    return controller.signal;
   }
 
   get caller(): Caller {
@@ -305,7 +315,7 @@ class CallContext {
 
   end(): void {
     this.#ended = true;
-    clearTimeout(this.#timer);
+    if (this.#timer !== null) clearTimeout(this.#timer);
   }
 }
 

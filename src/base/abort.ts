@@ -4,7 +4,17 @@ export function orAborted<Value>(promise: Promise<Value>, signal: AbortSignal): 
   return new Promise((resolve, reject) => {
     const onAbort = () => reject(reasonAsError(signal));
     signal.addEventListener('abort', onAbort, { once: true });
-    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort));
+    const stopListening = () => signal.removeEventListener('abort', onAbort);
+    promise.then(
+      (value) => {
+        stopListening();
+        resolve(value);
+      },
+      (thrown: unknown) => {
+        stopListening();
+        reject(thrown);
+      },
+    );
   });
 }
 

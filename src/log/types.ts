@@ -15,6 +15,8 @@ export interface EventToAppend {
   readonly type: string;
   readonly schemaVersion: number;
   readonly data: EventBody;
+  /** When it happened; the moment of the append when not given. */
+  readonly time?: UnixNanos;
   /** The last event of its stream: its version need not be remembered any longer. */
   readonly closesStream?: boolean;
 }

@@ -11,7 +11,7 @@ import { ReplaySubject, Subject } from 'rxjs';
 import { assert } from '../base/assert.js';
 import { LogReadOnly, reasonOf } from '../base/errors.js';
 import type { Clock } from '../base/ports.js';
-import { position, streamVersion, type Position } from '../base/units.js';
+import { position, streamVersion, type Position, type UnixNanos } from '../base/units.js';
 import { encodeRecord, isName, paddedLength, parseBody } from './codec.js';
 import { WrongExpectedVersion } from './errors.js';
 import {
@@ -77,8 +77,6 @@ class Group {
 
 interface Body {
   readonly event: EventToAppend;
-  /** As a replay will see it: no undefined, no shared objects that somebody changes later. */
-  readonly data: EventBody;
   readonly json: string;
   readonly jsonBytes: number;
   readonly padded: number;
@@ -243,7 +241,7 @@ export class LogWriter {
   #encode(group: Group, body: Body, unitContinues: boolean): void {
     const { event, json } = body;
     const closesStream = event.closesStream === true;
-    const time = this.#clock.now();
+    const time = event.time ?? this.#clock.now();
     group.lastAt = group.used;
     group.used += encodeRecord(
       group.buffer,
@@ -262,16 +260,7 @@ export class LogWriter {
       },
       this.#chain,
     );
-    group.records.push({
-      position: position(this.#next),
-      time,
-      stream: event.stream,
-      streamVersion: streamVersion(event.expectedVersion),
-      type: event.type,
-      schemaVersion: event.schemaVersion,
-      data: body.data,
-      closesStream,
-    });
+    group.records.push(recordOf(event, position(this.#next), time, json));
     this.#next += 1;
     if (closesStream) this.#streams.delete(event.stream);
     else this.#streams.set(event.stream, event.expectedVersion + 1);
@@ -353,5 +342,23 @@ function bodyOf(event: EventToAppend): Body {
   if (padded > RECORD_BYTES_MAX) {
     throw new RangeError(`a record of ${padded} bytes is too large (${event.type})`);
   }
-  return { event, data: parseBody(json), json, jsonBytes, padded };
+  return { event, json, jsonBytes, padded };
+}
+
+/** As a replay will see it: no undefined, no shared objects that somebody changes later. */
+function recordOf(event: EventToAppend, at: Position, time: UnixNanos, json: string): LogRecord {
+  // Few ask for the body of what they have just appended, and parsing it costs as much as writing.
+  let data: EventBody | null = null;
+  return {
+    position: at,
+    time,
+    stream: event.stream,
+    streamVersion: streamVersion(event.expectedVersion),
+    type: event.type,
+    schemaVersion: event.schemaVersion,
+    get data() {
+      return (data ??= parseBody(json));
+    },
+    closesStream: event.closesStream === true,
+  };
 }

@@ -10,7 +10,14 @@ import type { Subscription } from 'rxjs';
 import { assert } from '../base/assert.js';
 import { LogReadOnly } from '../base/errors.js';
 import { refuse, ok, type Result } from '../base/result.js';
-import { position, streamVersion, type Position, type SnapshotId } from '../base/units.js';
+import type { Clock } from '../base/ports.js';
+import {
+  position,
+  streamVersion,
+  type Position,
+  type SnapshotId,
+  type UnixNanos,
+} from '../base/units.js';
 import type { EventLog, EventToAppend, LogRecord } from '../log/types.js';
 import { metaOf } from '../machines/chart.js';
 import type { Command } from '../machines/commands.js';
@@ -48,6 +55,7 @@ interface Waiter {
 
 export interface DispatcherOptions {
   readonly log: EventLog;
+  readonly clock: Pick<Clock, 'now'>;
   readonly accepted: Forest;
   readonly durable: Forest;
   readonly runner: EffectRunner;
@@ -58,6 +66,7 @@ export class Dispatcher {
   readonly accepted: Forest;
   readonly durable: Forest;
   readonly #log: EventLog;
+  readonly #clock: Pick<Clock, 'now'>;
   readonly #runner: EffectRunner;
   readonly #subscription: Subscription;
   /** States whose events are in line but not yet durable, oldest first. */
@@ -71,6 +80,7 @@ export class Dispatcher {
     this.accepted = options.accepted;
     this.durable = options.durable;
     this.#log = options.log;
+    this.#clock = options.clock;
     this.#runner = options.runner;
     this.#daemonStreamVersion = options.daemonStreamVersion;
     this.#durableDaemonStreamVersion = options.daemonStreamVersion;
@@ -152,56 +162,26 @@ export class Dispatcher {
     this.giveUp(new LogReadOnly('the snapshotter is closed'));
   }
 
-  #accept(state: SnapshotState | null, events: readonly SnapshotEvent[]): Accepted {
-    const next = this.#foldAll(state, events);
-    const last = next.at(-1);
-    assert(last !== undefined, 'a decision has at least one event');
+  #accept(before: SnapshotState | null, events: readonly SnapshotEvent[]): Accepted {
+    // Folded first, so that an impossible event is never written.
+    const time = this.#clock.now();
+    const state = foldAll(before, events, time);
     // An intent need not be waited for: the next durable event carries it along.
     const isIntent =
-      last.status !== state?.status && metaOf(last.status).effect?.onceEventIs === 'accepted';
-    const { records, durable } = this.#log.append(toDrafts(last.id, state, events, last), {
+      state.status !== before?.status && metaOf(state.status).effect?.onceEventIs === 'accepted';
+    const { records, durable } = this.#log.append(toDrafts(before, events, state, time), {
       sync: !isIntent,
     });
     durable.catch(() => undefined);
-    const accepted = this.#foldRecords(state, events, records);
-    this.accepted.put(accepted);
+    this.accepted.put(state);
     const lastRecord = records.at(-1);
-    assert(lastRecord !== undefined, 'the log answers a record for each event');
-    this.#pending.push({ durable, position: lastRecord.position, state: accepted });
-    if (isIntent) this.#runner.entered(accepted);
-    return { state: accepted, durable };
-  }
-
-  /** Dry run with provisional times, so that an impossible event is never written. */
-  #foldAll(state: SnapshotState | null, events: readonly SnapshotEvent[]): SnapshotState[] {
-    const states: SnapshotState[] = [];
-    let current = state;
-    for (const event of events) {
-      const version = streamVersion(current === null ? 0 : current.streamVersion + 1);
-      const time = current?.updatedAt ?? (0n as SnapshotState['updatedAt']);
-      current = fold(current, { event, time, streamVersion: version });
-      states.push(current);
-    }
-    return states;
-  }
-
-  #foldRecords(
-    state: SnapshotState | null,
-    events: readonly SnapshotEvent[],
-    records: readonly LogRecord[],
-  ): SnapshotState {
-    let current = state;
-    events.forEach((event, index) => {
-      const record = records[index];
-      assert(record !== undefined, 'the log answers a record for each event');
-      current = fold(current, {
-        event,
-        time: record.time,
-        streamVersion: record.streamVersion,
-      });
-    });
-    assert(current !== null, 'a decision has at least one event');
-    return current;
+    assert(
+      lastRecord?.streamVersion === state.streamVersion,
+      'the log answers a record for each event',
+    );
+    this.#pending.push({ durable, position: lastRecord.position, state });
+    if (isIntent) this.#runner.entered(state);
+    return { state, durable };
   }
 
   /** Moves the durable forest to what is now on disk, and lets the outside know. */
@@ -237,20 +217,35 @@ export class Dispatcher {
   }
 }
 
-function toDrafts(
-  id: SnapshotId,
-  state: SnapshotState | null,
+function foldAll(
+  before: SnapshotState | null,
   events: readonly SnapshotEvent[],
-  last: SnapshotState,
+  time: UnixNanos,
+): SnapshotState {
+  let state = before;
+  for (const event of events) {
+    const version = streamVersion(state === null ? 0 : state.streamVersion + 1);
+    state = fold(state, { event, time, streamVersion: version });
+  }
+  assert(state !== null && state !== before, 'a decision has at least one event');
+  return state;
+}
+
+function toDrafts(
+  before: SnapshotState | null,
+  events: readonly SnapshotEvent[],
+  after: SnapshotState,
+  time: UnixNanos,
 ): readonly EventToAppend[] {
-  const firstVersion = state === null ? 0 : state.streamVersion + 1;
+  const firstVersion = before === null ? 0 : before.streamVersion + 1;
   return events.map((event, index) => ({
-    stream: streamOf(id),
+    stream: streamOf(after.id),
     expectedVersion: streamVersion(firstVersion + index),
     type: event.type,
     schemaVersion: SNAPSHOT_EVENTS[event.type].version,
     data: encodeSnapshotEvent(event),
-    closesStream: last.status === 'removed' && index === events.length - 1,
+    time,
+    closesStream: after.status === 'removed' && index === events.length - 1,
   }));
 }
 

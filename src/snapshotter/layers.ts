@@ -36,11 +36,16 @@ export class Layers {
     this.#options = options;
   }
 
-  /** The refusal for the first layer that cannot be used, or null. */
-  async firstUnusable(layers: readonly SnapshotState[]): Promise<Refusal | null> {
-    const doubtful = layers.filter(
+  /** Those of the layers that must be looked at before they are used; most often none. */
+  doubtful(layers: readonly SnapshotState[]): readonly SnapshotState[] {
+    return layers.filter(
       (layer) => layer.remote !== null || layer.status === 'committed.unavailable',
     );
+  }
+
+  /** The refusal for the first layer that cannot be used, or null. */
+  async firstUnusable(layers: readonly SnapshotState[]): Promise<Refusal | null> {
+    const doubtful = this.doubtful(layers);
     if (doubtful.length === 0) return null;
     const answers = await Promise.all(doubtful.map((layer) => this.#check(layer.id)));
     return answers.find((answer) => answer !== null) ?? null;

@@ -190,6 +190,7 @@ function assemble(
   const runner = new StateRunner({ clock, supervisor, policies, world, random, onFatal });
   const dispatcher = new Dispatcher({
     log,
+    clock,
     accepted: replay.forest,
     durable: new DurableForest(replay.forest),
     runner,

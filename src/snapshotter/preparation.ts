@@ -97,10 +97,15 @@ export class Preparation {
   ): Promise<Result<SnapshotState, Refusal>> {
     const first = this.#decideOnly(command);
     if (!first.ok && first.refusal.name !== 'TargetReady') return refuse(first.refusal);
-    const standing = await orAborted(this.#standingLayer(command), signal);
+    const isTarget = targetOf(command) !== null;
+    const standing = isTarget ? await orAborted(this.#standingLayer(command), signal) : null;
     if (standing !== null && standing.unusable === null) return refuse(standing.ready);
-    const unusable = await orAborted(this.#unusableParent(command), signal);
-    if (unusable !== null) return refuse(unusable);
+    const { layers } = this.#options;
+    const doubtful = layers.doubtful(this.#chainBelow(command));
+    if (doubtful.length > 0) {
+      const unusable = await orAborted(layers.firstUnusable(doubtful), signal);
+      if (unusable !== null) return refuse(unusable);
+    }
     const reason = standing?.unusable ?? declined;
     const begun = this.#begin(command, reason);
     if (!begun.ok) return begun;
@@ -136,11 +141,10 @@ export class Preparation {
     return { ready, unusable: refusal === null ? null : refusal.message };
   }
 
-  async #unusableParent(command: PrepareCommand): Promise<Refusal | null> {
+  #chainBelow(command: PrepareCommand): readonly SnapshotState[] {
     const { accepted } = this.#options.dispatcher;
     const parent = command.parent === null ? undefined : accepted.shown(command.parent);
-    if (parent === undefined) return null;
-    return this.#options.layers.firstUnusable([parent, ...accepted.ancestorsOf(parent)]);
+    return parent === undefined ? [] : [parent, ...accepted.ancestorsOf(parent)];
   }
 
   /** Decides again, since the checks took time, and starts. */
