@@ -70,14 +70,21 @@ export class Cleanup {
   #collectSnapshots(replay: Replay): readonly Promise<unknown>[] {
     const { dispatcher, runner } = this.#options;
     const removals: Promise<unknown>[] = [];
+    const follow = (id: SnapshotId, durable?: Promise<void>) => {
+      const removal = this.#attemptEnded(id, durable);
+      // Waited for only after the next event is durable: if that fails, this must not be the
+      // rejection that nobody handles, which would end the process.
+      removal.catch(() => undefined);
+      removals.push(removal);
+    };
     for (const { id } of replay.forest.unsettled()) {
       const state = dispatcher.accepted.get(id);
       if (state?.status === 'awaitingCleanup') {
         const collecting = dispatcher.report(id, { command: 'Collect' });
-        if (collecting.ok) removals.push(this.#attemptEnded(id, collecting.value?.durable));
+        if (collecting.ok) follow(id, collecting.value?.durable);
       } else if (state?.status === 'removing' && dispatcher.durable.get(id) === state) {
         runner.retry(state);
-        removals.push(this.#attemptEnded(id));
+        follow(id);
       }
     }
     return removals;
