@@ -110,8 +110,8 @@ export interface SnapshotDirectoryEntry {
   /** The id when the name is a plain decimal number, else null (`new-…`, a stranger's file). */
   readonly id: SnapshotId | null;
   readonly isDirectory: boolean;
-  /** Whether `fs` stands in it. */
-  readonly hasFs: boolean;
+  /** Whether `fs` stands in it; null when nobody looked. */
+  readonly hasFs: boolean | null;
 }
 
 /**
@@ -150,5 +150,9 @@ export interface SnapshotDirectories {
    * An absent directory is success.
    */
   remove(name: string, signal?: AbortSignal): Promise<void>;
-  list(signal?: AbortSignal): Promise<readonly SnapshotDirectoryEntry[]>;
+  /** With `namesOnly`, it need not look into each: that takes seconds when there are many. */
+  list(
+    signal?: AbortSignal,
+    wish?: { readonly namesOnly: boolean },
+  ): Promise<readonly SnapshotDirectoryEntry[]>;
 }

@@ -52,16 +52,29 @@ export function snapshotDirectories(root: string, pool: WorkerPool): SnapshotDir
       const input = { directory: snapshots, name };
       await pool.run(jobs, 'remove', input, on('walk', path, signal));
     },
-    list: async (signal) => {
-      const found = await pool.run(
-        jobs,
-        'list',
-        { path: snapshots },
-        on('fast', snapshots, signal),
-      );
-      return found.map((entry): SnapshotDirectoryEntry => ({ ...entry, id: idOf(entry.name) }));
+    list: async (signal, wish) => {
+      const looksInside = wish?.namesOnly !== true;
+      const lane = looksInside ? 'walk' : 'fast';
+      const input = { path: snapshots, looksInside };
+      const found = await pool.run(jobs, 'list', input, on(lane, snapshots, signal));
+      const lacking = new Set(namesIn(found.lacking));
+      const hasFs = (name: string) => (looksInside ? !lacking.has(name) : null);
+      return [
+        ...namesIn(found.directories).map((name) => entryOf(name, true, hasFs(name))),
+        ...namesIn(found.others).map((name) => entryOf(name, false, false)),
+      ];
     },
   };
+}
+
+const namesIn = (joined: string): readonly string[] => (joined === '' ? [] : joined.split('/'));
+
+function entryOf(
+  name: string,
+  isDirectory: boolean,
+  hasFs: boolean | null,
+): SnapshotDirectoryEntry {
+  return { name, id: idOf(name), isDirectory, hasFs };
 }
 
 /** One component that stays where it is: no separator, not `.`, not `..`. */

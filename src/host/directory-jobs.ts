@@ -258,20 +258,32 @@ function openDirectoryUnlessAbsent(path: string): number | null {
   }
 }
 
-export interface ListedDirectory {
-  readonly name: string;
-  readonly isDirectory: boolean;
-  readonly hasFs: boolean;
+/** Names as one text, joined by slashes: a hundred thousand values are slow to hand over. */
+export interface ListedNames {
+  readonly directories: string;
+  /** Those of the directories that have no `fs`, when it was looked for. */
+  readonly lacking: string;
+  /** What is no directory. */
+  readonly others: string;
 }
 
 /** By the types that readdir(3) tells: a stat of `fs` could hang in the mount on top of it. */
-export function list({ path }: { readonly path: string }): readonly ListedDirectory[] {
+export function list({
+  path,
+  looksInside,
+}: {
+  readonly path: string;
+  readonly looksInside: boolean;
+}): ListedNames {
   const entries = guarded('readdir', path, () => fs.readdirSync(path, { withFileTypes: true }));
-  return entries.map((entry) => ({
-    name: entry.name,
-    isDirectory: entry.isDirectory(),
-    hasFs: entry.isDirectory() && hasFs(`${path}/${entry.name}`),
-  }));
+  const directories = entries.filter((entry) => entry.isDirectory()).map(({ name }) => name);
+  const lacking = looksInside ? directories.filter((name) => !hasFs(`${path}/${name}`)) : [];
+  const others = entries.filter((entry) => !entry.isDirectory()).map(({ name }) => name);
+  return {
+    directories: directories.join('/'),
+    lacking: lacking.join('/'),
+    others: others.join('/'),
+  };
 }
 
 function hasFs(path: string): boolean {

@@ -31,7 +31,7 @@ export function planRecovery(forest: Forest, observed: Observation, snapshotsPat
   }
   const mounted = observed.mounts === null ? null : mountpointsOf(observed.mounts);
   // The many that rest in the directory they should have are told by their ids alone.
-  const isAsItShouldBe = (id: SnapshotId) => present.get(id)?.hasFs === true;
+  const isAsItShouldBe = (id: SnapshotId) => isThere(present.get(id));
   for (const state of forest.valuesExcept(isAsItShouldBe)) {
     const found = findingOf(state, present, mounted, snapshotsPath);
     if (found === 'adopted') adopted.push(state.id);
@@ -64,10 +64,15 @@ function findingOf(
     if (mounted === null) return null;
     return mounted.has(fs) ? 'adopted' : { kind: 'MissingMount', mountpoint: fs, ...of };
   }
-  if (shownAs !== null && present.get(state.id)?.hasFs !== true) {
+  if (shownAs !== null && !isThere(present.get(state.id))) {
     return { kind: 'MissingDirectory', shownAs, path: fs, ...of };
   }
   return afterCrash === 'SnapshotCommitFailed' ? { kind: 'UnfinishedCommit', ...of } : null;
+}
+
+/** Where nobody looked for `fs`, a directory is taken for whole. */
+function isThere(entry: SnapshotDirectoryEntry | undefined): boolean {
+  return entry !== undefined && entry.hasFs !== false;
 }
 
 /** Entries that no snapshot owns. */

@@ -50,7 +50,7 @@ export class Cleanup {
     const listing = supervisor.run({
       effect: 'observe',
       snapshot: null,
-      work: (signal) => directories.list(signal),
+      work: (signal) => directories.list(signal, { namesOnly: true }),
     });
     const entries = await listing.result;
     const upTo = dispatcher.durablePosition;

@@ -90,14 +90,17 @@ export interface OpenedSnapshotter {
  */
 export async function openSnapshotter(options: OpenSnapshotterOptions): Promise<OpenedSnapshotter> {
   const { ports, observer } = options;
-  const { replay, opened } = await openAndReplay(options);
-  try {
-    await makeDirectoryIfAbsent(ports.disk, `${options.root}/snapshots`);
-    const [directories, mounts, mountSettings] = await Promise.all([
-      ports.directories.list(),
+  const early = new EarlyLook(() =>
+    Promise.all([
+      ports.directories.list(undefined, { namesOnly: true }),
       ports.mountTable.read(),
       options.mountSettings(),
-    ]);
+    ]),
+  );
+  const { replay, opened } = await openAndReplay(options, early).finally(() => early.ended());
+  try {
+    await makeDirectoryIfAbsent(ports.disk, `${options.root}/snapshots`);
+    const [directories, mounts, mountSettings] = await early.result();
     for (const { id } of directories) {
       // Made by an operation whose intent never reached the disk: its id must not come again.
       if (id !== null) replay.forest.reserveIdsBelow(id + 1);
@@ -124,8 +127,32 @@ export async function openSnapshotter(options: OpenSnapshotterOptions): Promise<
   }
 }
 
+/**
+ * A look that needs the root to be ours, taken while the log is still being read. What goes wrong
+ * then may be mended by what the open does next, so it is looked again.
+ */
+class EarlyLook<Found> {
+  #begun: Promise<Found | null> | null = null;
+
+  constructor(private readonly look: () => Promise<Found>) {}
+
+  begin(): void {
+    this.#begun ??= this.look().catch(() => null);
+  }
+
+  /** Settles when nothing of it runs any more. */
+  async ended(): Promise<void> {
+    await this.#begun;
+  }
+
+  async result(): Promise<Found> {
+    return (await this.#begun) ?? (await this.look());
+  }
+}
+
 async function openAndReplay(
   options: OpenSnapshotterOptions,
+  early: { begin(): void },
 ): Promise<{ replay: Replay; opened: OpenedLog }> {
   const { ports, observer, release, root } = options;
   let replay = new Replay();
@@ -136,6 +163,7 @@ async function openAndReplay(
     clock: ports.clock,
     writtenBy: `stratalog ${release.version}`,
     onCheckpoint: async (text) => {
+      early.begin();
       try {
         replay = await Replay.restore(text);
       } catch (cause) {
@@ -143,6 +171,7 @@ async function openAndReplay(
       }
     },
     onRecords: (batch, origin) => {
+      early.begin();
       try {
         for (const record of batch) replay.apply(record);
       } catch (thrown) {

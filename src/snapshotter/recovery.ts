@@ -15,6 +15,7 @@ import type { Cleanup } from './cleanup.js';
 import type { Dispatcher } from './dispatcher.js';
 import type { Layers } from './layers.js';
 import type { Spares } from './spares.js';
+import { recoveryPlanned } from './start-events.js';
 import type { StateRunner } from './state-runner.js';
 
 export interface RecoveryOptions {
@@ -39,10 +40,13 @@ export class Recovery {
 
   /** Made ahead by an earlier run, for nobody. */
   readonly #oldSpares: readonly SnapshotId[];
+  /** Snapshots from here on are none of the restart's concern. */
+  readonly #nextId: SnapshotId;
 
   /** Make it before the first client is served. */
   constructor(options: RecoveryOptions) {
     this.#options = options;
+    this.#nextId = options.dispatcher.accepted.nextId;
     this.#oldSpares = [...options.dispatcher.accepted.spares];
     this.#replayed = [...options.dispatcher.accepted.unsettled()].filter(({ status }) => {
       const { afterCrash, effect } = metaOf(status);
@@ -63,12 +67,39 @@ export class Recovery {
       cleanup.removeOrphans(orphans),
       spares.drop(this.#oldSpares),
       layers.firstUnusable(adopted),
+      this.#lookInside(),
     ]);
     for (const outcome of outcomes) {
       if (outcome.status === 'rejected') {
         onWarning('a step of recovery failed', { error: reasonOf(outcome.reason) });
       }
     }
+  }
+
+  /**
+   * The plan was made of names alone, so that clients need not wait until many directories have
+   * been looked into. What lacks its `fs` is recorded and settled now.
+   */
+  async #lookInside(): Promise<void> {
+    const { dispatcher, directories, supervisor } = this.#options;
+    const { result } = supervisor.run({
+      effect: 'observe',
+      snapshot: null,
+      work: (signal) => directories.list(signal),
+    });
+    const findings = (await result).flatMap(({ id, isDirectory, hasFs }): Finding[] => {
+      if (id === null || id >= this.#nextId || !isDirectory || hasFs !== false) return [];
+      const state = dispatcher.accepted.get(id);
+      const shownAs = state === undefined ? null : metaOf(state.status).shownAs;
+      if (state === undefined || shownAs === null || state.remote !== null) return [];
+      if (state.status === 'committed.unavailable') return [];
+      return [
+        { kind: 'MissingDirectory', id, name: state.name, shownAs, path: directories.fsPath(id) },
+      ];
+    });
+    if (findings.length === 0) return;
+    await dispatcher.record(recoveryPlanned(findings, 0));
+    await Promise.all(findings.map((finding) => this.#settle(finding)));
   }
 
   /** Gives up what nobody waits for any more, and starts the effects of the states that remain. */

@@ -1,5 +1,5 @@
 /** What the log is told at a start, before anything is done: who started, what was found. */
-import { actionFor, isOrdinary, subjectOf } from '../inspect/findings.js';
+import { actionFor, isOrdinary, subjectOf, type Finding } from '../inspect/findings.js';
 import type { Plan } from '../inspect/plan.js';
 import type { OpenedLog } from '../log/log.js';
 import type { DaemonEvent } from '../machines/daemon-events.js';
@@ -33,18 +33,23 @@ export function startEvents(
   }
   const findings = plan.findings.filter((finding) => !isOrdinary(finding));
   if (findings.length > 0 || plan.adopted.length > 0) {
-    events.push({
-      type: 'RecoveryPlanned',
-      data: {
-        adopted: plan.adopted.length,
-        findings: findings.slice(0, FINDINGS_LISTED_MAX).map((finding) => ({
-          kind: finding.kind,
-          subject: subjectOf(finding),
-          action: actionFor(finding),
-        })),
-        omitted: Math.max(0, findings.length - FINDINGS_LISTED_MAX),
-      },
-    });
+    events.push(recoveryPlanned(findings, plan.adopted.length));
   }
   return events;
+}
+
+/** What was found and what is done about it, for whoever asks later. */
+export function recoveryPlanned(findings: readonly Finding[], adopted: number): DaemonEvent {
+  return {
+    type: 'RecoveryPlanned',
+    data: {
+      adopted,
+      findings: findings.slice(0, FINDINGS_LISTED_MAX).map((finding) => ({
+        kind: finding.kind,
+        subject: subjectOf(finding),
+        action: actionFor(finding),
+      })),
+      omitted: Math.max(0, findings.length - FINDINGS_LISTED_MAX),
+    },
+  };
 }
