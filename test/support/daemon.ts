@@ -7,10 +7,11 @@ import { randomUUID } from 'node:crypto';
 import * as fs from 'node:fs';
 import * as os from 'node:os';
 import * as path from 'node:path';
-import type { Disk } from '../../src/base/ports.js';
+import type { Disk, MountTable, SnapshotDirectories } from '../../src/base/ports.js';
 import type { Result } from '../../src/base/result.js';
 import { snapshotName, type Labels } from '../../src/base/units.js';
 import { defaultPolicies, type EffectPolicies } from '../../src/effects/policies.js';
+import type { FileSystem } from '../../src/filesystems/contract.js';
 import { snapshotDirectories } from '../../src/host/directories.js';
 import { openHost, type Host } from '../../src/host/host.js';
 import { readLog } from '../../src/log/reader.js';
@@ -99,6 +100,17 @@ export interface TestDaemonOptions extends Partial<SnapshotterSettings> {
   readonly segmentBytes?: number;
   /** Between the log and the real disk. */
   readonly disk?: (real: Disk) => Disk;
+  /** In place of the bind file system, or round it. */
+  readonly fileSystem?: (bind: BindFileSystem, host: Host) => FileSystem;
+  readonly mountTable?: (real: MountTable) => MountTable;
+  readonly directories?: (real: SnapshotDirectories) => SnapshotDirectories;
+}
+
+interface Heard {
+  readonly warnings: string[];
+  readonly fatal: unknown[];
+  readonly health: string[];
+  readonly failures: string[];
 }
 
 /** One for all daemons of a test file: threads take long to start, and hold nothing of a root. */
@@ -118,23 +130,30 @@ export class TestDaemon {
   readonly fileSystem: BindFileSystem;
   readonly warnings: string[];
   readonly fatal: unknown[];
+  /** Each change of the supervisor's health. */
+  readonly health: string[];
+  /** Failed attempts: the effect and why. */
+  readonly failures: string[];
 
   private constructor(
     root: TestRoot,
     assembled: OpenedSnapshotter,
     fileSystem: BindFileSystem,
-    heard: { warnings: string[]; fatal: unknown[] },
+    heard: Heard,
   ) {
     this.root = root;
     this.assembled = assembled;
     this.fileSystem = fileSystem;
     this.warnings = heard.warnings;
     this.fatal = heard.fatal;
+    this.health = heard.health;
+    this.failures = heard.failures;
   }
 
   static async open(root: TestRoot, options: TestDaemonOptions = {}): Promise<TestDaemon> {
-    const { remote = false, beforeRecovery, disk, segmentBytes = 1024 * 1024, ...chosen } = options;
-    const heard = { warnings: [] as string[], fatal: [] as unknown[] };
+    const { remote = false, beforeRecovery, disk, segmentBytes = 1024 * 1024, ...more } = options;
+    const { fileSystem: round, mountTable, directories, ...chosen } = more;
+    const heard: Heard = { warnings: [], fatal: [], health: [], failures: [] };
     const host = hostOf(root);
     // A thread that has yet to start must not be counted against the limit of a mount.
     await host.mountTable.unmount(root.layers, { detach: false }).catch(() => undefined);
@@ -142,8 +161,14 @@ export class TestDaemon {
     const assembled = await openSnapshotter({
       root: root.path,
       release: { version: '0.0.0', node: process.version, pid: process.pid },
-      ports: { ...host, disk: disk?.(host.disk) ?? host.disk, random: () => 0 },
-      fileSystem: remote ? fileSystem : null,
+      ports: {
+        ...host,
+        disk: disk?.(host.disk) ?? host.disk,
+        mountTable: mountTable?.(host.mountTable) ?? host.mountTable,
+        directories: directories?.(host.directories) ?? host.directories,
+        random: () => 0,
+      },
+      fileSystem: remote ? (round?.(fileSystem, host) ?? fileSystem) : null,
       settings: {
         asynchronousRemove: false,
         durability: 'metadata',
@@ -165,8 +190,8 @@ export class TestDaemon {
       observer: {
         warning: (message) => heard.warnings.push(message),
         fatal: (thrown) => heard.fatal.push(thrown),
-        effectFailed: () => undefined,
-        healthChanged: () => undefined,
+        effectFailed: (effect, _snapshot, reason) => heard.failures.push(`${effect}: ${reason}`),
+        healthChanged: (health) => heard.health.push(health),
       },
     });
     beforeRecovery?.(fileSystem);
