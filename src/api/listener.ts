@@ -17,7 +17,7 @@ export type DropReason = 'too many connections' | 'no HTTP/2 preface';
 
 export interface ListenerOptions {
   readonly target: ListenTarget;
-  /** Connections beyond this number are closed at once. */
+  /** Beyond this number, a connection that is silent so far makes room; else the new one goes. */
   readonly connectionsMax: number;
   /** A connection that has not begun to speak HTTP/2 after this time is closed. */
   readonly prefaceMillis: number;
@@ -58,8 +58,6 @@ export async function listen(options: ListenerOptions): Promise<Listener> {
   const server = createServer((socket) => {
     accepted.add(socket);
   });
-  server.maxConnections = options.connectionsMax;
-  server.on('drop', () => options.onDropped?.('too many connections'));
 
   let unlink = async (): Promise<void> => {
     // A socket of systemd's stays: it holds connections for the next start of the daemon.
@@ -82,6 +80,8 @@ export async function listen(options: ListenerOptions): Promise<Listener> {
 /** What is connected now, and who it is. */
 class AcceptedConnections {
   private readonly callers = new Map<string, Caller | null>();
+  /** Those that have yet to begin to speak HTTP/2, oldest first. */
+  private readonly silent = new Set<Socket>();
   private lastNumber = 0;
 
   constructor(private readonly options: ListenerOptions) {}
@@ -95,27 +95,59 @@ class AcceptedConnections {
   }
 
   add(socket: Socket): void {
+    // HTTP/2 reports a broken connection to its session; before that there is nobody to listen.
+    socket.on('error', () => socket.destroy());
+    if (!this.hasRoom()) {
+      this.options.onDropped?.('too many connections');
+      socket.destroy();
+      return;
+    }
     this.lastNumber += 1;
     const peer = `unix:connection-${this.lastNumber}`;
     // A unix socket's peer has no address. gRPC calls tell their socket's `remoteAddress`, so the
     // connection's number becomes it: a call then leads back to its connection.
     Object.defineProperty(socket, 'remoteAddress', { value: peer });
     this.callers.set(peer, this.options.callerOf(socket));
-    socket.on('close', () => this.callers.delete(peer));
-    // HTTP/2 reports a broken connection to its session; before that there is nobody to listen.
-    socket.on('error', () => socket.destroy());
+    socket.on('close', () => this.forget(socket, peer));
     this.expectPreface(socket);
     this.options.onConnection(socket);
   }
 
+  /**
+   * Whether one more may come. Clients speak at once, so whoever has been silent for longest makes
+   * room: idle connections keep nobody out.
+   */
+  private hasRoom(): boolean {
+    if (this.callers.size < this.options.connectionsMax) return true;
+    for (const socket of this.silent) {
+      this.silent.delete(socket);
+      if (socket.bytesRead >= prefaceBytesMin) continue;
+      this.close(socket);
+      return true;
+    }
+    return false;
+  }
+
   /** HTTP/2 closes on a wrong preface but waits for ever for a missing one. */
   private expectPreface(socket: Socket): void {
+    this.silent.add(socket);
     const timer = setTimeout(() => {
-      if (socket.destroyed || socket.bytesRead >= prefaceBytesMin) return;
-      this.options.onDropped?.('no HTTP/2 preface');
-      socket.destroy();
+      this.silent.delete(socket);
+      if (!socket.destroyed && socket.bytesRead < prefaceBytesMin) this.close(socket);
     }, this.options.prefaceMillis);
     timer.unref();
     socket.on('close', () => clearTimeout(timer));
+  }
+
+  private close(socket: Socket): void {
+    this.options.onDropped?.('no HTTP/2 preface');
+    socket.destroy();
+    // Its end is told of later; its place is free now.
+    this.forget(socket, socket.remoteAddress ?? '');
+  }
+
+  private forget(socket: Socket, peer: string): void {
+    this.silent.delete(socket);
+    this.callers.delete(peer);
   }
 }

@@ -183,11 +183,19 @@ test("close leaves a successor's socket alone", async () => {
   await connected(path);
 });
 
+/** As much as a client says before its first call. */
+async function speaking(path: string, listener: { readonly sockets: Socket[] }): Promise<Socket> {
+  const socket = await connected(path);
+  socket.write('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'.padEnd(33, '\0'));
+  await expect.poll(() => listener.sockets.at(-1)?.bytesRead).toBe(33);
+  return socket;
+}
+
 test('connections above the limit are closed, and there is room again when one leaves', async () => {
   const path = join(await aDirectory(), 's.sock');
   const listener = await aListener({ target: { path }, connectionsMax: 2 });
-  const first = await connected(path);
-  await connected(path);
+  const first = await speaking(path, listener);
+  await speaking(path, listener);
   const third = await connected(path);
   await once(third, 'close');
   expect(listener.dropped).toEqual(['too many connections']);
@@ -198,6 +206,25 @@ test('connections above the limit are closed, and there is room again when one l
   await delay(50);
   expect(fourth.closed).toBe(false);
   expect(listener.connections()).toBe(2);
+});
+
+test('above the limit, the one that has been silent for longest makes room', async () => {
+  const path = join(await aDirectory(), 's.sock');
+  const listener = await aListener({ target: { path }, connectionsMax: 3 });
+  const first = await speaking(path, listener);
+  const second = await connected(path);
+  const third = await connected(path);
+  await expect.poll(() => listener.connections()).toBe(3);
+  const fourth = await speaking(path, listener);
+  await expect.poll(() => second.closed).toBe(true);
+  expect(listener.dropped).toEqual(['no HTTP/2 preface']);
+  const fifth = await speaking(path, listener);
+  await expect.poll(() => third.closed).toBe(true);
+  const sixth = await connected(path);
+  await expect.poll(() => sixth.closed).toBe(true);
+  expect(listener.dropped.at(-1)).toBe('too many connections');
+  expect([first, fourth, fifth].map((socket) => socket.closed)).toEqual([false, false, false]);
+  expect(listener.connections()).toBe(3);
 });
 
 test('each connection leads to its caller while it is open', async () => {

@@ -229,8 +229,11 @@ test('a connection that does not begin to speak HTTP/2 is closed, one that does 
 
 test('a flood of connections above the limit is one warning, and the number at the end', async () => {
   const rig = await aServer({}, { limits: { connections: 1 } });
-  const first = createConnection({ path: rig.path });
-  await once(first, 'connect');
+  const first = connectHttp2('http://localhost', {
+    createConnection: () => createConnection({ path: rig.path }),
+  });
+  // Its settings have been taken note of, so it is not silent.
+  await once(first, 'localSettings');
   for (let count = 0; count < 200; count += 1) {
     const refused = createConnection({ path: rig.path });
     refused.on('error', () => undefined);
