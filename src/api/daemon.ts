@@ -26,6 +26,7 @@ import { policiesOf } from './policies.js';
 import { RELEASE } from './release.js';
 import { startServer, type RunningServer } from './server.js';
 import { snapshotsService } from './snapshots.js';
+import { examineSocketPath } from './unix-socket.js';
 import { strictSnapshotsService } from './strict-requests.js';
 import { watchProcess } from './watch.js';
 
@@ -86,6 +87,7 @@ class Daemon {
     this.#logger.debug({ descriptors: limits.soft }, 'descriptor limit raised');
     const ended = firstValueFrom(this.#endings);
     this.#listenToSignals();
+    await this.#examineAddresses();
     const core = await this.#openCore();
     const server = await this.#open(core);
     this.#watch(core, server);
@@ -96,6 +98,26 @@ class Daemon {
     const hangingThreads = await this.#stop(core, server, ending);
     this.#logger.info({ why: ending.why, code: ending.code, hangingThreads }, 'stopped');
     return { code: ending.code, hangingThreads };
+  }
+
+  /** What cannot be served at all is told before each start of a loop of them stands in the log. */
+  async #examineAddresses(): Promise<void> {
+    const target = this.#target();
+    const { metricsAddress, debugAddress } = this.#config;
+    const paths = new Map<string, string>();
+    const examine = async (setting: string, path: string): Promise<void> => {
+      const other = paths.get(path);
+      if (other !== undefined) {
+        throw new UsageError(`${setting} and ${other} are both ${path}; choose another for one`);
+      }
+      paths.set(path, setting);
+      await examineSocketPath(path);
+    };
+    if ('path' in target) await examine('address', target.path);
+    if (metricsAddress !== null && 'path' in metricsAddress) {
+      await examine('metrics_address', metricsAddress.path);
+    }
+    if (debugAddress !== null) await examine('debug_address', debugAddress);
   }
 
   /** All addresses, the socket last; when one cannot be had, everything is closed again. */

@@ -3,7 +3,8 @@
  * listens, with its mode and owner, and never in the place of a living process's socket.
  */
 import { randomBytes } from 'node:crypto';
-import { chmod, chown, lstat, mkdir, rename, rm } from 'node:fs/promises';
+import { constants, type Stats } from 'node:fs';
+import { access, chmod, chown, lstat, mkdir, rename, rm } from 'node:fs/promises';
 import { createConnection, type Server } from 'node:net';
 import { dirname, join } from 'node:path';
 import { errnoOf, HostFault, UsageError } from '../base/errors.js';
@@ -20,6 +21,43 @@ export interface SocketFile {
 }
 
 /**
+ * Whether a socket can be bound here once nobody serves it: asked before other work is begun that
+ * would be in vain. Makes the directory.
+ *
+ * @throws UsageError when the path is too long or is something other than a socket; HostFault.
+ */
+export async function examineSocketPath(path: string): Promise<void> {
+  const directory = dirname(path);
+  const longest = Math.max(Buffer.byteLength(path), Buffer.byteLength(temporaryFor(path)));
+  if (longest > socketPathBytesMax) {
+    throw new UsageError(
+      `socket path ${path} is too long: a unix socket's path has at most ${socketPathBytesMax} bytes; choose a shorter address`,
+    );
+  }
+  await attempt('mkdir', directory, () => mkdir(directory, { recursive: true, mode: 0o711 }));
+  await attempt('listen', path, () => access(directory, constants.W_OK));
+  const found = await statusOf(path);
+  if (found !== null && !found.isSocket()) {
+    throw new UsageError(
+      `${path} exists and is not a socket; move it away, or choose another address`,
+    );
+  }
+}
+
+/** Short, so that it fits wherever the socket's own name fits. */
+const temporaryFor = (path: string): string =>
+  join(dirname(path), `.${randomBytes(3).toString('hex')}`);
+
+async function statusOf(path: string): Promise<Stats | null> {
+  try {
+    return await lstat(path);
+  } catch (thrown) {
+    if (errnoOf(thrown) === 'ENOENT') return null;
+    throw new HostFault('lstat', path, errnoOf(thrown) ?? 'EIO', { cause: thrown });
+  }
+}
+
+/**
  * Binds under a temporary name and renames. Answers how to unlink: only what is still ours.
  *
  * @throws UsageError when another process answers on the socket, when the path is something
@@ -27,16 +65,8 @@ export interface SocketFile {
  */
 export async function bindSocket(server: Server, target: SocketFile): Promise<() => Promise<void>> {
   const { path } = target;
-  const directory = dirname(path);
-  // Short, so that it fits wherever the socket's own name fits.
-  const temporary = join(directory, `.${randomBytes(3).toString('hex')}`);
-  const longest = Math.max(Buffer.byteLength(path), Buffer.byteLength(temporary));
-  if (longest > socketPathBytesMax) {
-    throw new UsageError(
-      `socket path ${path} is too long: a unix socket's path has at most ${socketPathBytesMax} bytes; choose a shorter address`,
-    );
-  }
-  await attempt('mkdir', directory, () => mkdir(directory, { recursive: true, mode: 0o711 }));
+  await examineSocketPath(path);
+  const temporary = temporaryFor(path);
   await refuseWhenServed(path);
   await openServer(server, { path: temporary }, path);
   try {
@@ -61,20 +91,11 @@ export async function bindSocket(server: Server, target: SocketFile): Promise<()
 }
 
 /**
- * Whether binding here would steal another process's clients, or destroy something that is not
- * a socket. A socket file that refuses connections is stale: its process is gone.
+ * Whether binding here would steal another process's clients. A socket file that refuses
+ * connections is stale: its process is gone.
  */
 async function refuseWhenServed(path: string): Promise<void> {
-  const found = await lstat(path).catch((thrown: unknown) => {
-    if (errnoOf(thrown) === 'ENOENT') return null;
-    throw new HostFault('lstat', path, errnoOf(thrown) ?? 'EIO', { cause: thrown });
-  });
-  if (found === null) return;
-  if (!found.isSocket()) {
-    throw new UsageError(
-      `${path} exists and is not a socket; move it away, or choose another address`,
-    );
-  }
+  if ((await statusOf(path)) === null) return;
   if (await answers(path)) {
     throw new UsageError(
       `another process serves ${path} ("ss -xlp" names it); stop it first, or choose another address`,
