@@ -103,6 +103,7 @@ export async function open(
   try {
     const snapshotter = await newSnapshotter({ root, fileSystem: null, onWarning });
     try {
+      await snapshotter.recovered;
       await use(snapshotter, warnings);
     } finally {
       await snapshotter.close();
