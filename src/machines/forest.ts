@@ -41,6 +41,12 @@ export class Forest {
     this.#packed = packed;
     this.#statusCounts = new Map(packed.statusCounts);
     this.#nextId = packed.lastId + 1;
+    for (const row of packed.unindexed) {
+      const state = packed.state(row);
+      packed.take(row);
+      this.#byId.set(state.id, state);
+      this.#index(state);
+    }
   }
 
   /** At most one: told of each state before it is replaced. */

@@ -22,6 +22,9 @@ const ROWS_AT_ONCE = 4096;
 /** Statuses without an effect, and without anything to do after a crash. */
 const RESTING: ReadonlySet<Status> = new Set(['active', 'view', 'committed.available']);
 
+/** Whose line says all that is looked up: the one name they hold, and the parent they stand on. */
+const INDEXED: ReadonlySet<Status> = new Set([...RESTING, 'committed.unavailable']);
+
 /** Where a row's texts stand in the buffer, between their quotes. */
 interface Span {
   readonly start: number;
@@ -32,6 +35,11 @@ export class PackedStates {
   /** How many rows have not been taken out. */
   live: number;
   readonly rows: number;
+  /**
+   * Rows that are in none of the indexes, and are nobody's children: what is on its way out holds
+   * no name, and a commit under way holds two. Whoever makes a forest of this takes them out.
+   */
+  readonly unindexed: number[] = [];
   readonly #text: Buffer;
   /** Offset of each row's line; one more for the end. */
   readonly #offsets: Float64Array;
@@ -180,12 +188,15 @@ export class PackedStates {
     const name = this.#text.toString('latin1', status.start, status.end) as Status;
     this.#statusCounts.set(name, (this.#statusCounts.get(name) ?? 0) + 1);
     this.#atRest[row] = RESTING.has(name) ? 1 : 0;
-    parents[row] = line.number();
-    this.#names.add(row, line.text());
-    this.#labels.add(row, line.text());
-    const ref = line.text();
-    this.#refs.add(row, ref);
-    if (ref !== null) this.#atRest[row] = 0;
+    const parent = line.number();
+    const texts = [line.text(), line.text(), line.text()] as const;
+    if (texts[2] !== null) this.#atRest[row] = 0;
+    if (INDEXED.has(name)) {
+      parents[row] = parent;
+      this.#names.add(row, texts[0]);
+      this.#labels.add(row, texts[1]);
+      this.#refs.add(row, texts[2]);
+    } else this.unindexed.push(row);
     const end = this.#text.indexOf(NEWLINE, line.at);
     if (end === -1) throw malformed('a line without an end');
     return end + 1;

@@ -3,11 +3,14 @@
  * built by hand on the smallest world that shows it.
  */
 import { expect, it } from 'vitest';
-import { streamVersion } from '../../src/base/units.js';
+import { snapshotName, streamVersion } from '../../src/base/units.js';
+import { Replay } from '../../src/inspect/replay.js';
 import { openLog } from '../../src/log/log.js';
 import { readLog } from '../../src/log/reader.js';
+import { encodeHead, encodeState } from '../../src/machines/state-json.js';
 import { FaultyDisk } from '../support/faulty-disk.js';
 import { VirtualClock } from '../support/virtual-clock.js';
+import { World } from '../support/world.js';
 
 function open(disk: FaultyDisk) {
   return openLog({
@@ -48,4 +51,44 @@ it('acknowledges nothing in a segment whose name is not durable', async () => {
   const records = [];
   for await (const record of readLog({ root: '/root', disk: left })) records.push(record.data);
   expect(records).toEqual([{ why: 'acknowledged' }]);
+});
+
+it('starts from a checkpoint in which a removed snapshot and a new one bear one name', async () => {
+  const world = new World();
+  const prepare = (key: string, parent: string | null) => {
+    const about = { key: snapshotName(key), parent: parent === null ? null : snapshotName(parent) };
+    const given = { kind: 'active', labels: new Map(), caller: {} } as const;
+    expect(world.execute({ command: 'Prepare', ...about, ...given }).ok).toBe(true);
+    const id = world.forest.holderOf(about.key)?.id ?? null;
+    world.execute({ command: 'DirectoriesReady', remote: { ask: false } }, id);
+    return id;
+  };
+  const commit = (key: string, name: string) =>
+    world.execute({
+      command: 'Commit',
+      ...{ key: snapshotName(key), name: snapshotName(name), parent: null },
+      ...{ labels: new Map(), caller: {} },
+    });
+  const done = { usage: { size: 0, inodes: 0 }, durability: 'data' } as const;
+  const base = prepare('base key', null);
+  commit('base key', 'base');
+  world.execute({ command: 'DataReady', ...done }, base);
+  prepare('key', 'base');
+  const removing = { name: snapshotName('key'), deferred: false, caller: {} };
+  world.execute({ command: 'Remove', ...removing });
+  // The directory of the first is still being deleted; the second is being committed.
+  const second = prepare('key', null);
+  commit('key', 'layer');
+
+  const states = [...world.forest.values()].toSorted((a, b) => a.id - b.id);
+  const head = encodeHead({ nextId: world.forest.nextId, spares: [], daemonStreamVersion: 0 });
+  const lines = [head, ...states.map(encodeState)];
+  const bytes = Buffer.from(lines.map((line) => `${line}\n`).join(''));
+  const { forest } = await Replay.restore({ bytes, lines: lines.length });
+
+  expect(forest.holderOf(snapshotName('key'))?.id).toBe(second);
+  expect(forest.holderOf(snapshotName('layer'))?.id).toBe(second);
+  expect(base === null ? null : forest.childrenOf(base)).toBe(0);
+  expect(forest.size).toBe(states.length);
+  expect([...forest.values()]).toEqual(states);
 });
