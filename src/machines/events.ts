@@ -7,6 +7,7 @@
  */
 import { z } from 'zod';
 import { snapshotId, snapshotName, type Labels } from '../base/units.js';
+import { quickDecode } from './quick-decode.js';
 
 const idSchema = z
   .number()
@@ -162,6 +163,8 @@ export function isSnapshotEventType(type: string): type is SnapshotEventType {
  * is not of the schema.
  */
 export function decodeSnapshotEvent(type: SnapshotEventType, body: unknown): SnapshotEvent {
+  const quick = quickDecode(type, body);
+  if (quick !== null) return quick;
   // The schema is looked up by the same type, which the compiler cannot follow through a union.
   return { type, data: snapshotEventSchemas[type].parse(body) } as SnapshotEvent;
 }

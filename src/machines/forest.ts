@@ -184,15 +184,16 @@ export class Forest {
   put(next: SnapshotState): void {
     const previous = this.get(next.id);
     this.#follower?.replacing(next.id, previous);
+    const isIndexedAlike = previous !== undefined && areIndexedAlike(previous, next);
     if (previous !== undefined) {
-      this.#unindex(previous);
+      if (!isIndexedAlike) this.#unindex(previous);
       this.#countStatus(previous.status, -1);
     }
     if (next.status === 'removed') {
       this.#byId.delete(next.id);
     } else {
       this.#byId.set(next.id, next);
-      this.#index(next);
+      if (!isIndexedAlike) this.#index(next);
       this.#countStatus(next.status, 1);
     }
     this.useSpare(next.id);
@@ -223,7 +224,7 @@ export class Forest {
   #indexTexts(state: SnapshotState): void {
     if (!metaOf(state.status).holdsName) return;
     for (const name of namesOf(state)) {
-      const holder = this.#byName.get(name) ?? this.#packed.named(name).length > 0;
+      const holder = this.#byName.get(name) ?? this.#packed.holds(name);
       assert(holder === false || holder === state.id, 'two snapshots hold one name', () => name);
       this.#byName.set(name, state.id);
     }
@@ -258,6 +259,18 @@ export class Forest {
     else this.#childCount.set(parentId, count);
     assert(this.childrenOf(parentId) >= 0, 'a snapshot has fewer than no children');
   }
+}
+
+/** Most events change nothing that is looked up. */
+function areIndexedAlike(before: SnapshotState, after: SnapshotState): boolean {
+  return (
+    before.name === after.name &&
+    before.labels === after.labels &&
+    before.parent === after.parent &&
+    before.remote === after.remote &&
+    before.commit === after.commit &&
+    metaOf(before.status).holdsName === metaOf(after.status).holdsName
+  );
 }
 
 /** A set only where several share a key, which is rare. */

@@ -42,6 +42,7 @@ export function checkMappings(labels: Labels): Result<MappedRoot | null, Refusal
 function hostIdOfRoot(label: string, mapping: string): Result<number, Refusal> {
   if (mapping === '') return ok(0);
   let root: number | null = null;
+  const ranges: Range[] = [];
   for (const range of mapping.split(',')) {
     const match = /^(\d{1,10}):(\d{1,10}):(\d{1,10})$/.exec(range);
     const [container, host, size] = (match ?? []).slice(1).map(Number);
@@ -49,7 +50,7 @@ function hostIdOfRoot(label: string, mapping: string): Result<number, Refusal> {
       return refuse(
         refusals.invalidMapping(
           label,
-          `"${mapping.slice(0, 64)}" is not <container>:<host>:<size>`,
+          `${JSON.stringify(mapping.slice(0, 64))} is not <container>:<host>:<size>`,
         ),
       );
     }
@@ -57,8 +58,27 @@ function hostIdOfRoot(label: string, mapping: string): Result<number, Refusal> {
       return refuse(refusals.invalidMapping(label, `ids reach beyond ${ID_MAX}`));
     }
     if (container === 0) root ??= host;
+    ranges.push({ container, host, size });
+  }
+  if (overlap(ranges, 'container') || overlap(ranges, 'host')) {
+    return refuse(refusals.invalidMapping(label, 'its ranges overlap'));
   }
   return root === null
     ? refuse(refusals.invalidMapping(label, 'id 0 of the container is not mapped'))
     : ok(root);
+}
+
+interface Range {
+  readonly container: number;
+  readonly host: number;
+  readonly size: number;
+}
+
+/** Whether an id is mapped twice on one side, which the kernel refuses too (user_namespaces(7)). */
+function overlap(ranges: readonly Range[], side: 'container' | 'host'): boolean {
+  const sorted = ranges.toSorted((one, other) => one[side] - other[side]);
+  return sorted.some((range, index) => {
+    const next = sorted[index + 1];
+    return next !== undefined && range[side] + range.size > next[side];
+  });
 }

@@ -137,6 +137,11 @@ export class PackedStates {
     this.live -= 1;
   }
 
+  /** Whether a row that is not taken bears the name. */
+  holds(name: SnapshotName): boolean {
+    return this.live > 0 && this.named(name).length > 0;
+  }
+
   /** Rows that are not taken and bear the name: one at most. */
   named(name: SnapshotName): readonly number[] {
     return this.#rowsIn(this.#names, name);
@@ -173,6 +178,7 @@ export class PackedStates {
   }
 
   #rowsIn(index: TextIndex, text: string): readonly number[] {
+    if (this.live === 0) return [];
     return index.rowsOf(text).filter((row) => this.#taken[row] === 0);
   }
 
