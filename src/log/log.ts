@@ -275,6 +275,10 @@ class OpenLog implements EventLog {
     return this.writer.append(events, how);
   }
 
+  flush(): Promise<void> {
+    return this.writer.flush();
+  }
+
   subscribe(wish: { readonly from: Position; readonly stream?: string }): Observable<LogRecord> {
     const { disk, root, upcast } = this.options;
     return subscribeToLog(disk, root, this.writer, { ...wish, upcast: upcast ?? null });

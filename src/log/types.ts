@@ -89,6 +89,9 @@ export interface EventLog {
    */
   append(events: readonly EventToAppend[], options: { readonly sync: boolean }): Appended;
 
+  /** Makes durable what is queued. Rejects with LogReadOnly. */
+  flush(): Promise<void>;
+
   /** Durable records in order, one batch a sync group, emitted before `durable` resolves. */
   readonly durableBatches: Observable<readonly LogRecord[]>;
 

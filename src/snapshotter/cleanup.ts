@@ -45,6 +45,11 @@ export class Cleanup {
   }
 
   async #collect(): Promise<void> {
+    await this.#collectGarbage();
+    await this.#options.dispatcher.flush();
+  }
+
+  async #collectGarbage(): Promise<void> {
     const { dispatcher, directories, supervisor } = this.#options;
     // The directories first: one that appears while the log is read is of no concern.
     const listing = supervisor.run({

@@ -53,9 +53,12 @@ interface Waiter {
   readonly reject: (fault: Error) => void;
 }
 
+/** How long an event that nobody waits for may stay out of the log. */
+const unwrittenMillisMax = 100;
+
 export interface DispatcherOptions {
   readonly log: EventLog;
-  readonly clock: Pick<Clock, 'now'>;
+  readonly clock: Pick<Clock, 'now' | 'schedule'>;
   readonly accepted: Forest;
   readonly durable: Forest;
   readonly runner: EffectRunner;
@@ -66,7 +69,8 @@ export class Dispatcher {
   readonly accepted: Forest;
   readonly durable: Forest;
   readonly #log: EventLog;
-  readonly #clock: Pick<Clock, 'now'>;
+  readonly #clock: Pick<Clock, 'now' | 'schedule'>;
+  #cancelFlush: (() => void) | null = null;
   readonly #runner: EffectRunner;
   readonly #subscription: Subscription;
   /** States whose events are in line but not yet durable, oldest first. */
@@ -151,6 +155,13 @@ export class Dispatcher {
     return this.#log.durablePosition;
   }
 
+  /** Makes durable what is accepted by now. Rejects with LogReadOnly. */
+  async flush(): Promise<void> {
+    this.#cancelFlush?.();
+    this.#cancelFlush = null;
+    await this.#log.flush();
+  }
+
   /** Tells everybody who waits that it is of no use. */
   giveUp(fault: Error): void {
     for (const { reject } of [...this.#waiters.values()].flat()) reject(fault);
@@ -158,6 +169,7 @@ export class Dispatcher {
   }
 
   close(): void {
+    this.#cancelFlush?.();
     this.#subscription.unsubscribe();
     this.giveUp(new LogReadOnly('the snapshotter is closed'));
   }
@@ -166,11 +178,13 @@ export class Dispatcher {
     // Folded first, so that an impossible event is never written.
     const time = this.#clock.now();
     const state = foldAll(before, events, time);
-    // An intent need not be waited for: the next durable event carries it along.
+    // An intent need not be waited for, nor the end of what nobody sees any more: the next durable
+    // event carries them along. After a crash the effect is simply run again.
+    const isLast = state.status === 'removed';
     const isIntent =
       state.status !== before?.status && metaOf(state.status).effect?.onceEventIs === 'accepted';
     const { records, durable } = this.#log.append(toDrafts(before, events, state, time), {
-      sync: !isIntent,
+      sync: !isIntent && !isLast,
     });
     durable.catch(() => undefined);
     this.accepted.put(state);
@@ -181,7 +195,15 @@ export class Dispatcher {
     );
     this.#pending.push({ durable, position: lastRecord.position, state });
     if (isIntent) this.#runner.entered(state);
+    if (isLast) this.#flushSoon();
     return { state, durable };
+  }
+
+  #flushSoon(): void {
+    this.#cancelFlush ??= this.#clock.schedule(unwrittenMillisMax, () => {
+      // A log that cannot be written tells everybody itself.
+      this.flush().catch(() => undefined);
+    });
   }
 
   /** Moves the durable forest to what is now on disk, and lets the outside know. */

@@ -39,6 +39,8 @@ export class StateRunner implements EffectRunner {
   /** By snapshot, the newest effect's work; gone from here when it has really ended. */
   readonly #work = new Map<SnapshotId, Promise<void>>();
   readonly #retryTimers = new Map<SnapshotId, () => void>();
+  /** Effects that begin in the next turn of the event loop. */
+  readonly #soon = new Map<SnapshotId, { begun: Promise<void>; cancel: () => void }>();
   /** Why an effect failed, for the one request that waits for it. */
   readonly #faults = new Map<SnapshotId, unknown>();
   #dispatcher: Dispatcher | null = null;
@@ -65,7 +67,28 @@ export class StateRunner implements EffectRunner {
     const effect = metaOf(state.status).effect;
     if (effect === undefined) return;
     if (effect.name === 'restoreLayer') this.#scheduleRestore(state);
-    else this.#startWhenIdle(state, effect.name);
+    else if (isAwaited(effect.name)) this.#startWhenIdle(state, effect.name);
+    else this.#startSoon(state, effect.name);
+  }
+
+  /** Nobody waits for it: the answers to those who do wait go out first. */
+  #startSoon(state: SnapshotState, effect: StateEffect): void {
+    let settle: () => void = () => undefined;
+    const begun = new Promise<void>((resolve) => {
+      settle = resolve;
+    });
+    const cancel = this.#options.clock.schedule(0, () => {
+      this.#soon.delete(state.id);
+      this.#startWhenIdle(state, effect);
+      settle();
+    });
+    this.#soon.set(state.id, {
+      begun,
+      cancel: () => {
+        cancel();
+        settle();
+      },
+    });
   }
 
   /**
@@ -87,18 +110,21 @@ export class StateRunner implements EffectRunner {
 
   /** Settles when the attempt under way, if any, has been reported. Never rejects. */
   async attemptEnded(id: SnapshotId): Promise<void> {
+    await this.#soon.get(id)?.begun;
     await this.#running.get(id)?.reported;
   }
 
   /** Starts the effect of a state again that was left for Cleanup. */
   retry(state: SnapshotState): void {
-    if (!this.#running.has(state.id)) this.entered(state);
+    if (!this.#running.has(state.id) && !this.#soon.has(state.id)) this.entered(state);
   }
 
   close(): void {
     this.#closed = true;
     for (const cancel of this.#retryTimers.values()) cancel();
     this.#retryTimers.clear();
+    for (const { cancel } of this.#soon.values()) cancel();
+    this.#soon.clear();
     for (const { run } of this.#running.values()) run.stop(new Error('the snapshotter is closing'));
     this.#running.clear();
   }

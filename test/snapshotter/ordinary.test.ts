@@ -121,13 +121,12 @@ describe('Remove', () => {
     await daemon.remove('a');
     expect(daemon.list()).toEqual([]);
     await until('the directory is gone', () => daemon.directories().length === 0);
-    const types = (await daemon.events()).filter(({ stream }) => stream === 'snapshot-1');
-    expect(types.map(({ type }) => type)).toEqual([
-      'SnapshotPreparing',
-      'SnapshotPrepared',
-      'SnapshotRemoving',
-      'SnapshotRemoved',
-    ]);
+    // Nobody waits for the last event, so it may come to the log a little later.
+    await until('the log says so', async () => {
+      const events = (await daemon.events()).filter(({ stream }) => stream === 'snapshot-1');
+      const types = events.map(({ type }) => type).join(' ');
+      return types === 'SnapshotPreparing SnapshotPrepared SnapshotRemoving SnapshotRemoved';
+    });
   });
 });
 
