@@ -5,7 +5,14 @@
  */
 import { status } from '@grpc/grpc-js';
 import { InvariantBroken } from '../base/assert.js';
-import { HostFault, LogReadOnly, NotBegun, reasonOf, TimeLimitPassed } from '../base/errors.js';
+import {
+  HostFault,
+  LogReadOnly,
+  LogShortOfRoom,
+  NotBegun,
+  reasonOf,
+  TimeLimitPassed,
+} from '../base/errors.js';
 import { classOf, type ErrorClass, type Refusal } from '../machines/refusals.js';
 
 export interface CallStatus {
@@ -57,6 +64,7 @@ function codeOfThrown(thrown: unknown): status {
     return status.DEADLINE_EXCEEDED;
   }
   if (thrown instanceof LogReadOnly || thrown instanceof NotBegun) return status.UNAVAILABLE;
+  if (thrown instanceof LogShortOfRoom) return status.RESOURCE_EXHAUSTED;
   if (thrown instanceof InvariantBroken) return status.INTERNAL;
   if (thrown instanceof HostFault) {
     return EXHAUSTED.has(thrown.code) ? status.RESOURCE_EXHAUSTED : status.UNAVAILABLE;

@@ -39,6 +39,19 @@ export class LogReadOnly extends Error {
   override readonly name = 'LogReadOnly';
 }
 
+/** The disk of the log is full: what room is left in it is for those who make room. */
+export class LogShortOfRoom extends Error {
+  override readonly name = 'LogShortOfRoom';
+
+  constructor(cause: unknown) {
+    super(
+      `the log has room for removals only until its disk has some: ${reasonOf(cause)}; ` +
+        'remove snapshots, or make room by other means',
+      { cause },
+    );
+  }
+}
+
 /**
  * The configuration, the root or the arguments are not usable. The message says what was wrong,
  * where, and what to do next; commands print it without a stack.

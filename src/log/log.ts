@@ -279,6 +279,10 @@ class OpenLog implements EventLog {
     return this.writer.flush();
   }
 
+  roomToGrow(): Promise<void> | null {
+    return this.writer.roomToGrow();
+  }
+
   subscribe(wish: { readonly from: Position; readonly stream?: string }): Observable<LogRecord> {
     const { disk, root, upcast } = this.options;
     return subscribeToLog(disk, root, this.writer, { ...wish, upcast: upcast ?? null });

@@ -33,8 +33,11 @@ async function fillWithZeros(file: DiskFile, from: number, to: number): Promise<
 /** Keeps one prepared file ahead of need. */
 export class SegmentSupply {
   #ready: Promise<void> | null = null;
-  /** A full disk is told of once, not with every record that is appended to what room is left. */
-  #hasWarned = false;
+  /**
+   * The last attempt failed. A full disk is told of once, not with every record that is appended
+   * to what room is left.
+   */
+  #isShort = false;
 
   constructor(
     private readonly disk: Disk,
@@ -49,15 +52,22 @@ export class SegmentSupply {
     this.#ready = this.#fill();
     this.#ready.then(
       () => {
-        this.#hasWarned = false;
+        this.#isShort = false;
       },
       (cause: unknown) => {
         this.#ready = null;
-        if (this.#hasWarned) return;
-        this.#hasWarned = true;
+        if (this.#isShort) return;
+        this.#isShort = true;
         this.onWarning('the next segment of the log could not be prepared', cause);
       },
     );
+  }
+
+  /** Null unless the last attempt failed; then another one is made, and it rejects when that fails. */
+  roomToGrow(): Promise<void> | null {
+    if (!this.#isShort) return null;
+    this.prepare();
+    return this.#ready;
   }
 
   async #fill(): Promise<void> {
@@ -80,6 +90,8 @@ export class SegmentSupply {
     await this.#ready?.catch(() => undefined);
     this.#ready ??= this.#fill();
     await this.#ready;
+    // Whole again, and ours: nobody may begin to fill it anew before it has its number.
+    this.#isShort = false;
     this.#ready = null;
     const directory = logDirectory(this.root);
     const name = segmentName(header.firstPosition);

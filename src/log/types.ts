@@ -92,6 +92,14 @@ export interface EventLog {
   /** Makes durable what is queued. Rejects with LogReadOnly. */
   flush(): Promise<void>;
 
+  /**
+   * Null while there is room for whatever may come. Once the next segment could not be prepared,
+   * it is tried again, and the promise rejects with LogShortOfRoom when that fails too: what is
+   * left of this segment is then for those who make room, and everybody else should not append.
+   * Throws LogReadOnly once a write or sync has failed.
+   */
+  roomToGrow(): Promise<void> | null;
+
   /** Durable records in order, one batch a sync group, emitted before `durable` resolves. */
   readonly durableBatches: Observable<readonly LogRecord[]>;
 

@@ -9,7 +9,7 @@
  */
 import { ReplaySubject, Subject } from 'rxjs';
 import { assert } from '../base/assert.js';
-import { LogReadOnly, reasonOf } from '../base/errors.js';
+import { LogReadOnly, LogShortOfRoom, reasonOf } from '../base/errors.js';
 import type { Clock } from '../base/ports.js';
 import { position, streamVersion, type Position, type UnixNanos } from '../base/units.js';
 import { encodeRecord, isName, paddedLength, parseBody } from './codec.js';
@@ -153,6 +153,17 @@ export class LogWriter {
     this.#planned.used += bytes;
     if (options.sync || group.used > QUEUED_BYTES_MAX) this.#sync();
     return { records: group.records.slice(from), durable: group.durable };
+  }
+
+  /** See EventLog. */
+  roomToGrow(): Promise<void> | null {
+    this.#throwIfRefused();
+    const attempt = this.#supply.roomToGrow();
+    return (
+      attempt?.catch((cause: unknown) => {
+        throw new LogShortOfRoom(cause);
+      }) ?? null
+    );
   }
 
   /** Everything appended so far becomes durable. Rejects with LogReadOnly. */

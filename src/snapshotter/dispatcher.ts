@@ -92,6 +92,11 @@ export class Dispatcher {
     this.#subscription.add(options.log.failures.subscribe((fault) => this.giveUp(fault)));
   }
 
+  /** To be awaited before a command that makes something more; see EventLog. */
+  roomToGrow(): Promise<void> | null {
+    return this.#log.roomToGrow();
+  }
+
   /** Decides a command about the snapshot that holds a name, and accepts its events. */
   execute(state: SnapshotState | null, command: Command): Result<Accepted, Refusal> {
     const decision = decide(this.accepted, state, command);

@@ -98,6 +98,8 @@ export class Snapshotter {
   /** Makes an active snapshot a layer under a new name. Durable, contents included, when it answers. */
   async commit(request: CommitRequest, signal: AbortSignal): Promise<Result<void, Refusal>> {
     const { dispatcher, runner } = this.#parts;
+    const room = dispatcher.roomToGrow();
+    if (room !== null) await room;
     const holder = dispatcher.accepted.holderOf(request.key) ?? null;
     const begun = dispatcher.execute(holder, { command: 'Commit', ...request });
     if (!begun.ok) return refuse(begun.refusal);
@@ -130,6 +132,8 @@ export class Snapshotter {
   /** Changes labels; answers the info after the change. */
   async update(request: UpdateRequest): Promise<Result<SnapshotInfo, Refusal>> {
     const { dispatcher } = this.#parts;
+    const room = dispatcher.roomToGrow();
+    if (room !== null) await room;
     const holder = dispatcher.accepted.holderOf(request.name) ?? null;
     const updating = dispatcher.execute(holder, { command: 'UpdateLabels', ...request });
     if (!updating.ok) return refuse(updating.refusal);
@@ -213,6 +217,8 @@ export class Snapshotter {
     command: CommandOf<'Prepare'>,
     signal: AbortSignal,
   ): Promise<Result<readonly MountSpec[], Refusal>> {
+    const room = this.#parts.dispatcher.roomToGrow();
+    if (room !== null) await room;
     const prepared = await this.#parts.preparation.run(command, signal);
     return prepared.ok ? ok(this.#mountsOf(prepared.value)) : prepared;
   }
