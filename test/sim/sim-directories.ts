@@ -1,0 +1,240 @@
+/**
+ * The directories behind the snapshots, in memory: what a process sees, and what a power cut
+ * would leave. A directory's contents are one text, which a client writes and a flush makes
+ * durable.
+ */
+import { HostFault } from '../../src/base/errors.js';
+import type {
+  DirectoryOwner,
+  FileOwner,
+  MeasuredDirectory,
+  SnapshotDirectories,
+  SnapshotDirectoryEntry,
+} from '../../src/base/ports.js';
+import { snapshotId, type SnapshotId } from '../../src/base/units.js';
+import type { Draws } from './draws.js';
+import type { CallOptions, Life } from './life.js';
+import type { MountsOfHost } from './sim-mounts.js';
+import type { Weather } from './weather.js';
+
+interface Entry {
+  readonly hasFs: boolean;
+  readonly hasWork: boolean;
+  readonly content: string;
+}
+
+const OWNER: FileOwner = { uid: 0, gid: 0 };
+const ABSENT: Entry = { hasFs: false, hasWork: false, content: '' };
+
+/** Is asked before anything is done to a directory. */
+export interface DirectoryRules {
+  mayPrepare(id: SnapshotId, signal?: AbortSignal): void;
+  mayPrepareSpare(id: SnapshotId): void;
+  mayEmpty(id: SnapshotId, signal?: AbortSignal): void;
+  mayRemove(name: string, signal?: AbortSignal): void;
+}
+
+/** The directories themselves: they outlive the daemon. */
+export class DirectoryTree {
+  #live = new Map<string, Entry>();
+  #durable = new Map<string, Entry>();
+  readonly path: string;
+
+  constructor(path: string) {
+    this.path = path;
+  }
+
+  get names(): readonly string[] {
+    return [...this.#live.keys()].sort();
+  }
+
+  get(name: string): Entry | undefined {
+    return this.#live.get(name);
+  }
+
+  durableContent(id: number): string | undefined {
+    return this.#durable.get(String(id))?.content;
+  }
+
+  change(name: string, change: Partial<Entry>): void {
+    this.#live.set(name, { ...(this.#live.get(name) ?? ABSENT), ...change });
+  }
+
+  drop(name: string): void {
+    this.#live.delete(name);
+  }
+
+  /** The directories are durable, what stands in their files is not. */
+  settleDirectory(name: string): void {
+    const live = this.#live.get(name);
+    if (live === undefined) return;
+    this.#durable.set(name, { ...live, content: this.#durable.get(name)?.content ?? '' });
+  }
+
+  /** What a flush that begins now will have made durable when it ends. */
+  flush(): () => void {
+    const begun = new Map(this.#live);
+    return () => {
+      this.#durable = begun;
+    };
+  }
+
+  powerCut(draws: Draws): void {
+    const left = new Map<string, Entry>();
+    for (const name of [...new Set([...this.#live.keys(), ...this.#durable.keys()])].sort()) {
+      const live = this.#live.get(name);
+      const durable = this.#durable.get(name);
+      const kept = live === durable || draws.chance(0.5) ? live : durable;
+      if (kept === undefined) continue;
+      const isWritten = kept.content === durable?.content || draws.chance(0.3);
+      left.set(name, { ...kept, content: isWritten ? kept.content : (durable?.content ?? '') });
+    }
+    this.#live = left;
+    this.#durable = new Map(left);
+  }
+}
+
+export class SimDirectories implements SnapshotDirectories {
+  constructor(
+    private readonly life: Life,
+    private readonly weather: Weather,
+    private readonly tree: DirectoryTree,
+    private readonly mounts: MountsOfHost,
+    private readonly rules: DirectoryRules,
+  ) {}
+
+  fsPath(id: SnapshotId): string {
+    return `${this.tree.path}/${id}/fs`;
+  }
+
+  workPath(id: SnapshotId): string {
+    return `${this.tree.path}/${id}/work`;
+  }
+
+  async prepare(
+    id: SnapshotId,
+    options: { readonly work: boolean; readonly owner: DirectoryOwner; readonly durable: boolean },
+    signal?: AbortSignal,
+  ): Promise<FileOwner> {
+    const name = String(id);
+    this.rules.mayPrepare(id, signal);
+    const steps = [
+      () => this.#checkOwner(options.owner),
+      () => this.tree.change(name, {}),
+      () => this.tree.change(name, { hasFs: true }),
+    ];
+    if (options.work) steps.push(() => this.tree.change(name, { hasWork: true }));
+    if (options.durable) steps.push(() => this.tree.settleDirectory(name));
+    await this.#steps(`prepare ${name}`, steps, signal);
+    return OWNER;
+  }
+
+  async prepareSpares(
+    ids: readonly SnapshotId[],
+    options: { readonly durable: boolean },
+    signal?: AbortSignal,
+  ): Promise<FileOwner> {
+    for (const id of ids) this.rules.mayPrepareSpare(id);
+    const names = ids.map(String);
+    const steps = names.map((name) => () => this.tree.change(name, { hasFs: true, hasWork: true }));
+    if (options.durable) {
+      steps.push(() => {
+        for (const name of names) this.tree.settleDirectory(name);
+      });
+    }
+    await this.#steps(`prepare spares ${names.join(' ')}`, steps, signal);
+    return OWNER;
+  }
+
+  measure(id: SnapshotId, signal?: AbortSignal): Promise<MeasuredDirectory> {
+    return this.#call(
+      `measure ${id}`,
+      () => {
+        const entry = this.tree.get(String(id));
+        if (entry === undefined) throw new HostFault('lstat', this.fsPath(id), 'ENOENT');
+        const usage = { size: 512 * Math.ceil(entry.content.length / 8), inodes: 1 };
+        return { usage, owner: OWNER };
+      },
+      signal,
+    );
+  }
+
+  async syncFileSystem(signal?: AbortSignal): Promise<void> {
+    const settle = this.tree.flush();
+    await this.#call('syncfs', settle, signal);
+  }
+
+  empty(id: SnapshotId, signal?: AbortSignal): Promise<void> {
+    this.rules.mayEmpty(id, signal);
+    const work = () => {
+      this.#refuseMounts(String(id));
+      if (this.tree.get(String(id)) !== undefined) this.tree.change(String(id), { content: '' });
+    };
+    return this.#call(`empty ${id}`, work, signal);
+  }
+
+  remove(name: string, signal?: AbortSignal): Promise<void> {
+    this.rules.mayRemove(name, signal);
+    const change = (to: Partial<Entry>) => () => {
+      if (this.tree.get(name) !== undefined) this.tree.change(name, to);
+    };
+    const steps = [
+      () => this.#refuseMounts(name),
+      change({ content: '' }),
+      change({ hasWork: false }),
+      change({ hasFs: false }),
+      () => this.tree.drop(name),
+    ];
+    return this.#steps(`remove ${name}`, steps, signal);
+  }
+
+  list(
+    signal?: AbortSignal,
+    wish?: { readonly namesOnly: boolean },
+  ): Promise<readonly SnapshotDirectoryEntry[]> {
+    const namesOnly = wish?.namesOnly === true;
+    const entryOf = (name: string): SnapshotDirectoryEntry => ({
+      name,
+      id: /^[1-9]\d*$/.test(name) ? snapshotId(Number(name)) : null,
+      isDirectory: true,
+      hasFs: namesOnly ? null : (this.tree.get(name)?.hasFs ?? false),
+    });
+    return this.#call('list directories', () => this.tree.names.map(entryOf), signal);
+  }
+
+  #checkOwner(owner: DirectoryOwner): void {
+    if (typeof owner !== 'object' || !('like' in owner)) return;
+    const name = owner.like.slice(this.tree.path.length + 1).split('/')[0] ?? '';
+    if (this.tree.get(name)?.hasFs !== true) throw new HostFault('lstat', owner.like, 'ENOENT');
+  }
+
+  #refuseMounts(name: string): void {
+    const path = `${this.tree.path}/${name}`;
+    if (this.mounts.isAtOrBelow(path)) throw new HostFault('remove', path, 'EBUSY');
+  }
+
+  /** Work of several system calls, at any of which it may end. */
+  async #steps(what: string, steps: readonly (() => void)[], signal?: AbortSignal): Promise<void> {
+    for (const [index, step] of steps.entries()) {
+      await this.#call(`${what} step ${index}`, step, signal, index === 0);
+    }
+  }
+
+  #call<Value>(
+    what: string,
+    work: () => Value,
+    signal: AbortSignal | undefined,
+    mayHang = true,
+  ): Promise<Value> {
+    const options: CallOptions = { signal, mayHang };
+    return this.life.call(
+      what,
+      () => {
+        const code = this.weather.hostFault();
+        if (code !== null) throw new HostFault(what, this.tree.path, code);
+        return work();
+      },
+      options,
+    );
+  }
+}
