@@ -152,7 +152,8 @@ async function runList(flags: ListFlags, out: Output): Promise<void> {
     if (condition.state === 'absent') continue;
     if (condition.state === 'damaged') {
       damaged += 1;
-      process.stderr.write(`damaged: ${shortId(chainId)}: ${condition.fault}\n`);
+      const what = `${shortId(chainId)}: ${condition.fault}`;
+      process.stderr.write(`damaged: ${what}; import it again with --force\n`);
     }
     const row = layerRow(chainId, condition);
     if (flags.quiet) await out.line(chainId);

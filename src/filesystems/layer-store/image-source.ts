@@ -108,8 +108,11 @@ export function openSource(
 }
 
 function tarSource(file: string, chain: TarChain): LayerSource {
-  if (lstatSync(file, { throwIfNoEntry: false }) === undefined) {
-    throw new UsageError(`there is no file ${file}`);
+  const found = lstatSync(file, { throwIfNoEntry: false });
+  if (found === undefined) throw new UsageError(`there is no file ${file}`);
+  // A link may lead to a shell's own pipe (tar:/dev/stdin); a named pipe may have no writer.
+  if (!found.isFile() && !found.isSymbolicLink()) {
+    throw new UsageError(`${file} is not a regular file`);
   }
   return {
     description: `the layer ${basename(file)}`,

@@ -99,10 +99,13 @@ async function* watched(
 
 type Compression = 'none' | 'gzip' | 'zstd';
 
+/** Bytes that tell each compression. */
+const longestMagic = 6;
+
 async function* decompressed(blob: AsyncGenerator<Uint8Array>): AsyncGenerator<Uint8Array> {
   const head: Uint8Array[] = [];
   let length = 0;
-  while (length < 4) {
+  while (length < longestMagic) {
     const next = await blob.next();
     if (next.done === true) break;
     head.push(next.value);
@@ -125,8 +128,21 @@ function compressionOf(first: Buffer): Compression {
   const magic = first.readUInt32LE(0);
   // Skippable frames (0x184D2A50-5F) may come first, as in zstd:chunked.
   const isZstd = magic === 0xfd2fb528 || (magic & 0xfffffff0) >>> 0 === 0x184d2a50;
-  return isZstd ? 'zstd' : 'none';
+  if (isZstd) return 'zstd';
+  const other = others.find(([, begin]) => first.toString('latin1', 0, begin.length) === begin);
+  if (other === undefined) return 'none';
+  throw new LayerBytesWrong(
+    `the layer is compressed with ${other[0]}; layers are compressed with gzip, zstd or not at all`,
+  );
 }
+
+/** What no image may use, but somebody's tar may. */
+const others: readonly (readonly [name: string, begin: string])[] = [
+  ['xz', '\xfd7zXZ'],
+  ['bzip2', 'BZh'],
+  ['lz4', '\x04"M\x18'],
+  ['zip', 'PK\x03\x04'],
+];
 
 /** Writes a source into a duplex stream and reads what comes out, whoever fails first. */
 async function* through(

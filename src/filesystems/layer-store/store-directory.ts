@@ -12,8 +12,10 @@ import {
   realpathSync,
   renameSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from 'node:fs';
+import type { Stats } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 
@@ -33,19 +35,29 @@ const storeFile = z.object({
   uuid: z.uuid(),
 });
 
+const storeFileBytesMax = 4096;
+
 /**
  * Opens a store for reading.
  *
  * Fails  UsageError when there is none, or a newer release made it.
  */
 export function openStore(directory: string): string {
-  let text: string;
+  const file = storeFilePath(directory);
+  let found: Stats;
   try {
-    text = readFileSync(storeFilePath(directory), 'utf8');
+    found = statSync(file);
   } catch (cause) {
     if (errnoOf(cause) !== 'ENOENT' && errnoOf(cause) !== 'ENOTDIR') throw cause;
     throw new UsageError(`${directory} is not a layer store: it has no store.json`, { cause });
   }
+  // A pipe in its place would be waited for.
+  if (!found.isFile() || found.size > storeFileBytesMax) {
+    throw new UsageError(
+      `${file} is not a regular file of at most ${storeFileBytesMax} bytes: ${directory} is no layer store, or somebody else writes to it`,
+    );
+  }
+  const text = readFileSync(file, 'utf8');
   const { version } = parseJson(text, storeFile, storeFilePath(directory));
   if (version > storeVersion) {
     throw new UsageError(
