@@ -12,7 +12,7 @@ export interface Told extends Answer {
 }
 
 /** Longer than any refusal takes; a daemon that serves after all is stopped then, and exits 0. */
-const patienceMillis = 20_000;
+const patienceMillis = 15_000;
 
 const signals = ['SIGTERM', 'SIGINT', 'SIGUSR2'] as const;
 
@@ -66,8 +66,12 @@ function listenTo(stream: NodeJS.WriteStream) {
     }
     return true;
   });
+  const listeners = stream.listeners('error');
   const stop = (): void => {
     spy.mockRestore();
+    for (const listener of stream.listeners('error')) {
+      if (!listeners.includes(listener)) stream.off('error', listener as () => void);
+    }
   };
   return { heard: () => text, stop };
 }
