@@ -35,6 +35,8 @@ interface ServerLimits {
   readonly messageBytes: number;
   /** Milliseconds until a connection must have begun to speak HTTP/2. */
   readonly prefaceMillis: number;
+  /** Milliseconds between two pings of a connection, and for how long its answer is waited for. */
+  readonly pingMillis: number;
 }
 
 const defaultServerLimits: ServerLimits = {
@@ -42,6 +44,7 @@ const defaultServerLimits: ServerLimits = {
   concurrentCalls: 1024,
   messageBytes: 16 * 1024 * 1024,
   prefaceMillis: 10_000,
+  pingMillis: 60_000,
 };
 
 export interface ServerOptions {
@@ -82,6 +85,10 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     'grpc.max_receive_message_length': limits.messageBytes,
     'grpc.max_send_message_length': limits.messageBytes,
     'grpc.max_concurrent_streams': limits.concurrentCalls,
+    // After a fault of protocol nobody reads the connection any more, and only a ping tells that
+    // its client has left: without it, the place would be taken for ever.
+    'grpc.keepalive_time_ms': limits.pingMillis,
+    'grpc.keepalive_timeout_ms': limits.pingMillis,
     // Its bookkeeping costs time on each call, and nothing here shows it.
     'grpc.enable_channelz': 0,
     interceptors: [calls.interceptor],

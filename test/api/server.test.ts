@@ -259,6 +259,19 @@ test('garbage in place of HTTP/2 closes that connection alone', async () => {
   await asked((done) => rig.snapshots().stat(stat, done));
 });
 
+test('a connection is let go of when its client has left after a fault of protocol', async () => {
+  const rig = await aServer({}, { limits: { pingMillis: 200 } });
+  const faulty = createConnection({ path: rig.path });
+  faulty.on('error', () => undefined);
+  // The magic, empty settings, and a frame that is longer than may be.
+  faulty.write('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0');
+  faulty.write(Buffer.alloc(9, 0xff));
+  await once(faulty, 'data');
+  expect(rig.server.load().connections).toBe(1);
+  faulty.destroy();
+  await expect.poll(() => rig.server.load().connections, { timeout: 10_000 }).toBe(0);
+});
+
 test('stop lets running calls finish, refuses new ones, and unlinks first', async () => {
   let finish: (() => void) | undefined;
   const rig = await aServer({
