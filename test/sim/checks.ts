@@ -2,7 +2,7 @@
  * What must hold of a reply, of a daemon at any moment, and of one at rest. The witness is the
  * measure: it has read the log itself, and only what is durable of it.
  */
-import type { Position, SnapshotId } from '../../src/base/units.js';
+import { snapshotName, type Position, type SnapshotId } from '../../src/base/units.js';
 import type { LogRecord } from '../../src/log/types.js';
 import type { SnapshotInfo } from '../../src/machines/info.js';
 import type { SnapshotState } from '../../src/machines/fold.js';
@@ -29,10 +29,11 @@ export class Checks {
     this.#host = host;
   }
 
-  /** A reply has just come. */
-  reply(tag: string, call: Call, outcome: Outcome, written: Written | null): void {
+  /** A reply has just come, to a call that was made at `since`. */
+  reply(tag: string, call: Call, outcome: Outcome, written: Written | null, since: number): void {
     this.#host.observe();
-    const wrong = this.#wrongReply(tag, call, outcome, written);
+    const wrong =
+      this.#wrongReply(tag, call, outcome, written) ?? this.#unchecked(call, outcome, since);
     if (wrong !== null) this.#host.break(`${describeCall(call)} (${tag}): ${wrong}`);
   }
 
@@ -179,6 +180,20 @@ export class Checks {
     const isGone = life.some((type) => /Removing|Abandoned|Committing/.test(type));
     if (isGone || outcome.reply.what !== 'mounts') return null;
     return this.#wrongMounts(id, outcome.reply.mounts) ?? this.#wrongDirectory(id);
+  }
+
+  /** Every remote layer below is checked each time it is used. */
+  #unchecked(call: Call, outcome: Outcome, since: number): string | null {
+    if (outcome.kind !== 'ok' || outcome.reply.what !== 'mounts') return null;
+    const key = 'key' in call ? call.key : 'name' in call ? call.name : '';
+    const { forest } = this.#host.witness.truth;
+    const state = forest.holderOf(snapshotName(key));
+    const below = state?.name === key ? forest.ancestorsOf(state) : [];
+    const unchecked = below.find(
+      ({ id, remote }) =>
+        remote !== null && this.#host.checkedAt(`${this.#host.tree.path}/${id}/fs`) < since,
+    );
+    return unchecked === undefined ? null : `layer ${unchecked.id} below was not checked`;
   }
 
   #wrongMounts(id: number, mounts: readonly MountSpec[]): string | null {

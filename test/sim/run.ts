@@ -1,7 +1,8 @@
 /**
  * `npm run sim`: a campaign of simulated runs, or one run again.
  *
- *   npm run sim -- --seeds 1000 [--from 1] [--steps 300]   many seeds
+ *   npm run sim -- --seeds 1000 [--from 1] [--steps 300] [--first]
+ *                                              many seeds; --first stops at the first that fails
  *   npm run sim -- --seed 123 [--steps 77] [--trace]        one of them, with its event log
  */
 import { parseArgs } from 'node:util';
@@ -15,6 +16,7 @@ const { values } = parseArgs({
     steps: { type: 'string', default: '300' },
     seed: { type: 'string' },
     trace: { type: 'boolean', default: false },
+    first: { type: 'boolean', default: false },
   },
 });
 
@@ -39,8 +41,10 @@ async function campaign(from: number, seeds: number): Promise<void> {
     for (const [what, often] of result.counts) counts.set(what, (counts.get(what) ?? 0) + often);
     if (result.violation === null) continue;
     failed += 1;
-    const least = await shrink(result);
-    console.log(`${least.violation}\n  npm run sim -- --seed ${seed} --steps ${least.steps}`);
+    const least = values.first ? result : await shrink(result);
+    const again = least.brokenAt ?? least.steps;
+    console.log(`${least.violation}\n  npm run sim -- --seed ${seed} --steps ${again}`);
+    if (values.first) break;
   }
   const seconds = ((performance.now() - began) / 1000).toFixed(1);
   console.log(`${seeds} runs of ${steps} steps in ${seconds} s, ${failed} failed`);

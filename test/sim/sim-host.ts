@@ -64,6 +64,7 @@ export class SimHost implements DirectoryRules, RemoteRules {
   readonly #draws: Draws;
   readonly #trace: (line: string) => void;
   readonly #segmentBytes: number;
+  readonly #checkedAt = new Map<string, number>();
   #isRecovering = false;
   #powerCuts = 0;
 
@@ -223,6 +224,15 @@ export class SimHost implements DirectoryRules, RemoteRules {
     if (signal.aborted) return;
     const due = ['mounting', 'committed.unavailable', 'removing'];
     this.#mustBe(this.#idOf(mountpoint), due, 'is unmounted');
+  }
+
+  wasChecked(mountpoint: string): void {
+    this.#checkedAt.set(mountpoint, this.clock.monotonicMillis());
+  }
+
+  /** When the layer at a mountpoint was last found usable; -1 for never. */
+  checkedAt(mountpoint: string): number {
+    return this.#checkedAt.get(mountpoint) ?? -1;
   }
 
   /** An effect that destroys or outlives a crash follows a durable event, never leads it. */

@@ -122,6 +122,8 @@ export class SimMountTable implements MountTable {
 export interface RemoteRules {
   mayMount(mountpoint: string, signal: AbortSignal): void;
   mayUnmount(mountpoint: string, signal: AbortSignal): void;
+  /** The layer there has just been found usable. */
+  wasChecked(mountpoint: string): void;
 }
 
 /** The registry behind the remote layers, as far as it is of any interest. */
@@ -185,6 +187,7 @@ export class SimFileSystem implements FileSystem {
       },
       { signal, mayHang: true },
     );
+    this.rules.wasChecked(mountpoint);
   }
 
   async unmount(mountpoint: string, signal: AbortSignal): Promise<void> {

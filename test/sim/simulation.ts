@@ -57,6 +57,15 @@ interface InFlight {
   readonly controller: AbortController;
 }
 
+/** What was so when a call was made. */
+interface AtCall {
+  readonly since: number;
+  /** What stood in the snapshot that is to be committed. */
+  readonly written: Written | null;
+  /** What List must answer. */
+  readonly expected: readonly string[];
+}
+
 /** A list that is read slowly. */
 interface SlowReader {
   readonly infos: Iterator<SnapshotInfo>;
@@ -190,7 +199,7 @@ class Simulation {
   }
 
   #begin(call: Call, life: Life): Promise<Outcome | null> {
-    const { opened } = this.#host;
+    const { opened, clock } = this.#host;
     if (opened === null) return Promise.resolve(null);
     this.#calls += 1;
     const tag = `call-${this.#calls}`;
@@ -198,6 +207,7 @@ class Simulation {
     const expected = call.kind === 'List' ? this.#expectedList(call.filters) : [];
     this.#say(`${tag} ${describeCall(call)}`);
     this.#count(call.kind);
+    const since = clock.monotonicMillis();
     const controller = new AbortController();
     const cancel = life.clock.schedule(BUDGET_MILLIS, () => controller.abort(new Error('budget')));
     this.#inFlight.set(tag, { call, life, controller });
@@ -205,18 +215,12 @@ class Simulation {
     return make(opened.snapshotter, call, tag, controller.signal).then((outcome) => {
       cancel();
       if (!life.isAlive) return null;
-      this.#end(tag, call, outcome, written, expected);
+      this.#end(tag, call, outcome, { written, expected, since });
       return outcome;
     });
   }
 
-  #end(
-    tag: string,
-    call: Call,
-    outcome: Outcome,
-    written: Written | null,
-    expected: readonly string[],
-  ): void {
+  #end(tag: string, call: Call, outcome: Outcome, { written, expected, since }: AtCall): void {
     this.#inFlight.delete(tag);
     const answer =
       outcome.kind === 'ok'
@@ -226,7 +230,7 @@ class Simulation {
           : `threw ${outcome.fault.message}`;
     this.#say(`${tag} ${answer}`);
     this.#count(`${call.kind} ${outcome.kind === 'threw' ? outcome.kind : answer}`);
-    this.#checks.reply(tag, call, outcome, written);
+    this.#checks.reply(tag, call, outcome, written, since);
     const wrong = this.#model.end(tag, outcome);
     if (wrong !== null) this.#host.break(`${tag} ${wrong}`);
     if (outcome.kind !== 'ok') {
