@@ -5,11 +5,11 @@
  * through Stratalog, runc containers, `kill -9`. Each step says what was proved, and a step that
  * is not as it should be ends the demo with exit code 1. Nothing is left on the machine.
  */
-import { existsSync, readFileSync, readdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, readFileSync } from 'node:fs';
 import pc from 'picocolors';
 import { renderStory, storyOf } from './demo/story.js';
 import { stratalog } from './rig/daemon.js';
+import { directoriesInUse } from './rig/directories.js';
 import { Rig } from './rig/rig.js';
 import { sampleImage, stackCheck } from './rig/sample-image.js';
 import { until } from './rig/wait.js';
@@ -40,7 +40,6 @@ function mustBe(holds: boolean, otherwise: string): void {
 
 async function demo(rig: Rig): Promise<void> {
   const { ctr, daemon } = rig;
-  const snapshots = join(daemon.root, 'snapshots');
   const output = rig.workspace.path('counter.out');
   const counted = () => readFileSync(output, 'utf8').trim().split('\n');
   const reachesBeyond = (count: number) =>
@@ -125,7 +124,10 @@ async function demo(rig: Rig): Promise<void> {
     await ctr.removeContainer('second');
     await ctr.removeImage(reference);
     mustBe((await ctr.snapshots()).length === 0, 'containerd still lists snapshots');
-    await until('garbage collection is through', () => readdirSync(snapshots).length === 0);
+    await until(
+      'garbage collection is through',
+      async () => (await directoriesInUse(daemon.root)).length === 0,
+    );
     return 'garbage collection left no snapshot and no directory';
   });
 

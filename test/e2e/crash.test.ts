@@ -1,7 +1,7 @@
 /** Stratalog and containerd are killed and started again; containers and later pulls must not care. */
-import { readFileSync, readdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { readFileSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { directoriesInUse } from '../../scripts/rig/directories.js';
 import type { Rig } from '../../scripts/rig/rig.js';
 import { sampleImage, stackCheck } from '../../scripts/rig/sample-image.js';
 import { until } from '../../scripts/rig/wait.js';
@@ -26,12 +26,12 @@ afterEach(() => rig.close());
 describe('a snapshotter that is killed', () => {
   it('in the middle of a pull: the next pull ends well', { timeout: 120_000 }, async () => {
     const reference = await rig.publish(await sampleImage(sample), 'sample');
-    const snapshots = join(rig.daemon.root, 'snapshots');
+    const directories = () => directoriesInUse(rig.daemon.root);
     const pulled = rig.ctr.pull(reference).then(
       () => 'ended well',
       () => 'failed',
     );
-    await until('some layers are there', () => readdirSync(snapshots).length >= 3, {
+    await until('some layers are there', async () => (await directories()).length >= 3, {
       pauseMillis: 1,
     });
     await rig.daemon.crash();
@@ -43,7 +43,7 @@ describe('a snapshotter that is killed', () => {
     expect(await rig.ctr.runOnce(reference, 'after', stackCheck(sample))).toBe('stacked rightly\n');
     await rig.ctr.removeImage(reference);
     expect(await rig.ctr.snapshots()).toEqual([]);
-    await until('no directory is left', () => readdirSync(snapshots).length === 0);
+    await until('no directory is left', async () => (await directories()).length === 0);
   });
 
   it('while a container runs: the container never notices', { timeout: 120_000 }, async () => {
@@ -73,13 +73,13 @@ describe('a snapshotter that is killed', () => {
     { timeout: 240_000 },
     async () => {
       const rounds = 5;
-      const snapshots = join(rig.daemon.root, 'snapshots');
+      const directories = () => directoriesInUse(rig.daemon.root);
       for (let round = 0; round < rounds; round += 1) {
         const options = { extraLayers: 4, bytesPerLayer: 50_000, seed: `round ${round}` };
         const reference = await rig.publish(await sampleImage(options), `round-${round}`);
-        const before = readdirSync(snapshots).length;
+        const before = (await directories()).length;
         const pulled = rig.ctr.pull(reference).catch(() => undefined);
-        await until('the pull has begun', () => readdirSync(snapshots).length > before, {
+        await until('the pull has begun', async () => (await directories()).length > before, {
           pauseMillis: 1,
         });
         await rig.daemon.crash();

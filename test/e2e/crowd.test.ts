@@ -1,8 +1,7 @@
 /** Many pulls and containers at once, as on a node that has just joined. */
-import { readdirSync } from 'node:fs';
-import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { stratalog } from '../../scripts/rig/daemon.js';
+import { directoriesInUse } from '../../scripts/rig/directories.js';
 import { imageOf } from '../../scripts/rig/image.js';
 import { layerOf } from '../../scripts/rig/layer.js';
 import type { Rig } from '../../scripts/rig/rig.js';
@@ -44,8 +43,10 @@ describe.each([{ asyncRemove: false }, { asyncRemove: true }])('a crowd, %o', (o
 
     await Promise.all(references.map((reference) => rig.ctr.removeImage(reference)));
     expect(await rig.ctr.snapshots()).toEqual([]);
-    const snapshots = join(rig.daemon.root, 'snapshots');
-    await until('no directory is left', () => readdirSync(snapshots).length === 0);
+    await until(
+      'no directory is left',
+      async () => (await directoriesInUse(rig.daemon.root)).length === 0,
+    );
     if (againstPeer) return;
 
     await rig.daemon.stop();

@@ -1,7 +1,6 @@
 /** The ordinary life of images and containers on Stratalog, through containerd's own `ctr`. */
-import { readdirSync } from 'node:fs';
-import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { directoriesInUse } from '../../scripts/rig/directories.js';
 import { type Image, imageOf, writeArchive } from '../../scripts/rig/image.js';
 import { layerOfBlob } from '../../scripts/rig/layer.js';
 import type { Rig } from '../../scripts/rig/rig.js';
@@ -120,17 +119,17 @@ describe('images and containers', () => {
   });
 
   it('lets garbage collection remove all snapshots of a removed image, and their directories', async () => {
-    expect(directories()).not.toEqual([]);
+    expect(await directories()).not.toEqual([]);
     await rig.ctr.removeImage(reference);
     expect(await rig.ctr.snapshots()).toEqual([]);
-    await until('the directories are gone', () => directories().length === 0);
+    await until('the directories are gone', async () => (await directories()).length === 0);
 
     await rig.ctr.pull(reference);
     expect(await rig.ctr.runOnce(reference, 'again', stackCheck(sample))).toBe('stacked rightly\n');
   });
 
   const byKey = (a: { key: string }, b: { key: string }) => a.key.localeCompare(b.key);
-  const directories = () => readdirSync(join(rig.daemon.root, 'snapshots'));
+  const directories = () => directoriesInUse(rig.daemon.root);
 
   /** Bytes of the key by `ctr snapshots usage -b`. */
   async function usageOf(key: string): Promise<number> {

@@ -2,11 +2,11 @@
  * Remote layers: what the layer store has is never fetched. The registry's access log is the
  * witness. Each format of the store is tried from two namespaces and across a restart.
  */
-import { readdirSync } from 'node:fs';
 import { rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { stratalog } from '../../scripts/rig/daemon.js';
+import { directoriesInUse } from '../../scripts/rig/directories.js';
 import { type Image, writeLayout } from '../../scripts/rig/image.js';
 import { mountsWithin, unmountWithin } from '../../scripts/rig/mounts.js';
 import type { Rig } from '../../scripts/rig/rig.js';
@@ -53,7 +53,7 @@ describe.skipIf(againstPeer).each(['directory', 'erofs', 'squashfs'])(
         const snapshots = join(running.daemon.root, 'snapshots');
         await until(
           'only the layers have a directory',
-          () => readdirSync(snapshots).length === image.layers.length,
+          async () => (await directoriesInUse(running.daemon.root)).length === image.layers.length,
         );
         expect(mountsWithin(snapshots)).toHaveLength(image.layers.length);
 
@@ -190,7 +190,7 @@ async function layersServed(running: Rig, image: Image): Promise<string[]> {
   return served.filter((digest) => image.layers.some((layer) => layer.digest === digest));
 }
 
-function nothingLeft(running: Rig): boolean {
-  const snapshots = join(running.daemon.root, 'snapshots');
-  return readdirSync(snapshots).length === 0 && mountsWithin(snapshots).length === 0;
+async function nothingLeft({ daemon }: Rig): Promise<boolean> {
+  const mounts = mountsWithin(join(daemon.root, 'snapshots'));
+  return mounts.length === 0 && (await directoriesInUse(daemon.root)).length === 0;
 }
