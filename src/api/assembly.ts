@@ -3,6 +3,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
+import { reasonOf } from '../base/errors.js';
 import type { EffectPolicies } from '../effects/policies.js';
 import { defaultPolicies } from '../effects/policies.js';
 import type { FileSystem } from '../filesystems/contract.js';
@@ -15,6 +16,7 @@ import {
   type SnapshotterObserver,
 } from '../snapshotter/open.js';
 import type { SnapshotterSettings } from '../snapshotter/settings.js';
+import { isWantOfRoom, lastMountSettings } from './last-start.js';
 import { RELEASE } from './release.js';
 import { examinePlace, realRoot, refuseUnfitRoot } from './root-place.js';
 
@@ -62,9 +64,19 @@ export async function assembleSnapshotter(
     return kernel;
   };
   const probe = async (): Promise<MountSettings> => {
-    const kernel = await tryOverlays();
-    if (kernel.isRootInMemory) observer.warning(losesAll, { root });
-    return mountSettings(choices, kernel);
+    try {
+      const kernel = await tryOverlays();
+      if (kernel.isRootInMemory) observer.warning(losesAll, { root });
+      return mountSettings(choices, kernel);
+    } catch (thrown) {
+      const { mountOptions = [], remapIds = 'auto' } = choices;
+      const last = isWantOfRoom(thrown)
+        ? await lastMountSettings(host.disk, root, mountOptions)
+        : null;
+      if (last === null) throw thrown;
+      observer.warning(goesByLastStart, { error: reasonOf(thrown) });
+      return { mountOptions, ...last, ...(remapIds === 'auto' ? {} : { remapIds }) };
+    }
   };
   try {
     // Nothing of ours may be left where we cannot stay.
@@ -92,6 +104,8 @@ export async function assembleSnapshotter(
   }
 }
 
+const goesByLastStart =
+  'the root is full: what the kernel can do was not tried, the last start knew it';
 const losesAll =
   'the root lies in memory (tmpfs): the log and all layers are gone after a reboot, while containerd remembers them';
 

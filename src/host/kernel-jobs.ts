@@ -5,7 +5,7 @@
  */
 import * as fs from 'node:fs';
 import * as os from 'node:os';
-import { HostFault, reasonOf } from '../base/errors.js';
+import { errnoOf, HostFault, reasonOf } from '../base/errors.js';
 import { emptyTree } from './remove-tree.js';
 import { guarded } from './faults.js';
 import { checked, cString, errnoName, lastErrno, libraryCall } from './libc.js';
@@ -261,18 +261,28 @@ function tryOverlayIn(
   ].join(',');
   const [target, type] = [cString(merged), cString('overlay')];
   if (mountCall(type, target, type, 0, cString(data)) !== 0) {
-    return unsupported(`mounting an overlay says ${errnoName(lastErrno())}`);
+    const code = errnoName(lastErrno());
+    if (isWantOfRoom(code)) throw new HostFault('mount', merged, code);
+    return unsupported(`mounting an overlay says ${code}`);
   }
   umount2(target, detach);
   return supported;
 }
 
-/** A directory of its own for one try, deleted behind it. What the world refuses is the answer. */
+/** It says nothing of what the kernel can do. */
+const isWantOfRoom = (code: string | undefined): boolean => code === 'ENOSPC' || code === 'EDQUOT';
+
+/**
+ * A directory of its own for one try, deleted behind it. What the world refuses is the answer, but
+ * for want of room: then nothing was tried, and HostFault ENOSPC or EDQUOT says so.
+ */
 function withScratch(directory: string, attempt: (scratch: string) => ProbeResult): ProbeResult {
   const scratch = guarded('mkdtemp', directory, () => fs.mkdtempSync(`${directory}/.probe-`));
   try {
     return attempt(scratch);
   } catch (error) {
+    const code = errnoOf(error);
+    if (code !== undefined && isWantOfRoom(code)) throw new HostFault('try', scratch, code);
     if (error instanceof HostFault) return unsupported(error.message);
     throw error;
   } finally {

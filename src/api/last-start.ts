@@ -1,0 +1,37 @@
+/**
+ * What the last start found out about the kernel, for a start that has no room to try: a full
+ * disk must not keep a daemon from starting, because Remove is how room is made.
+ */
+import { errnoOf } from '../base/errors.js';
+import type { Disk } from '../base/ports.js';
+import { readLog } from '../log/reader.js';
+import type { MountSettings } from '../snapshotter/mounts.js';
+
+/** Whether the fault says that a try had no room, and so nothing about what was tried. */
+export const isWantOfRoom = (thrown: unknown): boolean =>
+  ['ENOSPC', 'EDQUOT'].includes(errnoOf(thrown) ?? '');
+
+/** Options that only the kernel's answers bring; what is configured is known without the log. */
+const kernelOptions = ['userxattr', 'index=off'];
+
+/** As the newest DaemonStarted tells them; null when there is none. */
+export async function lastMountSettings(
+  disk: Disk,
+  root: string,
+  configured: readonly string[],
+): Promise<Pick<MountSettings, 'kernelOptions' | 'remapIds'> | null> {
+  for await (const { type, data } of readLog({ root, disk, stream: 'daemon', reverse: true })) {
+    if (type !== 'DaemonStarted') continue;
+    const { settings } = data;
+    if (typeof settings !== 'object' || settings === null) return null;
+    const told = 'mountOptions' in settings ? settings.mountOptions : null;
+    if (!Array.isArray(told)) return null;
+    return {
+      kernelOptions: kernelOptions.filter(
+        (option) => told.includes(option) && !configured.includes(option),
+      ),
+      remapIds: 'remapIds' in settings && settings.remapIds === true,
+    };
+  }
+  return null;
+}
