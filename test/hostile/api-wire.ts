@@ -166,7 +166,7 @@ export const frames: readonly ApiCase[] = [
     /grpc-timeout value "soon"/,
   ),
   raw('good gzip', { headers: gzip, body: [framed(zipped, { compressed: 1 })] }, 'OK'),
-  raw('a header of 60 KB', { headers: long(60_000) }, 'OK'),
+  raw('a header of 70 KB', { headers: long(70_000) }, 'OK'),
   raw('a namespace of 30 KB', { headers: { 'containerd-namespace': 'n'.repeat(30_000) } }, 'OK'),
   raw('a binary header of none', { headers: { 'x-bin': '***', 'grpc-trace-bin': '\u00ff' } }, 'OK'),
 ];
