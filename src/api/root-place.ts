@@ -2,7 +2,7 @@
  * Whether a directory can be a root, before anything is written to it: what it is, what lies
  * round it, and what its file system can do. What is in its log is the log's business.
  */
-import { lstat, mkdir, readdir, realpath, rmdir } from 'node:fs/promises';
+import { lstat, mkdir, readdir, realpath, rmdir, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { errnoOf, UsageError } from '../base/errors.js';
 import type { KernelFacts } from '../host/kernel.js';
@@ -57,12 +57,12 @@ export async function examinePlace(
   tryIt: (() => Promise<unknown>) | null,
 ): Promise<void> {
   await refuseNested(root);
-  const snapshots = snapshotsDirectory(root);
-  if ((await statusOf(snapshots))?.isSymbolicLink() === true) {
-    throw new UsageError(
-      `${snapshots} is a link, and mounts below a link are not found in the mount table; ` +
-        'mount the other directory there (mount --bind), or make it the root',
-    );
+  await refuseLinkedSnapshots(root);
+  for (const part of [logDirectory(root), snapshotsDirectory(root)]) {
+    // What is here now is asked, so a link to a directory is one.
+    const found = await stat(part).catch(() => null);
+    if (found === null || found.isDirectory()) continue;
+    throw new UsageError(`${part} is not a directory; move it away, or choose another root`);
   }
   if (tryIt === null) return;
   const isAbsent = (await statusOf(root)) === null;
@@ -75,6 +75,15 @@ export async function examinePlace(
     if (isAbsent) await rmdir(root);
     throw thrown;
   }
+}
+
+async function refuseLinkedSnapshots(root: string): Promise<void> {
+  const snapshots = snapshotsDirectory(root);
+  if ((await statusOf(snapshots))?.isSymbolicLink() !== true) return;
+  throw new UsageError(
+    `${snapshots} is a link, and mounts below a link are not found in the mount table; ` +
+      'mount the other directory there (mount --bind), or make it the root',
+  );
 }
 
 /** Whoever owns the root above deletes what its log does not know, and everything in a snapshot. */

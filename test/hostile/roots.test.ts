@@ -200,7 +200,7 @@ const cases: readonly HostileCase<Place>[] = [
       fs.writeFileSync(`${place.at}/snapshots`, 'mine');
     },
     when: serving,
-    expected: { code: 1, message: [/snapshots: ENOTDIR; something else stands/] },
+    expected: { code: 2, message: [/snapshots is not a directory; move it away, or choose/] },
   },
   {
     name: 'with a file in place of its log',
@@ -210,7 +210,7 @@ const cases: readonly HostileCase<Place>[] = [
       fs.writeFileSync(`${place.at}/log`, 'mine');
     },
     when: serving,
-    expected: { code: 1, message: [/log: ENOTDIR; something else stands/] },
+    expected: { code: 2, message: [/log is not a directory; move it away, or choose/] },
   },
   {
     name: 'without room for inodes',
