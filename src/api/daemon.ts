@@ -6,6 +6,7 @@
  * List and Remove need no mount.
  */
 import { firstValueFrom, Subject } from 'rxjs';
+import { adviceFor } from '../base/advice.js';
 import { LogReadOnly, reasonOf, UsageError } from '../base/errors.js';
 import { openLayerStore } from '../filesystems/layer-store/layer-store.js';
 import type { Host } from '../host/host.js';
@@ -207,7 +208,9 @@ class Daemon {
   }
 
   #logFailed(failure: Error): void {
-    this.#logger.fatal({ error: failure }, 'the log cannot be written; read-only from now on');
+    const advice = adviceFor(failure.cause).replace(/^; /, '');
+    const fields = { error: failure, ...(advice === '' ? {} : { advice }) };
+    this.#logger.fatal(fields, 'the log cannot be written; read-only from now on');
     this.#health.report('log', `the log is read-only: ${failure.message}`);
     const timer = setTimeout(
       () => this.#endings.next({ why: 'the log cannot be written', code: 1 }),

@@ -5,7 +5,7 @@
 import { Command, CommanderError } from 'commander';
 import { reasonOf } from '../base/errors.js';
 import { RELEASE } from '../api/release.js';
-import { adviceFor } from './advice.js';
+import { adviceFor } from '../base/advice.js';
 import { configCommand } from './config.js';
 import { EXIT, exitCodeOf } from './exit-codes.js';
 import { healthCommand } from './health.js';

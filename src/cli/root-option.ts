@@ -6,7 +6,7 @@ import { errnoOf, reasonOf, UsageError } from '../base/errors.js';
 import { loadConfig } from '../api/config.js';
 import { readConfigText } from '../api/config-file.js';
 import { defaultConfigFile } from '../api/config-schema.js';
-import { adviceFor } from './advice.js';
+import { adviceFor } from '../base/advice.js';
 
 export function withRootOption(command: Command): Command {
   return command

@@ -153,9 +153,10 @@ describe.each(['ext4', 'xfs'] as const)('%s that is gone', (kind: VolumeKind) =>
     expect(await healthOf(volume)).toBe(1);
     const fatal = volume.messages('fatal');
     expect(fatal).toHaveLength(1);
-    // What failed, where, and what will be.
+    // What failed, where, what will be, and what to do.
     expect(fatal[0]).toMatchObject({ msg: 'the log cannot be written; read-only from now on' });
     expect(String(fatal[0]?.['error'])).toMatch(/write .*volume-root\/log\/\d+\.seg: EIO/);
+    expect(fatal[0]?.['advice']).toMatch(/see dmesg/);
     await until('the daemon has ended by itself', () => !volume.daemon.isRunning);
     expect((await volume.daemon.stop()).exitCode).toBe(1);
 

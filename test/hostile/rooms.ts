@@ -11,7 +11,7 @@ import { systemDisk } from '../../src/host/disk.js';
 import { openLog } from '../../src/log/log.js';
 import type { Answer } from './case.js';
 import { EXIT, exitCodeOf } from '../../src/cli/exit-codes.js';
-import { adviceFor } from '../../src/cli/advice.js';
+import { adviceFor } from '../../src/base/advice.js';
 import { reasonOf } from '../../src/base/errors.js';
 
 /** One test file's directory, with the mounts that were made in it. */

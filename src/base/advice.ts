@@ -1,5 +1,5 @@
 /** What to do about a fault of the operating system, for faults that say only what failed. */
-import { errnoOf } from '../base/errors.js';
+import { errnoOf } from './errors.js';
 
 const adviceOf: Readonly<Record<string, string>> = {
   ENOENT: 'it is not there, or is a link to nothing',
