@@ -192,6 +192,7 @@ async function readChecked(
   const keeps = bytes.length >= trailer.offset;
   const hash = createHash('sha256');
   const head = new HeadLines();
+  let fault: unknown = null;
   for (let offset = 0; offset < trailer.offset;) {
     const length = Math.min(SLICE_BYTES, trailer.offset - offset);
     const into = keeps ? bytes.subarray(offset, offset + length) : bytes.subarray(0, length);
@@ -199,12 +200,18 @@ async function readChecked(
     if (filled === 0) throw new Error('the file became shorter while it was read');
     const slice = into.subarray(0, filled);
     hash.update(slice);
-    head.take(slice);
+    try {
+      if (fault === null) head.take(slice);
+    } catch (thrown) {
+      fault = thrown;
+    }
     offset += filled;
   }
   if (hash.digest('hex') !== trailer.sha256) {
     throw new Error('its checksum does not match its content');
   }
+  // Not before: a flipped bit could say that a later release has written this.
+  if (fault !== null) throw fault;
   const { root, start, envelope } = head.finish(trailer.lines);
   if (root !== uuid) throw new Error(`it belongs to the log ${root}`);
   const { lines, offset: end } = trailer;
