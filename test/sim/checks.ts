@@ -12,6 +12,8 @@ import { describeCall, labelsText } from './client-model.js';
 import type { Call, CallOf, Outcome } from './calls.js';
 import type { SimHost } from './sim-host.js';
 
+/** A use may join the check of another under way, which ends with a restore and the log. */
+const SHARED_MILLIS = 10_000;
 const SHOWN = /^(active|committing|view|committed\.\w+)$/;
 
 /** What stood in a snapshot when a client asked for its Commit. */
@@ -64,11 +66,23 @@ export class Checks {
     return shown.map((state) => textOfInfo(infoOf(state))).sort();
   }
 
+  /** No snapshot is on its way from one state to another. */
+  nothingUnderWay(): void {
+    this.#host.observe();
+    for (const { id, status } of this.#host.witness.truth.forest.values()) {
+      const isUnderWay = !SHOWN.test(status) && status !== 'awaitingCleanup';
+      if (isUnderWay || status === 'committing') {
+        this.#host.break(`snapshot ${id} is still ${status}`);
+      }
+    }
+  }
+
   /** Holds when nothing is under way and nothing fails: one owner for each directory and mount. */
   rest(): void {
     this.#host.observe();
     const { witness, mounts, tree } = this.#host;
     const states = [...witness.truth.forest.values()];
+    this.nothingUnderWay();
     for (const state of states) this.#atRest(state);
     const owners = new Set(states.map(({ id }) => String(id)));
     const orphan = tree.names.find((name) => !owners.has(name) && !witness.isSpare(Number(name)));
@@ -191,7 +205,8 @@ export class Checks {
     const below = state?.name === key ? forest.ancestorsOf(state) : [];
     const unchecked = below.find(
       ({ id, remote }) =>
-        remote !== null && this.#host.checkedAt(`${this.#host.tree.path}/${id}/fs`) < since,
+        remote !== null &&
+        this.#host.checkedAt(`${this.#host.tree.path}/${id}/fs`) < since - SHARED_MILLIS,
     );
     return unchecked === undefined ? null : `layer ${unchecked.id} below was not checked`;
   }
@@ -277,10 +292,6 @@ export class Checks {
     const { tree, mounts } = this.#host;
     const entry = tree.get(String(id));
     const mountpoint = `${tree.path}/${id}/fs`;
-    if (!SHOWN.test(status) && status !== 'awaitingCleanup') {
-      this.#host.break(`snapshot ${id} rests in ${status}`);
-    }
-    if (status === 'committing') this.#host.break(`snapshot ${id} rests in committing`);
     const isShown = SHOWN.test(status) && status !== 'committed.unavailable';
     const isMissing = isShown && entry?.hasFs !== true;
     if (isMissing && !this.#host.mayHaveLostDirectories)

@@ -5,6 +5,7 @@
 import { expect, it } from 'vitest';
 import { snapshotName, streamVersion } from '../../src/base/units.js';
 import { Replay } from '../../src/inspect/replay.js';
+import { examineCheckpoint } from '../../src/log/checkpoint.js';
 import { openLog } from '../../src/log/log.js';
 import { readLog } from '../../src/log/reader.js';
 import { encodeHead, encodeState } from '../../src/machines/state-json.js';
@@ -91,4 +92,15 @@ it('starts from a checkpoint in which a removed snapshot and a new one bear one 
   expect(base === null ? null : forest.childrenOf(base)).toBe(0);
   expect(forest.size).toBe(states.length);
   expect([...forest.values()]).toEqual(states);
+});
+
+it('gives a checkpoint its name only when its bytes are durable', async () => {
+  const disk = new FaultyDisk(['/root']);
+  const { log } = await open(disk);
+  await log.writeCheckpoint({ position: log.durablePosition, lines: ['{"a":1}'] });
+  const left = disk.powerCut(() => 0.99);
+
+  const path = '/root/log/00000000000000000000.checkpoint';
+  const reading = await examineCheckpoint(left, path, log.identity.uuid);
+  expect(reading.kind).toBe('valid');
 });

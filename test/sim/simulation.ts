@@ -296,9 +296,12 @@ class Simulation {
     this.#say('calm');
     host.weather.isCalm = true;
     host.layers.healAll();
-    if (host.hasFailed) this.#die(false);
+    const startsAfresh = this.#draws.chance(0.4);
+    if (startsAfresh || host.hasFailed) this.#die(startsAfresh && this.#draws.chance(0.4));
     await this.#serveAgain();
     await this.#comeToRest();
+    // A start to which nothing happens brings to its end all that a crash has cut short.
+    if (startsAfresh && host.broken === null) this.#checks.nothingUnderWay();
     // The last fault before the calm may only now have been told.
     if (host.hasFailed) {
       this.#die(false);
@@ -341,7 +344,8 @@ class Simulation {
       host.break(`this never ends: ${[...waiting, ...running].join(', ')}`);
       return;
     }
-    await host.advance(100);
+    // The end of what nobody sees any more is written in its own time.
+    await host.advance(10_000);
     // What was in line to be written may have happened or not: nothing can be learned now.
     if (host.hasFailed) return;
     this.#readOn(Infinity);
