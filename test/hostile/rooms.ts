@@ -100,16 +100,17 @@ export async function open(
 ): Promise<Answer> {
   const warnings: string[] = [];
   const onWarning = (message: string): void => void warnings.push(message);
+  let snapshotter: SnapshotterApi;
   try {
-    const snapshotter = await newSnapshotter({ root, fileSystem: null, onWarning });
-    try {
-      await snapshotter.recovered;
-      await use(snapshotter, warnings);
-    } finally {
-      await snapshotter.close();
-    }
-    return { code: EXIT.ok, message: warnings.join('\n') };
+    snapshotter = await newSnapshotter({ root, fileSystem: null, onWarning });
   } catch (thrown) {
     return { code: exitCodeOf(thrown), message: `${reasonOf(thrown)}${adviceFor(thrown)}` };
   }
+  try {
+    await snapshotter.recovered;
+    await use(snapshotter, warnings);
+  } finally {
+    await snapshotter.close();
+  }
+  return { code: EXIT.ok, message: warnings.join('\n') };
 }

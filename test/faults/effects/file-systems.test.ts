@@ -159,6 +159,8 @@ describe('a Mount that', () => {
     async (_name, deeds) => {
       unruly.deeds = deeds;
       const upper = upperOf(valueOf(await daemon.prepare('k', null, labels)));
+      // Cleaned up behind, not left for a fresh one.
+      expect(upper).toBe(daemon.fs(1));
       expect(fs.readdirSync(upper)).toEqual([]);
       expect(await neighboursGoOn(daemon, GOOD)).toEqual(goneOnWell);
       expect(await daemon.eventsOfType('RemoteMountFailed')).toHaveLength(1);
