@@ -211,7 +211,9 @@ describe("a layer's manifest and a checkpoint's lines", () => {
           try {
             decode(made);
           } catch (thrown) {
-            if (!(thrown instanceof ZodError) && !(thrown instanceof SyntaxError)) throw thrown;
+            const isOwn = thrown instanceof TypeError && thrown.message.includes('is malformed');
+            if (isOwn || thrown instanceof ZodError || thrown instanceof SyntaxError) continue;
+            throw thrown;
           }
         }
       }),
