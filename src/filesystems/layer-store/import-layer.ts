@@ -23,7 +23,7 @@ import { LowerDirectories } from './lower-directories.js';
 import type { LayerManifest } from './manifest.js';
 import { formatManifest, manifestSchemaName } from './manifest.js';
 import type { Staging } from './store-directory.js';
-import { openStaging, publish, retire } from './store-directory.js';
+import { confirmNames, openStaging, publish, replace } from './store-directory.js';
 import { isUnsupported, requireAttribute, unpackLayer } from './tar-layer.js';
 import { digestOfFile, mountsOf, quickCheck } from './verify-layer.js';
 
@@ -76,7 +76,10 @@ export async function importLayer(
   options: ImportOptions,
 ): Promise<ImportOutcome> {
   const present = quickCheck(store, source.chainId);
-  if (present.state === 'good' && !options.force) return 'already present';
+  if (present.state === 'good' && !options.force) {
+    confirmNames(store);
+    return 'already present';
+  }
   if (present.state === 'damaged') {
     if (!options.force) {
       throw new UsageError(`${present.fault}; import it again with --force`);
@@ -89,8 +92,8 @@ export async function importLayer(
       return publish(store, source.chainId, staged) ? 'imported' : 'already present';
     }
     await refuseWhileMounted(store, source.chainId, options.mountTable);
-    retire(store, source.chainId, staging);
-    return publish(store, source.chainId, staged) ? 'replaced' : 'already present';
+    const isOurs = replace(store, source.chainId, staged, staging);
+    return isOurs ? 'replaced' : 'already present';
   } finally {
     await staging.close();
   }

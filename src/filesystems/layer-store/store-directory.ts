@@ -21,6 +21,7 @@ import { z } from 'zod';
 
 import { errnoOf, UsageError } from '../../base/errors.js';
 import type { DiskLock, MountTable } from '../../base/ports.js';
+import { exchange } from '../../host/exchange.js';
 import { syncFileSystem } from '../../host/directory-jobs.js';
 import { systemDisk } from '../../host/disk.js';
 import type { ChainId, Digest } from './digest.js';
@@ -86,6 +87,10 @@ export function openOrMakeStore(directory: string): string {
     writeStoreFile(directory);
   }
   const store = openStore(directory);
+  // Whoever died before its file became store.json has left it; nobody needs another.
+  for (const name of names) {
+    if (/^store\.json\.[0-9a-f]+$/.test(name)) rmSync(join(store, name), { force: true });
+  }
   // Layers hold setuid programs of images: nobody but root looks in, as with containerd's root.
   mkdirSync(layersPath(store), { recursive: true, mode: 0o700 });
   mkdirSync(stagingPath(store), { recursive: true, mode: 0o700 });
@@ -100,7 +105,8 @@ function writeStoreFile(directory: string): void {
     // link, not rename: of two that begin a store at once, both end with the same uuid.
     linkSync(aside, storeFilePath(directory));
   } catch (thrown) {
-    if (errnoOf(thrown) !== 'EEXIST') throw thrown;
+    // ENOENT: who made a store here just before has cleared ours away.
+    if (errnoOf(thrown) !== 'EEXIST' && errnoOf(thrown) !== 'ENOENT') throw thrown;
   } finally {
     rmSync(aside, { force: true });
   }
@@ -179,20 +185,43 @@ export function publish(store: string, chainId: ChainId, staged: string): boolea
     renameSync(staged, layerPath(store, chainId));
   } catch (thrown) {
     const code = errnoOf(thrown);
-    if (code === 'ENOTEMPTY' || code === 'EEXIST') return false;
-    throw thrown;
+    if (code !== 'ENOTEMPTY' && code !== 'EEXIST') throw thrown;
+    confirmNames(store);
+    return false;
   }
-  syncDirectory(layersPath(store));
+  confirmNames(store);
   return true;
 }
 
-/** Takes a layer out of its place into a staging directory, where it goes with the rest. */
-export function retire(store: string, chainId: ChainId, staging: Staging): void {
-  try {
-    renameSync(layerPath(store, chainId), join(staging.path, 'retired'));
-  } catch (thrown) {
-    if (errnoOf(thrown) !== 'ENOENT') throw thrown;
+/**
+ * Makes the names of all layers durable. Whoever put a layer that is there into its place may
+ * have died before this; nobody may be told that it is there, and lose it with the power.
+ */
+export function confirmNames(store: string): void {
+  syncDirectory(layersPath(store));
+}
+
+/**
+ * Puts a finished layer into the place of the one that is there, durably and in one step: a death
+ * in between leaves the old one. The old one is in the staging directory then, and goes with it.
+ *
+ * Fails  answers false when somebody else has put another there meanwhile
+ */
+export function replace(
+  store: string,
+  chainId: ChainId,
+  staged: string,
+  staging: Staging,
+): boolean {
+  syncFileSystem({ path: staged });
+  const place = layerPath(store, chainId);
+  if (exists(place) && exchange(staged, place)) {
+    confirmNames(store);
+    return true;
   }
+  // Without the call, as on NFS, the layer is away for a moment.
+  if (exists(place)) renameSync(place, join(staging.path, 'retired'));
+  return publish(store, chainId, staged);
 }
 
 /** The chain ids of all layers, sorted. Names that are not digests are not layers. */
