@@ -59,7 +59,8 @@ export const gentleCut = cut('power cut that loses nothing', () => () => 0);
 /** Sector by sector, name by name. */
 export const tornCut = (seed: number): Death => cut(`torn power cut ${seed}`, () => draws(seed));
 
-function draws(seed: number): () => number {
+/** Numbers from 0 up to 1, the same ones for the same seed. */
+export function draws(seed: number): () => number {
   let state = seed * 2_654_435_769;
   return () => {
     // mulberry32: small, and the same on each run.

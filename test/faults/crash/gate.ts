@@ -19,9 +19,18 @@ export class Gate {
   activity = 0;
   /** Where it died. */
   diedAt: string | null = null;
+  /** Settles with its death. */
+  readonly death: Promise<void>;
+  #tellOfDeath: () => void = () => undefined;
   #armed = false;
   #dieAt = Infinity;
   #isDead = false;
+
+  constructor() {
+    this.death = new Promise((resolve) => {
+      this.#tellOfDeath = resolve;
+    });
+  }
 
   /** From now on boundaries count, from 0; the process dies at the given one. */
   arm(dieAt: number): void {
@@ -49,6 +58,7 @@ export class Gate {
   die(): void {
     this.diedAt = this.names.at(-1) ?? null;
     this.#isDead = true;
+    this.#tellOfDeath();
   }
 
   /** A boundary between two steps of something asynchronous. */

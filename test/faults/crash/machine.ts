@@ -19,6 +19,7 @@ import { FaultyDisk } from '../../support/faulty-disk.js';
 import type { Gate } from './gate.js';
 import { gatedDisk, jobsInProcess, ProcessClock, SteadyClock } from './ports.js';
 import { RealTree } from './real-tree.js';
+import { closeFilesBelow } from './system-calls.js';
 
 export interface MachineSettings extends Partial<Omit<SnapshotterSettings, 'mounts'>> {
   readonly segmentBytes?: number;
@@ -41,7 +42,7 @@ const notAborted = { aborted: () => false };
 let place: string | null = null;
 
 /** The log tells where its root is: equal runs need equal paths, so machines come one by one. */
-function placeOfAll(): string {
+export function placeOfAll(): string {
   if (place === null) {
     place = fs.realpathSync(fs.mkdtempSync(path.join(os.tmpdir(), 'stratalog-crash-')));
     // What a disk would lose is kept book of, so thousands of roots need not wait for one.
@@ -131,11 +132,13 @@ export class Machine {
 
   /** The process is dead; the machine goes on. */
   killed(): void {
+    closeFilesBelow(this.base);
     this.disk = this.disk.afterKill();
   }
 
   /** The machine is off and on again. What was not synced is lost or kept, as the draw says. */
   powerCut(draw: () => number): void {
+    closeFilesBelow(this.base);
     this.#unmountAll();
     this.tree.powerCut(draw);
     this.disk = this.disk.powerCut(draw);
@@ -168,6 +171,7 @@ export class Machine {
   }
 
   remove(): void {
+    closeFilesBelow(this.base);
     this.#unmountAll();
     fs.rmSync(this.base, { recursive: true, force: true });
   }
@@ -179,7 +183,12 @@ export class Machine {
   }
 }
 
-function listing(directory: string, closed: ReadonlySet<string> = new Set(), below = ''): string[] {
+/** Every name below a directory with its type, mode and size. */
+export function listing(
+  directory: string,
+  closed: ReadonlySet<string> = new Set(),
+  below = '',
+): string[] {
   const found: string[] = [];
   for (const name of fs.existsSync(directory) ? fs.readdirSync(directory).sort() : []) {
     const relative = below === '' ? name : `${below}/${name}`;

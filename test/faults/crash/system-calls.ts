@@ -4,6 +4,7 @@
  * system, but for fsync and syncfs, whose effect only a power cut shows: a RealTree keeps book of
  * it. Whoever uses this mocks `src/host/libc.js` with `gatedLibrary`, in the test file itself.
  */
+import { AsyncLocalStorage } from 'node:async_hooks';
 import fs from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
 import { basename, dirname, join } from 'node:path';
@@ -16,27 +17,47 @@ export interface Watched {
   readonly tree: RealTree;
 }
 
-let watched: Watched | null = null;
+/** Whose code is running: it stays so through all that the code awaits, beyond its death too. */
+const watching = new AsyncLocalStorage<Watched>();
 
 /** Runs a synchronous job with its system calls at the gate. */
 export function atGate<Value>(who: Watched, job: () => Value): Value {
-  const before = watched;
-  watched = who;
+  return watching.run(who, job);
+}
+
+/** The same for a job that waits in between. */
+export async function allAtGate<Value>(
+  who: Watched,
+  job: () => Promise<Value>,
+): Promise<{ readonly value: Value } | 'died'> {
+  const { gate } = who;
+  const died = gate.death.then(() => 'died' as const);
   try {
-    return job();
-  } finally {
-    watched = before;
+    return await Promise.race([watching.run(who, job).then((value) => ({ value })), died]);
+  } catch (thrown) {
+    if (gate.isDead) return 'died';
+    throw thrown;
   }
 }
 
-/** The same for a job that waits in between; nobody else may make system calls meanwhile. */
-export async function allAtGate<Value>(who: Watched, job: () => Promise<Value>): Promise<Value> {
-  watched = who;
-  try {
-    return await job();
-  } finally {
-    watched = null;
+/** Closes all files of this process below a directory, as the death of their opener does. */
+export function closeFilesBelow(directory: string): void {
+  for (const fd of real.readdirSync('/proc/self/fd')) {
+    let path = '';
+    try {
+      path = real.readlinkSync(`/proc/self/fd/${fd}`);
+    } catch {
+      // The one that the directory itself was read through.
+    }
+    if (path === directory || path.startsWith(`${directory}/`)) real.closeSync(Number(fd));
   }
+}
+
+/** The gate of the code that is running. */
+export function gateHere(): Watched {
+  const watched = watching.getStore();
+  if (watched === undefined) throw new Error('this is not behind a gate');
+  return watched;
 }
 
 type Name = string | Buffer | URL | number;
@@ -55,7 +76,8 @@ function step<Value>(
   work: () => Value,
   note: (tree: RealTree) => void,
 ): Value {
-  if (watched === null) return work();
+  const watched = watching.getStore();
+  if (watched === undefined) return work();
   const { gate, tree } = watched;
   const name = `${what} ${shown(path)}`;
   gate.passNow(`before ${name}`);
@@ -65,11 +87,13 @@ function step<Value>(
   return value;
 }
 
+const isUnwatched = (): boolean => watching.getStore() === undefined;
 const nothing = (): void => undefined;
 
 /** Writes with a boundary in the middle: a process can be killed within write(2). */
 function writeInHalves(path: string, bytes: Buffer, write: (part: Buffer) => void): void {
-  if (watched === null) {
+  const watched = watching.getStore();
+  if (watched === undefined) {
     write(bytes);
     return;
   }
@@ -87,7 +111,7 @@ function removeTree(path: string): void {
   const found = real.lstatSync(path, { throwIfNoEntry: false });
   if (found === undefined) return;
   if (found.isDirectory()) for (const name of real.readdirSync(path)) removeTree(join(path, name));
-  const remains = watched?.tree.remainsOf(path) ?? null;
+  const remains = watching.getStore()?.tree.remainsOf(path) ?? null;
   const remove = () => (found.isDirectory() ? real.rmdirSync(path) : real.unlinkSync(path));
   step('remove', path, remove, (tree) => tree.removed(path, remains));
 }
@@ -115,7 +139,7 @@ const hooks = {
     step('chown', pathOf(path), () => real.lchownSync(path, uid, gid), nothing),
   fsyncSync: (fd: number) => {
     const path = pathOf(fd);
-    step('fsync', path, watched === null ? () => real.fsyncSync(fd) : nothing, (tree) =>
+    step('fsync', path, isUnwatched() ? () => real.fsyncSync(fd) : nothing, (tree) =>
       tree.synced(path),
     );
   },
@@ -150,15 +174,38 @@ const hooks = {
       (tree) => tree.made(pathOf(path)),
     );
   },
+  open: (path: string, flags: number, mode: number, done: (...args: unknown[]) => void) => {
+    const watched = watching.getStore();
+    if (watched === undefined || (flags & real.constants.O_CREAT) === 0) {
+      real.open(path, flags, mode, done);
+      return;
+    }
+    const { gate, tree } = watched;
+    const isNew = !real.existsSync(path);
+    if (gate.isLast(`before create ${shown(path)}`)) gate.die();
+    if (gate.isDead) return;
+    real.open(path, flags, mode, (...args) => {
+      if (isNew) tree.made(path);
+      if (gate.isLast(`after create ${shown(path)}`)) gate.die();
+      if (!gate.isDead) done(...args);
+    });
+  },
+  // The kernel closes the files of the dead (closeFilesBelow); by their number they may be another's.
+  close: (fd: number, done: (...args: unknown[]) => void) => {
+    if (watching.getStore()?.gate.isDead !== true) real.close(fd, done);
+  },
+  closeSync: (fd: number) => {
+    if (watching.getStore()?.gate.isDead !== true) real.closeSync(fd);
+  },
   writeSync: (fd: number, bytes: Buffer | Uint8Array, offset?: number, ...rest: number[]) => {
-    if (watched === null) return real.writeSync(fd, bytes, offset, ...rest);
+    if (isUnwatched()) return real.writeSync(fd, bytes, offset, ...rest);
     const [length = bytes.length - (offset ?? 0), at] = rest;
     const part = Buffer.from(bytes).subarray(offset ?? 0, (offset ?? 0) + length);
     writeInHalves(pathOf(fd), part, (half) => real.writeSync(fd, half, 0, half.length, at));
     return part.length;
   },
   writeFileSync: (path: string, text: string | Buffer, options?: fs.WriteFileOptions) => {
-    if (watched === null) {
+    if (isUnwatched()) {
       real.writeFileSync(path, text, options);
       return;
     }
@@ -177,11 +224,11 @@ const hooks = {
     }
   },
   rmSync: (path: string, options?: fs.RmOptions) => {
-    if (watched === null) real.rmSync(path, options);
+    if (isUnwatched()) real.rmSync(path, options);
     else removeTree(path);
   },
   unlinkSync: (path: string) => {
-    if (watched === null) real.unlinkSync(path);
+    if (isUnwatched()) real.unlinkSync(path);
     else removeTree(path);
   },
 };
@@ -211,7 +258,7 @@ function bookOf(
     const path = join(pathOf(Number(first)), textOf(second));
     const found = real.lstatSync(path, { throwIfNoEntry: false });
     const goes = found?.isDirectory() === ((Number(args[2]) & removesDirectory) !== 0);
-    const remains = goes ? (watched?.tree.remainsOf(path) ?? null) : null;
+    const remains = goes ? (watching.getStore()?.tree.remainsOf(path) ?? null) : null;
     return { path, note: (tree) => tree.removed(path, remains) };
   }
   if (name === 'syncfs') return { path: pathOf(Number(first)), note: (tree) => tree.allSynced() };
@@ -233,7 +280,8 @@ export function gatedLibrary(library: typeof libc): typeof libc {
     const name = /(\w+)\(/.exec(prototype)?.[1] ?? '';
     if (!changing.has(name)) return call;
     return (...args) => {
-      if (watched === null) return call(...args);
+      const watched = watching.getStore();
+      if (watched === undefined) return call(...args);
       const { path, note } = bookOf(name, args);
       const { gate, tree } = watched;
       const boundary = `${name} ${shown(path)}`;
