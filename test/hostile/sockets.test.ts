@@ -155,7 +155,6 @@ const cases: readonly HostileCase<Place>[] = [
   },
 ];
 
-
 it.each(cases)('is refused when the address $name', async (each) => {
   const place = anywhere();
   await checkCase(each, place, pictureOf);
