@@ -9,6 +9,7 @@
 import { isUtf8 } from 'node:buffer';
 import { BinaryReader, WireType } from '@bufbuild/protobuf/wire';
 import { SnapshotsService } from './generated/containerd/services/snapshots/v1/snapshots.js';
+import { serializeList } from './list-wire.js';
 
 /** Fields that are text (a name alone) or messages (a name and their own fields), by number. */
 export type MessageShape = ReadonlyMap<number, FieldShape>;
@@ -78,7 +79,8 @@ export const strictSnapshotsService: Service = Object.fromEntries(
       const why = faultIn(bytes, fields);
       return why === null ? method.requestDeserialize(bytes) : new UnreadableRequest(why);
     };
-    return [name, { ...method, requestDeserialize }];
+    const quick = name === 'list' ? { responseSerialize: serializeList } : {};
+    return [name, { ...method, ...quick, requestDeserialize }];
   }),
   // The handlers ask `unreadable` first, which the types of the definition cannot say.
 ) as unknown as Service;

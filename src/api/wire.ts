@@ -1,6 +1,7 @@
 /** Between our types and the messages of containerd.services.snapshots.v1. */
 import type { UnixNanos } from '../base/units.js';
 import type { SnapshotInfo } from '../machines/info.js';
+import { PackedInfo } from '../machines/packed-info.js';
 import type { MountSpec } from '../snapshotter/mounts.js';
 import { Kind, type Info } from './generated/containerd/services/snapshots/v1/snapshots.js';
 import type { Mount } from './generated/containerd/types/mount.js';
@@ -13,8 +14,42 @@ const KINDS: Readonly<Record<SnapshotInfo['kind'], Kind>> = {
   committed: Kind.COMMITTED,
 };
 
+/** A message that is parsed when somebody looks; list-wire.ts sends it without. */
+export class PackedWireInfo implements Info {
+  readonly packed: PackedInfo;
+
+  constructor(packed: PackedInfo) {
+    this.packed = packed;
+  }
+
+  get name(): string {
+    return this.packed.name;
+  }
+
+  get parent(): string {
+    return this.packed.parent;
+  }
+
+  get kind(): Kind {
+    return KINDS[this.packed.kind];
+  }
+
+  get createdAt(): Timestamp {
+    return toTimestamp(this.packed.createdAt);
+  }
+
+  get updatedAt(): Timestamp {
+    return toTimestamp(this.packed.updatedAt);
+  }
+
+  get labels(): Map<string, string> {
+    return new Map(this.packed.labels);
+  }
+}
+
 /** Both times are always sent: an absent one reads as 1970 in the client. */
 export function toInfo(info: SnapshotInfo): Info {
+  if (info instanceof PackedInfo) return new PackedWireInfo(info);
   return {
     name: info.name,
     parent: info.parent,
@@ -41,6 +76,8 @@ function toTimestamp(time: UnixNanos): Timestamp {
 
 /** An upper bound of the bytes an Info takes in a message; text is at most 3 bytes a unit. */
 export function infoBytesMax(info: SnapshotInfo): number {
+  // The line holds all texts, and around each label six bytes where a message has nine.
+  if (info instanceof PackedInfo) return Math.ceil(info.line.length * 1.5) + 64;
   let units = info.name.length + info.parent.length;
   for (const [key, value] of info.labels) units += key.length + value.length + 8;
   return 64 + units * 3;

@@ -3,7 +3,10 @@
  * state; the packed ones are parsed as they are read, one at a time.
  */
 import type { SnapshotId } from '../base/units.js';
+import { metaOf } from './chart.js';
 import type { SnapshotState } from './fold.js';
+import { infoOf, type SnapshotInfo } from './info.js';
+import { PackedInfo } from './packed-info.js';
 import type { PackedStates } from './packed-states.js';
 import { encodeState } from './state-json.js';
 
@@ -40,6 +43,18 @@ export class ForestCut {
       else if (!this.#packed.isAtRest(entry) || !isPassedOver(this.#packed.idOf(entry))) {
         yield this.#packed.state(entry);
       }
+    }
+  }
+
+  /** What clients are told of those that they may see. */
+  *infos(): Iterable<SnapshotInfo> {
+    for (const entry of this.#entries()) {
+      if (typeof entry === 'number' && this.#packed.isAtRest(entry)) {
+        yield new PackedInfo(this.#packed.bytes(entry));
+        continue;
+      }
+      const state = typeof entry === 'number' ? this.#packed.state(entry) : entry;
+      if (metaOf(state.status).shownAs !== null) yield infoOf(state);
     }
   }
 

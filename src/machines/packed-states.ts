@@ -164,7 +164,12 @@ export class PackedStates {
 
   /** The row as it stands in the checkpoint, without its newline. */
   line(row: number): string {
-    return this.#text.toString('utf8', this.#offsets[row], (this.#offsets[row + 1] ?? 0) - 1);
+    return this.bytes(row).toString('utf8');
+  }
+
+  /** The same, as bytes that are shared with this object. */
+  bytes(row: number): Buffer {
+    return this.#text.subarray(this.#offsets[row], (this.#offsets[row + 1] ?? 0) - 1);
   }
 
   /** Whether nothing is to be done about a row: not in flight, not unavailable, not remote. */

@@ -3,8 +3,8 @@
  * when its shape changes, CHECKPOINT_SCHEMA rises and older ones are passed over in favour of
  * the log, so no upcasters are needed here.
  *
- * The line is an array that begins with what the indexes need, in a fixed order, so that a start
- * can index a line without parsing it (packed-states.ts).
+ * The line is an array that begins with what the indexes need and what List tells, in a fixed
+ * order, so that neither need parse it (packed-states.ts, packed-info.ts).
  */
 import { z } from 'zod';
 import {
@@ -48,8 +48,6 @@ export function decodeHead(line: string): CheckpointHead {
 
 /** What a snapshot at rest does not have is left out. */
 interface Rest {
-  readonly parentName?: string;
-  readonly labels?: Readonly<Record<string, string>>;
   readonly view?: true;
   readonly target?: string;
   readonly fileSystem?: string;
@@ -61,21 +59,16 @@ interface Rest {
   };
   readonly usage?: readonly [size: number, inodes: number];
   readonly unavailability?: SnapshotState['unavailability'];
-  readonly created: string;
-  /** Left out when it is the same as `created`. */
-  readonly updated?: string;
   readonly version: number;
 }
 
 /**
- * `[id, status, parent's id or 0, name, target label or null, remote ref or null, the rest]`,
- * without blanks.
+ * `[id, status, parent's id or 0, name, target label or null, remote ref or null, parent's name
+ * or null, when created, when updated or null for the same, labels, the rest]`, without blanks.
  */
 export function encodeState(state: SnapshotState): string {
   const { parent, remote, commit, usage } = state;
   const rest: Rest = {
-    ...(parent && { parentName: parent.name }),
-    ...(state.labels.size > 0 && { labels: Object.fromEntries(state.labels) }),
     ...(state.preparedAs === 'view' && { view: true }),
     ...(state.target !== null && { target: state.target }),
     ...(remote && {
@@ -85,8 +78,6 @@ export function encodeState(state: SnapshotState): string {
     ...(commit && { commit: { ...commit, labels: Object.fromEntries(commit.labels) } }),
     ...(usage && { usage: [usage.size, usage.inodes] }),
     ...(state.unavailability && { unavailability: state.unavailability }),
-    created: state.createdAt.toString(),
-    ...(state.updatedAt !== state.createdAt && { updated: state.updatedAt.toString() }),
     version: state.streamVersion,
   };
   return JSON.stringify([
@@ -96,6 +87,10 @@ export function encodeState(state: SnapshotState): string {
     state.name,
     state.labels.get(TARGET_LABEL) ?? null,
     remote?.ref ?? null,
+    parent?.name ?? null,
+    state.createdAt.toString(),
+    state.updatedAt === state.createdAt ? null : state.updatedAt.toString(),
+    Object.fromEntries(state.labels),
     rest,
   ]);
 }
@@ -103,54 +98,35 @@ export function encodeState(state: SnapshotState): string {
 /** Throws SyntaxError or TypeError. */
 export function decodeState(line: string): SnapshotState {
   const fields: unknown = JSON.parse(line);
-  if (!Array.isArray(fields) || fields.length !== 7) throw malformed('it is no list of seven');
-  const [id, status, parentId, name, , ref, rest] = fields as readonly unknown[];
+  if (!Array.isArray(fields) || fields.length !== 11) throw malformed('it is no list of eleven');
+  const [id, status, parentId, name, , ref, parentName, created, updated, labels, rest] =
+    fields as readonly unknown[];
   if (!isId(id)) throw malformed('its id is not a number above 0');
   if (!isStatus(status)) throw malformed('its status is unknown');
   if (parentId !== 0 && !isId(parentId)) throw malformed('its parent is not a number');
-  if (typeof name !== 'string') throw malformed('its name is not a text');
-  if (ref !== null && typeof ref !== 'string') throw malformed('its remote ref is not a text');
   if (!isRest(rest)) throw malformed('what is left of it');
-  return stateOf({ id, status, parentId, name, ref }, rest);
-}
-
-function stateOf(
-  head: {
-    readonly id: number;
-    readonly status: SnapshotState['status'];
-    readonly parentId: number;
-    readonly name: string;
-    readonly ref: string | null;
-  },
-  rest: Rest,
-): SnapshotState {
-  const created = unixNanos(BigInt(rest.created));
+  const createdAt = unixNanos(BigInt(text(created)));
   return {
-    id: snapshotId(head.id),
+    id: snapshotId(id),
     preparedAs: rest.view === true ? 'view' : 'active',
-    name: snapshotName(head.name),
+    name: snapshotName(text(name)),
     parent:
-      head.parentId === 0
-        ? null
-        : { id: snapshotId(head.parentId), name: snapshotName(text(rest.parentName)) },
-    labels: labelsOf(rest.labels),
+      parentId === 0 ? null : { id: snapshotId(parentId), name: snapshotName(text(parentName)) },
+    labels: labelsOf(labels),
     target: rest.target ?? null,
-    remote:
-      head.ref === null
-        ? null
-        : {
-            ref: head.ref,
-            fileSystem: text(rest.fileSystem),
-            mountLabels: labelsOf(rest.mountLabels),
-          },
+    remote: ref === null ? null : remoteOf(text(ref), rest),
     commit: rest.commit === undefined ? null : commitOf(rest.commit),
     usage: rest.usage === undefined ? null : { size: rest.usage[0], inodes: rest.usage[1] },
     unavailability: rest.unavailability ?? null,
-    createdAt: created,
-    updatedAt: rest.updated === undefined ? created : unixNanos(BigInt(rest.updated)),
+    createdAt,
+    updatedAt: updated === null ? createdAt : unixNanos(BigInt(text(updated))),
     streamVersion: streamVersion(rest.version),
-    status: head.status,
+    status,
   };
+}
+
+function remoteOf(ref: string, { fileSystem, mountLabels }: Rest): SnapshotState['remote'] {
+  return { ref, fileSystem: text(fileSystem), mountLabels: labelsOf(mountLabels ?? {}) };
 }
 
 function commitOf(commit: NonNullable<Rest['commit']>): SnapshotState['commit'] {
@@ -158,8 +134,8 @@ function commitOf(commit: NonNullable<Rest['commit']>): SnapshotState['commit'] 
   return { name: snapshotName(text(name)), labels: labelsOf(labels), parent };
 }
 
-function labelsOf(record: Readonly<Record<string, string>> | undefined): Labels {
-  if (record === undefined) return NO_LABELS;
+function labelsOf(record: unknown): Labels {
+  if (typeof record !== 'object' || record === null) throw malformed('its labels are missing');
   const labels = new Map<string, string>();
   for (const [key, value] of Object.entries(record)) labels.set(key, text(value));
   return labels.size === 0 ? NO_LABELS : labels;
@@ -168,8 +144,7 @@ function labelsOf(record: Readonly<Record<string, string>> | undefined): Labels 
 /** The checksum holds, so this is what some release wrote; a wrong shape is its mistake. */
 function isRest(value: unknown): value is Rest {
   if (typeof value !== 'object' || value === null) return false;
-  const { created, version } = value as Partial<Record<keyof Rest, unknown>>;
-  return typeof created === 'string' && typeof version === 'number';
+  return typeof (value as Partial<Record<keyof Rest, unknown>>).version === 'number';
 }
 
 const isId = (value: unknown): value is number => Number.isSafeInteger(value) && Number(value) > 0;

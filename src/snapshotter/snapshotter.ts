@@ -175,8 +175,12 @@ export class Snapshotter {
     if (!parsed.ok) return parsed;
     const query = asTargetQuery(filters);
     // containerd asks this for each layer of each pull: it must not cost a walk over everything.
-    const states = query === null ? durable.cut().states() : durable.labelledWithTarget(query.ref);
-    return ok(this.#slicesOf(states, parsed.value));
+    if (query !== null) {
+      return ok(this.#slicesOf(this.#infosOf(durable.labelledWithTarget(query.ref)), parsed.value));
+    }
+    const cut = durable.cut();
+    const infos = this.#parts.settings.upperdirLabel ? this.#infosOf(cut.states()) : cut.infos();
+    return ok(this.#slicesOf(infos, parsed.value));
   }
 
   /** Collects the directories that no snapshot owns any more; settles when that is done. */
@@ -228,12 +232,16 @@ export class Snapshotter {
     return mountsOf(state, dispatcher.durable.ancestorsOf(state), directories, settings.mounts);
   }
 
-  *#slicesOf(states: Iterable<SnapshotState>, passes: Filter): Iterable<readonly SnapshotInfo[]> {
+  *#infosOf(states: Iterable<SnapshotState>): Iterable<SnapshotInfo> {
+    for (const state of states) {
+      if (metaOf(state.status).shownAs !== null) yield this.#infoOf(state);
+    }
+  }
+
+  *#slicesOf(infos: Iterable<SnapshotInfo>, passes: Filter): Iterable<readonly SnapshotInfo[]> {
     let slice: SnapshotInfo[] = [];
     let end = performance.now() + SLICE_MILLIS;
-    for (const state of states) {
-      if (metaOf(state.status).shownAs === null) continue;
-      const info = this.#infoOf(state);
+    for (const info of infos) {
       if (passes(info)) slice.push(info);
       if (performance.now() < end) continue;
       yield slice;
