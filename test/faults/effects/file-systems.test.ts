@@ -237,6 +237,7 @@ describe('a Mount that', () => {
     await expectFindings(daemon, ['ForeignMount']);
     expect(await neighboursGoOn(daemon, GOOD)).toEqual(goneOnWell);
     expect(told(await daemon.remove('A'))).toBe('ok');
+    await until('deleting was tried', () => daemon.failures.join().includes('EBUSY'));
     await until('deleting is given up', () => daemon.snapshotter.actors().length === 0);
     await expectFindings(daemon, ['ForeignMount', 'UnfinishedRemoval']);
     expect(daemon.failures.join()).toContain('EBUSY');
@@ -363,6 +364,7 @@ describe('an Unmount that', () => {
     unruly.deeds = { ...deeds };
     expect(told(await daemon.prepare('again', null, labels))).toBe(READY);
     await restart();
+    await expectFindings(daemon, []);
     await expectAtRest([daemon.fs(mountedId())]);
     expect(told(await daemon.remove(REF))).toBe('ok');
     await expectAtRest();
