@@ -3,6 +3,7 @@
  * built by hand on the smallest world that shows it.
  */
 import { expect, it } from 'vitest';
+import { reasonOf } from '../../src/base/errors.js';
 import { snapshotName, streamVersion } from '../../src/base/units.js';
 import { Replay } from '../../src/inspect/replay.js';
 import { examineCheckpoint } from '../../src/log/checkpoint.js';
@@ -12,6 +13,8 @@ import { encodeHead, encodeState } from '../../src/machines/state-json.js';
 import { FaultyDisk } from '../support/faulty-disk.js';
 import { VirtualClock } from '../support/virtual-clock.js';
 import { World } from '../support/world.js';
+import { Draws } from './draws.js';
+import { SimHost } from './sim-host.js';
 
 function open(disk: FaultyDisk) {
   return openLog({
@@ -104,3 +107,43 @@ it('gives a checkpoint its name only when its bytes are durable', async () => {
   const reading = await examineCheckpoint(left, path, log.identity.uuid);
   expect(reading.kind).toBe('valid');
 });
+
+it('leaves no rejection to nobody when the log fails under Cleanup', async () => {
+  const host = calmHost(({ settings }) => settings.asynchronousRemove);
+  host.start();
+  await host.advance(60_000, () => host.state === 'serving');
+  const snapshotter = host.opened?.snapshotter;
+  if (snapshotter === undefined) throw new Error('the daemon does not serve');
+  const unhandled: unknown[] = [];
+  const listen = (reason: unknown) => void unhandled.push(reason);
+  process.on('unhandledRejection', listen);
+  const signal = new AbortController().signal;
+  const tell = async (promise: Promise<unknown>): Promise<string> => {
+    let told = 'no answer';
+    void promise.then(
+      () => (told = 'ok'),
+      (thrown: unknown) => (told = reasonOf(thrown)),
+    );
+    await host.advance(60_000);
+    return told;
+  };
+  const key = snapshotName('key');
+  const request = { key, parent: null, labels: new Map(), caller: {} };
+  expect(await tell(snapshotter.prepare(request, signal))).toBe('ok');
+  expect(await tell(snapshotter.remove(key, {}))).toBe('ok');
+  host.disk.plan = (operation) =>
+    operation === 'sync' ? { kind: 'fail', code: 'EIO' } : undefined;
+  expect(await tell(snapshotter.cleanup(signal))).toContain('EIO');
+  process.off('unhandledRejection', listen);
+  host.kill();
+  expect(unhandled).toEqual([]);
+});
+
+/** A machine on which nothing fails by itself, with settings as wanted. */
+function calmHost(isWanted: (host: SimHost) => boolean): SimHost {
+  for (let seed = 0; ; seed += 1) {
+    const host = new SimHost(new Draws(`calm ${seed}`), () => undefined);
+    host.weather.isCalm = true;
+    if (isWanted(host)) return host;
+  }
+}
