@@ -209,6 +209,8 @@ export class FaultyDisk implements Disk {
   }
 
   #file(path: string, inode: Inode): DiskFile {
+    // As the real disk does it: without these, a durable write covers its own bytes alone.
+    let hasPlainWrites = false;
     return {
       path,
       size: () => this.#hop(() => inode.live.length),
@@ -219,12 +221,14 @@ export class FaultyDisk implements Disk {
         }),
       write: (bytes, offset) =>
         this.#hop(() => {
+          hasPlainWrites = true;
           this.#write('write', path, inode, bytes, offset);
         }),
       writeDurably: (bytes, offset) =>
         this.#hop(() => {
           this.#write('writeDurably', path, inode, bytes, offset);
-          settle(inode);
+          if (hasPlainWrites) settle(inode);
+          else settle(inode, sectorsOf(offset, bytes.length));
         }),
       sync: () =>
         this.#hop(() => {
@@ -232,11 +236,13 @@ export class FaultyDisk implements Disk {
           // What could not be written is clean from now on, as far as the kernel can tell.
           if (fault?.kind === 'fail') inode.dirty.clear();
           if (fault) throw this.#thrown('sync', path, fault);
+          hasPlainWrites = false;
           settle(inode);
         }),
       truncate: (size) =>
         this.#hop(() => {
           this.#check('truncate', path);
+          hasPlainWrites = true;
           resize(inode, size);
         }),
       close: () => Promise.resolve(),
@@ -254,10 +260,7 @@ export class FaultyDisk implements Disk {
     const reached = fault?.kind === 'short' ? bytes.subarray(0, fault.bytes) : bytes;
     if (inode.live.length < offset + reached.length) resize(inode, offset + reached.length);
     inode.live.set(reached, offset);
-    const last = Math.ceil((offset + reached.length) / SECTOR_BYTES);
-    for (let sector = Math.floor(offset / SECTOR_BYTES); sector < last; sector++) {
-      inode.dirty.add(sector);
-    }
+    for (const sector of sectorsOf(offset, reached.length)) inode.dirty.add(sector);
     if (!fault) return;
     if (fault.kind === 'fail') inode.dirty.clear();
     throw this.#thrown(operation, path, fault);
@@ -302,6 +305,12 @@ const inodeOf = (bytes: Buffer): Inode => ({
 const parentOf = (path: string): string => path.slice(0, path.lastIndexOf('/'));
 const nameOf = (path: string): string => path.slice(path.lastIndexOf('/') + 1);
 
+function sectorsOf(offset: number, length: number): readonly number[] {
+  const first = Math.floor(offset / SECTOR_BYTES);
+  const last = Math.ceil((offset + length) / SECTOR_BYTES);
+  return Array.from({ length: last - first }, (_, index) => first + index);
+}
+
 function resize(inode: Inode, size: number): void {
   const resized = Buffer.alloc(size);
   inode.live.copy(resized, 0, 0, Math.min(size, inode.live.length));
@@ -312,14 +321,15 @@ function resize(inode: Inode, size: number): void {
 }
 
 /** Sectors that are dirty become durable; a sector forgotten by a failed sync does not. */
-function settle(inode: Inode): void {
+function settle(inode: Inode, sectors: Iterable<number> = [...inode.dirty]): void {
   if (inode.durable.length !== inode.live.length) {
     const resized = Buffer.alloc(inode.live.length);
     inode.durable.copy(resized);
     inode.durable = resized;
   }
-  for (const sector of inode.dirty) copySector(inode.live, inode.durable, sector);
-  inode.dirty.clear();
+  for (const sector of sectors) {
+    if (inode.dirty.delete(sector)) copySector(inode.live, inode.durable, sector);
+  }
 }
 
 function copySector(from: Buffer, to: Buffer, sector: number): void {

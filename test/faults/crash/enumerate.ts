@@ -38,7 +38,7 @@ export interface Scenario {
 export interface Death {
   readonly how: string;
   readonly powerWasCut: boolean;
-  readonly befalls: (machine: Machine) => void;
+  readonly befalls: (machine: Machine) => void | Promise<void>;
 }
 
 export const kill: Death = {
@@ -56,6 +56,17 @@ const cut = (how: string, draw: () => () => number): Death => ({
 /** All that was not synced is lost; or none of it is, but mounts are gone. */
 export const powerCut = cut('power cut', () => () => 1);
 export const gentleCut = cut('power cut that loses nothing', () => () => 0);
+/** What the service took over from the dead one must be as safe as if it were its own. */
+export const killThenCut: Death = {
+  how: 'kill, a start, and a power cut',
+  powerWasCut: true,
+  befalls: async (machine) => {
+    machine.killed();
+    await new Session(machine, new Gate()).begin();
+    machine.powerCut(() => 1);
+  },
+};
+
 /** Sector by sector, name by name. */
 export const tornCut = (seed: number): Death => cut(`torn power cut ${seed}`, () => draws(seed));
 
@@ -112,7 +123,7 @@ async function setUp(scenario: Scenario, machine: Machine): Promise<{ session: S
     machine.tree.allSynced();
     return { session };
   }
-  gentleCut.befalls(machine);
+  await gentleCut.befalls(machine);
   return { session: new Session(machine, new Gate()) };
 }
 
@@ -270,8 +281,8 @@ class Enumeration {
   async #single(dead: Dead, death: Death): Promise<number> {
     this.#counts.deaths += 1;
     let startHas = 0;
-    await this.#examined(dead, `${death.how} ${dead.diedAt}`, () => {
-      death.befalls(dead.machine);
+    await this.#examined(dead, `${death.how} ${dead.diedAt}`, async () => {
+      await death.befalls(dead.machine);
       return this.#check(dead, death.powerWasCut, (boundaries) => {
         startHas = boundaries;
       });
@@ -293,7 +304,7 @@ class Enumeration {
     const dead = await this.#dieAgain(boundary);
     const how = `${first.how} ${dead.diedAt}, then ${second.how} at boundary ${at} of the start`;
     await this.#examined(dead, how, async () => {
-      first.befalls(dead.machine);
+      await first.befalls(dead.machine);
       const gate = new Gate();
       gate.arm(at);
       const outcome = await new Session(dead.machine, gate).begin();
@@ -301,7 +312,7 @@ class Enumeration {
       this.#counts.pairs += 1;
       if (this.#isKnown(`${second.how} ${dead.machine.digest()} ${wordOf(dead)}`)) return [];
       this.#counts.pairStates += 1;
-      second.befalls(dead.machine);
+      await second.befalls(dead.machine);
       const powerWasCut = first.powerWasCut || second.powerWasCut;
       const lines = await this.#check(dead, powerWasCut);
       return lines.map((line) => `${line} (which is ${gate.diedAt ?? ''})`);

@@ -127,7 +127,7 @@ export function gatedDisk(inner: Disk, gate: Gate, tree: RealTree, snapshots: st
       const open = () => inner.open(path, mode);
       const file =
         mode === 'create' ? await gate.step(`create ${shown(path)}`, open) : await gate.look(open);
-      return gatedFile(file, gate, shown(path));
+      return gatedFile(file, gate, shown(path), () => inner.open(path, 'write'));
     },
     list: (path) =>
       gate.look(() =>
@@ -168,26 +168,33 @@ function sectorsWithin(offset: number, length: number): number {
   return next < offset + length ? next - offset : 0;
 }
 
-function gatedFile(file: DiskFile, gate: Gate, name: string): DiskFile {
-  const write = async (bytes: Uint8Array, offset: number): Promise<void> => {
+function gatedFile(
+  file: DiskFile,
+  gate: Gate,
+  name: string,
+  openAgain: () => Promise<DiskFile>,
+): DiskFile {
+  let cache: DiskFile | null = null;
+  const writeTo = async (to: DiskFile, bytes: Uint8Array, offset: number): Promise<void> => {
     await gate.pass(`before write ${name}`);
     const half = sectorsWithin(offset, bytes.length);
     if (half > 0 && gate.isLast(`within write ${name}`)) {
-      await file.write(bytes.subarray(0, half), offset);
+      await to.write(bytes.subarray(0, half), offset);
       gate.die();
     }
-    await gate.look(() => file.write(bytes, offset));
+    await gate.look(() => to.write(bytes, offset));
     await gate.pass(`after write ${name}`);
   };
   return {
     path: file.path,
     size: () => gate.look(() => file.size()),
     read: (into, offset) => gate.look(() => file.read(into, offset)),
-    write,
-    // On the disk in memory a sync covers all of the file, as this one is about to.
+    write: (bytes, offset) => writeTo(file, bytes, offset),
+    // Twice the same bytes: once as the kernel has them, once as the disk has them.
     writeDurably: async (bytes, offset) => {
-      await write(bytes, offset);
-      await gate.step(`sync of the write ${name}`, () => file.sync());
+      cache ??= await openAgain();
+      await writeTo(cache, bytes, offset);
+      await gate.step(`sync of the write ${name}`, () => file.writeDurably(bytes, offset));
     },
     sync: () => gate.step(`sync ${name}`, () => file.sync()),
     truncate: (size) => gate.step(`truncate ${name}`, () => file.truncate(size)),
