@@ -77,6 +77,7 @@ export class Dispatcher {
   #pending: Pending[] = [];
   #pendingOfDaemon: { readonly position: Position; readonly event: DaemonEvent }[] = [];
   readonly #waiters = new Map<SnapshotId, Waiter[]>();
+  #fault: Error | null = null;
   #daemonStreamVersion: number;
   #durableDaemonStreamVersion: number;
 
@@ -99,6 +100,7 @@ export class Dispatcher {
 
   /** Decides a command about the snapshot that holds a name, and accepts its events. */
   execute(state: SnapshotState | null, command: Command): Result<Accepted, Refusal> {
+    this.#throwIfGivenUp();
     const decision = decide(this.accepted, state, command);
     if (!decision.ok) return refuse(decision.refusal);
     return ok(this.#accept(state, decision.value));
@@ -106,6 +108,7 @@ export class Dispatcher {
 
   /** The same for a snapshot that is known by its id; null when nothing had to happen. */
   report(id: SnapshotId, command: Command): Result<Accepted | null, Refusal> {
+    this.#throwIfGivenUp();
     const state = this.accepted.get(id) ?? null;
     const decision = decide(this.accepted, state, command);
     if (!decision.ok) return refuse(decision.refusal);
@@ -167,8 +170,9 @@ export class Dispatcher {
     await this.#log.flush();
   }
 
-  /** Tells everybody who waits that it is of no use. */
+  /** Tells everybody who waits, and whoever comes later, that it is of no use. */
   giveUp(fault: Error): void {
+    this.#fault ??= fault;
     for (const { reject } of [...this.#waiters.values()].flat()) reject(fault);
     this.#waiters.clear();
   }
@@ -177,6 +181,11 @@ export class Dispatcher {
     this.#cancelFlush?.();
     this.#subscription.unsubscribe();
     this.giveUp(new LogReadOnly('the snapshotter is closed'));
+  }
+
+  /** A refusal could rest on what was in line and will never be. */
+  #throwIfGivenUp(): void {
+    if (this.#fault !== null) throw this.#fault;
   }
 
   #accept(before: SnapshotState | null, events: readonly SnapshotEvent[]): Accepted {

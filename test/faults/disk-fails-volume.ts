@@ -81,6 +81,11 @@ export class Volume {
     await run('xfs_io', ['-x', '-c', 'shutdown', this.root]);
   }
 
+  /** ext4 only: remounted read-only under open files, as its `errors=remount-ro` does. */
+  async turnReadOnly(): Promise<void> {
+    await run('mount', ['-o', 'remount,errors=remount-ro,abort', this.root]);
+  }
+
   /** Lines that the daemon has written at a level or above it, as objects. */
   messages(level: string): Record<string, unknown>[] {
     return this.daemon
