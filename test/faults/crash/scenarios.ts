@@ -36,8 +36,8 @@ export const scenarios: readonly Scenario[] = [
   {
     name: 'Commit',
     settings: {},
-    setUp: [...base, ...filled('a')],
-    act: [[{ call: 'Commit', key: 'a', name: 'top' }]],
+    setUp: [...base, [{ call: 'Prepare', key: 'a', parent: 'base' }]],
+    act: [{ write: 'a', text: 'not synced yet' }, [{ call: 'Commit', key: 'a', name: 'top' }]],
     passes: ['after sync of the write N.seg', 'before the reply to Commit'],
     leadsTo: ['base committed', 'top committed'],
   },
