@@ -147,6 +147,8 @@ async function listingOf(
   snapshots: number,
   settles: boolean,
 ): Promise<Listing> {
+  // What goes on behind a start is not List's.
+  await atRest(pid);
   const before = await processorMicros(pid);
   const { stdout } = await run(programs.load, [
     ...['-address', addressOfTimed(workspace)],
@@ -164,6 +166,17 @@ async function listingOf(
     resident,
     peak,
   };
+}
+
+/** Resolves once the process has used no processor time for a while. */
+async function atRest(pid: number): Promise<void> {
+  const deadline = performance.now() + settleMillis;
+  for (let used = -1; performance.now() < deadline;) {
+    const now = await processorMicros(pid);
+    if (now === used) return;
+    used = now;
+    await sleep(500);
+  }
 }
 
 async function measureStarts(
