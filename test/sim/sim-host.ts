@@ -181,7 +181,8 @@ export class SimHost implements DirectoryRules, RemoteRules {
   mayPrepare(id: SnapshotId, signal?: AbortSignal): void {
     if (signal?.aborted === true) return;
     this.observe();
-    const status = this.#toldStatus(id) ?? this.witness.truth.forest.get(id)?.status;
+    // What the daemon does not know to be durable, it has just accepted.
+    const status = this.#toldStatus(id);
     if (this.witness.isRemoved(id)) this.break(`the directory of removed snapshot ${id} is made`);
     const isDue = status === undefined || /^(preparing|committed.unavailable)$/.test(status);
     const isRecreated = this.#isRecovering && /^(active|view|committing)$/.test(status ?? '');
