@@ -61,15 +61,40 @@ const paxAttributePrefix = 'SCHILY.xattr.';
 type PaxRecords = Record<string, ByteString>;
 
 /**
- * What tar-stream keeps while it reads a long header. It decodes PAX values as UTF-8, which
- * destroys binary ones, and offers no option; `openExtract` puts a byte-exact decoder in place.
+ * What tar-stream keeps while it reads. It decodes PAX values as UTF-8, which destroys binary
+ * ones, believes sizes that no reader should, and offers no option; `openExtract` puts that right.
  */
 interface ExtractInternals {
-  _header: { readonly type: string | null } | null;
+  _header: { readonly type: string | null; size: number } | null;
+  /** The header at hand is about the next entry: PAX, or a long name. */
+  _longHeader: boolean;
   _pax: PaxRecords | null;
   _paxGlobal: PaxRecords | null;
+  _gnuLongPath: string | null;
+  _gnuLongLinkPath: string | null;
+  /** The source has ended, and not in the middle of a header or of content. */
+  _finished: boolean;
+  /** False when no more can be read now. */
+  _consumeHeader(): boolean;
   _decodeLongHeader(bytes: Uint8Array): void;
+  /** Moves what long headers said into the header at hand, before its size is used. */
+  _applyLongHeaders(): void;
+  /** Ends a write, here with an error. */
+  _continueWrite(fault: Error): void;
 }
+
+/** The methods that are replaced: without them the archive would be read as tar-stream likes. */
+const replaced = [
+  '_consumeHeader',
+  '_decodeLongHeader',
+  '_applyLongHeaders',
+  '_continueWrite',
+] as const satisfies readonly (keyof ExtractInternals)[];
+
+/** Types that have no content, whatever their size field says (`isHeaderOnly` in Go's archive/tar). */
+const headerOnly: ReadonlySet<string | null> = new Set(
+  entryTypes.filter((type) => type !== 'file'),
+);
 
 /** What tar-stream's headers really hold; its own type leaves the nulls out. */
 interface DecodedHeader {
@@ -87,38 +112,59 @@ interface DecodedHeader {
 }
 
 /**
- * Reads a tar stream entry by entry.
+ * Reads a tar stream entry by entry. As with Go's archive/tar, the two blocks of zeros at the end
+ * may be missing: what was cut off between two entries is found by the digest.
  *
  * Fails  LayerTarInvalid for what no layer holds (sparse files, unknown types, numbers out of
- *        range, a cut archive); whatever the source rejects with.
+ *        range) and for an archive that ends in the middle of an entry or was not read to its
+ *        end; whatever the source rejects with.
  */
 export async function* readTarEntries(source: AsyncIterable<Uint8Array>): AsyncGenerator<TarEntry> {
-  const extract = openExtract();
+  const { extract, internals } = openExtract();
+  const faults: Error[] = [];
+  extract.on('error', (fault) => faults.push(fault));
   const fed = feed(source, extract);
   // Its failure comes out of the loop below, through the destroyed stream.
   fed.catch(() => undefined);
-  try {
-    for await (const entry of extract) {
-      const header = entry.header as unknown as DecodedHeader;
-      yield decodeEntry(header, contentOf(entry));
-    }
-  } catch (thrown) {
+  const faultBehind = async (thrown: unknown): Promise<unknown> => {
     extract.destroy();
     // What the source says goes before what the broken archive looks like.
     await fed;
-    throw tarFault(thrown);
+    return tarFault(thrown);
+  };
+  try {
+    for await (const entry of extract) {
+      const header = entry.header as unknown as DecodedHeader;
+      yield decodeEntry(header, contentOf(entry, faultBehind));
+      // An entry that was given up half read has closed it; no next one would ever come.
+      if (extract.destroyed && faults.length === 0) break;
+    }
+  } catch (thrown) {
+    throw await faultBehind(thrown);
   } finally {
     extract.destroy();
   }
   await fed;
+  requireWhole(internals);
 }
 
-async function* contentOf(entry: AsyncIterable<unknown>): AsyncGenerator<Buffer> {
+async function* contentOf(
+  entry: AsyncIterable<unknown>,
+  faultBehind: (thrown: unknown) => Promise<unknown>,
+): AsyncGenerator<Buffer> {
   try {
     for await (const piece of entry) yield piece as Buffer;
   } catch (thrown) {
-    throw tarFault(thrown);
+    throw await faultBehind(thrown);
   }
+}
+
+/** tar-stream's loop also ends, without a word, when the stream was given up half read. */
+function requireWhole(internals: ExtractInternals): void {
+  const { _finished, _longHeader, _pax, _gnuLongPath, _gnuLongLinkPath } = internals;
+  const awaited = _longHeader || [_pax, _gnuLongPath, _gnuLongLinkPath].some((one) => one !== null);
+  if (_finished && !awaited) return;
+  throw new LayerTarInvalid('the layer is not a whole tar archive: it ends before its last entry');
 }
 
 export async function skip(content: AsyncIterable<unknown>): Promise<void> {
@@ -151,22 +197,37 @@ function drained(extract: tar.Extract): Promise<void> {
   });
 }
 
+/** For what reading the archive threw, once the source is known to have had no fault. */
 function tarFault(thrown: unknown): unknown {
+  if (!(thrown instanceof Error)) return thrown;
+  // A stream that is destroyed behind the reader's back: its end came inside of an entry.
+  const isCut = 'code' in thrown && thrown.code === 'STREAM_DESTROYED';
   // tar-stream throws plain errors; anything with a class or a code of its own comes from elsewhere.
-  if (!(thrown instanceof Error) || thrown.constructor !== Error || 'code' in thrown) return thrown;
-  return new LayerTarInvalid(`the layer is not a whole tar archive: ${thrown.message}`, {
-    cause: thrown,
-  });
+  if (!isCut && (thrown.constructor !== Error || 'code' in thrown)) return thrown;
+  const why = isCut ? 'it ends in the middle of an entry' : thrown.message;
+  return new LayerTarInvalid(`the layer is not a whole tar archive: ${why}`, { cause: thrown });
 }
 
-function openExtract(): tar.Extract {
+interface OpenExtract {
+  readonly extract: tar.Extract;
+  readonly internals: ExtractInternals;
+}
+
+function openExtract(): OpenExtract {
   // The encoding is documented, but missing in the package's types.
   const options = { highWaterMark: 64 * 1024, filenameEncoding: 'latin1' };
   const extract = tar.extract(options);
   const internals = extract as unknown as ExtractInternals;
-  if (typeof internals._decodeLongHeader !== 'function') {
-    throw new Error('this release of tar-stream has no _decodeLongHeader to decode PAX bytes with');
+  const missing = replaced.find((method) => typeof internals[method] !== 'function');
+  if (missing !== undefined) {
+    throw new Error(`this release of tar-stream has no ${missing}, which a layer is read with`);
   }
+  decodeLongHeadersAsBytes(internals);
+  checkSizes(internals);
+  return { extract, internals };
+}
+
+function decodeLongHeadersAsBytes(internals: ExtractInternals): void {
   const original = internals._decodeLongHeader.bind(internals);
   internals._decodeLongHeader = (bytes) => {
     const type = internals._header?.type;
@@ -176,7 +237,31 @@ function openExtract(): tar.Extract {
       internals._pax = Object.assign(emptyRecords(), internals._paxGlobal, decodePax(bytes));
     }
   };
-  return extract;
+}
+
+/**
+ * tar-stream waits for ever for the content of a directory whose header has a size, takes the next
+ * entry for the content of a link that has one, and loses its place behind a long header with a
+ * negative size.
+ */
+function checkSizes(internals: ExtractInternals): void {
+  const consumeHeader = internals._consumeHeader.bind(internals);
+  internals._consumeHeader = () => {
+    const goesOn = consumeHeader();
+    if (!goesOn || !internals._longHeader || Number(internals._header?.size) >= 0) return goesOn;
+    internals._continueWrite(new LayerTarInvalid('a PAX header or a long name has no size'));
+    return false;
+  };
+  const applyLongHeaders = internals._applyLongHeaders.bind(internals);
+  internals._applyLongHeaders = () => {
+    const size = internals._pax?.['size'];
+    applyLongHeaders();
+    const header = internals._header;
+    if (header === null) return;
+    if (headerOnly.has(header.type)) header.size = 0;
+    // `parseInt` takes the beginning of anything; with NaN, tar-stream refuses the header.
+    else if (size !== undefined && !/^\d{1,16}$/.test(size)) header.size = NaN;
+  };
 }
 
 /** Without a prototype: a record may be called `__proto__`. */
