@@ -4,7 +4,7 @@ import tseslint from 'typescript-eslint';
 
 // Only what the bundled strict presets do not already say stands below.
 export default defineConfig(
-  { ignores: ['dist/', 'coverage/', 'src/api/generated/', '.dependency-cruiser.cjs'] },
+  { ignores: ['dist/', 'coverage/', '.cache/', 'src/api/generated/', '.dependency-cruiser.cjs'] },
   eslint.configs.recommended,
   tseslint.configs.strictTypeChecked,
   {

@@ -86,7 +86,7 @@ export const strictSnapshotsService: Service = Object.fromEntries(
 ) as unknown as Service;
 
 /** What is wrong with the bytes of a message, as a status message; null when nothing is. */
-export function faultIn(bytes: Uint8Array, fields: MessageShape): string | null {
+function faultIn(bytes: Uint8Array, fields: MessageShape): string | null {
   try {
     const field = textThatIsNone(bytes, fields);
     return field === null

@@ -5,16 +5,8 @@ export function orAborted<Value>(promise: Promise<Value>, signal: AbortSignal): 
     const onAbort = () => reject(reasonAsError(signal));
     signal.addEventListener('abort', onAbort, { once: true });
     const stopListening = () => signal.removeEventListener('abort', onAbort);
-    promise.then(
-      (value) => {
-        stopListening();
-        resolve(value);
-      },
-      (thrown: unknown) => {
-        stopListening();
-        reject(thrown);
-      },
-    );
+    promise.then(resolve, reject);
+    promise.then(stopListening, stopListening);
   });
 }
 

@@ -192,7 +192,7 @@ async function readChecked(
   const keeps = bytes.length >= trailer.offset;
   const hash = createHash('sha256');
   const head = new HeadLines();
-  let fault: unknown = null;
+  let fault: Error | null = null;
   for (let offset = 0; offset < trailer.offset;) {
     const length = Math.min(SLICE_BYTES, trailer.offset - offset);
     const into = keeps ? bytes.subarray(offset, offset + length) : bytes.subarray(0, length);
@@ -203,7 +203,7 @@ async function readChecked(
     try {
       if (fault === null) head.take(slice);
     } catch (thrown) {
-      fault = thrown;
+      fault = thrown instanceof Error ? thrown : new Error(String(thrown));
     }
     offset += filled;
   }

@@ -7,7 +7,6 @@
  */
 import { z } from 'zod';
 import { snapshotId, snapshotName, type Labels } from '../base/units.js';
-import { quickDecode } from './quick-decode.js';
 
 const idSchema = z
   .number()
@@ -158,17 +157,6 @@ export function isSnapshotEventType(type: string): type is SnapshotEventType {
   return Object.hasOwn(snapshotEventSchemas, type);
 }
 
-/**
- * The event in a record's type and body. Throws a ZodError that names the field when the body
- * is not of the schema.
- */
-export function decodeSnapshotEvent(type: SnapshotEventType, body: unknown): SnapshotEvent {
-  const quick = quickDecode(type, body);
-  if (quick !== null) return quick;
-  // The schema is looked up by the same type, which the compiler cannot follow through a union.
-  return { type, data: snapshotEventSchemas[type].parse(body) } as SnapshotEvent;
-}
-
 /** The JSON body of an event: labels as an object, everything else as it is. */
 export function encodeSnapshotEvent(event: SnapshotEvent): Readonly<Record<string, unknown>> {
   const data: Readonly<Record<string, unknown>> = event.data;
@@ -182,4 +170,4 @@ function isStringRecord(value: unknown): value is Readonly<Record<string, string
   return Object.values(value).every((entry) => typeof entry === 'string');
 }
 
-export { idSchema, labelsSchema, usageSchema, callerSchema };
+export { idSchema };

@@ -11,11 +11,13 @@ import {
   type DaemonEvent,
 } from './daemon-events.js';
 import {
-  decodeSnapshotEvent,
   isSnapshotEventType,
   SNAPSHOT_EVENTS,
+  snapshotEventSchemas,
   type SnapshotEvent,
+  type SnapshotEventType,
 } from './events.js';
+import { quickDecode } from './quick-decode.js';
 import { upcast } from './upcasters.js';
 
 const SNAPSHOT_STREAM = /^snapshot-([1-9]\d*)$/;
@@ -53,6 +55,17 @@ export class EventNotUnderstood extends Error {
     super(message, options);
     this.isNewer = isNewer;
   }
+}
+
+/**
+ * The event in a record's type and body. Throws a ZodError that names the field when the body
+ * is not of the schema.
+ */
+export function decodeSnapshotEvent(type: SnapshotEventType, body: unknown): SnapshotEvent {
+  const quick = quickDecode(type, body);
+  if (quick !== null) return quick;
+  // The schema is looked up by the same type, which the compiler cannot follow through a union.
+  return { type, data: snapshotEventSchemas[type].parse(body) } as SnapshotEvent;
 }
 
 /** Throws EventNotUnderstood. */

@@ -195,13 +195,9 @@ function assemble(
   const { ports, settings, observer, fileSystem, root } = options;
   const { clock, directories, mountTable, disk, random } = ports;
   const { policies } = settings;
-  const supervisor = new Supervisor({
-    clock,
-    policies,
-    failureLimit: settings.failureLimit,
-    observer,
-    random,
-  });
+  const { failureLimit } = settings;
+  const onProblem = observer.warning.bind(observer);
+  const supervisor = new Supervisor({ clock, policies, failureLimit, observer, random });
   const flush = new SharedRun(() => directories.syncFileSystem());
   const world: EffectWorld = {
     directories,
@@ -226,14 +222,8 @@ function assemble(
     daemonStreamVersion: replay.daemonStreamVersion,
   });
   runner.reportTo(dispatcher);
-  const layers = new Layers({
-    dispatcher,
-    runner,
-    supervisor,
-    fileSystem,
-    paths: directories,
-    clock,
-  });
+  const effects = { dispatcher, runner, supervisor };
+  const layers = new Layers({ ...effects, fileSystem, paths: directories, clock });
   const spares = new Spares({
     dispatcher,
     supervisor,
@@ -241,36 +231,19 @@ function assemble(
     clock,
     count: settings.spareDirectories,
     durable: settings.durability === 'data',
-    onProblem: observer.warning.bind(observer),
+    onProblem,
   });
-  const preparation = new Preparation({
-    dispatcher,
-    runner,
-    layers,
-    spares,
-    fileSystem: fileSystem?.name ?? null,
-  });
+  const remoteName = fileSystem?.name ?? null;
+  const preparation = new Preparation({ ...effects, layers, spares, fileSystem: remoteName });
   const checkpointing = new Checkpointing({ log, dispatcher, settings, clock, observer });
   const cleanup = new Cleanup({
-    dispatcher,
-    runner,
-    supervisor,
+    ...effects,
     directories,
     snapshotsPath,
     replayTo: async (upTo) => (await replayRoot(disk, root, upTo)).replay,
-    onProblem: observer.warning.bind(observer),
+    onProblem,
   });
-  const parts = {
-    dispatcher,
-    runner,
-    supervisor,
-    layers,
-    preparation,
-    cleanup,
-    spares,
-    directories,
-    settings,
-  };
+  const parts = { ...effects, layers, preparation, cleanup, spares, directories, settings };
   return { ...parts, checkpointing, snapshotter: new Snapshotter(parts) };
 }
 

@@ -52,7 +52,7 @@ const imagesOnOneBase = 12;
  * Layers of many images: chains of nine, the lowest three shared by twelve images; names and
  * labels as containerd's metadata store and the CRI give them to a snapshotter.
  */
-export function* layersOf(count: number): Generator<Layer> {
+function* layersOf(count: number): Generator<Layer> {
   let made = 0;
   let bases: string[] = [];
   for (let image = 0; made < count; image += 1) {

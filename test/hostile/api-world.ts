@@ -178,7 +178,7 @@ export function framed(
   return Buffer.concat([head, message]);
 }
 
-export function messagesIn(body: Buffer): Buffer[] {
+function messagesIn(body: Buffer): Buffer[] {
   const messages: Buffer[] = [];
   for (let at = 0; at < body.length;) {
     const end = at + 5 + body.readUInt32BE(at + 1);

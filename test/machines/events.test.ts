@@ -5,7 +5,6 @@ import { daemonExamples, snapshotExamples } from '../../scripts/docs/examples.js
 import { snapshotId, streamVersion, unixNanos } from '../../src/base/units.js';
 import { decodeDaemonEvent, type DaemonEventType } from '../../src/machines/daemon-events.js';
 import {
-  decodeSnapshotEvent,
   encodeSnapshotEvent,
   snapshotEventSchemas,
   type SnapshotEvent,
@@ -16,6 +15,7 @@ import {
   idOfStream,
   streamOf,
   understand,
+  decodeSnapshotEvent,
 } from '../../src/machines/streams.js';
 import { eventOf } from '../support/arbitraries.js';
 

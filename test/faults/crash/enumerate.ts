@@ -89,7 +89,7 @@ interface Reference {
 }
 
 /** The same steps without a crash. */
-export async function referenceOf(scenario: Scenario): Promise<Reference> {
+async function referenceOf(scenario: Scenario): Promise<Reference> {
   const machine = new Machine(scenario.settings);
   try {
     const { session } = await setUp(scenario, machine);
