@@ -53,6 +53,13 @@ export interface SnapshotsServiceOptions {
 const LIST_INFOS_MAX = 100;
 const LIST_BYTES_MAX = 1 << 20;
 
+/**
+ * Characters that are kept of a header that says who asks. A namespace has 76 at most
+ * (containerd's identifiers), a traceparent 55 (W3C trace context); the log keeps events for ever,
+ * and gRPC takes headers of any length.
+ */
+const CALLER_TEXT_MAX = 256;
+
 export function snapshotsService(options: SnapshotsServiceOptions): SnapshotsServer {
   const { snapshotter, budgets } = options;
   return {
@@ -295,7 +302,8 @@ class CallContext {
   get caller(): Caller {
     const { metadata } = this.#call;
     const process = callerOf(this.#call);
-    const first = (key: string): string | undefined => metadata.get(key)[0]?.toString();
+    const first = (key: string): string | undefined =>
+      metadata.get(key)[0]?.toString().slice(0, CALLER_TEXT_MAX);
     // Several namespaces come newest first; the first is the one the call is made for.
     const namespace = first('containerd-namespace');
     const lease = first('containerd-lease');
