@@ -88,16 +88,15 @@ export class DurableForest extends Forest implements Follower {
     return count;
   }
 
-  override remoteFor(ref: string, parentId: SnapshotId | null): SnapshotState | undefined {
-    let oldest = this.#accepted.remoteFor(ref, parentId);
-    if (oldest !== undefined && this.#differing.has(oldest.id)) oldest = undefined;
+  override remotesFor(ref: string, parentId: SnapshotId | null): readonly SnapshotState[] {
+    const states = this.#accepted
+      .remotesFor(ref, parentId)
+      .filter(({ id }) => !this.#differing.has(id));
     for (const state of this.#differing.values()) {
       const isIt = state?.remote?.ref === ref && (state.parent?.id ?? null) === parentId;
-      if (isIt && metaOf(state.status).holdsName && state.id < (oldest?.id ?? Infinity)) {
-        oldest = state;
-      }
+      if (isIt && metaOf(state.status).holdsName) states.push(state);
     }
-    return oldest;
+    return states;
   }
 
   override labelledWithTarget(ref: string): readonly SnapshotState[] {

@@ -135,9 +135,19 @@ export class Forest {
    * not enough: the same layer on another parent is another snapshot. Of several, the oldest.
    */
   remoteFor(ref: string, parentId: SnapshotId | null): SnapshotState | undefined {
+    const [first, ...others] = this.remotesFor(ref, parentId);
+    return others.reduce(
+      (oldest, state) => (oldest && oldest.id < state.id ? oldest : state),
+      first,
+    );
+  }
+
+  /** All that stand for (ref, parent): two, while one that was asked for twice is on its way. */
+  remotesFor(ref: string, parentId: SnapshotId | null): readonly SnapshotState[] {
     for (const row of this.#packed.remote(ref)) this.#unpack(row);
-    const ids = idsIn(this.#byTarget, targetKey(ref, parentId));
-    return ids.length === 0 ? undefined : this.#byId.get(snapshotId(Math.min(...ids)));
+    return idsIn(this.#byTarget, targetKey(ref, parentId)).flatMap(
+      (id) => this.#byId.get(id) ?? [],
+    );
   }
 
   /** All snapshots whose target label has this value, remote or not. */
