@@ -16,13 +16,14 @@ import { buildGo } from '../../scripts/rig/go-programs.js';
 import { closeOnSignals } from '../../scripts/rig/workspace.js';
 import { candidatesOf, type Programs } from './candidates.js';
 import { measureMany } from './many.js';
+import { measureOnePrepare } from './one-prepare.js';
 import { measurePulls } from './pull.js';
 import { machine, printTable, type Row } from './report.js';
 import { measureCalls } from './single.js';
 import { measureSoak } from './soak.js';
 
-const sections = ['single', 'mix', 'list', 'memory', 'start', 'pull', 'soak'] as const;
-const usual = 'single,mix,list,memory,start,pull';
+const sections = ['single', 'prepare', 'mix', 'list', 'memory', 'start', 'pull', 'soak'] as const;
+const usual = 'single,prepare,mix,list,memory,start,pull';
 
 const { values } = parseArgs({
   options: {
@@ -64,6 +65,7 @@ if (has('single') || has('mix')) {
   const which = { single: has('single'), mix: has('mix') };
   rows.push(...(await measureCalls(programs, { turns, seconds, ...which })));
 }
+if (has('prepare')) rows.push(...(await measureOnePrepare(programs, { turns, seconds })));
 if (has('list') || has('memory') || has('start')) {
   const which = { list: has('list'), memory: has('memory'), start: has('start') };
   rows.push(...(await measureMany(programs, { turns, sizes, ...which })));
