@@ -5,23 +5,21 @@
  * It listens last, when calls can be answered, and before recovery, which may take long: Stat,
  * List and Remove need no mount.
  */
-import { firstValueFrom, Subject } from 'rxjs';
+import { firstValueFrom } from 'rxjs/internal/firstValueFrom';
+import { Subject } from 'rxjs/internal/Subject';
 import { adviceFor } from '../base/advice.js';
 import { LogReadOnly, reasonOf, UsageError } from '../base/errors.js';
-import { openLayerStore } from '../filesystems/layer-store/layer-store.js';
-import type { Host } from '../host/host.js';
 import { raiseDescriptorLimit } from '../host/limits.js';
 import { notify, watchdogMillis } from '../host/notify.js';
 import { passedSockets, peerCredentials } from '../host/sockets.js';
 import type { SnapshotterObserver } from '../snapshotter/open.js';
-import { assembleSnapshotter, type Assembled } from './assembly.js';
+import { assembleSnapshotter, type Assembled, type FileSystemFactory } from './assembly.js';
 import type { Config } from './config.js';
-import { startDebug, startMetrics } from './debug.js';
 import { Health, snapshotsServiceName } from './health.js';
 import type { RunningHttp } from './http.js';
 import type { ListenTarget } from './listener.js';
 import type { Logger } from './logger.js';
-import { Metrics } from './metrics.js';
+import type { Metrics } from './metrics.js';
 import { feedMetrics } from './metrics-feed.js';
 import { policiesOf } from './policies.js';
 import { RELEASE } from './release.js';
@@ -73,7 +71,8 @@ class Daemon {
   readonly #logger: Logger;
   readonly #environment: DaemonOptions['environment'];
   readonly #health = new Health();
-  readonly #metrics = new Metrics({ version: RELEASE, processMetrics: true });
+  /** Null while nobody can scrape them. */
+  #metrics: Metrics | null = null;
   readonly #endings = new Subject<Ending>();
   readonly #cleanups: (() => void | Promise<void>)[] = [];
 
@@ -89,6 +88,7 @@ class Daemon {
     const ended = firstValueFrom(this.#endings);
     this.#listenToSignals();
     await this.#examineAddresses();
+    await this.#loadMetrics();
     const core = await this.#openCore();
     const server = await this.#open(core);
     this.#watch(core, server);
@@ -134,8 +134,15 @@ class Daemon {
     }
   }
 
+  async #loadMetrics(): Promise<void> {
+    if (this.#config.metricsAddress === null) return;
+    const loaded = await import('./metrics.js');
+    this.#metrics = new loaded.Metrics({ version: RELEASE, processMetrics: true });
+  }
+
   async #openCore(): Promise<Assembled> {
     const config = this.#config;
+    const layerStore = await this.#layerStore();
     const core = await assembleSnapshotter(
       {
         root: config.root,
@@ -152,7 +159,7 @@ class Daemon {
         retainMillis: config.logStore.retain,
         acceptMovedRoot: config.acceptMovedRoot,
       },
-      (host) => this.#layerStore(host),
+      layerStore,
       this.#observer(),
     );
     const { recoveryReport, plan } = core;
@@ -174,23 +181,27 @@ class Daemon {
     return core;
   }
 
-  #layerStore(host: Host) {
+  /** How the layer store is opened, if there is to be one; only then is its code loaded. */
+  async #layerStore(): Promise<FileSystemFactory> {
     const directory = this.#config.layerStore;
-    if (directory === null) return null;
-    const { mountTable, workers } = host;
-    const store = openLayerStore({ directory, mountTable, workers });
-    store.probe(AbortSignal.timeout(STORE_PROBE_MILLIS)).catch((thrown: unknown) => {
-      const error = reasonOf(thrown);
-      this.#logger.warn({ error }, 'the layer store cannot be used now; layers are pulled instead');
-    });
-    return store;
+    if (directory === null) return () => null;
+    const { openLayerStore } = await import('../filesystems/layer-store/layer-store.js');
+    return ({ mountTable, workers }) => {
+      const store = openLayerStore({ directory, mountTable, workers });
+      store.probe(AbortSignal.timeout(STORE_PROBE_MILLIS)).catch((thrown: unknown) => {
+        const error = reasonOf(thrown);
+        const told = 'the layer store cannot be used now; layers are pulled instead';
+        this.#logger.warn({ error }, told);
+      });
+      return store;
+    };
   }
 
   #observer(): SnapshotterObserver {
     return {
       warning: (message, fields) => this.#logger.warn(fields, message),
       effectFailed: (effect, snapshot, reason) => {
-        this.#metrics.effectFailed(effect);
+        this.#metrics?.effectFailed(effect);
         this.#logger.debug({ effect, snapshot, error: reason }, 'an effect failed');
       },
       healthChanged: (health) => {
@@ -239,7 +250,7 @@ class Daemon {
       callerOf: peerCredentials,
       onCallEnd: (end) => {
         if (end.service !== snapshotsServiceName) return;
-        this.#metrics.request(end.method, end.code, end.seconds);
+        this.#metrics?.request(end.method, end.code, end.seconds);
         this.#logger.debug({ method: end.method, code: end.code, seconds: end.seconds }, 'call');
       },
       onWarning: (message, error) => this.#logger.warn({ error }, message),
@@ -278,7 +289,10 @@ class Daemon {
       this.#health.report(source, reason);
     });
     this.#cleanups.push(() => reports.unsubscribe());
-    this.#cleanups.push(feedMetrics(this.#metrics, core, server, this.#health, this.#config.root));
+    if (this.#metrics !== null) {
+      const { root } = this.#config;
+      this.#cleanups.push(feedMetrics(this.#metrics, core, server, this.#health, root));
+    }
     this.#every(STATUS_MILLIS, () => this.#notify({ status: statusLine(core) }));
     const watchdog = watchdogMillis(this.#environment, process.pid);
     // From the event loop: when that hangs, systemd is right to restart us.
@@ -293,7 +307,9 @@ class Daemon {
 
   async #serveHttp(core: Assembled): Promise<void> {
     const { metricsAddress, debugAddress } = this.#config;
-    if (metricsAddress !== null) {
+    if (metricsAddress === null && debugAddress === null) return;
+    const { startDebug, startMetrics } = await import('./debug.js');
+    if (metricsAddress !== null && this.#metrics !== null) {
       await this.#bind('metrics_address', startMetrics(metricsAddress, this.#metrics));
     }
     if (debugAddress !== null) {

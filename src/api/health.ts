@@ -2,9 +2,15 @@
  * grpc.health.v1: whether this server should be sent work. A broken layer is no reason to be
  * restarted by a probe; a log that cannot append, or an event loop that does not turn, is.
  */
-import { HealthImplementation } from 'grpc-health-check';
-import { BehaviorSubject, type Observable } from 'rxjs';
-import { HealthService } from './generated/grpc/health/v1/health.js';
+import { status, type Server } from '@grpc/grpc-js';
+import type { Observable } from 'rxjs';
+import { BehaviorSubject } from 'rxjs/internal/BehaviorSubject';
+import {
+  HealthCheckResponse_ServingStatus as Serving,
+  HealthService,
+  type HealthCheckResponse,
+  type HealthServer,
+} from './generated/grpc/health/v1/health.js';
 
 export const snapshotsServiceName = 'containerd.services.snapshots.v1.Snapshots';
 
@@ -24,7 +30,9 @@ export interface HealthState {
  * has reported a fault that affects it: two watchers never overwrite each other's verdict.
  */
 export class Health {
-  private readonly implementation = new HealthImplementation();
+  private readonly statuses = new Map<string, HealthCheckResponse>();
+  /** Who watches a name, known or not. */
+  private readonly watchers = new Map<string, Set<(now: HealthCheckResponse) => void>>();
   private readonly base: Record<HealthName, boolean> = {
     '': false,
     [snapshotsServiceName]: false,
@@ -73,8 +81,32 @@ export class Health {
     this.publish();
   }
 
-  addToServer(server: Parameters<HealthImplementation['addToServer']>[0]): void {
-    this.implementation.addToServer(server);
+  addToServer(server: Server): void {
+    const service: HealthServer = {
+      check: ({ request }, callback) => {
+        const now = this.statuses.get(request.service);
+        if (now !== undefined) callback(null, now);
+        else callback({ code: status.NOT_FOUND, details: unknownService(request.service) });
+      },
+      watch: (call) => {
+        const { service: name } = call.request;
+        const watcher = (now: HealthCheckResponse): void => void call.write(now);
+        const others = this.watchers.get(name);
+        if (others === undefined) this.watchers.set(name, new Set([watcher]));
+        else others.add(watcher);
+        call.on('cancelled', () => this.forget(name, watcher));
+        watcher(this.statuses.get(name) ?? { status: Serving.SERVICE_UNKNOWN });
+      },
+      list: (_call, callback) => callback(null, { statuses: new Map(this.statuses) }),
+    };
+    server.addService(HealthService, service);
+  }
+
+  private forget(name: string, watcher: (now: HealthCheckResponse) => void): void {
+    const watching = this.watchers.get(name);
+    watching?.delete(watcher);
+    // Names are the clients' choice: they must not pile up.
+    if (watching?.size === 0) this.watchers.delete(name);
   }
 
   private compute(): HealthState {
@@ -96,9 +128,13 @@ export class Health {
   }
 
   private tell(name: HealthName, serving: boolean): void {
-    this.implementation.setStatus(name, serving ? 'SERVING' : 'NOT_SERVING');
+    const now = { status: serving ? Serving.SERVING : Serving.NOT_SERVING };
+    this.statuses.set(name, now);
+    for (const watcher of this.watchers.get(name) ?? []) watcher(now);
   }
 }
+
+const unknownService = (name: string): string => `Health status unknown for service ${name}`;
 
 /** Health's watch streams end only when the client leaves: a draining server ends them itself. */
 export const healthSubscriptions: readonly string[] = [HealthService.watch.path];

@@ -16,7 +16,7 @@ import { Calls, type CallEnd } from './calls.js';
 import { DropReports } from './drop-reports.js';
 import { type Health, healthSubscriptions } from './health.js';
 import { listen, type Listener, type ListenTarget } from './listener.js';
-import { reflectionFor, reflectionSubscriptions } from './reflection.js';
+import { addReflection, reflectionSubscriptions } from './reflection.js';
 
 /** One gRPC service and what answers it. */
 interface ServiceRegistration {
@@ -97,9 +97,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     server.addService(service.definition, service.implementation);
   }
   options.health.addToServer(server);
-  reflectionFor([...options.services.map(serviceName), 'grpc.health.v1.Health']).addToServer(
-    server,
-  );
+  addReflection(server, [...options.services.map(serviceName), 'grpc.health.v1.Health']);
 
   const drops = new DropReports((message) => options.onWarning?.(message));
   const injector = server.createConnectionInjector(ServerCredentials.createInsecure());

@@ -4,7 +4,7 @@
  * dead one (containerd #13798 was a plugin without descriptors), so the daemon says so on health.
  */
 import { monitorEventLoopDelay } from 'node:perf_hooks';
-import { Observable } from 'rxjs';
+import { Observable } from 'rxjs/internal/Observable';
 import { errnoOf } from '../base/errors.js';
 import { descriptorLimits, openDescriptorCount } from '../host/limits.js';
 

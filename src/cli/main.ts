@@ -6,36 +6,37 @@ import { Command, CommanderError } from 'commander';
 import { reasonOf } from '../base/errors.js';
 import { RELEASE } from '../api/release.js';
 import { adviceFor } from '../base/advice.js';
-import { configCommand } from './config.js';
 import { EXIT, exitCodeOf } from './exit-codes.js';
-import { healthCommand } from './health.js';
-import { inspectCommand } from './inspect.js';
-import { layerCommand } from './layer.js';
-import { logCommand } from './log.js';
-import { OutputClosed } from './print.js';
-import { serveCommand } from './serve.js';
-import { verifyCommand } from './verify.js';
+import { OutputClosed } from './output-closed.js';
 
 export async function main(argv: readonly string[]): Promise<void> {
   const program = new Command('stratalog')
     .description('a containerd remote snapshotter whose only truth is an append-only event log')
     .version(RELEASE)
     .exitOverride();
-  const commands = [
-    serveCommand(),
-    healthCommand(),
-    logCommand(),
-    inspectCommand(),
-    verifyCommand(),
-    layerCommand(),
-    configCommand(),
-  ];
-  for (const command of commands) program.addCommand(inheriting(command));
+  for (const load of needed(argv[2])) program.addCommand(inheriting(await load()));
   try {
     await program.parseAsync(argv);
   } catch (thrown) {
     process.exitCode = report(thrown);
   }
+}
+
+/** In the order of the help. */
+const commands = new Map<string, () => Promise<Command>>([
+  ['serve', async () => (await import('./serve.js')).serveCommand()],
+  ['health', async () => (await import('./health.js')).healthCommand()],
+  ['log', async () => (await import('./log.js')).logCommand()],
+  ['inspect', async () => (await import('./inspect.js')).inspectCommand()],
+  ['verify', async () => (await import('./verify.js')).verifyCommand()],
+  ['layer', async () => (await import('./layer.js')).layerCommand()],
+  ['config', async () => (await import('./config.js')).configCommand()],
+]);
+
+/** The one that is asked for: loading all of them is most of a start. Help speaks of all. */
+function needed(word: string | undefined): Iterable<() => Promise<Command>> {
+  const command = word === undefined ? undefined : commands.get(word);
+  return command === undefined ? commands.values() : [command];
 }
 
 /** Errors of sub-commands must come back to `main` too. */

@@ -6,11 +6,7 @@
 import Table from 'cli-table3';
 import pico from 'picocolors';
 import { errnoOf } from '../base/errors.js';
-
-/** The reader of our output has gone, as `| head` does. A quiet end, not a failure. */
-export class OutputClosed extends Error {
-  override readonly name = 'OutputClosed';
-}
+import { OutputClosed } from './output-closed.js';
 
 type Colors = ReturnType<typeof pico.createColors>;
 

@@ -3,7 +3,8 @@
  * is durable; while that is far behind nothing is buffered, and near the end the live batches are
  * kept until the reading has met them.
  */
-import { Observable, type Subscriber } from 'rxjs';
+import type { Subscriber } from 'rxjs';
+import { Observable } from 'rxjs/internal/Observable';
 import type { Disk } from '../base/ports.js';
 import { position } from '../base/units.js';
 import { LogCursor } from './cursor.js';
