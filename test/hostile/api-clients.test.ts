@@ -36,6 +36,9 @@ beforeAll(async () => {
 });
 afterAll(() => world.close());
 
+/** For a busy machine. */
+const slow = { timeout: 120_000 };
+
 const statBase = { path: SnapshotsService.stat.path, body: [framed(field(2, 'base'))] };
 
 /** An ordinary client, on a connection of its own. */
@@ -147,7 +150,7 @@ it('refuses 100 MB while it comes, without keeping it', async () => {
   await isServed();
 });
 
-it('serves old clients and new ones beside 10,000 half-open connections', async () => {
+it('serves old clients and new ones beside 10,000 half-open connections', slow, async () => {
   const old = world.connect();
   expect((await send(old, statBase)).code).toBe('OK');
   const before = process.memoryUsage.rss();
@@ -179,7 +182,7 @@ it('serves old clients and new ones beside 10,000 half-open connections', async 
 
 function statPatiently(client: SnapshotsClient): Promise<Error | null> {
   const at = { snapshotter: '', key: 'base' };
-  const options = { deadline: Date.now() + 25_000 };
+  const options = { deadline: Date.now() + slow.timeout };
   return new Promise((resolve) => {
     client.stat(at, new Metadata({ waitForReady: true }), options, resolve);
   });
@@ -283,11 +286,13 @@ it('forgets calls that are cancelled in the middle', async () => {
   client.close();
   const late = (name: string): boolean => name.startsWith('cancelled-');
   const left = async () => (await world.list()).map(({ name }) => name).filter(late);
-  // What was already promised may stay; what stays can be removed, and nothing is half there.
+  // What was already promised may stay; what stays can be removed, and nothing is half there. What
+  // nobody waited for any more goes by itself, perhaps in this moment.
   for (const key of await left()) {
-    expect((await world.call('remove', { snapshotter: '', key })).code).toBe('OK');
+    const { code } = await world.call('remove', { snapshotter: '', key });
+    expect(['OK', 'NOT_FOUND']).toContain(code);
   }
-  expect(await left()).toEqual([]);
+  await until('none is left', async () => (await left()).length === 0);
   await isServed();
 });
 

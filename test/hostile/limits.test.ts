@@ -15,6 +15,9 @@ import type { MountSpec } from '../../src/snapshotter/mounts.js';
 import { TestDaemon, testRoot, told, until, valueOf, type TestRoot } from '../support/daemon.js';
 import { ApiWorld, field, framed } from './api-world.js';
 
+/** For a busy machine. */
+const slow = { timeout: 120_000 };
+
 describe('a daemon', () => {
   let root: TestRoot;
   let daemon: TestDaemon;
@@ -34,7 +37,7 @@ describe('a daemon', () => {
     execFileSync('mount', command, { cwd: root.snapshots });
   }
 
-  it('has no depth of its own: 128 layers work, and so does the 129th', async () => {
+  it('has no depth of its own: 128 layers work, and so does the 129th', slow, async () => {
     const target = `${root.layers}/mounted`;
     fs.mkdirSync(target);
     for (let depth = 1; depth <= 129; depth += 1) {
@@ -103,7 +106,7 @@ describe('a daemon', () => {
 
   async function expectParents(): Promise<void> {
     const infos = [...valueOf(daemon.snapshotter.list([]))];
-    const names = new Set(infos.map(({ name }) => name));
+    const names = new Set<string>(infos.map(({ name }) => name));
     const orphans = infos.filter(({ parent }) => parent !== '' && !names.has(parent));
     expect(orphans).toEqual([]);
     // Those of the removed go behind the answer; those of parents stay.
