@@ -95,8 +95,11 @@ export interface FileOwner {
   readonly gid: number;
 }
 
-/** Who owns a new `fs` directory. `like` copies uid and gid from another directory. */
-export type DirectoryOwner = FileOwner | { readonly like: string } | 'process';
+/**
+ * Who owns a new `fs` directory. `like` copies uid and gid from another directory; `kept` is for
+ * an `fs` that stands already: its owner and mode stay as they are, and ENOENT when it is gone.
+ */
+export type DirectoryOwner = FileOwner | { readonly like: string } | 'process' | 'kept';
 
 /** What a walk over a snapshot's `fs` found. */
 export interface MeasuredDirectory {
@@ -112,6 +115,8 @@ export interface SnapshotDirectoryEntry {
   readonly isDirectory: boolean;
   /** Whether `fs` stands in it; null when nobody looked. */
   readonly hasFs: boolean | null;
+  /** Whether `work` stands in it; null when nobody looked. Only active snapshots need one. */
+  readonly hasWork: boolean | null;
 }
 
 /**

@@ -1,6 +1,6 @@
 /** The SnapshotDirectories port: names are checked here, the work is done by directory-jobs.ts. */
 import { HostFault } from '../base/errors.js';
-import type { SnapshotDirectories, SnapshotDirectoryEntry } from '../base/ports.js';
+import type { SnapshotDirectories } from '../base/ports.js';
 import { snapshotId } from '../base/units.js';
 import type { SnapshotId } from '../base/units.js';
 import type * as directoryJobs from './directory-jobs.js';
@@ -23,7 +23,8 @@ export function snapshotDirectories(root: string, pool: WorkerPool): SnapshotDir
     workPath: (id) => `${snapshots}/${id}/work`,
     prepare: (id, options, signal) => {
       // The directory to be like may be a remote mount, whose server may be gone.
-      const lane = options.owner !== 'process' && 'like' in options.owner ? 'through' : 'fast';
+      const lane =
+        typeof options.owner === 'object' && 'like' in options.owner ? 'through' : 'fast';
       const input = { snapshots, name: String(id), ...options };
       return pool.run(jobs, 'prepare', input, on(lane, fsPath(id), signal));
     },
@@ -57,25 +58,27 @@ export function snapshotDirectories(root: string, pool: WorkerPool): SnapshotDir
       const lane = looksInside ? 'walk' : 'fast';
       const input = { path: snapshots, looksInside };
       const found = await pool.run(jobs, 'list', input, on(lane, snapshots, signal));
-      const lacking = new Set(namesIn(found.lacking));
-      const hasFs = (name: string) => (looksInside ? !lacking.has(name) : null);
+      const withoutFs = new Set(namesIn(found.withoutFs));
+      const withoutWork = new Set(namesIn(found.withoutWork));
+      const inside = (name: string) =>
+        looksInside
+          ? { hasFs: !withoutFs.has(name), hasWork: !withoutWork.has(name) }
+          : { hasFs: null, hasWork: null };
+      const noDirectory = { isDirectory: false, hasFs: false, hasWork: false };
       return [
-        ...namesIn(found.directories).map((name) => entryOf(name, true, hasFs(name))),
-        ...namesIn(found.others).map((name) => entryOf(name, false, false)),
+        ...namesIn(found.directories).map((name) => ({
+          name,
+          id: idOf(name),
+          isDirectory: true,
+          ...inside(name),
+        })),
+        ...namesIn(found.others).map((name) => ({ name, id: idOf(name), ...noDirectory })),
       ];
     },
   };
 }
 
 const namesIn = (joined: string): readonly string[] => (joined === '' ? [] : joined.split('/'));
-
-function entryOf(
-  name: string,
-  isDirectory: boolean,
-  hasFs: boolean | null,
-): SnapshotDirectoryEntry {
-  return { name, id: idOf(name), isDirectory, hasFs };
-}
 
 /** One component that stays where it is: no separator, not `.`, not `..`. */
 function isPlainName(name: string): boolean {

@@ -70,15 +70,10 @@ export function prepareSpares({ snapshots, names, durable }: PrepareSparesInput)
 }
 
 function makeDirectories(base: string, input: Pick<PrepareInput, 'owner' | 'work'>): void {
-  const owner = ownerIds(input.owner);
+  // Before anything is made: what it is to be like may not be there.
+  const owner = input.owner === 'kept' ? 'kept' : ownerIds(input.owner);
   makeDirectory(base, 0o700);
-  makeDirectory(`${base}/fs`, 0o755);
-  if (owner !== null) {
-    guarded('lchown', `${base}/fs`, () => {
-      fs.lchownSync(`${base}/fs`, owner.uid, owner.gid);
-    });
-  }
-  setMode(`${base}/fs`, 0o755);
+  if (owner !== 'kept') makeFs(`${base}/fs`, owner);
   if (input.work) {
     makeDirectory(`${base}/work`, 0o711);
     setMode(`${base}/work`, 0o711);
@@ -86,8 +81,18 @@ function makeDirectories(base: string, input: Pick<PrepareInput, 'owner' | 'work
   setMode(base, 0o700);
 }
 
+function makeFs(path: string, owner: FileOwner | null): void {
+  makeDirectory(path, 0o755);
+  if (owner !== null) {
+    guarded('lchown', path, () => {
+      fs.lchownSync(path, owner.uid, owner.gid);
+    });
+  }
+  setMode(path, 0o755);
+}
+
 /** Null: whatever mkdir(2) makes it. */
-function ownerIds(owner: DirectoryOwner): FileOwner | null {
+function ownerIds(owner: Exclude<DirectoryOwner, 'kept'>): FileOwner | null {
   if (owner === 'process') return null;
   return 'like' in owner ? ownerOf(owner.like) : owner;
 }
@@ -179,7 +184,7 @@ export function measure(
 function openBelowItself(path: string): number {
   const parent = openDirectoryItself(nodePath.dirname(path));
   try {
-    return openDirectoryItself(`/proc/self/fd/${parent}/${nodePath.basename(path)}`);
+    return openDirectoryAt(parent, Buffer.from(nodePath.basename(path)), path);
   } finally {
     fs.closeSync(parent);
   }
@@ -264,8 +269,9 @@ function openDirectoryUnlessAbsent(path: string): number | null {
 /** Names as one text, joined by slashes: a hundred thousand values are slow to hand over. */
 export interface ListedNames {
   readonly directories: string;
-  /** Those of the directories that have no `fs`, when it was looked for. */
-  readonly lacking: string;
+  /** Those of the directories that have no `fs`, when it was looked for; then those without `work`. */
+  readonly withoutFs: string;
+  readonly withoutWork: string;
   /** What is no directory. */
   readonly others: string;
 }
@@ -280,21 +286,27 @@ export function list({
 }): ListedNames {
   const entries = guarded('readdir', path, () => fs.readdirSync(path, { withFileTypes: true }));
   const directories = entries.filter((entry) => entry.isDirectory()).map(({ name }) => name);
-  const lacking = looksInside ? directories.filter((name) => !hasFs(`${path}/${name}`)) : [];
+  const inside = (looksInside ? directories : []).map((name) => ({
+    name,
+    has: directoriesIn(`${path}/${name}`),
+  }));
+  const without = (part: string) =>
+    inside.flatMap(({ name, has }) => (has.includes(part) ? [] : [name])).join('/');
   const others = entries.filter((entry) => !entry.isDirectory()).map(({ name }) => name);
   return {
     directories: directories.join('/'),
-    lacking: lacking.join('/'),
+    withoutFs: without('fs'),
+    withoutWork: without('work'),
     others: others.join('/'),
   };
 }
 
-function hasFs(path: string): boolean {
+function directoriesIn(path: string): readonly string[] {
   try {
     const entries = fs.readdirSync(path, { withFileTypes: true });
-    return entries.some((entry) => entry.name === 'fs' && entry.isDirectory());
+    return entries.filter((entry) => entry.isDirectory()).map(({ name }) => name);
   } catch {
-    // It went away between the two looks, or cannot be read: there is no `fs` to be used.
-    return false;
+    // It went away between the two looks, or cannot be read: there is nothing to be used.
+    return [];
   }
 }

@@ -31,7 +31,7 @@ export function planRecovery(forest: Forest, observed: Observation, snapshotsPat
   }
   const mounted = observed.mounts === null ? null : mountpointsOf(observed.mounts);
   // The many that rest in the directory they should have are told by their ids alone.
-  const isAsItShouldBe = (id: SnapshotId) => isThere(present.get(id));
+  const isAsItShouldBe = (id: SnapshotId) => isWhole(present.get(id));
   for (const state of forest.valuesExcept(isAsItShouldBe)) {
     const found = findingOf(state, present, mounted, snapshotsPath);
     if (found === 'adopted') adopted.push(state.id);
@@ -59,20 +59,34 @@ function findingOf(
     const reason = state.unavailability?.reason ?? '';
     return { kind: 'UnavailableLayer', reason, ...of };
   }
-  const fs = `${snapshotsPath}/${state.id}/fs`;
+  const directory = `${snapshotsPath}/${state.id}`;
+  const fs = `${directory}/fs`;
   if (state.remote !== null) {
     if (mounted === null) return null;
     return mounted.has(fs) ? 'adopted' : { kind: 'MissingMount', mountpoint: fs, ...of };
   }
-  if (shownAs !== null && !isThere(present.get(state.id))) {
-    return { kind: 'MissingDirectory', shownAs, path: fs, ...of };
+  const missing = missingPart(state, present.get(state.id));
+  if (missing !== null && shownAs !== null) {
+    return { kind: 'MissingDirectory', shownAs, path: `${directory}/${missing}`, ...of };
   }
   return afterCrash === 'SnapshotCommitFailed' ? { kind: 'UnfinishedCommit', ...of } : null;
 }
 
-/** Where nobody looked for `fs`, a directory is taken for whole. */
-function isThere(entry: SnapshotDirectoryEntry | undefined): boolean {
-  return entry !== undefined && entry.hasFs !== false;
+/**
+ * What a snapshot's own directory lacks, if it lacks something. Where nobody looked inside, it is
+ * taken for whole. Without `work` the overlay of an active snapshot cannot be mounted; nobody
+ * else needs it.
+ */
+export function missingPart(
+  { status }: SnapshotState,
+  entry: SnapshotDirectoryEntry | undefined,
+): 'fs' | 'work' | null {
+  if (entry === undefined || entry.hasFs === false) return 'fs';
+  return entry.hasWork === false && status === 'active' ? 'work' : null;
+}
+
+function isWhole(entry: SnapshotDirectoryEntry | undefined): boolean {
+  return entry !== undefined && entry.hasFs !== false && entry.hasWork !== false;
 }
 
 /** Entries that no snapshot owns. */

@@ -2,13 +2,13 @@
  * Executes the plan that a start has made and recorded. Each step is an ordinary command or an
  * ordinary effect: whatever a crash interrupts here is found, and done, by the next start.
  */
-import { reasonOf } from '../base/errors.js';
-import type { SnapshotDirectories } from '../base/ports.js';
+import { errnoOf, reasonOf } from '../base/errors.js';
+import type { DirectoryOwner, SnapshotDirectories } from '../base/ports.js';
 import { formatTime, unixNanos, type SnapshotId } from '../base/units.js';
 import { ownerOf } from '../effects/state-effects.js';
 import type { Supervisor } from '../effects/supervisor.js';
 import type { Finding } from '../inspect/findings.js';
-import type { Plan } from '../inspect/plan.js';
+import { missingPart, type Plan } from '../inspect/plan.js';
 import { metaOf } from '../machines/chart.js';
 import type { SnapshotState } from '../machines/fold.js';
 import type { Cleanup } from './cleanup.js';
@@ -78,24 +78,30 @@ export class Recovery {
 
   /**
    * The plan was made of names alone, so that clients need not wait until many directories have
-   * been looked into. What lacks its `fs` is recorded and settled now.
+   * been looked into. What lacks its `fs` or `work` is recorded and settled now.
    */
   async #lookInside(): Promise<void> {
-    const { dispatcher, directories, supervisor } = this.#options;
+    const { dispatcher, directories, supervisor, plan } = this.#options;
+    // Their directories may be half made by now.
+    const known = new Set(
+      plan.findings.flatMap((finding) => (finding.kind === 'MissingDirectory' ? finding.id : [])),
+    );
     const { result } = supervisor.run({
       effect: 'observe',
       snapshot: null,
       work: (signal) => directories.list(signal),
     });
-    const findings = (await result).flatMap(({ id, isDirectory, hasFs }): Finding[] => {
-      if (id === null || id >= this.#nextId || !isDirectory || hasFs !== false) return [];
+    const findings = (await result).flatMap((entry): Finding[] => {
+      const { id, isDirectory, hasFs, hasWork } = entry;
+      if (id === null || id >= this.#nextId || !isDirectory || (hasFs && hasWork)) return [];
+      if (known.has(id)) return [];
       const state = dispatcher.accepted.get(id);
       const shownAs = state === undefined ? null : metaOf(state.status).shownAs;
       if (state === undefined || shownAs === null || state.remote !== null) return [];
-      if (state.status === 'committed.unavailable') return [];
-      return [
-        { kind: 'MissingDirectory', id, name: state.name, shownAs, path: directories.fsPath(id) },
-      ];
+      const missing = missingPart(state, entry);
+      if (missing === null || state.status === 'committed.unavailable') return [];
+      const path = missing === 'fs' ? directories.fsPath(id) : directories.workPath(id);
+      return [{ kind: 'MissingDirectory', id, name: state.name, shownAs, path }];
     });
     if (findings.length === 0) return;
     await dispatcher.record(recoveryPlanned(findings, 0));
@@ -132,19 +138,40 @@ export class Recovery {
     if (lost.ok) await lost.value?.durable;
   }
 
-  /** The container's own writes are gone with the directory; an empty one lets it be cleaned up. */
+  /** The container's own writes are gone with its `fs`; an empty one lets it be cleaned up. */
   async #makeDirectory(id: SnapshotId, path: string): Promise<void> {
-    const { dispatcher, directories, supervisor } = this.#options;
+    const { dispatcher, directories } = this.#options;
     const state = dispatcher.accepted.get(id);
-    if (state === undefined) return;
+    // A client may have removed it since the look.
+    if (state === undefined || metaOf(state.status).shownAs === null) return;
     const work = state.preparedAs === 'active';
-    const owner = ownerOf(state, directories);
+    if (path === directories.workPath(id)) await this.#prepare(id, { work, owner: 'kept' });
+    else await this.#prepareFs(state, work);
+    await dispatcher.record({ type: 'DirectoryRecreated', data: { id, path } });
+  }
+
+  async #prepareFs(state: SnapshotState, work: boolean): Promise<void> {
+    const owner = ownerOf(state, this.#options.directories);
+    try {
+      await this.#prepare(state.id, { work, owner });
+    } catch (thrown) {
+      // The parent may be gone as well. Its owner is not known then, and nobody's reason to wait.
+      const isLike = typeof owner === 'object' && 'like' in owner;
+      if (!isLike || errnoOf(thrown) !== 'ENOENT') throw thrown;
+      await this.#prepare(state.id, { work, owner: 'process' });
+    }
+  }
+
+  async #prepare(
+    id: SnapshotId,
+    how: { readonly work: boolean; readonly owner: DirectoryOwner },
+  ): Promise<void> {
+    const { directories, supervisor } = this.#options;
     const { result } = supervisor.run({
       effect: 'observe',
       snapshot: id,
-      work: (signal) => directories.prepare(id, { work, owner, durable: true }, signal),
+      work: (signal) => directories.prepare(id, { ...how, durable: true }, signal),
     });
     await result;
-    await dispatcher.record({ type: 'DirectoryRecreated', data: { id, path } });
   }
 }

@@ -92,6 +92,19 @@ test('does not follow a link that stands where fs belongs', async () => {
   expect(modeOf(outside)).toBe('700');
 });
 
+test('makes work beside an fs that is kept as it is, and none beside an fs that is gone', async () => {
+  await directories.prepare(id, plain);
+  const path = directories.fsPath(id);
+  fs.chmodSync(path, 0o1777);
+  fs.chownSync(path, 40, 41);
+  const kept = { ...plain, work: true, owner: 'kept' as const };
+  expect(await directories.prepare(id, kept)).toEqual({ uid: 40, gid: 41 });
+  expect([path, directories.workPath(id)].map(modeOf)).toEqual(['1777', '711']);
+  fs.rmdirSync(path);
+  expect(await codeOf(directories.prepare(id, kept))).toBe('ENOENT');
+  expect(fs.existsSync(path)).toBe(false);
+});
+
 test('does not make the root of one that is not mounted yet', async () => {
   fs.rmdirSync(snapshots);
   expect(await codeOf(directories.prepare(id, plain))).toBe('ENOENT');
@@ -158,7 +171,7 @@ test('usage does not follow a link that stands where fs belongs', async () => {
 
 test('lists ids, strangers and what is in them', async () => {
   await directories.prepare(id, plain);
-  fs.mkdirSync(`${snapshots}/12`);
+  fs.mkdirSync(`${snapshots}/12/work`, { recursive: true });
   fs.mkdirSync(`${snapshots}/new-123`);
   fs.writeFileSync(`${snapshots}/13`, '');
   fs.mkdirSync(`${snapshots}/007/fs`, { recursive: true });
@@ -166,12 +179,12 @@ test('lists ids, strangers and what is in them', async () => {
   fs.symlinkSync('/', `${snapshots}/14/fs`);
   const found = [...(await directories.list())].sort((a, b) => (a.name < b.name ? -1 : 1));
   expect(found).toEqual([
-    { name: '007', id: null, isDirectory: true, hasFs: true },
-    { name: '12', id: 12, isDirectory: true, hasFs: false },
-    { name: '13', id: 13, isDirectory: false, hasFs: false },
-    { name: '14', id: 14, isDirectory: true, hasFs: false },
-    { name: '7', id: 7, isDirectory: true, hasFs: true },
-    { name: 'new-123', id: null, isDirectory: true, hasFs: false },
+    { name: '007', id: null, isDirectory: true, hasFs: true, hasWork: false },
+    { name: '12', id: 12, isDirectory: true, hasFs: false, hasWork: true },
+    { name: '13', id: 13, isDirectory: false, hasFs: false, hasWork: false },
+    { name: '14', id: 14, isDirectory: true, hasFs: false, hasWork: false },
+    { name: '7', id: 7, isDirectory: true, hasFs: true, hasWork: false },
+    { name: 'new-123', id: null, isDirectory: true, hasFs: false, hasWork: false },
   ]);
 });
 

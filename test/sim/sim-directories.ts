@@ -198,6 +198,7 @@ export class SimDirectories implements SnapshotDirectories {
       id: /^[1-9]\d*$/.test(name) ? snapshotId(Number(name)) : null,
       isDirectory: true,
       hasFs: namesOnly ? null : (this.tree.get(name)?.hasFs ?? false),
+      hasWork: namesOnly ? null : (this.tree.get(name)?.hasWork ?? false),
     });
     return this.#call('list directories', () => this.tree.names.map(entryOf), signal);
   }

@@ -97,6 +97,8 @@ export interface TestDaemonOptions extends Partial<SnapshotterSettings> {
   readonly remote?: boolean;
   /** Before the recovery plan is executed, for switches. */
   readonly beforeRecovery?: (fileSystem: BindFileSystem) => void;
+  /** False: the test calls `assembled.recover` itself, or does not. */
+  readonly recovers?: boolean;
   readonly segmentBytes?: number;
   /** Between the log and the real disk. */
   readonly disk?: (real: Disk) => Disk;
@@ -152,7 +154,7 @@ export class TestDaemon {
 
   static async open(root: TestRoot, options: TestDaemonOptions = {}): Promise<TestDaemon> {
     const { remote = false, beforeRecovery, disk, segmentBytes = 1024 * 1024, ...more } = options;
-    const { fileSystem: round, mountTable, directories, ...chosen } = more;
+    const { fileSystem: round, mountTable, directories, recovers = true, ...chosen } = more;
     const heard: Heard = { warnings: [], fatal: [], health: [], failures: [] };
     const host = hostOf(root);
     // A thread that has yet to start must not be counted against the limit of a mount.
@@ -195,7 +197,7 @@ export class TestDaemon {
       },
     });
     beforeRecovery?.(fileSystem);
-    await assembled.recover();
+    if (recovers) await assembled.recover();
     return new TestDaemon(root, assembled, fileSystem, heard);
   }
 
