@@ -3,7 +3,7 @@
  * copy of the tree, alone, and the check that it names must notice within its time; without any
  * bug every such check must pass. Ends with 1 when a bug survives or does not apply.
  */
-import { execFileSync, spawn } from 'node:child_process';
+import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
 import { cpSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -23,16 +23,21 @@ interface Verdict {
 }
 
 /** The tree as it is, changes that are not committed included, without what git ignores. */
-function copyOfTree(): string {
-  const copy = mkdtempSync(join(tmpdir(), 'stratalog-planted-'));
-  for (const name of ['src', 'test', 'package.json', 'tsconfig.json', 'vitest.config.ts']) {
+function copyTreeTo(copy: string): void {
+  for (const name of [
+    'src',
+    'test',
+    'scripts',
+    'package.json',
+    'tsconfig.json',
+    'vitest.config.ts',
+  ]) {
     cpSync(join(repository, name), join(copy, name), { recursive: true });
   }
   for (const name of ['proto', 'docs', 'packaging', 'README.md', 'CHANGELOG.md']) {
     cpSync(join(repository, name), join(copy, name), { recursive: true });
   }
   symlinkSync(join(repository, 'node_modules'), join(copy, 'node_modules'));
-  return copy;
 }
 
 function commandOf(caughtBy: string): readonly string[] {
@@ -43,6 +48,41 @@ function commandOf(caughtBy: string): readonly string[] {
 interface Ended {
   readonly code: number | null;
   readonly output: string;
+}
+
+/** The check that runs now; null between two. */
+let running: ChildProcess | null = null;
+
+/** Whatever belongs to the check that runs: it leads a process group of its own. */
+function stopRunning(): void {
+  if (running?.pid === undefined) return;
+  try {
+    process.kill(-running.pid, 'SIGKILL');
+  } catch {
+    // It has just ended.
+  }
+}
+
+/** Leaves neither the copy nor the check behind when a signal ends this process. */
+function cleanUpOnSignal(copy: string): void {
+  for (const [signal, number] of [
+    ['SIGINT', 2],
+    ['SIGTERM', 15],
+    ['SIGHUP', 1],
+  ] as const) {
+    process.once(signal, () => {
+      const check = running;
+      const leave = () => {
+        rmSync(copy, { recursive: true, force: true, maxRetries: 3 });
+        // As a shell tells of a process that a signal has ended.
+        process.exit(128 + number);
+      };
+      // What still runs would go on writing to the copy.
+      if (check === null) leave();
+      else check.once('exit', leave);
+      stopRunning();
+    });
+  }
 }
 
 /** Runs a check in a process group of its own, which is killed when its time is over. */
@@ -56,12 +96,12 @@ function run(copy: string, caughtBy: string): Promise<Ended> {
   let output = '';
   child.stdout.on('data', (bytes: Buffer) => (output += bytes.toString()));
   child.stderr.on('data', (bytes: Buffer) => (output += bytes.toString()));
-  const timer = setTimeout(() => {
-    if (child.pid !== undefined) process.kill(-child.pid, 'SIGKILL');
-  }, LIMIT_MILLIS);
+  running = child;
+  const timer = setTimeout(stopRunning, LIMIT_MILLIS);
   return new Promise((resolve, reject) => {
     child.once('error', reject);
     child.once('close', (code) => {
+      running = null;
       clearTimeout(timer);
       resolve({ code, output });
     });
@@ -115,7 +155,9 @@ async function main(wanted: readonly string[]): Promise<void> {
   const bugs = plantedBugs().filter(({ name }) => wanted.length === 0 || wanted.includes(name));
   const unknown = wanted.filter((name) => !bugs.some((bug) => bug.name === name));
   if (unknown.length > 0) throw new Error(`no such planted bug: ${unknown.join(', ')}`);
-  const copy = copyOfTree();
+  const copy = mkdtempSync(join(tmpdir(), 'stratalog-planted-'));
+  cleanUpOnSignal(copy);
+  copyTreeTo(copy);
   const table = new Table({ head: ['bug', 'check', 'verdict', 's', 'what the check said'] });
   const unwell: string[] = [];
   const tell = (name: string, caughtBy: string, { verdict, said, seconds }: Verdict) => {
