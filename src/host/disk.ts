@@ -62,8 +62,9 @@ export function systemDisk(): Disk {
   };
 }
 
-function openDescriptor(path: string, flags: number): Promise<number> {
-  return hop('open', path, (done) => fs.open(path, flags, 0o600, done));
+/** `told` is the path that an error names. */
+function openDescriptor(path: string, flags: number, told = path): Promise<number> {
+  return hop('open', told, (done) => fs.open(path, flags, 0o600, done));
 }
 
 function closeDescriptor(path: string, fd: number): Promise<void> {
@@ -174,7 +175,8 @@ class SystemFile implements DiskFile {
 
   #durableDescriptor(): Promise<number> {
     // By way of the descriptor, so that a rename meanwhile cannot lead to another file.
-    this.#durable ??= openDescriptor(`/proc/self/fd/${this.#open()}`, O_WRONLY | O_DSYNC).catch(
+    const here = `/proc/self/fd/${this.#open()}`;
+    this.#durable ??= openDescriptor(here, O_WRONLY | O_DSYNC, this.path).catch(
       (error: unknown) => {
         this.#durable = undefined;
         throw error;

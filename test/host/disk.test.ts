@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import * as fs from 'node:fs';
 import { once } from 'node:events';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -53,6 +53,19 @@ test('writeDurably writes through a descriptor that the kernel syncs', async () 
   await file.close();
   expect(fs.readFileSync(path, 'utf8')).toBe('abcdef');
   expect(fs.readdirSync('/proc/self/fd').map(linkOf)).not.toContain(path);
+});
+
+test('a durable write that is refused names the file, not the descriptor it goes through', async () => {
+  const file = await disk.open(path, 'create');
+  execFileSync('chattr', ['+i', path]);
+  try {
+    const thrown = await file.writeDurably(bytes('abc'), 0).catch((error: unknown) => error);
+    expect(thrown).toBeInstanceOf(HostFault);
+    expect(thrown).toMatchObject({ code: 'EPERM', path });
+  } finally {
+    execFileSync('chattr', ['-i', path]);
+    await file.close();
+  }
 });
 
 function linkOf(fd: string): string {
