@@ -29,8 +29,8 @@ export type Finding =
   | (OfSnapshot & { readonly kind: 'UnavailableLayer'; readonly reason: string })
   /** An entry in `snapshots/` that no snapshot owns. */
   | { readonly kind: 'OrphanDirectory'; readonly name: string; readonly path: string }
-  /** Made ahead for a snapshot that nobody has asked for yet. */
-  | { readonly kind: 'SpareDirectory'; readonly id: SnapshotId; readonly path: string }
+  /** Made ahead for snapshots that nobody has asked for yet. */
+  | { readonly kind: 'SpareDirectories'; readonly ids: readonly SnapshotId[] }
   /** Something mounted below our root that is no layer of ours. */
   | { readonly kind: 'ForeignMount'; readonly mountpoint: string; readonly type: string }
   /** A mount elsewhere that uses our directories: a container's root, most likely. */
@@ -47,6 +47,7 @@ export type Action =
   | 'abandon and remove its directory'
   | 'return it to active'
   | 'remove its directory'
+  | 'remove the directories'
   | 'leave it to Cleanup'
   | 'make an empty directory'
   | 'mark the layer unavailable'
@@ -62,7 +63,7 @@ const ACTIONS: Readonly<Record<Exclude<FindingKind, 'MissingDirectory'>, Action>
   MissingMount: 'mount the layer',
   UnavailableLayer: 'try to restore the layer',
   OrphanDirectory: 'remove its directory',
-  SpareDirectory: 'remove its directory',
+  SpareDirectories: 'remove the directories',
   ForeignMount: 'report only',
   MountElsewhere: 'report only',
 };
@@ -77,8 +78,9 @@ export function actionFor(finding: Finding): Action {
 export function subjectOf(finding: Finding): string {
   switch (finding.kind) {
     case 'OrphanDirectory':
-    case 'SpareDirectory':
       return finding.path;
+    case 'SpareDirectories':
+      return `snapshots ${idsInWords(finding.ids)}`;
     case 'ForeignMount':
     case 'MountElsewhere':
       return finding.mountpoint;
@@ -100,6 +102,15 @@ export function isOrdinary(finding: Finding): boolean {
   return (
     finding.kind === 'MountElsewhere' ||
     finding.kind === 'AwaitingCleanup' ||
-    finding.kind === 'SpareDirectory'
+    finding.kind === 'SpareDirectories'
   );
+}
+
+/** `4 to 35`, or one by one where there is a gap. */
+export function idsInWords(ids: readonly number[]): string {
+  const first = ids[0];
+  const last = ids.at(-1);
+  if (first === undefined || last === undefined) return 'none';
+  const isRow = last - first === ids.length - 1;
+  return isRow && ids.length > 2 ? `${first} to ${last}` : ids.join(', ');
 }

@@ -51,8 +51,8 @@ function evidenceOf(finding: Finding): string {
       return finding.reason;
     case 'OrphanDirectory':
       return 'no snapshot in the log owns it';
-    case 'SpareDirectory':
-      return 'the log has set it aside in SparesReserved, and no snapshot has been given it';
+    case 'SpareDirectories':
+      return 'the log has set them aside in SparesReserved, and no snapshot has been given one';
     case 'ForeignMount':
       return `a mount of type ${finding.type} below the snapshots that is no layer of ours`;
     case 'MountElsewhere':

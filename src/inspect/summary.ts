@@ -6,6 +6,7 @@ import { assertNever } from '../base/assert.js';
 import type { DaemonEvent } from '../machines/daemon-events.js';
 import type { Caller, ParentLink, SnapshotEvent } from '../machines/events.js';
 import { understand, type RecordLike, type Understood } from '../machines/streams.js';
+import { idsInWords } from './findings.js';
 
 /** May hold any character that a client chose: make it visible before it goes to a terminal. */
 export function summaryOf(record: RecordLike): string {
@@ -111,15 +112,6 @@ function daemonSummary(event: DaemonEvent): string {
     default:
       return assertNever(event);
   }
-}
-
-/** Nearly always a row without a gap. */
-function idsInWords(ids: readonly number[]): string {
-  const first = ids[0];
-  const last = ids.at(-1);
-  if (first === undefined || last === undefined) return 'none';
-  const isRow = last - first === ids.length - 1;
-  return isRow && ids.length > 2 ? `${first} to ${last}` : ids.join(', ');
 }
 
 const words = (...parts: readonly (string | false | null)[]): string =>

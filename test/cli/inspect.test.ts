@@ -151,14 +151,18 @@ it('finds exactly what the next start records', { timeout: 60_000 }, async () =>
   rmSync(join(daemon.root, 'snapshots', '1'), { recursive: true });
   mkdirSync(join(daemon.root, 'snapshots', '77'));
   const { findings } = await inspected(daemon.root);
-  expect(kindsOf(findings)).toEqual(['MissingDirectory', 'OrphanDirectory']);
+  // What a busy daemon has too is not worth a line in each start's plan.
+  const ordinary = findings.filter(({ kind }) => kind === 'SpareDirectories');
+  const worthTelling = findings.filter(({ kind }) => kind !== 'SpareDirectories');
+  expect(kindsOf(worthTelling)).toEqual(['MissingDirectory', 'OrphanDirectory']);
+  expect(ordinary.length).toBeLessThanOrEqual(1);
   await daemon.start();
   const { stdout } = await stratalog([
     ...['log', '--root', daemon.root, '--json', '--type', 'RecoveryPlanned'],
   ]);
   const planned = jsonLines(stdout)[0]?.['data'] as { findings: unknown };
   expect(planned.findings).toEqual(
-    findings.map(({ kind, subject, action }) => ({ kind, subject, action })),
+    worthTelling.map(({ kind, subject, action }) => ({ kind, subject, action })),
   );
   await daemon.stop();
   expect(await inspected(daemon.root)).toMatchObject({ code: 0, findings: [] });

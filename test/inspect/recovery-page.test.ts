@@ -18,7 +18,7 @@ const findings: Record<FindingKind, true> = {
   MissingMount: true,
   UnavailableLayer: true,
   OrphanDirectory: true,
-  SpareDirectory: true,
+  SpareDirectories: true,
   ForeignMount: true,
   MountElsewhere: true,
 };

@@ -127,9 +127,9 @@ test('go with the next start after a crash, and their ids do not come again', as
   await daemon.crash();
   expect(daemon.directories()).toHaveLength(5);
   await open(0);
-  expect(daemon.assembled.plan.findings).toMatchObject(
-    [2, 3, 4, 5].map((id) => ({ kind: 'SpareDirectory', id })),
-  );
+  expect(daemon.assembled.plan.findings).toMatchObject([
+    { kind: 'SpareDirectories', ids: [2, 3, 4, 5] },
+  ]);
   expect(daemon.directories()).toEqual(['1']);
   expect(await daemon.eventsOfType('OrphanFound')).toEqual([]);
   valueOf(await daemon.prepare('next'));
