@@ -95,14 +95,15 @@ function orphansIn(
   forest: Forest,
   snapshotsPath: string,
 ): readonly Finding[] {
-  return directories
-    .filter((entry) => entry.id === null || !forest.has(entry.id))
-    .map(({ id, name }) => {
-      const path = `${snapshotsPath}/${name}`;
-      return id !== null && forest.isSpare(id)
-        ? { kind: 'SpareDirectory', id, path }
-        : { kind: 'OrphanDirectory', name, path };
-    });
+  const orphans: Finding[] = [];
+  const spares: SnapshotId[] = [];
+  for (const { id, name } of directories) {
+    if (id !== null && forest.has(id)) continue;
+    if (id !== null && forest.isSpare(id)) spares.push(id);
+    else orphans.push({ kind: 'OrphanDirectory', name, path: `${snapshotsPath}/${name}` });
+  }
+  if (spares.length === 0) return orphans;
+  return [...orphans, { kind: 'SpareDirectories', ids: spares.sort((a, b) => a - b) }];
 }
 
 function strangeMounts(
