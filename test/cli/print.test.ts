@@ -1,11 +1,11 @@
 /** Goal: what is printed suits its reader, be it a person's terminal or a pipe. */
 import { Writable } from 'node:stream';
 import { describe, expect, it } from 'vitest';
+import { OutputClosed } from '../../src/cli/output-closed.js';
 import {
   fit,
   humanSize,
   Output,
-  OutputClosed,
   shortDigests,
   tableLines,
   visible,
