@@ -15,7 +15,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { HostFault, LogReadOnly, LogShortOfRoom, reasonOf } from '../../src/base/errors.js';
 import type { Labels } from '../../src/base/units.js';
 import { eventsOf, TestDaemon, testRoot, told, type TestRoot } from '../support/daemon.js';
-import { FailingDisk, type Fault } from './disk-fails-plan.js';
+import { FailingDisk, type Fault, type Place } from './disk-fails-plan.js';
 
 /** As small as segments may be, so that this life fills several. */
 const settings = { segmentBytes: 4096, checkpointEveryEvents: 16 };
@@ -33,6 +33,8 @@ interface Known {
   /** Names that the failed call may have changed: it may have happened or not. */
   unsure: readonly string[];
   refusal: LogReadOnly | LogShortOfRoom | null;
+  /** What room is left was kept for removals. */
+  wasShortOfRoom: boolean;
 }
 
 interface Life {
@@ -44,7 +46,7 @@ interface Life {
 
 /** Two starts, with work in each and a torn tail between them, all on the same disk. */
 async function live(disk: FailingDisk): Promise<Life> {
-  const known: Known = { names: new Set(), unsure: [], refusal: null };
+  const known: Known = { names: new Set(), unsure: [], refusal: null, wasShortOfRoom: false };
   const life: Life = { known, failures: [], refusedStarts: [] };
   await term(disk, life, async (daemon) => {
     await layer(daemon, known, 'one');
@@ -132,10 +134,8 @@ async function lookAtReadOnly(daemon: TestDaemon, { known, failures }: Life): Pr
     () => daemon.remove([...known.names].find(sure) ?? 'none'),
   ];
   for (const call of changes) {
-    const answer = await call().then(told, (thrown: unknown) => thrown);
-    // What is in line behind the failure still counts in decisions: it may be a refusal, too.
-    if (typeof answer === 'string') expect(answer).toMatch(/SnapshotUnknown|HasChildren/);
-    else expect(answer).toBeInstanceOf(LogReadOnly);
+    // Not decided on: what was in line behind the failure will never be.
+    expect(await call().then(told, (thrown: unknown) => thrown)).toBeInstanceOf(LogReadOnly);
   }
   expect(failures).toHaveLength(1);
 }
@@ -143,6 +143,7 @@ async function lookAtReadOnly(daemon: TestDaemon, { known, failures }: Life): Pr
 /** The log goes on for removals. They may use up what room is left, and then it fails. */
 async function lookAtShortOfRoom(daemon: TestDaemon, known: Known): Promise<void> {
   expect(known.refusal).toBeInstanceOf(LogShortOfRoom);
+  known.wasShortOfRoom = true;
   expect(daemon.list()).toEqual([...known.names].sort());
   await expect(daemon.prepare('later')).rejects.toThrow(/make room/);
   const [name] = known.names;
@@ -170,7 +171,7 @@ function tearTail(): void {
 }
 
 /** Everything that must hold after a life with this fault, and once it is gone. */
-async function check(fault: Fault): Promise<{ struck: string; outcome: string }> {
+async function check(fault: Fault): Promise<{ struck: string | null; outcome: string }> {
   const disk = new FailingDisk(fault);
   const life = await live(disk);
   const { known, failures, refusedStarts } = life;
@@ -198,62 +199,78 @@ async function check(fault: Fault): Promise<{ struck: string; outcome: string }>
     await again.close();
   }
   await eventsOf(root);
-  const outcome =
-    failures.length > 0 ? 'read-only' : refusedStarts.length > 0 ? 'no start' : 'went on';
-  return { struck, outcome };
+  return { struck: disk.struck, outcome: outcomeOf(life) };
 }
 
-/** How many operations a life without a fault asks for. */
-async function countOperations(): Promise<readonly string[]> {
-  const counting = new FailingDisk(null);
-  const life = await live(counting);
-  expect(life.failures).toEqual([]);
-  expect(life.refusedStarts).toEqual([]);
-  return counting.asked;
+function outcomeOf({ known, failures, refusedStarts }: Life): string {
+  if (known.wasShortOfRoom) return 'short of room';
+  if (failures.length > 0) return 'read-only';
+  return refusedStarts.length > 0 ? 'no start' : 'went on';
 }
 
-/** Without the numbers in names. */
-const kindOf = (operation: string): string =>
-  operation.replace(/stratalog-snapshotter-\w+/, 'parent').replace(/[\d.]*\d{5,}[\d.]*/g, 'N');
+/**
+ * Every operation of a life without a fault. How many events share a write differs a little from
+ * life to life on a busy machine: what each of several lives has counts, and every kind once.
+ */
+async function operationsOfALife(): Promise<readonly Place[]> {
+  const lives: ReadonlyMap<string, number>[] = [];
+  while (lives.length < 3) {
+    root.remove();
+    root = testRoot();
+    const counting = new FailingDisk(null);
+    const life = await live(counting);
+    expect(life.failures).toEqual([]);
+    expect(life.refusedStarts).toEqual([]);
+    lives.push(counting.asked);
+  }
+  const kinds = new Set(lives.flatMap((asked) => [...asked.keys()]));
+  return [...kinds].flatMap((kind) => {
+    const times = Math.max(1, Math.min(...lives.map((asked) => asked.get(kind) ?? 0)));
+    return Array.from({ length: times }, (_, occurrence) => ({ kind, occurrence }));
+  });
+}
+
+/** Lives with the fault until it strikes: null when several lives have passed it by. */
+async function checkUntilStruck(fault: Fault): Promise<string | null> {
+  for (let lives = 0; lives < 3; lives += 1) {
+    root.remove();
+    root = testRoot();
+    const { struck, outcome } = await check(fault);
+    if (struck !== null) return outcome;
+  }
+  return null;
+}
 
 /** A full disk does not keep anybody from removing. */
-const needsRoom = (code: string) => (operation: string) =>
-  code !== 'ENOSPC' || !/^(remove|truncate) /.test(operation);
+const needsRoom = (code: string, { kind }: Place) =>
+  code !== 'ENOSPC' || !/^(remove|truncate) /.test(kind);
 
 describe.each([
   { what: 'a disk that is full from then on', code: 'ENOSPC', lasts: true },
   { what: 'a disk that fails once', code: 'EIO', lasts: false },
 ])('$what, at each write of the log', ({ code, lasts }) => {
   it('loses nothing acknowledged and says so once', async () => {
-    const asked = await countOperations();
+    const places = await operationsOfALife();
     for (const part of ['identity.json.new', 'next.prepared', '.seg', '.checkpoint', '.broken']) {
       expect(
-        asked.some((operation) => operation.includes(part)),
+        places.some(({ kind }) => kind.includes(part)),
         part,
       ).toBe(true);
     }
     const outcomes = new Map<string, number>();
-    const struckKinds = new Set<string>();
-    for (const [at, operation] of asked.entries()) {
-      if (!needsRoom(code)(operation)) continue;
-      root.remove();
-      root = testRoot();
-      const { struck, outcome } = await check({ at, code, lasts });
-      struckKinds.add(kindOf(struck));
-      outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + 1);
+    const missed: string[] = [];
+    for (const at of places) {
+      if (!needsRoom(code, at)) continue;
+      const outcome = await checkUntilStruck({ at, code, lasts });
+      if (outcome === null) missed.push(`${at.kind} ${at.occurrence}`);
+      else outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + 1);
     }
     console.info(`${code}: ${[...outcomes].map(([what, times]) => `${what} ${times}`).join(', ')}`);
-    for (const outcome of ['read-only', 'no start', 'went on']) {
+    // An error that does not come again leaves nobody without room.
+    const expected = ['read-only', 'no start', ...(lasts ? ['short of room'] : ['went on'])];
+    for (const outcome of expected) {
       expect(outcomes.get(outcome) ?? 0, outcome).toBeGreaterThan(0);
     }
-    // Which of two operations side by side comes first is not the same in each life, so that one
-    // of a kind may change places with its neighbour and be missed.
-    const missed = new Set(
-      asked
-        .filter(needsRoom(code))
-        .map(kindOf)
-        .filter((kind) => !struckKinds.has(kind)),
-    );
-    expect(missed.size, [...missed].join(', ')).toBeLessThan(struckKinds.size / 4);
+    expect(missed).toEqual([]);
   }, 600_000);
 });

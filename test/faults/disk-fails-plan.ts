@@ -1,24 +1,31 @@
 /**
  * The real disk with a fault put before one of its operations. Each operation that changes
- * something is counted, so that a life can be lived once to count them and then once for each,
- * with that one failing.
+ * something is counted by its kind, so that a life can be lived once to count them and then once
+ * for each, with that one failing. By kind, because two operations that run side by side are not
+ * always in the same order; of one kind there is only ever one under way.
  */
 import { basename } from 'node:path';
 import { HostFault } from '../../src/base/errors.js';
 import type { Disk, DiskFile } from '../../src/base/ports.js';
 
+/** One operation of a life: the how-manieth of its kind, counted from 0. */
+export interface Place {
+  readonly kind: string;
+  readonly occurrence: number;
+}
+
 export interface Fault {
-  /** The operation that fails, counted from 0. */
-  readonly at: number;
+  /** The operation that fails. */
+  readonly at: Place;
   readonly code: string;
   /** Whether everything after it fails too, as on a full or dead disk, or only this one. */
   readonly lasts: boolean;
 }
 
 export class FailingDisk {
-  /** What was asked for, for example `writeDurably 00000000000000000000.seg`. */
-  readonly asked: string[] = [];
-  /** The operation that failed first. */
+  /** How often each kind was asked for. */
+  readonly asked = new Map<string, number>();
+  /** The operation that failed first, for example `writeDurably 00000000000000000000.seg`. */
   struck: string | null = null;
   #fault: Fault | null;
 
@@ -66,11 +73,13 @@ export class FailingDisk {
   }
 
   #before(operation: string, path: string): void {
-    const number = this.asked.length;
-    this.asked.push(`${operation} ${basename(path)}`);
+    const kind = `${operation} ${kindOf(path)}`;
+    const occurrence = this.asked.get(kind) ?? 0;
+    this.asked.set(kind, occurrence + 1);
     const fault = this.#fault;
     if (fault === null) return;
-    const strikes = number === fault.at || (fault.lasts && number > fault.at);
+    const isIt = kind === fault.at.kind && occurrence === fault.at.occurrence;
+    const strikes = isIt || (fault.lasts && this.struck !== null);
     // Removing makes room and does not need any.
     const needsRoom =
       fault.code !== 'ENOSPC' || (operation !== 'remove' && operation !== 'truncate');
@@ -78,4 +87,11 @@ export class FailingDisk {
     this.struck ??= `${operation} ${basename(path)}`;
     throw new HostFault(operation, path, fault.code);
   }
+}
+
+/** What a file is for: positions and the like in its name are not the same in each life. */
+function kindOf(path: string): string {
+  const name = basename(path);
+  if (name.startsWith('stratalog-snapshotter-')) return 'parent';
+  return name.replace(/\d+(?:\.\d+)*/g, 'N');
 }
