@@ -4,7 +4,7 @@
  * message that holds it. Go's decoder refuses both; so do we, and by the field's name.
  *
  * Knows the shape of the requests; decodes nothing itself. A test compares the shapes with the
- * descriptors.
+ * descriptors. The definition that is made here also has List written by list-wire.ts.
  */
 import { isUtf8 } from 'node:buffer';
 import { BinaryReader, WireType } from '@bufbuild/protobuf/wire';

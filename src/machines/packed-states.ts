@@ -309,7 +309,7 @@ class TextIndex {
   }
 }
 
-/** FNV-1a. Clients choose names, so chains can be made long, but only their own. */
+/** FNV-1a. Clients choose names, so one chain can be made long; all others stay short. */
 function hashOf(bytes: Buffer, start: number, end: number): number {
   let hash = 0x811c9dc5 | 0;
   for (let at = start; at < end; at += 1) {
