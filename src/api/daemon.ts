@@ -23,6 +23,7 @@ import type { Metrics } from './metrics.js';
 import { feedMetrics } from './metrics-feed.js';
 import { policiesOf } from './policies.js';
 import { RELEASE } from './release.js';
+import { releaseAtRest } from './rest.js';
 import { startServer, type RunningServer } from './server.js';
 import { snapshotsService } from './snapshots.js';
 import { examineSocketPath } from './unix-socket.js';
@@ -293,6 +294,8 @@ class Daemon {
       const { root } = this.#config;
       this.#cleanups.push(feedMetrics(this.#metrics, core, server, this.#health, root));
     }
+    const onReleased = (millis: number) => this.#logger.debug({ millis }, 'memory given back');
+    this.#cleanups.push(releaseAtRest(onReleased));
     this.#every(STATUS_MILLIS, () => this.#notify({ status: statusLine(core) }));
     const watchdog = watchdogMillis(this.#environment, process.pid);
     // From the event loop: when that hangs, systemd is right to restart us.

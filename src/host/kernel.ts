@@ -10,7 +10,7 @@ import type * as kernelJobs from './kernel-jobs.js';
 import type { ProbeResult } from './kernel-jobs.js';
 import { fileSystemMagic } from './statfs.js';
 import type { FileSystemStatus } from './statfs.js';
-import type { WorkerPool } from './workers.js';
+import type { LaneName, WorkerPool } from './workers.js';
 
 export type { FileSystemStatus } from './statfs.js';
 
@@ -38,8 +38,9 @@ export function fileSystemStatus(
   pool: WorkerPool,
   path: string,
   signal?: AbortSignal,
+  lane: LaneName = 'through',
 ): Promise<FileSystemStatus> {
-  return pool.run(jobs, 'fileSystemStatus', { path }, { lane: 'through', path, signal });
+  return pool.run(jobs, 'fileSystemStatus', { path }, { lane, path, signal });
 }
 
 /**
@@ -54,7 +55,7 @@ export async function probeKernel(
   const options = { lane: 'mount', path: directory, signal } as const;
   const input = { directory };
   // One after the other, on one thread: each further thread costs more than all of this.
-  const status = await fileSystemStatus(pool, directory, signal);
+  const status = await fileSystemStatus(pool, directory, signal, options.lane);
   const inside = await pool.run(jobs, 'isInUserNamespace', undefined, options);
   const types = await pool.run(jobs, 'tellsDirectoryTypes', input, options);
   const overlay = await pool.run(jobs, 'canMountOverlay', input, options);

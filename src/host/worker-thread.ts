@@ -12,6 +12,8 @@ export interface ThreadEvents {
   died(cause: Error): void;
 }
 
+const youngMegabytes = 2;
+
 export class WorkerThread {
   readonly #worker: Worker;
   readonly #port: MessagePort;
@@ -29,6 +31,8 @@ export class WorkerThread {
       transferList: [channel.port2],
       // Node would warn of each descriptor that a library call opened and fs.closeSync closes.
       trackUnmanagedFds: false,
+      // Jobs make little garbage: with the usual young generation it would pile up to many times this.
+      resourceLimits: { maxYoungGenerationSizeMb: youngMegabytes },
     });
     this.#port.on('message', (reply: JobReply) => {
       events.answered(reply);

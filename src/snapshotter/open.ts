@@ -8,7 +8,13 @@
  */
 import type { Observable } from 'rxjs';
 import { LogReadOnly, reasonOf } from '../base/errors.js';
-import type { Clock, Disk, MountTable, SnapshotDirectories } from '../base/ports.js';
+import type {
+  Clock,
+  Disk,
+  MountTable,
+  SnapshotDirectories,
+  SnapshotDirectoryEntry,
+} from '../base/ports.js';
 import { SharedRun } from '../base/shared-run.js';
 import type { EffectWorld } from '../effects/state-effects.js';
 import { Supervisor, type SupervisorObserver } from '../effects/supervisor.js';
@@ -21,6 +27,7 @@ import { makeDirectoryIfAbsent } from '../log/files.js';
 import { openLog, type OpenedLog, type OpenLogOptions } from '../log/log.js';
 import type { EventLog } from '../log/types.js';
 import { DurableForest } from '../machines/durable-forest.js';
+import type { Forest } from '../machines/forest.js';
 import { EventNotUnderstood } from '../machines/streams.js';
 import { Checkpointing } from './checkpointing.js';
 import { Cleanup } from './cleanup.js';
@@ -90,21 +97,12 @@ export interface OpenedSnapshotter {
  */
 export async function openSnapshotter(options: OpenSnapshotterOptions): Promise<OpenedSnapshotter> {
   const { ports, observer } = options;
-  const early = new EarlyLook(() =>
-    Promise.all([
-      ports.directories.list(undefined, { namesOnly: true }),
-      ports.mountTable.read(),
-      options.mountSettings(),
-    ]),
-  );
+  const early = new EarlyLook(() => Promise.all([lookAround(ports), options.mountSettings()]));
   const { replay, opened } = await openAndReplay(options, early).finally(() => early.ended());
   try {
     await makeDirectoryIfAbsent(ports.disk, `${options.root}/snapshots`);
-    const [directories, mounts, mountSettings] = await early.result();
-    for (const { id } of directories) {
-      // Made by an operation whose intent never reached the disk: its id must not come again.
-      if (id !== null) replay.forest.reserveIdsBelow(id + 1);
-    }
+    const [{ directories, mounts }, mountSettings] = await early.result();
+    reserveSeen(replay.forest, directories);
     const snapshotsPath = `${options.root}/snapshots`;
     const plan = planRecovery(replay.forest, { directories, mounts }, snapshotsPath);
     const settings = { ...options.settings, mounts: mountSettings };
@@ -125,6 +123,26 @@ export async function openSnapshotter(options: OpenSnapshotterOptions): Promise<
     await opened.log.close();
     throw thrown;
   }
+}
+
+/** More than any crash can leave: operations in flight, and directories made ahead. */
+const idsAheadMax = 1_000_000;
+
+/**
+ * What an operation made whose intent never reached the disk: its id must not come again. A number
+ * far from all of ours is a stranger's, and must not carry our ids away with it.
+ */
+function reserveSeen(forest: Forest, directories: readonly SnapshotDirectoryEntry[]): void {
+  const end = forest.nextId + idsAheadMax;
+  for (const { id } of directories) {
+    if (id !== null && id < end) forest.reserveIdsBelow(id + 1);
+  }
+}
+
+/** One after the other, on one thread: a second thread would cost a start more than it saves. */
+async function lookAround({ directories, mountTable }: SnapshotterPorts) {
+  const mounts = await mountTable.read();
+  return { mounts, directories: await directories.list(undefined, { namesOnly: true }) };
 }
 
 /**
