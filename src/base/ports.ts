@@ -137,12 +137,15 @@ export interface SnapshotDirectories {
     options: { readonly work: boolean; readonly owner: DirectoryOwner; readonly durable: boolean },
     signal?: AbortSignal,
   ): Promise<FileOwner>;
-  /** The same for several at once, each with `work` and owned by the process. */
+  /**
+   * The same for several at once, each with `work` and owned by the process. Where something of
+   * that name stands already, it is left alone, and the id is not among those that were made.
+   */
   prepareSpares(
     ids: readonly SnapshotId[],
     options: { readonly durable: boolean },
     signal?: AbortSignal,
-  ): Promise<FileOwner>;
+  ): Promise<{ readonly owner: FileOwner; readonly made: readonly SnapshotId[] }>;
   /** Blocks by `st_blocks * 512`, each (device, inode) once, the root directory included. */
   measure(id: SnapshotId, signal?: AbortSignal): Promise<MeasuredDirectory>;
   /** Makes all data of the file system that holds the snapshots durable (syncfs(2)). */

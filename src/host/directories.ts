@@ -28,14 +28,15 @@ export function snapshotDirectories(root: string, pool: WorkerPool): SnapshotDir
       const input = { snapshots, name: String(id), ...options };
       return pool.run(jobs, 'prepare', input, on(lane, fsPath(id), signal));
     },
-    prepareSpares: (ids, { durable }, signal) => {
-      const names = ids.map(String);
-      return pool.run(
+    prepareSpares: async (ids, { durable }, signal) => {
+      const input = { snapshots, names: ids.map(String), durable };
+      const { owner, taken } = await pool.run(
         jobs,
         'prepareSpares',
-        { snapshots, names, durable },
+        input,
         on('fast', snapshots, signal),
       );
+      return { owner, made: ids.filter((id) => !taken.includes(String(id))) };
     },
     measure: (id, signal) => {
       const path = fsPath(id);
@@ -85,10 +86,8 @@ function isPlainName(name: string): boolean {
   return name !== '' && name !== '.' && name !== '..' && !/[/\0]/.test(name);
 }
 
-/**
- * Only the name that we would give it: `007` is a stranger's. So is a number that no counter
- * reaches: ids go on behind the greatest one seen, and must not run out of exact numbers.
- */
+/** Only the name that we would give it: `007` is a stranger's, and so is no exact number. */
 function idOf(name: string): SnapshotId | null {
-  return /^[1-9]\d{0,14}$/.test(name) ? snapshotId(Number(name)) : null;
+  const id = /^[1-9]\d{0,15}$/.test(name) ? Number(name) : NaN;
+  return Number.isSafeInteger(id) ? snapshotId(id) : null;
 }

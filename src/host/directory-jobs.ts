@@ -6,7 +6,7 @@ import * as fs from 'node:fs';
 import * as nodePath from 'node:path';
 import { HostFault, errnoOf } from '../base/errors.js';
 import type { DirectoryOwner, FileOwner, MeasuredDirectory } from '../base/ports.js';
-import { guarded } from './faults.js';
+import { asHostFault, guarded } from './faults.js';
 import type { JobControl } from './job-module.js';
 import { checked, libraryCall } from './libc.js';
 import { isAtOrBelow, parseMountinfo } from './mountinfo.js';
@@ -58,15 +58,33 @@ export interface PrepareSparesInput {
   readonly durable: boolean;
 }
 
-/** Several at once, with one fsync of `snapshots` for all. All are owned alike. */
-export function prepareSpares({ snapshots, names, durable }: PrepareSparesInput): FileOwner {
-  const bases = names.map((name) => `${snapshots}/${name}`);
+/**
+ * Several at once, with one fsync of `snapshots` for all. All are owned alike. What somebody has
+ * put in the place of one is told in `taken`: a stranger's files must not become a layer.
+ */
+export function prepareSpares({ snapshots, names, durable }: PrepareSparesInput): {
+  readonly owner: FileOwner;
+  readonly taken: readonly string[];
+} {
+  const taken = names.filter((name) => !isMadeNew(`${snapshots}/${name}`));
+  const bases = names.filter((name) => !taken.includes(name)).map((name) => `${snapshots}/${name}`);
   for (const base of bases) makeDirectories(base, { owner: 'process', work: true });
   if (durable) {
     for (const base of bases) syncDirectory(base);
     syncDirectory(snapshots);
   }
-  return ownerOf(`${bases[0] ?? snapshots}/fs`);
+  const [first] = bases;
+  return { owner: ownerOf(first === undefined ? snapshots : `${first}/fs`), taken };
+}
+
+function isMadeNew(path: string): boolean {
+  try {
+    fs.mkdirSync(path, 0o700);
+    return true;
+  } catch (error) {
+    if (errnoOf(error) === 'EEXIST') return false;
+    throw asHostFault('mkdir', path, error);
+  }
 }
 
 function makeDirectories(base: string, input: Pick<PrepareInput, 'owner' | 'work'>): void {

@@ -69,10 +69,5 @@ export function storedLabels(labels: Labels): Labels {
 
 /** Bytes of the text in UTF-8; a lone surrogate counts as the three of its replacement. */
 export function utf8Length(text: string): number {
-  let bytes = 0;
-  for (const character of text) {
-    const code = character.codePointAt(0) ?? 0;
-    bytes += code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
-  }
-  return bytes;
+  return Buffer.byteLength(text, 'utf8');
 }

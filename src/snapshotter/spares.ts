@@ -23,7 +23,7 @@ export interface SparesOptions {
 
 /** After a failure: a full disk must not be asked with every Prepare. */
 const pauseMillis = 5_000;
-/** How long a stop waits until they are gone; the next start finds the rest. */
+/** How long a stop goes on removing them; the next start finds the rest. */
 const closeMillisMax = 1_000;
 
 export class Spares {
@@ -46,7 +46,7 @@ export class Spares {
     const { accepted } = this.#options.dispatcher;
     if (this.#owners.size > 2 * accepted.size + 100) {
       for (const known of this.#owners.keys()) {
-        if (accepted.get(known) === undefined) this.#owners.delete(known);
+        if (!accepted.has(known)) this.#owners.delete(known);
       }
     }
     this.#owners.set(id, owner);
@@ -66,48 +66,74 @@ export class Spares {
     this.#ready.unshift(id);
   }
 
-  /** Makes no more, and removes what was not used. */
+  /** Makes no more, and removes what was not used, as far as there is time. */
   async close(): Promise<void> {
     this.#closed = true;
     const { clock } = this.#options;
-    const dropped = Promise.resolve(this.#filling).then(() => this.drop(this.#ready.splice(0)));
-    let cancel: () => void = () => undefined;
-    const late = new Promise<void>((resolve) => {
-      cancel = clock.schedule(closeMillisMax, resolve);
+    let isLate = false;
+    const cancel = clock.schedule(closeMillisMax, () => {
+      isLate = true;
     });
-    await Promise.race([dropped, late]);
+    let giveUp: () => void = () => undefined;
+    const hangs = new Promise<void>((resolve) => {
+      giveUp = clock.schedule(2 * closeMillisMax, resolve);
+    });
+    const dropped = Promise.resolve(this.#filling).then(() =>
+      this.drop(this.#ready.splice(0), () => isLate),
+    );
+    await Promise.race([dropped, hangs]);
     cancel();
+    giveUp();
   }
 
-  /** Removes directories that were made ahead and not used, and says so. */
-  async drop(ids: readonly SnapshotId[]): Promise<void> {
-    if (ids.length === 0) return;
+  /**
+   * Removes directories that were made ahead and not used, and says so. Begins with no further one
+   * once `isLate`.
+   */
+  async drop(ids: readonly SnapshotId[], isLate = () => false): Promise<void> {
     const { dispatcher, supervisor, directories, onProblem } = this.#options;
-    const removals = ids.map(async (id) => {
-      const { result } = supervisor.run({
-        effect: 'removeOrphan',
-        snapshot: null,
-        work: (signal) => directories.remove(String(id), signal),
-      });
-      await result;
-      return id;
-    });
-    const outcomes = await Promise.allSettled(removals);
-    const gone = outcomes.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []));
-    const failed = outcomes.find((one) => one.status === 'rejected');
-    if (failed !== undefined) {
-      const error = reasonOf(failed.reason);
-      onProblem('a directory that was made ahead could not be removed', { error });
-    }
+    const waiting = [...ids];
+    const gone: SnapshotId[] = [];
+    const removeOneByOne = async (): Promise<void> => {
+      for (
+        let id = waiting.shift();
+        id !== undefined;
+        id = isLate() ? undefined : waiting.shift()
+      ) {
+        const name = String(id);
+        const { result } = supervisor.run({
+          effect: 'removeOrphan',
+          snapshot: null,
+          work: (signal) => directories.remove(name, signal),
+        });
+        try {
+          await result;
+          gone.push(id);
+        } catch (thrown) {
+          const error = reasonOf(thrown);
+          onProblem('a directory that was made ahead could not be removed', { name, error });
+        }
+      }
+    };
+    await Promise.all([removeOneByOne(), removeOneByOne()]);
     // Those that are left go on being set aside, and the next start finds them.
     if (gone.length > 0) await dispatcher.record({ type: 'SparesDropped', data: { ids: gone } });
+  }
+
+  /** Something else stands where they should: it is nobody's, and Cleanup sees to it. */
+  async #leave(ids: readonly SnapshotId[]): Promise<void> {
+    if (ids.length === 0) return;
+    const { dispatcher, onProblem } = this.#options;
+    onProblem('directories that are not ours stand where new ones were to be made', { ids });
+    await dispatcher.record({ type: 'SparesDropped', data: { ids: [...ids] } });
   }
 
   #fits(parent: SnapshotId | null): boolean {
     if (parent === null) return true;
     const owner = this.#owners.get(parent);
-    const spares = this.#ownerOfSpares;
-    return owner?.uid === spares?.uid && owner?.gid === spares?.gid && owner !== undefined;
+    const ours = this.#ownerOfSpares;
+    if (owner === undefined || ours === null) return false;
+    return owner.uid === ours.uid && owner.gid === ours.gid;
   }
 
   #fillIfFew(): void {
@@ -138,8 +164,10 @@ export class Spares {
       work: (signal) => directories.prepareSpares(ids, { durable }, signal),
     });
     try {
-      this.#ownerOfSpares = await result;
-      this.#ready.push(...ids);
+      const { owner, made } = await result;
+      this.#ownerOfSpares = owner;
+      this.#ready.push(...made);
+      await this.#leave(ids.filter((id) => !made.includes(id)));
     } catch (thrown) {
       // What still makes them would make them anew behind a delete.
       void idle.then(() => this.drop(ids)).catch(() => undefined);

@@ -16,6 +16,17 @@ import type { SnapshotState } from '../machines/fold.js';
 import type { StateEffect } from '../machines/snapshot-machine.js';
 import type { Dispatcher, EffectRunner } from './dispatcher.js';
 
+/** How long effects that nobody waits for are gathered. */
+const gatherMillis = 50;
+
+interface GatheredEffect {
+  readonly state: SnapshotState;
+  readonly effect: StateEffect;
+  /** Resolves when it has begun, or will not. */
+  readonly begun: Promise<void>;
+  readonly settle: () => void;
+}
+
 interface Running {
   readonly status: Status;
   readonly run: EffectRun<Command>;
@@ -36,11 +47,12 @@ export interface StateRunnerOptions {
 export class StateRunner implements EffectRunner {
   readonly #options: StateRunnerOptions;
   readonly #running = new Map<SnapshotId, Running>();
-  /** By snapshot, the newest effect's work; gone from here when it has really ended. */
+  /** By snapshot, all work begun for it; gone from here when it has really ended. */
   readonly #work = new Map<SnapshotId, Promise<void>>();
   readonly #retryTimers = new Map<SnapshotId, () => void>();
-  /** Effects that begin in the next turn of the event loop. */
-  readonly #soon = new Map<SnapshotId, { begun: Promise<void>; cancel: () => void }>();
+  /** Effects that begin together, a little later. */
+  readonly #gathered = new Map<SnapshotId, GatheredEffect>();
+  #cancelGathering: (() => void) | null = null;
   /** Why an effect failed, for the one request that waits for it. */
   readonly #faults = new Map<SnapshotId, unknown>();
   #dispatcher: Dispatcher | null = null;
@@ -71,24 +83,29 @@ export class StateRunner implements EffectRunner {
     else this.#startSoon(state, effect.name);
   }
 
-  /** Nobody waits for it: the answers to those who do wait go out first. */
+  /**
+   * Nobody waits for it, so it begins a little later, together with others: a client that has
+   * just removed something most often asks for something new.
+   */
   #startSoon(state: SnapshotState, effect: StateEffect): void {
     let settle: () => void = () => undefined;
     const begun = new Promise<void>((resolve) => {
       settle = resolve;
     });
-    const cancel = this.#options.clock.schedule(0, () => {
-      this.#soon.delete(state.id);
+    this.#gathered.set(state.id, { state, effect, begun, settle });
+    this.#cancelGathering ??= this.#options.clock.schedule(gatherMillis, () =>
+      this.#startGathered(),
+    );
+  }
+
+  #startGathered(): void {
+    this.#cancelGathering = null;
+    const gathered = [...this.#gathered.values()];
+    this.#gathered.clear();
+    for (const { state, effect, settle } of gathered) {
       this.#startWhenIdle(state, effect);
       settle();
-    });
-    this.#soon.set(state.id, {
-      begun,
-      cancel: () => {
-        cancel();
-        settle();
-      },
-    });
+    }
   }
 
   /**
@@ -110,21 +127,22 @@ export class StateRunner implements EffectRunner {
 
   /** Settles when the attempt under way, if any, has been reported. Never rejects. */
   async attemptEnded(id: SnapshotId): Promise<void> {
-    await this.#soon.get(id)?.begun;
+    await this.#gathered.get(id)?.begun;
     await this.#running.get(id)?.reported;
   }
 
   /** Starts the effect of a state again that was left for Cleanup. */
   retry(state: SnapshotState): void {
-    if (!this.#running.has(state.id) && !this.#soon.has(state.id)) this.entered(state);
+    if (!this.#running.has(state.id) && !this.#gathered.has(state.id)) this.entered(state);
   }
 
   close(): void {
     this.#closed = true;
     for (const cancel of this.#retryTimers.values()) cancel();
     this.#retryTimers.clear();
-    for (const { cancel } of this.#soon.values()) cancel();
-    this.#soon.clear();
+    this.#cancelGathering?.();
+    for (const { settle } of this.#gathered.values()) settle();
+    this.#gathered.clear();
     for (const { run } of this.#running.values()) run.stop(new Error('the snapshotter is closing'));
     this.#running.clear();
   }
@@ -169,7 +187,8 @@ export class StateRunner implements EffectRunner {
     const isRemote = state.remote !== null;
     const policy = effect === 'removeDirectories' && isRemote ? 'removeRemote' : effect;
     const run = supervisor.run({ effect: policy, snapshot: state.id, work });
-    const idle = run.idle.then(() => {
+    // An earlier one may still hang: then the supervisor refuses this one, which is idle at once.
+    const idle = Promise.all([this.#work.get(state.id), run.idle]).then(() => {
       if (this.#work.get(state.id) === idle) this.#work.delete(state.id);
     });
     this.#work.set(state.id, idle);

@@ -133,7 +133,7 @@ export class SimDirectories implements SnapshotDirectories {
     ids: readonly SnapshotId[],
     options: { readonly durable: boolean },
     signal?: AbortSignal,
-  ): Promise<FileOwner> {
+  ): Promise<{ readonly owner: FileOwner; readonly made: readonly SnapshotId[] }> {
     for (const id of ids) this.rules.mayPrepareSpare(id);
     const names = ids.map(String);
     const steps = names.map((name) => () => this.tree.change(name, { hasFs: true, hasWork: true }));
@@ -143,7 +143,7 @@ export class SimDirectories implements SnapshotDirectories {
       });
     }
     await this.#steps(`prepare spares ${names.join(' ')}`, steps, signal);
-    return OWNER;
+    return { owner: OWNER, made: ids };
   }
 
   measure(id: SnapshotId, signal?: AbortSignal): Promise<MeasuredDirectory> {

@@ -139,14 +139,22 @@ test('go with the next start after a crash, and their ids do not come again', as
   expect(daemon.assembled.plan.findings).toEqual([]);
 });
 
-test('that cannot be made are told of, and Prepare does without', async () => {
+test('where something stands already are left out, and it becomes nobody’s snapshot', async () => {
   await open(4);
-  // A file where the second directory belongs.
-  fs.writeFileSync(`${root.snapshots}/3`, '');
+  for (const id of [3, 5]) {
+    fs.mkdirSync(`${root.snapshots}/${id}/fs`, { recursive: true });
+    fs.writeFileSync(`${root.snapshots}/${id}/fs/stray`, 'not ours');
+  }
   valueOf(await daemon.prepare('first'));
   await until('it was told', () => daemon.warnings.length > 0);
-  expect(daemon.warnings).toContain('directories could not be made ahead');
-  valueOf(await daemon.prepare('second'));
-  await until('what was made is gone', async () => (await idsOfType('SparesDropped')).length === 4);
-  expect(daemon.directories()).toEqual(['1', '6']);
+  expect(daemon.warnings[0]).toMatch(/not ours/);
+  await until('they are nobody’s now', async () => (await idsOfType('SparesDropped')).length === 2);
+  expect(await idsOfType('SparesDropped')).toEqual([3, 5]);
+  for (const key of ['second', 'third', 'fourth', 'fifth', 'sixth']) {
+    expect(fs.readdirSync(upperOf(valueOf(await daemon.prepare(key))))).toEqual([]);
+  }
+  await daemon.cleanup();
+  expect(daemon.directories()).not.toContain('3');
+  expect(daemon.directories()).not.toContain('5');
+  expect(await daemon.eventsOfType('OrphanRemoved')).toHaveLength(2);
 });
