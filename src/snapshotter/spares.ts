@@ -117,6 +117,7 @@ export class Spares {
     };
     await Promise.all([removeOneByOne(), removeOneByOne()]);
     // Those that are left go on being set aside, and the next start finds them.
+    gone.sort((a, b) => a - b);
     if (gone.length > 0) await dispatcher.record({ type: 'SparesDropped', data: { ids: gone } });
   }
 

@@ -22,9 +22,6 @@ const gatherMillis = 50;
 interface GatheredEffect {
   readonly state: SnapshotState;
   readonly effect: StateEffect;
-  /** Resolves when it has begun, or will not. */
-  readonly begun: Promise<void>;
-  readonly settle: () => void;
 }
 
 interface Running {
@@ -88,24 +85,18 @@ export class StateRunner implements EffectRunner {
    * just removed something most often asks for something new.
    */
   #startSoon(state: SnapshotState, effect: StateEffect): void {
-    let settle: () => void = () => undefined;
-    const begun = new Promise<void>((resolve) => {
-      settle = resolve;
-    });
-    this.#gathered.set(state.id, { state, effect, begun, settle });
+    this.#gathered.set(state.id, { state, effect });
     this.#cancelGathering ??= this.#options.clock.schedule(gatherMillis, () =>
       this.#startGathered(),
     );
   }
 
   #startGathered(): void {
+    this.#cancelGathering?.();
     this.#cancelGathering = null;
     const gathered = [...this.#gathered.values()];
     this.#gathered.clear();
-    for (const { state, effect, settle } of gathered) {
-      this.#startWhenIdle(state, effect);
-      settle();
-    }
+    for (const { state, effect } of gathered) this.#startWhenIdle(state, effect);
   }
 
   /**
@@ -127,7 +118,8 @@ export class StateRunner implements EffectRunner {
 
   /** Settles when the attempt under way, if any, has been reported. Never rejects. */
   async attemptEnded(id: SnapshotId): Promise<void> {
-    await this.#gathered.get(id)?.begun;
+    // Somebody waits after all.
+    if (this.#gathered.has(id)) this.#startGathered();
     await this.#running.get(id)?.reported;
   }
 
@@ -141,7 +133,6 @@ export class StateRunner implements EffectRunner {
     for (const cancel of this.#retryTimers.values()) cancel();
     this.#retryTimers.clear();
     this.#cancelGathering?.();
-    for (const { settle } of this.#gathered.values()) settle();
     this.#gathered.clear();
     for (const { run } of this.#running.values()) run.stop(new Error('the snapshotter is closing'));
     this.#running.clear();
