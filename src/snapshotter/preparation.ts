@@ -104,6 +104,9 @@ export class Preparation {
     const doubtful = layers.doubtful(this.#chainBelow(command));
     if (doubtful.length > 0) {
       const unusable = await orAborted(layers.firstUnusable(doubtful), signal);
+      // A layer that was removed during the look is not unavailable: its child has no parent.
+      const again = unusable === null ? first : this.#decideOnly(command);
+      if (!again.ok && again.refusal.name !== 'TargetReady') return refuse(again.refusal);
       if (unusable !== null) return refuse(unusable);
     }
     const reason = standing?.unusable ?? declined;

@@ -89,10 +89,10 @@ export class Snapshotter {
     const doubtful = layers.doubtful(this.#parts.dispatcher.durable.ancestorsOf(state));
     if (doubtful.length === 0) return ok(this.#mountsOf(state));
     const unusable = await orAborted(layers.firstUnusable(doubtful), signal);
-    if (unusable !== null) return refuse(unusable);
     // The checks took time, and it may have been removed meanwhile, its parents with it.
     const isStillThere = this.#parts.dispatcher.durable.shown(key)?.id === state.id;
-    return isStillThere ? ok(this.#mountsOf(state)) : refuse(refusals.snapshotUnknown(key));
+    if (!isStillThere) return refuse(refusals.snapshotUnknown(key));
+    return unusable === null ? ok(this.#mountsOf(state)) : refuse(unusable);
   }
 
   /** Makes an active snapshot a layer under a new name. Durable, contents included, when it answers. */
