@@ -273,4 +273,13 @@ describe('a forged remote label', () => {
     expect(told(await daemon.prepare('child', 'A'))).toBe('ok');
     expect(daemon.fileSystem.mounted).toEqual([]);
   });
+
+  it('meets the removal of the layer itself: a child is told that there is no such parent', async () => {
+    await daemon.prepare('k', null, labels);
+    daemon.fileSystem.beforeCheck = async () => {
+      await daemon.remove(REF);
+    };
+    expect(told(await daemon.prepare('child', REF))).toBe('NotFound ParentUnknown');
+    expect(daemon.list()).toEqual([]);
+  });
 });
