@@ -3,7 +3,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
-import { reasonOf } from '../base/errors.js';
+import { isWantOfRoom, reasonOf } from '../base/errors.js';
 import type { EffectPolicies } from '../effects/policies.js';
 import { defaultPolicies } from '../effects/policies.js';
 import type { FileSystem } from '../filesystems/contract.js';
@@ -16,7 +16,7 @@ import {
   type SnapshotterObserver,
 } from '../snapshotter/open.js';
 import type { SnapshotterSettings } from '../snapshotter/settings.js';
-import { isWantOfRoom, lastMountSettings } from './last-start.js';
+import { lastMountSettings } from './last-start.js';
 import { RELEASE } from './release.js';
 import { examinePlace, realRoot, refuseUnfitRoot } from './root-place.js';
 

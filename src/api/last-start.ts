@@ -2,14 +2,9 @@
  * What the last start found out about the kernel, for a start that has no room to try: a full
  * disk must not keep a daemon from starting, because Remove is how room is made.
  */
-import { errnoOf } from '../base/errors.js';
 import type { Disk } from '../base/ports.js';
 import { readLog } from '../log/reader.js';
 import type { MountSettings } from '../snapshotter/mounts.js';
-
-/** Whether the fault says that a try had no room, and so nothing about what was tried. */
-export const isWantOfRoom = (thrown: unknown): boolean =>
-  ['ENOSPC', 'EDQUOT'].includes(errnoOf(thrown) ?? '');
 
 /** Options that only the kernel's answers bring; what is configured is known without the log. */
 const kernelOptions = ['userxattr', 'index=off'];

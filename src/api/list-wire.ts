@@ -8,7 +8,7 @@ import {
   Kind,
   type ListSnapshotsResponse,
 } from './generated/containerd/services/snapshots/v1/snapshots.js';
-import { PackedWireInfo } from './wire.js';
+import { lineBytesMax, PackedWireInfo } from './wire.js';
 
 const QUOTE = 0x22;
 const COMMA = 0x2c;
@@ -65,7 +65,7 @@ class QuickWriter {
   constructor(infos: readonly Info[]) {
     let bytes = 0;
     for (const info of infos) {
-      if (info instanceof PackedWireInfo) bytes += bytesMax(info.packed.line);
+      if (info instanceof PackedWireInfo) bytes += lineBytesMax(info.packed.line);
     }
     this.#out = Buffer.allocUnsafeSlow(bytes);
   }
@@ -78,7 +78,7 @@ class QuickWriter {
 
   /** False, and nothing written, when the line is not of the usual kind. */
   info(line: Buffer): boolean {
-    if (bytesMax(line) >= SHORT || line.includes(BACKSLASH)) return false;
+    if (lineBytesMax(line) >= SHORT || line.includes(BACKSLASH)) return false;
     const start = this.#at;
     // Room for the tag and a length of two bytes; nearly all are that long.
     this.#at += 3;
@@ -147,7 +147,7 @@ class QuickWriter {
       const keyLength = key.end - key.start;
       const valueLength = value.end - value.start;
       this.#byte(TAG.label);
-      this.#length(2 + keyLength + valueLength + sizeOf(keyLength) + sizeOf(valueLength));
+      this.#varint(2 + keyLength + valueLength + sizeOf(keyLength) + sizeOf(valueLength));
       this.#bytes(TAG_OF_ENTRY.key, key.start, key.end);
       this.#bytes(TAG_OF_ENTRY.value, value.start, value.end);
     }
@@ -162,12 +162,12 @@ class QuickWriter {
     if (!(seconds > 0) || !(nanos >= 0)) return false;
     this.#byte(tag);
     const length = 1 + sizeOf(seconds) + (nanos === 0 ? 0 : 1 + sizeOf(nanos));
-    this.#length(length);
+    this.#varint(length);
     this.#byte(TAG_OF_TIME.seconds);
-    this.#length(seconds);
+    this.#varint(seconds);
     if (nanos === 0) return true;
     this.#byte(TAG_OF_TIME.nanos);
-    this.#length(nanos);
+    this.#varint(nanos);
     return true;
   }
 
@@ -184,7 +184,7 @@ class QuickWriter {
 
   #bytes(tag: number, start: number, end: number): void {
     this.#byte(tag);
-    this.#length(end - start);
+    this.#varint(end - start);
     this.#line.copy(this.#out, this.#at, start, end);
     this.#at += end - start;
   }
@@ -195,15 +195,12 @@ class QuickWriter {
   }
 
   /** A varint; exact beyond 32 bits too. */
-  #length(value: number): void {
+  #varint(value: number): void {
     let left = value;
     for (; left > 0x7f; left = Math.floor(left / 128)) this.#byte((left % 128) | 0x80);
     this.#byte(left);
   }
 }
-
-/** Six bytes around a label's texts in the line become nine at most. */
-const bytesMax = (line: Buffer): number => Math.ceil(line.length * 1.5) + 64;
 
 function sizeOf(value: number): number {
   let size = 1;

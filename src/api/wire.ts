@@ -74,10 +74,12 @@ function toTimestamp(time: UnixNanos): Timestamp {
   return { seconds: time / nanosPerSecond, nanos: Number(time % nanosPerSecond) };
 }
 
+/** The same for a packed line: it holds all texts, and six bytes around a label become nine at most. */
+export const lineBytesMax = (line: Buffer): number => Math.ceil(line.length * 1.5) + 64;
+
 /** An upper bound of the bytes an Info takes in a message; text is at most 3 bytes a unit. */
 export function infoBytesMax(info: SnapshotInfo): number {
-  // The line holds all texts, and around each label six bytes where a message has nine.
-  if (info instanceof PackedInfo) return Math.ceil(info.line.length * 1.5) + 64;
+  if (info instanceof PackedInfo) return lineBytesMax(info.line);
   let units = info.name.length + info.parent.length;
   for (const [key, value] of info.labels) units += key.length + value.length + 8;
   return 64 + units * 3;

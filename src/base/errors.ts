@@ -73,3 +73,9 @@ export function errnoOf(thrown: unknown): string | undefined {
   }
   return undefined;
 }
+
+/** Whether a system call failed for want of room, which says nothing of what was tried. */
+export function isWantOfRoom(thrown: unknown): boolean {
+  const code = errnoOf(thrown);
+  return code === 'ENOSPC' || code === 'EDQUOT';
+}

@@ -8,6 +8,7 @@ import { errnoOf } from '../base/errors.js';
 import type { MountEntry, SnapshotDirectoryEntry } from '../base/ports.js';
 import { formatTime } from '../base/units.js';
 import type { Host } from '../host/host.js';
+import { snapshotsDirectory } from '../log/files.js';
 import { planRecovery, type Plan } from '../inspect/plan.js';
 import { replayRoot } from '../inspect/replay-root.js';
 import { countSnapshots, type SnapshotCounts } from '../inspect/report.js';
@@ -75,7 +76,7 @@ export async function lookAtRoot(options: LookOptions): Promise<RootLook> {
     identity,
     refusal: await refusalOf(options),
     mountsUnknown,
-    plan: planRecovery(replay.forest, { directories, mounts }, `${root}/snapshots`),
+    plan: planRecovery(replay.forest, { directories, mounts }, snapshotsDirectory(root)),
     snapshots: countSnapshots(replay.forest),
     position: replay.position,
     checkpoint: checkpoint === null ? null : await checkpointInUse(options, checkpoint),

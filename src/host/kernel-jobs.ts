@@ -5,7 +5,7 @@
  */
 import * as fs from 'node:fs';
 import * as os from 'node:os';
-import { errnoOf, HostFault, reasonOf } from '../base/errors.js';
+import { errnoOf, HostFault, isWantOfRoom, reasonOf } from '../base/errors.js';
 import { emptyTree } from './remove-tree.js';
 import { guarded } from './faults.js';
 import { checked, cString, errnoName, lastErrno, libraryCall } from './libc.js';
@@ -262,15 +262,13 @@ function tryOverlayIn(
   const [target, type] = [cString(merged), cString('overlay')];
   if (mountCall(type, target, type, 0, cString(data)) !== 0) {
     const code = errnoName(lastErrno());
-    if (isWantOfRoom(code)) throw new HostFault('mount', merged, code);
+    const fault = new HostFault('mount', merged, code);
+    if (isWantOfRoom(fault)) throw fault;
     return unsupported(`mounting an overlay says ${code}`);
   }
   umount2(target, detach);
   return supported;
 }
-
-/** It says nothing of what the kernel can do. */
-const isWantOfRoom = (code: string | undefined): boolean => code === 'ENOSPC' || code === 'EDQUOT';
 
 /**
  * A directory of its own for one try, deleted behind it. What the world refuses is the answer, but
@@ -282,7 +280,7 @@ function withScratch(directory: string, attempt: (scratch: string) => ProbeResul
     return attempt(scratch);
   } catch (error) {
     const code = errnoOf(error);
-    if (code !== undefined && isWantOfRoom(code)) throw new HostFault('try', scratch, code);
+    if (code !== undefined && isWantOfRoom(error)) throw new HostFault('try', scratch, code);
     if (error instanceof HostFault) return unsupported(error.message);
     throw error;
   } finally {

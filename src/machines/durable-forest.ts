@@ -6,7 +6,7 @@
 import type { SnapshotId, SnapshotName } from '../base/units.js';
 import { metaOf, type Status } from './chart.js';
 import type { SnapshotState } from './fold.js';
-import { Forest, namesOf, type Follower } from './forest.js';
+import { Forest, namesOf, standsOn, type Follower } from './forest.js';
 import type { ForestCut } from './forest-cut.js';
 import { TARGET_LABEL } from './labels.js';
 
@@ -129,4 +129,4 @@ export class DurableForest extends Forest implements Follower {
 }
 
 const isChild = (state: SnapshotState, parentId: SnapshotId): boolean =>
-  metaOf(state.status).holdsName && (state.parent ?? state.commit?.parent)?.id === parentId;
+  metaOf(state.status).holdsName && standsOn(state)?.id === parentId;

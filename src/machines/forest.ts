@@ -311,7 +311,7 @@ export function namesOf(state: SnapshotState): readonly SnapshotName[] {
 }
 
 /** The parent, or the one it is being rebased onto, which must not vanish meanwhile. */
-function standsOn(state: SnapshotState): ParentLink | null {
+export function standsOn(state: SnapshotState): ParentLink | null {
   return state.parent ?? state.commit?.parent ?? null;
 }
 

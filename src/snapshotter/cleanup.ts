@@ -117,7 +117,7 @@ export class Cleanup {
     return names.filter((name) => {
       const id = entries.find((entry) => entry.name === name)?.id ?? null;
       if (id === null) return true;
-      const isOwned = dispatcher.accepted.get(id) !== undefined || dispatcher.accepted.isSpare(id);
+      const isOwned = dispatcher.accepted.has(id) || dispatcher.accepted.isSpare(id);
       return id < replay.forest.nextId && !isOwned;
     });
   }

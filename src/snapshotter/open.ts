@@ -23,7 +23,7 @@ import { planRecovery, type Plan } from '../inspect/plan.js';
 import { replayRoot } from '../inspect/replay-root.js';
 import { Replay } from '../inspect/replay.js';
 import { CheckpointUnusable, LogTooNew } from '../log/errors.js';
-import { makeDirectoryIfAbsent } from '../log/files.js';
+import { makeDirectoryIfAbsent, snapshotsDirectory } from '../log/files.js';
 import { openLog, type OpenedLog, type OpenLogOptions } from '../log/log.js';
 import type { EventLog } from '../log/types.js';
 import { DurableForest } from '../machines/durable-forest.js';
@@ -100,10 +100,10 @@ export async function openSnapshotter(options: OpenSnapshotterOptions): Promise<
   const early = new EarlyLook(() => Promise.all([lookAround(ports), options.mountSettings()]));
   const { replay, opened } = await openAndReplay(options, early).finally(() => early.ended());
   try {
-    await makeDirectoryIfAbsent(ports.disk, `${options.root}/snapshots`);
+    const snapshotsPath = snapshotsDirectory(options.root);
+    await makeDirectoryIfAbsent(ports.disk, snapshotsPath);
     const [{ directories, mounts }, mountSettings] = await early.result();
     reserveSeen(replay.forest, directories);
-    const snapshotsPath = `${options.root}/snapshots`;
     const plan = planRecovery(replay.forest, { directories, mounts }, snapshotsPath);
     const settings = { ...options.settings, mounts: mountSettings };
     const parts = assemble({ ...options, settings }, opened.log, replay, snapshotsPath);

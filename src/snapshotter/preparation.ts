@@ -95,20 +95,13 @@ export class Preparation {
     declined: string | null,
     signal: AbortSignal,
   ): Promise<Result<SnapshotState, Refusal>> {
-    const first = this.#decideOnly(command);
-    if (!first.ok && first.refusal.name !== 'TargetReady') return refuse(first.refusal);
     const isTarget = targetOf(command) !== null;
+    const refusal = isTarget ? this.#refusalNow(command) : null;
+    if (refusal !== null) return refuse(refusal);
     const standing = isTarget ? await orAborted(this.#standingLayer(command), signal) : null;
     if (standing !== null && standing.unusable === null) return refuse(standing.ready);
-    const { layers } = this.#options;
-    const doubtful = layers.doubtful(this.#chainBelow(command));
-    if (doubtful.length > 0) {
-      const unusable = await orAborted(layers.firstUnusable(doubtful), signal);
-      // A layer that was removed during the look is not unavailable: its child has no parent.
-      const again = unusable === null ? first : this.#decideOnly(command);
-      if (!again.ok && again.refusal.name !== 'TargetReady') return refuse(again.refusal);
-      if (unusable !== null) return refuse(unusable);
-    }
+    const unusable = await this.#unusableBelow(command, signal);
+    if (unusable !== null) return refuse(unusable);
     const reason = standing?.unusable ?? declined;
     const begun = this.#begin(command, reason);
     if (!begun.ok) return begun;
@@ -122,9 +115,27 @@ export class Preparation {
     return this.#answer(state);
   }
 
-  #decideOnly(command: PrepareCommand) {
+  /**
+   * What would be refused without any look at the world, before time is spent on one. Where there
+   * is nothing to look at, beginning decides, once. A layer that is ready is looked at first.
+   */
+  #refusalNow(command: PrepareCommand): Refusal | null {
     const { accepted } = this.#options.dispatcher;
-    return decide(accepted, accepted.holderOf(command.key) ?? null, command);
+    const decision = decide(accepted, accepted.holderOf(command.key) ?? null, command);
+    return decision.ok || decision.refusal.name === 'TargetReady' ? null : decision.refusal;
+  }
+
+  /** Looks at the layers below that must be looked at; most often there are none. */
+  async #unusableBelow(command: PrepareCommand, signal: AbortSignal): Promise<Refusal | null> {
+    const { layers } = this.#options;
+    const doubtful = layers.doubtful(this.#chainBelow(command));
+    if (doubtful.length === 0) return null;
+    const refusal = this.#refusalNow(command);
+    if (refusal !== null) return refusal;
+    const unusable = await orAborted(layers.firstUnusable(doubtful), signal);
+    if (unusable === null) return null;
+    // A layer that was removed during the look is not unavailable: its child has no parent.
+    return this.#refusalNow(command) ?? unusable;
   }
 
   /** The remote layer that already stands for what is asked, and whether it can be used. */

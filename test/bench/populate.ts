@@ -79,7 +79,7 @@ function layer_(image: number, level: number, made: number, parent: string): Lay
       'containerd.io/snapshot.ref': chain,
       'containerd.io/snapshot/cri.layer-digest': digest(`layer ${image} ${level}`),
       'containerd.io/snapshot/cri.manifest-digest': digest(`manifest ${image}`),
-      'containerd.io/snapshot/cri.image-ref': `registry.example.com/team-${image % 40}/service-${image}:v1.${image % 100}`,
+      'containerd.io/snapshot/cri.image-ref': `images.example/team-${image % 40}/service-${image}:v1.${image % 100}`,
     },
     size: 4096 * (1 + (made % 5000)),
     inodes: 1 + (made % 700),

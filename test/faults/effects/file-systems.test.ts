@@ -8,7 +8,6 @@
 import * as fs from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Labels } from '../../../src/base/units.js';
-import { defaultPolicies } from '../../../src/effects/policies.js';
 import {
   mountpointsBelow,
   TestDaemon,
@@ -24,32 +23,22 @@ import {
   expectFindings,
   findingsOf,
   goneOnWell,
+  LOST,
   neighboursGoOn,
+  policies,
+  READY,
+  REF,
   Unruly,
   type Deeds,
   type Scene,
 } from './support.js';
 
-const REF = 'sha256:bad';
 const GOOD = 'sha256:good';
-const READY = 'AlreadyExists TargetReady';
-const LOST = 'Unavailable LayerNotAvailable';
 
 let root: TestRoot;
 let labels: Labels;
 let daemon: TestDaemon;
 let unruly: Unruly;
-
-/** A call that hangs is let go of soon, and a good one has time on a busy machine. */
-const limit = { timeLimitMillis: 2000, backoffMillis: 20, backoffMillisMax: 40 };
-const policies = {
-  ...defaultPolicies,
-  mountRemote: { ...defaultPolicies.mountRemote, ...limit, concurrency: 3, waitLimitMillis: 100 },
-  checkLayer: { ...defaultPolicies.checkLayer, ...limit },
-  restoreLayer: { ...defaultPolicies.restoreLayer, ...limit, backoffMillis: 60_000 },
-  removeDirectories: { ...defaultPolicies.removeDirectories, retries: 1, backoffMillis: 20 },
-  removeRemote: { ...defaultPolicies.removeRemote, ...limit, retries: 1 },
-};
 
 async function start(options: TestDaemonOptions = {}): Promise<void> {
   daemon = await TestDaemon.open(root, {

@@ -6,7 +6,6 @@
 import * as fs from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Labels } from '../../../src/base/units.js';
-import { defaultPolicies } from '../../../src/effects/policies.js';
 import {
   mountpointsBelow,
   TestDaemon,
@@ -15,27 +14,12 @@ import {
   until,
   type TestRoot,
 } from '../../support/daemon.js';
-import { Unruly } from './support.js';
-
-const REF = 'sha256:bad';
-const READY = 'AlreadyExists TargetReady';
-const LOST = 'Unavailable LayerNotAvailable';
+import { LOST, policies, READY, REF, Unruly } from './support.js';
 
 let root: TestRoot;
 let labels: Labels;
 let daemon: TestDaemon;
 let unruly: Unruly;
-
-/** A call that hangs is let go of soon, and a good one has time on a busy machine. */
-const limit = { timeLimitMillis: 2000, backoffMillis: 20, backoffMillisMax: 40 };
-const policies = {
-  ...defaultPolicies,
-  mountRemote: { ...defaultPolicies.mountRemote, ...limit, concurrency: 3, waitLimitMillis: 100 },
-  checkLayer: { ...defaultPolicies.checkLayer, ...limit },
-  restoreLayer: { ...defaultPolicies.restoreLayer, ...limit, backoffMillis: 60_000 },
-  removeDirectories: { ...defaultPolicies.removeDirectories, retries: 1, backoffMillis: 20 },
-  removeRemote: { ...defaultPolicies.removeRemote, ...limit, retries: 1 },
-};
 
 async function start(): Promise<void> {
   daemon = await TestDaemon.open(root, {

@@ -1,5 +1,6 @@
 /** A remote file system that does what a test tells it, a look at what is left, and neighbours. */
 import { expect } from 'vitest';
+import { defaultPolicies } from '../../../src/effects/policies.js';
 import { planRecovery } from '../../../src/inspect/plan.js';
 import { replayRoot } from '../../../src/inspect/replay-root.js';
 import type { FileSystem } from '../../../src/filesystems/contract.js';
@@ -10,6 +11,21 @@ import type { Labels } from '../../../src/base/units.js';
 import type { Refusal } from '../../../src/machines/refusals.js';
 import type { BindFileSystem } from '../../support/bind-file-system.js';
 import { told, until, valueOf, type TestDaemon } from '../../support/daemon.js';
+
+export const REF = 'sha256:bad';
+export const READY = 'AlreadyExists TargetReady';
+export const LOST = 'Unavailable LayerNotAvailable';
+
+/** A call that hangs is let go of soon, and a good one has time on a busy machine. */
+const limit = { timeLimitMillis: 2000, backoffMillis: 20, backoffMillisMax: 40 };
+export const policies = {
+  ...defaultPolicies,
+  mountRemote: { ...defaultPolicies.mountRemote, ...limit, concurrency: 3, waitLimitMillis: 100 },
+  checkLayer: { ...defaultPolicies.checkLayer, ...limit },
+  restoreLayer: { ...defaultPolicies.restoreLayer, ...limit, backoffMillis: 60_000 },
+  removeDirectories: { ...defaultPolicies.removeDirectories, retries: 1, backoffMillis: 20 },
+  removeRemote: { ...defaultPolicies.removeRemote, ...limit, retries: 1 },
+};
 
 /** What a deed has at hand. */
 export interface Scene {
