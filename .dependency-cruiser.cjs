@@ -10,10 +10,25 @@ const mayImport = {
   filesystems: ['base', 'host'],
   effects: ['base', 'machines', 'filesystems/contract'],
   inspect: ['base', 'log', 'machines'],
+  // Writes to a root that no daemon holds; what it finds out first, it asks of inspect.
+  maintenance: ['base', 'log', 'machines', 'inspect'],
+  // The page: reads an archive, wherever it is.
+  ui: ['base', 'log', 'machines', 'inspect'],
   snapshotter: ['base', 'log', 'machines', 'effects', 'inspect', 'filesystems/contract'],
   // The two places that assemble the program hand the operating system to everybody else.
   api: ['base', 'log', 'machines', 'effects', 'inspect', 'snapshotter', 'filesystems', 'host'],
-  cli: ['base', 'log', 'machines', 'inspect', 'snapshotter', 'filesystems', 'host', 'api'],
+  cli: [
+    'base',
+    'log',
+    'machines',
+    'inspect',
+    'maintenance',
+    'ui',
+    'snapshotter',
+    'filesystems',
+    'host',
+    'api',
+  ],
 };
 
 const arrows = Object.entries(mayImport).map(([folder, others]) => ({

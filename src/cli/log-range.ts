@@ -1,11 +1,11 @@
 /** The flags of `stratalog log`, understood: which events are wished for, and in which order. */
 import { closest, distance } from 'fastest-levenshtein';
-import { parseDuration } from '../api/config-values.js';
 import { UsageError } from '../base/errors.js';
-import { position, unixNanos, type Position, type UnixNanos } from '../base/units.js';
+import { position, type Position, type UnixNanos } from '../base/units.js';
 import { DAEMON_EVENTS, DAEMON_STREAM } from '../machines/daemon-events.js';
 import { SNAPSHOT_EVENTS } from '../machines/events.js';
 import { idOfStream } from '../machines/streams.js';
+import { quoted, timeOf, wholeNumber } from './moment.js';
 
 /** As commander hands them over: texts, because a bad one deserves a sentence of ours. */
 export interface LogFlags {
@@ -59,13 +59,6 @@ export function rangeOf(flags: LogFlags, now: UnixNanos): LogRange {
   };
 }
 
-function wholeNumber(flag: string, text: string | undefined): number | null {
-  if (text === undefined) return null;
-  const value = Number(text);
-  if (/^\d{1,16}$/.test(text) && Number.isSafeInteger(value)) return value;
-  throw new UsageError(`${flag} ${quoted(text)}: not a whole number; say for example ${flag} 120`);
-}
-
 /** `daemon`, `snapshot-12`, or `12` for short. */
 function streamName(text: string): string {
   const stream = /^[1-9]\d*$/.test(text) ? `snapshot-${text}` : text;
@@ -94,22 +87,3 @@ function suggestion(type: string, known: readonly string[]): string {
   const near = closest(type, known);
   return distance(type, near) * 3 <= type.length ? `did you mean ${near}? ` : '';
 }
-
-/** RFC 3339 with up to nine digits of a second, or so long ago: `90s`, `1h30m`, `3d`. */
-function timeOf(flag: string, text: string, now: UnixNanos): UnixNanos {
-  const ago = parseDuration(text);
-  if (ago !== null) return unixNanos(now - BigInt(ago) * 1_000_000n);
-  const form = /^(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?([Zz]|[+-]\d\d:\d\d)$/.exec(
-    text,
-  );
-  const [, date = '', time = '', fraction = '', zone = ''] = form ?? [];
-  const millis = form ? Date.parse(`${date}T${time}${zone.toUpperCase()}`) : NaN;
-  if (Number.isNaN(millis)) {
-    throw new UsageError(
-      `${flag} ${quoted(text)}: not a time; say it as 2026-01-31T23:59:59Z, or as so long ago: 90s, 10m, 1h30m, 3d`,
-    );
-  }
-  return unixNanos(BigInt(millis) * 1_000_000n + BigInt(fraction.padEnd(9, '0')));
-}
-
-const quoted = (text: string): string => JSON.stringify(text);
