@@ -27,6 +27,8 @@ const commands = new Map<string, () => Promise<Command>>([
   ['serve', async () => (await import('./serve.js')).serveCommand()],
   ['health', async () => (await import('./health.js')).healthCommand()],
   ['log', async () => (await import('./log.js')).logCommand()],
+  ['history', async () => (await import('./history.js')).historyCommand()],
+  ['state', async () => (await import('./state.js')).stateCommand()],
   ['inspect', async () => (await import('./inspect.js')).inspectCommand()],
   ['verify', async () => (await import('./verify.js')).verifyCommand()],
   ['layer', async () => (await import('./layer.js')).layerCommand()],
