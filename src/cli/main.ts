@@ -28,6 +28,7 @@ const commands = new Map<string, () => Promise<Command>>([
   ['health', async () => (await import('./health.js')).healthCommand()],
   ['log', async () => (await import('./log.js')).logCommand()],
   ['inspect', async () => (await import('./inspect.js')).inspectCommand()],
+  ['gc', async () => (await import('./gc.js')).gcCommand()],
   ['verify', async () => (await import('./verify.js')).verifyCommand()],
   ['layers', async () => (await import('./layers.js')).layersCommand()],
   ['layer', async () => (await import('./layer.js')).layerCommand()],
