@@ -30,7 +30,9 @@ const commands = new Map<string, () => Promise<Command>>([
   ['history', async () => (await import('./history.js')).historyCommand()],
   ['state', async () => (await import('./state.js')).stateCommand()],
   ['inspect', async () => (await import('./inspect.js')).inspectCommand()],
+  ['gc', async () => (await import('./gc.js')).gcCommand()],
   ['verify', async () => (await import('./verify.js')).verifyCommand()],
+  ['layers', async () => (await import('./layers.js')).layersCommand()],
   ['layer', async () => (await import('./layer.js')).layerCommand()],
   ['config', async () => (await import('./config.js')).configCommand()],
 ]);
