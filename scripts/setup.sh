@@ -60,6 +60,9 @@ if [ "$purpose" = test ]; then
   need mkfs.btrfs btrfs-progs 'makes another one' command -v mkfs.btrfs
   need systemd-analyze systemd 'checks the unit files' command -v systemd-analyze
   need systemd-socket-activate systemd 'hands over a socket' command -v systemd-socket-activate
+  need zsh zsh 'is asked what it completes' command -v zsh
+  need fish fish 'is asked too' command -v fish
+  need mandoc mandoc 'checks the man page' command -v mandoc
   need go golang-go "builds containerd's own snapshotter suite" command -v go
   need "containerd's Go sources" golang-github-containerd-containerd-dev 'are that suite' \
     test -d "$gocode/snapshots/testsuite"

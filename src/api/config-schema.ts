@@ -268,6 +268,8 @@ export type ConfigEntry =
       /** As written in the file; undefined when there is no default. */
       readonly fallback: unknown;
       readonly example: unknown;
+      /** The only values that may stand there; empty when others may too. */
+      readonly choices: readonly string[];
     }
   | { readonly kind: 'group'; readonly path: readonly string[]; readonly description: string };
 
@@ -287,7 +289,8 @@ function entriesOf(schema: z.ZodObject, prefix: readonly string[]): ConfigEntry[
       groups.push({ kind: 'group', path, description }, ...entriesOf(member, path));
     } else {
       const { fallback, example } = found ?? {};
-      settings.push({ kind: 'setting', path, description, fallback, example });
+      const choices = member instanceof z.ZodEnum ? member.options.map(String) : [];
+      settings.push({ kind: 'setting', path, description, fallback, example, choices });
     }
   }
   return [...settings, ...groups];

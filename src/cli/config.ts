@@ -9,7 +9,7 @@ import {
   type LoadedConfig,
 } from '../api/config.js';
 import { readConfigText } from '../api/config-file.js';
-import { defaultConfigFile } from '../api/config-schema.js';
+import { configEntries, defaultConfigFile } from '../api/config-schema.js';
 import {
   containerdConfigText,
   containerdLines,
@@ -26,8 +26,8 @@ const settingFlags: readonly {
 }[] = [
   { flags: '--root <dir>', setting: 'root', help: 'where the log and the layers live' },
   { flags: '-a, --address <socket>', setting: 'address', help: 'the unix socket' },
-  { flags: '--log-level <level>', setting: 'log.level', help: 'trace to panic' },
-  { flags: '--log-format <format>', setting: 'log.format', help: 'auto, json or text' },
+  { flags: '--log-level <level>', setting: 'log.level', help: 'the least that is told on stderr' },
+  { flags: '--log-format <format>', setting: 'log.format', help: 'how it is told' },
   {
     flags: '--layer-store <dir>',
     setting: 'layer_store',
@@ -58,8 +58,19 @@ const settingFlags: readonly {
 /** Adds `--config` and the flags that stand for settings. */
 export function withConfigOptions(command: Command): Command {
   command.option('-c, --config <file>', `configuration file (default: ${defaultConfigFile})`);
-  for (const { flags, help } of settingFlags) command.option(flags, help);
+  for (const { flags, setting, help } of settingFlags) {
+    const option = new Option(flags, help);
+    const choices = choicesOf(setting);
+    // Told, not enforced: the configuration says itself what is wrong with a value, and where.
+    if (choices.length > 0) option.argChoices = choices;
+    command.addOption(option);
+  }
   return command;
+}
+
+function choicesOf(setting: string): string[] {
+  const entry = configEntries().find(({ path }) => path.join('.') === setting);
+  return entry?.kind === 'setting' ? [...entry.choices] : [];
 }
 
 /** The configuration for a command that was given `withConfigOptions`. */

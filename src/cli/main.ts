@@ -10,16 +10,25 @@ import { EXIT, exitCodeOf } from './exit-codes.js';
 import { OutputClosed } from './output-closed.js';
 
 export async function main(argv: readonly string[]): Promise<void> {
-  const program = new Command('stratalog')
-    .description('a containerd remote snapshotter whose only truth is an append-only event log')
-    .version(RELEASE)
-    .exitOverride();
-  for (const load of needed(argv[2])) program.addCommand(inheriting(await load()));
   try {
+    const program = await buildProgram(argv[2]);
     await program.parseAsync(argv);
   } catch (thrown) {
     process.exitCode = report(thrown);
   }
+}
+
+/**
+ * The program, not yet run: with the one command that the word names, else with all of them.
+ * Completion and the generated pages read the same tree as the parser.
+ */
+export async function buildProgram(word?: string): Promise<Command> {
+  const program = new Command('stratalog')
+    .description('a containerd remote snapshotter whose only truth is an append-only event log')
+    .version(RELEASE)
+    .exitOverride();
+  for (const load of needed(word)) program.addCommand(inheriting(await load()));
+  return program;
 }
 
 /** In the order of the help. */
@@ -35,6 +44,7 @@ const commands = new Map<string, () => Promise<Command>>([
   ['layers', async () => (await import('./layers.js')).layersCommand()],
   ['layer', async () => (await import('./layer.js')).layerCommand()],
   ['config', async () => (await import('./config.js')).configCommand()],
+  ['completion', async () => (await import('./completion.js')).completionCommand(buildProgram)],
 ]);
 
 /** The one that is asked for: loading all of them is most of a start. Help speaks of all. */
