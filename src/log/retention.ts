@@ -7,6 +7,7 @@ import type { Disk } from '../base/ports.js';
 import type { UnixNanos } from '../base/units.js';
 import { examineCheckpoint } from './checkpoint.js';
 import { listLog, logDirectory, removeIfThere, withFile } from './files.js';
+import { indexPath } from './index-files.js';
 import { readHeader } from './segment.js';
 
 const CHECKPOINTS_KEPT = 2;
@@ -34,12 +35,14 @@ export async function retireSegments(
   }
   const { segments } = await listLog(disk, root);
   const dropped: string[] = [];
-  for (const [index, { name }] of segments.entries()) {
+  for (const [index, segment] of segments.entries()) {
+    const { name } = segment;
     // A segment ends where the next begins; the newest is open and always stays.
     const next = segments[index + 1];
     if (next === undefined || next.position > before) break;
     if (writtenBefore !== null && (await begunAt(disk, root, next.name)) > writtenBefore) break;
     await disk.remove(`${logDirectory(root)}/${name}`);
+    await removeIfThere(disk, indexPath(root, segment.position));
     // One at a time, so that a power cut never leaves a gap.
     await disk.syncDirectory(logDirectory(root));
     dropped.push(name);

@@ -179,6 +179,7 @@ async function openAndReplay(
     root,
     disk: ports.disk,
     clock: ports.clock,
+    writesIndexes: true,
     writtenBy: `stratalog ${release.version}`,
     onCheckpoint: async (text) => {
       early.begin();
