@@ -65,6 +65,11 @@ export interface OpenLogOptions extends ReplayCallbacks {
   readonly holder?: LockHolder;
   /** Applied to every record that is read: on replay and in subscriptions. */
   readonly upcast?: Upcast;
+  /**
+   * Older checkpoints than the newest two are kept for questions about the past, one for so many
+   * events; 0, the default, keeps none.
+   */
+  readonly historyCheckpointEveryEvents?: number;
   /** Writes an index beside each sealed segment, in the background. Not unless wished for. */
   readonly writesIndexes?: boolean;
   /** Something is not well, but the log goes on: an ignored checkpoint, no space to prepare. */
@@ -332,7 +337,7 @@ class OpenLog implements EventLog {
     const envelope = { position: at, chain, streamsPosition, streams };
     const aside = await writeCheckpointAside(disk, root, this.identity.uuid, envelope, lines);
     await publishCheckpoint(disk, root, aside);
-    await dropOldCheckpoints(disk, root, at);
+    await dropOldCheckpoints(disk, root, at, this.options.historyCheckpointEveryEvents ?? 0);
   }
 
   async checkpoints(): Promise<readonly Position[]> {

@@ -180,6 +180,7 @@ async function openAndReplay(
     disk: ports.disk,
     clock: ports.clock,
     writesIndexes: true,
+    historyCheckpointEveryEvents: options.settings.historyCheckpointEveryEvents,
     writtenBy: `stratalog ${release.version}`,
     onCheckpoint: async (text) => {
       early.begin();
