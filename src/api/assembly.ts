@@ -33,6 +33,7 @@ export interface SnapshotterChoices {
   readonly expectExisting?: boolean;
   readonly policies?: EffectPolicies;
   readonly checkpointEveryEvents?: number;
+  readonly historyCheckpointEveryEvents?: number;
   readonly acceptMovedRoot?: boolean;
   /** How long history is kept, in milliseconds; null for ever. */
   readonly retainMillis?: number | null;
@@ -118,6 +119,7 @@ function settingsOf(choices: SnapshotterChoices): Omit<SnapshotterSettings, 'mou
     policies: choices.policies ?? defaultPolicies,
     failureLimit: { failures: 20, withinMillis: 60_000 },
     checkpointEveryEvents: choices.checkpointEveryEvents ?? 10_000,
+    historyCheckpointEveryEvents: choices.historyCheckpointEveryEvents ?? 250_000,
     retainMillis: choices.retainMillis ?? null,
   };
 }

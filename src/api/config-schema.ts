@@ -211,6 +211,11 @@ export const configSchema = z.strictObject({
       10_000,
       'A start replays the events after the newest checkpoint: fewer are faster to replay, and checkpoints are written more often.',
     ),
+    history_checkpoint_every_events: setting(
+      z.int().min(0).max(1_000_000_000),
+      250_000,
+      'Older checkpoints are kept too, one for so many events, so that the state at any moment of the past is found at once. They never take more than a quarter of the bytes of the log. 0 keeps the newest two only.',
+    ),
     retain: setting(
       z.union([z.literal('forever').transform(() => null), duration('1h', '36500d')], {
         error: 'expected "forever" or a duration such as "90d"',

@@ -156,6 +156,7 @@ class Daemon {
         expectExisting: config.expectExisting,
         policies: policiesOf(config.effects),
         checkpointEveryEvents: config.logStore.checkpointEveryEvents,
+        historyCheckpointEveryEvents: config.logStore.historyCheckpointEveryEvents,
         segmentBytes: config.logStore.segmentSize,
         retainMillis: config.logStore.retain,
         acceptMovedRoot: config.acceptMovedRoot,

@@ -7,6 +7,8 @@ const redrawMillis = 100;
 export interface ReadingProgress {
   /** The disk to read through: what is read is counted. */
   readonly disk: Disk;
+  /** Counts what was read by another way. */
+  count(bytes: number): void;
   /** What is being done from here on. */
   step(name: string): void;
   /** Removes the line; it comes back with the next read. */
@@ -14,7 +16,9 @@ export interface ReadingProgress {
 }
 
 export function readingProgress(disk: Disk, stream: NodeJS.WriteStream): ReadingProgress {
-  if (!stream.isTTY) return { disk, step: () => undefined, erase: () => undefined };
+  if (!stream.isTTY) {
+    return { disk, count: () => undefined, step: () => undefined, erase: () => undefined };
+  }
   let step = '';
   let bytes = 0;
   let drawnAt = 0;
@@ -30,6 +34,7 @@ export function readingProgress(disk: Disk, stream: NodeJS.WriteStream): Reading
       ...disk,
       open: async (path, mode) => counting(await disk.open(path, mode), count),
     },
+    count,
     step: (name) => {
       step = name;
       bytes = 0;

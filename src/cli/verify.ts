@@ -1,5 +1,6 @@
 /** `stratalog verify`: the whole log checked, and everything that is wrong with it told. */
 import { Command } from 'commander';
+import { threadedChecker } from '../api/segment-checker.js';
 import { systemDisk } from '../host/disk.js';
 import { checkEvents, type EventFinding } from '../inspect/check-events.js';
 import type { LogFinding, VerifySummary } from '../log/findings.js';
@@ -35,9 +36,11 @@ async function run(flags: Flags, out: Output): Promise<void> {
   const isLive = (await liveHolder(root)) !== null;
   const report = new Report(out, flags.json === true);
   let summary: VerifySummary | null = null;
+  const checkSegment = threadedChecker(progress.count);
   try {
     progress.step('checking records');
-    for await (const item of verifyLog({ root, disk, quick: flags.quick === true })) {
+    const wish = { root, disk, quick: flags.quick === true, checkSegment };
+    for await (const item of verifyLog(wish)) {
       if (item.kind === 'summary') {
         summary = item;
         continue;
@@ -55,6 +58,7 @@ async function run(flags: Flags, out: Output): Promise<void> {
     }
   } finally {
     progress.erase();
+    await checkSegment.close();
   }
   if (summary !== null) await report.end(summary, flags.quick === true);
   if (report.count > 0) process.exitCode = EXIT.findings;

@@ -139,7 +139,9 @@ class EventCheck {
           const said = decodeState(line);
           const state = this.#replay.forest.get(said.id);
           if (state === undefined) return `it has snapshot ${said.id}, which the log has not`;
-          if (!isDeepStrictEqual(said, decodeState(encodeState(state)))) {
+          const text = encodeState(state);
+          if (text === line) continue;
+          if (!isDeepStrictEqual(said, decodeState(text))) {
             return `of snapshot ${said.id} it says something else than the log`;
           }
         }
@@ -170,7 +172,10 @@ async function soundCheckpoints(disk: Disk, root: string): Promise<readonly Take
       if (again.kind === 'unusable') throw new Error(again.reason);
       return Replay.restore(again.text);
     };
-    sound.push({ name, position: at, restore, lines: () => checkpointLines(disk, path, reading) });
+    // Not the whole reading: with many checkpoints the streams that they tell of fill the memory.
+    const { start, end } = reading;
+    const lines = () => checkpointLines(disk, path, { start, end });
+    sound.push({ name, position: at, restore, lines });
   }
   return sound;
 }

@@ -74,8 +74,8 @@ export class RootArchive implements Archive {
       if (segment === undefined) continue;
       const found = await this.#log.within(segment, segments[at + 1] ?? null, async (open) => {
         const block = open.index.lastBlockNotAfter(time);
-        if (block === null) return null;
-        let last: Position | null = null;
+        if (block === null) return -1;
+        let last = -1;
         await open.walk(block, (record) => {
           if (record.time <= time) last = record.position;
           // What follows the block is younger, all of it.
@@ -83,7 +83,7 @@ export class RootArchive implements Archive {
         });
         return last;
       });
-      if (found !== null) return position(found + 1);
+      if (found !== -1) return position(found + 1);
     }
     return position(segments[0]?.header.firstPosition ?? 0);
   }

@@ -35,7 +35,7 @@ async function searchSegment(
   found: Set<SnapshotId>,
 ): Promise<void> {
   await withFile(disk, segment.path, 'read', async (file) => {
-    let isSound = true;
+    let unsound = 0;
     /** Where the bytes that were searched begin in the file, and the next place with the text. */
     let searched = -1;
     let hit = -1;
@@ -50,8 +50,10 @@ async function searchSegment(
           searched = base;
         }
         if (hit === -1 || hit >= at + padded) return true;
-        isSound = isIntact(bytes, at, padded);
-        if (!isSound) return false;
+        if (!isIntact(bytes, at, padded)) {
+          unsound += 1;
+          return false;
+        }
         const record = decodeRecord(bytes, at);
         const id = idOfStream(record.stream);
         const isNew = id !== null && !found.has(id);
@@ -60,7 +62,7 @@ async function searchSegment(
       },
       { checks: next === null },
     );
-    if (!isSound || (next !== null && end.position !== next.header.firstPosition)) {
+    if (unsound > 0 || (next !== null && end.position !== next.header.firstPosition)) {
       await tellDamage(file, segment, next);
     }
     for (const { id, position } of pending) if (position < end.position) found.add(id);

@@ -350,7 +350,7 @@ function parseStreams(line: string, into: Map<string, number>): void {
 export async function* checkpointLines(
   disk: Disk,
   path: string,
-  { start, end }: SoundCheckpoint,
+  { start, end }: Pick<SoundCheckpoint, 'start' | 'end'>,
 ): AsyncGenerator<readonly string[]> {
   const file = await disk.open(path, 'read');
   try {

@@ -21,6 +21,8 @@ export type LogFindingKind =
   /** The end of the newest segment is not whole; a start cuts it and keeps it aside. */
   | 'torn-tail'
   | 'checkpoint-unusable'
+  /** A segment's index that cannot be used: the segment is read instead, and a start makes it anew. */
+  | 'index-unusable'
   /** A sound checkpoint of records that the log does not have. */
   | 'checkpoint-disagrees'
   /** Early segments were retired, and no checkpoint covers them: the log cannot be started. */
@@ -89,6 +91,7 @@ export const SEVERITY: Readonly<Record<LogFindingKind, LogFindingSeverity>> = {
   'stray-bytes': 'warning',
   'torn-tail': 'warning',
   'checkpoint-unusable': 'warning',
+  'index-unusable': 'warning',
   'checkpoint-disagrees': 'damage',
   'checkpoint-missing': 'damage',
   'identity-missing': 'warning',

@@ -6,19 +6,12 @@ import { crc32 } from 'node:zlib';
 import { ALIGNMENT, CHAIN_BYTES, RECORD, SEGMENT } from './format.js';
 import { closesStream } from './heads.js';
 import { BLOCK, GROUP, INDEX, INDEX_MAGIC, PAGE, PAGE_STREAMS } from './index-format.js';
-import { numberAt, numberLength } from './stream-name.js';
-
-/** The streams that share a prefix: number to the stream's slot. */
-interface Group {
-  readonly prefix: string;
-  readonly slots: Map<number, number>;
-}
+import { StreamSlots, type SlotGroup } from './stream-slots.js';
 
 export class IndexBuilder {
   readonly #uuid: string;
   readonly #firstPosition: number;
-  readonly #groups = new Map<string, Group>();
-  #last: { readonly bytes: Buffer; readonly group: Group } | null = null;
+  readonly #streams = new StreamSlots();
   /** Of each record: its slot and its offset in units of ALIGNMENT. */
   #slots = new Uint32Array(1 << 14);
   #offsets = new Uint32Array(1 << 14);
@@ -38,7 +31,7 @@ export class IndexBuilder {
     const record = this.#records;
     if (record === this.#offsets.length) this.#grow();
     const streamAt = at + RECORD.headBytes;
-    const slot = this.#slotOf(
+    const slot = this.#streams.of(
       bytes,
       streamAt,
       streamAt + bytes.readUInt16LE(at + RECORD.streamLength),
@@ -66,7 +59,7 @@ export class IndexBuilder {
   /** The index of what was taken. */
   finish(): Buffer {
     const { starts, order } = this.#bySlot();
-    const groups = [...this.#groups.values()];
+    const groups = this.#streams.groups;
     const pages: Buffer[] = [];
     const blocksAt = INDEX.headerBytes;
     const groupsAt = blocksAt + this.#blockTimes.length * BLOCK.bytes;
@@ -117,7 +110,7 @@ export class IndexBuilder {
 
   /** Records sorted by slot: of slot s they stand from starts[s] to starts[s + 1]. */
   #bySlot(): { readonly starts: Uint32Array; readonly order: Uint32Array } {
-    const starts = new Uint32Array(this.#closes.length + 1);
+    const starts = new Uint32Array(this.#streams.count + 1);
     for (let record = 0; record < this.#records; record += 1) {
       const slot = this.#slots[record] ?? 0;
       starts[slot + 1] = (starts[slot + 1] ?? 0) + 1;
@@ -136,7 +129,7 @@ export class IndexBuilder {
     return { starts, order };
   }
 
-  #pagesOf(group: Group, starts: Uint32Array, order: Uint32Array, base: number): Buffer {
+  #pagesOf(group: SlotGroup, starts: Uint32Array, order: Uint32Array, base: number): Buffer {
     const streams = [...group.slots].sort(([one], [other]) => one - other);
     const pages = Math.ceil(streams.length / PAGE_STREAMS);
     const directory = Buffer.alloc(pages * PAGE.bytes);
@@ -162,32 +155,6 @@ export class IndexBuilder {
     return Buffer.concat([directory, out.bytes()]);
   }
 
-  #slotOf(bytes: Buffer, start: number, end: number): number {
-    const digits = numberLength(bytes, start, end);
-    const group = this.#groupOf(bytes, start, end - digits);
-    const number = digits === 0 ? 0 : numberAt(bytes, end - digits, end);
-    let slot = group.slots.get(number);
-    if (slot === undefined) {
-      slot = this.#closes.push(false) - 1;
-      group.slots.set(number, slot);
-    }
-    return slot;
-  }
-
-  /** Most records have the prefix of the one before. */
-  #groupOf(bytes: Buffer, start: number, end: number): Group {
-    const last = this.#last;
-    if (last !== null && isSame(last.bytes, bytes, start, end)) return last.group;
-    const prefix = bytes.toString('latin1', start, end);
-    let group = this.#groups.get(prefix);
-    if (group === undefined) {
-      group = { prefix, slots: new Map() };
-      this.#groups.set(prefix, group);
-    }
-    this.#last = { bytes: Buffer.from(prefix, 'latin1'), group };
-    return group;
-  }
-
   #grow(): void {
     const slots = new Uint32Array(this.#slots.length * 2);
     slots.set(this.#slots);
@@ -196,14 +163,6 @@ export class IndexBuilder {
     offsets.set(this.#offsets);
     this.#offsets = offsets;
   }
-}
-
-function isSame(prefix: Buffer, bytes: Buffer, start: number, end: number): boolean {
-  if (prefix.length !== end - start) return false;
-  for (let at = 0; at < prefix.length; at += 1) {
-    if (prefix[at] !== bytes[start + at]) return false;
-  }
-  return true;
 }
 
 /** Numbers as LEB128: seven bits a byte, the lowest first, the eighth bit says that more follow. */

@@ -185,20 +185,20 @@ async function scanForStream(
 ): Promise<LogRecord[]> {
   const name = Buffer.from(stream, 'latin1');
   const found: LogRecord[] = [];
-  let isSound = true;
+  let unsound = 0;
   const end = await walkHeads(
     file,
     segment,
     (bytes, at, _offset, padded) => {
       if (!isNamed(bytes, at, name)) return true;
-      isSound = isIntact(bytes, at, padded);
-      if (isSound) found.push(decodeRecord(bytes, at));
-      return isSound;
+      if (isIntact(bytes, at, padded)) found.push(decodeRecord(bytes, at));
+      else unsound += 1;
+      return unsound === 0;
     },
     // Nothing else says where the newest segment ends.
     { checks: next === null },
   );
-  if (!isSound || (next !== null && end.position !== next.header.firstPosition)) {
+  if (unsound > 0 || (next !== null && end.position !== next.header.firstPosition)) {
     return tellDamage(file, segment, next);
   }
   return found.filter((record) => record.position < end.position);
@@ -273,7 +273,7 @@ class Indexed implements OpenIndexed {
 
   async offsetAt(wanted: number): Promise<number> {
     if (wanted >= this.index.nextPosition) return this.index.end;
-    let found: number | null = null;
+    let found = -1;
     const from = this.index.blockOf(wanted);
     await walkHeads(
       this.file,
@@ -285,7 +285,7 @@ class Indexed implements OpenIndexed {
       },
       { from, breathes: true },
     );
-    if (found === null) throw new IndexUnusable('no record stands where a block begins');
+    if (found === -1) throw new IndexUnusable('no record stands where a block begins');
     return found;
   }
 }

@@ -7,6 +7,9 @@
  *   recovery, cut            opening: replay, tell torn from damaged, cut a torn tail
  *   segments, writer         writing: prepared files and group commit
  *   checkpoint, retention    a faster start, and dropping what it covers
+ *   heads, segment-index     records by their heads alone, and an index of them, byte by byte
+ *   index-files, -keeper     indexes on disk, and who writes them
+ *   indexed-log              one stream, one position, one time, without reading the rest
  *   cursor, reader           reading without a lock, beside a writer or from a copy
  *   subscription, verify     catching up and going live; the whole log checked
  */
@@ -19,6 +22,7 @@ import { listLog, logDirectory, makeDirectoryIfAbsent, removeIfThere, withFile }
 import { SEGMENT, SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MIN } from './format.js';
 import { examineRoot, newIdentity, writeIdentity, type StoredIdentity } from './identity.js';
 import { takeLock, type LockHolder } from './lock.js';
+import { IndexKeeper } from './index-keeper.js';
 import { chainBefore } from './reader.js';
 import {
   replayLog,
@@ -61,6 +65,13 @@ export interface OpenLogOptions extends ReplayCallbacks {
   readonly holder?: LockHolder;
   /** Applied to every record that is read: on replay and in subscriptions. */
   readonly upcast?: Upcast;
+  /**
+   * Older checkpoints than the newest two are kept for questions about the past, one for so many
+   * events; 0, the default, keeps none.
+   */
+  readonly historyCheckpointEveryEvents?: number;
+  /** Writes an index beside each sealed segment, in the background. Not unless wished for. */
+  readonly writesIndexes?: boolean;
   /** Something is not well, but the log goes on: an ignored checkpoint, no space to prepare. */
   onWarning(message: string, cause?: unknown): void;
 }
@@ -184,9 +195,13 @@ async function acceptDevice(
 }
 
 async function removeLeftovers(disk: Disk, root: string): Promise<void> {
-  const { leftovers } = await listLog(disk, root);
-  for (const name of leftovers) await removeIfThere(disk, `${logDirectory(root)}/${name}`);
-  if (leftovers.length > 0) await disk.syncDirectory(logDirectory(root));
+  const { leftovers, segments, indexes } = await listLog(disk, root);
+  // Of a segment that is gone, or that is written to again.
+  const sealed = new Set(segments.slice(0, -1).map((segment) => segment.position));
+  const useless = indexes.filter(({ position: of }) => !sealed.has(of)).map(({ name }) => name);
+  const names = [...leftovers, ...useless];
+  for (const name of names) await removeIfThere(disk, `${logDirectory(root)}/${name}`);
+  if (names.length > 0) await disk.syncDirectory(logDirectory(root));
 }
 
 async function beginWriting(
@@ -249,6 +264,7 @@ class OpenLog implements EventLog {
   /** Checkpoints and retirement look at the same files: one at a time. */
   #housekeeping: Promise<unknown> = Promise.resolve();
   #closing: Promise<void> | null = null;
+  readonly #indexes: IndexKeeper | null;
 
   constructor(
     private readonly options: OpenLogOptions,
@@ -261,6 +277,13 @@ class OpenLog implements EventLog {
     this.durableBatches = writer.durableBatches.asObservable();
     this.failures = writer.failures.asObservable();
     this.syncGroups = writer.syncGroups.asObservable();
+    const { disk, root, clock } = options;
+    this.#indexes =
+      options.writesIndexes === true
+        ? new IndexKeeper({ disk, root, clock, inTurn: (work) => this.#oneAtATime(work) })
+        : null;
+    this.#indexes?.wake();
+    writer.sealed.subscribe(() => this.#indexes?.wake());
   }
 
   get nextPosition(): Position {
@@ -314,7 +337,7 @@ class OpenLog implements EventLog {
     const envelope = { position: at, chain, streamsPosition, streams };
     const aside = await writeCheckpointAside(disk, root, this.identity.uuid, envelope, lines);
     await publishCheckpoint(disk, root, aside);
-    await dropOldCheckpoints(disk, root, at);
+    await dropOldCheckpoints(disk, root, at, this.options.historyCheckpointEveryEvents ?? 0);
   }
 
   async checkpoints(): Promise<readonly Position[]> {
@@ -334,6 +357,7 @@ class OpenLog implements EventLog {
   }
 
   async #close(): Promise<void> {
+    this.#indexes?.stop();
     await this.#housekeeping.catch(() => undefined);
     try {
       await this.writer.close();

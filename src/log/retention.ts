@@ -6,10 +6,13 @@ import { UsageError } from '../base/errors.js';
 import type { Disk } from '../base/ports.js';
 import type { UnixNanos } from '../base/units.js';
 import { examineCheckpoint } from './checkpoint.js';
-import { listLog, logDirectory, removeIfThere, withFile } from './files.js';
+import { listLog, logDirectory, removeIfThere, withFile, type NamedAt } from './files.js';
+import { indexPath } from './index-files.js';
 import { readHeader } from './segment.js';
 
 const CHECKPOINTS_KEPT = 2;
+/** All checkpoints together never have more than this of the bytes of the segments. */
+const HISTORY_SHARE = 1 / 4;
 
 /**
  * Removes segments that lie wholly below `before`, oldest first, and answers their file names.
@@ -34,12 +37,14 @@ export async function retireSegments(
   }
   const { segments } = await listLog(disk, root);
   const dropped: string[] = [];
-  for (const [index, { name }] of segments.entries()) {
+  for (const [index, segment] of segments.entries()) {
+    const { name } = segment;
     // A segment ends where the next begins; the newest is open and always stays.
     const next = segments[index + 1];
     if (next === undefined || next.position > before) break;
     if (writtenBefore !== null && (await begunAt(disk, root, next.name)) > writtenBefore) break;
     await disk.remove(`${logDirectory(root)}/${name}`);
+    await removeIfThere(disk, indexPath(root, segment.position));
     // One at a time, so that a power cut never leaves a gap.
     await disk.syncDirectory(logDirectory(root));
     dropped.push(name);
@@ -77,11 +82,71 @@ async function newestCheckpoint(disk: Disk, root: string, uuid: string): Promise
  * Keeps the newest two checkpoints up to a position that one was just written of: the second
  * serves when the first turns out to be damaged. What has a name above that is none of ours, and
  * must not count, or the one that was just written would go in its place.
+ *
+ * Of the older ones those are kept for questions about the past that `checkpointsToKeep` chooses.
+ *
+ * @param everyEvents 0 for none
  */
-export async function dropOldCheckpoints(disk: Disk, root: string, newest: number): Promise<void> {
-  const { checkpoints } = await listLog(disk, root);
+export async function dropOldCheckpoints(
+  disk: Disk,
+  root: string,
+  newest: number,
+  everyEvents: number,
+): Promise<void> {
+  const { checkpoints, segments } = await listLog(disk, root);
   const ours = checkpoints.filter(({ position }) => position <= newest);
   const old = ours.slice(0, -CHECKPOINTS_KEPT);
-  for (const { name } of old) await removeIfThere(disk, `${logDirectory(root)}/${name}`);
-  if (old.length > 0) await disk.syncDirectory(logDirectory(root));
+  const kept = new Set<number>();
+  if (everyEvents > 0 && old.length > 0) {
+    const recent = await sized(disk, root, ours.slice(-CHECKPOINTS_KEPT));
+    const bytes = sum(await sized(disk, root, segments)) * HISTORY_SHARE - sum(recent);
+    const chosen = checkpointsToKeep(await sized(disk, root, old), everyEvents, bytes);
+    for (const { position } of chosen) kept.add(position);
+  }
+  const dropped = old.filter(({ position }) => !kept.has(position));
+  for (const { name } of dropped) await removeIfThere(disk, `${logDirectory(root)}/${name}`);
+  if (dropped.length > 0) await disk.syncDirectory(logDirectory(root));
+}
+
+export interface SizedCheckpoint {
+  readonly position: number;
+  readonly bytes: number;
+}
+
+/**
+ * The first of each `everyEvents` positions, as long as all fit into `bytesMax` together; else
+ * the first of twice as many, and so on. So one that was passed over once need not be there later.
+ *
+ * @param checkpoints by rising position
+ */
+export function checkpointsToKeep(
+  checkpoints: readonly SizedCheckpoint[],
+  everyEvents: number,
+  bytesMax: number,
+): readonly SizedCheckpoint[] {
+  for (let every = everyEvents; ; every *= 2) {
+    const chosen = checkpoints.filter(
+      ({ position }, index) =>
+        Math.floor(position / every) !==
+        Math.floor((checkpoints[index - 1]?.position ?? -1) / every),
+    );
+    if (sum(chosen) <= bytesMax) return chosen;
+    if (chosen.length <= 1) return [];
+  }
+}
+
+const sum = (files: readonly { readonly bytes: number }[]): number =>
+  files.reduce((total, { bytes }) => total + bytes, 0);
+
+async function sized(
+  disk: Disk,
+  root: string,
+  files: readonly NamedAt[],
+): Promise<readonly SizedCheckpoint[]> {
+  const found: SizedCheckpoint[] = [];
+  for (const { name, position } of files) {
+    const { size } = await disk.stat(`${logDirectory(root)}/${name}`);
+    found.push({ position, bytes: size });
+  }
+  return found;
 }

@@ -112,7 +112,7 @@ export interface EventLog {
   /** Past records from a position, then live ones, without a gap or a double. */
   subscribe(options: { readonly from: Position; readonly stream?: string }): Observable<LogRecord>;
 
-  /** Writes a checkpoint aside, renames it, and drops all but the newest two. */
+  /** Writes a checkpoint aside, renames it, and drops those that are not kept for history. */
   writeCheckpoint(checkpoint: CheckpointToWrite): Promise<void>;
 
   /** Positions of the checkpoints that are kept, oldest first. */

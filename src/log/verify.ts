@@ -6,25 +6,31 @@
  */
 import { errnoOf } from '../base/errors.js';
 import type { Disk, DiskFile } from '../base/ports.js';
-import { formatTime, position, type UnixNanos } from '../base/units.js';
+import { formatTime, position, unixNanos, type UnixNanos } from '../base/units.js';
 import { examineCheckpoint } from './checkpoint.js';
 import { RootRefused } from './errors.js';
 import { listLog, logDirectory, NO_FILE, withFile, type NamedAt } from './files.js';
 import { SEVERITY, type LogFinding, type LogFindingKind, type VerifyItem } from './findings.js';
 import { CHAIN_BYTES, RECORD, SEGMENT } from './format.js';
+import { readIndex } from './index-files.js';
 import { readIdentity, type StoredIdentity } from './identity.js';
 import { startOf } from './recovery.js';
 import { SegmentScan, type ScanPlace, type ScanStop } from './scan.js';
-import { surveySegments, type SurveyedSegment } from './survey.js';
+import type { SegmentToCheck, SoundSegment } from './segment-check.js';
+import { IndexUnusable } from './segment-index.js';
+import { surveySegments, type Survey, type SurveyedSegment } from './survey.js';
 import { bytesBehind, proofOfLoss, type BytesBehind } from './tail.js';
 import type { LogRecord } from './types.js';
 import { countStreams } from './versions.js';
+import { CheckAhead, moveStreams, type SegmentChecker } from './verify-ahead.js';
 
 export interface VerifyLogOptions {
   readonly root: string;
   readonly disk: Disk;
   /** Reads all headers and checkpoints, but the records of the newest segment only. */
   readonly quick?: boolean;
+  /** Checks sealed segments on threads, some ahead of the others; without it, one after another. */
+  readonly checkSegment?: SegmentChecker;
 }
 
 /** Findings as they are made, and a summary as the last item. Fails with LogTooNew or HostFault. */
@@ -56,11 +62,15 @@ class Verifier {
   #bytes = 0;
   #damage = 0;
   #warnings = 0;
+  readonly #checker: SegmentChecker | null;
+  /** Chain hashes at the positions of checkpoints, as far as segments were checked ahead. */
+  readonly #marked = new Map<number, Buffer>();
 
-  constructor({ disk, root, quick }: VerifyLogOptions) {
+  constructor({ disk, root, quick, checkSegment }: VerifyLogOptions) {
     this.#disk = disk;
     this.#root = root;
     this.#quick = quick ?? false;
+    this.#checker = this.#quick ? null : (checkSegment ?? null);
   }
 
   async *run(): AsyncGenerator<VerifyItem, void, undefined> {
@@ -71,14 +81,18 @@ class Verifier {
     const first = parts[0]?.named.position ?? 0;
     this.#knowsStreams = first === 0 && !this.#quick;
     if (segments[0]?.header.firstPosition === first) this.#verified = startOf(segments[0]);
+    const ahead = await this.#checkAhead(survey, parts);
     for (const [index, part] of parts.entries()) {
       for (const { kind, segment, position: at, found } of survey.faults) {
         if (segment === part.named.name) yield this.#finding(kind, segment, 0, at, found);
       }
+      const sound = await ahead?.take(index);
+      if (sound && this.#moveOver(sound, parts[index + 1])) continue;
       yield* this.#verifyPart(part, parts[index + 1]);
     }
     const uuid = identity?.uuid ?? segments[0]?.header.uuid ?? '';
     yield* this.#verifyCheckpoints(uuid, parts, first);
+    yield* this.#verifyIndexes(parts);
     yield* this.#otherFiles();
     yield {
       kind: 'summary',
@@ -121,6 +135,27 @@ class Verifier {
     }
     if (severity === 'warning') this.#warnings += 1;
     return { kind, severity, segment, offset, position: position(at), detail };
+  }
+
+  /** Null where nobody checks ahead, or a header is not sound: then nothing may be taken for sure. */
+  async #checkAhead(survey: Survey, parts: readonly Part[]): Promise<CheckAhead | null> {
+    if (this.#checker === null || survey.faults.length > 0) return null;
+    const { checkpoints } = await listLog(this.#disk, this.#root);
+    const positions = checkpoints.map((checkpoint) => checkpoint.position);
+    return new CheckAhead(this.#checker, wishesOf(parts, positions));
+  }
+
+  /** Moves over a segment that was found sound; false when it does not fit what came before it. */
+  #moveOver(sound: SoundSegment, next: Part | undefined): boolean {
+    if (!next?.segment) return false;
+    if (this.#lastTime !== null && sound.firstTime < this.#lastTime) return false;
+    if (this.#knowsStreams && !moveStreams(this.#streams, sound)) return false;
+    this.#lastTime = unixNanos(sound.lastTime);
+    this.#records += sound.records;
+    this.#bytes += SEGMENT.headerBytes + sound.bytes;
+    for (const [at, chain] of sound.marks) this.#marked.set(at, Buffer.from(chain, 'latin1'));
+    if (this.#isSoundSoFar) this.#verified = startOf(next.segment);
+    return true;
   }
 
   async *#verifyPart(part: Part, next: Part | undefined): Findings<void> {
@@ -306,6 +341,8 @@ class Verifier {
 
   /** Chain hash at a position; null when the log does not reach it, unknown behind damage. */
   async #chainAt(parts: readonly Part[], at: number): Promise<Buffer | null | 'unknown'> {
+    const marked = this.#marked.get(at);
+    if (marked) return marked;
     const segment = parts.findLast(({ named }) => named.position <= at)?.segment;
     if (!segment) return at === 0 ? Buffer.alloc(CHAIN_BYTES) : null;
     return withFile(this.#disk, segment.path, 'read', async (file) => {
@@ -315,6 +352,27 @@ class Verifier {
       // Damage before it was reported where it is.
       return this.#damage > 0 ? 'unknown' : null;
     });
+  }
+
+  async *#verifyIndexes(parts: readonly Part[]): Findings<void> {
+    const { indexes } = await listLog(this.#disk, this.#root);
+    for (const { name, position: at } of indexes) {
+      const index = parts.findIndex(({ named }) => named.position === at);
+      const segment = parts[index]?.segment;
+      const next = parts[index + 1];
+      if (index === -1 || next === undefined) {
+        const detail = 'an index without a sealed segment; the next start removes it';
+        yield this.#finding('left-over', name, 0, at, detail);
+      }
+      // Damage to a header was told of.
+      if (!segment || !next?.segment) continue;
+      try {
+        await readIndex(this.#disk, this.#root, segment, next.segment);
+      } catch (thrown) {
+        if (!(thrown instanceof IndexUnusable)) throw thrown;
+        yield this.#finding('index-unusable', name, 0, at, thrown.message);
+      }
+    }
   }
 
   async *#otherFiles(): Findings<void> {
@@ -352,6 +410,28 @@ function partsOf(
     parts.push({ named, segment });
   }
   return parts.sort((a, b) => a.named.position - b.named.position);
+}
+
+/** Sealed segments as they are asked to be checked; null for those that are read here. */
+function wishesOf(
+  parts: readonly Part[],
+  marks: readonly number[],
+): readonly (SegmentToCheck | null)[] {
+  return parts.map(({ segment }, index) => {
+    const next = parts[index + 1]?.segment;
+    if (!segment || !next) return null;
+    const { firstPosition, headerBytes, chain } = segment.header;
+    const nextPosition = next.header.firstPosition;
+    return {
+      path: segment.path,
+      offset: headerBytes,
+      position: firstPosition,
+      chain,
+      nextPosition,
+      nextChain: next.header.chain,
+      marks: marks.filter((at) => at >= firstPosition && at < nextPosition),
+    };
+  });
 }
 
 function damageKind(stop: ScanStop, isLast: boolean): LogFindingKind {

@@ -87,6 +87,8 @@ export class LogWriter {
   readonly durableBatches = new Subject<readonly LogRecord[]>();
   readonly failures = new ReplaySubject<Error>(1);
   readonly syncGroups = new Subject<SyncGroup>();
+  /** Tells that a segment will not change any more. */
+  readonly sealed = new Subject<void>();
   durablePosition: Position;
   /** Chain hash of the record before `durablePosition`. */
   readonly durableChain = Buffer.alloc(CHAIN_BYTES);
@@ -188,6 +190,7 @@ export class LogWriter {
     this.durableBatches.complete();
     this.failures.complete();
     this.syncGroups.complete();
+    this.sealed.complete();
   }
 
   #throwIfRefused(): void {
@@ -318,7 +321,10 @@ export class LogWriter {
       const full = this.#segment;
       const used = this.#segmentUsed;
       this.#segment = await this.#supply.begin(group.begins);
-      if (full) await seal(full, used);
+      if (full) {
+        await seal(full, used);
+        this.sealed.next();
+      }
     }
     assert(this.#segment !== null, 'a group is written to a segment');
     await this.#segment.file.writeDurably(group.buffer.subarray(0, group.used), group.offset);

@@ -179,6 +179,8 @@ async function openAndReplay(
     root,
     disk: ports.disk,
     clock: ports.clock,
+    writesIndexes: true,
+    historyCheckpointEveryEvents: options.settings.historyCheckpointEveryEvents,
     writtenBy: `stratalog ${release.version}`,
     onCheckpoint: async (text) => {
       early.begin();

@@ -17,6 +17,8 @@ export interface SnapshotterSettings {
   readonly failureLimit: FailureLimit;
   /** A checkpoint is taken after this many events. */
   readonly checkpointEveryEvents: number;
+  /** Of the older checkpoints one for so many events is kept, to look at the past. 0: none. */
+  readonly historyCheckpointEveryEvents: number;
   /** Sealed segments whose records are all older than this are dropped. Null: history is kept. */
   readonly retainMillis: number | null;
 }

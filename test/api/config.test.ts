@@ -47,6 +47,7 @@ test('without a file everything has its default', async () => {
   expect(config.logStore).toEqual({
     segmentSize: 16 * 1024 * 1024,
     checkpointEveryEvents: 10_000,
+    historyCheckpointEveryEvents: 250_000,
     retain: null,
   });
   expect(sources.every((source) => source.isDefault)).toBe(true);

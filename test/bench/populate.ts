@@ -110,6 +110,8 @@ export interface Population {
   readonly events: number;
   /** Whether the directories are made too: a start looks for them. */
   readonly directories: boolean;
+  /** A checkpoint is kept for so many events; only the last one without it. */
+  readonly checkpointEveryEvents?: number;
 }
 
 const caller = { namespace: 'k8s.io', lease: 'k8s.io/1/1700000000-abcd', pid: 812, uid: 0 };
@@ -121,7 +123,8 @@ const batchSnapshots = 512;
 export async function populateStratalog(root: string, wish: Population): Promise<void> {
   mkdirSync(join(root, 'snapshots'), { recursive: true });
   // A root that has directories and no log would be refused: they are made afterwards.
-  const writer = await Populating.open(root);
+  const every = wish.checkpointEveryEvents ?? 0;
+  const writer = await Populating.open(root, every);
   const containers = Math.max(0, Math.floor(wish.events / eventsOfOne) - wish.snapshots);
   let started = 0;
   let made = 0;
@@ -132,6 +135,7 @@ export async function populateStratalog(root: string, wish: Population): Promise
     for (; started < (containers * made) / wish.snapshots; started += 1)
       writer.container(layer.name);
     if (made % batchSnapshots === 0) await writer.flush();
+    if (every > 0) await writer.checkpointIfDue();
   }
   await writer.close();
   await rm(join(root, 'log', 'lock'), { force: true });
@@ -146,20 +150,26 @@ class Populating {
   readonly #forest = new Forest();
   #flushed: Promise<void> = Promise.resolve();
 
-  private constructor(private readonly log: EventLog) {}
+  #lastCheckpoint = 0;
 
-  static async open(root: string): Promise<Populating> {
+  private constructor(
+    private readonly log: EventLog,
+    private readonly checkpointEvery: number,
+  ) {}
+
+  static async open(root: string, checkpointEvery: number): Promise<Populating> {
     const { log } = await openLog({
       root,
       disk: unsyncedDisk(),
       clock: systemClock(),
       uuid: () => crypto.randomUUID(),
       writtenBy: `stratalog ${RELEASE}`,
+      historyCheckpointEveryEvents: checkpointEvery,
       onCheckpoint: () => Promise.reject(new Error('a new root has no checkpoint')),
       onRecords: () => undefined,
       onWarning: (message) => process.stderr.write(`bench: ${message}\n`),
     });
-    return new Populating(log);
+    return new Populating(log, checkpointEvery);
   }
 
   get ids(): Iterable<SnapshotId> {
@@ -251,6 +261,25 @@ class Populating {
     await new Promise((resolve) => setImmediate(resolve));
   }
 
+  async checkpointIfDue(): Promise<void> {
+    if (this.log.nextPosition - this.#lastCheckpoint < this.checkpointEvery) return;
+    this.#lastCheckpoint = this.log.nextPosition;
+    await this.log.flush();
+    await this.#checkpoint(0);
+  }
+
+  async #checkpoint(daemonStreamVersion: number): Promise<void> {
+    const head = { nextId: this.#forest.nextId, daemonStreamVersion, spares: [] };
+    const states = [...this.#forest.values()];
+    await this.log.writeCheckpoint({
+      position: position(this.log.durablePosition),
+      lines: (function* () {
+        yield encodeHead(head);
+        for (const state of states) yield encodeState(state);
+      })(),
+    });
+  }
+
   async close(): Promise<void> {
     const last = [...this.#forest.values()].at(-1);
     if (last === undefined) throw new Error('nothing was populated');
@@ -267,15 +296,7 @@ class Populating {
       { sync: true },
     );
     await durable;
-    const head = { nextId: this.#forest.nextId, daemonStreamVersion: 1, spares: [] };
-    const states = [...this.#forest.values()];
-    await this.log.writeCheckpoint({
-      position: position(this.log.durablePosition),
-      lines: (function* () {
-        yield encodeHead(head);
-        for (const state of states) yield encodeState(state);
-      })(),
-    });
+    await this.#checkpoint(1);
     await this.log.close();
   }
 }

@@ -5,6 +5,7 @@
  *
  *     npm run bench -- --only list,memory --turns 5 --json
  *     npm run bench -- --only soak --minutes 60
+ *     npm run bench -- --only history --events 10000000
  *
  * TMPDIR chooses the disk. Nothing is asserted: a slow machine is no failure. docs/performance.md
  * says what the rows mean and what bounds each.
@@ -15,6 +16,7 @@ import { repository } from '../../scripts/rig/daemon.js';
 import { buildGo } from '../../scripts/rig/go-programs.js';
 import { closeOnSignals } from '../../scripts/rig/workspace.js';
 import { candidatesOf, type Programs } from './candidates.js';
+import { measureHistory } from './history.js';
 import { measureMany } from './many.js';
 import { measureOnePrepare } from './one-prepare.js';
 import { measurePulls } from './pull.js';
@@ -22,7 +24,17 @@ import { machine, printTable, type Row } from './report.js';
 import { measureCalls } from './single.js';
 import { measureSoak } from './soak.js';
 
-const sections = ['single', 'prepare', 'mix', 'list', 'memory', 'start', 'pull', 'soak'] as const;
+const sections = [
+  'single',
+  'prepare',
+  'mix',
+  'list',
+  'memory',
+  'start',
+  'pull',
+  'soak',
+  'history',
+] as const;
 const usual = 'single,prepare,mix,list,memory,start,pull';
 
 const { values } = parseArgs({
@@ -31,6 +43,7 @@ const { values } = parseArgs({
     turns: { type: 'string', default: '3' },
     seconds: { type: 'string', default: '4' },
     minutes: { type: 'string', default: '60' },
+    events: { type: 'string', default: '10000000' },
     snapshots: { type: 'string', default: '10000,100000' },
     json: { type: 'boolean', default: false },
   },
@@ -55,10 +68,13 @@ const sizes = values.snapshots.split(',').map((size) => positive('snapshots', si
 
 closeOnSignals();
 await run('npm', ['run', '--silent', 'build'], { cwd: repository, timeoutMillis: 300_000 });
-const programs: Programs = {
-  peer: await buildGo('program', 'test/bench/go'),
-  load: await buildGo('program', 'test/bench/load'),
-};
+const needsPrograms = [...wanted].some((section) => section !== 'history');
+const programs: Programs = needsPrograms
+  ? {
+      peer: await buildGo('program', 'test/bench/go'),
+      load: await buildGo('program', 'test/bench/load'),
+    }
+  : { peer: '', load: '' };
 
 const rows: Row[] = [];
 if (has('single') || has('mix')) {
@@ -73,6 +89,12 @@ if (has('list') || has('memory') || has('start')) {
 if (has('pull')) rows.push(...(await measurePulls(programs, turns)));
 if (has('soak')) {
   rows.push(...(await measureSoak(programs, positive('minutes', values.minutes))));
+}
+
+if (has('history')) {
+  const events = positive('events', values.events);
+  const historyOptions = { events, snapshots: 10_000, checkpointEveryEvents: 250_000 };
+  rows.push(...(await measureHistory(historyOptions)));
 }
 
 if (values.json) {

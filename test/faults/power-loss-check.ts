@@ -102,6 +102,7 @@ function open(root: string, found: string[]): Promise<OpenedSnapshotter> {
       policies: defaultPolicies,
       failureLimit: { failures: 20, withinMillis: 60_000 },
       checkpointEveryEvents: 10_000,
+      historyCheckpointEveryEvents: 0,
       retainMillis: null,
     },
     mountSettings: () =>

@@ -81,6 +81,7 @@ export class SimHost implements DirectoryRules, RemoteRules {
       policies,
       failureLimit: { failures: 20, withinMillis: 60_000 },
       checkpointEveryEvents: this.#draws.pick([15, 60, 10_000]),
+      historyCheckpointEveryEvents: 100,
       retainMillis: this.#draws.pick([null, null, 0, 60_000]),
     };
     this.life = this.#newLife();

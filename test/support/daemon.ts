@@ -179,6 +179,7 @@ export class TestDaemon {
         policies: quickPolicies,
         failureLimit: { failures: 20, withinMillis: 60_000 },
         checkpointEveryEvents: 10_000,
+        historyCheckpointEveryEvents: 0,
         retainMillis: null,
         ...chosen,
       },

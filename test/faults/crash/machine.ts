@@ -108,6 +108,7 @@ export class Machine {
         policies: defaultPolicies,
         failureLimit: { failures: 20, withinMillis: 60_000 },
         checkpointEveryEvents: 10_000,
+        historyCheckpointEveryEvents: 0,
         retainMillis: null,
         spareDirectories: 0,
         ...chosen,

@@ -1,0 +1,30 @@
+/** The check of one segment as a job for a thread of the pool. */
+import { closeSync, constants, openSync, readSync } from 'node:fs';
+import { HostFault } from '../base/errors.js';
+import { guarded } from '../host/faults.js';
+import type { JobControl } from '../host/job-module.js';
+import { checkSegment, type SegmentToCheck, type SoundSegment } from '../log/segment-check.js';
+
+/** Fails with HostFault; ECANCELED once nobody waits. */
+export function check(segment: SegmentToCheck, control: JobControl): SoundSegment | null {
+  const { path } = segment;
+  const flags = constants.O_RDONLY | constants.O_NONBLOCK;
+  const fd = guarded('open', path, () => openSync(path, flags));
+  try {
+    return checkSegment(segment, (into, offset) => {
+      if (control.aborted()) throw new HostFault('read', path, 'ECANCELED');
+      let filled = 0;
+      while (filled < into.length) {
+        const at = filled;
+        const count = guarded('read', path, () =>
+          readSync(fd, into, at, into.length - at, offset + at),
+        );
+        if (count === 0) break;
+        filled += count;
+      }
+      return filled;
+    });
+  } finally {
+    closeSync(fd);
+  }
+}

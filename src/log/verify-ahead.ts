@@ -1,0 +1,53 @@
+/**
+ * Sealed segments checked ahead of the one whose turn it is, on threads that others bring, and
+ * the streams of a log moved on over a segment that was found sound.
+ */
+import type { SegmentToCheck, SoundSegment } from './segment-check.js';
+
+export interface SegmentChecker {
+  /** How many segments may be under way. */
+  readonly ahead: number;
+  /** Null where anything is unusual. Fails with HostFault. */
+  check(segment: SegmentToCheck): Promise<SoundSegment | null>;
+}
+
+/** Keeps so many checks under way as the checker takes. */
+export class CheckAhead {
+  readonly #begun: Promise<SoundSegment | null>[] = [];
+
+  constructor(
+    private readonly checker: SegmentChecker,
+    private readonly wishes: readonly (SegmentToCheck | null)[],
+  ) {}
+
+  /** What was found out about a segment; null when it must be read. To be asked in order. */
+  take(index: number): Promise<SoundSegment | null> {
+    const end = Math.min(this.wishes.length, index + this.checker.ahead);
+    for (let at = this.#begun.length; at < end; at += 1) {
+      const wish = this.wishes[at] ?? null;
+      const check = wish === null ? Promise.resolve(null) : this.checker.check(wish);
+      // One that nobody comes to must not end the process.
+      check.catch(() => undefined);
+      this.#begun.push(check);
+    }
+    const taken = this.#begun[index] ?? Promise.resolve(null);
+    // What it says is large, and is not asked for twice.
+    this.#begun[index] = Promise.resolve(null);
+    return taken;
+  }
+}
+
+/**
+ * Moves the versions that come next over a sound segment. False, with nothing moved, when a
+ * stream does not go on as it should.
+ */
+export function moveStreams(next: Map<string, number>, sound: SoundSegment): boolean {
+  const contained = sound.contained === '' ? [] : sound.contained.split('\n');
+  for (const stream of contained) if (next.has(stream)) return false;
+  for (const [stream, first] of sound.moved) if (first !== (next.get(stream) ?? 0)) return false;
+  for (const [stream, , after] of sound.moved) {
+    if (after === -1) next.delete(stream);
+    else next.set(stream, after);
+  }
+  return true;
+}

@@ -1,0 +1,280 @@
+/**
+ * What the past costs: the state at any of ten million positions, the events of one snapshot, a
+ * position by its time, a name that was once borne, and a verify of the whole log beside a plain
+ * read of the same files. Each question is asked by a process of its own, because that is what a
+ * command pays for.
+ */
+import { spawn } from 'node:child_process';
+import { rename, rm, stat } from 'node:fs/promises';
+import { readdirSync } from 'node:fs';
+import { pathToFileURL } from 'node:url';
+import { run } from '../../scripts/rig/command.js';
+import { repository } from '../../scripts/rig/daemon.js';
+import { systemDisk } from '../../src/host/disk.js';
+import { withFile } from '../../src/log/files.js';
+import { makeIndex, writeIndex } from '../../src/log/index-files.js';
+import { IndexedLog } from '../../src/log/indexed-log.js';
+import { inWorkspace, say } from './candidates.js';
+import { populateStratalog } from './populate.js';
+import { rowOf, type Row } from './report.js';
+
+export interface HistoryOptions {
+  readonly events: number;
+  readonly snapshots: number;
+  readonly checkpointEveryEvents: number;
+}
+
+const questions = 20;
+const name = 'stratalog metadata';
+const ms = 1e-6;
+
+/** What a process was asked, and what it cost. */
+interface Asked {
+  readonly wall: number;
+  readonly processor: number;
+  /** MiB. */
+  readonly peak: number;
+}
+
+/** Asks the archive one thing, by the program as it is built, and says what it cost. */
+function programOf(root: string, question: string): string {
+  const module = (path: string): string =>
+    JSON.stringify(pathToFileURL(`${repository}/dist/${path}`).href);
+  return `
+    import { systemDisk } from ${module('host/disk.js')};
+    import { RootArchive } from ${module('inspect/root-archive.js')};
+    const archive = new RootArchive(systemDisk(), ${JSON.stringify(root)});
+    ${question}
+    const { userCPUTime, systemCPUTime, maxRSS } = process.resourceUsage();
+    console.log(JSON.stringify({ processor: (userCPUTime + systemCPUTime) / 1e3, peak: maxRSS / 1024 }));
+  `;
+}
+
+async function ask(root: string, question: string): Promise<Asked> {
+  const begun = process.hrtime.bigint();
+  const { stdout } = await run(
+    process.execPath,
+    ['--input-type=module', '--eval', programOf(root, question)],
+    { timeoutMillis: 600_000 },
+  );
+  const wall = Number(process.hrtime.bigint() - begun) * ms;
+  const { processor, peak } = JSON.parse(stdout) as Omit<Asked, 'wall'>;
+  return { wall, processor, peak };
+}
+
+export async function measureHistory(options: HistoryOptions): Promise<readonly Row[]> {
+  return inWorkspace(async (workspace) => {
+    const root = workspace.path('root');
+    const { events, snapshots, checkpointEveryEvents } = options;
+    say(`writing ${events} events`);
+    await populateStratalog(root, {
+      snapshots,
+      events,
+      directories: false,
+      checkpointEveryEvents,
+    });
+    await run('sync', [], { timeoutMillis: 600_000 });
+    const rows = [
+      ...(await indexing(root)),
+      ...(await asking(root, options, 'by index')),
+      ...(await verifying(root)),
+    ];
+    await setIndexesAside(root);
+    rows.push(...(await asking(root, options, 'without indexes', 3)));
+    return rows;
+  });
+}
+
+const one = (what: string, value: number, limit: string | null = null): Row =>
+  rowOf(what, new Map([[name, [value]]]), limit);
+
+/** What a daemon does in the background, all at once. */
+async function indexing(root: string): Promise<readonly Row[]> {
+  const disk = systemDisk();
+  const segments = await new IndexedLog({ disk, root }).segments();
+  const millis: number[] = [];
+  for (const [at, segment] of segments.entries()) {
+    const next = segments[at + 1];
+    if (next === undefined) break;
+    const before = process.cpuUsage();
+    const bytes = await withFile(disk, segment.path, 'read', (file) =>
+      makeIndex(file, segment, next, { breathes: true }),
+    );
+    if (bytes === null) throw new Error('an index was given up');
+    await writeIndex(disk, root, segment.header.firstPosition, bytes);
+    const { user, system } = process.cpuUsage(before);
+    millis.push((user + system) / 1000);
+  }
+  const sizes = { seg: 0, index: 0, checkpoint: 0 };
+  for (const file of readdirSync(`${root}/log`)) {
+    const kind = file.slice(file.lastIndexOf('.') + 1);
+    if (kind in sizes)
+      sizes[kind as keyof typeof sizes] += (await stat(`${root}/log/${file}`)).size;
+  }
+  const mebibytes = 1024 * 1024;
+  return [
+    rowOf('an index made, processor ms', new Map([[name, millis]])),
+    one('segments, MiB', sizes.seg / mebibytes),
+    one('indexes, MiB', sizes.index / mebibytes),
+    one('checkpoints, MiB', sizes.checkpoint / mebibytes),
+  ];
+}
+
+async function setIndexesAside(root: string): Promise<void> {
+  for (const file of readdirSync(`${root}/log`).filter((found) => found.endsWith('.index'))) {
+    await rename(`${root}/log/${file}`, `${root}/${file}`);
+    await rm(`${root}/${file}`);
+  }
+}
+
+/** Spread over the log, and the same in each run. */
+function spread(index: number, below: number): number {
+  return Math.floor(((index * 0.618_033_988_75) % 1) * below);
+}
+
+async function asking(
+  root: string,
+  { events, snapshots }: HistoryOptions,
+  how: string,
+  count = questions,
+): Promise<readonly Row[]> {
+  const rows: Row[] = [];
+  const several = async (what: string, limit: string | null, question: (at: number) => string) => {
+    say(`${what}, ${how}`);
+    const asked: Asked[] = [];
+    for (let at = 1; at <= count; at += 1) asked.push(await ask(root, question(at)));
+    const by = (read: (one: Asked) => number) => new Map([[name, asked.map(read)]]);
+    const most = (read: (one: Asked) => number) => Math.max(...asked.map(read));
+    rows.push(
+      rowOf(
+        `${what}, ${how}, ms`,
+        by(({ wall }) => wall),
+        limit,
+      ),
+      one(
+        `${what}, ${how}, most ms`,
+        most(({ wall }) => wall),
+        limit,
+      ),
+      rowOf(
+        `${what}, ${how}, processor ms`,
+        by(({ processor }) => processor),
+      ),
+      one(
+        `${what}, ${how}, peak MiB`,
+        most(({ peak }) => peak),
+        '≤ 300',
+      ),
+    );
+  };
+  await several('nothing but a start of node', null, () => '');
+  await several(
+    'state at a position',
+    '≤ 1000',
+    (at) => `await archive.stateAt(${spread(at, events)});`,
+  );
+  // Layers have every 250th id or so; all others are containers that are gone.
+  const ids = events / 4;
+  await several('events of a snapshot that is gone', '≤ 300', (at) => historyOf(spread(at, ids)));
+  await several('events of a layer', '≤ 300', (at) =>
+    historyOf(spread(at, snapshots) * Math.floor(ids / snapshots) + 1),
+  );
+  await several(
+    'position at a time',
+    null,
+    (at) =>
+      `const [[record]] = [(await archive.read({ from: ${spread(at, events)}, to: ${spread(at, events) + 1} }).next()).value];
+       if ((await archive.positionAt(record.time)) <= record.position) throw new Error('not found');`,
+  );
+  await several('a name that was borne once', null, (at) => `await archive.find('no such ${at}');`);
+  return rows;
+}
+
+const historyOf = (id: number): string =>
+  `if ((await archive.historyOf(${id + 1})).length === 0) throw new Error('no history');`;
+
+async function verifying(root: string): Promise<readonly Row[]> {
+  const bytes = readdirSync(`${root}/log`)
+    .filter((file) => file.endsWith('.seg'))
+    .map((file) => `${root}/log/${file}`);
+  let size = 0;
+  for (const file of bytes) size += (await stat(file)).size;
+  const rows: Row[] = [];
+  for (const state of ['cached', 'from disk'] as const) {
+    for (const [what, program, args] of [
+      ['plain read of the segments', 'cat', bytes],
+      [
+        'verify of the records',
+        process.execPath,
+        ['--input-type=module', '--eval', verifies(root)],
+      ],
+    ] as const) {
+      if (state === 'from disk') {
+        for (const file of bytes) {
+          await run('dd', [`if=${file}`, 'iflag=nocache', 'count=0'], { mayFail: true });
+        }
+      }
+      say(`${what}, ${state}`);
+      const { wall, processor } = await timed(program, args);
+      const rate = size / 1e6 / (wall / 1000);
+      rows.push(
+        one(`${what}, ${state}, MB/s`, rate, what.startsWith('verify') ? '≥ 300' : null),
+        one(`${what}, ${state}, processor ms`, processor),
+      );
+    }
+  }
+  say('verify with the events');
+  const { wall, processor } = await timed(process.execPath, [
+    `${repository}/dist/cli.js`,
+    'verify',
+    '--root',
+    root,
+  ]);
+  rows.push(one('verify with the events, s', wall / 1000));
+  rows.push(one('verify with the events, processor s', processor / 1000));
+  return rows;
+}
+
+function verifies(root: string): string {
+  const module = (path: string): string =>
+    JSON.stringify(pathToFileURL(`${repository}/dist/${path}`).href);
+  return `
+    import { systemDisk } from ${module('host/disk.js')};
+    import { verifyLog } from ${module('log/verify.js')};
+    import { threadedChecker } from ${module('api/segment-checker.js')};
+    const checkSegment = threadedChecker(() => undefined);
+    const options = { disk: systemDisk(), root: ${JSON.stringify(root)}, checkSegment };
+    for await (const item of verifyLog(options)) {
+      if (item.kind !== 'summary') throw new Error(JSON.stringify(item));
+    }
+    await checkSegment.close();
+  `;
+}
+
+/** Wall and processor time of a process and its threads, in ms. */
+function timed(
+  program: string,
+  args: readonly string[],
+): Promise<Pick<Asked, 'wall' | 'processor'>> {
+  return new Promise((resolve, reject) => {
+    const begun = process.hrtime.bigint();
+    const child = spawn(
+      'bash',
+      ['-c', 'TIMEFORMAT="%U %S"; time "$0" "$@" > /dev/null', program, ...args],
+      {
+        stdio: ['ignore', 'ignore', 'pipe'],
+      },
+    );
+    let told = '';
+    child.stderr.on('data', (data: Buffer) => (told += data.toString()));
+    child.on('error', reject);
+    child.on('close', (code) => {
+      const wall = Number(process.hrtime.bigint() - begun) * ms;
+      const [user = NaN, system = NaN] = (told.trim().split('\n').at(-1) ?? '')
+        .split(' ')
+        .map(Number);
+      if (code === 0) resolve({ wall, processor: (user + system) * 1000 });
+      else reject(new Error(`${program} ended with ${code}: ${told}`));
+    });
+  });
+}
