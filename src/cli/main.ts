@@ -29,6 +29,11 @@ const commands = new Map<string, () => Promise<Command>>([
   ['log', async () => (await import('./log.js')).logCommand()],
   ['inspect', async () => (await import('./inspect.js')).inspectCommand()],
   ['verify', async () => (await import('./verify.js')).verifyCommand()],
+  ['export', async () => (await import('./export.js')).exportCommand()],
+  ['import', async () => (await import('./import.js')).importCommand()],
+  ['attest', async () => (await import('./attest.js')).attestCommand()],
+  ['checkpoint', async () => (await import('./checkpoint.js')).checkpointCommand()],
+  ['compact', async () => (await import('./compact.js')).compactCommand()],
   ['layer', async () => (await import('./layer.js')).layerCommand()],
   ['config', async () => (await import('./config.js')).configCommand()],
 ]);
