@@ -1,6 +1,7 @@
 /** What each exit code of `stratalog` means; scripts rely on them. */
 import { InvariantBroken } from '../base/assert.js';
 import { UsageError } from '../base/errors.js';
+import { ExportInvalid } from '../inspect/export-lines.js';
 import { LogDamaged, LogTooNew, RootLocked, RootRefused } from '../log/errors.js';
 import { EventNotUnderstood } from '../machines/streams.js';
 
@@ -20,7 +21,7 @@ export const EXIT = {
 
 export function exitCodeOf(thrown: unknown): number {
   if (thrown instanceof UsageError) return EXIT.usage;
-  if (thrown instanceof LogDamaged) return EXIT.findings;
+  if (thrown instanceof LogDamaged || thrown instanceof ExportInvalid) return EXIT.findings;
   // A file of ours that cannot be understood: nobody mends it by trying again.
   if (thrown instanceof RootRefused && thrown.reason === 'identity-damaged') return EXIT.findings;
   if (thrown instanceof RootLocked) return EXIT.locked;

@@ -4,7 +4,9 @@ import { threadedChecker } from '../api/segment-checker.js';
 import { systemDisk } from '../host/disk.js';
 import { checkEvents, type EventFinding } from '../inspect/check-events.js';
 import type { LogFinding, VerifySummary } from '../log/findings.js';
+import { UsageError } from '../base/errors.js';
 import { verifyLog } from '../log/verify.js';
+import { againstOf, judgeAgainst } from './against.js';
 import { EXIT } from './exit-codes.js';
 import { liveHolder } from './holder.js';
 import type { Output } from './print.js';
@@ -14,6 +16,8 @@ import { rootOf, withRootOption, type RootFlags } from './root-option.js';
 
 interface Flags extends RootFlags {
   readonly quick?: true;
+  readonly against?: string;
+  readonly publicKey?: string;
   readonly json?: true;
   readonly trunc: boolean;
 }
@@ -22,14 +26,27 @@ export function verifyCommand(): Command {
   return withRootOption(new Command('verify'))
     .description('check a whole log: checksums, hash chain, streams, checkpoints, events')
     .option('--quick', 'only headers, checkpoints and the newest segment, and no events')
+    .option(
+      '--against <head>',
+      'prove that the log extends a head: a file that attest printed, HASH or POSITION:HASH',
+    )
+    .option('--public-key <file>', 'check the signatures of --against with this key in PEM')
     .option('--json', 'print a JSON object for each finding, and one for the summary')
     .option('--no-trunc', 'print lines whole, wider than the terminal too')
-    .addHelpText('after', '\nExits 0 when nothing is wrong, 3 when something was found.')
+    .addHelpText(
+      'after',
+      '\nExits 0 when nothing is wrong, 3 when something was found or --against is not proven.',
+    )
     .action((flags: Flags) => printing(flags, (out) => run(flags, out)));
 }
 
 async function run(flags: Flags, out: Output): Promise<void> {
   const root = await rootOf(flags);
+  if (flags.publicKey !== undefined && flags.against === undefined) {
+    throw new UsageError('--public-key checks what --against names: give both');
+  }
+  const against =
+    flags.against === undefined ? null : await againstOf(flags.against, flags.publicKey);
   const progress = readingProgress(systemDisk(), process.stderr);
   const { disk } = progress;
   // Beside a writer the end of the newest segment is simply not written yet.
@@ -61,7 +78,10 @@ async function run(flags: Flags, out: Output): Promise<void> {
     await checkSegment.close();
   }
   if (summary !== null) await report.end(summary, flags.quick === true);
-  if (report.count > 0) process.exitCode = EXIT.findings;
+  const isJson = flags.json === true;
+  const unproved =
+    against === null ? 0 : await judgeAgainst(systemDisk(), root, against, { out, isJson });
+  if (report.count + unproved > 0) process.exitCode = EXIT.findings;
 }
 
 class Report {

@@ -6,9 +6,8 @@ import type { Subscription } from 'rxjs';
 import { reasonOf } from '../base/errors.js';
 import type { Clock } from '../base/ports.js';
 import { unixNanos } from '../base/units.js';
+import { checkpointLines } from '../inspect/owner-records.js';
 import type { EventLog } from '../log/types.js';
-import type { ForestCut } from '../machines/forest-cut.js';
-import { encodeHead, type CheckpointHead } from '../machines/state-json.js';
 import type { Dispatcher } from './dispatcher.js';
 import type { SnapshotterSettings } from './settings.js';
 
@@ -57,7 +56,7 @@ export class Checkpointing {
       spares: [...dispatcher.durable.spares],
       daemonStreamVersion: dispatcher.durableDaemonStreamVersion,
     };
-    await log.writeCheckpoint({ position: at, lines: linesOf(head, cut) });
+    await log.writeCheckpoint({ position: at, lines: checkpointLines(head, cut) });
     await dispatcher.record({
       type: 'CheckpointTaken',
       data: { position: at, snapshots: cut.size },
@@ -82,9 +81,4 @@ export class Checkpointing {
     this.#subscription.unsubscribe();
     await this.#taking;
   }
-}
-
-function* linesOf(head: CheckpointHead, cut: ForestCut): Iterable<string> {
-  yield encodeHead(head);
-  yield* cut.lines();
 }

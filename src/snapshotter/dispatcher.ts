@@ -18,10 +18,11 @@ import {
   type SnapshotId,
   type UnixNanos,
 } from '../base/units.js';
+import { daemonDrafts } from '../inspect/owner-records.js';
 import type { EventLog, EventToAppend, LogRecord } from '../log/types.js';
 import { metaOf } from '../machines/chart.js';
 import type { Command } from '../machines/commands.js';
-import { DAEMON_EVENTS, DAEMON_STREAM, type DaemonEvent } from '../machines/daemon-events.js';
+import type { DaemonEvent } from '../machines/daemon-events.js';
 import { decide } from '../machines/decide.js';
 import { encodeSnapshotEvent, SNAPSHOT_EVENTS, type SnapshotEvent } from '../machines/events.js';
 import { fold, type SnapshotState } from '../machines/fold.js';
@@ -118,13 +119,7 @@ export class Dispatcher {
 
   /** Appends events of the daemon itself. Resolves when they are durable. */
   async record(...events: readonly DaemonEvent[]): Promise<void> {
-    const drafts = events.map((event, index): EventToAppend => ({
-      stream: DAEMON_STREAM,
-      expectedVersion: streamVersion(this.#daemonStreamVersion + index),
-      type: event.type,
-      schemaVersion: DAEMON_EVENTS[event.type].version,
-      data: event.data,
-    }));
+    const drafts = daemonDrafts(events, this.#daemonStreamVersion);
     const { records, durable } = this.#log.append(drafts, { sync: true });
     this.#daemonStreamVersion += events.length;
     for (const [index, event] of events.entries()) {

@@ -1,5 +1,6 @@
 /** What the log is told at a start, before anything is done: who started, what was found. */
 import { actionFor, isOrdinary, subjectOf, type Finding } from '../inspect/findings.js';
+import { tailCutEvent } from '../inspect/owner-records.js';
 import type { Plan } from '../inspect/plan.js';
 import type { OpenedLog } from '../log/log.js';
 import type { DaemonEvent } from '../machines/daemon-events.js';
@@ -27,10 +28,7 @@ export function startEvents(
     },
   };
   const events: DaemonEvent[] = [started];
-  if (recovery.tornTail !== null) {
-    const { segment, offset, bytes, savedAs } = recovery.tornTail;
-    events.push({ type: 'TailCut', data: { segment, offset, bytes, savedAs } });
-  }
+  if (recovery.tornTail !== null) events.push(tailCutEvent(recovery.tornTail));
   const findings = plan.findings.filter((finding) => !isOrdinary(finding));
   if (findings.length > 0 || plan.adopted.length > 0) {
     events.push(recoveryPlanned(findings, plan.adopted.length));

@@ -1,0 +1,138 @@
+/** `stratalog compact`: drops the beginning of a log, after it has said what would be forgotten. */
+import { createInterface } from 'node:readline/promises';
+import { Command } from 'commander';
+import { UsageError } from '../base/errors.js';
+import { formatTime, position, type UnixNanos } from '../base/units.js';
+import { systemClock } from '../host/clock.js';
+import { systemDisk } from '../host/disk.js';
+import {
+  compact,
+  planCompact,
+  type Compacted,
+  type CompactPlan,
+  type CompactWish,
+} from '../maintenance/compact.js';
+import { heldRootHelp, withHeldRoot } from './held-root.js';
+import { timeOf, wholeNumber } from './moment.js';
+import { humanSize, printing, type Output } from './print.js';
+import { rootOf, withRootOption, type RootFlags } from './root-option.js';
+
+interface Flags extends RootFlags {
+  readonly before: string;
+  readonly dryRun?: true;
+  readonly yes?: true;
+  readonly json?: true;
+}
+
+export function compactCommand(): Command {
+  return withRootOption(new Command('compact'))
+    .description('drop the beginning of a log, below a checkpoint, after saying what is forgotten')
+    .requiredOption('--before <moment>', 'a position, or a time: RFC 3339, or so long ago: 90d')
+    .option('--dry-run', 'only say what would be forgotten; works beside a daemon too')
+    .option('--yes', 'do not ask')
+    .option('--json', 'print a JSON object')
+    .addHelpText(
+      'after',
+      `
+${heldRootHelp}
+Whole segments go, those that lie wholly before the moment; the newest always stays. A checkpoint
+is written first when none covers them. What is forgotten cannot be brought back: export it before.
+
+  stratalog compact --before 90d --dry-run
+  stratalog export --to 90d -o old.jsonl && stratalog compact --before 90d
+
+Exits 0 also with --dry-run and when there is nothing to drop.`,
+    )
+    .action((flags: Flags) => printing({}, (out) => run(flags, out)));
+}
+
+async function run(flags: Flags, out: Output): Promise<void> {
+  const root = await rootOf(flags);
+  const wish = wishOf(flags.before, systemClock().now());
+  const disk = systemDisk();
+  const plan = await planCompact(disk, root, wish);
+  const isJson = flags.json === true;
+  if (!isJson) await out.lines(planLines(plan));
+  await out.flush();
+  if (flags.dryRun === true || plan.segments.length === 0) {
+    if (isJson) await out.json('compact', jsonOf(root, plan, null));
+    return;
+  }
+  await confirm(flags);
+  const done = await withHeldRoot(root, 'compact', async (held) => {
+    // Somebody may have started and stopped a daemon since.
+    const now = await planCompact(disk, root, { before: plan.keepFrom });
+    if (now.segments.join() !== plan.segments.join()) {
+      throw new UsageError(
+        'the log has changed since it was looked at: nothing was dropped. Ask again',
+      );
+    }
+    return compact(held, plan);
+  });
+  if (isJson) await out.json('compact', jsonOf(root, plan, done));
+  else await out.lines(doneLines(plan, done));
+}
+
+function wishOf(text: string, now: UnixNanos): CompactWish {
+  if (/^\d+$/.test(text)) return { before: position(wholeNumber('--before', text) ?? 0) };
+  return { olderThan: timeOf('--before', text, now) };
+}
+
+async function confirm({ yes }: Flags): Promise<void> {
+  if (yes === true) return;
+  if (!process.stdin.isTTY) {
+    throw new UsageError('nobody is there to be asked, and nothing was dropped: say --yes');
+  }
+  const terminal = createInterface({ input: process.stdin, output: process.stderr });
+  try {
+    const answer = await terminal.question('Forget this for ever? [y/N] ');
+    if (/^y(es)?$/i.test(answer.trim())) return;
+  } finally {
+    terminal.close();
+  }
+  throw new UsageError('not confirmed: nothing was dropped');
+}
+
+const counted = (count: number, what: string): string =>
+  `${count} ${what}${count === 1 ? '' : 's'}`;
+
+function planLines(plan: CompactPlan): string[] {
+  const { segments, bytes, from, keepFrom, records, oldest, newest } = plan;
+  if (segments.length === 0) {
+    return [
+      'nothing to forget: no segment lies wholly before that moment, and the newest always stays',
+    ];
+  }
+  const { wholeLives, lostBeginnings, lostBeginningsOfRemoved } = plan;
+  const time = (value: UnixNanos | null): string =>
+    value === null ? 'unknown' : formatTime(value);
+  return [
+    'What is forgotten:',
+    `  segments    ${segments.length}, ${humanSize(bytes)}`,
+    `  records     ${records}, positions ${from} to ${keepFrom}; the log then begins at ${keepFrom}`,
+    `  written     ${time(oldest)} to ${time(newest)}`,
+    `  snapshots   ${counted(wholeLives, 'whole life').replace('lifes', 'lives')} of snapshots that were removed`,
+    `              ${counted(lostBeginnings, 'living snapshot')} whose beginning goes: they stay as they are`,
+    `              ${counted(lostBeginningsOfRemoved, 'snapshot')} removed later, of which only the end stays`,
+  ];
+}
+
+function doneLines(plan: CompactPlan, { checkpoint, dropped }: Compacted): string[] {
+  const made = checkpoint === null ? [] : [`checkpoint at position ${checkpoint}`];
+  return [
+    ...made,
+    `dropped ${counted(dropped.length, 'segment')}; the log begins at position ${plan.keepFrom}`,
+  ];
+}
+
+function jsonOf(root: string, plan: CompactPlan, done: Compacted | null) {
+  const { oldest, newest, ...rest } = plan;
+  return {
+    root,
+    ...rest,
+    oldest: oldest === null ? null : formatTime(oldest),
+    newest: newest === null ? null : formatTime(newest),
+    done: done !== null,
+    checkpoint: done?.checkpoint ?? null,
+  };
+}

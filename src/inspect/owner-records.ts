@@ -1,0 +1,36 @@
+/**
+ * What the owner of a root writes besides the events of snapshots: events of the daemon's own
+ * stream as appends, and a checkpoint's lines. The daemon writes them, and so does whoever holds
+ * the root of a daemon that is stopped.
+ */
+import { streamVersion } from '../base/units.js';
+import type { CutTail } from '../log/cut.js';
+import type { EventToAppend } from '../log/types.js';
+import { DAEMON_EVENTS, DAEMON_STREAM, type DaemonEvent } from '../machines/daemon-events.js';
+import type { ForestCut } from '../machines/forest-cut.js';
+import { encodeHead, type CheckpointHead } from '../machines/state-json.js';
+
+/** Events of the daemon's stream; `version` is the one that the first of them gets. */
+export function daemonDrafts(
+  events: readonly DaemonEvent[],
+  version: number,
+): readonly EventToAppend[] {
+  return events.map((event, index) => ({
+    stream: DAEMON_STREAM,
+    expectedVersion: streamVersion(version + index),
+    type: event.type,
+    schemaVersion: DAEMON_EVENTS[event.type].version,
+    data: event.data,
+  }));
+}
+
+/** A torn tail that an open has cut must stand in the log for ever. */
+export function tailCutEvent({ segment, offset, bytes, savedAs }: CutTail): DaemonEvent {
+  return { type: 'TailCut', data: { segment, offset, bytes, savedAs } };
+}
+
+/** A checkpoint's lines: the head, then a snapshot each. */
+export function* checkpointLines(head: CheckpointHead, cut: ForestCut): Iterable<string> {
+  yield encodeHead(head);
+  yield* cut.lines();
+}

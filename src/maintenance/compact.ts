@@ -1,0 +1,153 @@
+/**
+ * Drops the beginning of a log, when an operator asks for it: what would be forgotten is found
+ * out first, without a lock and without a write, and then done under the lock, only below a
+ * checkpoint. A crash at any step leaves a log that starts: segments go oldest first, each after
+ * the checkpoint that replaces it is durable.
+ */
+import type { Disk } from '../base/ports.js';
+import { position, type Position, type UnixNanos } from '../base/units.js';
+import { rawBatches, soundSegments } from '../inspect/export-records.js';
+import { replayRoot } from '../inspect/replay-root.js';
+import { LogDamaged } from '../log/errors.js';
+import { DAEMON_STREAM } from '../machines/daemon-events.js';
+import { idOfStream } from '../machines/streams.js';
+import type { HeldRoot } from './hold-root.js';
+
+/** Everything before a position, or all that was written before a time. */
+export type CompactWish = { readonly before: Position } | { readonly olderThan: UnixNanos };
+
+export interface CompactPlan {
+  /** The first position that is kept. */
+  readonly keepFrom: Position;
+  /** File names, oldest first; none when there is nothing to drop. */
+  readonly segments: readonly string[];
+  readonly bytes: number;
+  readonly from: Position;
+  readonly records: number;
+  /** Times of the oldest and the newest record that would go. */
+  readonly oldest: UnixNanos | null;
+  readonly newest: UnixNanos | null;
+  /** Snapshots of which nothing stays: they were removed before. */
+  readonly wholeLives: number;
+  /** Snapshots that live on, and whose beginnings would go. */
+  readonly lostBeginnings: number;
+  /** Snapshots that were removed later: of these the end stays. */
+  readonly lostBeginningsOfRemoved: number;
+}
+
+interface Counted {
+  bytes: number;
+  records: number;
+  oldest: UnixNanos | null;
+  newest: UnixNanos | null;
+}
+
+/**
+ * What would be dropped: whole segments, never the newest. Reads what would go, and the snapshots.
+ *
+ * Fails  LogDamaged when what would go cannot be read, LogTooNew, HostFault
+ */
+export async function planCompact(
+  disk: Disk,
+  root: string,
+  wish: CompactWish,
+): Promise<CompactPlan> {
+  const sound = await soundSegments(disk, root);
+  const { segments, fault } = sound;
+  if (fault !== null) {
+    const place = { segment: fault.segment, offset: 0, position: position(fault.position) };
+    throw new LogDamaged(place, fault.found);
+  }
+  const names: string[] = [];
+  const sum: Counted = { bytes: 0, records: 0, oldest: null, newest: null };
+  const open = new Set<string>();
+  let wholeLives = 0;
+  const from = position(segments[0]?.header.firstPosition ?? 0);
+  let keepFrom = from;
+  for (const [index, segment] of segments.entries()) {
+    const next = segments[index + 1]?.header.firstPosition;
+    if (next === undefined || ('before' in wish && next > wish.before)) break;
+    const part = await readSegment(disk, sound, segment.header.firstPosition, next);
+    if ('olderThan' in wish && (part.newest ?? wish.olderThan) >= wish.olderThan) break;
+    names.push(segment.name);
+    sum.bytes += (await disk.stat(segment.path)).size;
+    sum.records += next - segment.header.firstPosition;
+    sum.oldest = lesser(sum.oldest, part.oldest);
+    sum.newest = greater(sum.newest, part.newest);
+    for (const stream of part.seen) open.add(stream);
+    for (const stream of part.ended) open.delete(stream);
+    wholeLives += part.ended.size;
+    keepFrom = position(next);
+  }
+  const living = names.length === 0 ? 0 : await countLiving(disk, root, open);
+  return {
+    ...{ keepFrom, from, segments: names, ...sum, wholeLives },
+    lostBeginnings: living,
+    lostBeginningsOfRemoved: open.size - living,
+  };
+}
+
+interface SegmentPart {
+  readonly oldest: UnixNanos | null;
+  readonly newest: UnixNanos | null;
+  /** Streams of snapshots. A snapshot's number never comes again, so a stream ends once. */
+  readonly seen: ReadonlySet<string>;
+  readonly ended: ReadonlySet<string>;
+}
+
+async function readSegment(
+  disk: Disk,
+  sound: Awaited<ReturnType<typeof soundSegments>>,
+  first: number,
+  end: number,
+): Promise<SegmentPart> {
+  let oldest: UnixNanos | null = null;
+  let newest: UnixNanos | null = null;
+  const seen = new Set<string>();
+  const ended = new Set<string>();
+  for await (const { records } of rawBatches(disk, sound, first, end)) {
+    for (const { time, stream, closesStream } of records) {
+      oldest = lesser(oldest, time);
+      newest = greater(newest, time);
+      if (stream === DAEMON_STREAM) continue;
+      seen.add(stream);
+      if (closesStream) ended.add(stream);
+    }
+  }
+  return { oldest, newest, seen, ended };
+}
+
+async function countLiving(disk: Disk, root: string, open: ReadonlySet<string>): Promise<number> {
+  const { replay } = await replayRoot(disk, root);
+  let living = 0;
+  for (const stream of open) {
+    const id = idOfStream(stream);
+    if (id !== null && replay.forest.get(id) !== undefined) living += 1;
+  }
+  return living;
+}
+
+const lesser = (one: UnixNanos | null, other: UnixNanos | null): UnixNanos | null =>
+  one === null || (other !== null && other < one) ? other : one;
+const greater = (one: UnixNanos | null, other: UnixNanos | null): UnixNanos | null =>
+  one === null || (other !== null && other > one) ? other : one;
+
+export interface Compacted {
+  /** The checkpoint that was made because none covered what was to go; null when one did. */
+  readonly checkpoint: Position | null;
+  readonly dropped: readonly string[];
+}
+
+/** Does what was planned. The root is held, so nobody appends meanwhile. */
+export async function compact(held: HeldRoot, plan: CompactPlan): Promise<Compacted> {
+  if (plan.segments.length === 0) return { checkpoint: null, dropped: [] };
+  // One that a start has just used is sound, and its owner can read it.
+  const isCovered = held.checkpoint !== null && held.checkpoint >= plan.keepFrom;
+  const checkpoint = isCovered ? null : await held.takeCheckpoint();
+  const dropped = await held.log.retire(plan.keepFrom);
+  await held.record({
+    type: 'SegmentsRetired',
+    data: { before: plan.keepFrom, segments: [...dropped] },
+  });
+  return { checkpoint, dropped };
+}

@@ -1,0 +1,116 @@
+/**
+ * A root whose daemon is stopped, held for writing: lock, replay, and whatever happens the log is
+ * closed again. What an open does is done here as the daemon does it: a torn tail is cut, and the
+ * log is told.
+ */
+import { reasonOf } from '../base/errors.js';
+import type { Clock, Disk } from '../base/ports.js';
+import { position, type Position } from '../base/units.js';
+import { checkpointLines, daemonDrafts, tailCutEvent } from '../inspect/owner-records.js';
+import { Replay } from '../inspect/replay.js';
+import { CheckpointUnusable, LogTooNew } from '../log/errors.js';
+import { openLog } from '../log/log.js';
+import type { LockHolder } from '../log/lock.js';
+import type { EventLog } from '../log/types.js';
+import type { DaemonEvent } from '../machines/daemon-events.js';
+import { EventNotUnderstood } from '../machines/streams.js';
+
+export interface HoldOptions {
+  readonly root: string;
+  readonly disk: Disk;
+  readonly clock: Clock;
+  /** The release that writes, for example `stratalog 0.1.0`. */
+  readonly writtenBy: string;
+  /** Who others are told about that find the root locked. */
+  readonly holder: LockHolder;
+  readonly onWarning: (message: string) => void;
+}
+
+export interface HeldRoot {
+  readonly log: EventLog;
+  /** The snapshots as they are; `record` moves them on. */
+  readonly replay: Replay;
+  /** The checkpoint that the open could use, or null. */
+  readonly checkpoint: Position | null;
+  /** Appends events of the daemon's own stream; durable when it resolves. */
+  record(...events: readonly DaemonEvent[]): Promise<void>;
+  /** Writes a checkpoint of all there is, and tells the log. Answers its position. */
+  takeCheckpoint(): Promise<Position>;
+}
+
+/**
+ * Runs with the root held.
+ *
+ * Fails  RootLocked, RootRefused, LogDamaged, LogTooNew, EventNotUnderstood, HostFault, or what
+ *        `use` throws
+ */
+export async function holdRoot<Value>(
+  options: HoldOptions,
+  use: (held: HeldRoot) => Promise<Value>,
+): Promise<Value> {
+  let replay = new Replay();
+  const { log, recovery } = await openLog({
+    ...options,
+    // A root that is not there is not made here.
+    expectExisting: true,
+    uuid: () => {
+      throw new Error('a root that is held has its number already');
+    },
+    onCheckpoint: async (text) => {
+      try {
+        replay = await Replay.restore(text);
+      } catch (cause) {
+        throw new CheckpointUnusable(reasonOf(cause), { cause });
+      }
+    },
+    onRecords: (batch, origin) => {
+      try {
+        for (const record of batch) replay.apply(record);
+      } catch (thrown) {
+        if (!(thrown instanceof EventNotUnderstood) || !thrown.isNewer) throw thrown;
+        throw new LogTooNew(`an event (${thrown.message})`, origin.writtenBy);
+      }
+    },
+    onWarning: (message, cause) => {
+      options.onWarning(cause === undefined ? message : `${message}: ${reasonOf(cause)}`);
+    },
+  });
+  try {
+    const held = new Held(log, replay, recovery.checkpoint);
+    if (recovery.tornTail !== null) {
+      options.onWarning(
+        `an append that was never finished was cut from the end of the log, and kept as ` +
+          recovery.tornTail.savedAs,
+      );
+      await held.record(tailCutEvent(recovery.tornTail));
+    }
+    return await use(held);
+  } finally {
+    await log.close();
+  }
+}
+
+class Held implements HeldRoot {
+  constructor(
+    readonly log: EventLog,
+    readonly replay: Replay,
+    readonly checkpoint: Position | null,
+  ) {}
+
+  async record(...events: readonly DaemonEvent[]): Promise<void> {
+    const drafts = daemonDrafts(events, this.replay.daemonStreamVersion);
+    const { records, durable } = this.log.append(drafts, { sync: true });
+    await durable;
+    for (const record of records) this.replay.apply(record);
+  }
+
+  async takeCheckpoint(): Promise<Position> {
+    const { forest, daemonStreamVersion } = this.replay;
+    const cut = forest.cut();
+    const at = position(this.log.durablePosition);
+    const head = { nextId: forest.nextId, spares: [...forest.spares], daemonStreamVersion };
+    await this.log.writeCheckpoint({ position: at, lines: checkpointLines(head, cut) });
+    await this.record({ type: 'CheckpointTaken', data: { position: at, snapshots: cut.size } });
+    return at;
+  }
+}
