@@ -29,6 +29,7 @@ const commands = new Map<string, () => Promise<Command>>([
   ['log', async () => (await import('./log.js')).logCommand()],
   ['inspect', async () => (await import('./inspect.js')).inspectCommand()],
   ['verify', async () => (await import('./verify.js')).verifyCommand()],
+  ['repair', async () => (await import('./repair.js')).repairCommand()],
   ['layer', async () => (await import('./layer.js')).layerCommand()],
   ['config', async () => (await import('./config.js')).configCommand()],
 ]);

@@ -26,6 +26,7 @@ function textsOf(record: RecordLike): readonly string[] {
         return [key, ...(target === null ? [] : [target]), ...targetIn(labels)];
       }
       case 'SnapshotCommitted':
+      case 'SnapshotSalvaged':
       case 'SnapshotCommitting':
         return [event.data.name, ...targetIn(event.data.labels)];
       case 'RemoteMountStarted':

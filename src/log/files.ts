@@ -17,6 +17,9 @@ const digits = (position: number): string => position.toString().padStart(20, '0
 export const segmentName = (firstPosition: number): string => `${digits(firstPosition)}.seg`;
 export const checkpointName = (position: number): string => `${digits(position)}.checkpoint`;
 
+/** Begins the name of each directory that holds what a repair took out of the log. */
+export const QUARANTINE = 'quarantine-';
+
 export interface NamedAt {
   readonly name: string;
   readonly position: number;
@@ -26,7 +29,7 @@ export interface NamedAt {
 export interface LogFiles {
   readonly segments: readonly NamedAt[];
   readonly checkpoints: readonly NamedAt[];
-  /** Tails that were cut and kept aside. */
+  /** Tails that were cut and kept aside, and directories of what a repair took out. */
   readonly broken: readonly string[];
   /** What an unfinished preparation or checkpoint left behind. */
   readonly leftovers: readonly string[];
@@ -46,7 +49,7 @@ export async function listLog(disk: Disk, root: string): Promise<LogFiles> {
     const at = Number(parts?.[1]);
     if (parts && Number.isSafeInteger(at)) {
       (parts[2] === 'seg' ? segments : checkpoints).push({ name, position: at });
-    } else if (name.endsWith('.broken')) broken.push(name);
+    } else if (name.endsWith('.broken') || name.startsWith(QUARANTINE)) broken.push(name);
     else if (name === 'next.prepared' || name.endsWith('.new')) leftovers.push(name);
     else if (name !== 'lock') strange.push(name);
   }

@@ -267,7 +267,7 @@ class Populating {
       { sync: true },
     );
     await durable;
-    const head = { nextId: this.#forest.nextId, daemonStreamVersion: 1, spares: [] };
+    const head = { nextId: this.#forest.nextId, daemonStreamVersion: 1, spares: [], kept: [] };
     const states = [...this.#forest.values()];
     await this.log.writeCheckpoint({
       position: position(this.log.durablePosition),
