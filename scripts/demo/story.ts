@@ -69,6 +69,7 @@ function ofSnapshot({ type, data }: SnapshotEvent): string {
     case 'RemoteMountFailed':
     case 'LayerUnavailable':
     case 'SnapshotAbandoned':
+    case 'SnapshotSalvaged':
       return data.reason;
     case 'SnapshotRemoving':
       return data.deferred ? 'its name is free, its directory goes later' : 'its name is free';
@@ -113,6 +114,10 @@ function ofDaemon({ type, data }: DaemonEvent): string {
     case 'OrphanFound':
     case 'OrphanRemoved':
       return data.name;
+    case 'LogRepaired':
+      return data.steps.join('; ');
+    case 'DirectoriesReleased':
+      return data.ids.join(', ');
     case 'SegmentsRetired':
       return data.segments.join(', ');
   }

@@ -2,7 +2,7 @@
 import { snapshotId, snapshotName } from '../../src/base/units.js';
 import type { DaemonEventData, DaemonEventType } from '../../src/machines/daemon-events.js';
 import type { Caller, SnapshotEventData, SnapshotEventType } from '../../src/machines/events.js';
-import { TARGET_LABEL } from '../../src/machines/labels.js';
+import { TARGET_LABEL, UNVERIFIED_LABEL } from '../../src/machines/labels.js';
 
 const ref = 'sha256:9d1cf7a5c4a1f0e6f8f0d1d0f1cb4a8e6a4a1f7d5f0a2b3c4d5e6f708192a3b4';
 const caller: Caller = { namespace: 'k8s.io', pid: 812, uid: 0 };
@@ -53,6 +53,14 @@ export const snapshotExamples: {
   SnapshotAbandoned: {
     reason: 'the daemon stopped while this was under way; no client was told of it',
   },
+  SnapshotSalvaged: {
+    id: snapshotId(12),
+    name: snapshotName('salvaged/12'),
+    labels: new Map([[UNVERIFIED_LABEL, 'the log was lost; parent, name and labels are not known']]),
+    usage: { size: 7_483_392, inodes: 412 },
+    looked: 'committed',
+    reason: 'the log was lost; parent, name and labels are not known',
+  },
 };
 
 const orphan = { name: '41', path: '/var/lib/stratalog/snapshots/41' };
@@ -92,5 +100,27 @@ export const daemonExamples: { readonly [Type in DaemonEventType]: DaemonEventDa
   DirectoriesCollected: { collected: 2, orphans: 1, replayedTo: 12_131 },
   CheckpointTaken: { position: 12_140, snapshots: 38 },
   SegmentsRetired: { before: 12_000, segments: ['00000000000000000000.log'] },
+  LogRepaired: {
+    release: 'stratalog 0.1.0',
+    findings: [
+      {
+        kind: 'record-damaged',
+        place: '00000000000000012000.seg at offset 18220, position 12094',
+        detail: 'a record fails its checksum; the next whole record is 12095, at offset 18416',
+      },
+    ],
+    omitted: 0,
+    steps: ['take 00000000000000012000.seg out and write its first 94 records anew'],
+    quarantine: 'quarantine-2-1790000000000000000',
+    files: ['00000000000000012000.seg', 'identity.json'],
+    history: null,
+    lost: { from: 12_094, to: 12_131, readable: 36 },
+    epochBefore: 1,
+    epoch: 2,
+    replaces: null,
+    kept: [40, 41].map(snapshotId),
+    nextId: snapshotId(42),
+  },
+  DirectoriesReleased: { ids: [41].map(snapshotId) },
   DaemonStopped: { why: 'SIGTERM' },
 };

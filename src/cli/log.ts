@@ -146,8 +146,10 @@ const troubles: ReadonlySet<string> = new Set([
   'RemoteMountFailed',
   'SnapshotCommitFailed',
   'SnapshotAbandoned',
+  'SnapshotSalvaged',
   'LayerUnavailable',
   'TailCut',
+  'LogRepaired',
   'DirectoryRecreated',
   'OrphanFound',
 ]);

@@ -47,6 +47,7 @@ const commands = new Map<string, () => Promise<Command>>([
   ['attest', async () => (await import('./attest.js')).attestCommand()],
   ['checkpoint', async () => (await import('./checkpoint.js')).checkpointCommand()],
   ['compact', async () => (await import('./compact.js')).compactCommand()],
+  ['repair', async () => (await import('./repair.js')).repairCommand()],
   ['layer', async () => (await import('./layer.js')).layerCommand()],
   ['config', async () => (await import('./config.js')).configCommand()],
   ['completion', async () => (await import('./completion.js')).completionCommand(buildProgram)],

@@ -51,6 +51,7 @@ export function textsOf(record: RecordLike): readonly string[] {
         return [key, ...(target === null ? [] : [target]), ...targetIn(labels)];
       }
       case 'SnapshotCommitted':
+      case 'SnapshotSalvaged':
       case 'SnapshotCommitting':
         return [event.data.name, ...targetIn(event.data.labels)];
       case 'RemoteMountStarted':

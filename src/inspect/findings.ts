@@ -31,6 +31,8 @@ export type Finding =
   | { readonly kind: 'OrphanDirectory'; readonly name: string; readonly path: string }
   /** Made ahead for snapshots that nobody has asked for yet. */
   | { readonly kind: 'SpareDirectories'; readonly ids: readonly SnapshotId[] }
+  /** Set aside by a repair: what was in them belongs to snapshots whose events are lost. */
+  | { readonly kind: 'KeptDirectories'; readonly ids: readonly SnapshotId[] }
   /** Something mounted below our root that is no layer of ours. */
   | { readonly kind: 'ForeignMount'; readonly mountpoint: string; readonly type: string }
   /** A mount elsewhere that uses our directories: a container's root, most likely. */
@@ -53,6 +55,7 @@ export type Action =
   | 'mark the layer unavailable'
   | 'mount the layer'
   | 'try to restore the layer'
+  | 'leave them alone'
   | 'report only';
 
 const ACTIONS: Readonly<Record<Exclude<FindingKind, 'MissingDirectory'>, Action>> = {
@@ -64,6 +67,7 @@ const ACTIONS: Readonly<Record<Exclude<FindingKind, 'MissingDirectory'>, Action>
   UnavailableLayer: 'try to restore the layer',
   OrphanDirectory: 'remove its directory',
   SpareDirectories: 'remove the directories',
+  KeptDirectories: 'leave them alone',
   ForeignMount: 'report only',
   MountElsewhere: 'report only',
 };
@@ -80,6 +84,7 @@ export function subjectOf(finding: Finding): string {
     case 'OrphanDirectory':
       return finding.path;
     case 'SpareDirectories':
+    case 'KeptDirectories':
       return `snapshots ${idsInWords(finding.ids)}`;
     case 'ForeignMount':
     case 'MountElsewhere':
@@ -102,7 +107,8 @@ export function isOrdinary(finding: Finding): boolean {
   return (
     finding.kind === 'MountElsewhere' ||
     finding.kind === 'AwaitingCleanup' ||
-    finding.kind === 'SpareDirectories'
+    finding.kind === 'SpareDirectories' ||
+    finding.kind === 'KeptDirectories'
   );
 }
 

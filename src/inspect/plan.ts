@@ -97,13 +97,17 @@ function orphansIn(
 ): readonly Finding[] {
   const orphans: Finding[] = [];
   const spares: SnapshotId[] = [];
+  const kept: SnapshotId[] = [];
   for (const { id, name } of directories) {
     if (id !== null && forest.has(id)) continue;
     if (id !== null && forest.isSpare(id)) spares.push(id);
+    else if (id !== null && forest.isKept(id)) kept.push(id);
     else orphans.push({ kind: 'OrphanDirectory', name, path: `${snapshotsPath}/${name}` });
   }
-  if (spares.length === 0) return orphans;
-  return [...orphans, { kind: 'SpareDirectories', ids: spares.sort((a, b) => a - b) }];
+  const byId = (a: SnapshotId, b: SnapshotId) => a - b;
+  if (spares.length > 0) orphans.push({ kind: 'SpareDirectories', ids: spares.sort(byId) });
+  if (kept.length > 0) orphans.push({ kind: 'KeptDirectories', ids: kept.sort(byId) });
+  return orphans;
 }
 
 function strangeMounts(

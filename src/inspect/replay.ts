@@ -34,6 +34,7 @@ export class Replay {
     const replay = new Replay(new Forest(packed));
     replay.forest.reserveIdsBelow(head.nextId);
     replay.forest.reserveSpares(head.spares);
+    replay.forest.keep(head.kept);
     replay.daemonStreamVersion = head.daemonStreamVersion;
     return replay;
   }

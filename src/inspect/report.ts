@@ -53,6 +53,8 @@ function evidenceOf(finding: Finding): string {
       return 'no snapshot in the log owns it';
     case 'SpareDirectories':
       return 'the log has set them aside in SparesReserved, and no snapshot has been given one';
+    case 'KeptDirectories':
+      return 'a repair has set them aside in LogRepaired: the events of their snapshots are lost';
     case 'ForeignMount':
       return `a mount of type ${finding.type} below the snapshots that is no layer of ours`;
     case 'MountElsewhere':

@@ -54,6 +54,8 @@ function snapshotSummary(event: SnapshotEvent): string {
       return event.data.how;
     case 'SnapshotRemoving':
       return words(event.data.deferred && 'left to Cleanup', by(event.data.caller));
+    case 'SnapshotSalvaged':
+      return `as ${event.data.name}, unverified: ${event.data.reason}`;
     case 'RemoteMountFailed':
     case 'SnapshotCommitFailed':
     case 'SnapshotAbandoned':
@@ -107,6 +109,20 @@ function daemonSummary(event: DaemonEvent): string {
       return `of position ${event.data.position}, ${counted(event.data.snapshots, 'snapshot')}`;
     case 'SegmentsRetired':
       return `${counted(event.data.segments.length, 'segment')} before ${event.data.before}`;
+    case 'LogRepaired': {
+      const { findings, omitted, lost, kept, epoch, quarantine } = event.data;
+      const what =
+        lost === null
+          ? 'no event was lost'
+          : `events ${lost.from} to ${lost.to - 1} do not count any more`;
+      const aside = kept.length === 0 ? '' : `; ${counted(kept.length, 'directory', 'directories')} kept`;
+      return (
+        `${counted(findings.length + omitted, 'finding')}; ${what}${aside}; epoch ${epoch}, ` +
+        `taken out to ${quarantine}`
+      );
+    }
+    case 'DirectoriesReleased':
+      return idsInWords(event.data.ids);
     case 'DaemonStopped':
       return event.data.why;
     default:

@@ -18,6 +18,9 @@ export const segmentName = (firstPosition: number): string => `${digits(firstPos
 export const checkpointName = (position: number): string => `${digits(position)}.checkpoint`;
 export const indexName = (firstPosition: number): string => `${digits(firstPosition)}.index`;
 
+/** Begins the name of each directory that holds what a repair took out of the log. */
+export const QUARANTINE = 'quarantine-';
+
 export interface NamedAt {
   readonly name: string;
   readonly position: number;
@@ -29,7 +32,7 @@ export interface LogFiles {
   readonly checkpoints: readonly NamedAt[];
   /** Of segments, each at its segment's first position. Derived: they may go at any time. */
   readonly indexes: readonly NamedAt[];
-  /** Tails that were cut and kept aside. */
+  /** Tails that were cut and kept aside, and directories of what a repair took out. */
   readonly broken: readonly string[];
   /** What an unfinished preparation or checkpoint left behind. */
   readonly leftovers: readonly string[];
@@ -55,7 +58,7 @@ export async function listLog(disk: Disk, root: string): Promise<LogFiles> {
     const at = Number(parts?.[1]);
     if (parts && Number.isSafeInteger(at)) {
       numbered.get(parts[2] ?? '')?.push({ name, position: at });
-    } else if (name.endsWith('.broken')) broken.push(name);
+    } else if (name.endsWith('.broken') || name.startsWith(QUARANTINE)) broken.push(name);
     else if (name === 'next.prepared' || name.endsWith('.new')) leftovers.push(name);
     else if (name !== 'lock') strange.push(name);
   }

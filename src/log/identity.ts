@@ -96,6 +96,13 @@ async function readFileOf(disk: Disk, root: string): Promise<Buffer | null> {
 function parseIdentity(root: string, fields: unknown): StoredIdentity {
   if (typeof fields !== 'object' || fields === null) throw damaged(root, 'it is not an object');
   const of = new Map<string, unknown>(Object.entries(fields));
+  if (of.has('repair')) {
+    throw new RootRefused(
+      root,
+      'identity-damaged',
+      'a repair was begun and is not finished. Run `stratalog repair` again: it goes on where it stopped',
+    );
+  }
   const text = (key: string, shape: RegExp): string => {
     const value = of.get(key);
     if (typeof value === 'string' && shape.test(value)) return value;

@@ -48,6 +48,40 @@ export const daemonEventSchemas = {
   }),
   CheckpointTaken: z.object({ position: z.number().int(), snapshots: z.number().int() }),
   SegmentsRetired: z.object({ before: z.number().int(), segments: z.array(z.string()) }),
+  LogRepaired: z.object({
+    release: z.string(),
+    findings: z.array(
+      z.object({
+        kind: z.string().describe('kind of finding, see docs/recovery.md'),
+        place: z.string().describe('file, offset and position'),
+        detail: z.string(),
+      }),
+    ),
+    omitted: z.number().int().describe('findings beyond those listed'),
+    steps: z.array(z.string()).describe('what was done, one sentence each'),
+    quarantine: z.string().describe('directory below log/ that holds what was taken out'),
+    files: z.array(z.string()).describe('what was put there'),
+    history: z
+      .object({ from: z.number().int(), to: z.number().int() })
+      .nullable()
+      .describe('positions before a checkpoint whose records are gone; no snapshot depends on them'),
+    lost: z
+      .object({
+        from: z.number().int(),
+        to: z.number().int(),
+        readable: z.number().int().describe('of these, records that are whole in the quarantine'),
+      })
+      .nullable()
+      .describe('positions whose events do not count any more'),
+    epochBefore: z.number().int().nullable().describe('null when no epoch was known'),
+    epoch: z.number().int(),
+    replaces: z.string().nullable().describe('UUID of the log that was given up, when this is a new one'),
+    kept: z.array(idSchema).describe('directories that belong to lost snapshots: set aside'),
+    nextId: idSchema.describe('no id below it is given again'),
+  }),
+  DirectoriesReleased: z.object({
+    ids: z.array(idSchema).describe('set aside by a repair, and given free by a person'),
+  }),
   DaemonStopped: z.object({ why: z.string() }),
 } as const;
 
@@ -81,6 +115,14 @@ export const DAEMON_EVENTS: {
   DirectoriesCollected: { version: 1, meaning: 'Cleanup replayed the log and decided' },
   CheckpointTaken: { version: 1, meaning: 'a later start needs to replay only from here' },
   SegmentsRetired: { version: 1, meaning: 'old segments below a checkpoint were dropped' },
+  LogRepaired: {
+    version: 1,
+    meaning: 'the log was damaged, and was repaired by a person: what was lost and what was kept',
+  },
+  DirectoriesReleased: {
+    version: 1,
+    meaning: 'directories that a repair set aside are ordinary orphans from now on',
+  },
   DaemonStopped: { version: 1, meaning: 'an orderly stop; mounts are left alone' },
 };
 

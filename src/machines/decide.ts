@@ -24,6 +24,7 @@ import {
   PARENT_CHAIN_LABEL,
   storedLabels,
   TARGET_LABEL,
+  UNVERIFIED_LABEL,
   utf8Length,
 } from './labels.js';
 import { refusals, type Refusal } from './refusals.js';
@@ -206,6 +207,7 @@ function decideRemove(
   const malformed = malformedName('key', command.name);
   if (malformed !== null) return refuse(malformed);
   if (!isShownAs(command.name, state)) return refuse(refusals.snapshotUnknown(command.name));
+  if (state.labels.has(UNVERIFIED_LABEL)) return refuse(refusals.unverified(command.name, state.id));
   const children = forest.childrenOf(state.id);
   if (children > 0) return refuse(refusals.hasChildren(command.name, children));
   if (!accepts(state.status, 'SnapshotRemoving')) {

@@ -24,6 +24,7 @@ export class DurableForest extends Forest implements Follower {
     accepted.followedBy(this);
     this.reserveIdsBelow(accepted.nextId);
     this.reserveSpares([...accepted.spares]);
+    this.keep([...accepted.kept]);
   }
 
   /** The accepted forest is about to replace a state: until that is durable, it stands here. */

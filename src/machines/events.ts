@@ -100,6 +100,16 @@ export const snapshotEventSchemas = {
   SnapshotCollecting: z.object({}),
   SnapshotRemoved: z.object({}),
   SnapshotAbandoned: z.object({ reason: reasonSchema }),
+  SnapshotSalvaged: z.object({
+    id: idSchema,
+    name: nameSchema.describe('made up by the repair; what the client called it is lost'),
+    labels: labelsSchema,
+    usage: usageSchema.describe('as measured by the repair'),
+    looked: z
+      .enum(['committed', 'active', 'empty'])
+      .describe('active: a mount writes to it; empty: nothing is in it; what it was cannot be known'),
+    reason: reasonSchema,
+  }),
 } as const;
 
 export type SnapshotEventType = keyof typeof snapshotEventSchemas;
@@ -151,6 +161,10 @@ export const SNAPSHOT_EVENTS: {
   SnapshotCollecting: { version: 1, meaning: 'Cleanup decided that its directory goes now' },
   SnapshotRemoved: { version: 1, meaning: 'nothing of it is left' },
   SnapshotAbandoned: { version: 1, meaning: 'the preparation was given up; nobody was told of it' },
+  SnapshotSalvaged: {
+    version: 1,
+    meaning: 'a directory without a history was taken in as an unverified layer by a repair',
+  },
 };
 
 export function isSnapshotEventType(type: string): type is SnapshotEventType {

@@ -59,10 +59,11 @@ export interface SnapshotFacts {
   readonly streamVersion: StreamVersion;
 }
 
-/** The facts after an event. `facts` is null only before SnapshotPreparing. */
+/** The facts after an event. `facts` is null only before the first of a stream. */
 export function evolve(facts: SnapshotFacts | null, recorded: Recorded): SnapshotFacts {
   const { event, streamVersion } = recorded;
   if (event.type === 'SnapshotPreparing') return begin({ ...recorded, event });
+  if (event.type === 'SnapshotSalvaged') return salvage({ ...recorded, event });
   assert(facts !== null, 'an event without a snapshot', () => event.type);
   return { ...facts, streamVersion, ...changesBy(facts, event, recorded.time) };
 }
@@ -86,9 +87,31 @@ function begin(recorded: Recorded<SnapshotEventOf<'SnapshotPreparing'>>): Snapsh
   };
 }
 
+/** No parent: which one it stood on is lost, and none is invented. */
+function salvage(recorded: Recorded<SnapshotEventOf<'SnapshotSalvaged'>>): SnapshotFacts {
+  const { id, name, labels, usage } = recorded.event.data;
+  return {
+    id,
+    preparedAs: 'active',
+    name,
+    parent: null,
+    labels,
+    target: null,
+    remote: null,
+    commit: null,
+    usage,
+    unavailability: null,
+    createdAt: recorded.time,
+    updatedAt: recorded.time,
+    streamVersion: recorded.streamVersion,
+  };
+}
+
+type LaterEvent = Exclude<SnapshotEvent, { type: 'SnapshotPreparing' | 'SnapshotSalvaged' }>;
+
 function changesBy(
   facts: SnapshotFacts,
-  event: Exclude<SnapshotEvent, { type: 'SnapshotPreparing' }>,
+  event: LaterEvent,
   time: UnixNanos,
 ): Partial<SnapshotFacts> {
   switch (event.type) {

@@ -34,6 +34,7 @@ export class Forest {
   readonly #byTargetLabel: Index = new Map();
   readonly #statusCounts: Map<Status, number>;
   readonly #spares = new Set<SnapshotId>();
+  readonly #kept = new Set<SnapshotId>();
   #follower: Follower | null = null;
   #nextId = 1;
 
@@ -70,7 +71,28 @@ export class Forest {
     if (event.type === 'SparesReserved') this.reserveSpares(event.data.ids);
     else if (event.type === 'SparesDropped') {
       for (const id of event.data.ids) this.#spares.delete(id);
+    } else if (event.type === 'LogRepaired') {
+      this.keep(event.data.kept);
+      this.reserveIdsBelow(event.data.nextId);
+    } else if (event.type === 'DirectoriesReleased') {
+      for (const id of event.data.ids) this.#kept.delete(id);
     }
+  }
+
+  /** Directories of snapshots whose events a repair could not save: nobody's, and not garbage. */
+  keep(ids: readonly SnapshotId[]): void {
+    for (const id of ids) {
+      this.#kept.add(id);
+      this.#spares.delete(id);
+    }
+  }
+
+  isKept(id: SnapshotId): boolean {
+    return this.#kept.has(id);
+  }
+
+  get kept(): ReadonlySet<SnapshotId> {
+    return this.#kept;
   }
 
   /** Ids whose directories are made before a snapshot is asked for. Nobody else's from now on. */
@@ -207,6 +229,7 @@ export class Forest {
       this.#countStatus(next.status, 1);
     }
     this.useSpare(next.id);
+    this.#kept.delete(next.id);
     this.#nextId = Math.max(this.#nextId, next.id + 1);
   }
 

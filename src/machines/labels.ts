@@ -13,6 +13,13 @@ export const REMOTE_LABEL_VALUE = 'remote snapshot';
 /** Shows the upper directory in Stat, Update and List when the configuration asks for it. */
 export const UPPERDIR_LABEL = 'containerd.io/snapshot/overlay.upperdir';
 
+/**
+ * On a snapshot that a repair took in from a directory alone; the value says what is not known.
+ * While it is there the snapshot is not removed: containerd, which does not know its name, would
+ * collect it. Whoever has looked at it takes the label away.
+ */
+export const UNVERIFIED_LABEL = 'containerd.io/snapshot/stratalog.unverified';
+
 export const UID_MAPPING_LABEL = 'containerd.io/snapshot/uidmapping';
 export const GID_MAPPING_LABEL = 'containerd.io/snapshot/gidmapping';
 

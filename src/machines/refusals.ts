@@ -24,6 +24,7 @@ const REFUSAL_CLASSES = {
   NotActive: 'FailedPrecondition',
   NotMountable: 'FailedPrecondition',
   HasChildren: 'FailedPrecondition',
+  Unverified: 'FailedPrecondition',
   CommitInProgress: 'Unavailable',
   LayerNotAvailable: 'Unavailable',
   TargetReady: 'AlreadyExists',
@@ -96,6 +97,12 @@ export const refusals = {
     refusal(
       'HasChildren',
       `cannot remove snapshot ${quote(name)}: ${children} other(s) stand on it: failed precondition`,
+    ),
+  unverified: (name: string, id: SnapshotId) =>
+    refusal(
+      'Unverified',
+      `cannot remove snapshot ${quote(name)}: it was salvaged from directory ${id} and is kept until ` +
+        `it is let go with stratalog repair --release ${id}: failed precondition`,
     ),
   commitInProgress: (key: string) =>
     refusal(

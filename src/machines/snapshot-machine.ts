@@ -66,7 +66,10 @@ export const snapshotMachine = setup({
   states: {
     absent: {
       meta: hidden,
-      on: { SnapshotPreparing: { target: 'preparing', actions: 'record' } },
+      on: {
+        SnapshotPreparing: { target: 'preparing', actions: 'record' },
+        SnapshotSalvaged: { target: 'committed', actions: 'record' },
+      },
     },
     preparing: {
       meta: {

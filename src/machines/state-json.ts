@@ -27,6 +27,7 @@ const headSchema = z.object({
   nextId: z.number().int().positive().transform(snapshotId),
   daemonStreamVersion: z.number().int().nonnegative(),
   spares: z.array(idSchema),
+  kept: z.array(idSchema).default([]),
 });
 
 /** The first line of a checkpoint: what is not any one snapshot's. */
@@ -35,10 +36,14 @@ export interface CheckpointHead {
   readonly daemonStreamVersion: number;
   /** Ids whose directories are made ahead, for snapshots that nobody has asked for yet. */
   readonly spares: readonly SnapshotId[];
+  /** Ids of directories that a repair set aside. */
+  readonly kept: readonly SnapshotId[];
 }
 
 export function encodeHead(head: CheckpointHead): string {
-  return JSON.stringify({ schema: CHECKPOINT_SCHEMA, ...head });
+  const { kept, ...rest } = head;
+  // Nearly always none, and then the line is as it always was.
+  return JSON.stringify({ schema: CHECKPOINT_SCHEMA, ...rest, ...(kept.length > 0 && { kept }) });
 }
 
 /** Throws ZodError or SyntaxError. */

@@ -54,6 +54,7 @@ export class Checkpointing {
     const head = {
       nextId: dispatcher.durable.nextId,
       spares: [...dispatcher.durable.spares],
+      kept: [...dispatcher.durable.kept],
       daemonStreamVersion: dispatcher.durableDaemonStreamVersion,
     };
     await log.writeCheckpoint({ position: at, lines: checkpointLines(head, cut) });

@@ -117,7 +117,8 @@ export class Cleanup {
     return names.filter((name) => {
       const id = entries.find((entry) => entry.name === name)?.id ?? null;
       if (id === null) return true;
-      const isOwned = dispatcher.accepted.has(id) || dispatcher.accepted.isSpare(id);
+      const { accepted } = dispatcher;
+      const isOwned = accepted.has(id) || accepted.isSpare(id) || accepted.isKept(id);
       return id < replay.forest.nextId && !isOwned;
     });
   }

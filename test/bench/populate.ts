@@ -269,7 +269,7 @@ class Populating {
   }
 
   async #checkpoint(daemonStreamVersion: number): Promise<void> {
-    const head = { nextId: this.#forest.nextId, daemonStreamVersion, spares: [] };
+    const head = { nextId: this.#forest.nextId, daemonStreamVersion, spares: [], kept: [] };
     const states = [...this.#forest.values()];
     await this.log.writeCheckpoint({
       position: position(this.log.durablePosition),

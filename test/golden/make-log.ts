@@ -105,7 +105,7 @@ export async function projectionOf(root: string, at?: Position): Promise<readonl
   const range = at === undefined ? {} : { to: at };
   for await (const record of readLog({ root, disk: systemDisk(), ...range })) replay.apply(record);
   const { daemonStreamVersion, forest } = replay;
-  const head = encodeHead({ nextId: forest.nextId, spares: [], daemonStreamVersion });
+  const head = encodeHead({ nextId: forest.nextId, spares: [], kept: [], daemonStreamVersion });
   return [head, ...[...forest.values()].map(encodeState)];
 }
 

@@ -19,6 +19,7 @@ const findings: Record<FindingKind, true> = {
   UnavailableLayer: true,
   OrphanDirectory: true,
   SpareDirectories: true,
+  KeptDirectories: true,
   ForeignMount: true,
   MountElsewhere: true,
 };

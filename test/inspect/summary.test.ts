@@ -44,6 +44,13 @@ const sentences: Record<
   SnapshotCollecting: [{}, ''],
   SnapshotRemoved: [{}, ''],
   SnapshotAbandoned: [{ reason: 'given up' }, 'given up'],
+  SnapshotSalvaged: [
+    {
+      ...{ id: 2, name: 'salvaged/2', labels: {}, usage: { size: 1, inodes: 1 } },
+      ...{ looked: 'committed', reason: 'the log was lost' },
+    },
+    'as salvaged/2, unverified: the log was lost',
+  ],
   DaemonStarted: [
     {
       ...{ release: '0.1.0', node: 'v20.1.0', pid: 5, epoch: 2, replayed: 1, checkpoint: 7 },
@@ -73,6 +80,15 @@ const sentences: Record<
   ],
   CheckpointTaken: [{ position: 12, snapshots: 1 }, 'of position 12, 1 snapshot'],
   SegmentsRetired: [{ before: 9, segments: ['a', 'b'] }, '2 segments before 9'],
+  LogRepaired: [
+    {
+      ...{ release: 'r', findings: [], omitted: 2, steps: [], quarantine: 'quarantine-2-9' },
+      ...{ files: [], history: null, lost: { from: 4, to: 7, readable: 1 }, epochBefore: 1 },
+      ...{ epoch: 2, replaces: null, kept: [3], nextId: 4 },
+    },
+    '2 findings; events 4 to 6 do not count any more; 1 directory kept; epoch 2, taken out to quarantine-2-9',
+  ],
+  DirectoriesReleased: [{ ids: [3] }, '3'],
   DaemonStopped: [{ why: 'SIGTERM' }, 'SIGTERM'],
 };
 

@@ -117,6 +117,13 @@ export function eventOf(id: number): fc.Arbitrary<SnapshotEvent> {
     of('SnapshotCollecting', fc.constant({})),
     of('SnapshotRemoved', fc.constant({})),
     of('SnapshotAbandoned', fc.record({ reason })),
+    of(
+      'SnapshotSalvaged',
+      fc.record({
+        ...{ id: fc.constant(snapshotId(id)), name: storedName, labels, usage, reason },
+        looked: fc.constantFrom('committed' as const, 'active' as const, 'empty' as const),
+      }),
+    ),
   );
 }
 

@@ -1,0 +1,256 @@
+/** `stratalog repair`: says what is wrong with a log and what would be done, asks, and does it. */
+import { randomUUID } from 'node:crypto';
+import { readdir } from 'node:fs/promises';
+import { hostname } from 'node:os';
+import { createInterface } from 'node:readline/promises';
+import { Command } from 'commander';
+import { RELEASE } from '../api/release.js';
+import { errnoOf, UsageError } from '../base/errors.js';
+import type { SnapshotId } from '../base/units.js';
+import { openHost, type Host } from '../host/host.js';
+import { planRepair, type RepairPlan, type RepairWorld } from '../inspect/repair-plan.js';
+import { surveyForRepair } from '../inspect/repair-survey.js';
+import { RootLocked } from '../log/errors.js';
+import { logDirectory, makeDirectoryIfAbsent } from '../log/files.js';
+import { takeLock } from '../log/lock.js';
+import { executeRepair, type DirectoryLook } from '../maintenance/repair.js';
+import { finishJournal, readJournal, type RepairJournal } from '../maintenance/repair-journal.js';
+import { findingsLeft, releaseKept } from '../maintenance/repair-after.js';
+import { EXIT } from './exit-codes.js';
+import { liveHolder } from './holder.js';
+import { wholeNumber } from './moment.js';
+import { printing, type Output } from './print.js';
+import { planFields, planLines } from './repair-print.js';
+import { rootOf, withRootOption, type RootFlags } from './root-option.js';
+
+interface Flags extends RootFlags {
+  readonly dryRun?: true;
+  readonly yes?: true;
+  readonly fromDirectories?: true;
+  readonly endAt?: string;
+  readonly release?: string;
+  readonly json?: true;
+  readonly trunc: boolean;
+}
+
+export function repairCommand(): Command {
+  return withRootOption(new Command('repair'))
+    .description('mend a damaged log of a stopped daemon: shows what would be done and lost, asks, does it')
+    .option('--dry-run', 'only show what would be done')
+    .option('-y, --yes', 'do not ask')
+    .option('--from-directories', 'take directories without a history in, as unverified layers')
+    .option('--end-at <position>', 'end the log before this event, though its bytes are good')
+    .option('--release <ids>', 'let go what a repair has set aside: ids with commas, or all')
+    .option('--json', 'print a JSON object for the plan, and one for what was done')
+    .option('--no-trunc', 'print lines whole, wider than the terminal too')
+    .addHelpText(
+      'after',
+      `
+Nothing is deleted: what is taken out of the log stands in log/quarantine-… afterwards, byte for
+byte. Directories of snapshots whose events are lost are set aside, and no start deletes them.
+
+Examples:
+  stratalog repair --root /var/lib/stratalog --dry-run
+  stratalog repair --root /var/lib/stratalog --from-directories --yes
+
+Exits 0 when the log is sound or was repaired, 3 when something is left that needs a person, or
+with --dry-run when there is something to do, 4 while a daemon has the root open.
+docs/recovery.md explains each finding.`,
+    )
+    .action((flags: Flags) => printing(flags, (out) => run(flags, out)));
+}
+
+async function run(flags: Flags, out: Output): Promise<void> {
+  const root = await rootOf(flags);
+  const host = openHost({ root });
+  try {
+    await refuseLive(root);
+    if (flags.release !== undefined) await release(flags, root, host, out);
+    else await repair(flags, root, host, out);
+  } finally {
+    await host.close();
+  }
+}
+
+async function refuseLive(root: string): Promise<void> {
+  const holder = await liveHolder(root);
+  if (holder === null) return;
+  const { pid, startedAt } = holder;
+  throw new RootLocked(root, startedAt === null ? null : { pid, startedAt });
+}
+
+async function repair(flags: Flags, root: string, host: Host, out: Output): Promise<void> {
+  const journal = await readJournal(host.disk, root);
+  if (journal !== null) {
+    await finish(flags, root, host, out, journal);
+    return;
+  }
+  const look = () => planned(flags, root, host);
+  const { plan } = await look();
+  if (flags.json === true) await out.json('repair-plan', { root, ...planFields(plan) });
+  else await out.lines(planLines(plan, out.colors));
+  if (plan.kind !== 'repair') {
+    if (plan.needsPerson.length > 0) process.exitCode = EXIT.findings;
+    return;
+  }
+  if (flags.dryRun === true) {
+    process.exitCode = EXIT.findings;
+    return;
+  }
+  await confirm(flags, out, 'Repair the log as shown?');
+  await locked(root, host, async () => {
+    // Nobody is in the root now: what was shown is what is there, or it is shown again.
+    const { plan: again, world } = await look();
+    if (JSON.stringify(planFields(again)) !== JSON.stringify(planFields(plan))) {
+      throw new Error('the root has changed since the plan was shown; nothing was done. Run it again');
+    }
+    const options = {
+      ...{ root, disk: host.disk, clock: host.clock, uuid: randomUUID, device: world.device },
+      writtenBy: `stratalog ${RELEASE}`,
+      lookInto: (id: SnapshotId) => lookInto(host, id),
+    };
+    const done = await executeRepair(options, plan, world.look);
+    await told(flags, root, host, out, done);
+  });
+  if (plan.needsPerson.length > 0) process.exitCode = EXIT.findings;
+}
+
+/** A repair that was stopped half-way is finished as it was planned. */
+async function finish(
+  flags: Flags,
+  root: string,
+  host: Host,
+  out: Output,
+  journal: RepairJournal,
+): Promise<void> {
+  const { quarantine, identity } = journal;
+  const what = `a repair was begun and not finished: it is finished now (epoch ${identity.epoch}, ${quarantine})`;
+  if (flags.json === true) await out.json('repair-plan', { root, kind: 'unfinished', quarantine });
+  else await out.line(what);
+  if (flags.dryRun === true) {
+    process.exitCode = EXIT.findings;
+    return;
+  }
+  await confirm(flags, out, 'Finish it?');
+  await locked(root, host, async () => {
+    await finishJournal(host.disk, root, journal);
+    await told(flags, root, host, out, { quarantine, ...identity });
+  });
+}
+
+async function told(
+  flags: Flags,
+  root: string,
+  host: Host,
+  out: Output,
+  done: { readonly quarantine: string; readonly epoch: number; readonly uuid: string },
+): Promise<void> {
+  const left = await findingsLeft(host.disk, root);
+  const { quarantine, epoch, uuid } = done;
+  if (flags.json === true) {
+    await out.json('repair', { root, quarantine, epoch, uuid, findingsLeft: left });
+  } else {
+    await out.line(`repaired: epoch ${epoch}; what was taken out is in log/${quarantine}`);
+    await out.lines(left.map(({ kind, detail }) => `still there: ${kind}: ${detail}`));
+    if (left.length === 0) await out.line('verified: the log is sound; stratalog inspect shows what a start will do');
+  }
+  if (left.length > 0) process.exitCode = EXIT.findings;
+}
+
+/** Without a terminal nobody can be asked, and nothing is done unasked. */
+async function confirm(flags: Flags, out: Output, question: string): Promise<void> {
+  if (flags.yes === true) return;
+  await out.flush();
+  if (process.stdin.isTTY !== true || flags.json === true) {
+    throw new UsageError('nothing was done: say --yes to do it, or run it on a terminal to be asked');
+  }
+  const asking = createInterface({ input: process.stdin, output: process.stderr });
+  try {
+    const answer = await asking.question(`${question} [y/N] `);
+    if (/^y(es)?$/i.test(answer.trim())) return;
+  } finally {
+    asking.close();
+  }
+  throw new UsageError('nothing was done');
+}
+
+async function locked(root: string, host: Host, work: () => Promise<void>): Promise<void> {
+  await makeDirectoryIfAbsent(host.disk, logDirectory(root));
+  const holder = { pid: process.pid, host: hostname(), command: 'stratalog repair' };
+  const lock = await takeLock(host.disk, host.clock, root, holder);
+  try {
+    await work();
+  } finally {
+    await lock.release();
+  }
+}
+
+async function planned(
+  flags: Flags,
+  root: string,
+  host: Host,
+): Promise<{ readonly plan: RepairPlan; readonly world: RepairWorld }> {
+  const endAt = wholeNumber('--end-at', flags.endAt);
+  const world = await surveyForRepair({
+    ...{ disk: host.disk, root, directories: await idsIn(host) },
+    ...(endAt !== null && { endAt }),
+  });
+  return { world, plan: planRepair(world, { fromDirectories: flags.fromDirectories === true }) };
+}
+
+async function idsIn(host: Host): Promise<readonly SnapshotId[]> {
+  try {
+    const entries = await host.directories.list(undefined, { namesOnly: true });
+    return entries.flatMap(({ id, isDirectory }) => (id !== null && isDirectory ? [id] : []));
+  } catch (thrown) {
+    if (errnoOf(thrown) === 'ENOENT') return [];
+    throw thrown;
+  }
+}
+
+async function lookInto(host: Host, id: SnapshotId): Promise<DirectoryLook> {
+  const fs = host.directories.fsPath(id);
+  const mounts = await host.mountTable.read();
+  if (mounts.some(({ superOptions }) => superOptions.includes(`upperdir=${fs}`))) {
+    return { usage: await usageOf(host, id), looked: 'active' };
+  }
+  const entries = await readdir(fs).catch(() => []);
+  return { usage: await usageOf(host, id), looked: entries.length === 0 ? 'empty' : 'committed' };
+}
+
+async function usageOf(host: Host, id: SnapshotId) {
+  try {
+    return (await host.directories.measure(id)).usage;
+  } catch (thrown) {
+    if (errnoOf(thrown) === undefined) throw thrown;
+    return { size: 0, inodes: 0 };
+  }
+}
+
+async function release(flags: Flags, root: string, host: Host, out: Output): Promise<void> {
+  const wanted = flags.release === 'all' ? null : idsOf(flags.release ?? '');
+  const done = await releaseKept({
+    ...{ root, disk: host.disk, clock: host.clock, wanted },
+    writtenBy: `stratalog ${RELEASE}`,
+    holder: { pid: process.pid, host: hostname(), command: 'stratalog repair' },
+    confirm: async (directories, snapshots) => {
+      const all = [...directories, ...snapshots];
+      if (all.length === 0 || flags.dryRun === true) return false;
+      await confirm(flags, out, `Let go ${all.join(', ')}? The next start, or containerd, may delete them.`);
+      return true;
+    },
+  });
+  if (flags.json === true) await out.json('repair-release', { root, ...done });
+  else {
+    const { directories, snapshots } = done;
+    await out.line(`directories ${directories.join(', ') || 'none'}; snapshots ${snapshots.join(', ') || 'none'}`);
+  }
+}
+
+function idsOf(text: string): readonly number[] {
+  return text.split(',').map((id) => {
+    const value = wholeNumber('--release', id.trim());
+    if (value === null || value === 0) throw new UsageError(`--release ${JSON.stringify(text)}: not numbers of snapshots`);
+    return value;
+  });
+}

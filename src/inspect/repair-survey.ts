@@ -1,0 +1,31 @@
+/** Everything a repair plan is made of, read in one go. Writes nothing, takes no lock. */
+import type { Disk } from '../base/ports.js';
+import type { SnapshotId } from '../base/units.js';
+import { SEGMENT } from '../log/format.js';
+import { lookForRepair, looseRecords, type LooseRecord } from './repair-look.js';
+import type { RepairWorld } from './repair-plan.js';
+import { filesOfLog, furthestWalk } from './repair-walk.js';
+
+export interface SurveyOptions {
+  readonly disk: Disk;
+  readonly root: string;
+  /** Numbers of the directories in `snapshots/`. */
+  readonly directories: readonly SnapshotId[];
+  /** The log is to end before this position, whatever stands there. */
+  readonly endAt?: number;
+}
+
+/** Fails with LogTooNew, HostFault. */
+export async function surveyForRepair(options: SurveyOptions): Promise<RepairWorld> {
+  const { disk, root, directories } = options;
+  const look = await lookForRepair(disk, root);
+  const walk = await furthestWalk(disk, root, look, options.endAt);
+  const loose: LooseRecord[] = [];
+  for (const file of filesOfLog(look)) {
+    const piece = walk?.pieces.findLast((kept) => kept.file === file);
+    const from = piece?.to.offset ?? SEGMENT.headerBytes;
+    loose.push(...(await looseRecords(disk, root, file, from)));
+  }
+  const device = (await disk.stat(root)).device.toString();
+  return { look, walk, loose, directories, device };
+}

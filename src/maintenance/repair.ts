@@ -1,0 +1,195 @@
+/**
+ * Carries out a repair that a person has agreed to. Until the journal is written nothing of the
+ * log has changed; from then on every start is kept away until the repair is finished, by this
+ * run or by the next. So no daemon ever sees a log that lost events without the event that says
+ * which directories must not be collected.
+ */
+import { errnoOf } from '../base/errors.js';
+import type { Clock, Disk } from '../base/ports.js';
+import { snapshotName, unixNanos, type SnapshotId, type UnixNanos, type Usage } from '../base/units.js';
+import { repairSteps } from '../inspect/repair-text.js';
+import { identityAfter, type RepairPlan } from '../inspect/repair-plan.js';
+import type { RepairLook } from '../inspect/repair-look.js';
+import {
+  identityPath,
+  logDirectory,
+  makeDirectoryIfAbsent,
+  QUARANTINE,
+  readWhole,
+  segmentName,
+  withFile,
+} from '../log/files.js';
+import { DAEMON_EVENTS, DAEMON_STREAM, type DaemonEventData } from '../machines/daemon-events.js';
+import { encodeSnapshotEvent, SNAPSHOT_EVENTS, type SnapshotEvent } from '../machines/events.js';
+import { UNVERIFIED_LABEL } from '../machines/labels.js';
+import { streamOf } from '../machines/streams.js';
+import { finishJournal, STAGED, writeJournal, type RepairJournal } from './repair-journal.js';
+import { stageEvents, stageRewritten, type EventToWrite } from './repair-segments.js';
+
+/** What a directory without a history looks like. */
+export interface DirectoryLook {
+  readonly usage: Usage;
+  readonly looked: 'committed' | 'active' | 'empty';
+}
+
+export interface RepairOptions {
+  readonly disk: Disk;
+  readonly clock: Clock;
+  /** A random UUID in lower case, for a log that begins anew. */
+  readonly uuid: () => string;
+  readonly root: string;
+  /** For example `stratalog 0.1.0`. */
+  readonly writtenBy: string;
+  readonly device: string;
+  lookInto(id: SnapshotId): Promise<DirectoryLook>;
+}
+
+export interface RepairDone {
+  /** Below `log/`. */
+  readonly quarantine: string;
+  readonly epoch: number;
+  readonly uuid: string;
+  /** The position the next event gets. */
+  readonly position: number;
+}
+
+/** Assumes the caller holds the lock, and that the plan was made since. */
+export async function executeRepair(
+  options: RepairOptions,
+  plan: RepairPlan,
+  look: RepairLook,
+): Promise<RepairDone> {
+  const { disk, root, clock, device, writtenBy } = options;
+  const now = clock.now();
+  const after = identityAfter(plan, look, { uuid: options.uuid(), now, device, writtenBy });
+  const identity = { ...after, created: unixNanos(after.created) };
+  const name = await quarantineFor(disk, root, identity.epoch, now);
+  const directory = `${logDirectory(root)}/${name}`;
+  await makeDirectoryIfAbsent(disk, directory);
+  const { uuid } = identity;
+  for (const segment of plan.rewritten) {
+    const path = `${directory}/${segment.name}${STAGED}`;
+    await stageRewritten(disk, root, path, segment, { uuid, created: now });
+  }
+  const first = segmentName(plan.end.position);
+  const files = plan.takenOut.map(({ file }) => file);
+  const events = await eventsOf(options, plan, {
+    quarantine: name,
+    files: look.identity.kind === 'missing' ? files : [...files, 'identity.json'],
+    epoch: identity.epoch,
+  });
+  const header = {
+    ...{ uuid, epoch: identity.epoch, writtenBy, created: now },
+    ...{ firstPosition: plan.end.position, chain: plan.end.chain },
+    previousFirstPosition: plan.end.previousFirstPosition,
+  };
+  await stageEvents(disk, `${directory}/${first}${STAGED}`, header, events);
+  await copyIdentity(disk, root, directory);
+  await disk.syncDirectory(directory);
+  const journal: RepairJournal = {
+    version: 1,
+    quarantine: name,
+    takenOut: files,
+    renamed: plan.renamed.map(({ from, to }) => ({ from, to })),
+    published: [...plan.rewritten.map((segment) => segment.name), first],
+    identity,
+  };
+  await writeJournal(disk, root, journal);
+  await finishJournal(disk, root, journal);
+  const position = plan.end.position + events.length;
+  return { quarantine: name, epoch: identity.epoch, uuid, position };
+}
+
+/** A quarantine that an interrupted repair has only begun to fill is filled anew. */
+async function quarantineFor(
+  disk: Disk,
+  root: string,
+  epoch: number,
+  now: UnixNanos,
+): Promise<string> {
+  const log = logDirectory(root);
+  for (const name of await disk.list(log)) {
+    if (!name.startsWith(`${QUARANTINE}${epoch}-`)) continue;
+    const entries = await disk.list(`${log}/${name}`);
+    // Copies, and nothing that was taken out yet.
+    if (!entries.every((entry) => entry.endsWith(STAGED))) continue;
+    for (const entry of entries) await disk.remove(`${log}/${name}/${entry}`);
+    return name;
+  }
+  return `${QUARANTINE}${epoch}-${now}`;
+}
+
+/** What stands there is replaced by the journal: the old bytes are kept first. */
+async function copyIdentity(disk: Disk, root: string, directory: string): Promise<void> {
+  let bytes: Buffer | null;
+  try {
+    bytes = await readWhole(disk, identityPath(root), Infinity);
+  } catch (thrown) {
+    if (errnoOf(thrown) === undefined) throw thrown;
+    // Something that is no file has the name: it is moved as it stands.
+    await disk.rename(identityPath(root), `${directory}/identity.json`);
+    return;
+  }
+  if (bytes === null) return;
+  const content = bytes;
+  await withFile(disk, `${directory}/identity.json`, 'create', async (file) => {
+    await file.write(content, 0);
+    await file.sync();
+  });
+}
+
+/** Findings beyond this number are counted: the event must stay a record. */
+const FINDINGS_MAX = 200;
+
+async function eventsOf(
+  options: RepairOptions,
+  plan: RepairPlan,
+  done: { readonly quarantine: string; readonly files: readonly string[]; readonly epoch: number },
+): Promise<readonly EventToWrite[]> {
+  const { findings, identity, history, lost, kept, nextId } = plan;
+  const repaired: DaemonEventData<'LogRepaired'> = {
+    release: options.writtenBy,
+    findings: findings.slice(0, FINDINGS_MAX).map((finding) => ({
+      kind: finding.kind,
+      place:
+        'subject' in finding
+          ? `${finding.subject}, position ${finding.position}`
+          : `${finding.segment} at offset ${finding.offset}, position ${finding.position}`,
+      detail: finding.detail,
+    })),
+    omitted: Math.max(0, findings.length - FINDINGS_MAX),
+    steps: repairSteps(plan).slice(0, FINDINGS_MAX),
+    quarantine: done.quarantine,
+    files: [...done.files],
+    history,
+    lost: lost === null ? null : { from: lost.from, to: lost.to, readable: lost.readable.length },
+    epochBefore: identity.epochBefore,
+    epoch: done.epoch,
+    replaces: identity.replaces,
+    kept: [...kept],
+    nextId,
+  };
+  const events: EventToWrite[] = [
+    {
+      ...{ stream: DAEMON_STREAM, streamVersion: plan.daemonVersion, type: 'LogRepaired' },
+      ...{ schemaVersion: DAEMON_EVENTS.LogRepaired.version, data: repaired },
+    },
+  ];
+  for (const { id, version } of plan.finished) {
+    events.push(ofSnapshot(id, version, { type: 'SnapshotPrepared', data: {} }));
+  }
+  for (const { id, reason } of plan.salvaged) {
+    const { usage, looked } = await options.lookInto(id);
+    const name = snapshotName(`salvaged/${id}`);
+    const labels = new Map([[UNVERIFIED_LABEL, `${reason}; it looks ${looked}`]]);
+    const data = { id, name, labels, usage, looked, reason };
+    events.push(ofSnapshot(id, 0, { type: 'SnapshotSalvaged', data }));
+  }
+  return events;
+}
+
+const ofSnapshot = (id: SnapshotId, streamVersion: number, event: SnapshotEvent): EventToWrite => ({
+  ...{ stream: streamOf(id), streamVersion, type: event.type },
+  schemaVersion: SNAPSHOT_EVENTS[event.type].version,
+  data: encodeSnapshotEvent(event),
+});
