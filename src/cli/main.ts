@@ -29,6 +29,8 @@ const commands = new Map<string, () => Promise<Command>>([
   ['log', async () => (await import('./log.js')).logCommand()],
   ['inspect', async () => (await import('./inspect.js')).inspectCommand()],
   ['verify', async () => (await import('./verify.js')).verifyCommand()],
+  ['machine', async () => (await import('./machine.js')).machineCommand()],
+  ['ui', async () => (await import('./ui.js')).uiCommand()],
   ['layer', async () => (await import('./layer.js')).layerCommand()],
   ['config', async () => (await import('./config.js')).configCommand()],
 ]);
