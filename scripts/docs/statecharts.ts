@@ -1,23 +1,11 @@
 /** docs/statecharts.md: the statecharts as the program has them, drawn from their definitions. */
 import { healthMachine } from '../../src/effects/health-machine.js';
 import { defaultPolicies } from '../../src/effects/policies.js';
+import { chartMermaid } from '../../src/inspect/chart-mermaid.js';
+import { snapshotDefinition, type ChartDefinition } from '../../src/inspect/chart-outline.js';
 import { metaOf, STATUSES, type Status } from '../../src/machines/chart.js';
-import { snapshotMachine, type StateEffect } from '../../src/machines/snapshot-machine.js';
+import type { StateEffect } from '../../src/machines/snapshot-machine.js';
 import { code, fenced, heading, table } from './markdown.js';
-
-/** A state as XState's `machine.definition` tells it, as far as it is drawn. */
-interface Definition {
-  readonly key: string;
-  readonly type: string;
-  readonly initial?: { readonly target: readonly unknown[] } | undefined;
-  readonly states: Readonly<Record<string, Definition>>;
-  readonly on: Readonly<Record<string, readonly DrawnTransition[]>>;
-}
-
-interface DrawnTransition {
-  readonly target?: readonly unknown[] | undefined;
-  readonly guard?: unknown;
-}
 
 /** Said by hand: what an effect does, which only its code knows. */
 const EFFECTS: Readonly<Record<StateEffect, string>> = {
@@ -35,8 +23,7 @@ const SHOWN: Readonly<Record<'active' | 'view' | 'committed', string>> = {
 };
 
 export function statecharts(): string {
-  const snapshot = snapshotMachine.definition as unknown as Definition;
-  const health = healthMachine.definition as unknown as Definition;
+  const health = healthMachine.definition as unknown as ChartDefinition;
   return [
     heading('Statecharts', 'src/machines/snapshot-machine.ts and src/effects/health-machine.ts'),
     'A machine moves only on an event that is in the log; the arrows bear the names of those',
@@ -44,7 +31,7 @@ export function statecharts(): string {
     '',
     '## A snapshot',
     '',
-    fenced('mermaid', drawing(snapshot)),
+    fenced('mermaid', chartMermaid(snapshotDefinition)),
     '',
     'The effect of a state runs while a snapshot is in it, and runs again after a restart.',
     '*Accepted*: it starts as soon as the event that led here is in line to be written. *Durable*:',
@@ -92,7 +79,7 @@ export function statecharts(): string {
     '',
     '## The supervisor',
     '',
-    fenced('mermaid', drawing(health)),
+    fenced('mermaid', chartMermaid(health)),
     '',
     '`degraded` is told on health and in metrics; it stops nothing.',
     '',
@@ -124,39 +111,4 @@ function waiting(limitMillis: number | null): string {
 function duration(millis: number): string {
   if (millis === 0) return '–';
   return millis % 60_000 === 0 ? `${millis / 60_000} min` : `${millis / 1000} s`;
-}
-
-function drawing(root: Definition): string {
-  return ['stateDiagram-v2', ...inside(root, '  ')].join('\n');
-}
-
-/** The states within a state, and the transitions that leave them. */
-function inside(node: Definition, indent: string): readonly string[] {
-  const lines: string[] = [];
-  const initial = node.initial?.target[0];
-  if (initial !== undefined) lines.push(`${indent}[*] --> ${keyOf(initial)}`);
-  for (const child of Object.values(node.states)) {
-    if (Object.keys(child.states).length > 0) {
-      lines.push(`${indent}state ${child.key} {`, ...inside(child, `${indent}  `), `${indent}}`);
-    }
-    lines.push(...arrows(child, indent));
-    if (child.type === 'final') lines.push(`${indent}${child.key} --> [*]`);
-  }
-  return lines;
-}
-
-function arrows(node: Definition, indent: string): readonly string[] {
-  return Object.entries(node.on).flatMap(([event, transitions]) =>
-    transitions.map(({ target, guard }) => {
-      const to = target?.[0] === undefined ? node.key : keyOf(target[0]);
-      const condition = typeof guard === 'string' ? ` [${guard}]` : '';
-      return `${indent}${node.key} --> ${to}: ${event}${condition}`;
-    }),
-  );
-}
-
-/** A target is a state node, or in a serialised definition its path after `#machine.`. */
-function keyOf(target: unknown): string {
-  if (typeof target === 'string') return target.slice(target.lastIndexOf('.') + 1);
-  return (target as { readonly key: string }).key;
 }

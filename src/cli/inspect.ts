@@ -51,7 +51,7 @@ async function run(flags: Flags, out: Output): Promise<void> {
 }
 
 /** Beside a daemon, log and directories cannot be read at one moment: only what lasts counts. */
-async function settledLook(options: LookOptions): Promise<RootLook> {
+export async function settledLook(options: LookOptions): Promise<RootLook> {
   const first = await lookAtRoot(options);
   if (first.holder === null || first.plan.findings.length === 0) return first;
   await sleep(secondLookMillis);
@@ -62,7 +62,7 @@ async function settledLook(options: LookOptions): Promise<RootLook> {
 }
 
 /** A finding of any sort, as it is printed. */
-interface Row {
+export interface FoundRow {
   readonly kind: string;
   readonly subject: string;
   readonly evidence: string;
@@ -72,9 +72,9 @@ interface Row {
   readonly detail: Finding | LogFinding | null;
 }
 
-function findingsOf(look: RootLook): Row[] {
+export function findingsOf(look: RootLook): FoundRow[] {
   const { refusal, logFindings, plan, holder } = look;
-  const rows: Row[] = logFindings.map((finding) => ({
+  const rows: FoundRow[] = logFindings.map((finding) => ({
     kind: finding.kind,
     subject: `${finding.segment} at offset ${finding.offset}, position ${finding.position}`,
     evidence: finding.detail,
@@ -105,7 +105,7 @@ function logAction({ kind, severity }: LogFinding): string {
   return kind === 'checkpoint-unusable' ? 'start without it' : 'report only';
 }
 
-function jsonFields(look: RootLook, rows: readonly Row[]): Readonly<Record<string, unknown>> {
+function jsonFields(look: RootLook, rows: readonly FoundRow[]): Readonly<Record<string, unknown>> {
   const { root, holder, identity, refusal, mountsUnknown, plan, position, checkpoint } = look;
   return {
     root,
@@ -125,7 +125,7 @@ function jsonFields(look: RootLook, rows: readonly Row[]): Readonly<Record<strin
   };
 }
 
-async function printLook(out: Output, look: RootLook, rows: readonly Row[]): Promise<void> {
+async function printLook(out: Output, look: RootLook, rows: readonly FoundRow[]): Promise<void> {
   if (rows.length > 0) {
     const cells = rows.map(({ kind, action, subject, evidence, isOrdinary }) => [
       isOrdinary ? out.colors.dim(kind) : out.colors.yellow(kind),
@@ -139,7 +139,7 @@ async function printLook(out: Output, look: RootLook, rows: readonly Row[]): Pro
   await out.lines(summaryLines(look, rows));
 }
 
-function summaryLines(look: RootLook, rows: readonly Row[]): string[] {
+function summaryLines(look: RootLook, rows: readonly FoundRow[]): string[] {
   const { holder, mountsUnknown, identity, position, checkpoint, snapshots, plan } = look;
   const since = holder?.startedAt == null ? '' : ` since ${holder.startedAt}`;
   const daemon = holder === null ? 'none on this machine' : `process ${holder.pid}${since}`;

@@ -48,6 +48,8 @@ const commands = new Map<string, () => Promise<Command>>([
   ['checkpoint', async () => (await import('./checkpoint.js')).checkpointCommand()],
   ['compact', async () => (await import('./compact.js')).compactCommand()],
   ['repair', async () => (await import('./repair.js')).repairCommand()],
+  ['machine', async () => (await import('./machine.js')).machineCommand()],
+  ['ui', async () => (await import('./ui.js')).uiCommand()],
   ['layer', async () => (await import('./layer.js')).layerCommand()],
   ['config', async () => (await import('./config.js')).configCommand()],
   ['completion', async () => (await import('./completion.js')).completionCommand(buildProgram)],

@@ -1,0 +1,180 @@
+/**
+ * `stratalog machine`: the statechart of a snapshot as a picture, and where in it one snapshot
+ * stands, with the events that led it there.
+ */
+import { Command, Option } from 'commander';
+import { UsageError } from '../base/errors.js';
+import { formatTime, snapshotId, type Position, type SnapshotId } from '../base/units.js';
+import { systemClock } from '../host/clock.js';
+import { systemDisk } from '../host/disk.js';
+import type { Archive } from '../inspect/archive.js';
+import { chartMermaid } from '../inspect/chart-mermaid.js';
+import { snapshotDefinition, snapshotOutline } from '../inspect/chart-outline.js';
+import { chartSvg } from '../inspect/chart-picture.js';
+import { lifeOf, marksOf, type Life } from '../inspect/life.js';
+import { summaryOf } from '../inspect/summary.js';
+import { withArchive, withArchiveOption, type ArchiveFlags } from './archive-option.js';
+import { momentOf, quoted } from './moment.js';
+import { printing, tableLines, visible, type Output } from './print.js';
+
+interface Flags extends ArchiveFlags {
+  readonly at?: string;
+  readonly format?: 'mermaid' | 'json' | 'svg' | 'table';
+  readonly json?: true;
+  readonly trunc: boolean;
+}
+
+const more = `
+Without a snapshot it prints the whole chart, as Mermaid text when no format is named. With one it
+prints the state, and a line for each event that led there. A number is taken for an id; write a
+key that is a number with its namespace, as containerd sends it: default/12/7.
+
+Examples:
+  stratalog machine --format svg > chart.svg
+  stratalog machine 12
+  stratalog machine default/12/sha256:… --at 2026-01-31T12:00:00Z
+  stratalog machine 12 --format svg > snapshot-12.svg
+
+Exits 0, also for a snapshot that is removed; 1 when the log cannot be read, 2 when the log never
+had such a snapshot, 3 when the log is damaged.`;
+
+export function machineCommand(): Command {
+  return withArchiveOption(new Command('machine'))
+    .description('draw the statechart of a snapshot, and tell where one stands in it and why')
+    .argument('[snapshot]', 'key, name, chain id or number of a snapshot')
+    .option('--at <moment>', 'as it was at a position, or at a time: RFC 3339, or so long ago')
+    .addOption(
+      new Option('--format <format>', 'how to print it').choices([
+        'table',
+        'mermaid',
+        'json',
+        'svg',
+      ]),
+    )
+    .option('--json', 'the same as --format json')
+    .option('--no-trunc', 'print lines whole, wider than the terminal too')
+    .addHelpText('after', more)
+    .action((snapshot: string | undefined, flags: Flags) =>
+      printing({ trunc: flags.trunc && isTable(flags) }, (out) => run(snapshot, flags, out)),
+    );
+}
+
+/** Only a table is still of use when its lines are cut. */
+const isTable = ({ format }: Flags): boolean => format === undefined || format === 'table';
+
+async function run(snapshot: string | undefined, flags: Flags, out: Output): Promise<void> {
+  const format = flags.json === true ? 'json' : flags.format;
+  if (flags.json === true && flags.format !== undefined && flags.format !== 'json') {
+    throw new UsageError(`--json and --format ${flags.format} ask for two forms: give one of them`);
+  }
+  if (snapshot === undefined) {
+    await printChart(flags, format ?? 'mermaid', out);
+    return;
+  }
+  await withArchive(flags, systemDisk(), async (archive) => {
+    const at = await momentOf(archive, '--at', flags.at, systemClock().now());
+    const id = await idMeant(archive, snapshot, at);
+    const life = await lifeOf(archive, id, at);
+    if (life.steps.length === 0 && life.before === null) {
+      throw new UsageError(
+        `there was no snapshot ${quoted(snapshot)} at position ${at}. ` +
+          '`stratalog log` tells which there were',
+      );
+    }
+    await printLife(life, at, format ?? 'table', out);
+  });
+}
+
+async function printChart(
+  { at }: Flags,
+  format: NonNullable<Flags['format']>,
+  out: Output,
+): Promise<void> {
+  if (at !== undefined) throw new UsageError('--at is about one snapshot: name it');
+  if (format === 'json') await out.json('machine', { ...snapshotOutline });
+  else if (format === 'svg') await out.line(chartSvg({ isStandAlone: true }).trimEnd());
+  else if (format === 'mermaid') await out.line(chartMermaid(snapshotDefinition));
+  else {
+    const rows = snapshotOutline.arrows.map(({ from, event, guard, to }) => [
+      from,
+      guard === null ? event : `${event} [${guard}]`,
+      to,
+    ]);
+    await out.lines(tableLines(['FROM', 'EVENT', 'TO'], rows));
+  }
+}
+
+/**
+ * Several snapshots may have borne a text, one after the other: the one that has it at the moment
+ * is meant, else the newest.
+ */
+async function idMeant(archive: Archive, text: string, at: Position): Promise<SnapshotId> {
+  if (/^[1-9]\d{0,15}$/.test(text)) return snapshotId(Number(text));
+  const found = await archive.find(text);
+  const { forest } = await archive.stateAt(at);
+  const born = found.filter((id) => id < forest.nextId);
+  const id = born.findLast((one) => forest.has(one)) ?? born.at(-1);
+  if (id === undefined) {
+    throw new UsageError(
+      `no snapshot was called ${quoted(text)}${found.length > 0 ? ` by position ${at}` : ''}. ` +
+        '`stratalog log` tells which there were',
+    );
+  }
+  if (born.length > 1) {
+    process.stderr.write(
+      `stratalog: ${born.length} snapshots bore this name, ${born.join(', ')}: this is ${id}\n`,
+    );
+  }
+  return id;
+}
+
+async function printLife(
+  life: Life,
+  at: Position,
+  format: NonNullable<Flags['format']>,
+  out: Output,
+): Promise<void> {
+  const marks = marksOf(life);
+  if (format === 'svg') await out.line(chartSvg({ marks, isStandAlone: true }).trimEnd());
+  else if (format === 'mermaid') await out.line(chartMermaid(snapshotDefinition, marks.lit));
+  else if (format === 'json') await out.json('machine-state', jsonFields(life, at));
+  else await printTable(life, at, out);
+}
+
+function jsonFields({ id, before, steps }: Life, at: Position): Readonly<Record<string, unknown>> {
+  const state = steps.at(-1)?.state ?? before;
+  return {
+    id,
+    name: state?.name ?? null,
+    position: at,
+    state: state?.status ?? null,
+    before: before?.status ?? null,
+    path: steps.map(({ record, from, to, arrow }) => ({
+      position: record.position,
+      time: formatTime(record.time),
+      event: record.type,
+      from,
+      to,
+      arrow,
+    })),
+  };
+}
+
+async function printTable({ id, before, steps }: Life, at: Position, out: Output): Promise<void> {
+  const state = steps.at(-1)?.state ?? before;
+  await out.line(`snapshot  ${id} ${visible(state?.name ?? '')}`);
+  await out.line(`state     ${out.colors.yellow(state?.status ?? '')} at position ${at}`);
+  if (before !== null) {
+    await out.line(`before    ${before.status}: its first events are not in the log any more`);
+  }
+  await out.line('');
+  const rows = steps.map(({ record, from, to }) => [
+    String(record.position),
+    formatTime(record.time),
+    from,
+    record.type,
+    to,
+    visible(summaryOf(record)),
+  ]);
+  await out.lines(tableLines(['POSITION', 'TIME', 'FROM', 'EVENT', 'TO', 'SUMMARY'], rows));
+}

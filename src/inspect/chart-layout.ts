@@ -1,0 +1,132 @@
+/**
+ * Where the states and arrows of the snapshot's statechart stand in its picture. Placed by hand,
+ * because a life is read downwards and what ends it runs along two common lines; a test holds
+ * that every state and every arrow of the machine has its place here, and nothing else has.
+ */
+
+export type Point = readonly [x: number, y: number];
+
+export interface PlacedState {
+  readonly x: number;
+  readonly y: number;
+  readonly width: number;
+  readonly height: number;
+}
+
+export interface PlacedLabel {
+  readonly at: Point;
+  readonly anchor: 'start' | 'middle' | 'end';
+  /** Runs upwards, along a line that several arrows share. */
+  readonly isUpright?: true;
+}
+
+export interface PlacedArrow {
+  /** Corners are rounded; the tip stands at the last point. */
+  readonly line: readonly Point[];
+  /** Null where an arrow on the same line bears the name for all of them. */
+  readonly label: PlacedLabel | null;
+}
+
+/** What of the plane is shown. */
+export const chartFrame = { x: 86, y: 0, width: 774, height: 752 } as const;
+
+const box = (centreX: number, centreY: number): PlacedState => ({
+  x: centreX - 66,
+  y: centreY - 22,
+  width: 132,
+  height: 44,
+});
+
+export const statePlaces: ReadonlyMap<string, PlacedState> = new Map([
+  ['absent', box(450, 30)],
+  ['preparing', box(450, 112)],
+  ['view', box(180, 236)],
+  ['active', box(450, 236)],
+  ['mounting', box(712, 236)],
+  ['committing', box(450, 356)],
+  ['mounted', box(712, 356)],
+  ['committed', { x: 360, y: 436, width: 440, height: 130 }],
+  ['committed.available', box(450, 522)],
+  ['committed.unavailable', box(712, 522)],
+  ['awaitingCleanup', { x: 106, y: 618, width: 148, height: 44 }],
+  ['removing', box(712, 640)],
+  ['removed', box(712, 724)],
+]);
+
+const start = (x: number, y: number): PlacedLabel => ({ at: [x, y], anchor: 'start' });
+const middle = (x: number, y: number): PlacedLabel => ({ at: [x, y], anchor: 'middle' });
+const end = (x: number, y: number): PlacedLabel => ({ at: [x, y], anchor: 'end' });
+const upright = (x: number, y: number): PlacedLabel => ({ ...middle(x, y), isUpright: true });
+
+/** Along the line of what was given up, from a height at the right down to `removing`. */
+const givenUp = (from: Point): readonly Point[] => [from, [826, from[1]], [826, 640], [778, 640]];
+
+/** Along the line of deferred removals down to `awaitingCleanup`. */
+const deferred = (from: Point): readonly Point[] => [
+  from,
+  [260, from[1]],
+  [260, 598],
+  [180, 598],
+  [180, 618],
+];
+
+/** Along the line of removals down to `removing`. */
+const removed = (from: Point): readonly Point[] => [from, [284, from[1]], [284, 631], [646, 631]];
+
+/** A loop over the upper right corner of a box. */
+const ownLoop = (x: number, y: number): readonly Point[] => [
+  [x + 44, y - 22],
+  [x + 44, y - 38],
+  [x + 84, y - 38],
+  [x + 84, y - 12],
+  [x + 66, y - 12],
+];
+
+export const arrowPlaces: ReadonlyMap<string, PlacedArrow> = new Map<string, PlacedArrow>([
+  ['absent:SnapshotPreparing', arrow(start(459, 75), [450, 52], [450, 90])],
+  [
+    'preparing:SnapshotPrepared[isView]',
+    arrow(start(189, 168), [384, 112], [180, 112], [180, 214]),
+  ],
+  ['preparing:SnapshotPrepared', arrow(start(459, 190), [450, 134], [450, 214])],
+  ['preparing:RemoteMountStarted', arrow(end(703, 150), [516, 121], [712, 121], [712, 214])],
+  ['preparing:SnapshotAbandoned', { line: givenUp([516, 101]), label: upright(846, 420) }],
+  ['mounting:RemoteMounted', arrow(start(721, 300), [712, 258], [712, 334])],
+  ['mounting:RemoteMountFailed', arrow(middle(581, 254), [646, 236], [516, 236])],
+  ['mounting:SnapshotAbandoned', { line: givenUp([778, 236]), label: null }],
+  ['mounted:SnapshotCommitted', arrow(end(703, 399), [712, 378], [712, 436])],
+  ['mounted:SnapshotAbandoned', { line: givenUp([778, 356]), label: null }],
+  ['active:SnapshotCommitting', arrow(end(416, 300), [425, 258], [425, 334])],
+  ['active:LabelsUpdated', { line: ownLoop(450, 236), label: start(541, 207) }],
+  ['active:SnapshotRemoving[isDeferred]', { line: deferred([384, 227]), label: null }],
+  ['active:SnapshotRemoving', { line: removed([384, 245]), label: null }],
+  ['committing:SnapshotCommitted', arrow(start(459, 424), [450, 378], [450, 436])],
+  ['committing:SnapshotCommitFailed', arrow(start(484, 300), [475, 334], [475, 258])],
+  ['committing:LabelsUpdated', { line: ownLoop(450, 356), label: start(541, 334) }],
+  ['view:LabelsUpdated', viewLoop()],
+  ['view:SnapshotRemoving[isDeferred]', { line: deferred([246, 227]), label: upright(250, 400) }],
+  ['view:SnapshotRemoving', { line: removed([246, 245]), label: upright(299, 400) }],
+  [
+    'committed:LabelsUpdated',
+    arrow(start(611, 590), [560, 566], [560, 586], [602, 586], [602, 566]),
+  ],
+  ['committed:SnapshotRemoving[isDeferred]', { line: deferred([360, 490]), label: null }],
+  ['committed:SnapshotRemoving', { line: removed([360, 508]), label: null }],
+  ['committed.available:LayerUnavailable', arrow(middle(581, 505), [516, 513], [646, 513])],
+  [
+    'committed.unavailable:LayerUnavailable',
+    arrow(end(752, 478), [756, 500], [756, 484], [790, 484], [790, 512], [778, 512]),
+  ],
+  ['committed.unavailable:LayerAvailable', arrow(middle(581, 549), [646, 531], [516, 531])],
+  ['awaitingCleanup:SnapshotCollecting', arrow(start(300, 667), [254, 649], [646, 649])],
+  ['removing:SnapshotRemoved', arrow(end(703, 687), [712, 662], [712, 702])],
+]);
+
+function arrow(label: PlacedLabel, ...line: readonly Point[]): PlacedArrow {
+  return { line, label };
+}
+
+/** At the lower left, where nothing else passes. */
+function viewLoop(): PlacedArrow {
+  return arrow(start(158, 284), [150, 258], [150, 276], [98, 276], [98, 246], [114, 246]);
+}

@@ -1,0 +1,27 @@
+/** The files of the page, read once: nothing else of the disk can be asked for. */
+import { readdir, readFile } from 'node:fs/promises';
+import { extname, join } from 'node:path';
+
+export interface Asset {
+  readonly type: string;
+  readonly body: Buffer;
+}
+
+const types: Readonly<Record<string, string>> = {
+  '.html': 'text/html; charset=utf-8',
+  '.css': 'text/css; charset=utf-8',
+  '.js': 'text/javascript; charset=utf-8',
+  '.svg': 'image/svg+xml',
+};
+
+/** By the path under which each is asked for. */
+export async function readAssets(directory: string): Promise<ReadonlyMap<string, Asset>> {
+  const assets = new Map<string, Asset>();
+  for (const name of await readdir(directory)) {
+    const type = types[extname(name)];
+    if (type === undefined) continue;
+    const path = name === 'index.html' ? '/' : `/${name}`;
+    assets.set(path, { type, body: await readFile(join(directory, name)) });
+  }
+  return assets;
+}

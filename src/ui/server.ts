@@ -1,0 +1,178 @@
+/**
+ * The server of the page: reads an archive, answers one browser, writes nothing. Every answer bears
+ * a strict content policy; who is answered at all is decided in `access.ts`.
+ */
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { isIP, type AddressInfo } from 'node:net';
+import { promisify } from 'node:util';
+import { constants, gzip } from 'node:zlib';
+import { errnoOf, HostFault } from '../base/errors.js';
+import type { Archive } from '../inspect/archive.js';
+import { refusalFor, securityHeaders, type AccessRules } from './access.js';
+import { Answers } from './answers.js';
+import type { Asset } from './assets.js';
+import { codeOf, failureOf } from './failure.js';
+import type { FindingRow } from './wire.js';
+
+export interface PageOptions {
+  readonly archive: Archive;
+  /** Shown in the page: the root, or the socket. */
+  readonly source: string;
+  readonly release: string;
+  /** Null where nobody can know. */
+  readonly findings: (() => Promise<readonly FindingRow[]>) | null;
+  readonly assets: ReadonlyMap<string, Asset>;
+  readonly host: string;
+  /** 0 for any that is free. */
+  readonly port: number;
+  /** Long enough not to be guessed. */
+  readonly token: string;
+}
+
+export interface RunningPage {
+  /** With the token in it. */
+  readonly url: string;
+  readonly close: () => Promise<void>;
+}
+
+/** Connections at one time: a browser opens six, and one for each live stream. */
+const connectionsMax = 64;
+
+/** @throws HostFault when the address cannot be listened on, for example EADDRINUSE. */
+export async function startPage(options: PageOptions): Promise<RunningPage> {
+  const answers = new Answers(options);
+  const server = createServer();
+  server.maxConnections = connectionsMax;
+  server.headersTimeout = 10_000;
+  server.requestTimeout = 30_000;
+  const port = await listen(server, options);
+  const rules = rulesFor(options, port);
+  server.on('request', (request, response) => {
+    void answer({ options, answers, rules }, request, response);
+  });
+  return {
+    url: `http://${named(options.host)}:${port}/?token=${options.token}`,
+    close: async () => {
+      answers.close();
+      server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+}
+
+const named = (host: string): string => (isIP(host) === 6 ? `[${host}]` : host);
+
+function rulesFor({ host, token }: PageOptions, port: number): AccessRules {
+  const isOfAll = host === '0.0.0.0' || host === '::';
+  const names = isLoopback(host) ? [named(host), 'localhost'] : [named(host)];
+  return {
+    token,
+    hosts: new Set(names.map((name) => `${name.toLowerCase()}:${port}`)),
+    anyAddressWithPort: isOfAll ? port : null,
+    // Cookies are told to every port of a host: each server needs a name of its own.
+    cookieName: `stratalog-${port}`,
+  };
+}
+
+export function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'));
+}
+
+function listen(server: Server, { host, port }: PageOptions): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const fail = (fault: Error): void => {
+      const what = `${named(host)}:${port}`;
+      reject(new HostFault('listen', what, errnoOf(fault) ?? 'EIO', { cause: fault }));
+    };
+    server.once('error', fail);
+    server.listen(port, host, () => {
+      server.off('error', fail);
+      const bound: AddressInfo | string | null = server.address();
+      resolve(typeof bound === 'object' && bound !== null ? bound.port : port);
+    });
+  });
+}
+
+interface Serving {
+  readonly options: PageOptions;
+  readonly answers: Answers;
+  readonly rules: AccessRules;
+}
+
+async function answer(
+  { options, answers, rules }: Serving,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
+  const left = new AbortController();
+  response.on('close', () => {
+    left.abort();
+  });
+  const reply = (code: number, type: string, body: string | Buffer): Promise<void> =>
+    send({ request, response }, { code, type, body });
+  const [path = '/', search = ''] = (request.url ?? '/').split('?', 2);
+  const query = new URLSearchParams(search);
+  const { host, origin, cookie } = request.headers;
+  const site = request.headers['sec-fetch-site'];
+  const refusal = refusalFor(
+    {
+      method: request.method ?? '',
+      host,
+      origin,
+      site: typeof site === 'string' ? site : undefined,
+      cookie,
+      tokenInUrl: path === '/' ? query.get('token') : null,
+      isPage: path === '/',
+    },
+    rules,
+  );
+  for (const [name, value] of Object.entries(securityHeaders)) response.setHeader(name, value);
+  try {
+    if (refusal !== null) {
+      await reply(refusal.code, json, JSON.stringify({ error: refusal.error, position: null }));
+      return;
+    }
+    const asset = options.assets.get(path);
+    if (asset !== undefined) {
+      // The page takes the token out of the address bar; from then on the cookie speaks.
+      const attributes = 'HttpOnly; SameSite=Strict; Path=/';
+      response.setHeader('set-cookie', `${rules.cookieName}=${rules.token}; ${attributes}`);
+      await reply(200, asset.type, asset.body);
+    } else if (path === '/api/live') {
+      response.writeHead(200, { 'content-type': 'text/event-stream' });
+      await answers.live(query, response, left.signal);
+      response.end();
+    } else {
+      const { type, body } = await answers.to(path, query);
+      await reply(body === null ? 404 : 200, type, body ?? notFound);
+    }
+  } catch (thrown) {
+    if (response.headersSent) response.destroy();
+    else await reply(codeOf(thrown), json, JSON.stringify(failureOf(thrown)));
+  }
+}
+
+const json = 'application/json; charset=utf-8';
+const notFound = JSON.stringify({ error: 'there is nothing of this name', position: null });
+
+const gzipped = promisify(gzip);
+
+async function send(
+  { request, response }: { readonly request: IncomingMessage; readonly response: ServerResponse },
+  {
+    code,
+    type,
+    body,
+  }: { readonly code: number; readonly type: string; readonly body: string | Buffer },
+): Promise<void> {
+  const headers: Record<string, string> = { 'content-type': type };
+  let bytes = Buffer.from(body);
+  if (
+    bytes.length > 2_000 &&
+    /\bgzip\b/.test(request.headers['accept-encoding']?.toString() ?? '')
+  ) {
+    bytes = await gzipped(bytes, { level: constants.Z_BEST_SPEED });
+    headers['content-encoding'] = 'gzip';
+  }
+  response.writeHead(code, { ...headers, 'content-length': bytes.length }).end(bytes);
+}
