@@ -49,6 +49,11 @@ export class Output {
     if (this.#pendingLength >= PENDING_MAX) await this.flush();
   }
 
+  /** A stranger's text for a table: what `line` would shorten must be short before columns are laid. */
+  cell(text: string): string {
+    return this.#width === Infinity ? visible(text) : shortDigests(visible(text));
+  }
+
   async lines(texts: Iterable<string>): Promise<void> {
     for (const text of texts) await this.line(text);
   }

@@ -1,13 +1,32 @@
-/** Whether an event gives its snapshot a name, a key or a chain id that somebody looks for. */
+/** Which names, keys and chain ids an event gives its snapshot, and whether one is looked for. */
 import { assertNever } from '../base/assert.js';
 import type { RecordLike } from '../machines/streams.js';
 import { understand } from '../machines/streams.js';
 import { TARGET_LABEL } from '../machines/labels.js';
 import type { Labels } from '../base/units.js';
 
-/** Events that this release does not understand bear no text: looking must not fail at them. */
+/**
+ * Whether an event gives its snapshot this text: whole, without containerd's prefix, or, for a
+ * digest, by its first twelve hexadecimal digits or more. Events that this release does not
+ * understand bear no text: looking must not fail at them.
+ */
 export function bearsText(record: RecordLike, text: string): boolean {
-  return textsOf(record).some((borne) => borne === text || withoutSequence(borne) === text);
+  return textsOf(record).some(matcherOf(text));
+}
+
+/** The same question about one text that is borne, for those who ask it of many. */
+export function matcherOf(text: string): (borne: string) => boolean {
+  const prefix = digestPrefix(text);
+  return (borne) => {
+    const name = withoutSequence(borne);
+    return borne === text || name === text || (prefix !== null && name.startsWith(prefix));
+  };
+}
+
+/** As many digits as tables show are enough to tell layers apart. */
+function digestPrefix(text: string): string | null {
+  const [, digits] = /^(?:sha256:)?([0-9a-f]{12,64})$/.exec(text) ?? [];
+  return digits === undefined ? null : `sha256:${digits}`;
 }
 
 /** containerd's metadata store makes `<namespace>/<number>/<key>` of each key (createKey). */
@@ -15,7 +34,13 @@ export function withoutSequence(name: string): string {
   return /^[^/]+\/\d+\/(.+)$/s.exec(name)?.[1] ?? name;
 }
 
-function textsOf(record: RecordLike): readonly string[] {
+/** The namespace in a key that containerd's metadata store has made; null in any other. */
+export function namespaceIn(name: string): string | null {
+  return /^([^/]+)\/\d+\/./s.exec(name)?.[1] ?? null;
+}
+
+/** Keys, names and chain ids that an event gives its snapshot. */
+export function textsOf(record: RecordLike): readonly string[] {
   try {
     const understood = understand(record);
     if (understood.about !== 'snapshot') return [];

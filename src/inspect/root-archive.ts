@@ -1,49 +1,53 @@
-/** The archive of a root's files: read-only, without a lock, beside a daemon or of a copy. */
+/**
+ * The archive of a root's files: read-only, without a lock, beside a daemon or of a copy. Answers
+ * by the segments' indexes and by checkpoints where they are, and by reading where they are not.
+ */
 import type { Disk } from '../base/ports.js';
-import {
-  position,
-  snapshotId,
-  type Position,
-  type SnapshotId,
-  type UnixNanos,
-} from '../base/units.js';
-import { listLog } from '../log/files.js';
+import { position, type Position, type SnapshotId, type UnixNanos } from '../base/units.js';
 import { readIdentityIfSound } from '../log/identity.js';
+import { IndexedLog } from '../log/indexed-log.js';
 import { followLog, readLogBatches } from '../log/reader.js';
 import type { LogRecord } from '../log/types.js';
-import { idOfStream, streamOf } from '../machines/streams.js';
-import {
-  MomentUnknown,
-  type Archive,
-  type ArchiveRange,
-  type LogBounds,
-  type PastState,
-} from './archive.js';
-import { bearsText } from './bears-text.js';
-import { replayRoot } from './replay-root.js';
+import { streamOf } from '../machines/streams.js';
+import type { Archive, ArchiveRange, LogBounds, PastState } from './archive.js';
+import { pastState } from './past-state.js';
+import { findText } from './text-search.js';
+
+export interface RootArchiveOptions {
+  /** Told once that an index could not be used, and why. The answers are the same, later. */
+  readonly onNotice?: (text: string) => void;
+}
 
 export class RootArchive implements Archive {
   readonly #disk: Disk;
   readonly #root: string;
+  readonly #log: IndexedLog;
 
-  constructor(disk: Disk, root: string) {
+  constructor(disk: Disk, root: string, options: RootArchiveOptions = {}) {
     this.#disk = disk;
     this.#root = root;
+    this.#log = new IndexedLog({ disk, root, ...options });
   }
 
   async bounds(): Promise<LogBounds> {
     const identity = await readIdentityIfSound(this.#disk, this.#root);
-    const { segments } = await listLog(this.#disk, this.#root);
+    const segments = await this.#log.segments();
     return {
       uuid: identity?.uuid ?? null,
       epoch: identity?.epoch ?? null,
-      first: position(segments[0]?.position ?? 0),
-      next: await this.#next(),
+      first: position(segments[0]?.header.firstPosition ?? 0),
+      next: await this.#log.next(segments),
     };
   }
 
-  read(range: ArchiveRange = {}): AsyncGenerator<readonly LogRecord[], void, undefined> {
-    return readLogBatches({ root: this.#root, disk: this.#disk, ...range });
+  async *read(range: ArchiveRange = {}): AsyncGenerator<readonly LogRecord[], void, undefined> {
+    const { stream, from, to, reverse } = range;
+    if (stream === undefined) {
+      yield* readLogBatches({ root: this.#root, disk: this.#disk, ...range });
+      return;
+    }
+    const records = await this.#log.stream(stream, from, to);
+    if (records.length > 0) yield reverse === true ? records.reverse() : records;
   }
 
   async *follow(
@@ -54,57 +58,37 @@ export class RootArchive implements Archive {
     for await (const record of followLog(wish)) yield [record];
   }
 
-  async stateAt(at: Position): Promise<PastState> {
-    const { first, next } = await this.bounds();
-    if (at > next)
-      throw new MomentUnknown(`the log ends at position ${next}: ${at} is not there yet`);
-    const { replay, checkpoint } = await replayRoot(this.#disk, this.#root, at);
-    if (Math.max(replay.position, checkpoint ?? 0) < at) {
-      throw new MomentUnknown(
-        `the log begins at position ${first}, and no checkpoint is kept of what was before ${at}`,
-      );
-    }
-    return { position: at, time: await this.#timeBefore(at), forest: replay.forest };
+  stateAt(at: Position): Promise<PastState> {
+    return pastState(this.#disk, this.#root, this.#log, at);
   }
 
-  async historyOf(id: SnapshotId): Promise<readonly LogRecord[]> {
-    const found: LogRecord[] = [];
-    for await (const batch of this.read({ stream: streamOf(id) })) found.push(...batch);
-    return found;
+  historyOf(id: SnapshotId): Promise<readonly LogRecord[]> {
+    return this.#log.stream(streamOf(id));
   }
 
+  /** From the end: the last segment that has a record which is not younger holds the answer. */
   async positionAt(time: UnixNanos): Promise<Position> {
-    let at = (await this.bounds()).first;
-    for await (const batch of this.read()) {
-      for (const record of batch) if (record.time <= time) at = position(record.position + 1);
+    const segments = await this.#log.segments();
+    for (let at = segments.length - 1; at >= 0; at -= 1) {
+      const segment = segments[at];
+      if (segment === undefined) continue;
+      const found = await this.#log.within(segment, segments[at + 1] ?? null, async (open) => {
+        const block = open.index.lastBlockNotAfter(time);
+        if (block === null) return null;
+        let last: Position | null = null;
+        await open.walk(block, (record) => {
+          if (record.time <= time) last = record.position;
+          // What follows the block is younger, all of it.
+          return record.position < block.position + block.records - 1;
+        });
+        return last;
+      });
+      if (found !== null) return position(found + 1);
     }
-    return at;
+    return position(segments[0]?.header.firstPosition ?? 0);
   }
 
-  async find(text: string): Promise<readonly SnapshotId[]> {
-    const found = new Set<SnapshotId>();
-    for await (const batch of this.read()) {
-      for (const record of batch) {
-        const id = idOfStream(record.stream);
-        if (id !== null && !found.has(id) && bearsText(record, text)) found.add(id);
-      }
-    }
-    return [...found].sort((one, other) => one - other).map(snapshotId);
-  }
-
-  async #next(): Promise<Position> {
-    for await (const batch of this.read({ reverse: true })) {
-      const last = batch[0];
-      if (last !== undefined) return position(last.position + 1);
-    }
-    return position((await listLog(this.#disk, this.#root)).segments.at(-1)?.position ?? 0);
-  }
-
-  async #timeBefore(at: Position): Promise<UnixNanos | null> {
-    if (at === 0) return null;
-    for await (const batch of this.read({ from: position(at - 1), to: at })) {
-      return batch[0]?.time ?? null;
-    }
-    return null;
+  find(text: string): Promise<readonly SnapshotId[]> {
+    return findText(this.#disk, this.#log, text);
   }
 }

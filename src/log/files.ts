@@ -16,6 +16,7 @@ const digits = (position: number): string => position.toString().padStart(20, '0
 
 export const segmentName = (firstPosition: number): string => `${digits(firstPosition)}.seg`;
 export const checkpointName = (position: number): string => `${digits(position)}.checkpoint`;
+export const indexName = (firstPosition: number): string => `${digits(firstPosition)}.index`;
 
 export interface NamedAt {
   readonly name: string;
@@ -26,6 +27,8 @@ export interface NamedAt {
 export interface LogFiles {
   readonly segments: readonly NamedAt[];
   readonly checkpoints: readonly NamedAt[];
+  /** Of segments, each at its segment's first position. Derived: they may go at any time. */
+  readonly indexes: readonly NamedAt[];
   /** Tails that were cut and kept aside. */
   readonly broken: readonly string[];
   /** What an unfinished preparation or checkpoint left behind. */
@@ -38,22 +41,26 @@ export interface LogFiles {
 export async function listLog(disk: Disk, root: string): Promise<LogFiles> {
   const segments: NamedAt[] = [];
   const checkpoints: NamedAt[] = [];
+  const indexes: NamedAt[] = [];
   const broken: string[] = [];
   const leftovers: string[] = [];
   const strange: string[] = [];
+  const numbered = new Map([
+    ['seg', segments],
+    ['checkpoint', checkpoints],
+    ['index', indexes],
+  ]);
   for (const name of await listOrEmpty(disk, logDirectory(root))) {
-    const parts = /^(\d{20})\.(seg|checkpoint)$/.exec(name);
+    const parts = /^(\d{20})\.(seg|checkpoint|index)$/.exec(name);
     const at = Number(parts?.[1]);
     if (parts && Number.isSafeInteger(at)) {
-      (parts[2] === 'seg' ? segments : checkpoints).push({ name, position: at });
+      numbered.get(parts[2] ?? '')?.push({ name, position: at });
     } else if (name.endsWith('.broken')) broken.push(name);
     else if (name === 'next.prepared' || name.endsWith('.new')) leftovers.push(name);
     else if (name !== 'lock') strange.push(name);
   }
-  const byPosition = (a: NamedAt, b: NamedAt): number => a.position - b.position;
-  segments.sort(byPosition);
-  checkpoints.sort(byPosition);
-  return { segments, checkpoints, broken: broken.sort(), leftovers, strange };
+  for (const list of numbered.values()) list.sort((a, b) => a.position - b.position);
+  return { segments, checkpoints, indexes, broken: broken.sort(), leftovers, strange };
 }
 
 /** Names in a directory; none when it does not exist. */

@@ -30,7 +30,7 @@ export async function aDirectory(): Promise<string> {
   return directory;
 }
 
-const cliPath = join(repository, 'dist', 'cli.js');
+const cliPath = join(repository, 'dist', 'bin', 'cli.js');
 
 /** For `beforeAll`: builds the command when it is missing or older than a source of it. */
 export async function builtCli(): Promise<void> {
@@ -43,10 +43,7 @@ export async function builtCli(): Promise<void> {
   }
   try {
     if (isBuilt()) return;
-    const tsc = join(repository, 'node_modules', 'typescript', 'bin', 'tsc');
-    await promisify(execFile)(process.execPath, [tsc, '-p', 'tsconfig.build.json'], {
-      cwd: repository,
-    });
+    await promisify(execFile)('npm', ['run', '--silent', 'build'], { cwd: repository });
   } finally {
     rmSync(lock, { recursive: true, force: true });
   }

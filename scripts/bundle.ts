@@ -1,0 +1,38 @@
+/**
+ * Puts the command into few files, `dist/bin/`: reading some four hundred modules one by one is
+ * more than half of what a short command takes. Part of `npm run build`, behind the compiler,
+ * whose output stays what the library and its types are.
+ *
+ * The programs of worker threads are entries of their own, beside the chunks that name them.
+ */
+import { readdirSync, rmSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { build } from 'esbuild';
+
+const dist = fileURLToPath(new URL('../dist', import.meta.url));
+const bin = join(dist, 'bin');
+
+rmSync(bin, { recursive: true, force: true });
+const isEntry = (path: string): boolean =>
+  path === 'cli.js' || /(^|-)(worker-main|jobs)\.js$/.test(basename(path));
+const entries = readdirSync(dist, { recursive: true, encoding: 'utf8' }).filter(isEntry);
+
+await build({
+  entryPoints: entries.map((path) => join(dist, path)),
+  // Threads find their programs by name in the directory of whoever starts them.
+  entryNames: '[name]',
+  outdir: bin,
+  bundle: true,
+  splitting: true,
+  platform: 'node',
+  format: 'esm',
+  target: 'node20',
+  // Native modules find their binaries beside themselves.
+  external: ['koffi', 'fs-ext'],
+  // What is CommonJS in it asks for Node's own modules by `require`.
+  banner: {
+    js: "import { createRequire as requireOf } from 'node:module'; const require = requireOf(import.meta.url);",
+  },
+  logLevel: 'warning',
+});

@@ -1,0 +1,254 @@
+/**
+ * `stratalog gc`: each entry of `snapshots/`, kept or collected, and why. It looks by itself, and
+ * leaves the collecting to the daemon's Cleanup: removals are events, and only whoever holds the
+ * root writes events.
+ */
+import { credentials, Metadata } from '@grpc/grpc-js';
+import { Command } from 'commander';
+import { parseDuration } from '../api/config-values.js';
+import { SnapshotsClient } from '../api/generated/containerd/services/snapshots/v1/snapshots.js';
+import { UsageError } from '../base/errors.js';
+import type { SnapshotDirectoryEntry } from '../base/ports.js';
+import { formatTime, position, unixNanos, type UnixNanos } from '../base/units.js';
+import { entryLook, type EntryLook } from '../host/entries.js';
+import { openHost, type Host } from '../host/host.js';
+import {
+  gcVerdicts,
+  ownerlessOf,
+  reasonInWords,
+  removalsIn,
+  removalTimes,
+  type GcVerdict,
+} from '../inspect/gc.js';
+import { replayRoot } from '../inspect/replay-root.js';
+import { snapshotsDirectory } from '../log/files.js';
+import { readLogBatches } from '../log/reader.js';
+import { spanInWords } from './age.js';
+import { addressOf, reach } from './daemon-socket.js';
+import { EXIT } from './exit-codes.js';
+import { liveHolder } from './holder.js';
+import { quoted } from './moment.js';
+import { humanSize, printing, tableLines, visible, type Output } from './print.js';
+import { rootOf, withRootOption, type RootFlags } from './root-option.js';
+
+interface Flags extends RootFlags {
+  readonly dryRun?: true;
+  readonly minAge: string;
+  readonly address?: string;
+  /** False for `--no-size`. */
+  readonly size: boolean;
+  readonly json?: true;
+  readonly quiet?: true;
+  readonly trunc: boolean;
+}
+
+/** A collection may delete much; nobody waits longer than this for it. */
+const collectMillisMax = 600_000;
+
+export function gcCommand(): Command {
+  return withRootOption(new Command('gc'))
+    .description('tell of each directory whether it is kept or collected, and why; collect')
+    .option('--dry-run', 'collect nothing; exits 3 when something would be collected')
+    .option('--min-age <duration>', 'keep what no snapshot owns when it is younger: 24h', '0s')
+    .option('-a, --address <socket>', "the daemon's socket (STRATALOG_ADDRESS; else configured)")
+    .option('--no-size', 'do not measure: with many large directories that takes a while')
+    .option('--json', 'print a JSON object for each directory')
+    .option('-q, --quiet', 'print only the names of what is collected')
+    .option('--no-trunc', 'print lines whole, wider than the terminal too')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  stratalog gc --dry-run                          what the next Cleanup removes, and why the rest stays
+  stratalog gc --dry-run --json | jq 'select(.verdict == "collected") | .size'
+  stratalog gc --min-age 24h                      collect now, unless something unowned is younger
+
+The collecting is done by the daemon's own Cleanup, which containerd calls too after each of its
+garbage collections. Without a daemon only --dry-run works.
+Exits 0, or 3 when --dry-run finds something to collect.`,
+    )
+    .action((flags: Flags, command: Command) => printing(flags, (out) => run(flags, command, out)));
+}
+
+async function run(flags: Flags, command: Command, out: Output): Promise<void> {
+  const minAge = parseDuration(flags.minAge);
+  if (minAge === null) {
+    throw new UsageError(`--min-age ${quoted(flags.minAge)}: not a duration; say it as 24h or 90s`);
+  }
+  const root = await rootOf(flags);
+  const host = openHost({ root });
+  try {
+    const now = host.clock.now();
+    const youngAfter = unixNanos(now - BigInt(minAge) * 1_000_000n);
+    const verdicts = await lookAt(root, host, youngAfter);
+    const look = await entryLook(snapshotsDirectory(root), host.workers, host.mountTable);
+    const sizes = flags.size ? await sizesOf(verdicts, look) : new Map<string, number>();
+    await print({ verdicts, sizes, now }, flags, out);
+    const collected = collectedOf(verdicts);
+    if (collected.length === 0) return;
+    if (flags.dryRun === true) {
+      process.exitCode = EXIT.findings;
+      return;
+    }
+    await out.flush();
+    refuseYoung(verdicts, flags.minAge);
+    await collect(await socketOf(flags, command, root));
+    await tellWhatStayed(collected, host);
+  } finally {
+    await host.close();
+  }
+}
+
+/**
+ * Directories first, so that one that appears while the log is read is of no concern; then again,
+ * because one may have been removed meanwhile, as the log then says.
+ */
+async function lookAt(
+  root: string,
+  host: Host,
+  youngAfter: UnixNanos,
+): Promise<readonly GcVerdict[]> {
+  const { disk } = host;
+  const isServed = (await liveHolder(root)) !== null;
+  const first = await namesIn(host);
+  const { replay } = await replayRoot(disk, root);
+  const still = new Set((await namesIn(host)).map(({ name }) => name));
+  const entries = first.filter(({ name }) => still.has(name));
+  const { forest } = replay;
+  const look = await entryLook(snapshotsDirectory(root), host.workers, host.mountTable);
+  const changedAt = await look.changedAt(ownerlessOf(forest, entries));
+  const backwards = readLogBatches({
+    ...{ root, disk, from: position(0), to: replay.position, reverse: true },
+  });
+  const removedAt = await removalTimes(removalsIn(forest), backwards);
+  return gcVerdicts({ forest, entries, isServed, changedAt, removedAt, youngAfter });
+}
+
+const namesIn = ({ directories }: Host): Promise<readonly SnapshotDirectoryEntry[]> =>
+  directories.list(undefined, { namesOnly: true });
+
+/** What the log has measured is not measured again. */
+async function sizesOf(
+  verdicts: readonly GcVerdict[],
+  look: EntryLook,
+): Promise<ReadonlyMap<string, number>> {
+  const sizes = new Map<string, number>();
+  let measured = 0;
+  await Promise.all(
+    verdicts.map(async ({ entry, loggedSize }) => {
+      const size = loggedSize ?? (await look.size(entry));
+      if (size !== null) sizes.set(entry, size);
+      measured += 1;
+      if (process.stderr.isTTY) {
+        process.stderr.write(`\r\u001b[K${measured} of ${verdicts.length} directories measured`);
+      }
+    }),
+  );
+  if (process.stderr.isTTY) process.stderr.write('\r\u001b[K');
+  return sizes;
+}
+
+const collectedOf = (verdicts: readonly GcVerdict[]): readonly string[] =>
+  verdicts.filter(({ verdict }) => verdict.kind === 'collected').map(({ entry }) => entry);
+
+interface Told {
+  readonly verdicts: readonly GcVerdict[];
+  readonly sizes: ReadonlyMap<string, number>;
+  readonly now: UnixNanos;
+}
+
+async function print(told: Told, flags: Flags, out: Output): Promise<void> {
+  if (flags.quiet === true) await out.lines(collectedOf(told.verdicts).map(visible));
+  else if (flags.json === true) await printJson(told, out);
+  else await printTable(told, out);
+}
+
+async function printJson({ verdicts, sizes }: Told, out: Output): Promise<void> {
+  for (const { entry, since, verdict } of verdicts) {
+    const { kind: reason, ...detail } = verdict.because;
+    await out.json('gc', {
+      entry,
+      verdict: verdict.kind,
+      reason,
+      size: sizes.get(entry) ?? null,
+      changedAt: since === null ? null : formatTime(since),
+      ...detail,
+      ...('since' in detail
+        ? { since: detail.since === null ? null : formatTime(detail.since) }
+        : {}),
+    });
+  }
+}
+
+async function printTable({ verdicts, sizes, now }: Told, out: Output): Promise<void> {
+  const { yellow } = out.colors;
+  const sizeText = (size: number | undefined) => (size === undefined ? '-' : humanSize(size));
+  const rows = verdicts.map(({ entry, since, verdict }) => [
+    visible(entry),
+    verdict.kind === 'kept' ? verdict.kind : yellow(verdict.kind),
+    sizeText(sizes.get(entry)),
+    since === null ? '-' : spanInWords(now - since),
+    visible(reasonInWords(verdict.because, formatTime)),
+  ]);
+  if (rows.length > 0) {
+    await out.lines(tableLines(['DIRECTORY', 'VERDICT', 'SIZE', 'AGE', 'REASON'], rows));
+    await out.line('');
+  }
+  for (const kind of ['kept', 'collected'] as const) {
+    const entries = verdicts.filter(({ verdict }) => verdict.kind === kind);
+    const bytes = entries.reduce((sum, { entry }) => sum + (sizes.get(entry) ?? 0), 0);
+    const size = sizes.size === 0 ? '' : `, ${humanSize(bytes)}`;
+    await out.line(`${kind.padEnd(11)} ${entries.length}${size}`);
+  }
+}
+
+/** Cleanup knows no age: it would take what was just said to be kept. */
+function refuseYoung(verdicts: readonly GcVerdict[], minAge: string): void {
+  const young = verdicts.filter(({ verdict }) => verdict.because.kind === 'young');
+  const [first] = young;
+  if (first === undefined) return;
+  const more = young.length === 1 ? '' : ` and ${young.length - 1} more`;
+  throw new Error(
+    `nothing was collected: ${visible(first.entry)}${more} is younger than --min-age ${minAge}, and ` +
+      "the daemon's Cleanup asks for no age. Move it out of snapshots/, wait, or leave out --min-age",
+  );
+}
+
+/** @throws Error when nobody serves the root: what a stopped one needs is done by its start. */
+async function socketOf(flags: Flags, command: Command, root: string): Promise<string> {
+  if (flags.address === undefined && (await liveHolder(root)) === null) {
+    throw new Error(
+      `nothing was collected: no daemon serves ${root}, and only a daemon writes removals into its log. ` +
+        'Start it: a start removes orphans and ends removals by itself; what awaits Cleanup goes with ' +
+        'the next `stratalog gc`',
+    );
+  }
+  return addressOf(flags, command);
+}
+
+async function collect(address: string): Promise<void> {
+  await reach(address, 5_000);
+  const client = new SnapshotsClient(`unix:${address}`, credentials.createInsecure());
+  try {
+    await new Promise<void>((settle, reject) => {
+      const deadline = Date.now() + collectMillisMax;
+      client.cleanup({ snapshotter: '' }, new Metadata(), { deadline }, (fault) => {
+        if (fault === null) settle();
+        else reject(new Error(`Cleanup of the daemon at ${address} failed: ${fault.details}`));
+      });
+    });
+  } finally {
+    client.close();
+  }
+}
+
+async function tellWhatStayed(collected: readonly string[], host: Host): Promise<void> {
+  const there = new Set((await namesIn(host)).map(({ name }) => name));
+  const stayed = collected.filter((name) => there.has(name));
+  process.stderr.write(`stratalog: ${collected.length - stayed.length} directories are gone\n`);
+  if (stayed.length === 0) return;
+  throw new Error(
+    `${stayed.length} directories could not be removed (${visible(stayed.slice(0, 5).join(', '))}): ` +
+      'something is mounted in them, or they cannot be deleted. The messages of the daemon say why',
+  );
+}

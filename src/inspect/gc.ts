@@ -1,0 +1,175 @@
+/**
+ * A verdict for each entry of `snapshots/`: kept or collected, and why. Pure. It is what the
+ * daemon's Cleanup does (src/snapshotter/cleanup.ts), told beforehand; a test holds both equal.
+ */
+import { assertNever } from '../base/assert.js';
+import type { SnapshotDirectoryEntry } from '../base/ports.js';
+import type { SnapshotId, SnapshotName, UnixNanos } from '../base/units.js';
+import type { LogRecord } from '../log/types.js';
+import { metaOf } from '../machines/chart.js';
+import type { SnapshotState } from '../machines/fold.js';
+import type { Forest } from '../machines/forest.js';
+import { idOfStream } from '../machines/streams.js';
+
+interface OfSnapshot {
+  readonly id: SnapshotId;
+  readonly name: SnapshotName;
+}
+
+export type KeepReason =
+  | (OfSnapshot & {
+      readonly kind: 'snapshot';
+      readonly shownAs: 'active' | 'view' | 'committed';
+      readonly children: number;
+    })
+  | (OfSnapshot & { readonly kind: 'being-prepared' })
+  /** The daemon ended while it was prepared; the next start gives it up. */
+  | (OfSnapshot & { readonly kind: 'left-to-start' })
+  /** Made ahead for a coming snapshot. */
+  | { readonly kind: 'spare' }
+  /** Its number is not in the log yet: whoever asked for it is not answered yet. */
+  | { readonly kind: 'in-flight' }
+  | { readonly kind: 'young' };
+
+export type CollectReason =
+  | (OfSnapshot & { readonly kind: 'awaiting-cleanup'; readonly since: UnixNanos | null })
+  | (OfSnapshot & { readonly kind: 'unfinished-removal'; readonly since: UnixNanos | null })
+  | { readonly kind: 'orphan' };
+
+export interface GcVerdict {
+  /** The entry's name in `snapshots/`. */
+  readonly entry: string;
+  /** When its snapshot was prepared or committed; when nobody owns it, its last change. */
+  readonly since: UnixNanos | null;
+  /** Bytes that the log has for its content, which cannot change any more; else null. */
+  readonly loggedSize: number | null;
+  readonly verdict:
+    | { readonly kind: 'kept'; readonly because: KeepReason }
+    | { readonly kind: 'collected'; readonly because: CollectReason };
+}
+
+export interface GcWorld {
+  readonly forest: Forest;
+  readonly entries: readonly SnapshotDirectoryEntry[];
+  /** Whether a daemon is at work: what is half made belongs to it. */
+  readonly isServed: boolean;
+  /** Last change of entries that no snapshot owns. */
+  readonly changedAt: ReadonlyMap<string, UnixNanos>;
+  /** When removals were asked for. */
+  readonly removedAt: ReadonlyMap<SnapshotId, UnixNanos>;
+  /** What nobody owns is kept when it changed after this. */
+  readonly youngAfter: UnixNanos;
+}
+
+/** Kept ones first, by number; names that are no numbers come last. */
+export function gcVerdicts(world: GcWorld): readonly GcVerdict[] {
+  const verdicts = world.entries.map((entry) => {
+    const state = entry.id === null ? undefined : world.forest.get(entry.id);
+    return state === undefined ? ownerless(entry, world) : owned(entry.name, state, world);
+  });
+  return verdicts.sort(
+    (one, other) =>
+      one.verdict.kind.localeCompare(other.verdict.kind) * -1 ||
+      one.entry.localeCompare(other.entry, 'en', { numeric: true }),
+  );
+}
+
+/** Entries whose last change must be known for a verdict. */
+export function ownerlessOf(
+  forest: Forest,
+  entries: readonly SnapshotDirectoryEntry[],
+): readonly string[] {
+  return entries.filter(({ id }) => id === null || !forest.has(id)).map(({ name }) => name);
+}
+
+/** Snapshots whose removal is under way or put off. */
+export function removalsIn(forest: Forest): ReadonlySet<SnapshotId> {
+  const ids = new Set<SnapshotId>();
+  for (const { id, status } of forest.unsettled()) {
+    if (status === 'awaitingCleanup' || status === 'removing') ids.add(id);
+  }
+  return ids;
+}
+
+/** When each removal was asked for. Records from the end of the log backwards; read no further than needed. */
+export async function removalTimes(
+  ids: ReadonlySet<SnapshotId>,
+  newestFirst: AsyncIterable<readonly LogRecord[]>,
+): Promise<ReadonlyMap<SnapshotId, UnixNanos>> {
+  const times = new Map<SnapshotId, UnixNanos>();
+  if (ids.size === 0) return times;
+  for await (const batch of newestFirst) {
+    for (const { type, stream, time } of batch) {
+      const id = type === 'SnapshotRemoving' ? idOfStream(stream) : null;
+      if (id !== null && ids.has(id)) times.set(id, time);
+    }
+    if (times.size === ids.size) break;
+  }
+  return times;
+}
+
+function ownerless({ name, id }: SnapshotDirectoryEntry, world: GcWorld): GcVerdict {
+  const { forest, isServed, changedAt, youngAfter } = world;
+  const since = changedAt.get(name) ?? null;
+  const told = { entry: name, since, loggedSize: null };
+  if (id !== null && forest.isSpare(id)) return kept(told, { kind: 'spare' });
+  if (id !== null && id >= forest.nextId && isServed) return kept(told, { kind: 'in-flight' });
+  if (since !== null && since > youngAfter) return kept(told, { kind: 'young' });
+  return { ...told, verdict: { kind: 'collected', because: { kind: 'orphan' } } };
+}
+
+function owned(entry: string, state: SnapshotState, world: GcWorld): GcVerdict {
+  const { id, name, status, usage, createdAt } = state;
+  const { shownAs, afterCrash } = metaOf(status);
+  const told = { entry, since: createdAt, loggedSize: usage?.size ?? null };
+  if (status === 'awaitingCleanup' || status === 'removing') {
+    const kind = status === 'removing' ? 'unfinished-removal' : 'awaiting-cleanup';
+    const because = { kind, id, name, since: world.removedAt.get(id) ?? null } as const;
+    return { ...told, verdict: { kind: 'collected', because } };
+  }
+  if (shownAs !== null) {
+    const children = world.forest.childrenOf(id);
+    return kept(told, { kind: 'snapshot', id, name, shownAs, children });
+  }
+  const isGivenUp = afterCrash === 'SnapshotAbandoned' && !world.isServed;
+  return kept(told, { kind: isGivenUp ? 'left-to-start' : 'being-prepared', id, name });
+}
+
+function kept(told: Omit<GcVerdict, 'verdict'>, because: KeepReason): GcVerdict {
+  return { ...told, verdict: { kind: 'kept', because } };
+}
+
+/** `formatted` says a time; the text may hold any character that a client chose. */
+export function reasonInWords(
+  because: KeepReason | CollectReason,
+  formatted: (time: UnixNanos) => string,
+): string {
+  const since = (time: UnixNanos | null): string =>
+    time === null ? '' : ` since ${formatted(time)}`;
+  switch (because.kind) {
+    case 'snapshot': {
+      const { shownAs, name, children } = because;
+      const kind = shownAs === 'view' ? 'view' : `${shownAs} snapshot`;
+      const below = children === 0 ? '' : `, ${children} ${children === 1 ? 'child' : 'children'}`;
+      return `${kind} ${name}${below}`;
+    }
+    case 'being-prepared':
+      return `being prepared: ${because.name}`;
+    case 'left-to-start':
+      return `half prepared when the daemon ended, the next start gives it up: ${because.name}`;
+    case 'spare':
+      return 'spare: made ahead for a coming snapshot';
+    case 'in-flight':
+      return 'just being made: its number is not in the log yet';
+    case 'young':
+      return 'no snapshot owns it, but it is younger than --min-age';
+    case 'awaiting-cleanup':
+      return `removed, awaiting Cleanup${since(because.since)}: ${because.name}`;
+    case 'unfinished-removal':
+      return `removal unfinished${since(because.since)}: ${because.name}`;
+    case 'orphan':
+      return 'orphan: no snapshot in the log owns it';
+    default:
+      return assertNever(because);
+  }
+}

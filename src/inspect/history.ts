@@ -1,0 +1,259 @@
+/**
+ * One snapshot's life, from the records of its stream: what it was called, when it was what, how
+ * long each step took, who stood below and above it. Knows nothing of how it is printed.
+ */
+import { InvariantBroken } from '../base/assert.js';
+import { position, type Position, type SnapshotId, type UnixNanos } from '../base/units.js';
+import type { LogRecord } from '../log/types.js';
+import { metaOf, type Status } from '../machines/chart.js';
+import type { Caller, ParentLink, SnapshotEvent } from '../machines/events.js';
+import { fold, type SnapshotState } from '../machines/fold.js';
+import type { Forest } from '../machines/forest.js';
+import { idOfStream } from '../machines/streams.js';
+import { MomentUnknown, type Archive } from './archive.js';
+import { eventOf, type Subject } from './subject.js';
+import { summaryOf } from './summary.js';
+
+export interface HistoryRow {
+  readonly record: LogRecord;
+  /** Since the event before it; null for the first. Below zero when the clock was set back. */
+  readonly sincePrevious: bigint | null;
+  /** One sentence, without what the step took. May hold any character. */
+  readonly summary: string;
+  /** What ended with this event, and how long it took. */
+  readonly step: Step | null;
+  /** Null where the event has none. */
+  readonly caller: Caller | null;
+}
+
+export interface Step {
+  /** To be followed by the span: `mounted in`, `usable again after`. */
+  readonly what: string;
+  readonly nanos: bigint;
+}
+
+export interface Child {
+  readonly id: SnapshotId;
+  readonly name: string;
+  /** When it came to stand on this one. */
+  readonly from: Position;
+  /** When it was removed or given up; null while it stands. */
+  readonly until: Position | null;
+}
+
+export interface History {
+  readonly id: SnapshotId;
+  /** Keys and names, oldest first. */
+  readonly names: readonly string[];
+  /** What clients were shown it as, in order; empty when they never saw it. */
+  readonly kinds: readonly string[];
+  /** After the last event; null when the beginning is retired and the rest does not tell. */
+  readonly status: Status | null;
+  /** False when the oldest events are retired. */
+  readonly isWhole: boolean;
+  /** Nearest first, as they were while it stood. */
+  readonly parents: readonly ParentLink[];
+  readonly children: readonly Child[];
+  readonly rows: readonly HistoryRow[];
+}
+
+/** Fails as the archive does. */
+export async function historyOf(archive: Archive, subject: Subject): Promise<History> {
+  const { id, records } = subject;
+  const life = lifeOf(records);
+  return {
+    id,
+    ...life,
+    parents: await parentsOf(archive, subject),
+    children: await childrenOf(archive, subject),
+    rows: historyRows(records),
+  };
+}
+
+export function historyRows(records: readonly LogRecord[]): readonly HistoryRow[] {
+  return records.map((record, index) => {
+    const previous = records[index - 1];
+    const event = eventOf(record);
+    return {
+      record,
+      sincePrevious: previous === undefined ? null : record.time - previous.time,
+      summary: summaryOf(record),
+      step: event === null ? null : stepEndedBy(event, record.time, records.slice(0, index)),
+      caller: event !== null && 'caller' in event.data ? event.data.caller : null,
+    };
+  });
+}
+
+type StepNames = { readonly [Type in SnapshotEvent['type']]?: string };
+
+/** For each event: from which newest event before it something ran, and what that was. */
+const steps: { readonly [Type in SnapshotEvent['type']]?: StepNames } = {
+  SnapshotPrepared: { SnapshotPreparing: 'directories made in' },
+  RemoteMountStarted: { SnapshotPreparing: 'directories made in' },
+  RemoteMounted: { RemoteMountStarted: 'mounted in' },
+  RemoteMountFailed: { RemoteMountStarted: 'the mount was given up after' },
+  SnapshotCommitFailed: { SnapshotCommitting: 'the commit was given up after' },
+  LayerAvailable: { LayerUnavailable: 'usable again after' },
+  SnapshotCollecting: { SnapshotRemoving: 'taken up by Cleanup after' },
+  SnapshotRemoved: {
+    SnapshotRemoving: 'directories removed in',
+    SnapshotCollecting: 'directories removed in',
+    SnapshotAbandoned: 'directories removed in',
+  },
+};
+
+function stepEndedBy(
+  event: SnapshotEvent,
+  time: UnixNanos,
+  before: readonly LogRecord[],
+): Step | null {
+  if (event.type === 'SnapshotCommitted') return commitStep(event.data.durability, time, before);
+  const begins = steps[event.type];
+  if (begins === undefined) return null;
+  // Of a layer that is unavailable for long, each try is an event: it was so since the first.
+  const begun =
+    event.type === 'LayerAvailable'
+      ? firstOfRun(before, 'LayerUnavailable')
+      : before.findLast(({ type }) => Object.hasOwn(begins, type));
+  if (begun === undefined) return null;
+  const what = begins[begun.type as SnapshotEvent['type']] ?? '';
+  return { what, nanos: time - begun.time };
+}
+
+function commitStep(
+  durability: 'data' | 'metadata',
+  time: UnixNanos,
+  before: readonly LogRecord[],
+): Step | null {
+  const begun = before.findLast(({ type }) => type === 'SnapshotCommitting');
+  if (begun === undefined) return null;
+  const what = durability === 'data' ? 'data measured and made durable in' : 'data measured in';
+  return { what, nanos: time - begun.time };
+}
+
+/** The first of the events of a type at the end; others between them, such as labels, do not end it. */
+function firstOfRun(before: readonly LogRecord[], type: string): LogRecord | undefined {
+  const last = before.findLastIndex((record) => record.type === 'LayerAvailable');
+  return before.slice(last + 1).find((record) => record.type === type);
+}
+
+type Life = Pick<History, 'names' | 'kinds' | 'status' | 'isWhole'>;
+
+/** Follows the statechart; stops following at what this release does not understand. */
+export function lifeOf(records: readonly LogRecord[]): Life {
+  const names: string[] = [];
+  const kinds: string[] = [];
+  let state: SnapshotState | null = null;
+  const isWhole = records[0]?.streamVersion === 0;
+  let isFollowed = isWhole;
+  for (const record of records) {
+    const event = eventOf(record);
+    if (event?.type === 'SnapshotPreparing') names.push(event.data.key);
+    if (event?.type === 'SnapshotCommitted') names.push(event.data.name);
+    if (event === null) isFollowed = false;
+    if (event === null || !isFollowed) continue;
+    state = foldedOrNull(state, event, record);
+    isFollowed = state !== null;
+    if (state === null) continue;
+    const kind = shownKind(state);
+    if (kind !== null && kind !== kinds.at(-1)) kinds.push(kind);
+  }
+  return { names, kinds, status: isFollowed ? (state?.status ?? null) : null, isWhole };
+}
+
+/** Null when the statechart has no such step: the events are told all the same. */
+function foldedOrNull(
+  state: SnapshotState | null,
+  event: SnapshotEvent,
+  { time, streamVersion }: LogRecord,
+): SnapshotState | null {
+  try {
+    return fold(state, { event, time, streamVersion });
+  } catch (thrown) {
+    if (thrown instanceof InvariantBroken) return null;
+    throw thrown;
+  }
+}
+
+function shownKind({ status, remote }: SnapshotState): string | null {
+  const { shownAs } = metaOf(status);
+  return shownAs === 'committed' && remote !== null ? 'remote' : shownAs;
+}
+
+/** The chain below, as it was just before the end, or is now: a parent may come with Commit only. */
+async function parentsOf(
+  archive: Archive,
+  { id, records }: Subject,
+): Promise<readonly ParentLink[]> {
+  const end = records.findIndex(({ type }) => endings.has(type));
+  const last = records[end === -1 ? records.length - 1 : end - 1] ?? records[0];
+  if (last === undefined) return [];
+  const nearest = records.flatMap((record) => parentIn(eventOf(record)) ?? []).at(-1);
+  try {
+    const { forest } = await archive.stateAt(position(last.position + 1));
+    const state = forest.get(id);
+    if (state !== undefined) return chainBelow(forest, state);
+  } catch (thrown) {
+    if (!(thrown instanceof MomentUnknown)) throw thrown;
+  }
+  return nearest === undefined ? [] : [nearest];
+}
+
+const endings: ReadonlySet<string> = new Set(['SnapshotRemoving', 'SnapshotAbandoned']);
+
+/** Parents, nearest first, as far as they are there: those of what is being removed may be gone. */
+export function chainBelow(forest: Forest, state: SnapshotState): readonly ParentLink[] {
+  const chain: ParentLink[] = [];
+  let link = state.parent;
+  while (link !== null) {
+    chain.push(link);
+    link = forest.get(link.id)?.parent ?? null;
+  }
+  return chain;
+}
+
+function parentIn(event: SnapshotEvent | null): ParentLink | null {
+  return event !== null && 'parent' in event.data ? event.data.parent : null;
+}
+
+/** Those who ever stood on it, found by one reading of its lifetime. */
+async function childrenOf(archive: Archive, { id, records }: Subject): Promise<readonly Child[]> {
+  const children = new Map<SnapshotId, Child>();
+  const first = records[0];
+  const last = records.at(-1);
+  if (first === undefined || last === undefined) return [];
+  // A snapshot is removed after its children: nothing of theirs is beyond its own removal.
+  const end = records.find(({ type }) => endings.has(type))?.position;
+  const range = end === undefined ? { from: first.position } : { from: first.position, to: end };
+  for await (const batch of archive.read(range)) {
+    for (const record of batch) noteChild(children, id, record);
+  }
+  return [...children.values()];
+}
+
+const concernsChildren: ReadonlySet<string> = new Set([
+  'SnapshotPreparing',
+  'SnapshotCommitting',
+  'SnapshotCommitted',
+  ...endings,
+]);
+
+function noteChild(children: Map<SnapshotId, Child>, parent: SnapshotId, record: LogRecord): void {
+  if (!concernsChildren.has(record.type)) return;
+  const id = idOfStream(record.stream);
+  if (id === null || id === parent) return;
+  const known = children.get(id);
+  if (endings.has(record.type)) {
+    if (known !== undefined) children.set(id, { ...known, until: record.position });
+    return;
+  }
+  const event = eventOf(record);
+  if (event === null || (known === undefined && parentIn(event)?.id !== parent)) return;
+  const name =
+    event.type === 'SnapshotPreparing'
+      ? event.data.key
+      : event.type === 'SnapshotCommitted' || event.type === 'SnapshotCommitting'
+        ? event.data.name
+        : (known?.name ?? '');
+  children.set(id, { id, from: record.position, until: null, ...known, name });
+}

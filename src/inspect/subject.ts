@@ -1,0 +1,71 @@
+/**
+ * Which snapshot a person means: by its number, or by any name it ever bore. What to do when the
+ * word fits several, or none, is left to those who asked.
+ */
+import { snapshotId, type SnapshotId } from '../base/units.js';
+import type { LogRecord } from '../log/types.js';
+import type { SnapshotEvent } from '../machines/events.js';
+import { idOfStream, understand } from '../machines/streams.js';
+import type { Archive } from './archive.js';
+
+export interface Subject {
+  readonly id: SnapshotId;
+  /** All that is kept of its life, oldest first; never empty. */
+  readonly records: readonly LogRecord[];
+}
+
+/** So many lives are asked for one by one; more of them are gathered in one reading. */
+const ONE_BY_ONE_MAX = 8;
+
+/** Every snapshot that the text may mean, oldest first. A number is an id before it is a name. */
+export async function subjectsOf(archive: Archive, text: string): Promise<readonly Subject[]> {
+  const number = /^[1-9]\d{0,15}$/.test(text) ? Number(text) : NaN;
+  if (Number.isSafeInteger(number)) {
+    const [subject] = await livesOf(archive, [snapshotId(number)]);
+    if (subject !== undefined) return [subject];
+  }
+  return livesOf(archive, await archive.find(text));
+}
+
+/** What is kept of each; those of which nothing is kept are left out. */
+export async function livesOf(
+  archive: Archive,
+  ids: readonly SnapshotId[],
+): Promise<readonly Subject[]> {
+  const lives = new Map<SnapshotId, readonly LogRecord[]>();
+  if (ids.length <= ONE_BY_ONE_MAX) {
+    for (const id of ids) lives.set(id, await archive.historyOf(id));
+  } else {
+    const gathered = new Map<SnapshotId, LogRecord[]>(ids.map((id) => [id, []]));
+    for await (const batch of archive.read()) {
+      for (const record of batch) gathered.get(idOfStream(record.stream) ?? noId)?.push(record);
+    }
+    for (const [id, records] of gathered) lives.set(id, records);
+  }
+  return ids.flatMap((id) => {
+    const records = lives.get(id) ?? [];
+    return records.length === 0 ? [] : [{ id, records }];
+  });
+}
+
+const noId = snapshotId(0);
+
+/** The newest name that the records give their snapshot; null when its naming is retired. */
+export function nameIn(records: readonly LogRecord[]): string | null {
+  for (const record of records.toReversed()) {
+    const event = eventOf(record);
+    if (event?.type === 'SnapshotCommitted') return event.data.name;
+    if (event?.type === 'SnapshotPreparing') return event.data.key;
+  }
+  return null;
+}
+
+/** Null for what is no snapshot's, or not understood by this release: looking must not fail at it. */
+export function eventOf(record: LogRecord): SnapshotEvent | null {
+  try {
+    const understood = understand(record);
+    return understood.about === 'snapshot' ? understood.event : null;
+  } catch {
+    return null;
+  }
+}

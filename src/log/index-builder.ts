@@ -1,0 +1,233 @@
+/**
+ * Makes the index of a segment from the heads of its records (docs/log-format.md says what stands
+ * in one). Takes a record at a time and keeps a few numbers of each; knows no files.
+ */
+import { crc32 } from 'node:zlib';
+import { ALIGNMENT, CHAIN_BYTES, RECORD, SEGMENT } from './format.js';
+import { closesStream } from './heads.js';
+import { BLOCK, GROUP, INDEX, INDEX_MAGIC, PAGE, PAGE_STREAMS } from './index-format.js';
+import { numberAt, numberLength } from './stream-name.js';
+
+/** The streams that share a prefix: number to the stream's slot. */
+interface Group {
+  readonly prefix: string;
+  readonly slots: Map<number, number>;
+}
+
+export class IndexBuilder {
+  readonly #uuid: string;
+  readonly #firstPosition: number;
+  readonly #groups = new Map<string, Group>();
+  #last: { readonly bytes: Buffer; readonly group: Group } | null = null;
+  /** Of each record: its slot and its offset in units of ALIGNMENT. */
+  #slots = new Uint32Array(1 << 14);
+  #offsets = new Uint32Array(1 << 14);
+  #records = 0;
+  /** Of each slot: whether its newest record closes the stream. */
+  #closes: boolean[] = [];
+  readonly #blockTimes: bigint[] = [];
+  #end: number = SEGMENT.headerBytes;
+  readonly #chain = Buffer.alloc(CHAIN_BYTES);
+
+  constructor(uuid: string, firstPosition: number) {
+    this.#uuid = uuid;
+    this.#firstPosition = firstPosition;
+  }
+
+  take(bytes: Buffer, at: number, offset: number, padded: number): void {
+    const record = this.#records;
+    if (record === this.#offsets.length) this.#grow();
+    const streamAt = at + RECORD.headBytes;
+    const slot = this.#slotOf(
+      bytes,
+      streamAt,
+      streamAt + bytes.readUInt16LE(at + RECORD.streamLength),
+    );
+    this.#slots[record] = slot;
+    this.#offsets[record] = offset / ALIGNMENT;
+    this.#closes[slot] = closesStream(bytes, at);
+    const time = bytes.readBigInt64LE(at + RECORD.time);
+    if (record % BLOCK.records === 0) this.#blockTimes.push(time);
+    else if (time < (this.#blockTimes.at(-1) ?? time)) this.#blockTimes.splice(-1, 1, time);
+    this.#records = record + 1;
+    this.#end = offset + padded;
+    bytes.copy(this.#chain, 0, at + RECORD.chain, at + RECORD.headBytes);
+  }
+
+  get records(): number {
+    return this.#records;
+  }
+
+  /** Chain hash of the last record that was taken. */
+  get chain(): Buffer {
+    return this.#chain;
+  }
+
+  /** The index of what was taken. */
+  finish(): Buffer {
+    const { starts, order } = this.#bySlot();
+    const groups = [...this.#groups.values()];
+    const pages: Buffer[] = [];
+    const blocksAt = INDEX.headerBytes;
+    const groupsAt = blocksAt + this.#blockTimes.length * BLOCK.bytes;
+    const groupTable = Buffer.alloc(
+      groups.reduce((sum, { prefix }) => sum + GROUP.headBytes + prefix.length, 0),
+    );
+    let pagesAt = groupsAt + groupTable.length;
+    let at = 0;
+    for (const group of groups) {
+      const written = this.#pagesOf(group, starts, order, pagesAt);
+      groupTable.writeUInt32LE(group.slots.size, at + GROUP.streams);
+      groupTable.writeUInt32LE(pagesAt, at + GROUP.pagesAt);
+      groupTable.writeUInt16LE(group.prefix.length, at + GROUP.prefixLength);
+      groupTable.write(group.prefix, at + GROUP.headBytes, 'latin1');
+      at += GROUP.headBytes + group.prefix.length;
+      pages.push(written);
+      pagesAt += written.length;
+    }
+    const header = this.#header(groups.length, groupsAt);
+    const index = Buffer.concat([header, this.#blocks(), groupTable, ...pages]);
+    index.writeUInt32LE(crc32(index.subarray(INDEX.formatVersion)), INDEX.crc);
+    return index;
+  }
+
+  #header(groups: number, groupsAt: number): Buffer {
+    const header = Buffer.alloc(INDEX.headerBytes);
+    header.write(INDEX_MAGIC, INDEX.magic, 'latin1');
+    header.writeUInt32LE(INDEX.version, INDEX.formatVersion);
+    header.write(this.#uuid.replaceAll('-', ''), INDEX.uuid, 'hex');
+    header.writeBigUInt64LE(BigInt(this.#firstPosition), INDEX.firstPosition);
+    header.writeBigUInt64LE(BigInt(this.#records), INDEX.records);
+    header.writeBigUInt64LE(BigInt(this.#end), INDEX.end);
+    this.#chain.copy(header, INDEX.chain);
+    header.writeUInt32LE(groups, INDEX.groups);
+    header.writeUInt32LE(groupsAt, INDEX.groupsAt);
+    return header;
+  }
+
+  #blocks(): Buffer {
+    const blocks = Buffer.alloc(this.#blockTimes.length * BLOCK.bytes);
+    for (const [block, time] of this.#blockTimes.entries()) {
+      const at = block * BLOCK.bytes;
+      blocks.writeUInt32LE(this.#offsets[block * BLOCK.records] ?? 0, at + BLOCK.offset);
+      blocks.writeBigInt64LE(time, at + BLOCK.minTime);
+    }
+    return blocks;
+  }
+
+  /** Records sorted by slot: of slot s they stand from starts[s] to starts[s + 1]. */
+  #bySlot(): { readonly starts: Uint32Array; readonly order: Uint32Array } {
+    const starts = new Uint32Array(this.#closes.length + 1);
+    for (let record = 0; record < this.#records; record += 1) {
+      const slot = this.#slots[record] ?? 0;
+      starts[slot + 1] = (starts[slot + 1] ?? 0) + 1;
+    }
+    for (let slot = 1; slot < starts.length; slot += 1) {
+      starts[slot] = (starts[slot] ?? 0) + (starts[slot - 1] ?? 0);
+    }
+    const next = starts.slice();
+    const order = new Uint32Array(this.#records);
+    for (let record = 0; record < this.#records; record += 1) {
+      const slot = this.#slots[record] ?? 0;
+      const place = next[slot] ?? 0;
+      order[place] = record;
+      next[slot] = place + 1;
+    }
+    return { starts, order };
+  }
+
+  #pagesOf(group: Group, starts: Uint32Array, order: Uint32Array, base: number): Buffer {
+    const streams = [...group.slots].sort(([one], [other]) => one - other);
+    const pages = Math.ceil(streams.length / PAGE_STREAMS);
+    const directory = Buffer.alloc(pages * PAGE.bytes);
+    const out = new VarintWriter();
+    for (const [index, [number, slot]] of streams.entries()) {
+      const isFirst = index % PAGE_STREAMS === 0;
+      if (isFirst) {
+        const at = (index / PAGE_STREAMS) * PAGE.bytes;
+        directory.writeBigUInt64LE(BigInt(number), at + PAGE.firstNumber);
+        directory.writeUInt32LE(base + directory.length + out.length, at + PAGE.at);
+      }
+      out.write(isFirst ? 0 : number - (streams[index - 1]?.[0] ?? 0));
+      const start = starts[slot] ?? 0;
+      const end = starts[slot + 1] ?? 0;
+      out.write((end - start) * 2 + (this.#closes[slot] === true ? 1 : 0));
+      let before = 0;
+      for (let place = start; place < end; place += 1) {
+        const offset = this.#offsets[order[place] ?? 0] ?? 0;
+        out.write(offset - before);
+        before = offset;
+      }
+    }
+    return Buffer.concat([directory, out.bytes()]);
+  }
+
+  #slotOf(bytes: Buffer, start: number, end: number): number {
+    const digits = numberLength(bytes, start, end);
+    const group = this.#groupOf(bytes, start, end - digits);
+    const number = digits === 0 ? 0 : numberAt(bytes, end - digits, end);
+    let slot = group.slots.get(number);
+    if (slot === undefined) {
+      slot = this.#closes.push(false) - 1;
+      group.slots.set(number, slot);
+    }
+    return slot;
+  }
+
+  /** Most records have the prefix of the one before. */
+  #groupOf(bytes: Buffer, start: number, end: number): Group {
+    const last = this.#last;
+    if (last !== null && isSame(last.bytes, bytes, start, end)) return last.group;
+    const prefix = bytes.toString('latin1', start, end);
+    let group = this.#groups.get(prefix);
+    if (group === undefined) {
+      group = { prefix, slots: new Map() };
+      this.#groups.set(prefix, group);
+    }
+    this.#last = { bytes: Buffer.from(prefix, 'latin1'), group };
+    return group;
+  }
+
+  #grow(): void {
+    const slots = new Uint32Array(this.#slots.length * 2);
+    slots.set(this.#slots);
+    this.#slots = slots;
+    const offsets = new Uint32Array(this.#offsets.length * 2);
+    offsets.set(this.#offsets);
+    this.#offsets = offsets;
+  }
+}
+
+function isSame(prefix: Buffer, bytes: Buffer, start: number, end: number): boolean {
+  if (prefix.length !== end - start) return false;
+  for (let at = 0; at < prefix.length; at += 1) {
+    if (prefix[at] !== bytes[start + at]) return false;
+  }
+  return true;
+}
+
+/** Numbers as LEB128: seven bits a byte, the lowest first, the eighth bit says that more follow. */
+class VarintWriter {
+  #bytes = Buffer.alloc(1 << 16);
+  length = 0;
+
+  write(value: number): void {
+    if (this.length + 8 > this.#bytes.length) {
+      const larger = Buffer.alloc(this.#bytes.length * 2);
+      this.#bytes.copy(larger);
+      this.#bytes = larger;
+    }
+    let rest = value;
+    while (rest >= 0x80) {
+      this.#bytes[this.length] = (rest % 0x80) + 0x80;
+      this.length += 1;
+      rest = Math.floor(rest / 0x80);
+    }
+    this.#bytes[this.length] = rest;
+    this.length += 1;
+  }
+
+  bytes(): Buffer {
+    return this.#bytes.subarray(0, this.length);
+  }
+}

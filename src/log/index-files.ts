@@ -1,0 +1,149 @@
+/**
+ * Indexes beside their segments: read and checked against the segment, made in memory where there
+ * is none, and written by the one who holds the log. Sealed segments alone have index files.
+ */
+import { errnoOf } from '../base/errors.js';
+import type { Disk, DiskFile } from '../base/ports.js';
+import { position } from '../base/units.js';
+import { LogDamaged } from './errors.js';
+import { indexName, logDirectory, NO_FILE, readWhole, removeIfThere, withFile } from './files.js';
+import { walkHeads, type HeadWalkWish } from './heads.js';
+import { IndexBuilder } from './index-builder.js';
+import { checkSealed, startOf } from './recovery.js';
+import { SegmentScan } from './scan.js';
+import { IndexUnusable, SegmentIndex, type IndexBinding } from './segment-index.js';
+import type { SurveyedSegment } from './survey.js';
+
+/** Far more than the index of the largest segment has. */
+const INDEX_BYTES_MAX = 256 * 1024 * 1024;
+
+export const indexPath = (root: string, firstPosition: number): string =>
+  `${logDirectory(root)}/${indexName(firstPosition)}`;
+
+/** What the index of a sealed segment must say. */
+export function bindingOf({ header }: SurveyedSegment, next: SurveyedSegment): IndexBinding {
+  return {
+    uuid: header.uuid,
+    firstPosition: header.firstPosition,
+    nextPosition: next.header.firstPosition,
+    chain: next.header.chain,
+  };
+}
+
+/**
+ * The index file of a sealed segment; null when there is none.
+ *
+ * @throws IndexUnusable when it is damaged, foreign, or of other records
+ */
+export async function readIndex(
+  disk: Disk,
+  root: string,
+  segment: SurveyedSegment,
+  next: SurveyedSegment,
+): Promise<SegmentIndex | null> {
+  const bytes = await readFileOf(disk, indexPath(root, segment.header.firstPosition));
+  if (bytes === null) return null;
+  const index = new SegmentIndex(bytes);
+  const mismatch = index.mismatch(bindingOf(segment, next));
+  if (mismatch !== null) throw new IndexUnusable(mismatch);
+  return index;
+}
+
+async function readFileOf(disk: Disk, path: string): Promise<Buffer | null> {
+  try {
+    return await readWhole(disk, path, INDEX_BYTES_MAX);
+  } catch (thrown) {
+    if (NO_FILE.has(errnoOf(thrown) ?? '')) throw new IndexUnusable('it is not a regular file');
+    throw thrown;
+  }
+}
+
+/**
+ * Reads a segment and makes its index. `next` is null for the newest segment, which ends at its
+ * last whole append. Null when `isWanted` answers false meanwhile.
+ *
+ * Fails  LogDamaged when a sealed segment does not lead up to the next one
+ */
+export async function makeIndex(
+  file: DiskFile,
+  segment: SurveyedSegment,
+  next: SurveyedSegment | null,
+  wish: HeadWalkWish & { readonly isWanted?: () => boolean } = {},
+): Promise<Buffer | null> {
+  const { uuid, firstPosition } = segment.header;
+  const builder = new IndexBuilder(uuid, firstPosition);
+  const isWanted = wish.isWanted ?? (() => true);
+  const end = await walkHeads(
+    file,
+    segment,
+    (bytes, at, offset, padded) => {
+      if (!isWanted()) return false;
+      builder.take(bytes, at, offset, padded);
+      return true;
+    },
+    { checks: true, ...wish },
+  );
+  if (end.wasStopped) return null;
+  if (next !== null) {
+    const isWhole =
+      end.position === next.header.firstPosition && builder.chain.equals(next.header.chain);
+    if (!isWhole) await tellDamage(file, segment, next);
+  } else if (end.reachedPosition !== end.position) {
+    return makeUpTo(file, segment, end.position);
+  }
+  return builder.finish();
+}
+
+/** Again, without the beginning of an append whose end is not there. */
+async function makeUpTo(file: DiskFile, segment: SurveyedSegment, to: number): Promise<Buffer> {
+  const builder = new IndexBuilder(segment.header.uuid, segment.header.firstPosition);
+  let at = segment.header.firstPosition;
+  await walkHeads(file, segment, (bytes, start, offset, padded) => {
+    if (at >= to) return false;
+    builder.take(bytes, start, offset, padded);
+    at += 1;
+    return true;
+  });
+  return builder.finish();
+}
+
+/** Reads with all checks, which say where the damage is. */
+export async function tellDamage(
+  file: DiskFile,
+  segment: SurveyedSegment,
+  next: SurveyedSegment | null,
+): Promise<never> {
+  const scan = new SegmentScan(file, startOf(segment));
+  while ((await scan.next()) !== null);
+  const stop = scan.stop ?? { kind: 'nothing' };
+  if (next !== null) checkSealed(segment, next, scan, stop);
+  const { offset, position: at } = scan.reached;
+  throw new LogDamaged(
+    { segment: segment.name, offset, position: position(at) },
+    'why' in stop ? stop.why : 'a record here is not what it was a moment ago',
+  );
+}
+
+/** Writes an index aside and gives it its name. A crash leaves at most the file aside. */
+export async function writeIndex(
+  disk: Disk,
+  root: string,
+  firstPosition: number,
+  bytes: Buffer,
+): Promise<void> {
+  const path = indexPath(root, firstPosition);
+  const aside = `${path}.new`;
+  await removeIfThere(disk, aside);
+  try {
+    await withFile(disk, aside, 'create', async (file) => {
+      await file.write(bytes, 0);
+      // So that no power cut leaves the name on half of it. That the name itself may be lost
+      // harms nobody: it is made again.
+      await file.sync();
+    });
+    await disk.rename(aside, path);
+  } catch (thrown) {
+    await removeIfThere(disk, aside).catch(() => false);
+    throw thrown;
+  }
+}

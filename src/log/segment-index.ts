@@ -1,0 +1,201 @@
+/**
+ * The index of one segment, read: where the records of a stream stand, where a position stands,
+ * and what is not younger than a time. It is a hint: whoever reads a record by it checks the
+ * record. `IndexBuilder` writes what is read here; a segment without an index file has one made
+ * in memory.
+ */
+import { crc32 } from 'node:zlib';
+import { ALIGNMENT, CHAIN_BYTES } from './format.js';
+import { BLOCK, GROUP, INDEX, INDEX_MAGIC, PAGE, PAGE_STREAMS } from './index-format.js';
+import { joinName, splitName } from './stream-name.js';
+
+/** What a segment has of one stream. */
+export interface StreamPart {
+  readonly stream: string;
+  /** Of its records in the segment, rising. */
+  readonly offsets: readonly number[];
+  /** Whether the last of them closes the stream. */
+  readonly closes: boolean;
+}
+
+/** What an index must say to belong to a segment. */
+export interface IndexBinding {
+  readonly uuid: string;
+  readonly firstPosition: number;
+  readonly nextPosition: number;
+  /** Chain hash at the segment's end: the one that the next segment continues. */
+  readonly chain: Buffer;
+}
+
+/** A place in the segment where a block of records begins. */
+export interface BlockPlace {
+  readonly offset: number;
+  readonly position: number;
+  /** How many records it has; the last block of a segment may have fewer. */
+  readonly records: number;
+}
+
+interface Group {
+  readonly prefix: string;
+  readonly streams: number;
+  readonly pagesAt: number;
+}
+
+/** An index that cannot be used, and why. */
+export class IndexUnusable extends Error {
+  override readonly name = 'IndexUnusable';
+}
+
+export class SegmentIndex {
+  readonly firstPosition: number;
+  readonly records: number;
+  /** Offset in the segment behind the last record. */
+  readonly end: number;
+  readonly #bytes: Buffer;
+  readonly #blocks: number;
+  readonly #groups = new Map<string, Group>();
+
+  /** @throws IndexUnusable when the bytes are no whole index */
+  constructor(bytes: Buffer) {
+    checkSum(bytes);
+    this.#bytes = bytes;
+    this.firstPosition = Number(bytes.readBigUInt64LE(INDEX.firstPosition));
+    this.records = Number(bytes.readBigUInt64LE(INDEX.records));
+    this.end = Number(bytes.readBigUInt64LE(INDEX.end));
+    this.#blocks = Math.ceil(this.records / BLOCK.records);
+    let at = bytes.readUInt32LE(INDEX.groupsAt);
+    for (let left = bytes.readUInt32LE(INDEX.groups); left > 0; left -= 1) {
+      const length = bytes.readUInt16LE(at + GROUP.prefixLength);
+      const prefix = bytes.toString('latin1', at + GROUP.headBytes, at + GROUP.headBytes + length);
+      const streams = bytes.readUInt32LE(at + GROUP.streams);
+      this.#groups.set(prefix, {
+        prefix,
+        streams,
+        pagesAt: bytes.readUInt32LE(at + GROUP.pagesAt),
+      });
+      at += GROUP.headBytes + length;
+    }
+  }
+
+  get nextPosition(): number {
+    return this.firstPosition + this.records;
+  }
+
+  /** Chain hash of the last record. */
+  get chain(): Buffer {
+    return this.#bytes.subarray(INDEX.chain, INDEX.chain + CHAIN_BYTES);
+  }
+
+  /** Why it does not belong to the segment; null when it does. */
+  mismatch({ uuid, firstPosition, nextPosition, chain }: IndexBinding): string | null {
+    if (this.#bytes.toString('hex', INDEX.uuid, INDEX.uuid + 16) !== uuid.replaceAll('-', '')) {
+      return 'it is of another log';
+    }
+    const isSame =
+      this.firstPosition === firstPosition &&
+      this.nextPosition === nextPosition &&
+      this.chain.equals(chain);
+    return isSame ? null : 'it is of other records than the segment holds';
+  }
+
+  /** What the segment has of a stream; null for nothing. */
+  part(stream: string): StreamPart | null {
+    const { prefix, number } = splitName(stream);
+    const group = this.#groups.get(prefix);
+    if (group === undefined || group.streams === 0) return null;
+    let low = 0;
+    let high = Math.ceil(group.streams / PAGE_STREAMS) - 1;
+    while (low < high) {
+      const middle = (low + high + 1) >>> 1;
+      if (this.#firstNumber(group, middle) <= number) low = middle;
+      else high = middle - 1;
+    }
+    for (const [found, part] of this.#page(group, low)) {
+      if (found === number) return part;
+      if (found > number) return null;
+    }
+    return null;
+  }
+
+  /** All streams of the segment. */
+  *parts(): Generator<StreamPart, void, undefined> {
+    for (const group of this.#groups.values()) {
+      const pages = Math.ceil(group.streams / PAGE_STREAMS);
+      for (let page = 0; page < pages; page += 1) {
+        for (const [, part] of this.#page(group, page)) yield part;
+      }
+    }
+  }
+
+  /** The block that holds a position of the segment. */
+  blockOf(position: number): BlockPlace {
+    const block = Math.floor((position - this.firstPosition) / BLOCK.records);
+    return this.#place(Math.max(0, Math.min(block, this.#blocks - 1)));
+  }
+
+  /** The last block that has a record which is not younger; null when all are. */
+  lastBlockNotAfter(time: bigint): BlockPlace | null {
+    for (let block = this.#blocks - 1; block >= 0; block -= 1) {
+      const at = INDEX.headerBytes + block * BLOCK.bytes + BLOCK.minTime;
+      if (this.#bytes.readBigInt64LE(at) <= time) return this.#place(block);
+    }
+    return null;
+  }
+
+  #place(block: number): BlockPlace {
+    const at = INDEX.headerBytes + block * BLOCK.bytes + BLOCK.offset;
+    return {
+      offset: this.#bytes.readUInt32LE(at) * ALIGNMENT,
+      position: this.firstPosition + block * BLOCK.records,
+      records: BLOCK.records,
+    };
+  }
+
+  #firstNumber(group: Group, page: number): number {
+    return Number(this.#bytes.readBigUInt64LE(group.pagesAt + page * PAGE.bytes));
+  }
+
+  *#page(group: Group, page: number): Generator<readonly [number, StreamPart], void, undefined> {
+    const entry = group.pagesAt + page * PAGE.bytes;
+    let at = this.#bytes.readUInt32LE(entry + PAGE.at);
+    let number = this.#firstNumber(group, page);
+    const { prefix } = group;
+    const bytes = this.#bytes;
+    const varint = (): number => {
+      let value = 0;
+      for (let factor = 1; ; factor *= 0x80) {
+        const byte = bytes[at];
+        if (byte === undefined) throw new IndexUnusable('it ends within a page');
+        at += 1;
+        value += (byte & 0x7f) * factor;
+        if (byte < 0x80) return value;
+      }
+    };
+    const streams = Math.min(PAGE_STREAMS, group.streams - page * PAGE_STREAMS);
+    for (let left = streams; left > 0; left -= 1) {
+      number += varint();
+      const count = varint();
+      const offsets: number[] = [];
+      let offset = 0;
+      for (let record = count >>> 1; record > 0; record -= 1) {
+        offset += varint();
+        offsets.push(offset * ALIGNMENT);
+      }
+      yield [number, { stream: joinName({ prefix, number }), offsets, closes: count % 2 === 1 }];
+    }
+  }
+}
+
+function checkSum(bytes: Buffer): void {
+  if (
+    bytes.length < INDEX.headerBytes ||
+    bytes.toString('latin1', 0, INDEX_MAGIC.length) !== INDEX_MAGIC
+  ) {
+    throw new IndexUnusable('it does not begin as an index');
+  }
+  if (crc32(bytes.subarray(INDEX.formatVersion)) !== bytes.readUInt32LE(INDEX.crc)) {
+    throw new IndexUnusable('it fails its checksum');
+  }
+  const version = bytes.readUInt32LE(INDEX.formatVersion);
+  if (version !== INDEX.version) throw new IndexUnusable(`its format ${version} is not known`);
+}

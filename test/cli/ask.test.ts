@@ -1,0 +1,146 @@
+/**
+ * Goal: an auditor's questions are answered from a root's log, for people and for scripts.
+ * Method: the built command on roots with real logs in them.
+ */
+import { afterEach, beforeAll, expect, it } from 'vitest';
+import {
+  aRoot,
+  buildLimitMillis,
+  builtCli,
+  cleanUp,
+  committed,
+  committing,
+  daemonStarted,
+  jsonLines,
+  prepared,
+  preparing,
+  removing,
+  stratalog,
+} from './rig.js';
+
+beforeAll(builtCli, buildLimitMillis);
+afterEach(cleanUp);
+
+const digest = `sha256:${'ab12cd34ef56'.padEnd(64, '0')}`;
+const layer = `k8s.io/2/${digest}`;
+const onLayer = { parent: { id: 1, name: layer } };
+const settings = {
+  ...{ root: '/var/lib/stratalog', durability: 'data', fileSystem: null },
+  ...{ mountOptions: ['index=off'], remapIds: false },
+};
+
+/** A layer, two containers that were called alike, one of them removed, and a stranger's. */
+const aStory = [
+  daemonStarted(settings),
+  preparing(1, 'k8s.io/1/extract-1 x'),
+  prepared(1),
+  committing(1, layer),
+  committed(1, layer),
+  preparing(2, 'k8s.io/3/web', onLayer),
+  prepared(2),
+  removing(2),
+  { stream: 'snapshot-2', type: 'SnapshotRemoved' },
+  preparing(3, 'k8s.io/4/web', onLayer),
+  prepared(3),
+  preparing(4, 'default/5/tool\u001b[31m'),
+  prepared(4),
+];
+
+/** What a command says about the story, as it must: without a word on stderr. */
+async function told(root: string, ...args: string[]): Promise<string> {
+  const { code, stdout, stderr } = await stratalog([...args, '--root', root]);
+  expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+  return stdout;
+}
+
+it("tells a snapshot's life, by number, name and digest alike", async () => {
+  const root = await aRoot(aStory);
+  const byNumber = await told(root, 'history', '1');
+  expect(byNumber).toContain(`names     k8s.io/1/extract-1 x, then ${layer}\n`);
+  expect(byNumber).toContain('kinds     active, then committed\n');
+  expect(byNumber).toMatch(/2 k8s\.io\/3\/web, from position 5 to 7\n/);
+  expect(byNumber).toMatch(/3 k8s\.io\/4\/web, from position 9 on\n/);
+  expect(byNumber).toMatch(
+    /4 +\S+Z +\+\S+ m?s +SnapshotCommitted .*data measured and made durable in/,
+  );
+  expect(await told(root, 'history', digest)).toBe(byNumber);
+  expect(await told(root, 'history', digest.slice(0, 19))).toBe(byNumber);
+  expect(await told(root, 'history', 'extract-1 x', '-n', 'k8s.io')).toBe(byNumber);
+
+  const [head, ...events] = jsonLines(await told(root, 'history', '2', '--json'));
+  expect(head).toMatchObject({
+    schema: 'stratalog.history/v1',
+    ...{ id: 2, names: ['k8s.io/3/web'], kinds: ['active'], status: 'removed', isWhole: true },
+    parents: [{ id: 1, name: layer }],
+    children: [],
+  });
+  expect(events.map(({ schema, position }) => [schema, position])).toEqual(
+    [5, 6, 7, 8].map((position) => ['stratalog.history-event/v1', position]),
+  );
+  expect(events[2]).toMatchObject({ caller: { namespace: 'default', pid: 7 }, step: null });
+  expect(events[3]).toMatchObject({ caller: null, step: { what: 'directories removed in' } });
+});
+
+it('lists the snapshots that a word fits, and says when it fits none', async () => {
+  const root = await aRoot(aStory);
+  const several = await stratalog(['history', 'web', '--root', root]);
+  expect({ code: several.code, stdout: several.stdout }).toEqual({ code: 2, stdout: '' });
+  expect(several.stderr).toMatch(/"web" fits 2 snapshots; name one by its number:\n +2 {2}k8s/);
+  expect(several.stderr).toMatch(/ 3 {2}k8s\.io\/4\/web {2}\S+Z still there\n/);
+  expect(await told(root, 'history', '--all', '-q', 'web')).toBe('5\n6\n7\n8\n9\n10\n');
+  const none = await stratalog(['history', 'nobody', '--root', root]);
+  expect({ code: none.code, stdout: none.stdout }).toEqual({ code: 1, stdout: '' });
+  expect(none.stderr).toContain('ever bore the key, name or digest, "nobody"');
+  const elsewhere = await stratalog(['history', 'web', '-n', 'default', '--root', root]);
+  expect(elsewhere.code).toBe(1);
+  expect(elsewhere.stderr).toContain('is of the namespace "default"; leave out -n to see 2');
+});
+
+it('shows the snapshots of a moment as a list, as a tree, as keys and as JSON', async () => {
+  const root = await aRoot(aStory);
+  const list = (await told(root, 'state')).trimEnd().split('\n');
+  expect(list.map((line) => line.split(/ {2,}/))).toEqual([
+    ['KEY', 'PARENT', 'KIND', 'ID', 'STATE'],
+    [layer, 'committed', '1', 'available'],
+    ['k8s.io/4/web', layer, 'active', '3', 'active'],
+    ['default/5/tool\\u{1b}[31m', 'active', '4', 'active'],
+  ]);
+  expect(await told(root, 'state', 'ls', '--at', '6', '-q')).toBe(`${layer}\n`);
+  expect(await told(root, 'state', '--at', '6', '-q', '--all')).toBe(`${layer}\nk8s.io/3/web\n`);
+  const tree = await told(root, 'state', 'tree', '-n', 'k8s.io', '--at', '11');
+  expect(tree.split('\n').map((line) => line.split(/ {3,}/)[1])).toEqual([
+    ...['KEY', layer, '↳ k8s.io/4/web', undefined],
+  ]);
+  const [head, ...snapshots] = jsonLines(await told(root, 'state', 'list', '--at', '11', '--json'));
+  expect(head).toMatchObject({ schema: 'stratalog.state/v1', position: 11 });
+  expect(snapshots).toMatchObject([
+    { schema: 'stratalog.snapshot/v1', id: 1, kind: 'committed', usage: { size: 4096, inodes: 2 } },
+    { id: 3, name: 'k8s.io/4/web', parent: onLayer.parent, status: 'active' },
+  ]);
+});
+
+it('shows one snapshot in full, with the mounts that containerd would have been told', async () => {
+  const root = await aRoot(aStory);
+  const text = await told(root, 'state', 'show', 'web');
+  const shown = JSON.parse(text) as Record<string, unknown>;
+  expect(text).toMatch(/^\{\n {4}"at"/);
+  const at = '/var/lib/stratalog/snapshots';
+  const options = [
+    `workdir=${at}/3/work`,
+    `upperdir=${at}/3/fs`,
+    `lowerdir=${at}/1/fs`,
+    'index=off',
+  ];
+  expect(shown).toMatchObject({
+    ...{ id: 3, name: 'k8s.io/4/web', kind: 'active', parents: [onLayer.parent], children: [] },
+    mounts: [{ type: 'overlay', source: 'overlay', options }],
+  });
+  const [then] = jsonLines(await told(root, 'state', 'show', '1', '--at', '7', '--json'));
+  expect(then).toMatchObject({ children: [{ id: 2, name: 'k8s.io/3/web' }], mounts: null });
+  const gone = await stratalog(['state', 'show', 'web', '--at', '9', '--root', root]);
+  expect(gone.code).toBe(1);
+  expect(gone.stderr).toContain('no snapshot was called "web" before position 9');
+  const beyond = await stratalog(['state', '--at', '99', '--root', root]);
+  expect({ code: beyond.code, stdout: beyond.stdout }).toEqual({ code: 1, stdout: '' });
+  expect(beyond.stderr).toContain('the log ends at position 13: 99 is not there yet');
+});
