@@ -9,6 +9,6 @@ const repository = fileURLToPath(new URL('../../', import.meta.url));
 for (const { path, text } of documents) {
   const file = `${repository}${path}`;
   mkdirSync(dirname(file), { recursive: true });
-  writeFileSync(file, text());
+  writeFileSync(file, await text());
   console.log(`wrote ${path}`);
 }

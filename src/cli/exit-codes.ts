@@ -9,15 +9,23 @@ export const EXIT = {
   ok: 0,
   failed: 1,
   usage: 2,
-  /** Findings or damage exist. */
   findings: 3,
-  /** Another process has the root open for writing. */
   locked: 4,
-  /** The log was written by a newer release. */
   tooNew: 5,
-  /** A fault of this program (EX_SOFTWARE, sysexits.h). */
   broken: 70,
 } as const;
+
+/** As the man page and the command reference tell it. */
+export const EXIT_MEANINGS: Readonly<Record<keyof typeof EXIT, string>> = {
+  ok: 'fine, or nothing to do',
+  failed: 'the command failed; `health`: the daemon does not serve',
+  usage: 'wrong usage, or a configuration with a mistake in it',
+  findings: 'findings or damage exist',
+  locked: 'another process has the root open for writing',
+  tooNew: 'the log was written by a later release',
+  // EX_SOFTWARE of sysexits.h.
+  broken: 'a fault of this program; please report it',
+};
 
 export function exitCodeOf(thrown: unknown): number {
   if (thrown instanceof UsageError) return EXIT.usage;

@@ -6,8 +6,8 @@ import { documents } from '../../scripts/docs/documents.js';
 describe('generated documents', () => {
   it.each(documents.map(({ path, text }) => [path, text] as const))(
     '%s is what the code says; after a change, run: npm run docs',
-    (path, text) => {
-      expect(readFileSync(path, 'utf8')).toBe(text());
+    async (path, text) => {
+      expect(readFileSync(path, 'utf8')).toBe(await text());
     },
   );
 });
