@@ -1,5 +1,4 @@
 /** `stratalog health`: asks the daemon, over containerd's own socket, whether it serves. */
-import { createConnection } from 'node:net';
 import { resolve } from 'node:path';
 import { credentials, Metadata, status as grpcStatus } from '@grpc/grpc-js';
 import { Command } from 'commander';
@@ -10,13 +9,14 @@ import {
   type HealthCheckResponse,
   type HealthListResponse,
 } from '../api/generated/grpc/health/v1/health.js';
-import { errnoOf, reasonOf, TimeLimitPassed, UsageError } from '../base/errors.js';
+import { UsageError } from '../base/errors.js';
 import { formatTime } from '../base/units.js';
 import { systemClock } from '../host/clock.js';
 import { configOf } from './config.js';
 import { EXIT } from './exit-codes.js';
 import type { Output } from './print.js';
 import { printing, tableLines, visible } from './print.js';
+import { reach } from './reach.js';
 
 interface Flags {
   readonly address?: string;
@@ -63,37 +63,6 @@ async function run(flags: Flags, command: Command, out: Output): Promise<void> {
 async function addressOf(flags: Flags, command: Command): Promise<string> {
   const named = flags.address ?? process.env['STRATALOG_ADDRESS'] ?? '';
   return named !== '' ? resolve(named) : (await configOf(command)).config.address;
-}
-
-/** Connects once, for a message that names what is wrong: gRPC would only say UNAVAILABLE. */
-function reach(address: string, limitMillis: number): Promise<void> {
-  return new Promise((settle, reject) => {
-    const socket = createConnection({ path: address });
-    socket.setTimeout(limitMillis, () => {
-      socket.destroy(new TimeLimitPassed(`a connection to ${address}`, limitMillis));
-    });
-    socket.once('connect', () => {
-      socket.destroy();
-      settle();
-    });
-    socket.once('error', (fault) => {
-      reject(new Error(whyUnreachable(address, fault), { cause: fault }));
-    });
-  });
-}
-
-function whyUnreachable(address: string, fault: Error): string {
-  const code = errnoOf(fault);
-  if (code === 'ENOENT') {
-    return `there is no socket ${address}: start the daemon, or name its socket with --address`;
-  }
-  if (code === 'ECONNREFUSED') {
-    return `nobody listens on ${address}: the daemon is not running any more; start it again`;
-  }
-  if (code === 'EACCES') {
-    return `${address} may not be used by this user: run it as the socket's owner, usually root`;
-  }
-  return `${address} cannot be reached: ${reasonOf(fault)}`;
 }
 
 class Asking {
