@@ -2,6 +2,7 @@
 import { closest, distance } from 'fastest-levenshtein';
 import { UsageError } from '../base/errors.js';
 import { position, type Position, type UnixNanos } from '../base/units.js';
+import type { CallerWish, LogFilter } from '../inspect/log-filter.js';
 import { DAEMON_EVENTS, DAEMON_STREAM } from '../machines/daemon-events.js';
 import { SNAPSHOT_EVENTS } from '../machines/events.js';
 import { idOfStream } from '../machines/streams.js';
@@ -15,20 +16,20 @@ export interface LogFlags {
   readonly after?: string;
   readonly to?: string;
   readonly since?: string;
+  readonly until?: string;
+  readonly key?: string;
+  readonly namespace?: string;
+  readonly caller?: string;
   readonly count?: string;
   readonly follow?: true;
   readonly reverse?: true;
 }
 
-export interface LogRange {
+export interface LogRange extends LogFilter {
   /** First position. */
   readonly from: Position;
   /** First position that is not shown; null for the end of the log. */
   readonly to: Position | null;
-  readonly stream: string | null;
-  /** Null for all. */
-  readonly types: ReadonlySet<string> | null;
-  readonly since: UnixNanos | null;
   readonly countMax: number;
   readonly isReverse: boolean;
   readonly isFollowing: boolean;
@@ -45,6 +46,9 @@ export function rangeOf(flags: LogFlags, now: UnixNanos): LogRange {
   if (flags.follow === true && flags.to !== undefined) {
     throw new UsageError('--follow goes on for ever: leave out --to, or use -n to end it');
   }
+  if (flags.follow === true && flags.until !== undefined) {
+    throw new UsageError('--follow goes on for ever: leave out --until, or use -n to end it');
+  }
   const after = wholeNumber('--after', flags.after);
   const to = wholeNumber('--to', flags.to);
   return {
@@ -53,6 +57,10 @@ export function rangeOf(flags: LogFlags, now: UnixNanos): LogRange {
     stream: flags.stream === undefined ? null : streamName(flags.stream),
     types: flags.type === undefined ? null : eventTypes(flags.type),
     since: flags.since === undefined ? null : timeOf('--since', flags.since, now),
+    until: flags.until === undefined ? null : timeOf('--until', flags.until, now),
+    key: flags.key ?? null,
+    namespace: flags.namespace ?? null,
+    caller: flags.caller === undefined ? null : callerWish(flags.caller),
     countMax: wholeNumber('-n', flags.count) ?? Infinity,
     isReverse: flags.reverse === true,
     isFollowing: flags.follow === true,
@@ -67,6 +75,20 @@ function streamName(text: string): string {
     `--stream ${quoted(text)}: there are the stream ${DAEMON_STREAM} and one for each snapshot; ` +
       'say daemon, snapshot-12, or 12',
   );
+}
+
+/** `pid:123`, `uid:0`, `ns:k8s.io`, `lease:x`; a bare word is a namespace. */
+function callerWish(text: string): CallerWish {
+  const [, sort = 'ns', value = ''] = /^(?:(pid|uid|ns|lease):)?([^:]+)$/.exec(text) ?? [];
+  const isNumber = sort === 'pid' || sort === 'uid';
+  if (value === '' || (isNumber && !/^\d{1,10}$/.test(value))) {
+    throw new UsageError(
+      `--caller ${quoted(text)}: say pid:123, uid:0, lease:NAME, or a containerd namespace as ns:k8s.io or k8s.io`,
+    );
+  }
+  if (sort === 'ns') return { namespace: value };
+  if (sort === 'lease') return { lease: value };
+  return sort === 'pid' ? { pid: Number(value) } : { uid: Number(value) };
 }
 
 function eventTypes(text: string): ReadonlySet<string> {

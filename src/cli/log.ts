@@ -1,19 +1,22 @@
 /** `stratalog log`: the events themselves, one a line. Reads without a lock, beside a daemon too. */
 import { Command } from 'commander';
-import { formatTime } from '../base/units.js';
+import { formatTime, position } from '../base/units.js';
 import { systemClock } from '../host/clock.js';
 import { systemDisk } from '../host/disk.js';
+import type { Archive, ArchiveRange } from '../inspect/archive.js';
+import { checkOf } from '../inspect/log-filter.js';
+import { RootArchive } from '../inspect/root-archive.js';
 import { summaryOf } from '../inspect/summary.js';
-import { followLog, readLogBatches } from '../log/reader.js';
 import type { LogRecord } from '../log/types.js';
+import { withArchive, withArchiveOption, type ArchiveFlags } from './archive-option.js';
 import { EXIT } from './exit-codes.js';
 import { endOf } from './log-end.js';
 import { rangeOf, type LogFlags, type LogRange } from './log-range.js';
 import type { Output } from './print.js';
 import { printing, visible } from './print.js';
-import { rootOf, withRootOption, type RootFlags } from './root-option.js';
+import { rootOf } from './root-option.js';
 
-interface Flags extends LogFlags, RootFlags {
+interface Flags extends LogFlags, ArchiveFlags {
   readonly json?: true;
   readonly quiet?: true;
   /** False for `--no-trunc`. */
@@ -21,7 +24,7 @@ interface Flags extends LogFlags, RootFlags {
 }
 
 export function logCommand(): Command {
-  return withRootOption(new Command('log'))
+  return withArchiveOption(new Command('log'))
     .description('print the events of a log, one a line, without a lock and beside a daemon too')
     .option('--stream <stream>', 'only of one stream: daemon, snapshot-12, or 12')
     .option('--type <types>', 'only these events, separated by commas')
@@ -29,18 +32,34 @@ export function logCommand(): Command {
     .option('--after <position>', 'the position behind this one: goes on where a reader stopped')
     .option('--to <position>', 'up to this position, not including it')
     .option('--since <time>', 'not older than: RFC 3339, or so long ago: 90s, 10m, 3d')
+    .option('--until <time>', 'not younger than this time')
+    .option('--key <text>', 'only of snapshots that ever bore this key, name or digest')
+    .option('--namespace <name>', 'only of snapshots with a key in this containerd namespace')
+    .option('--caller <who>', 'only what these asked for: pid:123, uid:0, lease:x, ns:k8s.io')
     .option('-f, --follow', 'go on with each new event until interrupted')
     .option('-r, --reverse', 'newest first')
     .option('-n, --count <number>', 'so many at most: the first ones, with --reverse the newest')
     .option('--json', 'print a JSON object for each event')
     .option('-q, --quiet', 'print positions only')
     .option('--no-trunc', 'print lines whole, wider than the terminal too')
-    .action((flags: Flags) => printing(flags, (out) => run(flags, out)));
+    .addHelpText('after', examples)
+    .action((flags: Flags) =>
+      printing(flags, (out) => {
+        const range = rangeOf(flags, systemClock().now());
+        return withArchive(flags, systemDisk(), (archive) => run(archive, range, flags, out));
+      }),
+    );
 }
 
-async function run(flags: Flags, out: Output): Promise<void> {
-  const range = rangeOf(flags, systemClock().now());
-  const root = await rootOf(flags);
+const examples = `
+Examples:
+  stratalog log --since 10m --key sha256:1f8eea30a60e   one layer's events of the last ten minutes
+  stratalog log --type SnapshotRemoving --caller k8s.io who had what removed
+  stratalog log -f --json --after 1200                  goes on behind position 1200, for ever
+
+Exits 3 when the log stops at damage: what stands before it was printed.`;
+
+async function run(archive: Archive, range: LogRange, flags: Flags, out: Output): Promise<void> {
   const stop = new AbortController();
   const interrupt = (): void => {
     stop.abort();
@@ -53,9 +72,10 @@ async function run(flags: Flags, out: Output): Promise<void> {
   let shown = 0;
   try {
     if (countMax === 0) return;
-    for await (const batch of batchesOf(root, range, stop.signal)) {
+    const isWanted = await checkOf(archive, range);
+    for await (const batch of batchesOf(archive, range, stop.signal)) {
       for (const record of batch) {
-        if (!isWanted(record, range)) continue;
+        if (!isWanted(record)) continue;
         await print(record, out);
         shown += 1;
         if (shown === countMax) return;
@@ -67,7 +87,9 @@ async function run(flags: Flags, out: Output): Promise<void> {
   }
   if (range.isFollowing) return;
   await out.flush();
-  await tellEnd(root, range, print === printLine && shown === 0);
+  // Whether more should be there is seen in files only.
+  if (!(archive instanceof RootArchive)) return;
+  await tellEnd(await rootOf(flags), range, print === printLine && shown === 0);
 }
 
 /** A reader simply stops at the first bytes that are no record: whether more was there is told here. */
@@ -88,27 +110,26 @@ async function tellEnd(root: string, range: LogRange, isBare: boolean): Promise<
 const say = (text: string): boolean => process.stderr.write(`stratalog: ${text}\n`);
 
 async function* batchesOf(
-  root: string,
+  archive: Archive,
   range: LogRange,
   signal: AbortSignal,
 ): AsyncGenerator<readonly LogRecord[], void, undefined> {
-  const disk = systemDisk();
   const { from, to, stream, isReverse } = range;
-  const wish = { root, disk, from, ...(stream === null ? {} : { stream }) };
-  let next: number = from;
+  let next = from;
   // What is there already comes in batches, also for a follower: it may be millions.
-  const past = { ...wish, reverse: isReverse, ...(to === null ? {} : { to }) };
-  for await (const batch of readLogBatches(past)) {
+  const past: ArchiveRange = {
+    from,
+    ...(to === null ? {} : { to }),
+    ...(stream === null ? {} : { stream }),
+    reverse: isReverse,
+  };
+  for await (const batch of archive.read(past)) {
     yield batch;
     if (signal.aborted) return;
-    next = (batch.at(-1)?.position ?? next) + 1;
+    const last = batch.at(-1);
+    if (last !== undefined) next = position(last.position + 1);
   }
-  if (!range.isFollowing) return;
-  for await (const record of followLog({ ...wish, from: next, signal })) yield [record];
-}
-
-function isWanted(record: LogRecord, { types, since }: LogRange): boolean {
-  return (types === null || types.has(record.type)) && (since === null || record.time >= since);
+  if (range.isFollowing) yield* archive.follow(next, signal);
 }
 
 type Printer = (record: LogRecord, out: Output) => Promise<void>;
@@ -158,8 +179,8 @@ const printLine: Printer = (record, out) => {
   const { dim, yellow } = out.colors;
   const time = formatTime(record.time);
   const cells = columns(String(record.position), time, record.stream, record.type).map(visible);
-  const [position = '', when = '', stream = '', event = ''] = cells;
+  const [at = '', when = '', stream = '', event = ''] = cells;
   const name = troubles.has(record.type) ? yellow(event) : event;
-  const line = [position, dim(when), stream, name, visible(summaryOf(record))].join('  ');
+  const line = [at, dim(when), stream, name, visible(summaryOf(record))].join('  ');
   return out.line(line.trimEnd());
 };

@@ -50,11 +50,11 @@ export interface RootLook {
   readonly logFindings: readonly LogFinding[];
 }
 
-/** Fails as `replayRoot` does. */
-export async function lookAtRoot(options: LookOptions): Promise<RootLook> {
-  const { host } = options;
-  const { disk } = host;
-  const identity = await readIdentityIfSound(disk, options.root);
+/** Where a root is, who serves it, and whether this machine's mount table speaks of it. */
+export type RootPlace = Pick<RootLook, 'root' | 'holder' | 'identity' | 'mountsUnknown'>;
+
+export async function placeOfRoot(options: LookOptions): Promise<RootPlace> {
+  const identity = await readIdentityIfSound(options.host.disk, options.root);
   const servedAt = await lastServedAt(options);
   const isSamePlace = servedAt !== null && (await isSame(servedAt, options.root));
   // A detour through a link would not be found in the mount table.
@@ -64,6 +64,14 @@ export async function lookAtRoot(options: LookOptions): Promise<RootLook> {
     holder === null || options.isOffline
       ? await whyUnknown({ ...options, root }, identity, isSamePlace ? null : servedAt)
       : null;
+  return { root, holder, identity, mountsUnknown };
+}
+
+/** Fails as `replayRoot` does. */
+export async function lookAtRoot(options: LookOptions): Promise<RootLook> {
+  const { host } = options;
+  const { disk } = host;
+  const { root, holder, identity, mountsUnknown } = await placeOfRoot(options);
   const logFindings = await quickFindings(options, holder !== null);
   const { replay, checkpoint } = await replayRoot(disk, root);
   // Directories after the log: the log is the first to know of a snapshot.

@@ -2,8 +2,11 @@
  * Goal: an auditor's questions are answered from a root's log, for people and for scripts.
  * Method: the built command on roots with real logs in them.
  */
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, symlinkSync } from 'node:fs';
 import { afterEach, beforeAll, expect, it } from 'vitest';
 import {
+  aDirectory,
   aRoot,
   buildLimitMillis,
   builtCli,
@@ -143,4 +146,64 @@ it('shows one snapshot in full, with the mounts that containerd would have been 
   const beyond = await stratalog(['state', '--at', '99', '--root', root]);
   expect({ code: beyond.code, stdout: beyond.stdout }).toEqual({ code: 1, stdout: '' });
   expect(beyond.stderr).toContain('the log ends at position 13: 99 is not there yet');
+});
+
+it('tells what changed between two moments, and exits 3 when something did', async () => {
+  const root = await aRoot(aStory);
+  const changed = await stratalog(['diff', '4', '11', '--root', root]);
+  expect({ code: changed.code, stderr: changed.stderr }).toEqual({ code: 3, stderr: '' });
+  expect(changed.stdout).toMatch(/~ +1 +\S+ +committed +name: k8s.io\/1\/extract-1 x → k8s/);
+  expect(changed.stdout).toMatch(
+    /\n1 added, 0 removed, 1 changed, 0 as before; layers \+4\.0 KiB\n$/,
+  );
+  const [entry, totals] = jsonLines(
+    (await stratalog(['diff', '11', '7', '--json', '--root', root])).stdout,
+  ).slice(-2);
+  expect(entry).toMatchObject({
+    ...{ schema: 'stratalog.difference/v1', change: 'removed', id: 3, after: null },
+    before: { status: 'active' },
+  });
+  expect(totals).toMatchObject({ schema: 'stratalog.diff/v1', added: 1, removed: 1, same: 1 });
+  expect(await told(root, 'diff', '13')).toBe(
+    '0 added, 0 removed, 0 changed, 3 as before; layers +0 B\n',
+  );
+});
+
+it('says whose a directory, a file, and a mount is, and what uses it now', async () => {
+  const root = await aRoot(aStory.slice(1));
+  const at = `${root}/snapshots`;
+  const mountpoint = await aDirectory();
+  for (const path of ['1/fs/etc', '3/fs', '3/work', '77'])
+    mkdirSync(`${at}/${path}`, { recursive: true });
+  symlinkSync(`${at}/1/fs`, `${root}/link`);
+  const options = `lowerdir=${at}/1/fs:${at}/77,upperdir=${at}/3/fs,workdir=${at}/3/work`;
+  execFileSync('mount', ['-t', 'overlay', 'overlay', '-o', options, mountpoint]);
+  try {
+    const layerOf = await told(root, 'who', `${at}/1/fs/etc/passwd`);
+    expect(layerOf).toContain(`names     k8s.io/1/extract-1 x, then ${layer}\n`);
+    expect(layerOf).toContain('asked by  default, pid 7\n');
+    expect(layerOf).toContain('children  3 k8s.io/4/web\n');
+    expect(layerOf).toContain(`mounts    ${mountpoint} (overlay, as lower)\n`);
+    expect(await told(root, 'who', `${root}/link/etc`)).toBe(layerOf);
+    expect(await told(root, 'blame', '1')).toBe(layerOf);
+    const gone = await told(root, 'who', `${at}/2`);
+    expect(gone).toMatch(/state {5}removed, removed at \S+Z, position 6, by default, pid 7\n/);
+    const shown = await stratalog(['who', '-q', `${mountpoint}/etc`, '--root', root]);
+    expect(shown).toEqual({ code: 3, stdout: '3\n1\n77\n', stderr: '' });
+    const [upper] = jsonLines(
+      (await stratalog(['who', mountpoint, '--json', '--root', root])).stdout,
+    );
+    expect(upper).toMatchObject({
+      ...{ schema: 'stratalog.who/v1', kind: 'snapshot', id: 3, firstCaller: { pid: 7 } },
+      mounts: [{ mountpoint, type: 'overlay', as: 'upper' }],
+    });
+  } finally {
+    execFileSync('umount', [mountpoint]);
+  }
+  const orphan = await stratalog(['who', `${at}/77`, '--root', root]);
+  expect(orphan.code).toBe(3);
+  expect(orphan.stdout).toContain('No snapshot in the log owns 77.');
+  const stranger = await stratalog(['who', '/proc', '--root', root]);
+  expect({ code: stranger.code, stdout: stranger.stdout }).toEqual({ code: 1, stdout: '' });
+  expect(stranger.stderr).toContain('the mount it is in, /proc (a mount of type proc), shows no');
 });

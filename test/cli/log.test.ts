@@ -92,9 +92,48 @@ it('chooses by range, stream, type, time, number and direction', async () => {
   expect(await positions('--stream', '1', '--reverse')).toEqual([4, 3, 2, 1]);
   expect(await positions('--type', 'SnapshotPrepared,DaemonStarted')).toEqual([0, 2]);
   expect(await positions('--since', await timeOf('4'))).toEqual([4, 5]);
+  expect(await positions('--until', await timeOf('1'))).toEqual([0, 1]);
 });
 
+it('chooses by any name a snapshot ever bore, by its namespace, and by who asked', async () => {
+  const asker = { namespace: 'k8s.io', pid: 9, uid: 0, lease: 'pull-1' };
+  const root = await aRoot([...aStory, preparing(3, 'k8s.io/4/web', { caller: asker })]);
+  const positions = async (...args: string[]): Promise<number[]> => {
+    const { stdout } = await stratalog(['log', '-q', ...args, '--root', root]);
+    return stdout.split('\n').slice(0, -1).map(Number);
+  };
+  expect(await positions('--key', 'sha256:a')).toEqual([1, 2, 3, 4]);
+  expect(await positions('--key', 'sha256:a', '--from', '4')).toEqual([4]);
+  expect(await positions('--namespace', 'k8s.io')).toEqual([6]);
+  expect(await positions('--caller', 'pid:7')).toEqual([1, 3, 5]);
+  expect(await positions('--caller', 'k8s.io', '--reverse')).toEqual([6]);
+  expect(await positions('--caller', 'lease:pull-1', '--key', 'sha256:a')).toEqual([]);
+}, 30_000);
+
+it('goes on behind a position beside a writer, without a gap or a double', async () => {
+  const root = await aRoot(aStory);
+  const seen: number[] = [];
+  for (const round of [0, 1, 2]) {
+    const wish = ['log', '-f', '-q', '-n', '30', '--after', String(seen.at(-1) ?? -1)];
+    // Node takes a leading dash for a flag; from the beginning there is nothing to be behind.
+    const follower = started(
+      seen.length === 0
+        ? ['log', '-f', '-q', '-n', '30', '--root', root]
+        : [...wish, '--root', root],
+    );
+    await appendTo(
+      root,
+      [...Array(30).keys()].map((at) => preparing(round * 100 + at + 10, `k${round}-${at}`)),
+    );
+    expect(await follower.ended).toBe(0);
+    seen.push(...follower.lines().map(Number));
+  }
+  expect(seen).toEqual([...Array(90).keys()]);
+}, 60_000);
+
 it.each([
+  [['--caller', 'pid:me'], '--caller "pid:me": say pid:123, uid:0, lease:NAME'],
+  [['--follow', '--until', '1h'], 'leave out --until'],
   [['--from', 'x'], '--from "x": not a whole number; say for example --from 120'],
   [['--stream', 'snapshots'], 'say daemon, snapshot-12, or 12'],
   [['--type', 'SnapshotCommited'], 'did you mean SnapshotCommitted?'],

@@ -1,0 +1,154 @@
+/** `stratalog why`: was a layer taken from the remote file system or downloaded, and for which reason. */
+import { Command } from 'commander';
+import { assertNever } from '../base/assert.js';
+import { formatTime } from '../base/units.js';
+import { systemDisk } from '../host/disk.js';
+import type { Archive } from '../inspect/archive.js';
+import { durationInWords } from '../inspect/durations.js';
+import { livesOf, subjectsOf, type Subject } from '../inspect/subject.js';
+import {
+  labelledWith,
+  parentIds,
+  reasonFor,
+  settingsBefore,
+  type Decision,
+  type LayerReason,
+} from '../inspect/why.js';
+import { withArchive, withArchiveOption, type ArchiveFlags } from './archive-option.js';
+import { quoted } from './moment.js';
+import { printing, tableLines, visible, type Output } from './print.js';
+import { NotInLog } from './subject-argument.js';
+
+interface Flags extends ArchiveFlags {
+  readonly chain?: true;
+  readonly json?: true;
+  readonly quiet?: true;
+  readonly trunc: boolean;
+}
+
+const examples = `
+Examples:
+  stratalog why sha256:1f8eea30a60e              one layer, by its chain id, key or number
+  stratalog why --chain k8s.io/9/web             every layer below a container
+  stratalog why docker.io/library/busybox:1      every layer that was labelled with the image
+
+A layer that stood already when it was asked for again left no event then: what is told is how it
+came the first time. Exits 1 when the log knows nothing of it.`;
+
+export function whyCommand(): Command {
+  return withArchiveOption(new Command('why'))
+    .description('was a layer taken from the remote file system or downloaded, and why')
+    .argument('<key|id|digest|image>', 'a layer, or the name of an image in its labels')
+    .option('--chain', 'and all layers below it')
+    .option('--json', 'print one JSON object for each layer')
+    .option('-q, --quiet', 'print only the keys of what was downloaded')
+    .option('--no-trunc', 'print lines whole, wider than the terminal too')
+    .addHelpText('after', examples)
+    .action((text: string, flags: Flags) =>
+      printing(flags, (out) =>
+        withArchive(flags, systemDisk(), (archive) => run(archive, text, flags, out)),
+      ),
+    );
+}
+
+async function run(archive: Archive, text: string, flags: Flags, out: Output): Promise<void> {
+  const meant = await subjectsMeant(archive, text);
+  const subjects = flags.chain === true ? await withChains(archive, meant) : meant;
+  const settings = await settingsBefore(archive, subjects);
+  const reasons = subjects.map((subject) => reasonFor(subject, settings.get(subject.id) ?? null));
+  if (flags.json === true) {
+    for (const reason of reasons) await out.json('why', jsonOf(reason));
+  } else if (flags.quiet === true) {
+    const downloaded = reasons.filter(({ decision }) => isDownload(decision));
+    await out.lines(downloaded.map(({ name }) => visible(name)));
+  } else {
+    const cells = reasons.map((reason) => [
+      String(reason.id),
+      formatTime(reason.time).replace(/\.\d+Z$/, 'Z'),
+      out.cell(reason.name),
+      out.cell(whatText(reason)),
+    ]);
+    await out.lines(tableLines(['ID', 'SINCE', 'KEY', 'WHY'], cells));
+  }
+}
+
+/** @throws NotInLog */
+async function subjectsMeant(archive: Archive, text: string): Promise<readonly Subject[]> {
+  const named = await subjectsOf(archive, text);
+  const subjects = named.length > 0 ? named : await labelledWith(archive, text);
+  if (subjects.length > 0) return subjects;
+  throw new NotInLog(
+    `no snapshot in the log is called ${quoted(text)}, and none has a label that names it`,
+  );
+}
+
+/** Parents before their children, each once. */
+async function withChains(
+  archive: Archive,
+  subjects: readonly Subject[],
+): Promise<readonly Subject[]> {
+  const found = new Map(subjects.map((subject) => [subject.id, subject]));
+  const waiting = [...subjects];
+  for (let subject = waiting.pop(); subject !== undefined; subject = waiting.pop()) {
+    for (const id of parentIds(subject)) {
+      if (found.has(id)) continue;
+      const [parent] = await livesOf(archive, [id]);
+      if (parent === undefined) continue;
+      found.set(id, parent);
+      waiting.push(parent);
+    }
+  }
+  return [...found.values()].sort((one, other) => one.id - other.id);
+}
+
+function jsonOf(reason: LayerReason): Readonly<Record<string, unknown>> {
+  const { time, readyAfter, decision, ...more } = reason;
+  return {
+    ...more,
+    time: formatTime(time),
+    readyAfterMillis: readyAfter === null ? null : Number(readyAfter) / 1e6,
+    downloaded: isDownload(decision),
+    decision,
+  };
+}
+
+function isDownload({ kind }: Decision): boolean {
+  return (
+    kind === 'refused' || kind === 'no-file-system' || kind === 'not-asked' || kind === 'no-target'
+  );
+}
+
+function whatText({ decision, readyAfter, losses, isGone }: LayerReason): string {
+  const after = readyAfter === null ? '' : `; a layer after ${durationInWords(readyAfter)}`;
+  const [loss] = losses.slice(-1);
+  const lost =
+    loss === undefined
+      ? ''
+      : `; unavailable ${losses.length === 1 ? 'once' : `${losses.length} times`}: ${loss.reason}`;
+  return `${decisionText(decision)}${after}${lost}${isGone ? '; removed since' : ''}`;
+}
+
+function decisionText(decision: Decision): string {
+  switch (decision.kind) {
+    case 'remote':
+      return `taken from ${decision.fileSystem}`;
+    case 'refused':
+      return `downloaded: ${decision.fileSystem} did not have it: ${decision.reason}`;
+    case 'no-file-system':
+      return 'downloaded: no remote file system was configured';
+    case 'not-asked':
+      return 'downloaded: the remote file system was not asked';
+    case 'no-target':
+      return 'downloaded: the client named no layer to look for (no target label)';
+    case 'under-way':
+      return `${decision.fileSystem} is being asked`;
+    case 'abandoned':
+      return `given up: ${decision.reason}`;
+    case 'no-layer':
+      return 'no layer: what a client writes to, or looks at';
+    case 'unknown':
+      return `unknown: ${decision.why}`;
+    default:
+      return assertNever(decision);
+  }
+}
