@@ -10,10 +10,13 @@ import { configEntries } from '../src/api/config-schema.js';
 import { Metrics } from '../src/api/metrics.js';
 import { configCommand } from '../src/cli/config.js';
 import { EXIT } from '../src/cli/exit-codes.js';
+import { gcCommand } from '../src/cli/gc.js';
 import { healthCommand } from '../src/cli/health.js';
 import { inspectCommand } from '../src/cli/inspect.js';
 import { layerCommand } from '../src/cli/layer.js';
+import { layersCommand } from '../src/cli/layers.js';
 import { logCommand } from '../src/cli/log.js';
+import { mountCommand } from '../src/cli/mount.js';
 import { serveCommand } from '../src/cli/serve.js';
 import { verifyCommand } from '../src/cli/verify.js';
 
@@ -180,7 +183,10 @@ describe('commands', () => {
     logCommand(),
     inspectCommand(),
     verifyCommand(),
+    gcCommand(),
+    layersCommand(),
     layerCommand(),
+    mountCommand(),
     configCommand(),
   ];
 

@@ -29,6 +29,7 @@ const commands = new Map<string, () => Promise<Command>>([
   ['log', async () => (await import('./log.js')).logCommand()],
   ['inspect', async () => (await import('./inspect.js')).inspectCommand()],
   ['gc', async () => (await import('./gc.js')).gcCommand()],
+  ['mount', async () => (await import('./mount.js')).mountCommand()],
   ['verify', async () => (await import('./verify.js')).verifyCommand()],
   ['layers', async () => (await import('./layers.js')).layersCommand()],
   ['layer', async () => (await import('./layer.js')).layerCommand()],
