@@ -6,12 +6,13 @@ import type { Finding } from '../inspect/findings.js';
 import { reportOf } from '../inspect/report.js';
 import type { LogFinding } from '../log/findings.js';
 import { EXIT } from './exit-codes.js';
+import { compareWithContainerd, type ContainerdFlags } from './inspect-containerd.js';
 import type { Output } from './print.js';
 import { printing, tableLines, visible } from './print.js';
 import { lookAtRoot, type LookOptions, type RootLook } from './root-look.js';
 import { rootOf, withRootOption, type RootFlags } from './root-option.js';
 
-interface Flags extends RootFlags {
+interface Flags extends RootFlags, ContainerdFlags {
   readonly offline?: true;
   readonly json?: true;
   readonly quiet?: true;
@@ -25,18 +26,26 @@ export function inspectCommand(): Command {
   return withRootOption(new Command('inspect'))
     .description('tell what a start would find and do; changes nothing, beside a daemon too')
     .option('--offline', 'a root from elsewhere: leave the mount table of this machine out')
+    .option('--containerd <path>', "compare with containerd's list: its socket, meta.db or root")
+    .option('--snapshotter <name>', 'how containerd calls this snapshotter (default: stratalog)')
     .option('--json', 'print one JSON object')
-    .option('-q, --quiet', 'print only the subjects of findings')
+    .option('-q, --quiet', 'print only the subjects of findings; of a comparison, the ctr lines')
     .option('--no-trunc', 'print lines whole, wider than the terminal too')
     .addHelpText(
       'after',
       '\nExits 0 when there is nothing to do, 3 when something was found. docs/recovery.md explains each kind.',
     )
-    .action((flags: Flags) => printing(flags, (out) => run(flags, out)));
+    .action((flags: Flags) => {
+      // Half a line for a shell would be a wrong one.
+      const trunc = flags.trunc && flags.containerd === undefined;
+      return printing({ trunc }, (out) => run(flags, out));
+    });
 }
 
 async function run(flags: Flags, out: Output): Promise<void> {
   const root = await rootOf(flags);
+  const { containerd } = flags;
+  if (containerd !== undefined) return compareWithContainerd(root, containerd, flags, out);
   const host = openHost({ root });
   try {
     const look = await settledLook({ root, host, isOffline: flags.offline === true });

@@ -40,6 +40,7 @@ const commands = new Map<string, () => Promise<Command>>([
   ['state', async () => (await import('./state.js')).stateCommand()],
   ['inspect', async () => (await import('./inspect.js')).inspectCommand()],
   ['gc', async () => (await import('./gc.js')).gcCommand()],
+  ['mount', async () => (await import('./mount.js')).mountCommand()],
   ['verify', async () => (await import('./verify.js')).verifyCommand()],
   ['layers', async () => (await import('./layers.js')).layersCommand()],
   ['export', async () => (await import('./export.js')).exportCommand()],

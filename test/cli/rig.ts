@@ -115,13 +115,22 @@ export interface Running {
   readonly ended: Promise<number | null>;
 }
 
-export function started(args: readonly string[]): Running {
+export interface StartOptions {
+  readonly env?: Readonly<Record<string, string>>;
+  /** `pipe`: it does not end before the child is killed. */
+  readonly stdin?: 'ignore' | 'pipe';
+}
+
+export function started(
+  args: readonly string[],
+  { env = {}, stdin = 'ignore' }: StartOptions = {},
+): Running {
   const child = spawn(process.execPath, [cliPath, ...args], {
-    env: plainEnvironment,
-    stdio: ['ignore', 'pipe', 'pipe'],
+    env: { ...plainEnvironment, ...env },
+    stdio: [stdin, 'pipe', 'pipe'],
   });
   let text = '';
-  child.stdout.on('data', (bytes: Buffer) => {
+  child.stdout?.on('data', (bytes: Buffer) => {
     text += bytes.toString();
   });
   const ended = new Promise<number | null>((resolve) => child.once('exit', resolve));

@@ -1,0 +1,118 @@
+/**
+ * Goal: a snapshot is shown as it is, cannot be changed, and nothing is left. Method: the built
+ * command on a daemon's root, with real overlays.
+ */
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, beforeAll, expect, it } from 'vitest';
+import { until } from '../../scripts/rig/wait.js';
+import {
+  aDaemon,
+  aDirectory,
+  askedOf,
+  builtCli,
+  buildLimitMillis,
+  cleanUp,
+  started,
+  stratalog,
+} from './rig.js';
+
+beforeAll(builtCli, buildLimitMillis);
+afterEach(cleanUp);
+
+interface Stack {
+  readonly root: string;
+  /** Where the mounts are made. */
+  readonly tmp: string;
+  readonly mount: (...args: string[]) => ReturnType<typeof stratalog>;
+  readonly asked: ReturnType<typeof askedOf>;
+}
+
+/** 1 below 2 below the active 3; each hides a file of the one below. */
+async function aStack(): Promise<Stack> {
+  const daemon = await aDaemon({ config: 'spare_directories = 0\n' });
+  const { root } = daemon;
+  const asked = askedOf(daemon);
+  const write = (id: number, name: string, text: string): void => {
+    writeFileSync(join(root, 'snapshots', String(id), 'fs', name), text);
+  };
+  await asked.prepare('n/1/a');
+  write(1, 'a', 'low');
+  write(1, 'gone', 'low');
+  await asked.commit('n/2/a', 'n/1/a');
+  await asked.prepare('n/3/b', 'n/2/a');
+  write(2, 'a', 'high');
+  execFileSync('mknod', [join(root, 'snapshots', '2', 'fs', 'gone'), 'c', '0', '0']);
+  await asked.commit('n/4/b', 'n/3/b');
+  await asked.prepare('n/5/c', 'n/4/b');
+  write(3, 'own', 'mine');
+  const tmp = await aDirectory();
+  const mount = (...args: string[]) =>
+    stratalog(['mount', '--root', root, ...args], { TMPDIR: tmp });
+  return { root, tmp, mount, asked };
+}
+
+function mountsIn(directory: string): string[] {
+  const table = readFileSync('/proc/self/mountinfo', 'utf8').split('\n');
+  return table.filter((line) => line.split(' ')[4]?.startsWith(directory));
+}
+
+it('shows an active snapshot over its layers to a command, and ends with it', async () => {
+  const { mount, tmp } = await aStack();
+  const look = await mount('n/5/c', '--', 'sh', '-c', 'ls; cat a own; touch x; echo; pwd; exit 7');
+  expect(look.stdout).toMatch(/^a\nown\nhighmine\n\/.*stratalog-mount-/);
+  expect(look.stderr).toContain('Read-only file system');
+  expect(look.code).toBe(7);
+  expect([mountsIn(tmp), readdirSync(tmp)]).toEqual([[], []]);
+});
+
+it('shows one layer alone, by number or name, without programs that could be started', async () => {
+  const { mount, root, tmp } = await aStack();
+  const script = 'cat a gone; cat /proc/self/mountinfo | grep " $STRATALOG_MOUNT " | cut -d" " -f6';
+  for (const name of ['1', 'n/2/a', 'a']) {
+    const { stdout } = await mount(name, '--', 'sh', '-c', script);
+    expect(stdout).toMatch(/^lowlowro,/);
+    for (const flag of ['nodev', 'nosuid', 'noexec']) expect(stdout).toContain(flag);
+  }
+  const target = join(tmp, 'here');
+  mkdirSync(target);
+  const executable = await mount('1', target, '--exec', '--', 'sh', '-c', script);
+  expect(executable.stdout).not.toContain('noexec');
+  expect([mountsIn(tmp), readdirSync(tmp)]).toEqual([[], ['here']]);
+  expect(readdirSync(join(root, 'snapshots', '1', 'fs')).sort()).toEqual(['a', 'gone']);
+});
+
+it('stays until it is told to go', async () => {
+  const { root, tmp } = await aStack();
+  const running = started(['mount', '--root', root, '2'], { env: { TMPDIR: tmp }, stdin: 'pipe' });
+  await until('it says where', () => Promise.resolve(running.lines().length > 0));
+  const [path = ''] = running.lines();
+  expect(readFileSync(join(path, 'a'), 'utf8')).toBe('high');
+  expect(readdirSync(path)).toEqual(['a']);
+  running.child.kill('SIGTERM');
+  expect(await running.ended).toBe(0);
+  expect([mountsIn(tmp), readdirSync(tmp)]).toEqual([[], []]);
+});
+
+it('shows the layers of a moment that is past, or says what has removed one', async () => {
+  const { root, mount, asked } = await aStack();
+  const { stdout } = await stratalog(['log', '--root', root, '--json']);
+  const end = stdout.trimEnd().split('\n').length;
+  await asked.remove('n/5/c');
+  await asked.remove('n/4/b');
+  const low = await mount('n/2/a', '--at', String(end), '--', 'cat', 'a');
+  expect([low.code, low.stdout]).toEqual([0, 'low']);
+  expect(low.stderr).toContain('the files in them are those of today');
+  const gone = await mount('n/5/c', '--', 'ls');
+  expect(gone.code).toBe(2);
+  expect(gone.stderr).toContain('it was number 3');
+  rmSync(join(root, 'snapshots', '3'), { recursive: true, force: true });
+  const then = await mount('n/5/c', '--at', String(end), '--', 'ls');
+  expect(then.code).toBe(1);
+  expect(then.stderr).toMatch(
+    /snapshots\/3\/fs of layer n\/5\/c is gone: SnapshotRemoving .*at position \d+, 20/,
+  );
+  const never = await mount('nothing', '--', 'ls');
+  expect([never.code, never.stderr.includes('no snapshot ever bore it')]).toEqual([2, true]);
+});
