@@ -8,9 +8,14 @@ import type { Command } from 'commander';
 import { describe, expect, it } from 'vitest';
 import { configEntries } from '../src/api/config-schema.js';
 import { Metrics } from '../src/api/metrics.js';
+import { attestCommand } from '../src/cli/attest.js';
+import { checkpointCommand } from '../src/cli/checkpoint.js';
+import { compactCommand } from '../src/cli/compact.js';
 import { configCommand } from '../src/cli/config.js';
+import { exportCommand } from '../src/cli/export.js';
 import { EXIT } from '../src/cli/exit-codes.js';
 import { healthCommand } from '../src/cli/health.js';
+import { importCommand } from '../src/cli/import.js';
 import { inspectCommand } from '../src/cli/inspect.js';
 import { layerCommand } from '../src/cli/layer.js';
 import { logCommand } from '../src/cli/log.js';
@@ -183,11 +188,19 @@ describe('commands', () => {
     layerCommand(),
     configCommand(),
   ];
+  /** Told on pages of their own. */
+  const told = [
+    exportCommand(),
+    importCommand(),
+    attestCommand(),
+    checkpointCommand(),
+    compactCommand(),
+  ];
 
   /** The command that the words begin with, and the words behind it. */
   function find(words: readonly string[]): { command: Command; rest: readonly string[] } | null {
     const [first, second, ...others] = words;
-    const command = commands.find((known) => known.name() === first);
+    const command = [...commands, ...told].find((known) => known.name() === first);
     if (command === undefined) return null;
     if (command.commands.length === 0) return { command, rest: words.slice(1) };
     const child = command.commands.find((known) => known.name() === second);
