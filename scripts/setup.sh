@@ -58,6 +58,8 @@ if [ "$purpose" = test ]; then
   need getfattr attr 'reads the extended attributes of layers' command -v getfattr
   need mkfs.xfs xfsprogs 'makes a file system to lose power on' command -v mkfs.xfs
   need mkfs.btrfs btrfs-progs 'makes another one' command -v mkfs.btrfs
+  need jq jq 'verifies an export without Stratalog' command -v jq
+  need openssl openssl 'checks an attestation without Stratalog' command -v openssl
   need systemd-analyze systemd 'checks the unit files' command -v systemd-analyze
   need systemd-socket-activate systemd 'hands over a socket' command -v systemd-socket-activate
   need zsh zsh 'is asked what it completes' command -v zsh

@@ -5,14 +5,12 @@ import { resolve } from 'node:path';
 import { Command } from 'commander';
 import { reasonOf, UsageError } from '../base/errors.js';
 import { RELEASE } from '../api/release.js';
-import { LayerTarInvalid, readTarEntries } from '../filesystems/layer-store/tar-entries.js';
 import { systemClock } from '../host/clock.js';
 import { systemDisk } from '../host/disk.js';
-import { ExportInvalid } from '../inspect/export-lines.js';
 import { importLog } from '../maintenance/import-log.js';
 import type { ImportedLog } from '../maintenance/imported-log.js';
-import type { ArchiveEntry } from '../maintenance/import-tar.js';
 import { printing, type Output } from './print.js';
+import { readTar } from './read-tar.js';
 
 interface Flags {
   readonly root: string;
@@ -65,16 +63,6 @@ async function* inputOf(file: string): AsyncGenerator<Uint8Array> {
     for await (const piece of input) yield piece as Buffer;
   } catch (cause) {
     throw new UsageError(`${file} cannot be read: ${reasonOf(cause)}`, { cause });
-  }
-}
-
-async function* readTar(input: AsyncIterable<Uint8Array>): AsyncGenerator<ArchiveEntry> {
-  try {
-    yield* readTarEntries(input);
-  } catch (cause) {
-    if (!(cause instanceof LayerTarInvalid)) throw cause;
-    const why = cause.message.replace(/^the layer is/, 'it is');
-    throw new ExportInvalid(`the tar cannot be read: ${why}`, { cause });
   }
 }
 

@@ -266,7 +266,12 @@ async function addEntry(
 
 function drained(entry: ReturnType<tar.Pack['entry']>): Promise<void> {
   return new Promise((resolve) => {
-    entry.once('drain', resolve);
-    entry.once('close', resolve);
+    const done = (): void => {
+      entry.removeListener('drain', done);
+      entry.removeListener('close', done);
+      resolve();
+    };
+    entry.on('drain', done);
+    entry.on('close', done);
   });
 }

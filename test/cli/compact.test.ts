@@ -1,0 +1,153 @@
+/**
+ * Goal: checkpoint and compact do what they say to a root that no daemon has, and nothing to one
+ * that a daemon has; what is left starts and verifies. Method: the built command on real roots, and
+ * the real daemon after it.
+ */
+import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, beforeAll, expect, it } from 'vitest';
+import {
+  aCommitted,
+  aDaemon,
+  aDaemonToBe,
+  appendTo,
+  aRoot,
+  askedOf,
+  builtCli,
+  buildLimitMillis,
+  cleanUp,
+  daemonStarted,
+  jsonLines,
+  prepared,
+  preparing,
+  stratalog,
+} from './rig.js';
+
+beforeAll(builtCli, buildLimitMillis);
+afterEach(cleanUp);
+
+const limit = { timeout: 90_000 };
+const manyEvents = [daemonStarted()].concat(
+  [...Array(30).keys()].flatMap((n) => [preparing(n + 1, `n/${n}/key`), prepared(n + 1)]),
+);
+
+const namesIn = (root: string, ending: string): string[] =>
+  readdirSync(join(root, 'log'))
+    .filter((name) => name.endsWith(ending))
+    .sort();
+
+/** All that could tell of a write. */
+const filesOf = (root: string) =>
+  readdirSync(join(root, 'log'))
+    .sort()
+    .map((name) => {
+      const path = join(root, 'log', name);
+      return [name, statSync(path).mtimeMs, readFileSync(path).toString('base64')];
+    });
+
+it('writes a checkpoint that the next open uses', limit, async () => {
+  const root = await aRoot(manyEvents);
+  const { code, stdout } = await stratalog(['checkpoint', '--root', root, '--json']);
+  expect(code).toBe(0);
+  expect(jsonLines(stdout)).toEqual([
+    { schema: 'stratalog.checkpoint/v1', root, position: 61, snapshots: 30 },
+  ]);
+  expect(namesIn(root, '.checkpoint')).toEqual(['00000000000000000061.checkpoint']);
+  const told = await stratalog(['log', '--root', root, '--type', 'CheckpointTaken']);
+  expect(told.stdout).toContain('of position 61, 30 snapshots');
+  expect(await stratalog(['verify', '--root', root])).toMatchObject({ code: 0 });
+});
+
+it('cuts a torn tail as a start does, and the log says so', limit, async () => {
+  const root = await aRoot(manyEvents);
+  const [last = ''] = namesIn(root, '.seg').slice(-1);
+  const path = join(root, 'log', last);
+  const bytes = readFileSync(path);
+  const end = bytes.findLastIndex((byte) => byte !== 0);
+  bytes.fill(0xab, (end + 8) & ~7, (end + 40) & ~7);
+  writeFileSync(path, bytes);
+  const { code, stderr } = await stratalog(['checkpoint', '--root', root]);
+  expect(code).toBe(0);
+  expect(stderr).toContain('an append that was never finished was cut from the end of the log');
+  const told = await stratalog(['log', '--root', root, '--type', 'TailCut', '--json']);
+  expect(jsonLines(told.stdout)).toHaveLength(1);
+  expect(namesIn(root, '.broken')).toHaveLength(1);
+});
+
+it('says what would be forgotten, and with --dry-run changes nothing', limit, async () => {
+  const root = await aRoot(manyEvents);
+  const before = filesOf(root);
+  const { code, stdout } = await stratalog([
+    'compact',
+    '--root',
+    root,
+    '--before',
+    '40',
+    '--dry-run',
+  ]);
+  expect(code).toBe(0);
+  const [, second = '', third = ''] = namesIn(root, '.seg');
+  const keepFrom = Math.max(...[second, third].map(Number.parseFloat).filter((at) => at <= 40));
+  expect(stdout).toContain(`positions 0 to ${keepFrom}; the log then begins at ${keepFrom}`);
+  expect(stdout).toMatch(/\d+ living snapshots whose beginning goes/);
+  expect(filesOf(root)).toEqual(before);
+  const asked = await stratalog(['compact', '--root', root, '--before', '40']);
+  expect(asked.code).toBe(2);
+  expect(asked.stderr).toContain('nobody is there to be asked, and nothing was dropped: say --yes');
+  expect(filesOf(root)).toEqual(before);
+  for (const [moment, exit] of [
+    ['0', 0],
+    ['2020-01-01T00:00:00Z', 0],
+    ['yesterday', 2],
+  ] as const) {
+    const other = await stratalog(['compact', '--root', root, '--before', moment, '--yes']);
+    expect({ moment, code: other.code }).toEqual({ moment, code: exit });
+  }
+  expect(filesOf(root)).toEqual(before);
+});
+
+it('drops what is below a checkpoint of its own, and a daemon starts on it', limit, async () => {
+  const daemon = await aDaemonToBe();
+  const { root } = daemon;
+  await appendTo(root, [
+    ...manyEvents.slice(0, 21),
+    { stream: 'snapshot-1', type: 'SnapshotRemoving', data: { deferred: false, caller: {} } },
+    ...manyEvents.slice(21),
+  ]);
+  mkdirSync(join(root, 'snapshots'));
+  for (let id = 1; id <= 30; id++) {
+    aCommitted(root, id);
+    mkdirSync(join(root, 'snapshots', String(id), 'work'));
+  }
+  const args = ['compact', '--root', root, '--before', '0s', '--yes', '--json'];
+  const { code, stdout } = await stratalog(args);
+  expect(code).toBe(0);
+  const [done] = jsonLines(stdout);
+  expect(done).toMatchObject({ schema: 'stratalog.compact/v1', done: true, checkpoint: 62 });
+  const [first = ''] = namesIn(root, '.seg');
+  expect(Number.parseFloat(first)).toBe(done?.['keepFrom']);
+  expect(done?.['keepFrom']).toBeGreaterThan(0);
+  expect(Number(done?.['records'])).toBe(done?.['keepFrom']);
+  expect(await stratalog(['verify', '--root', root])).toMatchObject({ code: 0 });
+  const types = await stratalog(['log', '--root', root, '--json', '--from', '62']);
+  expect(jsonLines(types.stdout).map(({ type }) => type)).toEqual([
+    'CheckpointTaken',
+    'SegmentsRetired',
+  ]);
+  await daemon.start();
+  await askedOf(daemon).prepare('n/100/new');
+  await daemon.stop();
+  expect(await stratalog(['verify', '--root', root])).toMatchObject({ code: 0 });
+});
+
+it('leaves a root alone that a daemon has, and names it', limit, async () => {
+  const daemon = await aDaemon();
+  await askedOf(daemon).prepare('n/1/key');
+  const verified = await stratalog(['verify', '--root', daemon.root]);
+  const checkpoint = await stratalog(['checkpoint', '--root', daemon.root]);
+  expect(checkpoint.code).toBe(4);
+  expect(checkpoint.stderr).toMatch(/is in use by process \d+, started /);
+  const dry = await stratalog(['compact', '--root', daemon.root, '--before', '1', '--dry-run']);
+  expect(dry.code).toBe(0);
+  expect((await stratalog(['verify', '--root', daemon.root])).stdout).toBe(verified.stdout);
+});
