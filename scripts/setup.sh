@@ -58,6 +58,7 @@ if [ "$purpose" = test ]; then
   need getfattr attr 'reads the extended attributes of layers' command -v getfattr
   need mkfs.xfs xfsprogs 'makes a file system to lose power on' command -v mkfs.xfs
   need mkfs.btrfs btrfs-progs 'makes another one' command -v mkfs.btrfs
+  need chromium chromium 'shows the page' command -v chromium
   need systemd-analyze systemd 'checks the unit files' command -v systemd-analyze
   need systemd-socket-activate systemd 'hands over a socket' command -v systemd-socket-activate
   need go golang-go "builds containerd's own snapshotter suite" command -v go
