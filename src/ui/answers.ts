@@ -9,7 +9,14 @@ import { sendLive } from './live.js';
 import { Lives } from './lives.js';
 import { Past } from './past.js';
 import { TimeLine } from './time-line.js';
-import type { BoundsReply, EventRow, EventsReply, Failure, FindingRow, FindingsReply } from './wire.js';
+import type {
+  BoundsReply,
+  EventRow,
+  EventsReply,
+  Failure,
+  FindingRow,
+  FindingsReply,
+} from './wire.js';
 
 export interface Answered {
   readonly type: string;
