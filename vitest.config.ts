@@ -2,7 +2,7 @@ import { defineConfig } from 'vitest/config';
 import LongestFirst from './test/longest-first.js';
 
 /** Tests that start containerd, the daemon or the kernel's slower sides; they want the machine. */
-const system = ['test/conformance/**', 'test/e2e/**', 'test/faults/**'];
+const system = ['test/conformance/**', 'test/e2e/**', 'test/faults/**', 'test/ui/**'];
 
 export default defineConfig({
   test: {

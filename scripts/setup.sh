@@ -60,6 +60,7 @@ if [ "$purpose" = test ]; then
   need mkfs.btrfs btrfs-progs 'makes another one' command -v mkfs.btrfs
   need jq jq 'verifies an export without Stratalog' command -v jq
   need openssl openssl 'checks an attestation without Stratalog' command -v openssl
+  need chromium chromium 'shows the page' command -v chromium
   need systemd-analyze systemd 'checks the unit files' command -v systemd-analyze
   need systemd-socket-activate systemd 'hands over a socket' command -v systemd-socket-activate
   need zsh zsh 'is asked what it completes' command -v zsh

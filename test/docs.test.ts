@@ -173,7 +173,7 @@ describe('commands', async () => {
   /** The command that the words begin with, and the words behind it. */
   function find(words: readonly string[]): { command: Command; rest: readonly string[] } | null {
     const [first, second, ...others] = words;
-    const command = [...commands, ...told].find((known) => known.name() === first);
+    const command = commands.find((known) => known.name() === first);
     if (command === undefined) return null;
     if (command.commands.length === 0) return { command, rest: words.slice(1) };
     const child = command.commands.find((known) => known.name() === second);

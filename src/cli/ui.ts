@@ -9,9 +9,10 @@ import { systemDisk } from '../host/disk.js';
 import { openHost } from '../host/host.js';
 import { readAssets } from '../ui/assets.js';
 import { isLoopback, startPage } from '../ui/server.js';
-import type { FindingRow } from '../ui/wire.js';
+import type { Failure, FindingRow } from '../ui/wire.js';
 import { withArchive, withArchiveOption, type ArchiveFlags } from './archive-option.js';
 import { findingsOf, settledLook } from './inspect.js';
+import { endOf } from './log-end.js';
 import { quoted } from './moment.js';
 import { printing, type Output } from './print.js';
 import { rootOf } from './root-option.js';
@@ -57,6 +58,7 @@ async function run(flags: Flags, out: Output): Promise<void> {
       source: root ?? flags.address ?? '',
       release: RELEASE,
       findings: root === null ? null : () => lookedAt(root, flags.offline === true),
+      damage: root === null ? null : () => damageOf(root),
       assets: await readAssets(fileURLToPath(new URL('../ui/page/', import.meta.url))),
       host,
       port,
@@ -105,6 +107,13 @@ async function lookedAt(root: string, isOffline: boolean): Promise<readonly Find
   } finally {
     await host.close();
   }
+}
+
+async function damageOf(root: string): Promise<Failure | null> {
+  const { position, damage } = await endOf(root);
+  if (damage === null) return null;
+  const error = `the log is damaged at position ${position}: ${damage}. Run \`stratalog verify\``;
+  return { error, position };
 }
 
 function interrupted(): Promise<void> {

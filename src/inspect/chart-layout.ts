@@ -28,7 +28,7 @@ export interface PlacedArrow {
 }
 
 /** What of the plane is shown. */
-export const chartFrame = { x: 86, y: 0, width: 774, height: 752 } as const;
+export const chartFrame = { x: 86, y: 0, width: 782, height: 752 } as const;
 
 const box = (centreX: number, centreY: number): PlacedState => ({
   x: centreX - 66,
@@ -59,7 +59,7 @@ const end = (x: number, y: number): PlacedLabel => ({ at: [x, y], anchor: 'end' 
 const upright = (x: number, y: number): PlacedLabel => ({ ...middle(x, y), isUpright: true });
 
 /** Along the line of what was given up, from a height at the right down to `removing`. */
-const givenUp = (from: Point): readonly Point[] => [from, [826, from[1]], [826, 640], [778, 640]];
+const givenUp = (from: Point): readonly Point[] => [from, [838, from[1]], [838, 640], [778, 640]];
 
 /** Along the line of deferred removals down to `awaitingCleanup`. */
 const deferred = (from: Point): readonly Point[] => [
@@ -90,7 +90,7 @@ export const arrowPlaces: ReadonlyMap<string, PlacedArrow> = new Map<string, Pla
   ],
   ['preparing:SnapshotPrepared', arrow(start(459, 190), [450, 134], [450, 214])],
   ['preparing:RemoteMountStarted', arrow(end(703, 150), [516, 121], [712, 121], [712, 214])],
-  ['preparing:SnapshotAbandoned', { line: givenUp([516, 101]), label: upright(846, 420) }],
+  ['preparing:SnapshotAbandoned', { line: givenUp([516, 101]), label: upright(857, 420) }],
   ['mounting:RemoteMounted', arrow(start(721, 300), [712, 258], [712, 334])],
   ['mounting:RemoteMountFailed', arrow(middle(581, 254), [646, 236], [516, 236])],
   ['mounting:SnapshotAbandoned', { line: givenUp([778, 236]), label: null }],

@@ -9,7 +9,14 @@ import { sendLive } from './live.js';
 import { Lives } from './lives.js';
 import { Past } from './past.js';
 import { TimeLine } from './time-line.js';
-import type { BoundsReply, EventRow, EventsReply, FindingRow, FindingsReply } from './wire.js';
+import type {
+  BoundsReply,
+  EventRow,
+  EventsReply,
+  Failure,
+  FindingRow,
+  FindingsReply,
+} from './wire.js';
 
 export interface Answered {
   readonly type: string;
@@ -19,9 +26,13 @@ export interface Answered {
 
 export interface Subject {
   readonly archive: Archive;
+  /** Shown in the page: the root, or the socket. */
   readonly source: string;
   readonly release: string;
+  /** Null where nobody can know. */
   readonly findings: (() => Promise<readonly FindingRow[]>) | null;
+  /** Damage where the readable log ends: a reader just stops there. Null where nobody can know. */
+  readonly damage: (() => Promise<Failure | null>) | null;
 }
 
 /** Live streams at one time. */
@@ -95,8 +106,9 @@ export class Answers {
 
   async #bounds(): Promise<BoundsReply> {
     const { source, release } = this.#subject;
-    const { uuid, epoch, first, next, failure } = await this.#past.bounds();
-    return { source, release, uuid, epoch, first, next, failure };
+    const { failure, ...bounds } = await this.#past.bounds();
+    const damage = failure ?? (await this.#subject.damage?.()) ?? null;
+    return { source, release, ...bounds, failure: damage };
   }
 
   /** The newest before a position, oldest first. */

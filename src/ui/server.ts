@@ -7,20 +7,12 @@ import { isIP, type AddressInfo } from 'node:net';
 import { promisify } from 'node:util';
 import { constants, gzip } from 'node:zlib';
 import { errnoOf, HostFault } from '../base/errors.js';
-import type { Archive } from '../inspect/archive.js';
 import { refusalFor, securityHeaders, type AccessRules } from './access.js';
-import { Answers } from './answers.js';
+import { Answers, type Subject } from './answers.js';
 import type { Asset } from './assets.js';
 import { codeOf, failureOf } from './failure.js';
-import type { FindingRow } from './wire.js';
 
-export interface PageOptions {
-  readonly archive: Archive;
-  /** Shown in the page: the root, or the socket. */
-  readonly source: string;
-  readonly release: string;
-  /** Null where nobody can know. */
-  readonly findings: (() => Promise<readonly FindingRow[]>) | null;
+export interface PageOptions extends Subject {
   readonly assets: ReadonlyMap<string, Asset>;
   readonly host: string;
   /** 0 for any that is free. */

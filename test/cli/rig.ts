@@ -67,7 +67,7 @@ function isBuilt(): boolean {
   if (!existsSync(cliPath)) return false;
   const source = join(repository, 'src');
   const newest = readdirSync(source, { recursive: true, encoding: 'utf8' })
-    .filter((path) => path.endsWith('.ts'))
+    .filter((path) => /\.(ts|html|css|svg)$/.test(path))
     .map((path) => statSync(join(source, path), { throwIfNoEntry: false })?.mtimeMs ?? 0)
     .reduce((one, other) => Math.max(one, other), 0);
   return statSync(cliPath).mtimeMs >= newest;

@@ -91,7 +91,7 @@ export class EventsPane {
     const isNow = !isLater && (next === undefined || next.position >= position);
     row.classList.toggle('now', isNow);
     setAttribute(row, 'aria-current', isNow ? 'step' : null);
-    const [time, type, place, way, summary] = partsOf(row);
+    const { time, type, place, way, summary } = partsOf(row);
     place.textContent = String(event.position);
     time.textContent = clockTime(event.time);
     time.title = `${shortTime(event.time)} UTC`;
@@ -125,19 +125,23 @@ function wayOf({ from, to }: StepRow): string {
 function makeRow(): HTMLElement {
   const row = make('div', 'row event-row');
   row.setAttribute('role', 'row');
-  const cells = ['time', 'type', 'place', 'way'].map((name) => make('span', name));
-  const summary = make('bdi', 'summary');
-  for (const cell of [...cells, summary]) cell.setAttribute('role', 'gridcell');
-  row.append(...cells, summary);
+  const cells = ['time', 'type', 'place', 'what'].map((name) => make('span', name));
+  for (const cell of cells) cell.setAttribute('role', 'gridcell');
+  cells.at(-1)?.append(make('span', 'way'), ' ', make('bdi', 'summary'));
+  row.append(...cells);
   return row;
 }
 
-type Parts = readonly [
-  time: HTMLElement,
-  type: HTMLElement,
-  place: HTMLElement,
-  way: HTMLElement,
-  summary: HTMLElement,
-];
+interface Parts {
+  readonly time: HTMLElement;
+  readonly type: HTMLElement;
+  readonly place: HTMLElement;
+  readonly way: HTMLElement;
+  readonly summary: HTMLElement;
+}
 
-const partsOf = (row: HTMLElement): Parts => [...row.children] as unknown as Parts;
+function partsOf(row: HTMLElement): Parts {
+  const [time, type, place, what] = row.children;
+  const [way, summary] = what?.children ?? [];
+  return { time, type, place, way, summary } as unknown as Parts;
+}

@@ -1,0 +1,93 @@
+/** Goal: `machine` tells where a snapshot stands and by which events, in every form. */
+import { afterEach, beforeAll, expect, it } from 'vitest';
+import {
+  aRoot,
+  builtCli,
+  buildLimitMillis,
+  cleanUp,
+  committed,
+  committing,
+  daemonStarted,
+  jsonLines,
+  prepared,
+  preparing,
+  removing,
+  stratalog,
+} from './rig.js';
+
+beforeAll(builtCli, buildLimitMillis);
+afterEach(cleanUp);
+
+const story = [
+  daemonStarted(),
+  preparing(1, 'default/1/key'),
+  prepared(1),
+  committing(1, 'default/2/layer'),
+  committed(1, 'default/2/layer'),
+  preparing(2, 'default/3/key'),
+  prepared(2),
+  removing(2, true),
+];
+
+it('tells the state of a snapshot and each step to it', async () => {
+  const root = await aRoot(story);
+  const { code, stdout } = await stratalog(['machine', 'layer', '--root', root]);
+  expect(code).toBe(0);
+  expect(stdout).toContain('state     committed.available at position 8');
+  expect(stdout).toMatch(/^3 +\S+Z +active +SnapshotCommitting +committing +as default/m);
+});
+
+it('tells it of a moment in the past, and as JSON', async () => {
+  const root = await aRoot(story);
+  const args = ['machine', '1', '--at', '4', '--json', '--root', root];
+  const [told] = jsonLines((await stratalog(args)).stdout);
+  expect(told).toMatchObject({
+    schema: 'stratalog.machine-state/v1',
+    ...{ id: 1, name: 'default/1/key', position: 4, state: 'committing' },
+    path: [
+      { position: 1, event: 'SnapshotPreparing', from: 'absent', to: 'preparing' },
+      { position: 2, event: 'SnapshotPrepared', from: 'preparing', to: 'active' },
+      { position: 3, event: 'SnapshotCommitting', from: 'active', to: 'committing' },
+    ],
+  });
+});
+
+it('takes the snapshot that bears the key at the moment, and tells of the others', async () => {
+  const root = await aRoot(story);
+  const { stdout, stderr } = await stratalog(['machine', 'key', '--root', root]);
+  expect(stdout).toContain('snapshot  2 default/3/key');
+  expect(stdout).toContain('state     awaitingCleanup');
+  expect(stderr).toContain('2 snapshots bore this name, 1, 2: this is 2');
+});
+
+it('draws the chart with the state lit', async () => {
+  const root = await aRoot(story);
+  const svg = await stratalog(['machine', '1', '--format', 'svg', '--root', root]);
+  expect(svg.stdout).toMatch(
+    /^<svg [\s\S]*<g class="state visited lit" data-state="committed\.available">/,
+  );
+  const mermaid = await stratalog(['machine', '2', '--format', 'mermaid', '--root', root]);
+  expect(mermaid.stdout).toContain('class awaitingCleanup lit');
+});
+
+it('draws the whole chart without a root', async () => {
+  const mermaid = await stratalog(['machine']);
+  expect(mermaid).toMatchObject({ code: 0, stderr: '' });
+  expect(mermaid.stdout).toMatch(/^stateDiagram-v2\n/);
+  const svg = await stratalog(['machine', '--format', 'svg']);
+  expect(svg.stdout.match(/data-state="/g)).toHaveLength(13);
+  const [json] = jsonLines((await stratalog(['machine', '--json'])).stdout);
+  expect(json).toMatchObject({ schema: 'stratalog.machine/v1' });
+});
+
+it('says what is wrong when there is no such snapshot, or the forms disagree', async () => {
+  const root = await aRoot(story);
+  const unknown = await stratalog(['machine', 'nobody', '--root', root]);
+  expect(unknown).toMatchObject({ code: 2, stdout: '' });
+  expect(unknown.stderr).toContain('no snapshot was called "nobody"');
+  const early = await stratalog(['machine', '2', '--at', '3', '--root', root]);
+  expect(early.code).toBe(2);
+  expect(early.stderr).toContain('there was no snapshot "2" at position 3');
+  expect((await stratalog(['machine', '--at', '3'])).code).toBe(2);
+  expect((await stratalog(['machine', '--json', '--format', 'svg'])).code).toBe(2);
+});
