@@ -6,7 +6,7 @@
  */
 import { position, type Position } from '../base/units.js';
 import { MomentUnknown } from '../inspect/archive.js';
-import { LogDamaged } from '../log/errors.js';
+import { durableBatches } from './audit-reading.js';
 import type { DurableLog, RecentEvents } from './audit-recent.js';
 import type { EventFilter, SubscribeWish } from './audit-requests.js';
 import type { ReadableLog } from './audit-turns.js';
@@ -86,9 +86,8 @@ async function* past(
   if (from > 0 && from < first) {
     throw new MomentUnknown(`the log begins at position ${first}: ${from} is not kept any more`);
   }
-  let reached: number = from;
   const range = { from, to: until, ...(stream === undefined ? {} : { stream }) };
-  for await (const batch of archive.read(range)) {
+  for await (const batch of durableBatches(archive, range)) {
     if (signal.aborted) return;
     const wanted = types === null ? batch : batch.filter(({ type }) => types.has(type));
     for (const events of inMessages(wanted)) {
@@ -97,24 +96,7 @@ async function* past(
         yield { events, next: position(Number(last.position) + 1), live: false };
       }
     }
-    reached = (batch.at(-1)?.position ?? reached) + 1;
   }
-  if (stream !== undefined) reached = await lastReadable(archive, until);
-  if (reached >= until || from >= until || signal.aborted) return;
-  throw new LogDamaged(
-    { segment: 'log', offset: 0, position: position(reached) },
-    `the log cannot be read further, though everything before ${until} was durable`,
-  );
-}
-
-/** Of a stream only some events are read: whether the rest could be is seen at the last one. */
-async function lastReadable(archive: ReadableLog, until: Position): Promise<number> {
-  let reached = 0;
-  const range = { from: position(Math.max(0, until - 1)), to: until };
-  for await (const batch of archive.read(range)) {
-    reached = (batch.at(-1)?.position ?? -1) + 1;
-  }
-  return reached;
 }
 
 function isWanted(event: Event, { stream, types }: EventFilter): boolean {

@@ -10,6 +10,7 @@ import { streamOf } from '../machines/streams.js';
 import { CHECKPOINT_SCHEMA } from '../machines/state-json.js';
 import { feedOf } from './audit-feed.js';
 import type { SlowQuestions, StateText } from './audit-questions.js';
+import { durableBatches } from './audit-reading.js';
 import { RecentEvents, type DurableLog } from './audit-recent.js';
 import {
   findWish,
@@ -172,7 +173,7 @@ async function* eventsIn(
   { from, to, stream, types, reverse }: ReadWish,
 ): AsyncIterable<{ events: Event[] }> {
   const range = { from, to, reverse, ...(stream === undefined ? {} : { stream }) };
-  for await (const batch of archive.read(range)) {
+  for await (const batch of durableBatches(archive, range)) {
     const wanted = types === null ? batch : batch.filter(({ type }) => types.has(type));
     for (const events of inMessages(wanted)) yield { events };
   }

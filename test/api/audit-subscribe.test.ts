@@ -191,6 +191,10 @@ test('a position that is not there, is gone, or is of another log is refused', a
   expect(kept).toBeGreaterThan(100);
   await expect(first({ from: 5 })).rejects.toThrow(MomentUnknown);
   await expect(first({ from: 5 })).rejects.toThrow(`begins at position ${kept}: 5 is not kept`);
+  // A range that is retired as a whole holds nothing, and is no damage.
+  for (const more of [{}, { reverse: true }, { stream: 'snapshot-1' }]) {
+    expect(await allOf(archive.read({ to: position(5), ...more }))).toEqual([]);
+  }
   const begun = await first({ from: 0 });
   expect(begun.value?.records[0]?.position).toBe(kept);
 });

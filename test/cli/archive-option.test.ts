@@ -1,0 +1,90 @@
+/**
+ * Goal: a command that looks at the past asks the daemon when a socket is named, and reads files
+ * otherwise, with the same answers. Method: a real daemon process, killed and started again.
+ */
+import { join } from 'node:path';
+import { Command } from 'commander';
+import { afterEach, beforeAll, expect, it } from 'vitest';
+import { snapshotId } from '../../src/base/units.js';
+import { withArchive, withArchiveOption, type ArchiveFlags } from '../../src/cli/archive-option.js';
+import { systemDisk } from '../../src/host/disk.js';
+import type { Archive } from '../../src/inspect/archive.js';
+import { encodeState } from '../../src/machines/state-json.js';
+import {
+  aDaemon,
+  aDirectory,
+  aRoot,
+  askedOf,
+  buildLimitMillis,
+  builtCli,
+  cleanUp,
+  stratalog,
+} from './rig.js';
+
+beforeAll(builtCli, buildLimitMillis);
+afterEach(cleanUp);
+
+const flagsOf = (...args: readonly string[]): ArchiveFlags =>
+  withArchiveOption(new Command())
+    .parse(['node', 'test', ...args])
+    .opts();
+
+const using = <Value>(args: readonly string[], use: (archive: Archive) => Promise<Value>) =>
+  withArchive(flagsOf(...args), systemDisk(), use);
+
+const nothing = (): Promise<void> => Promise.resolve();
+
+it('answers alike from the daemon and from the files it writes', async () => {
+  const daemon = await aDaemon({ config: 'spare_directories = 2\n' });
+  const client = askedOf(daemon);
+  for (const key of ['one', 'two']) await client.prepare(key);
+  await client.commit('layer', 'one');
+  await client.prepare('three', 'layer');
+  const answers = async (archive: Archive) => {
+    const { uuid, epoch, first, next } = await archive.bounds();
+    const { forest, time } = await archive.stateAt(next);
+    const records = [];
+    for await (const batch of archive.read()) records.push(...batch);
+    return {
+      ...{ uuid, epoch, first, next, time, records },
+      states: [...forest.values()].map(encodeState),
+      spares: [...forest.spares],
+      history: await archive.historyOf(snapshotId(1)),
+      found: await archive.find('three'),
+    };
+  };
+  const overSocket = await using(['-a', daemon.address], answers);
+  expect(overSocket).toEqual(await using(['--root', daemon.root], answers));
+  expect(overSocket.states).toHaveLength(3);
+  // A unix: address as gRPC writes it means the same.
+  const named = ['--address', `unix:${daemon.address}`];
+  expect(await using(named, async (archive) => (await archive.bounds()).uuid)).toBe(
+    overSocket.uuid,
+  );
+
+  await daemon.crash();
+  const gone = using(['-a', daemon.address], nothing);
+  await expect(gone).rejects.toThrow('nobody listens on');
+  await daemon.start();
+  const again = await using(['-a', daemon.address], answers);
+  expect(again.records.slice(0, overSocket.next)).toEqual(overSocket.records);
+});
+
+it('has no service where it is switched off, and says so', async () => {
+  const daemon = await aDaemon({ config: 'audit = false\n' });
+  const asked = using(['-a', daemon.address], (archive) => archive.bounds());
+  await expect(asked).rejects.toThrow('it is switched off (audit = false)');
+  const health = await stratalog(['health', '-a', daemon.address]);
+  expect(health).toMatchObject({ code: 0 });
+  expect(health.stdout).not.toContain('stratalog.audit');
+});
+
+it('refuses what cannot be meant', async () => {
+  const root = await aRoot([]);
+  const both = using(['--root', root, '--address', '/x.sock'], nothing);
+  await expect(both).rejects.toThrow('--address /x.sock and --root');
+  await expect(using(['--address', ''], nothing)).rejects.toThrow('--address is empty');
+  const nowhere = join(await aDirectory(), 'none.sock');
+  const absent = using(['-a', nowhere], nothing);
+  await expect(absent).rejects.toThrow(`there is no socket ${nowhere}: start the daemon`);
+});
