@@ -9,8 +9,10 @@ import { claimedLength, isIntact, positionOf, unitContinues } from './codec.js';
 import { FLAG_CLOSES_STREAM, RECORD } from './format.js';
 import type { SurveyedSegment } from './survey.js';
 
+/** Enough for a block of an index. */
+const READ_BYTES_MIN = 32 * 1024;
 /** Few large reads for who waits for nothing else. */
-const READ_BYTES = 4 * 1024 * 1024;
+const READ_BYTES_MAX = 2 * 1024 * 1024;
 /** About a millisecond of work: beside a daemon's calls. */
 const SLICE_BYTES = 256 * 1024;
 
@@ -47,7 +49,8 @@ export async function walkHeads(
   const { headerBytes, firstPosition } = segment.header;
   let { offset, position } = wish.from ?? { offset: headerBytes, position: firstPosition };
   let whole = { offset, position };
-  let buffer = Buffer.allocUnsafeSlow(wish.breathes === true ? SLICE_BYTES : READ_BYTES);
+  let buffer = Buffer.allocUnsafeSlow(READ_BYTES_MIN);
+  const most = wish.breathes === true ? SLICE_BYTES : READ_BYTES_MAX;
   const checks = wish.checks === true;
   for (;;) {
     const filled = await file.read(buffer, offset);
@@ -70,10 +73,10 @@ export async function walkHeads(
       if (isWhole) whole = { offset: offset + at, position };
     }
     offset += at;
-    if (needed > buffer.length) buffer = Buffer.allocUnsafeSlow(needed);
-    else if (at === 0 || filled < buffer.length) {
-      return { ...whole, reachedPosition: position, wasStopped: false };
-    }
+    const isEnd = needed <= buffer.length && (at === 0 || filled < buffer.length);
+    if (isEnd) return { ...whole, reachedPosition: position, wasStopped: false };
+    const size = Math.max(needed, Math.min(buffer.length * 4, most));
+    if (size > buffer.length) buffer = Buffer.allocUnsafeSlow(size);
   }
 }
 

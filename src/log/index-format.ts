@@ -41,6 +41,7 @@ export const GROUP = {
   /** Offset in this file of its directory of pages. */
   pagesAt: 4,
   prefixLength: 8,
+  /** Where the prefix stands. */
   headBytes: 10,
 } as const;
 

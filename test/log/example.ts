@@ -3,10 +3,13 @@
  * format-document.test.ts holds the document to it.
  */
 import { pathToFileURL } from 'node:url';
+import { assert } from '../../src/base/assert.js';
 import { streamVersion } from '../../src/base/units.js';
-import { aligned } from '../../src/log/format.js';
+import { claimedLength } from '../../src/log/codec.js';
+import { aligned, SEGMENT } from '../../src/log/format.js';
+import { IndexBuilder } from '../../src/log/index-builder.js';
 import { FaultyDisk } from '../support/faulty-disk.js';
-import { anEvent, openTestLog, ROOT } from './fixtures.js';
+import { anEvent, openTestLog, ROOT, UUID } from './fixtures.js';
 
 /** A segment with two appends; the second closes its stream. */
 export async function exampleSegment(): Promise<Buffer> {
@@ -25,6 +28,18 @@ export async function exampleSegment(): Promise<Buffer> {
   return bytes.subarray(0, aligned(bytes.findLastIndex((byte) => byte !== 0) + 1));
 }
 
+/** The index of that segment, as if another segment had followed. */
+export function exampleIndex(segment: Buffer): Buffer {
+  const builder = new IndexBuilder(UUID, 0);
+  for (let at: number = SEGMENT.headerBytes; at < segment.length;) {
+    const padded = claimedLength(segment, at);
+    assert(padded !== null, 'the example holds records');
+    builder.take(segment, at, at, padded);
+    at += padded;
+  }
+  return builder.finish();
+}
+
 /** As `xxd` prints it. */
 export function hexDump(bytes: Buffer): string {
   const lines: string[] = [];
@@ -39,5 +54,6 @@ export function hexDump(bytes: Buffer): string {
 
 const script = process.argv[1];
 if (script !== undefined && import.meta.url === pathToFileURL(script).href) {
-  console.log(hexDump(await exampleSegment()));
+  const segment = await exampleSegment();
+  console.log(`${hexDump(segment)}\n\n${hexDump(exampleIndex(segment))}`);
 }

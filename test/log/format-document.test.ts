@@ -9,7 +9,8 @@ import { tmpdir } from 'node:os';
 import { crc32 } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
 import { RECORD, SEGMENT } from '../../src/log/format.js';
-import { exampleSegment, hexDump } from './example.js';
+import { BLOCK, GROUP, INDEX, PAGE } from '../../src/log/index-format.js';
+import { exampleIndex, exampleSegment, hexDump } from './example.js';
 
 const page = readFileSync(`${import.meta.dirname}/../../docs/log-format.md`, 'utf8');
 
@@ -20,10 +21,32 @@ function block(language: string): string {
 }
 
 const dump = block('hex');
-const segment = Buffer.from(
-  dump.replace(/^[0-9a-f]{8}: (.{39}).*$/gm, '$1').replace(/\s/g, ''),
-  'hex',
-);
+const bytesOf = (hex: string): Buffer =>
+  Buffer.from(hex.replace(/^[0-9a-f]{8}: (.{39}).*$/gm, '$1').replace(/\s/g, ''), 'hex');
+const segment = bytesOf(dump);
+const indexDump = block('text');
+
+const fieldsOf = (fields: Readonly<Record<string, number>>, sizes: readonly string[]): number[] =>
+  Object.entries(fields)
+    .filter(([name]) => !sizes.includes(name))
+    .map(([, at]) => at)
+    .sort((a, b) => a - b);
+
+/** Written from the page, too; for a group of one page. */
+function offsetsByThePage(bytes: Buffer, prefix: string, wanted: number): unknown {
+  expect(bytes.toString('latin1', 0, 8)).toBe('STRATIDX');
+  expect(crc32(bytes.subarray(12))).toBe(bytes.readUInt32LE(8));
+  const group = bytes.readUInt32LE(92);
+  expect(bytes.readUInt32LE(88)).toBe(1);
+  const prefixEnd = group + 10 + bytes.readUInt16LE(group + 8);
+  expect(bytes.toString('latin1', group + 10, prefixEnd)).toBe(prefix);
+  const directory = bytes.readUInt32LE(group + 4);
+  expect(Number(bytes.readBigUInt64LE(directory))).toBe(wanted);
+  const [, count = 0, ...deltas] = bytes.subarray(bytes.readUInt32LE(directory + 8));
+  let offset = 0;
+  const offsets = deltas.slice(0, count >> 1).map((delta) => (offset += delta) * 8);
+  return { offsets, closes: count % 2 === 1 };
+}
 
 /** Written from the page, with its numbers. */
 function decodeByThePage(bytes: Buffer): unknown {
@@ -86,7 +109,19 @@ describe('docs/log-format.md', () => {
       ...segmentFields.map(([, at]) => at).sort((a, b) => a - b),
       ...Object.values(recordFields).sort((a, b) => a - b),
       headBytes,
+      ...fieldsOf(INDEX, ['headerBytes', 'version']),
+      ...fieldsOf(BLOCK, ['records', 'bytes']),
+      ...fieldsOf(GROUP, []),
+      ...fieldsOf(PAGE, ['bytes']),
     ]);
+  });
+
+  it('shows the index that the program writes, and says how it is read', () => {
+    expect(indexDump.trimEnd()).toBe(hexDump(exampleIndex(segment)));
+    expect(offsetsByThePage(bytesOf(indexDump), 'snapshot-', 1)).toEqual({
+      offsets: [136, 256],
+      closes: true,
+    });
   });
 
   it('gives commands that verify the chain', () => {
