@@ -15,6 +15,7 @@ import { inspectCommand } from '../src/cli/inspect.js';
 import { layerCommand } from '../src/cli/layer.js';
 import { logCommand } from '../src/cli/log.js';
 import { serveCommand } from '../src/cli/serve.js';
+import { repairCommand } from '../src/cli/repair.js';
 import { verifyCommand } from '../src/cli/verify.js';
 
 const repository = resolve(import.meta.dirname, '..');
@@ -180,6 +181,7 @@ describe('commands', () => {
     logCommand(),
     inspectCommand(),
     verifyCommand(),
+    repairCommand(),
     layerCommand(),
     configCommand(),
   ];
