@@ -56,7 +56,9 @@ export const snapshotExamples: {
   SnapshotSalvaged: {
     id: snapshotId(12),
     name: snapshotName('salvaged/12'),
-    labels: new Map([[UNVERIFIED_LABEL, 'the log was lost; parent, name and labels are not known']]),
+    labels: new Map([
+      [UNVERIFIED_LABEL, 'the log was lost; parent, name and labels are not known'],
+    ]),
     usage: { size: 7_483_392, inodes: 412 },
     looked: 'committed',
     reason: 'the log was lost; parent, name and labels are not known',

@@ -14,7 +14,10 @@ export function planLines(plan: RepairPlan, colors: Output['colors']): readonly 
     if (texts.length === 0) return;
     lines.push(heading, ...texts.map((text) => `  ${visible(text)}`));
   };
-  section('FOUND', findings.map((finding) => `${finding.kind}: ${finding.detail}`));
+  section(
+    'FOUND',
+    findings.map((finding) => `${finding.kind}: ${finding.detail}`),
+  );
   section('WILL BE DONE', repairSteps(plan));
   if (plan.kind === 'repair') {
     const losses = repairLosses(plan);
@@ -26,7 +29,8 @@ export function planLines(plan: RepairPlan, colors: Output['colors']): readonly 
     ]);
   }
   section(colors.yellow('NEEDS A PERSON'), needsPerson);
-  if (plan.kind === 'sound' && needsPerson.length === 0) lines.push('the log is sound: nothing to do');
+  if (plan.kind === 'sound' && needsPerson.length === 0)
+    lines.push('the log is sound: nothing to do');
   return lines;
 }
 
@@ -44,7 +48,8 @@ export function planFields(plan: RepairPlan): Readonly<Record<string, unknown>> 
     epochBefore: identity.epochBefore,
     epoch: identity.epoch,
     history,
-    lost: lost === null ? null : { from: lost.from, to: lost.to, readable: lost.readable.map(asJson) },
+    lost:
+      lost === null ? null : { from: lost.from, to: lost.to, readable: lost.readable.map(asJson) },
     losses: repairLosses(plan),
     kept: plan.kept,
     salvaged: plan.salvaged,
@@ -52,9 +57,19 @@ export function planFields(plan: RepairPlan): Readonly<Record<string, unknown>> 
   };
 }
 
-function asJson({ file, offset, position, record }: NonNullable<RepairPlan['lost']>['readable'][number]) {
+function asJson({
+  file,
+  offset,
+  position,
+  record,
+}: NonNullable<RepairPlan['lost']>['readable'][number]) {
   return {
     ...{ file, offset, position },
-    ...(record && { time: record.time.toString(), stream: record.stream, type: record.type, data: record.data }),
+    ...(record && {
+      time: record.time.toString(),
+      stream: record.stream,
+      type: record.type,
+      data: record.data,
+    }),
   };
 }

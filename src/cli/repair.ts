@@ -35,7 +35,9 @@ interface Flags extends RootFlags {
 
 export function repairCommand(): Command {
   return withRootOption(new Command('repair'))
-    .description('mend a damaged log of a stopped daemon: shows what would be done and lost, asks, does it')
+    .description(
+      'mend a damaged log of a stopped daemon: shows what would be done and lost, asks, does it',
+    )
     .option('--dry-run', 'only show what would be done')
     .option('-y, --yes', 'do not ask')
     .option('--from-directories', 'take directories without a history in, as unverified layers')
@@ -102,7 +104,9 @@ async function repair(flags: Flags, root: string, host: Host, out: Output): Prom
     // Nobody is in the root now: what was shown is what is there, or it is shown again.
     const { plan: again, world } = await look();
     if (JSON.stringify(planFields(again)) !== JSON.stringify(planFields(plan))) {
-      throw new Error('the root has changed since the plan was shown; nothing was done. Run it again');
+      throw new Error(
+        'the root has changed since the plan was shown; nothing was done. Run it again',
+      );
     }
     const options = {
       ...{ root, disk: host.disk, clock: host.clock, uuid: randomUUID, device: world.device },
@@ -152,7 +156,8 @@ async function told(
   } else {
     await out.line(`repaired: epoch ${epoch}; what was taken out is in log/${quarantine}`);
     await out.lines(left.map(({ kind, detail }) => `still there: ${kind}: ${detail}`));
-    if (left.length === 0) await out.line('verified: the log is sound; stratalog inspect shows what a start will do');
+    if (left.length === 0)
+      await out.line('verified: the log is sound; stratalog inspect shows what a start will do');
   }
   if (left.length > 0) process.exitCode = EXIT.findings;
 }
@@ -162,7 +167,9 @@ async function confirm(flags: Flags, out: Output, question: string): Promise<voi
   if (flags.yes === true) return;
   await out.flush();
   if (process.stdin.isTTY !== true || flags.json === true) {
-    throw new UsageError('nothing was done: say --yes to do it, or run it on a terminal to be asked');
+    throw new UsageError(
+      'nothing was done: say --yes to do it, or run it on a terminal to be asked',
+    );
   }
   const asking = createInterface({ input: process.stdin, output: process.stderr });
   try {
@@ -236,21 +243,28 @@ async function release(flags: Flags, root: string, host: Host, out: Output): Pro
     confirm: async (directories, snapshots) => {
       const all = [...directories, ...snapshots];
       if (all.length === 0 || flags.dryRun === true) return false;
-      await confirm(flags, out, `Let go ${all.join(', ')}? The next start, or containerd, may delete them.`);
+      await confirm(
+        flags,
+        out,
+        `Let go ${all.join(', ')}? The next start, or containerd, may delete them.`,
+      );
       return true;
     },
   });
   if (flags.json === true) await out.json('repair-release', { root, ...done });
   else {
     const { directories, snapshots } = done;
-    await out.line(`directories ${directories.join(', ') || 'none'}; snapshots ${snapshots.join(', ') || 'none'}`);
+    await out.line(
+      `directories ${directories.join(', ') || 'none'}; snapshots ${snapshots.join(', ') || 'none'}`,
+    );
   }
 }
 
 function idsOf(text: string): readonly number[] {
   return text.split(',').map((id) => {
     const value = wholeNumber('--release', id.trim());
-    if (value === null || value === 0) throw new UsageError(`--release ${JSON.stringify(text)}: not numbers of snapshots`);
+    if (value === null || value === 0)
+      throw new UsageError(`--release ${JSON.stringify(text)}: not numbers of snapshots`);
     return value;
   });
 }

@@ -123,7 +123,9 @@ export function planRepair(world: RepairWorld, wish: RepairWish): RepairPlan {
     history: kept,
     lost,
     kept: wish.fromDirectories || lost === null ? [] : unowned,
-    salvaged: wish.fromDirectories ? lostNow.map(salvage('the events of its snapshot were lost')) : [],
+    salvaged: wish.fromDirectories
+      ? lostNow.map(salvage('the events of its snapshot were lost'))
+      : [],
     finished: lost === null ? [] : unfinishedPreparations(walk),
     nextId: nextIdOf(world, walk.replay.forest),
   };
@@ -175,7 +177,8 @@ function identityFor(look: RepairLook, uuid: string | null): RepairPlan['identit
   const known = highest === 0 ? null : highest;
   let why: string | null = null;
   if (identity.kind === 'missing') why = 'it is missing, and is written anew from the segments';
-  else if (identity.kind === 'damaged') why = `${identity.why}; it is written anew from the segments`;
+  else if (identity.kind === 'damaged')
+    why = `${identity.why}; it is written anew from the segments`;
   else if (highest > identity.identity.epoch) why = 'it is older than the log beside it';
   return {
     uuid,
@@ -216,7 +219,8 @@ function arrange(
     rewritten.push({
       ...{ name, from: file.name, fromOffset: from.offset, toOffset: to.offset },
       ...{ firstPosition: from.position, endPosition: to.position, chain: from.chain },
-      previousFirstPosition: previous ?? (index === 0 ? (file.header?.previousFirstPosition ?? null) : null),
+      previousFirstPosition:
+        previous ?? (index === 0 ? (file.header?.previousFirstPosition ?? null) : null),
       epoch,
       writtenBy: file.header?.writtenBy ?? releaseNear(pieces, index),
     });
@@ -225,7 +229,8 @@ function arrange(
   const empty: TakenOut[] = [];
   for (const file of look.segments) {
     if (used.has(file.name)) continue;
-    if (isEmptyEnd(walk, file)) empty.push({ file: file.name, why: 'no record was written to it yet' });
+    if (isEmptyEnd(walk, file))
+      empty.push({ file: file.name, why: 'no record was written to it yet' });
     else takenOut.push({ file: file.name, why: whyNotUsed(look, walk, file) });
   }
   takenOut.push(...uselessCheckpoints(look, walk));
@@ -286,7 +291,8 @@ function whyNotUsed(look: RepairLook, walk: Walk, file: RepairLook['segments'][n
   const { header } = file;
   if (header === null) return 'its header cannot be read, and no record in it can be followed';
   if (header.uuid !== look.uuid) return `it belongs to the log ${header.uuid}`;
-  if (firstOf(file) < walk.start) return 'its records cannot be followed, and a checkpoint covers them';
+  if (firstOf(file) < walk.start)
+    return 'its records cannot be followed, and a checkpoint covers them';
   if (!filesOfLog(look).includes(file)) return 'another file holds the same positions';
   if (firstOf(file) < walk.end.position) return 'what it holds is kept elsewhere';
   return firstOf(file) === walk.end.position && !walk.isLossy
@@ -319,11 +325,19 @@ function lostRange({ look, loose }: RepairWorld, walk: Walk): LostRange | null {
     ...filesOfLog(look).map(firstOf),
     ...look.checkpoints.map(({ position }) => position),
     // What is torn off may be whole in parts: only behind something acknowledged is it a loss.
-    ...(walk.isLossy || isBehindASegment(look, walk) ? behind : []).map(({ position }) => position + 1),
+    ...(walk.isLossy || isBehindASegment(look, walk) ? behind : []).map(
+      ({ position }) => position + 1,
+    ),
   ];
   const to = Math.max(from, ...ahead.filter(Number.isSafeInteger));
-  if (to === from && !walk.isLossy) return null;
-  return { from, to: Math.max(to, from + 1), readable: oneEach(behind) };
+  // A checkpoint alone tells that the log went so far, and not whether it went on.
+  const isOpen = walk.pieces.length === 0;
+  // A file got its number when what stands before it was durable: something was begun there.
+  const isUnreadable = look.segments.some(
+    ({ header, namedPosition }) => header === null && namedPosition === from,
+  );
+  if (to === from && !walk.isLossy && !isOpen && !isUnreadable) return null;
+  return { from, to: isOpen ? to : Math.max(to, from + 1), readable: oneEach(behind) };
 }
 
 /** Whether the walk ended before the newest file of the log: then nothing there is merely torn. */
@@ -354,7 +368,9 @@ function unfinishedPreparations({ replay }: Walk): RepairPlan['finished'] {
 }
 
 function nextIdOf({ directories, loose }: RepairWorld, forest: Forest): SnapshotId {
-  const seen = loose.flatMap(({ record }) => (record === null ? [] : (idOfStream(record.stream) ?? [])));
+  const seen = loose.flatMap(({ record }) =>
+    record === null ? [] : (idOfStream(record.stream) ?? []),
+  );
   const end = forest.nextId + IDS_AHEAD_MAX;
   const taken = [...directories, ...seen].filter((id) => id < end).map((id) => id + 1);
   return snapshotId(Math.max(forest.nextId, ...taken));
@@ -382,7 +398,14 @@ function withoutLog(world: RepairWorld, wish: RepairWish): RepairPlan {
     rewritten: [],
     renamed: [],
     end: { position: 0, chain: Buffer.alloc(32), previousFirstPosition: null },
-    identity: { ...epochs, uuid: null, replaces: look.uuid, created: null, epoch: 1, why: 'a new log begins' },
+    identity: {
+      ...epochs,
+      uuid: null,
+      replaces: look.uuid,
+      created: null,
+      epoch: 1,
+      why: 'a new log begins',
+    },
     history: null,
     lost: hasLog ? { from: 0, to: Math.max(highest, 1), readable: oneEach(loose) } : null,
     kept: [],
@@ -432,7 +455,12 @@ function deviceAdvice(look: IdentityLook, device: string): readonly string[] {
 export function identityAfter(
   plan: RepairPlan,
   look: RepairLook,
-  more: { readonly uuid: string; readonly now: bigint; readonly device: string; readonly writtenBy: string },
+  more: {
+    readonly uuid: string;
+    readonly now: bigint;
+    readonly device: string;
+    readonly writtenBy: string;
+  },
 ): Omit<StoredIdentity, 'created'> & { readonly created: bigint } {
   const { identity } = look;
   return {

@@ -22,7 +22,9 @@ export function repairSteps(plan: RepairPlan): readonly string[] {
     ...finished.map(
       ({ id }) => `append SnapshotPrepared of snapshot ${id}: its end may be among what is lost`,
     ),
-    ...(kept.length === 0 ? [] : [`set aside the directories ${listed(kept)}: no start deletes them`]),
+    ...(kept.length === 0
+      ? []
+      : [`set aside the directories ${listed(kept)}: no start deletes them`]),
     ...salvaged.map(({ id }) => `take directory ${id} in as the unverified layer salvaged/${id}`),
   ];
 }
@@ -48,6 +50,8 @@ export function repairLosses(plan: RepairPlan): readonly string[] {
 }
 
 function lossesIn({ from, to, readable }: NonNullable<RepairPlan['lost']>): readonly string[] {
+  if (from === to)
+    return [`whatever happened from position ${from} on: nothing is left that tells of it`];
   const times = readable.flatMap(({ record }) => (record === null ? [] : [record.time]));
   const [first] = times;
   const last = times.at(-1);

@@ -193,7 +193,8 @@ class Walker {
     let end: ScanPlace = begin.place;
     let isLossy = false;
     for (let file = begin.file; file !== null;) {
-      const from: ScanPlace = pieces.length === 0 ? begin.place : { ...end, offset: SEGMENT.headerBytes };
+      const from: ScanPlace =
+        pieces.length === 0 ? begin.place : { ...end, offset: SEGMENT.headerBytes };
       const here = file;
       const taken = await this.#open(here, (open) => this.#follow(open, from, course, endAt));
       if (taken.cutAt !== null) return this.#walk(begin, taken.cutAt);
@@ -250,8 +251,7 @@ class Walker {
       if (stop.kind !== 'until' || until >= endAt) break;
     }
     const behind = await bytesBehind(open, reached.offset, reached.position);
-    const isLossy =
-      stop.kind === 'contradiction' || proofOfLoss(behind, reached.position) !== null;
+    const isLossy = stop.kind === 'contradiction' || proofOfLoss(behind, reached.position) !== null;
     return { to: place, bytesEnd: Math.max(behind.end, reached.offset), isLossy, cutAt: null };
   }
 }

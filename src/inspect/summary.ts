@@ -114,8 +114,11 @@ function daemonSummary(event: DaemonEvent): string {
       const what =
         lost === null
           ? 'no event was lost'
-          : `events ${lost.from} to ${lost.to - 1} do not count any more`;
-      const aside = kept.length === 0 ? '' : `; ${counted(kept.length, 'directory', 'directories')} kept`;
+          : lost.from === lost.to
+            ? `what came from position ${lost.from} on is not known`
+            : `events ${lost.from} to ${lost.to - 1} do not count any more`;
+      const aside =
+        kept.length === 0 ? '' : `; ${counted(kept.length, 'directory', 'directories')} kept`;
       return (
         `${counted(findings.length + omitted, 'finding')}; ${what}${aside}; epoch ${epoch}, ` +
         `taken out to ${quarantine}`

@@ -9,7 +9,7 @@ import type { Disk, DiskFile } from '../base/ports.js';
 import { formatTime, position, unixNanos, type UnixNanos } from '../base/units.js';
 import { examineCheckpoint } from './checkpoint.js';
 import { RootRefused } from './errors.js';
-import { listLog, logDirectory, NO_FILE, withFile, type NamedAt } from './files.js';
+import { listLog, logDirectory, NO_FILE, QUARANTINE, withFile, type NamedAt } from './files.js';
 import { SEVERITY, type LogFinding, type LogFindingKind, type VerifyItem } from './findings.js';
 import { CHAIN_BYTES, RECORD, SEGMENT } from './format.js';
 import { readIndex } from './index-files.js';
@@ -379,7 +379,10 @@ class Verifier {
     const { broken, leftovers, strange } = await listLog(this.#disk, this.#root);
     const at = this.#verified.position;
     for (const name of broken) {
-      yield this.#finding('left-over', name, 0, at, 'a torn tail that an earlier start cut');
+      const what = name.startsWith(QUARANTINE)
+        ? 'what an earlier repair took out'
+        : 'a torn tail that an earlier start cut';
+      yield this.#finding('left-over', name, 0, at, what);
     }
     // A prepared segment beside a live writer is as it should be.
     const unfinished = leftovers.filter((name) => name !== 'next.prepared');

@@ -64,7 +64,9 @@ export const daemonEventSchemas = {
     history: z
       .object({ from: z.number().int(), to: z.number().int() })
       .nullable()
-      .describe('positions before a checkpoint whose records are gone; no snapshot depends on them'),
+      .describe(
+        'positions before a checkpoint whose records are gone; no snapshot depends on them',
+      ),
     lost: z
       .object({
         from: z.number().int(),
@@ -75,7 +77,10 @@ export const daemonEventSchemas = {
       .describe('positions whose events do not count any more'),
     epochBefore: z.number().int().nullable().describe('null when no epoch was known'),
     epoch: z.number().int(),
-    replaces: z.string().nullable().describe('UUID of the log that was given up, when this is a new one'),
+    replaces: z
+      .string()
+      .nullable()
+      .describe('UUID of the log that was given up, when this is a new one'),
     kept: z.array(idSchema).describe('directories that belong to lost snapshots: set aside'),
     nextId: idSchema.describe('no id below it is given again'),
   }),

@@ -207,7 +207,8 @@ function decideRemove(
   const malformed = malformedName('key', command.name);
   if (malformed !== null) return refuse(malformed);
   if (!isShownAs(command.name, state)) return refuse(refusals.snapshotUnknown(command.name));
-  if (state.labels.has(UNVERIFIED_LABEL)) return refuse(refusals.unverified(command.name, state.id));
+  if (state.labels.has(UNVERIFIED_LABEL))
+    return refuse(refusals.unverified(command.name, state.id));
   const children = forest.childrenOf(state.id);
   if (children > 0) return refuse(refusals.hasChildren(command.name, children));
   if (!accepts(state.status, 'SnapshotRemoving')) {

@@ -107,7 +107,9 @@ export const snapshotEventSchemas = {
     usage: usageSchema.describe('as measured by the repair'),
     looked: z
       .enum(['committed', 'active', 'empty'])
-      .describe('active: a mount writes to it; empty: nothing is in it; what it was cannot be known'),
+      .describe(
+        'active: a mount writes to it; empty: nothing is in it; what it was cannot be known',
+      ),
     reason: reasonSchema,
   }),
 } as const;

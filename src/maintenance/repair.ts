@@ -117,12 +117,25 @@ async function quarantineFor(
   for (const name of await disk.list(log)) {
     if (!name.startsWith(`${QUARANTINE}${epoch}-`)) continue;
     const entries = await disk.list(`${log}/${name}`);
+    const staged = entries.filter((entry) => entry.endsWith(STAGED));
+    const others = entries.filter((entry) => !entry.endsWith(STAGED));
     // Copies, and nothing that was taken out yet.
-    if (!entries.every((entry) => entry.endsWith(STAGED))) continue;
-    for (const entry of entries) await disk.remove(`${log}/${name}/${entry}`);
+    const isBegun = staged.length > 0 && others.every((entry) => entry === 'identity.json');
+    if (entries.length > 0 && !isBegun) continue;
+    for (const entry of staged) await disk.remove(`${log}/${name}/${entry}`);
+    if (others.length > 0) await removeCopy(disk, root, `${log}/${name}`);
     return name;
   }
   return `${QUARANTINE}${epoch}-${now}`;
+}
+
+/** The copy of an identity that still stands in its place. */
+async function removeCopy(disk: Disk, root: string, directory: string): Promise<void> {
+  const copy = await readWhole(disk, `${directory}/identity.json`, Infinity);
+  const original = await readWhole(disk, identityPath(root), Infinity);
+  // Half a copy is the beginning of it. What is another one is nobody's to remove.
+  if (copy === null || original?.subarray(0, copy.length).equals(copy) !== true) return;
+  await disk.remove(`${directory}/identity.json`);
 }
 
 /** What stands there is replaced by the journal: the old bytes are kept first. */

@@ -81,7 +81,9 @@ describe('a damaged root', () => {
     const done = await repair(ROOT, disk, planned);
     const directory = `${ROOT}/log/${done.quarantine}`;
     for (const { file } of plan.takenOut) {
-      expect(disk.bytes(`${directory}/${file}`).equals(before.get(file) ?? Buffer.alloc(0))).toBe(true);
+      expect(disk.bytes(`${directory}/${file}`).equals(before.get(file) ?? Buffer.alloc(0))).toBe(
+        true,
+      );
     }
     expect(done.epoch).toBe(one.epoch ?? 2);
     expect(await kindsFound(ROOT, disk)).toEqual([]);
@@ -92,7 +94,9 @@ describe('a damaged root', () => {
     await expectStates(disk, one, end);
     // A start accepts it, and no directory is anybody's garbage.
     expect(await startAndAppend(ROOT, disk)).toBe(one.epoch ?? 2);
-    const orphans = (await startFindings(ROOT, disk)).filter(({ kind }) => kind === 'OrphanDirectory');
+    const orphans = (await startFindings(ROOT, disk)).filter(
+      ({ kind }) => kind === 'OrphanDirectory',
+    );
     expect(orphans).toEqual([]);
   });
 

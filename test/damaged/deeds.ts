@@ -10,7 +10,8 @@ import { ROOT } from './rig.js';
 export class Deeds {
   constructor(readonly disk: FaultyDisk) {}
 
-  path = (name: string): string => (name === 'identity.json' ? `${ROOT}/${name}` : `${ROOT}/log/${name}`);
+  path = (name: string): string =>
+    name === 'identity.json' ? `${ROOT}/${name}` : `${ROOT}/log/${name}`;
   seg = (first: number): string => segmentName(first);
   bytes = (name: string): Buffer => this.disk.bytes(this.path(name));
 

@@ -1,5 +1,11 @@
 /** Sound roots to be damaged, and everything that is looked at before and after a repair. */
-import { position, snapshotId, streamVersion, unixNanos, type SnapshotId } from '../../src/base/units.js';
+import {
+  position,
+  snapshotId,
+  streamVersion,
+  unixNanos,
+  type SnapshotId,
+} from '../../src/base/units.js';
 import type { Clock, Disk } from '../../src/base/ports.js';
 import { checkEvents } from '../../src/inspect/check-events.js';
 import { planRecovery } from '../../src/inspect/plan.js';
@@ -72,7 +78,11 @@ function story(): readonly Happening[] {
     events.push(preparing(id, parent), prepared(id), ...committed(id, parent));
   }
   events.push(preparing(7, 6), prepared(7), preparing(8, 6), prepared(8));
-  events.push({ stream: 'snapshot-7', type: 'SnapshotRemoving', data: { deferred: false, caller } });
+  events.push({
+    stream: 'snapshot-7',
+    type: 'SnapshotRemoving',
+    data: { deferred: false, caller },
+  });
   events.push({ stream: 'snapshot-7', type: 'SnapshotRemoved', data: {} });
   return events;
 }
@@ -85,6 +95,8 @@ export interface SoundOptions {
   readonly uuid?: string;
   /** Segments before this position are dropped, as after a long life. */
   readonly retireBefore?: number;
+  /** Where segments begin. */
+  readonly segmentsAt?: readonly number[];
   /** How many events; all by default. */
   readonly events?: number;
 }
@@ -98,12 +110,12 @@ export async function writeSound(
   disk: Disk,
   options: SoundOptions = {},
 ): Promise<void> {
-  const { checkpoints = [], uuid = UUID, retireBefore } = options;
+  const { checkpoints = [], uuid = UUID, retireBefore, segmentsAt = SEGMENTS_AT } = options;
   const clock = steppingClock();
   const replay = new Replay();
   const versions = new Map<string, number>();
   const events = story().slice(0, options.events);
-  for (const [index, first] of SEGMENTS_AT.entries()) {
+  for (const [index, first] of segmentsAt.entries()) {
     if (first > 0 && first >= events.length) return;
     const writtenBy = `stratalog 0.0.${index + 1}`;
     const { log } = await openLog({
@@ -112,16 +124,19 @@ export async function writeSound(
       onRecords: () => undefined,
       onWarning: () => undefined,
     });
-    for (const event of events.slice(first, SEGMENTS_AT[index + 1])) {
+    for (const event of events.slice(first, segmentsAt[index + 1])) {
       const version = versions.get(event.stream) ?? 0;
       versions.set(event.stream, version + 1);
       const expectedVersion = streamVersion(version);
-      const appended = log.append([{ ...event, expectedVersion, schemaVersion: 1 }], { sync: true });
+      const appended = log.append([{ ...event, expectedVersion, schemaVersion: 1 }], {
+        sync: true,
+      });
       for (const record of appended.records) replay.apply(record);
       await appended.durable;
       if (checkpoints.includes(log.nextPosition)) await checkpoint(log, replay);
     }
-    if (retireBefore !== undefined && first === SEGMENTS_AT[3]) await log.retire(position(retireBefore));
+    if (retireBefore !== undefined && index === segmentsAt.length - 1)
+      await log.retire(position(retireBefore));
     await log.close();
   }
 }
@@ -155,7 +170,12 @@ export async function planFor(
   directories: readonly SnapshotId[] = DIRECTORIES,
 ): Promise<Planned> {
   const { endAt, fromDirectories = false } = wish;
-  const world = await surveyForRepair({ disk, root, directories, ...(endAt !== undefined && { endAt }) });
+  const world = await surveyForRepair({
+    disk,
+    root,
+    directories,
+    ...(endAt !== undefined && { endAt }),
+  });
   return { world, plan: planRepair(world, { fromDirectories }) };
 }
 
@@ -192,11 +212,7 @@ export async function kindsFound(root: string, disk: Disk): Promise<string[]> {
 }
 
 /** Every snapshot as a checkpoint would hold it; the log up to a position, or all of it. */
-export async function statesOf(
-  root: string,
-  disk: Disk,
-  upTo?: number,
-): Promise<string[]> {
+export async function statesOf(root: string, disk: Disk, upTo?: number): Promise<string[]> {
   const { replay } = await replayRoot(disk, root, upTo === undefined ? undefined : position(upTo));
   return [...replay.forest.values()].map(encodeState).sort();
 }

@@ -51,7 +51,12 @@ class World {
   async checkpoint(change: (lines: string[]) => string[] = (lines) => lines): Promise<void> {
     const replay = new Replay();
     for (const record of await recordsOf(this.disk)) replay.apply(record);
-    const head = encodeHead({ nextId: replay.forest.nextId, spares: [], kept: [], daemonStreamVersion: 0 });
+    const head = encodeHead({
+      nextId: replay.forest.nextId,
+      spares: [],
+      kept: [],
+      daemonStreamVersion: 0,
+    });
     const lines = change([...replay.forest.values()].map(encodeState));
     await this.log.writeCheckpoint({ position: replay.position, lines: [head, ...lines] });
   }

@@ -89,7 +89,12 @@ describe('fold', () => {
   });
 
   it('keeps the head of a checkpoint, and refuses that of another schema', () => {
-    const head = { nextId: snapshotId(41), spares: [snapshotId(40)], kept: [], daemonStreamVersion: 12 };
+    const head = {
+      nextId: snapshotId(41),
+      spares: [snapshotId(40)],
+      kept: [],
+      daemonStreamVersion: 12,
+    };
     expect(decodeHead(encodeHead(head))).toMatchObject(head);
     expect(() => decodeHead(JSON.stringify({ schema: 99, ...head }))).toThrow();
   });

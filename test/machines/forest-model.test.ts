@@ -234,7 +234,8 @@ class Walk {
     this.#pending = [];
     const head = encodeHead({
       nextId: this.durable.nextId,
-      spares: [...this.durable.spares], kept: [],
+      spares: [...this.durable.spares],
+      kept: [],
       daemonStreamVersion: 5,
     });
     const lines = [head, ...this.durable.cut().lines()];

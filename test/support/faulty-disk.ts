@@ -217,6 +217,7 @@ export class FaultyDisk implements Disk {
       read: (into, offset) =>
         this.#hop(() => {
           this.#check('read', path);
+          if (offset >= inode.live.length) return 0;
           return inode.live.copy(into, 0, offset, offset + into.length);
         }),
       write: (bytes, offset) =>
