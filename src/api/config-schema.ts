@@ -129,6 +129,11 @@ export const configSchema = z.strictObject({
     false,
     'Accept a root whose device number is not the one it was made on, and remember the new one. Needed once after a move, or where a reboot renumbers devices; otherwise it means that the wrong disk is mounted.',
   ),
+  audit: setting(
+    z.boolean(),
+    true,
+    'Serve stratalog.audit.v1 on the socket: whoever may use the socket can read the log of events and follow it. It only reads.',
+  ),
   metrics_address: setting(
     httpAddress(),
     '',
@@ -172,6 +177,11 @@ export const configSchema = z.strictObject({
       1024,
       'Calls at one time on one connection; more wait in the client.',
     ),
+    audit_calls: setting(
+      z.int().min(1).max(4096),
+      64,
+      'Streams, and as many single questions, that the audit service answers at one time; one too many is refused.',
+    ),
     descriptors_reserve: setting(
       z.int().min(16).max(1_000_000),
       256,
@@ -196,6 +206,11 @@ export const configSchema = z.strictObject({
           duration('100ms', '1h'),
           '10s',
           'Stat, List, Usage, Update, Remove and Cleanup: none waits for a disk other than for the log.',
+        ),
+        audit: setting(
+          duration('100ms', '1h'),
+          '1m',
+          'A question to the audit service, and the replay behind StateAt. Its streams take the time that their readers take.',
         ),
       },
     ),

@@ -14,8 +14,9 @@ import { notify, watchdogMillis } from '../host/notify.js';
 import { passedSockets, peerCredentials } from '../host/sockets.js';
 import type { SnapshotterObserver } from '../snapshotter/open.js';
 import { assembleSnapshotter, type Assembled, type FileSystemFactory } from './assembly.js';
+import { openAudit, type OpenedAudit } from './audit-open.js';
 import type { Config } from './config.js';
-import { Health, snapshotsServiceName } from './health.js';
+import { auditServiceName, Health, snapshotsServiceName } from './health.js';
 import type { RunningHttp } from './http.js';
 import type { ListenTarget } from './listener.js';
 import type { Logger } from './logger.js';
@@ -27,7 +28,7 @@ import { releaseAtRest } from './rest.js';
 import { startServer, type RunningServer } from './server.js';
 import { snapshotsService } from './snapshots.js';
 import { examineSocketPath } from './unix-socket.js';
-import { strictSnapshotsService } from './strict-requests.js';
+import { strictSnapshotsService } from './snapshots-requests.js';
 import { watchProcess } from './watch.js';
 
 export interface DaemonOptions {
@@ -71,14 +72,16 @@ class Daemon {
   readonly #config: Config;
   readonly #logger: Logger;
   readonly #environment: DaemonOptions['environment'];
-  readonly #health = new Health();
+  readonly #health: Health;
   /** Null while nobody can scrape them. */
   #metrics: Metrics | null = null;
+  #audit: OpenedAudit | null = null;
   readonly #endings = new Subject<Ending>();
   readonly #cleanups: (() => void | Promise<void>)[] = [];
 
   constructor(options: DaemonOptions) {
     this.#config = options.config;
+    this.#health = new Health(options.config.audit ? [auditServiceName] : []);
     this.#logger = options.logger;
     this.#environment = options.environment;
   }
@@ -235,6 +238,7 @@ class Daemon {
   async #listen(core: Assembled): Promise<RunningServer> {
     const { limits } = this.#config;
     const target = this.#target();
+    this.#audit = openAudit(core, this.#config, (events) => this.#metrics?.auditSent(events));
     const server = await startServer({
       target,
       services: [
@@ -246,6 +250,7 @@ class Daemon {
             onFatal: (thrown) => this.#broken(thrown),
           }),
         },
+        ...(this.#audit === null ? [] : [this.#audit.registration]),
       ],
       health: this.#health,
       limits: { connections: limits.connections, concurrentCalls: limits.concurrentCalls },
@@ -293,7 +298,9 @@ class Daemon {
     this.#cleanups.push(() => reports.unsubscribe());
     if (this.#metrics !== null) {
       const { root } = this.#config;
-      this.#cleanups.push(feedMetrics(this.#metrics, core, server, this.#health, root));
+      this.#cleanups.push(
+        feedMetrics(this.#metrics, core, server, this.#audit, this.#health, root),
+      );
     }
     const onReleased = (millis: number) => this.#logger.debug({ millis }, 'memory given back');
     this.#cleanups.push(releaseAtRest(onReleased));

@@ -13,14 +13,16 @@ import {
 } from './generated/grpc/health/v1/health.js';
 
 export const snapshotsServiceName = 'containerd.services.snapshots.v1.Snapshots';
+export const auditServiceName = 'stratalog.audit.v1.Audit';
 
 /** What can be asked about: `''` is the whole server, `log` is whether events can be appended. */
-export type HealthName = '' | typeof snapshotsServiceName | 'log';
+export type HealthName = '' | typeof snapshotsServiceName | typeof auditServiceName | 'log';
 
-const allNames: readonly HealthName[] = ['', snapshotsServiceName, 'log'];
+/** What each server has. */
+const usualNames: readonly HealthName[] = ['', snapshotsServiceName, 'log'];
 
 export interface HealthState {
-  readonly serving: Readonly<Record<HealthName, boolean>>;
+  readonly serving: Readonly<Partial<Record<HealthName, boolean>>>;
   /** Why something does not serve, by the source that said so. Empty while all is well. */
   readonly reasons: ReadonlyMap<string, string>;
 }
@@ -33,20 +35,20 @@ export class Health {
   private readonly statuses = new Map<string, HealthCheckResponse>();
   /** Who watches a name, known or not. */
   private readonly watchers = new Map<string, Set<(now: HealthCheckResponse) => void>>();
-  private readonly base: Record<HealthName, boolean> = {
-    '': false,
-    [snapshotsServiceName]: false,
-    log: false,
-  };
+  private readonly names: readonly HealthName[];
+  private readonly base: Partial<Record<HealthName, boolean>> = {};
   private readonly faults = new Map<
     string,
     { readonly reason: string; readonly affects: readonly HealthName[] }
   >();
   private readonly subject: BehaviorSubject<HealthState>;
 
-  constructor() {
+  /** `more` are names of services that not every server has. */
+  constructor(more: readonly HealthName[] = []) {
+    this.names = [...usualNames, ...more];
+    for (const name of this.names) this.base[name] = false;
     const state = this.compute();
-    for (const name of allNames) this.tell(name, state.serving[name]);
+    for (const name of this.names) this.tell(name, false);
     this.subject = new BehaviorSubject(state);
   }
 
@@ -67,12 +69,12 @@ export class Health {
   }
 
   setAll(serving: boolean): void {
-    for (const name of allNames) this.base[name] = serving;
+    for (const name of this.names) this.base[name] = serving;
     this.publish();
   }
 
   /** A fault of one source (`log`, `event loop`), or null when that source is well again. */
-  report(source: string, reason: string | null, affects: readonly HealthName[] = allNames): void {
+  report(source: string, reason: string | null, affects = this.names): void {
     if (reason === null) {
       if (!this.faults.delete(source)) return;
     } else {
@@ -121,8 +123,9 @@ export class Health {
   private publish(): void {
     const before = this.subject.value;
     const state = this.compute();
-    for (const name of allNames) {
-      if (before.serving[name] !== state.serving[name]) this.tell(name, state.serving[name]);
+    for (const name of this.names) {
+      const serving = state.serving[name] === true;
+      if (before.serving[name] !== serving) this.tell(name, serving);
     }
     this.subject.next(state);
   }

@@ -2,6 +2,7 @@
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Assembled } from './assembly.js';
+import type { Audit } from './audit.js';
 import type { Health } from './health.js';
 import type { Metrics } from './metrics.js';
 import type { RunningServer } from './server.js';
@@ -13,6 +14,7 @@ export function feedMetrics(
   metrics: Metrics,
   core: Assembled,
   server: RunningServer,
+  audit: Audit | null,
   health: Health,
   root: string,
 ): () => void {
@@ -41,6 +43,7 @@ export function feedMetrics(
     layersUnavailable: () => core.snapshotter.counts().unavailable,
     connections: () => server.load().connections,
     callsInFlight: () => server.load().calls,
+    auditStreams: () => audit?.streams() ?? 0,
     serving: () => health.state.serving,
   });
   return () => {

@@ -20,6 +20,8 @@ export interface MetricSources {
   readonly layersUnavailable: () => number;
   readonly connections: () => number;
   readonly callsInFlight: () => number;
+  /** Streams of the audit service that are open. */
+  readonly auditStreams: () => number;
   /** Whether each name of the health service serves. */
   readonly serving: () => Readonly<Record<string, boolean>>;
 }
@@ -43,6 +45,7 @@ export class Metrics {
   private readonly appends: Histogram;
   private readonly groups: Histogram;
   private readonly effectFailures: Counter<'effect'>;
+  private readonly auditEvents: Counter;
 
   constructor(options: MetricsOptions) {
     const registers = [this.registry];
@@ -77,6 +80,11 @@ export class Metrics {
       labelNames: ['effect'],
       registers,
     });
+    this.auditEvents = new Counter({
+      name: 'stratalog_audit_events_sent_total',
+      help: 'Events that have left for readers of the audit service.',
+      registers,
+    });
     new Gauge({
       name: 'stratalog_build_info',
       help: 'Always 1; the label says what runs.',
@@ -102,6 +110,10 @@ export class Metrics {
     this.effectFailures.labels(effect).inc();
   }
 
+  auditSent(events: number): void {
+    this.auditEvents.inc(events);
+  }
+
   /** Says where gauges are read from. Called once, when the core stands. */
   readFrom(sources: MetricSources): void {
     this.gauge('log_position', 'The position of the next event.', sources.logPosition);
@@ -122,6 +134,7 @@ export class Metrics {
     );
     this.gauge('connections', 'Open connections on the socket.', sources.connections);
     this.gauge('calls_in_flight', 'Calls that are not answered yet.', sources.callsInFlight);
+    this.gauge('audit_streams', 'Open streams of the audit service.', sources.auditStreams);
     this.table('snapshots', 'Snapshots by kind and state.', ['kind', 'state'], (set) => {
       for (const { kind, state, count } of sources.snapshots()) set({ kind, state }, count);
     });

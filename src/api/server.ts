@@ -19,7 +19,7 @@ import { listen, type Listener, type ListenTarget } from './listener.js';
 import { addReflection, reflectionSubscriptions } from './reflection.js';
 
 /** One gRPC service and what answers it. */
-interface ServiceRegistration {
+export interface ServiceRegistration {
   readonly definition: ServiceDefinition;
   readonly implementation: UntypedServiceImplementation;
   /** Paths of methods whose calls end only when the client leaves: a drain ends them at once. */

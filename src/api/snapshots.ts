@@ -3,10 +3,9 @@
  * decided here. Every call has a budget of its own, because containerd gives none, and ends when
  * its client goes away.
  */
-import type { handleUnaryCall, Metadata, ServerWritableStream } from '@grpc/grpc-js';
+import type { handleUnaryCall, ServerWritableStream } from '@grpc/grpc-js';
 import { once } from 'node:events';
 import { setImmediate as breathe } from 'node:timers/promises';
-import { orAborted } from '../base/abort.js';
 import { InvariantBroken } from '../base/assert.js';
 import type { Result } from '../base/result.js';
 import { snapshotName, type SnapshotName } from '../base/units.js';
@@ -15,7 +14,7 @@ import type { SnapshotInfo } from '../machines/info.js';
 import type { Refusal } from '../machines/refusals.js';
 import type { MountSpec } from '../snapshotter/mounts.js';
 import type { Snapshotter } from '../snapshotter/snapshotter.js';
-import { callerOf } from './callers.js';
+import { CallContext, reasonBehind } from './call-context.js';
 import type {
   CommitSnapshotRequest,
   Info,
@@ -24,13 +23,7 @@ import type {
   SnapshotsServer,
   UpdateSnapshotRequest,
 } from './generated/containerd/services/snapshots/v1/snapshots.js';
-import {
-  BudgetSpent,
-  CallerGone,
-  statusOfRefusal,
-  statusOfThrown,
-  statusOfUnreadable,
-} from './status.js';
+import { BudgetSpent, statusOfRefusal, statusOfThrown, statusOfUnreadable } from './status.js';
 import { unreadable } from './strict-requests.js';
 import { infoBytesMax, toInfo, toMounts } from './wire.js';
 
@@ -52,13 +45,6 @@ export interface SnapshotsServiceOptions {
 /** containerd's own servers send at most this many; its clients receive at most 16 MiB. */
 const LIST_INFOS_MAX = 100;
 const LIST_BYTES_MAX = 1 << 20;
-
-/**
- * Characters that are kept of a header that says who asks. A namespace has 76 at most
- * (containerd's identifiers), a traceparent 55 (W3C trace context); the log keeps events for ever,
- * and gRPC takes headers of any length.
- */
-const CALLER_TEXT_MAX = 256;
 
 export function snapshotsService(options: SnapshotsServiceOptions): SnapshotsServer {
   const { snapshotter, budgets } = options;
@@ -238,11 +224,6 @@ async function sendList(
   }
 }
 
-/** `once` rejects with an AbortError of its own; the signal knows why. */
-function reasonBehind(thrown: unknown, signal: AbortSignal): unknown {
-  return signal.aborted ? signal.reason : thrown;
-}
-
 function* inMessages(infos: Iterable<SnapshotInfo>): Iterable<Info[]> {
   let message: Info[] = [];
   let bytes = 0;
@@ -257,74 +238,6 @@ function* inMessages(infos: Iterable<SnapshotInfo>): Iterable<Info[]> {
     bytes += added;
   }
   if (message.length > 0) yield message;
-}
-
-interface AnyCall {
-  readonly metadata: Metadata;
-  readonly cancelled: boolean;
-  on(event: 'cancelled', listener: () => void): unknown;
-}
-
-/** A call as the handlers need it: who asks, and a signal for its budget and its cancellation. */
-class CallContext {
-  readonly #call: AnyCall;
-  readonly #method: string;
-  readonly #budgetMillis: number;
-  #signal: AbortSignal | null = null;
-  #timer: NodeJS.Timeout | null = null;
-  #ended = false;
-
-  constructor(call: AnyCall, method: string, budgetMillis: number) {
-    this.#call = call;
-    this.#method = method;
-    this.#budgetMillis = budgetMillis;
-  }
-
-  /** Made when it is first asked for: a call that is answered from memory needs none. */
-  get signal(): AbortSignal {
-    return (this.#signal ??= this.#watch());
-  }
-
-  #watch(): AbortSignal {
-    const controller = new AbortController();
-    this.#timer = setTimeout(
-      () => controller.abort(new BudgetSpent(this.#method, this.#budgetMillis)),
-      this.#budgetMillis,
-    );
-    this.#call.on('cancelled', () => {
-      // grpc-js says so at the end of every call, also of one that went well.
-      if (this.#ended) return;
-      controller.abort(new CallerGone(`${this.#method} was cancelled by its client`));
-    });
-    return controller.signal;
-  }
-
-  get caller(): Caller {
-    const { metadata } = this.#call;
-    const process = callerOf(this.#call);
-    const first = (key: string): string | undefined =>
-      metadata.get(key)[0]?.toString().slice(0, CALLER_TEXT_MAX);
-    // Several namespaces come newest first; the first is the one the call is made for.
-    const namespace = first('containerd-namespace');
-    const lease = first('containerd-lease');
-    const traceparent = first('traceparent');
-    return {
-      ...(namespace === undefined ? {} : { namespace }),
-      ...(lease === undefined ? {} : { lease }),
-      ...(traceparent === undefined ? {} : { traceparent }),
-      ...(process === null ? {} : { pid: process.pid, uid: process.uid }),
-    };
-  }
-
-  /** The promise, or the end of the budget. */
-  within<Value>(promise: Promise<Value>): Promise<Value> {
-    return orAborted(promise, this.signal);
-  }
-
-  end(): void {
-    this.#ended = true;
-    if (this.#timer !== null) clearTimeout(this.#timer);
-  }
 }
 
 interface PrepareMessage {

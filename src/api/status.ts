@@ -42,6 +42,11 @@ export class CallerGone extends Error {
   override readonly name = 'CallerGone';
 }
 
+/** As many calls of its sort run as may. */
+export class TooMany extends Error {
+  override readonly name = 'TooMany';
+}
+
 export function statusOfRefusal(refusal: Refusal): CallStatus {
   return { code: CLASS_CODES[classOf(refusal)], details: refusal.message };
 }
@@ -64,7 +69,9 @@ function codeOfThrown(thrown: unknown): status {
     return status.DEADLINE_EXCEEDED;
   }
   if (thrown instanceof LogReadOnly || thrown instanceof NotBegun) return status.UNAVAILABLE;
-  if (thrown instanceof LogShortOfRoom) return status.RESOURCE_EXHAUSTED;
+  if (thrown instanceof LogShortOfRoom || thrown instanceof TooMany) {
+    return status.RESOURCE_EXHAUSTED;
+  }
   if (thrown instanceof InvariantBroken) return status.INTERNAL;
   if (thrown instanceof HostFault) {
     return EXHAUSTED.has(thrown.code) ? status.RESOURCE_EXHAUSTED : status.UNAVAILABLE;

@@ -3,87 +3,55 @@
  * of what is not UTF-8, so that two names could become one, and it lets a field reach beyond the
  * message that holds it. Go's decoder refuses both; so do we, and by the field's name.
  *
- * Knows the shape of the requests; decodes nothing itself. A test compares the shapes with the
- * descriptors. The definition that is made here also has List written by list-wire.ts.
+ * Knows no request in particular; the shapes are their services' (snapshots-requests.ts,
+ * audit-requests.ts). Decodes nothing itself.
  */
 import { isUtf8 } from 'node:buffer';
 import { BinaryReader, WireType } from '@bufbuild/protobuf/wire';
-import { SnapshotsService } from './generated/containerd/services/snapshots/v1/snapshots.js';
-import { serializeList } from './list-wire.js';
 
 /** Fields that are text (a name alone) or messages (a name and their own fields), by number. */
 export type MessageShape = ReadonlyMap<number, FieldShape>;
 
-interface FieldShape {
+export interface FieldShape {
   readonly name: string;
   readonly fields?: MessageShape;
 }
 
-const text = (name: string): FieldShape => ({ name });
-const shape = (...fields: readonly (readonly [number, FieldShape])[]): MessageShape =>
+export const text = (name: string): FieldShape => ({ name });
+export const shape = (...fields: readonly (readonly [number, FieldShape])[]): MessageShape =>
   new Map(fields);
-
-const labels: FieldShape = { name: 'labels', fields: shape([1, text('key')], [2, text('value')]) };
-const named = shape([1, text('snapshotter')], [2, text('key')]);
-const prepared = shape(...named, [3, text('parent')], [4, labels]);
-const time = shape();
-const info = shape(
-  [1, text('name')],
-  [2, text('parent')],
-  [4, { name: 'created_at', fields: time }],
-  [5, { name: 'updated_at', fields: time }],
-  [6, labels],
-);
-
-/** By method. */
-export const requestShapes: Readonly<Record<keyof typeof SnapshotsService, MessageShape>> = {
-  prepare: prepared,
-  view: prepared,
-  mounts: named,
-  commit: shape(
-    [1, text('snapshotter')],
-    [2, text('name')],
-    [3, text('key')],
-    [4, labels],
-    [5, text('parent')],
-  ),
-  remove: named,
-  stat: named,
-  update: shape(
-    [1, text('snapshotter')],
-    [2, { name: 'info', fields: info }],
-    [3, { name: 'update_mask', fields: shape([1, text('paths')]) }],
-  ),
-  list: shape([1, text('snapshotter')], [2, text('filters')]),
-  usage: named,
-  cleanup: shape([1, text('snapshotter')]),
-};
 
 /** Stands in place of a request that cannot be read. `why` is for the client. */
 class UnreadableRequest {
   constructor(readonly why: string) {}
 }
 
-/** Why a request that `strictSnapshotsService` has decoded cannot be read; null when it can. */
+/** Why a request that a strict service has decoded cannot be read; null when it can. */
 export function unreadable(request: unknown): string | null {
   return request instanceof UnreadableRequest ? request.why : null;
 }
 
-type Service = typeof SnapshotsService;
+/** Of a service's definition, what is needed here. */
+type Definition = Readonly<
+  Record<string, { readonly requestDeserialize: (bytes: Buffer) => unknown }>
+>;
 
-/** The service's definition; what cannot be read comes out as a request that `unreadable` knows. */
-export const strictSnapshotsService: Service = Object.fromEntries(
-  Object.entries(SnapshotsService).map(([name, method]) => {
-    const fields = requestShapes[name as keyof Service];
+/** The definition; what cannot be read comes out as a request that `unreadable` knows. */
+export function strictService<Service extends Definition>(
+  service: Service,
+  shapes: Readonly<Record<keyof Service, MessageShape>>,
+): Service {
+  const strict = Object.entries(service).map(([name, method]) => {
+    const fields = shapes[name as keyof Service];
     const requestDeserialize = (bytes: Buffer): unknown => {
       const why = faultIn(bytes, fields);
       return why === null ? method.requestDeserialize(bytes) : new UnreadableRequest(why);
     };
-    const quick = name === 'list' ? { responseSerialize: serializeList } : {};
-    return [name, { ...method, ...quick, requestDeserialize }];
-  }),
+    return [name, { ...method, requestDeserialize }];
+  });
   // The handlers ask `unreadable` first, which the types of the definition cannot say.
-) as unknown as Service;
+  return Object.fromEntries(strict) as Service;
+}
 
 /** What is wrong with the bytes of a message, as a status message; null when nothing is. */
 function faultIn(bytes: Uint8Array, fields: MessageShape): string | null {

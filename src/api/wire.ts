@@ -1,5 +1,5 @@
 /** Between our types and the messages of containerd.services.snapshots.v1. */
-import type { UnixNanos } from '../base/units.js';
+import { unixNanos, type UnixNanos } from '../base/units.js';
 import type { SnapshotInfo } from '../machines/info.js';
 import { PackedInfo } from '../machines/packed-info.js';
 import type { MountSpec } from '../snapshotter/mounts.js';
@@ -69,9 +69,16 @@ export function toMounts(mounts: readonly MountSpec[]): Mount[] {
   }));
 }
 
-function toTimestamp(time: UnixNanos): Timestamp {
-  const nanosPerSecond = 1_000_000_000n;
-  return { seconds: time / nanosPerSecond, nanos: Number(time % nanosPerSecond) };
+const nanosPerSecond = 1_000_000_000n;
+
+/** Nanoseconds of a Timestamp count forwards, before 1970 too. */
+export function toTimestamp(time: UnixNanos): Timestamp {
+  const nanos = ((time % nanosPerSecond) + nanosPerSecond) % nanosPerSecond;
+  return { seconds: (time - nanos) / nanosPerSecond, nanos: Number(nanos) };
+}
+
+export function fromTimestamp({ seconds, nanos }: Timestamp): UnixNanos {
+  return unixNanos(seconds * nanosPerSecond + BigInt(nanos));
 }
 
 /** The same for a packed line: it holds all texts, and six bytes around a label become nine at most. */

@@ -9,7 +9,8 @@ import { LayerTarInvalid, readTarEntries } from '../filesystems/layer-store/tar-
 import { systemClock } from '../host/clock.js';
 import { systemDisk } from '../host/disk.js';
 import { ExportInvalid } from '../inspect/export-lines.js';
-import { importLog, type ImportedLog } from '../maintenance/import-log.js';
+import { importLog } from '../maintenance/import-log.js';
+import type { ImportedLog } from '../maintenance/imported-log.js';
 import type { ArchiveEntry } from '../maintenance/import-tar.js';
 import { printing, type Output } from './print.js';
 

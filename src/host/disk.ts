@@ -3,7 +3,6 @@
  * which serves nothing else here that could hang: see workers.ts.
  */
 import * as fs from 'node:fs';
-import { flock } from 'fs-ext';
 import { HostFault, errnoOf } from '../base/errors.js';
 import type { Disk, DiskFile, DiskLock, DiskStat } from '../base/ports.js';
 import { asHostFault } from './faults.js';
@@ -87,8 +86,12 @@ async function syncDirectory(path: string): Promise<void> {
   }
 }
 
-/** flock(2): freed by the kernel when the process dies, whatever the way it dies. */
+/**
+ * flock(2): freed by the kernel when the process dies, whatever the way it dies. Its module may be
+ * loaded by one thread of a process only, and whoever merely reads must not be that one.
+ */
 async function lock(path: string): Promise<DiskLock | null> {
+  const { flock } = await import('fs-ext');
   const fd = await openDescriptor(path, O_RDWR | O_CREAT);
   try {
     await voidHop('flock', path, (done) => flock(fd, 'exnb', done));

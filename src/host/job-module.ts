@@ -1,7 +1,7 @@
 /**
  * What the pool of workers.ts and its threads say to each other, and how a file of jobs is named.
- * A job is an exported synchronous function of a module: it runs on a thread of its own, may block
- * there, and is told by its control when nobody waits for it any more.
+ * A job is an exported function of a module: it runs on a thread of its own, may block there or
+ * answer with a promise, and is told by its control when nobody waits for it any more.
  */
 import type { MessagePort } from 'node:worker_threads';
 import { InvariantBroken } from '../base/assert.js';
@@ -33,7 +33,9 @@ export function jobModule<Table>(url: URL): JobModule<Table> {
 export type JobInput<Job> = Job extends (input: infer Input, ...rest: never[]) => unknown
   ? Input
   : never;
-export type JobAnswer<Job> = Job extends (...input: never[]) => infer Answer ? Answer : never;
+export type JobAnswer<Job> = Job extends (...input: never[]) => infer Answer
+  ? Awaited<Answer>
+  : never;
 
 /** What a thread is started with. */
 export interface ThreadSetup {

@@ -26,7 +26,7 @@ async function perform(message: JobMessage): Promise<JobReply> {
   const control = { aborted: () => Atomics.load(signals, signal.abortedJob) === message.job };
   try {
     const job = await jobNamed(message.moduleUrl, message.name);
-    return { job: message.job, value: job(message.input, control) };
+    return { job: message.job, value: await job(message.input, control) };
   } catch (error) {
     return { job: message.job, thrown: toPlainError(error) };
   }

@@ -19,8 +19,9 @@ import { WorkerThread } from './worker-thread.js';
  * `walk`     long but sure to end: usage, deletes, syncfs.
  * `through`  one short look through what may be somebody's remote mount.
  * `mount`    mount(2) and umount2(2), which may wait for a server for ever.
+ * `look`     long work of the processor for those who look at the past: one at a time.
  */
-export type LaneName = 'fast' | 'walk' | 'through' | 'mount';
+export type LaneName = 'fast' | 'walk' | 'through' | 'mount' | 'look';
 
 export interface LaneSize {
   /** Threads that take jobs. */
@@ -38,6 +39,7 @@ const usualSizes: Readonly<Record<LaneName, LaneSize>> = {
   walk: { threads: 4, lostMax: 4, waitingMax: 10_000 },
   through: { threads: 4, lostMax: 4, waitingMax: 1_000 },
   mount: { threads: 8, lostMax: 8, waitingMax: 1_000 },
+  look: { threads: 1, lostMax: 2, waitingMax: 100 },
 };
 
 /** An idle thread that its lane does not keep is ended after this time. */

@@ -38,6 +38,7 @@ export class LogDamaged extends Error {
 /** The log was written by a release that this program is too old to read. */
 export class LogTooNew extends Error {
   override readonly name = 'LogTooNew';
+  readonly what: string;
   /** The release string of the writer, for example `stratalog 2.0.0`. */
   readonly writtenBy: string;
 
@@ -46,6 +47,7 @@ export class LogTooNew extends Error {
       `${what} was written by ${writtenBy} and cannot be read by this release. ` +
         `Run ${writtenBy} or a later release`,
     );
+    this.what = what;
     this.writtenBy = writtenBy;
   }
 }

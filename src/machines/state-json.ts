@@ -20,7 +20,8 @@ import { idSchema, type ParentLink } from './events.js';
 import type { SnapshotState } from './fold.js';
 import { NO_LABELS, TARGET_LABEL } from './labels.js';
 
-const CHECKPOINT_SCHEMA = 2;
+/** Of the head and of the lines. */
+export const CHECKPOINT_SCHEMA = 2;
 
 const headSchema = z.object({
   schema: z.literal(CHECKPOINT_SCHEMA),

@@ -108,7 +108,12 @@ class Held implements HeldRoot {
     const { forest, daemonStreamVersion } = this.replay;
     const cut = forest.cut();
     const at = position(this.log.durablePosition);
-    const head = { nextId: forest.nextId, spares: [...forest.spares], daemonStreamVersion };
+    const head = {
+      nextId: forest.nextId,
+      spares: [...forest.spares],
+      kept: [...forest.kept],
+      daemonStreamVersion,
+    };
     await this.log.writeCheckpoint({ position: at, lines: checkpointLines(head, cut) });
     await this.record({ type: 'CheckpointTaken', data: { position: at, snapshots: cut.size } });
     return at;

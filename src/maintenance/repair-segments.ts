@@ -64,7 +64,9 @@ export async function stageEvents(
     encodeRecord(bytes, 0, record, chain);
     return bytes;
   });
-  await stage(disk, path, header, (file) => file.write(Buffer.concat(records), SEGMENT.headerBytes));
+  await stage(disk, path, header, (file) =>
+    file.write(Buffer.concat(records), SEGMENT.headerBytes),
+  );
 }
 
 /** A file that an interrupted repair staged here was never more than a copy. */

@@ -6,7 +6,13 @@
  */
 import { errnoOf } from '../base/errors.js';
 import type { Clock, Disk } from '../base/ports.js';
-import { snapshotName, unixNanos, type SnapshotId, type UnixNanos, type Usage } from '../base/units.js';
+import {
+  snapshotName,
+  unixNanos,
+  type SnapshotId,
+  type UnixNanos,
+  type Usage,
+} from '../base/units.js';
 import { repairSteps } from '../inspect/repair-text.js';
 import { identityAfter, type RepairPlan } from '../inspect/repair-plan.js';
 import type { RepairLook } from '../inspect/repair-look.js';

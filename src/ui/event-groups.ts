@@ -25,10 +25,12 @@ const groupOfSnapshotEvent: Readonly<Record<SnapshotEventType, Group>> = {
   SnapshotCommitFailed: 'trouble',
   LayerUnavailable: 'trouble',
   SnapshotAbandoned: 'trouble',
+  SnapshotSalvaged: 'trouble',
 };
 
 const daemonTroubles: ReadonlySet<string> = new Set<DaemonEventType>([
   'TailCut',
+  'LogRepaired',
   'DirectoryRecreated',
   'OrphanFound',
 ]);

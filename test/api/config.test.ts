@@ -43,6 +43,7 @@ test('without a file everything has its default', async () => {
     mounts: 15_000,
     commit: 120_000,
     read: 10_000,
+    audit: 60_000,
   });
   expect(config.logStore).toEqual({
     segmentSize: 16 * 1024 * 1024,

@@ -19,13 +19,14 @@ beforeAll(builtCli, buildLimitMillis);
 afterEach(cleanUp);
 
 const snapshots = 'containerd.services.snapshots.v1.Snapshots';
+const audit = 'stratalog.audit.v1.Audit';
 
 it('answers for a living daemon, watches it, and notices its end', async () => {
   const daemon = await aDaemon();
   const all = await stratalog(['health', '-a', daemon.address, '--json']);
   expect(all).toMatchObject({ code: 0, stderr: '' });
   expect(jsonLines(all.stdout)).toEqual(
-    ['', snapshots, 'log'].map((service) => ({
+    ['', snapshots, 'log', audit].map((service) => ({
       schema: 'stratalog.health/v1',
       service,
       status: 'SERVING',

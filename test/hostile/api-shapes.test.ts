@@ -10,7 +10,9 @@ import {
 } from '@bufbuild/protobuf/wkt';
 import { expect, it } from 'vitest';
 import { fileDescriptors } from '../../src/api/generated/descriptors.js';
-import { requestShapes, type MessageShape } from '../../src/api/strict-requests.js';
+import { auditShapes } from '../../src/api/audit-requests.js';
+import { requestShapes } from '../../src/api/snapshots-requests.js';
+import type { MessageShape } from '../../src/api/strict-requests.js';
 
 const files = fileDescriptors.map((text) =>
   fromBinary(FileDescriptorProtoSchema, Buffer.from(text, 'base64')),
@@ -24,7 +26,6 @@ for (const file of files) {
   };
   for (const message of file.messageType) add(message, `.${file.package}`);
 }
-const service = files.flatMap((file) => file.service).find((each) => each.name === 'Snapshots');
 
 /** Text fields and messages of a type, as `requestShapes` writes them. */
 function shapeOf(type: string): unknown {
@@ -52,11 +53,18 @@ function plain(shape: MessageShape): unknown {
   );
 }
 
-it('knows each request of the service, with all its text', () => {
+it.each([
+  ['Snapshots', requestShapes],
+  ['Audit', auditShapes],
+])('knows each request of the service %s, with all its text', (serviceName, shapes) => {
+  const service = files.flatMap((file) => file.service).find(({ name }) => name === serviceName);
+  const methods = service?.method ?? [];
+  expect(methods.length).toBeGreaterThan(0);
+  const lowerFirst = (name: string): string => name.charAt(0).toLowerCase() + name.slice(1);
   const expected = Object.fromEntries(
-    (service?.method ?? []).map(({ name, inputType }) => [name.toLowerCase(), shapeOf(inputType)]),
+    methods.map(({ name, inputType }) => [lowerFirst(name), shapeOf(inputType)]),
   );
-  const found = Object.entries(requestShapes).map(([name, shape]) => [name, plain(shape)]);
+  const found = Object.entries(shapes).map(([name, shape]) => [name, plain(shape)]);
   expect(Object.fromEntries(found)).toEqual(expected);
-  expect(found).toHaveLength(10);
+  expect(found).toHaveLength(methods.length);
 });

@@ -16,7 +16,7 @@ import {
 import { Health } from '../../src/api/health.js';
 import { startServer, type RunningServer, type ServerOptions } from '../../src/api/server.js';
 import { snapshotsService } from '../../src/api/snapshots.js';
-import { strictSnapshotsService } from '../../src/api/strict-requests.js';
+import { strictSnapshotsService } from '../../src/api/snapshots-requests.js';
 import { TestDaemon, testRoot, valueOf, type TestRoot } from '../support/daemon.js';
 import type { Answer, Picture } from './case.js';
 

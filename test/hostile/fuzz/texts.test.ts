@@ -14,8 +14,8 @@ import {
 import {
   requestShapes,
   strictSnapshotsService as service,
-  unreadable,
-} from '../../../src/api/strict-requests.js';
+} from '../../../src/api/snapshots-requests.js';
+import { unreadable } from '../../../src/api/strict-requests.js';
 import { UsageError } from '../../../src/base/errors.js';
 import { ManifestInvalid, parseManifest } from '../../../src/filesystems/layer-store/manifest.js';
 import { fromHex } from '../../../src/filesystems/layer-store/digest.js';

@@ -1,0 +1,52 @@
+/**
+ * The slow questions as jobs for a thread of host/workers.ts: each opens the root's files anew,
+ * read-only. A fault of the log is answered as data, because an error loses its class on the way.
+ */
+import { position, unixNanos } from '../base/units.js';
+import { systemDisk } from '../host/disk.js';
+import { RootArchive } from '../inspect/root-archive.js';
+import { logFaultOf, type LogFault } from './audit-faults.js';
+import { questionsTo, type SlowQuestions, type StateText } from './audit-questions.js';
+
+export type Answered<Value> = { readonly value: Value } | { readonly fault: LogFault };
+
+interface OfRoot {
+  readonly root: string;
+}
+
+interface UpTo extends OfRoot {
+  readonly durable: number;
+}
+
+export function stateAt(input: OfRoot & { readonly at: number }): Promise<Answered<StateText>> {
+  return answered(input, (ask, signal) => ask.stateAt(position(input.at), signal));
+}
+
+export function positionAt(input: UpTo & { readonly time: bigint }): Promise<Answered<number>> {
+  const { time, durable } = input;
+  return answered(input, (ask, signal) =>
+    ask.positionAt(unixNanos(time), position(durable), signal),
+  );
+}
+
+export function find(
+  input: UpTo & { readonly text: string },
+): Promise<Answered<readonly number[]>> {
+  const { text, durable } = input;
+  return answered(input, (ask, signal) => ask.find(text, position(durable), signal));
+}
+
+async function answered<Value>(
+  { root }: OfRoot,
+  answer: (questions: SlowQuestions, signal: AbortSignal) => Promise<Value>,
+): Promise<Answered<Value>> {
+  try {
+    // Whoever gives up waiting lets the thread finish: the pool bounds how many do.
+    const never = new AbortController().signal;
+    return { value: await answer(questionsTo(new RootArchive(systemDisk(), root)), never) };
+  } catch (thrown) {
+    const fault = logFaultOf(thrown);
+    if (fault === null) throw thrown;
+    return { fault };
+  }
+}
