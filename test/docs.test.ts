@@ -8,6 +8,7 @@ import type { Command } from 'commander';
 import { describe, expect, it } from 'vitest';
 import { configEntries } from '../src/api/config-schema.js';
 import { Metrics } from '../src/api/metrics.js';
+import { defaultCommandOf } from '../src/cli/command-shape.js';
 import { EXIT } from '../src/cli/exit-codes.js';
 import { buildProgram } from '../src/cli/main.js';
 
@@ -176,8 +177,12 @@ describe('commands', async () => {
     const command = commands.find((known) => known.name() === first);
     if (command === undefined) return null;
     if (command.commands.length === 0) return { command, rest: words.slice(1) };
-    const child = command.commands.find((known) => known.name() === second);
-    return child === undefined ? null : { command: child, rest: others };
+    const child = command.commands.find((known) =>
+      [known.name(), ...known.aliases()].includes(second ?? ''),
+    );
+    if (child !== undefined) return { command: child, rest: others };
+    const meant = defaultCommandOf(command);
+    return meant === undefined ? null : { command: meant, rest: words.slice(1) };
   }
 
   /** `stratalog layer` alone stands for its sub-commands. */

@@ -66,7 +66,7 @@ export function shapeOf(command: Command, path: readonly string[] = []): Command
     aliases: command.aliases(),
     description: command.description(),
     usage: help.commandUsage(command).replaceAll('|', ' | '),
-    options: help.visibleOptions(command).map(optionShape),
+    options: optionsOf(command).map(optionShape),
     arguments: command.registeredArguments.map(argumentShape),
     commands: children.map((child) =>
       own.includes(child)
@@ -75,6 +75,21 @@ export function shapeOf(command: Command, path: readonly string[] = []): Command
     ),
     notes: notesOf(command),
   };
+}
+
+/** A group may have a sub-command that is meant when none is named; its flags stand behind the group. */
+function optionsOf(command: Command): Option[] {
+  const help = command.createHelp();
+  const own = help.visibleOptions(command);
+  const meant = defaultCommandOf(command);
+  const more = meant === undefined ? [] : help.visibleOptions(meant);
+  return [...own, ...more.filter(({ flags }) => own.every((option) => option.flags !== flags))];
+}
+
+/** commander keeps this name to itself; without it the flags would only not be offered. */
+export function defaultCommandOf(command: Command): Command | undefined {
+  const name: unknown = Reflect.get(command, '_defaultCommandName');
+  return command.commands.find((child) => child.name() === name);
 }
 
 /** This command and all below it, in the order of the help. */
