@@ -154,7 +154,7 @@ export interface WhoseLife {
 }
 
 /** Null when nothing of it is kept in the log. `forest` is that of now. */
-export function lifeInShort(
+function lifeInShort(
   id: SnapshotId,
   records: readonly LogRecord[],
   forest: Forest,

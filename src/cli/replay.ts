@@ -1,0 +1,108 @@
+/** `stratalog replay`: watches the past go by, on a terminal by keys, elsewhere as lines. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Command } from 'commander';
+import { UsageError } from '../base/errors.js';
+import { formatTime, position } from '../base/units.js';
+import { systemClock } from '../host/clock.js';
+import { systemDisk } from '../host/disk.js';
+import type { Archive } from '../inspect/archive.js';
+import { ReplaySteps, type Step } from '../inspect/replay-steps.js';
+import { summaryOf } from '../inspect/summary.js';
+import { withArchive, withArchiveOption, type ArchiveFlags } from './archive-option.js';
+import { momentOf, quoted } from './moment.js';
+import { printing, visible, type Output } from './print.js';
+import { treeLines } from './replay-frame.js';
+import { viewReplay } from './replay-view.js';
+
+interface Flags extends ArchiveFlags {
+  readonly from?: string;
+  readonly to?: string;
+  readonly speed?: string;
+  readonly step?: true;
+  readonly frames?: true;
+  readonly json?: true;
+  readonly trunc: boolean;
+}
+
+const examples = `
+Keys on a terminal: right or n, left or p: a step; space: play or stop; g, G: begin, end;
++, -: faster, slower; q: quit. Elsewhere, and with --json or --frames, it prints and ends.
+
+Examples:
+  stratalog replay --from 1h --step              by hand, from an hour ago on
+  stratalog replay --from 1h --frames | less     the tree after each event of the last hour`;
+
+export function replayCommand(): Command {
+  return withArchiveOption(new Command('replay'))
+    .description('watch the past go by: the tree of snapshots and their states, event by event')
+    .option('--from <position|time>', 'where to begin; the first event that is kept by default')
+    .option('--to <position|time>', 'where to end; the end of the log by default')
+    .option('--speed <factor>', 'so many times as fast as two events a second: 10x, 0.5x', '1x')
+    .option('--step', 'begin stopped, and go by hand')
+    .option('--frames', 'print the whole tree after each event')
+    .option('--json', 'print a JSON object for each event, with the states before and after it')
+    .option('--no-trunc', 'print lines whole, wider than the terminal too')
+    .addHelpText('after', examples)
+    .action((flags: Flags) =>
+      printing(flags, (out) =>
+        withArchive(flags, systemDisk(), (archive) => run(archive, flags, out)),
+      ),
+    );
+}
+
+async function run(archive: Archive, flags: Flags, out: Output): Promise<void> {
+  const now = systemClock().now();
+  const speed = speedOf(flags.speed ?? '1x');
+  const { first } = await archive.bounds();
+  const from =
+    flags.from === undefined ? first : await momentOf(archive, '--from', flags.from, now);
+  const to = await momentOf(archive, '--to', flags.to, now);
+  if (from > to) throw new UsageError(`--from is position ${from}, and --to is before it: ${to}`);
+  const steps = await ReplaySteps.at(archive, position(from));
+  try {
+    const isPrinted = flags.json === true || flags.frames === true;
+    if (!isPrinted && out.isTerminal && process.stdin.isTTY) {
+      const isPlaying = flags.step !== true;
+      await viewReplay({ archive, steps, from, to, speed, isPlaying, out });
+      return;
+    }
+    while (steps.position < to) {
+      const step = await steps.forward();
+      if (step === null) return;
+      await print(out, step, steps, flags);
+      await sleep(0);
+    }
+  } finally {
+    await steps.close();
+  }
+}
+
+function speedOf(text: string): number {
+  const value = /^\d{1,6}(\.\d{1,3})?x?$/.test(text) ? Number(text.replace('x', '')) : 0;
+  if (value > 0) return value;
+  throw new UsageError(`--speed ${quoted(text)}: say how many times as fast, for example 10x`);
+}
+
+async function print(out: Output, step: Step, steps: ReplaySteps, flags: Flags): Promise<void> {
+  const { record, id, before, after } = step;
+  if (flags.json === true) {
+    await out.json('replay-step', {
+      position: record.position,
+      time: formatTime(record.time),
+      id,
+      type: record.type,
+      summary: summaryOf(record),
+      name: (after ?? before)?.name ?? null,
+      before: before?.status ?? null,
+      after: after?.status ?? null,
+    });
+    return;
+  }
+  const place =
+    id === null ? '' : `  ${before?.status ?? 'absent'} → ${after?.status ?? 'removed'}`;
+  const head = `${String(record.position).padStart(8)}  ${formatTime(record.time)}  ${record.stream}`;
+  await out.line(visible(`${head}  ${record.type}${place}  ${summaryOf(record)}`.trimEnd()));
+  if (flags.frames !== true) return;
+  const lines = treeLines({ states: steps.states(), step });
+  await out.lines(lines.map(({ text, mark }) => `${mark === 'now' ? '*' : ' '}${text}`));
+}

@@ -1,0 +1,64 @@
+/** The past as lines, and on a real terminal by keys: the built command under script(1). */
+import { afterEach, beforeAll, expect, it } from 'vitest';
+import {
+  aRoot,
+  buildLimitMillis,
+  builtCli,
+  cleanUp,
+  committed,
+  committing,
+  jsonLines,
+  prepared,
+  preparing,
+  shell,
+  stratalog,
+} from './rig.js';
+
+beforeAll(builtCli, buildLimitMillis);
+afterEach(cleanUp);
+
+const aStory = [
+  preparing(1, 'one'),
+  prepared(1),
+  committing(1, 'layer'),
+  committed(1, 'layer'),
+  preparing(2, 'two', { parent: { id: 1, name: 'layer' } }),
+  prepared(2),
+];
+
+it('prints each event with what it did, the tree after it, or JSON', async () => {
+  const root = await aRoot(aStory);
+  const of = (...args: string[]) => stratalog(['replay', '--root', root, ...args]);
+  const frames = await of('--from', '3', '--to', '5', '--frames');
+  expect(frames.code).toBe(0);
+  expect(frames.stdout).toMatch(
+    / 3 .* SnapshotCommitted {2}committing → committed\.available {2}as/,
+  );
+  expect(frames.stdout).toMatch(
+    /\n {5}1 {2}layer {2}committed\.available\n\* {4}2 {2}↳ two {2}prepar/,
+  );
+  const steps = jsonLines((await of('--json', '--from', '4')).stdout);
+  expect(steps).toMatchObject([
+    { schema: 'stratalog.replay-step/v1', position: 4, before: null, after: 'preparing' },
+    { position: 5, name: 'two', before: 'preparing', after: 'active' },
+  ]);
+  const wrong = await of('--speed', 'fast');
+  expect({ code: wrong.code, stdout: wrong.stdout }).toEqual({ code: 2, stdout: '' });
+  expect(wrong.stderr).toContain('--speed "fast": say how many times as fast');
+}, 60_000);
+
+it('steps there and back by keys, and gives the terminal back', async () => {
+  const root = await aRoot(aStory);
+  const command = `stty rows 20 cols 90; stratalog replay --step --root ${root}; stty -a`;
+  const { stdout } = await shell(
+    `export -f stratalog; printf nnpGq | SHELL=$BASH script -qec '${command}' /dev/null`,
+  );
+  const [, shown = ''] = stdout.split('\u001b[?1049h\u001b[?25l');
+  const [pictures = '', after = ''] = shown.split('\u001b[?25h\u001b[?1049l');
+  const positions = [...pictures.matchAll(/position (\d+) of 6/g)].map(([, at]) => Number(at));
+  expect(positions).toEqual([0, 1, 2, 1, 6]);
+  expect(pictures).toContain('↳ two  active');
+  // Not raw any more.
+  expect(after).toMatch(/[^-]icanon/);
+  expect(after).toMatch(/[^-]echo /);
+}, 60_000);
