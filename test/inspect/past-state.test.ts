@@ -165,6 +165,7 @@ class Life {
     const head = encodeHead({
       nextId: this.#forest.nextId,
       spares: [...this.#forest.spares],
+      kept: [...this.#forest.kept],
       daemonStreamVersion: this.#daemonVersion,
     });
     await this.log.writeCheckpoint({

@@ -126,7 +126,7 @@ describe('a log that writes indexes', () => {
     expect(await indexesOf(disk)).toEqual(await sealedOf(disk));
     await log.close();
     expect((await segmentNames(disk)).length).toBe((await indexesOf(disk)).length + 1);
-    expect(await collect((await recordsOf(disk)).values())).not.toEqual([]);
+    expect(await recordsOf(disk)).not.toEqual([]);
   });
 });
 
