@@ -7,7 +7,8 @@ import { reasonOf, UsageError } from '../base/errors.js';
 import { RELEASE } from '../api/release.js';
 import { systemClock } from '../host/clock.js';
 import { systemDisk } from '../host/disk.js';
-import { importLog, type ImportedLog } from '../maintenance/import-log.js';
+import { importLog } from '../maintenance/import-log.js';
+import type { ImportedLog } from '../maintenance/imported-log.js';
 import { printing, type Output } from './print.js';
 import { readTar } from './read-tar.js';
 

@@ -12,7 +12,7 @@ import {
 import { LogTooNew } from '../log/errors.js';
 import { CHAIN_BYTES, FORMAT_VERSION, RECORD_BYTES_MAX } from '../log/format.js';
 import { writeIdentity } from '../log/identity.js';
-import type { ImportedLog } from './import-log.js';
+import type { ImportedLog } from './imported-log.js';
 import { ImportedSegments } from './import-segments.js';
 
 /** The longest record, escaped names around it, and room. */

@@ -10,6 +10,7 @@ import { ExportInvalid } from '../inspect/export-lines.js';
 import { logDirectory } from '../log/files.js';
 import { verifyLog } from '../log/verify.js';
 import { importLines } from './import-jsonl.js';
+import type { ImportedLog } from './imported-log.js';
 import { importTar, type ReadTar } from './import-tar.js';
 
 export interface ImportWorld {
@@ -21,16 +22,6 @@ export interface ImportWorld {
   readonly readTar: ReadTar;
   /** Removes a directory and all in it. */
   readonly removeTree: (path: string) => Promise<void>;
-}
-
-export interface ImportedLog {
-  readonly uuid: string;
-  readonly epoch: number;
-  /** The position the next record gets. */
-  readonly position: number;
-  readonly chain: string;
-  /** False when the log was damaged where the export ends. */
-  readonly complete: boolean;
 }
 
 /**

@@ -9,7 +9,7 @@ import { TAR_ABOUT, TAR_MANIFEST, TAR_SCHEMA } from '../inspect/export-tar.js';
 import { parseBody } from '../log/codec.js';
 import { identityPath } from '../log/files.js';
 import { readIdentity, writeIdentity } from '../log/identity.js';
-import type { ImportedLog } from './import-log.js';
+import type { ImportedLog } from './imported-log.js';
 
 /** Reads an archive entry by entry; fails when it is not whole. */
 export type ReadTar = (input: AsyncIterable<Uint8Array>) => AsyncIterable<ArchiveEntry>;

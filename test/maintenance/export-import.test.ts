@@ -12,7 +12,7 @@ import { judgeHeads } from '../../src/inspect/export-heads.js';
 import { chainBefore, rawBatches, soundSegments } from '../../src/inspect/export-records.js';
 import { readTarEntries } from '../../src/filesystems/layer-store/tar-entries.js';
 import { importLines } from '../../src/maintenance/import-jsonl.js';
-import type { ImportedLog } from '../../src/maintenance/import-log.js';
+import type { ImportedLog } from '../../src/maintenance/imported-log.js';
 import { importTar } from '../../src/maintenance/import-tar.js';
 import { ROOT, steppingClock, verified } from '../log/fixtures.js';
 import { FaultyDisk } from '../support/faulty-disk.js';

@@ -1,0 +1,10 @@
+/** What is known of a log that was imported, whichever format it came in. */
+export interface ImportedLog {
+  readonly uuid: string;
+  readonly epoch: number;
+  /** The position the next record gets. */
+  readonly position: number;
+  readonly chain: string;
+  /** False when the log was damaged where the export ends. */
+  readonly complete: boolean;
+}
