@@ -5,6 +5,10 @@ import { openHost } from '../host/host.js';
 import type { Finding } from '../inspect/findings.js';
 import { reportOf } from '../inspect/report.js';
 import type { LogFinding } from '../log/findings.js';
+import { readLog } from '../log/reader.js';
+import { streamOf } from '../machines/streams.js';
+import type { Disk } from '../base/ports.js';
+import { formatTime, type SnapshotId } from '../base/units.js';
 import { EXIT } from './exit-codes.js';
 import type { Output } from './print.js';
 import { printing, tableLines, visible } from './print.js';
@@ -15,6 +19,7 @@ interface Flags extends RootFlags {
   readonly offline?: true;
   readonly json?: true;
   readonly quiet?: true;
+  readonly wide?: true;
   readonly trunc: boolean;
 }
 
@@ -26,6 +31,7 @@ export function inspectCommand(): Command {
     .description('tell what a start would find and do; changes nothing, beside a daemon too')
     .option('--offline', 'a root from elsewhere: leave the mount table of this machine out')
     .option('--json', 'print one JSON object')
+    .option('--wide', 'also the event behind each finding, and what would be lost')
     .option('-q, --quiet', 'print only the subjects of findings')
     .option('--no-trunc', 'print lines whole, wider than the terminal too')
     .addHelpText(
@@ -40,10 +46,10 @@ async function run(flags: Flags, out: Output): Promise<void> {
   const host = openHost({ root });
   try {
     const look = await settledLook({ root, host, isOffline: flags.offline === true });
-    const findings = findingsOf(look);
+    const findings = await withCauses(host.disk, root, findingsOf(look));
     if (flags.json === true) await out.json('inspect', jsonFields(look, findings));
     else if (flags.quiet === true) await out.lines(findings.map(({ subject }) => visible(subject)));
-    else await printLook(out, look, findings);
+    else await printLook(out, look, findings, flags.wide === true);
     if (findings.some(({ isOrdinary }) => !isOrdinary)) process.exitCode = EXIT.findings;
   } finally {
     await host.close();
@@ -61,12 +67,47 @@ async function settledLook(options: LookOptions): Promise<RootLook> {
   return { ...second, plan: { ...second.plan, findings } };
 }
 
+interface Cause {
+  readonly position: number;
+  readonly time: string;
+  readonly type: string;
+}
+
+/** Causes beyond this number are left out: each is looked for in the log. */
+const CAUSES_MAX = 100;
+
+async function withCauses(disk: Disk, root: string, rows: readonly Row[]): Promise<Row[]> {
+  const told: Row[] = [];
+  for (const [index, row] of rows.entries()) {
+    const id = row.detail !== null && 'id' in row.detail ? row.detail.id : null;
+    const isWanted = id !== null && index < CAUSES_MAX;
+    told.push(isWanted ? { ...row, cause: await newestOf(disk, root, id) } : row);
+  }
+  return told;
+}
+
+async function newestOf(disk: Disk, root: string, id: SnapshotId): Promise<Cause | null> {
+  for await (const record of readLog({ root, disk, stream: streamOf(id), reverse: true })) {
+    return { position: record.position, time: formatTime(record.time), type: record.type };
+  }
+  return null;
+}
+
+/** What damage costs is said by `stratalog repair --dry-run`, which reads all of the log. */
+const logLoss = ({ kind, severity }: LogFinding): string => {
+  if (kind === 'torn-tail') return 'an append that nobody was told of';
+  return severity === 'damage' ? 'see stratalog repair --dry-run' : 'nothing';
+};
+
 /** A finding of any sort, as it is printed. */
 interface Row {
   readonly kind: string;
   readonly subject: string;
   readonly evidence: string;
   readonly action: string;
+  readonly loss: string;
+  /** The newest event of the snapshot that it is about. */
+  readonly cause: Cause | null;
   readonly isOrdinary: boolean;
   /** Its own fields, for JSON. */
   readonly detail: Finding | LogFinding | null;
@@ -79,6 +120,8 @@ function findingsOf(look: RootLook): Row[] {
     subject: `${finding.segment} at offset ${finding.offset}, position ${finding.position}`,
     evidence: finding.detail,
     action: logAction(finding),
+    loss: logLoss(finding),
+    cause: null,
     isOrdinary: false,
     detail: finding,
   }));
@@ -88,12 +131,14 @@ function findingsOf(look: RootLook): Row[] {
       subject: refusal.root,
       evidence: refusal.message,
       action: 'refuse to start',
+      loss: 'nothing',
+      cause: null,
       isOrdinary: false,
       detail: null,
     });
   }
   for (const finding of plan.findings) {
-    rows.push({ ...reportOf(finding, holder !== null), detail: finding });
+    rows.push({ ...reportOf(finding, holder !== null), cause: null, detail: finding });
   }
   return rows;
 }
@@ -125,19 +170,29 @@ function jsonFields(look: RootLook, rows: readonly Row[]): Readonly<Record<strin
   };
 }
 
-async function printLook(out: Output, look: RootLook, rows: readonly Row[]): Promise<void> {
+async function printLook(
+  out: Output,
+  look: RootLook,
+  rows: readonly Row[],
+  isWide: boolean,
+): Promise<void> {
   if (rows.length > 0) {
-    const cells = rows.map(({ kind, action, subject, evidence, isOrdinary }) => [
+    const cells = rows.map(({ kind, action, subject, evidence, loss, cause, isOrdinary }) => [
       isOrdinary ? out.colors.dim(kind) : out.colors.yellow(kind),
       isOrdinary ? `${action} (ordinary)` : action,
       visible(subject),
       visible(evidence),
+      ...(isWide ? [visible(loss), cause === null ? '' : causeText(cause)] : []),
     ]);
-    await out.lines(tableLines(['KIND', 'AT THE NEXT START', 'SUBJECT', 'EVIDENCE'], cells));
+    const head = ['KIND', 'AT THE NEXT START', 'SUBJECT', 'EVIDENCE'];
+    await out.lines(tableLines(isWide ? [...head, 'LOST', 'NEWEST EVENT'] : head, cells));
     await out.line('');
   }
   await out.lines(summaryLines(look, rows));
 }
+
+const causeText = ({ position, time, type }: Cause): string =>
+  `${type} at position ${position}, ${time}`;
 
 function summaryLines(look: RootLook, rows: readonly Row[]): string[] {
   const { holder, mountsUnknown, identity, position, checkpoint, snapshots, plan } = look;
