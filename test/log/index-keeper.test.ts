@@ -9,7 +9,6 @@ import { checkpointsToKeep } from '../../src/log/retention.js';
 import { FaultyDisk } from '../support/faulty-disk.js';
 import {
   appendSingly,
-  collect,
   openTestLog,
   recordsOf,
   ROOT,
@@ -126,7 +125,7 @@ describe('a log that writes indexes', () => {
     expect(await indexesOf(disk)).toEqual(await sealedOf(disk));
     await log.close();
     expect((await segmentNames(disk)).length).toBe((await indexesOf(disk)).length + 1);
-    expect(await collect((await recordsOf(disk)).values())).not.toEqual([]);
+    expect((await recordsOf(disk)).length).toBeGreaterThan(0);
   });
 });
 
