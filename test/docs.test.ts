@@ -14,6 +14,8 @@ import { healthCommand } from '../src/cli/health.js';
 import { inspectCommand } from '../src/cli/inspect.js';
 import { layerCommand } from '../src/cli/layer.js';
 import { logCommand } from '../src/cli/log.js';
+import { machineCommand } from '../src/cli/machine.js';
+import { uiCommand } from '../src/cli/ui.js';
 import { serveCommand } from '../src/cli/serve.js';
 import { verifyCommand } from '../src/cli/verify.js';
 
@@ -180,6 +182,8 @@ describe('commands', () => {
     logCommand(),
     inspectCommand(),
     verifyCommand(),
+    machineCommand(),
+    uiCommand(),
     layerCommand(),
     configCommand(),
   ];
