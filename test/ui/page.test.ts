@@ -148,6 +148,7 @@ describe('a page', () => {
     }
     await page.keyboard.press('Home');
     await momentIs(page, 0);
+    await page.locator('#track[aria-busy=false]').waitFor();
     await page.keyboard.press(']');
     await momentIs(page, 1);
     await page.keyboard.press('End');
