@@ -262,7 +262,7 @@ describe('operations.md', () => {
       layersUnavailable: () => 0,
       connections: () => 0,
       callsInFlight: () => 0,
-    auditStreams: () => 0,
+      auditStreams: () => 0,
       serving: () => ({}),
     });
     const made = [...(await metrics.text()).matchAll(/^# TYPE (\S+)/gm)].map(([, name]) => name);

@@ -27,7 +27,7 @@ export interface SlowQuestions {
 }
 
 /** `at` must be durable itself. */
-export async function stateTextAt(archive: Archive, at: Position): Promise<StateText> {
+async function stateTextAt(archive: Archive, at: Position): Promise<StateText> {
   const { time, forest } = await archive.stateAt(at);
   const pieces: Buffer[] = [];
   let snapshots = 0;
@@ -48,7 +48,7 @@ export async function stateTextAt(archive: Archive, at: Position): Promise<State
   return { position: at, time, nextId: forest.nextId, spares, snapshots, lines };
 }
 
-export async function durablePositionAt(
+async function durablePositionAt(
   archive: Archive,
   time: UnixNanos,
   durable: Position,
@@ -61,7 +61,7 @@ export async function durablePositionAt(
   return (await archive.bounds()).first;
 }
 
-export async function durableFind(
+async function durableFind(
   archive: Archive,
   text: string,
   durable: Position,

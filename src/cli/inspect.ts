@@ -3,8 +3,11 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Command } from 'commander';
 import { openHost } from '../host/host.js';
 import type { Finding } from '../inspect/findings.js';
+import type { Archive } from '../inspect/archive.js';
 import { reportOf } from '../inspect/report.js';
+import { RootArchive } from '../inspect/root-archive.js';
 import type { LogFinding } from '../log/findings.js';
+import { formatTime, type SnapshotId } from '../base/units.js';
 import { EXIT } from './exit-codes.js';
 import { compareWithContainerd, type ContainerdFlags } from './inspect-containerd.js';
 import type { Output } from './print.js';
@@ -16,6 +19,7 @@ interface Flags extends RootFlags, ContainerdFlags {
   readonly offline?: true;
   readonly json?: true;
   readonly quiet?: true;
+  readonly wide?: true;
   readonly trunc: boolean;
 }
 
@@ -29,6 +33,7 @@ export function inspectCommand(): Command {
     .option('--containerd <path>', "compare with containerd's list: its socket, meta.db or root")
     .option('--snapshotter <name>', 'how containerd calls this snapshotter (default: stratalog)')
     .option('--json', 'print one JSON object')
+    .option('--wide', 'also the event behind each finding, and what would be lost')
     .option('-q, --quiet', 'print only the subjects of findings; of a comparison, the ctr lines')
     .option('--no-trunc', 'print lines whole, wider than the terminal too')
     .addHelpText(
@@ -49,10 +54,10 @@ async function run(flags: Flags, out: Output): Promise<void> {
   const host = openHost({ root });
   try {
     const look = await settledLook({ root, host, isOffline: flags.offline === true });
-    const findings = findingsOf(look);
+    const findings = await withCauses(new RootArchive(host.disk, root), findingsOf(look));
     if (flags.json === true) await out.json('inspect', jsonFields(look, findings));
     else if (flags.quiet === true) await out.lines(findings.map(({ subject }) => visible(subject)));
-    else await printLook(out, look, findings);
+    else await printLook(out, look, findings, flags.wide === true);
     if (findings.some(({ isOrdinary }) => !isOrdinary)) process.exitCode = EXIT.findings;
   } finally {
     await host.close();
@@ -70,12 +75,47 @@ export async function settledLook(options: LookOptions): Promise<RootLook> {
   return { ...second, plan: { ...second.plan, findings } };
 }
 
+interface Cause {
+  readonly position: number;
+  readonly time: string;
+  readonly type: string;
+}
+
+/** Causes beyond this number are left out: each is looked for in the log. */
+const CAUSES_MAX = 100;
+
+async function withCauses(archive: Archive, rows: readonly FoundRow[]): Promise<FoundRow[]> {
+  const told: FoundRow[] = [];
+  for (const [index, row] of rows.entries()) {
+    const id = row.detail !== null && 'id' in row.detail ? row.detail.id : null;
+    const isWanted = id !== null && index < CAUSES_MAX;
+    told.push(isWanted ? { ...row, cause: await newestOf(archive, id) } : row);
+  }
+  return told;
+}
+
+async function newestOf(archive: Archive, id: SnapshotId): Promise<Cause | null> {
+  const newest = (await archive.historyOf(id)).at(-1);
+  if (newest === undefined) return null;
+  const { position, time, type } = newest;
+  return { position, time: formatTime(time), type };
+}
+
+/** What damage costs is said by `stratalog repair --dry-run`, which reads all of the log. */
+const logLoss = ({ kind, severity }: LogFinding): string => {
+  if (kind === 'torn-tail') return 'an append that nobody was told of';
+  return severity === 'damage' ? 'see stratalog repair --dry-run' : 'nothing';
+};
+
 /** A finding of any sort, as it is printed. */
 export interface FoundRow {
   readonly kind: string;
   readonly subject: string;
   readonly evidence: string;
   readonly action: string;
+  readonly loss: string;
+  /** The newest event of the snapshot that it is about. */
+  readonly cause: Cause | null;
   readonly isOrdinary: boolean;
   /** Its own fields, for JSON. */
   readonly detail: Finding | LogFinding | null;
@@ -88,6 +128,8 @@ export function findingsOf(look: RootLook): FoundRow[] {
     subject: `${finding.segment} at offset ${finding.offset}, position ${finding.position}`,
     evidence: finding.detail,
     action: logAction(finding),
+    loss: logLoss(finding),
+    cause: null,
     isOrdinary: false,
     detail: finding,
   }));
@@ -97,12 +139,14 @@ export function findingsOf(look: RootLook): FoundRow[] {
       subject: refusal.root,
       evidence: refusal.message,
       action: 'refuse to start',
+      loss: 'nothing',
+      cause: null,
       isOrdinary: false,
       detail: null,
     });
   }
   for (const finding of plan.findings) {
-    rows.push({ ...reportOf(finding, holder !== null), detail: finding });
+    rows.push({ ...reportOf(finding, holder !== null), cause: null, detail: finding });
   }
   return rows;
 }
@@ -134,19 +178,29 @@ function jsonFields(look: RootLook, rows: readonly FoundRow[]): Readonly<Record<
   };
 }
 
-async function printLook(out: Output, look: RootLook, rows: readonly FoundRow[]): Promise<void> {
+async function printLook(
+  out: Output,
+  look: RootLook,
+  rows: readonly FoundRow[],
+  isWide: boolean,
+): Promise<void> {
   if (rows.length > 0) {
-    const cells = rows.map(({ kind, action, subject, evidence, isOrdinary }) => [
+    const cells = rows.map(({ kind, action, subject, evidence, loss, cause, isOrdinary }) => [
       isOrdinary ? out.colors.dim(kind) : out.colors.yellow(kind),
       isOrdinary ? `${action} (ordinary)` : action,
       visible(subject),
       visible(evidence),
+      ...(isWide ? [visible(loss), cause === null ? '' : causeText(cause)] : []),
     ]);
-    await out.lines(tableLines(['KIND', 'AT THE NEXT START', 'SUBJECT', 'EVIDENCE'], cells));
+    const head = ['KIND', 'AT THE NEXT START', 'SUBJECT', 'EVIDENCE'];
+    await out.lines(tableLines(isWide ? [...head, 'LOST', 'NEWEST EVENT'] : head, cells));
     await out.line('');
   }
   await out.lines(summaryLines(look, rows));
 }
+
+const causeText = ({ position, time, type }: Cause): string =>
+  `${type} at position ${position}, ${time}`;
 
 function summaryLines(look: RootLook, rows: readonly FoundRow[]): string[] {
   const { holder, mountsUnknown, identity, position, checkpoint, snapshots, plan } = look;

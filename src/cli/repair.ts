@@ -166,7 +166,7 @@ async function told(
 async function confirm(flags: Flags, out: Output, question: string): Promise<void> {
   if (flags.yes === true) return;
   await out.flush();
-  if (process.stdin.isTTY !== true || flags.json === true) {
+  if (!process.stdin.isTTY || flags.json === true) {
     throw new UsageError(
       'nothing was done: say --yes to do it, or run it on a terminal to be asked',
     );

@@ -53,7 +53,9 @@ async function run(flags: Flags, out: Output): Promise<void> {
   const isLive = (await liveHolder(root)) !== null;
   const report = new Report(out, flags.json === true);
   let summary: VerifySummary | null = null;
-  const checkSegment = threadedChecker(progress.count);
+  const checkSegment = threadedChecker((bytes) => {
+    progress.count(bytes);
+  });
   try {
     progress.step('checking records');
     const wish = { root, disk, quick: flags.quick === true, checkSegment };

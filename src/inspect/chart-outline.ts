@@ -47,7 +47,7 @@ export const snapshotDefinition = snapshotMachine.definition as unknown as Chart
 
 export const snapshotOutline: ChartOutline = outlineOf(snapshotDefinition);
 
-export function outlineOf(root: ChartDefinition): ChartOutline {
+function outlineOf(root: ChartDefinition): ChartOutline {
   const states: ChartState[] = [];
   const arrows: ChartArrow[] = [];
   const visit = (node: ChartDefinition, around: string): void => {

@@ -10,8 +10,7 @@
 import type { SnapshotId } from '../base/units.js';
 import { snapshotId } from '../base/units.js';
 import { segmentName } from '../log/files.js';
-import { FORMAT_VERSION, SEGMENT } from '../log/format.js';
-import type { StoredIdentity } from '../log/identity.js';
+import { SEGMENT } from '../log/format.js';
 import type { SegmentHeader } from '../log/segment.js';
 import { Forest } from '../machines/forest.js';
 import { idOfStream } from '../machines/streams.js';
@@ -449,28 +448,6 @@ function deviceAdvice(look: IdentityLook, device: string): readonly string[] {
     `the root was made on device ${look.identity.device} and is on device ${device}: a start refuses it ` +
       'until it is told that the move is meant, with accept_moved_root',
   ];
-}
-
-/** The identity that a finished repair leaves. */
-export function identityAfter(
-  plan: RepairPlan,
-  look: RepairLook,
-  more: {
-    readonly uuid: string;
-    readonly now: bigint;
-    readonly device: string;
-    readonly writtenBy: string;
-  },
-): Omit<StoredIdentity, 'created'> & { readonly created: bigint } {
-  const { identity } = look;
-  return {
-    uuid: plan.identity.uuid ?? more.uuid,
-    created: plan.identity.created ?? more.now,
-    formatVersion: FORMAT_VERSION,
-    epoch: plan.identity.epoch,
-    device: identity.kind === 'sound' ? identity.identity.device : more.device,
-    writtenBy: more.writtenBy,
-  };
 }
 
 const emptyForest = new Forest();

@@ -233,7 +233,7 @@ class Walker {
   ): Promise<{ to: ScanPlace; bytesEnd: number; isLossy: boolean; cutAt: number | null }> {
     let place = from;
     let stop: ScanStop = { kind: 'nothing' };
-    let reached = from;
+    let reached: ScanPlace;
     for (let asked = from.position; ;) {
       const wanted = this.look.checkpoints.find((taken) => taken.position > asked);
       const until = Math.min(wanted?.position ?? Infinity, endAt);

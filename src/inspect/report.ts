@@ -11,6 +11,8 @@ export interface FindingReport {
   readonly evidence: string;
   /** What the next start does about it. */
   readonly action: Action;
+  /** What is gone by then, whatever is done. */
+  readonly loss: string;
   /** No reason for an alarm. */
   readonly isOrdinary: boolean;
 }
@@ -22,8 +24,34 @@ export function reportOf(finding: Finding, isLive: boolean): FindingReport {
     subject: subjectOf(finding),
     evidence: evidenceOf(finding),
     action: actionFor(finding),
+    loss: lossOf(finding),
     isOrdinary: isOrdinary(finding) || (isLive && isUnderWay(finding)),
   };
+}
+
+function lossOf(finding: Finding): string {
+  switch (finding.kind) {
+    case 'AbandonedPreparation':
+      return 'an unacknowledged preparation: no client was told of it';
+    case 'MissingDirectory':
+      if (finding.shownAs === 'committed') return 'the files of the layer';
+      return finding.path.endsWith('/work') ? 'nothing' : 'what the container had written';
+    case 'OrphanDirectory':
+      return `the contents of ${finding.path}`;
+    case 'KeptDirectories':
+      return 'nothing; the events of their snapshots were lost before';
+    case 'UnfinishedCommit':
+    case 'UnfinishedRemoval':
+    case 'AwaitingCleanup':
+    case 'MissingMount':
+    case 'UnavailableLayer':
+    case 'SpareDirectories':
+    case 'ForeignMount':
+    case 'MountElsewhere':
+      return 'nothing';
+    default:
+      return assertNever(finding);
+  }
 }
 
 /** What a living daemon is doing at any moment, and what only a crash leaves behind. */

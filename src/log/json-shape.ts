@@ -25,7 +25,8 @@ export function isSurelyObject(bytes: Uint8Array, start: number, end: number): b
 /** Offset behind the value that begins here; -1 for none. */
 function valueEnd(bytes: Uint8Array, at: number, end: number, depth: number): number {
   if (at >= end || depth > DEPTH_MAX) return -1;
-  switch (bytes[at]) {
+  const first: number = bytes[at] ?? 0;
+  switch (first) {
     case QUOTE:
       return textEnd(bytes, at, end);
     case OPEN_BRACE:

@@ -2,6 +2,7 @@
  * Sealed segments checked ahead of the one whose turn it is, on threads that others bring, and
  * the streams of a log moved on over a segment that was found sound.
  */
+import type { SurveyedSegment } from './survey.js';
 import type { SegmentToCheck, SoundSegment } from './segment-check.js';
 
 export interface SegmentChecker {
@@ -50,4 +51,26 @@ export function moveStreams(next: Map<string, number>, sound: SoundSegment): boo
     else next.set(stream, after);
   }
   return true;
+}
+
+/** Sealed segments as they are asked to be checked; null for those that are read here. */
+export function wishesOf(
+  segments: readonly (SurveyedSegment | null)[],
+  marks: readonly number[],
+): readonly (SegmentToCheck | null)[] {
+  return segments.map((segment, index) => {
+    const next = segments[index + 1];
+    if (!segment || !next) return null;
+    const { firstPosition, headerBytes, chain } = segment.header;
+    const nextPosition = next.header.firstPosition;
+    return {
+      path: segment.path,
+      offset: headerBytes,
+      position: firstPosition,
+      chain,
+      nextPosition,
+      nextChain: next.header.chain,
+      marks: marks.filter((at) => at >= firstPosition && at < nextPosition),
+    };
+  });
 }

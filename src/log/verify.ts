@@ -16,13 +16,13 @@ import { readIndex } from './index-files.js';
 import { readIdentity, type StoredIdentity } from './identity.js';
 import { startOf } from './recovery.js';
 import { SegmentScan, type ScanPlace, type ScanStop } from './scan.js';
-import type { SegmentToCheck, SoundSegment } from './segment-check.js';
+import type { SoundSegment } from './segment-check.js';
 import { IndexUnusable } from './segment-index.js';
 import { surveySegments, type Survey, type SurveyedSegment } from './survey.js';
 import { bytesBehind, proofOfLoss, type BytesBehind } from './tail.js';
 import type { LogRecord } from './types.js';
 import { countStreams } from './versions.js';
-import { CheckAhead, moveStreams, type SegmentChecker } from './verify-ahead.js';
+import { CheckAhead, moveStreams, wishesOf, type SegmentChecker } from './verify-ahead.js';
 
 export interface VerifyLogOptions {
   readonly root: string;
@@ -142,7 +142,8 @@ class Verifier {
     if (this.#checker === null || survey.faults.length > 0) return null;
     const { checkpoints } = await listLog(this.#disk, this.#root);
     const positions = checkpoints.map((checkpoint) => checkpoint.position);
-    return new CheckAhead(this.#checker, wishesOf(parts, positions));
+    const segments = parts.map(({ segment }) => segment);
+    return new CheckAhead(this.#checker, wishesOf(segments, positions));
   }
 
   /** Moves over a segment that was found sound; false when it does not fit what came before it. */
@@ -413,28 +414,6 @@ function partsOf(
     parts.push({ named, segment });
   }
   return parts.sort((a, b) => a.named.position - b.named.position);
-}
-
-/** Sealed segments as they are asked to be checked; null for those that are read here. */
-function wishesOf(
-  parts: readonly Part[],
-  marks: readonly number[],
-): readonly (SegmentToCheck | null)[] {
-  return parts.map(({ segment }, index) => {
-    const next = parts[index + 1]?.segment;
-    if (!segment || !next) return null;
-    const { firstPosition, headerBytes, chain } = segment.header;
-    const nextPosition = next.header.firstPosition;
-    return {
-      path: segment.path,
-      offset: headerBytes,
-      position: firstPosition,
-      chain,
-      nextPosition,
-      nextChain: next.header.chain,
-      marks: marks.filter((at) => at >= firstPosition && at < nextPosition),
-    };
-  });
 }
 
 function damageKind(stop: ScanStop, isLast: boolean): LogFindingKind {

@@ -10,6 +10,7 @@ import { ExportInvalid } from '../inspect/export-lines.js';
 import { logDirectory } from '../log/files.js';
 import { verifyLog } from '../log/verify.js';
 import { importLines } from './import-jsonl.js';
+import type { ImportedLog } from './imported-log.js';
 import { importTar, type ReadTar } from './import-tar.js';
 import type { ImportedLog } from './imported-log.js';
 

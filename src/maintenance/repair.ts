@@ -14,7 +14,8 @@ import {
   type Usage,
 } from '../base/units.js';
 import { repairSteps } from '../inspect/repair-text.js';
-import { identityAfter, type RepairPlan } from '../inspect/repair-plan.js';
+import { identityAfter } from '../inspect/repair-identity.js';
+import type { RepairPlan } from '../inspect/repair-plan.js';
 import type { RepairLook } from '../inspect/repair-look.js';
 import {
   identityPath,

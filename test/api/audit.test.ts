@@ -31,7 +31,9 @@ beforeAll(async () => {
 async function aGoldenAudit() {
   const { uuid, epoch, next } = await files.bounds();
   const workers = new WorkerPool();
-  later(async () => void (await workers.close()));
+  later(async () => {
+    await workers.close();
+  });
   const identity = { uuid: uuid ?? '', epoch: epoch ?? 0 };
   const log = { identity, durablePosition: next, durableBatches: NEVER };
   const questions = questionsOnThread(workers, golden);

@@ -82,12 +82,15 @@ it('draws the whole chart without a root', async () => {
 
 it('says what is wrong when there is no such snapshot, or the forms disagree', async () => {
   const root = await aRoot(story);
-  const unknown = await stratalog(['machine', 'nobody', '--root', root]);
+  const [unknown, early, whole, two] = await Promise.all([
+    stratalog(['machine', 'nobody', '--root', root]),
+    stratalog(['machine', '2', '--at', '3', '--root', root]),
+    stratalog(['machine', '--at', '3']),
+    stratalog(['machine', '--json', '--format', 'svg']),
+  ]);
   expect(unknown).toMatchObject({ code: 2, stdout: '' });
   expect(unknown.stderr).toContain('no snapshot was called "nobody"');
-  const early = await stratalog(['machine', '2', '--at', '3', '--root', root]);
   expect(early.code).toBe(2);
   expect(early.stderr).toContain('there was no snapshot "2" at position 3');
-  expect((await stratalog(['machine', '--at', '3'])).code).toBe(2);
-  expect((await stratalog(['machine', '--json', '--format', 'svg'])).code).toBe(2);
+  expect([whole.code, two.code]).toEqual([2, 2]);
 });

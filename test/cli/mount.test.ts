@@ -8,12 +8,18 @@ import { join } from 'node:path';
 import { afterEach, beforeAll, expect, it } from 'vitest';
 import { until } from '../../scripts/rig/wait.js';
 import {
+  aCommitted,
   aDaemon,
   aDirectory,
+  aRoot,
   askedOf,
   builtCli,
   buildLimitMillis,
   cleanUp,
+  committed,
+  committing,
+  prepared,
+  preparing,
   started,
   stratalog,
 } from './rig.js';
@@ -81,6 +87,46 @@ it('shows one layer alone, by number or name, without programs that could be sta
   expect(executable.stdout).not.toContain('noexec');
   expect([mountsIn(tmp), readdirSync(tmp)]).toEqual([[], ['here']]);
   expect(readdirSync(join(root, 'snapshots', '1', 'fs')).sort()).toEqual(['a', 'gone']);
+});
+
+it('shows a chain whose names are longer than a mount takes', async () => {
+  const count = 150;
+  const events = Array.from({ length: count }, (_, index) => {
+    const id = index + 1;
+    const parent = id === 1 ? null : { id: id - 1, name: `n/${id - 1}/l` };
+    return [
+      preparing(id, `n/${id}/k`, { parent }),
+      prepared(id),
+      committing(id, `n/${id}/l`),
+      committed(id, `n/${id}/l`, { parent }),
+    ];
+  });
+  const root = await aRoot(events.flat());
+  for (let id = 1; id <= count; id += 1) {
+    aCommitted(root, id);
+    writeFileSync(join(root, 'snapshots', String(id), 'fs', `of-${id}`), '');
+  }
+  const { code, stdout, stderr } = await stratalog([
+    ...['mount', '--root', root, `n/${count}/l`, '--', 'sh', '-c', 'ls | wc -l'],
+  ]);
+  expect([code, stdout.trim(), stderr]).toEqual([0, String(count), '']);
+  expect(mountsIn(root)).toEqual([]);
+});
+
+it('warns of a directory that a container is writing to, and shows it all the same', async () => {
+  const { root, mount } = await aStack();
+  const at = await aDirectory();
+  const path = (part: string): string => join(root, 'snapshots', part);
+  const options = `upperdir=${path('3/fs')},workdir=${path('3/work')},lowerdir=${path('2/fs')}:${path('1/fs')}`;
+  execFileSync('mount', ['-t', 'overlay', 'overlay', '-o', `index=off,${options}`, at]);
+  try {
+    writeFileSync(join(at, 'late'), 'late');
+    const { code, stdout, stderr } = await mount('3', '--', 'cat', 'late');
+    expect([code, stdout]).toEqual([0, 'late']);
+    expect(stderr).toContain('it is in use');
+  } finally {
+    execFileSync('umount', [at]);
+  }
 });
 
 it('stays until it is told to go', async () => {

@@ -19,9 +19,10 @@ it('refuses an address that other machines reach, and what is no address', async
   const far = await stratalog(['ui', '--root', root, '--listen', '0.0.0.0:0']);
   expect(far).toMatchObject({ code: 2, stdout: '' });
   expect(far.stderr).toContain('use ssh -L, or say --allow-remote as well');
-  for (const listen of ['here', '127.0.0.1', 'example.org:80', '127.0.0.1:99999']) {
-    const { code, stderr } = await stratalog(['ui', '--root', root, '--listen', listen]);
-    expect(code, listen).toBe(2);
+  const wrong = ['here', '127.0.0.1', 'example.org:80', '127.0.0.1:99999'];
+  const refused = wrong.map((listen) => stratalog(['ui', '--root', root, '--listen', listen]));
+  for (const { code, stderr } of await Promise.all(refused)) {
+    expect(code).toBe(2);
     expect(stderr).toContain('say 127.0.0.1:7420');
   }
 });

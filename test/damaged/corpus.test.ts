@@ -6,7 +6,8 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { readLog } from '../../src/log/reader.js';
 import { FaultyDisk } from '../support/faulty-disk.js';
-import { cases, type DamagedCase, type SoundName } from './cases.js';
+import type { DamagedCase, SoundName } from './case.js';
+import { cases } from './cases.js';
 import { Deeds } from './deeds.js';
 import {
   EVENTS,

@@ -5,7 +5,8 @@
  */
 import { beforeAll, describe, expect, it } from 'vitest';
 import { FaultyDisk, type DiskOperation } from '../support/faulty-disk.js';
-import { cases, type DamagedCase } from './cases.js';
+import type { DamagedCase } from './case.js';
+import { cases } from './cases.js';
 import { Deeds } from './deeds.js';
 import {
   kindsFound,

@@ -6,6 +6,7 @@
  */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { assertNever } from '../../src/base/assert.js';
 import {
   position,
   snapshotId,
@@ -75,8 +76,15 @@ function nextFor(state: SnapshotState, name: SnapshotName): Command | null {
       return { command: 'DirectoriesGone' };
     case 'awaitingCleanup':
       return { command: 'Collect' };
-    default:
+    case 'view':
+    case 'committed.available':
+    case 'committed.unavailable':
       return { command: 'Remove', name: state.name, deferred: false, caller };
+    case 'mounted':
+    case 'removed':
+      return null;
+    default:
+      return assertNever(state.status);
   }
 }
 
@@ -127,7 +135,7 @@ class Life {
       command.command === 'Prepare' && spare !== undefined && whom % 2 === 0
         ? { ...command, spare: { id: spare, remote: { ask: false } } }
         : command;
-    const decision = decide(this.#forest, holder ?? null, asked as Command);
+    const decision = decide(this.#forest, holder ?? null, asked);
     if (!decision.ok) return;
     let state = command.command === 'Prepare' ? null : (holder ?? null);
     for (const event of decision.value) {

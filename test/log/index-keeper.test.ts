@@ -9,7 +9,6 @@ import { checkpointsToKeep } from '../../src/log/retention.js';
 import { FaultyDisk } from '../support/faulty-disk.js';
 import {
   appendSingly,
-  collect,
   openTestLog,
   recordsOf,
   ROOT,

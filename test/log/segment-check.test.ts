@@ -97,11 +97,15 @@ describe('a verify that checks segments ahead', () => {
   it('says the same of a segment that is gone, cut, or followed by strange bytes', async () => {
     const [, second = '', third = ''] = await segmentNames(await aLog());
     for (const spoil of [
-      (disk: FaultyDisk) => disk.remove(`${ROOT}/log/${second}`),
-      (disk: FaultyDisk) => {
+      async (disk: FaultyDisk) => {
+        await disk.remove(`${ROOT}/log/${second}`);
+      },
+      async (disk: FaultyDisk) => {
+        await Promise.resolve();
         disk.put(`${ROOT}/log/${third}`, disk.bytes(`${ROOT}/log/${third}`).subarray(0, 2000));
       },
-      (disk: FaultyDisk) => {
+      async (disk: FaultyDisk) => {
+        await Promise.resolve();
         const bytes = disk.bytes(`${ROOT}/log/${second}`);
         disk.put(`${ROOT}/log/${second}`, Buffer.concat([bytes, Buffer.from('strange')]));
       },

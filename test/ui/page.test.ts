@@ -4,9 +4,9 @@
  * and a real Chromium; what the page must show comes from the archive itself.
  */
 import { request } from 'node:http';
-import { createRequire } from 'node:module';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import axe from 'axe-core';
 import type { Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { Browser } from '../../scripts/rig/browser.js';
@@ -148,6 +148,7 @@ describe('a page', () => {
     }
     await page.keyboard.press('Home');
     await momentIs(page, 0);
+    await page.locator('#track[aria-busy=false]').waitFor();
     await page.keyboard.press(']');
     await momentIs(page, 1);
     await page.keyboard.press('End');
@@ -248,8 +249,7 @@ describe('a page', () => {
     await page.getByRole('treeitem', { name: 'box' }).click();
     await page.locator('#chart .lit').waitFor();
     await page.locator('#findings li').first().waitFor();
-    const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
-    await page.evaluate(axe);
+    await page.evaluate(axe.source);
     for (const colorScheme of ['light', 'dark'] as const) {
       await page.emulateMedia({ colorScheme });
       const violations = await page.evaluate<string[]>(

@@ -48,6 +48,8 @@ export interface WatchedPage {
 
 export async function watchedPage(browser: Browser, { url, origin }: Served): Promise<WatchedPage> {
   const page = await browser.newPage();
+  // What is waited for comes; how soon is the machine's affair.
+  page.setDefaultTimeout(100_000);
   const wrongs: string[] = [];
   page.on('console', (message) => wrongs.push(`${message.type()}: ${message.text()}`));
   page.on('pageerror', (error) => wrongs.push(error.message));
@@ -58,10 +60,6 @@ export async function watchedPage(browser: Browser, { url, origin }: Served): Pr
   await page.getByRole('treeitem').first().waitFor();
   return { page, wrongs };
 }
-
-export const parentOf = (id: number, name: string): { parent: { id: number; name: string } } => ({
-  parent: { id, name },
-});
 
 /** A committed layer on another one, or on nothing. */
 export function aLayer(

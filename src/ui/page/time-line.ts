@@ -87,7 +87,10 @@ export class TimeLinePane {
     const { first, next } = this.#extent();
     const { position } = this.#store.state;
     const page = Math.max(1, Math.round((next - first) / pages));
-    const marks = this.#store.state.timeLine?.marks ?? [];
+    const { timeLine } = this.#store.state;
+    const marks = timeLine?.marks ?? [];
+    // Marks that are not found yet must not be jumped over.
+    if ((key === '[' || key === ']') && timeLine?.isDone !== true) return null;
     switch (key) {
       case 'ArrowLeft':
       case 'ArrowDown':
@@ -118,6 +121,7 @@ export class TimeLinePane {
     if (timeLine === null) return;
     drawTimeLine({ canvas: this.#canvas, timeLine, extent: this.#extent() });
     this.#label(timeLine);
+    setAttribute(this.#track, 'aria-busy', String(!timeLine.isDone));
     const progress = byId('counting');
     progress.hidden = timeLine.isDone;
     progress.textContent = timeLine.isDone

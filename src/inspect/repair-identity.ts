@@ -1,0 +1,27 @@
+/** Which log a repaired root holds. */
+import { FORMAT_VERSION } from '../log/format.js';
+import type { StoredIdentity } from '../log/identity.js';
+import type { RepairLook } from './repair-look.js';
+import type { RepairPlan } from './repair-plan.js';
+
+/** The identity that a finished repair leaves. */
+export function identityAfter(
+  plan: RepairPlan,
+  look: RepairLook,
+  more: {
+    readonly uuid: string;
+    readonly now: bigint;
+    readonly device: string;
+    readonly writtenBy: string;
+  },
+): Omit<StoredIdentity, 'created'> & { readonly created: bigint } {
+  const { identity } = look;
+  return {
+    uuid: plan.identity.uuid ?? more.uuid,
+    created: plan.identity.created ?? more.now,
+    formatVersion: FORMAT_VERSION,
+    epoch: plan.identity.epoch,
+    device: identity.kind === 'sound' ? identity.identity.device : more.device,
+    writtenBy: more.writtenBy,
+  };
+}

@@ -1,0 +1,185 @@
+/** Flipped bits, holes and lost ends. */
+import { RECORD } from '../../src/log/format.js';
+import { C12, S0, S16, S24, S8, unownedFrom, type DamagedCase } from './case.js';
+
+export const flips: readonly DamagedCase[] = [
+  ...(
+    [
+      'magic',
+      'crc',
+      'headerLength',
+      'epoch',
+      'writtenBy',
+      'uuid',
+      'firstPosition',
+      'previousFirstPosition',
+      'created',
+      'chain',
+    ] as const
+  ).map((field, index): DamagedCase => ({
+    name: `a bit of the header field ${field} is flipped`,
+    damage: (deeds) => deeds.flip(S8, [0, 8, 12, 20, 24, 64, 80, 88, 96, 104][index] ?? 0),
+    finds: ['header-damaged'],
+    takes: [S8],
+  })),
+  ...(
+    [
+      'crc',
+      'length',
+      'position',
+      'time',
+      'streamVersion',
+      'groupOffset',
+      'schemaVersion',
+      'flags',
+      'streamLength',
+      'typeLength',
+      'chain',
+    ] as const
+  ).map((field): DamagedCase => ({
+    name: `a bit of the record field ${field} is flipped, with all that follows acknowledged`,
+    damage: (deeds) => deeds.flip(S8, deeds.record(S8, 2).offset + RECORD[field]),
+    finds: ['record-damaged'],
+    takes: [S8, S16, S24],
+    end: 10,
+    lost: [10, 30],
+    kept: unownedFrom(4),
+  })),
+  {
+    name: 'a bit of the JSON of the first record is flipped',
+    damage: (deeds) => deeds.flip(S0, deeds.record(S0, 0).end - 12),
+    finds: ['record-damaged'],
+    takes: [S0, S8, S16, S24],
+    end: 0,
+    lost: [0, 30],
+    kept: unownedFrom(1),
+  },
+  {
+    name: 'the same, before a checkpoint: only history is lost',
+    of: 'checked',
+    damage: (deeds) => deeds.flip(S0, deeds.record(S0, 0).end - 12),
+    finds: ['record-damaged'],
+    takes: [S0],
+    start: 8,
+  },
+  {
+    name: 'a bit is flipped in the segment that a checkpoint stands in, before it',
+    of: 'checked',
+    damage: (deeds) => deeds.flip(S24, deeds.record(S24, 1).offset + RECORD.time),
+    finds: ['record-damaged'],
+    takes: [S0, S8, S16, S24, C12],
+    start: 26,
+  },
+  {
+    name: 'a bit is flipped behind the newest checkpoint',
+    of: 'checked',
+    damage: (deeds) => deeds.flip(S24, deeds.record(S24, 3).offset + RECORD.time),
+    finds: ['record-damaged'],
+    takes: [S24],
+    end: 27,
+    lost: [27, 30],
+    kept: [],
+  },
+  {
+    name: 'a bit of the newest record is flipped: a torn tail to all who look',
+    damage: (deeds) => deeds.flip(S24, deeds.record(S24, 5).offset + RECORD.time),
+    finds: ['torn-tail'],
+    takes: [S24],
+    end: 29,
+  },
+  {
+    name: 'a bit behind the last record is set',
+    damage: (deeds) => deeds.flip(S24, deeds.record(S24, 5).end + 80),
+    finds: ['torn-tail'],
+    takes: [S24],
+  },
+];
+
+export const holes: readonly DamagedCase[] = [
+  {
+    name: 'half of the newest record is not there',
+    damage: (deeds) => {
+      const { offset, end } = deeds.record(S24, 5);
+      deeds.fill(S24, 0, offset + 80, end);
+    },
+    finds: ['torn-tail'],
+    takes: [S24],
+    end: 29,
+  },
+  {
+    name: 'a hole of zeros in a sealed segment',
+    damage: (deeds) => deeds.fill(S16, 0, deeds.record(S16, 1).offset, deeds.record(S16, 2).end),
+    finds: ['record-damaged'],
+    takes: [S16, S24],
+    end: 17,
+    lost: [17, 30],
+    kept: unownedFrom(5).filter((id) => id !== 5),
+  },
+  {
+    name: 'a hole of zeros in the newest segment',
+    damage: (deeds) => deeds.fill(S24, 0, deeds.record(S24, 1).offset, deeds.record(S24, 1).end),
+    finds: ['record-damaged'],
+    takes: [S24],
+    end: 25,
+    lost: [25, 30],
+    kept: [8],
+  },
+  {
+    name: 'a sector of strange bytes in the middle',
+    damage: (deeds) => deeds.fill(S8, 0xa5, 512, 1024),
+    finds: ['record-damaged'],
+    takes: [S8, S16, S24],
+    end: 10,
+    lost: [10, 30],
+    kept: unownedFrom(4),
+  },
+  {
+    name: 'a sealed segment lost its end',
+    damage: (deeds) => deeds.truncate(S8, deeds.record(S8, 6).offset + 20),
+    finds: ['record-damaged'],
+    takes: [S8, S16, S24],
+    end: 14,
+    lost: [14, 30],
+    kept: unownedFrom(5),
+  },
+  {
+    name: 'a sealed segment ends between two records',
+    damage: (deeds) => deeds.truncate(S8, deeds.record(S8, 6).offset),
+    finds: ['segment-short'],
+    takes: [S16, S24],
+    end: 14,
+    lost: [14, 30],
+    kept: unownedFrom(5),
+  },
+  {
+    name: 'a segment was cut to nothing',
+    damage: (deeds) => deeds.truncate(S16, 0),
+    finds: ['header-damaged'],
+    takes: [S16, S24],
+    end: 16,
+    lost: [16, 30],
+    kept: unownedFrom(5),
+  },
+  {
+    name: 'the newest segment was cut to nothing',
+    damage: (deeds) => deeds.truncate(S24, 0),
+    finds: ['header-damaged'],
+    takes: [S24],
+    end: 24,
+    lost: [24, 25],
+    kept: [8],
+  },
+  {
+    name: 'the newest segment ends within its last record',
+    damage: (deeds) => deeds.truncate(S24, deeds.record(S24, 5).offset + 100),
+    finds: ['torn-tail'],
+    takes: [S24],
+    end: 29,
+  },
+  {
+    name: 'strange bytes behind the records of a sealed segment',
+    damage: (deeds) => deeds.put(S8, Buffer.concat([deeds.bytes(S8), Buffer.alloc(64, 7)])),
+    finds: ['stray-bytes'],
+    takes: [S8],
+  },
+];
