@@ -7,6 +7,7 @@
  */
 import { existsSync, readFileSync } from 'node:fs';
 import pc from 'picocolors';
+import { ask, renderAnswer, type Answered } from './demo/questions.js';
 import { renderStory, storyOf } from './demo/story.js';
 import { stratalog } from './rig/daemon.js';
 import { directoriesInUse } from './rig/directories.js';
@@ -48,6 +49,7 @@ async function demo(rig: Rig): Promise<void> {
   const layerCount = image.layers.length;
   let reference = '';
   let containerPid: number | undefined;
+  const answers: Answered[] = [];
   const checkStack = async (id: string) => {
     const answer = await ctr.runOnce(reference, id, stackCheck(sample));
     mustBe(answer === 'stacked rightly\n', answer);
@@ -90,6 +92,8 @@ async function demo(rig: Rig): Promise<void> {
     const atKill = counted().length;
     await daemon.crash();
     mustBe(!existsSync(`/proc/${pid}`), `process ${pid} is still there`);
+    const left = { question: 'What did the crash leave? (asked before the second start)' };
+    answers.push(await ask({ ...left, args: ['inspect'] }, daemon.root));
     await reachesBeyond(atKill + 10);
     return `process ${pid} is gone; the container counted on from ${atKill} to ${counted().length}`;
   });
@@ -120,6 +124,8 @@ async function demo(rig: Rig): Promise<void> {
     return 'runs on the layers that were pulled before the crash';
   });
 
+  const beforeDelete = new Date().toISOString();
+
   await step('delete everything', async () => {
     await ctr.removeContainer('second');
     await ctr.removeImage(reference);
@@ -146,6 +152,28 @@ async function demo(rig: Rig): Promise<void> {
   const starts = story.filter((row) => row.event === 'DaemonStarted').length;
   const stops = story.filter((row) => row.event === 'DaemonStopped').length;
   mustBe(starts === 2 && stops === 1, `${starts} starts and ${stops} orderly stops in the log`);
+
+  const container = story.find(({ what }) => what.startsWith('active for second'));
+  const directory = `${daemon.root}/snapshots/${container?.snapshot ?? ''}`;
+  const past = [
+    {
+      question: `Who owned ${directory}? It is gone.`,
+      args: ['history', container?.snapshot ?? ''],
+    },
+    {
+      question: 'What was there before the image was deleted?',
+      args: ['state', '--at', beforeDelete, '--tree'],
+    },
+  ];
+  for (const question of past) answers.unshift(await ask(question, daemon.root));
+  console.log('\nAnd three questions, asked of the tools:\n');
+  for (const answer of answers) {
+    console.log(renderAnswer(answer));
+    mustBe(
+      answer.exitCode === 0,
+      `stratalog ${answer.args[0] ?? ''} ended with ${answer.exitCode}`,
+    );
+  }
 }
 
 async function main(): Promise<void> {

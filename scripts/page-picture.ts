@@ -8,7 +8,7 @@ import { once } from 'node:events';
 import { mkdir, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { pullByLayers } from '../test/e2e/support.js';
+import { pullByLayers } from './rig/pull-by-layers.js';
 import { Browser } from './rig/browser.js';
 import { run } from './rig/command.js';
 import { repository, stratalog } from './rig/daemon.js';

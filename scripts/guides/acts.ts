@@ -1,9 +1,13 @@
 /** What happens on the node while a guide is told. */
 import { mkdirSync, openSync, closeSync, readSync, writeSync, writeFileSync } from 'node:fs';
-import { cp, readdir, rename, stat } from 'node:fs/promises';
+import { readFile, readdir, rename, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { credentials } from '@grpc/grpc-js';
 import { SnapshotsClient } from '../../src/api/generated/containerd/services/snapshots/v1/snapshots.js';
+import { run } from '../rig/command.js';
+import { stratalog } from '../rig/daemon.js';
+import type { Image } from '../rig/image.js';
+import { pullByLayers } from '../rig/pull-by-layers.js';
 import { sampleImage } from '../rig/sample-image.js';
 import { until } from '../rig/wait.js';
 import type { Session } from './session.js';
@@ -11,13 +15,14 @@ import type { Session } from './session.js';
 type Act = (session: Session, args: readonly string[]) => Promise<void>;
 
 /** Both images share their first layer, the one with busybox. */
-const sampleOf = (name: string) => ({ seed: name, extraLayers: 1, bytesPerLayer: 256 * 1024 });
+export const guideImage = (name: string): Promise<Image> =>
+  sampleImage({ seed: name, extraLayers: 1, bytesPerLayer: 256 * 1024 });
 
 const referenceOf = ({ rig }: Session, name: string): string => rig.registry.reference(name, 'v1');
 
 const pull: Act = async (session, [name = '']) => {
-  await session.rig.publish(await sampleImage(sampleOf(name)), name);
-  await session.rig.ctr.pull(referenceOf(session, name));
+  await session.rig.publish(await guideImage(name), name);
+  await pullByLayers(session.rig, referenceOf(session, name));
 };
 
 /** A container that writes so many MiB and then goes on doing nothing. */
@@ -43,7 +48,7 @@ const runOnce: Act = async ({ rig }, [image = '', id = '']) => {
 /** Many small files, so that removing them takes longer than the crash that follows. */
 const fill: Act = async ({ rig }, [id = '', count = '0']) => {
   await rig.ctr.exec(id, 'mkdir /app/objects');
-  const mounts = (await import('node:fs/promises')).readFile('/proc/self/mountinfo', 'utf8');
+  const mounts = readFile('/proc/self/mountinfo', 'utf8');
   const line = (await mounts).split('\n').find((text) => text.includes(`/${id}/rootfs `));
   const upper = /upperdir=([^,]+)/.exec(line ?? '')?.[1];
   if (upper === undefined) throw new Error(`${id} is not mounted`);
@@ -62,10 +67,20 @@ const removeImage: Act = async (session, [name = '']) => {
   await session.rig.ctr.removeImage(referenceOf(session, name));
 };
 
-/** containerd's removals reach the snapshotter only here. */
-const collectAndCrash: Act = async ({ rig }) => {
-  await rig.ctr.collectGarbage();
+/** The kill comes while the directory of the container is being deleted. */
+const removeAndCrash: Act = async ({ rig }, [id = '']) => {
+  const { root } = rig.daemon;
+  const removals = async (): Promise<number> => {
+    const { stdout } = await run('grep', ['-a', '-o', 'SnapshotRemoving', '-r', join(root, 'log')]);
+    return stdout.split('\n').length;
+  };
+  const before = await removals().catch(() => 0);
+  const removed = rig.ctr.removeContainer(id).catch(() => undefined);
+  await until('the removal is in the log', async () => (await removals()) > before, {
+    pauseMillis: 1,
+  });
   await rig.daemon.crash();
+  await removed;
 };
 
 const crash: Act = async ({ rig }) => {
@@ -80,20 +95,15 @@ const startDaemon: Act = async ({ rig }) => {
   await rig.daemon.start();
   await until('containerd has connected again', () => rig.ctr.snapshots(), { pauseMillis: 200 });
   await until('the plan is carried out', async () => {
-    const { stdout } = await (
-      await import('../rig/daemon.js')
-    ).stratalog('inspect', '--root', rig.daemon.root, '--json');
+    const { stdout } = await stratalog('inspect', '--root', rig.daemon.root, '--json');
     const look = JSON.parse(stdout) as { findings: { ordinary: boolean }[] };
     return look.findings.every(({ ordinary }) => ordinary);
   });
 };
 
-/** Of the log without the directories, which is what one can send by mail. */
+/** Of the whole root, as a backup of a stopped machine would be. */
 const copy: Act = async (session, [name = '']) => {
-  const { root } = session.rig.daemon;
-  for (const part of ['log', 'identity.json']) {
-    await cp(join(root, part), join(session.path(name), part), { recursive: true });
-  }
+  await run('cp', ['-a', session.rig.daemon.root, session.path(name)]);
 };
 
 /** One bit of the record with this number of the only segment. */
@@ -112,11 +122,8 @@ const flip: Act = async (session, [name = '', word = '']) => {
 /** Behind containerd's back, as a person with a client of their own would. */
 const removeBehind: Act = async ({ rig }, [id = '']) => {
   const client = new SnapshotsClient(`unix:${rig.daemon.address}`, credentials.createInsecure());
-  const { stdout } = await (
-    await import('../rig/daemon.js')
-  ).stratalog('state', '--root', rig.daemon.root, '--json');
-  const keys = [...stdout.matchAll(/"key":"([^"]+)"/g)].map(([, key = '']) => key);
-  const key = keys.find((text) => text.endsWith(`/${id}`)) ?? '';
+  const { stdout } = await stratalog('state', '--root', rig.daemon.root, '--quiet');
+  const key = stdout.split('\n').find((text) => text.endsWith(`/${id}`)) ?? '';
   await new Promise<void>((resolve, reject) => {
     client.remove({ snapshotter: 'stratalog', key }, (error) => {
       if (error) reject(error);
@@ -130,6 +137,19 @@ const moveAway: Act = async (session, [name = '', part = '']) => {
   await rename(join(session.path(name), part), session.path(`${name}-${part}`));
 };
 
+/** Prepared and never started: nothing is mounted from its snapshot. */
+const create: Act = async (session, [image = '', id = '']) => {
+  const { ctr } = session.rig;
+  const flags = ['--snapshotter', 'stratalog'];
+  await ctr.run('containers', 'create', ...flags, referenceOf(session, image), id);
+};
+
+/** A command that the page does not show. */
+const shell: Act = async (session, words) => {
+  const { exitCode, output } = await session.shell(words.join(' '));
+  if (exitCode !== 0) throw new Error(output);
+};
+
 export const acts: ReadonlyMap<string, Act> = new Map(
   Object.entries({
     pull,
@@ -138,11 +158,13 @@ export const acts: ReadonlyMap<string, Act> = new Map(
     fill,
     remove,
     'remove-image': removeImage,
-    'collect-and-crash': collectAndCrash,
+    'remove-and-crash': removeAndCrash,
     crash,
     'stop-daemon': stopDaemon,
     'start-daemon': startDaemon,
     copy,
+    create,
+    shell,
     flip,
     'remove-behind': removeBehind,
     'move-away': moveAway,

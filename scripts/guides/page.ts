@@ -13,7 +13,8 @@ export async function pageFrom(text: string, session: Session): Promise<string> 
     else if (line.startsWith('$ ')) lines.push(...(await shown(line.slice(2), session)));
     else lines.push(filled(line, session));
   }
-  return lines.join('\n');
+  // An act leaves an empty line on either side.
+  return lines.join('\n').replaceAll(/\n{3,}/g, '\n\n');
 }
 
 async function act(line: string, session: Session): Promise<void> {

@@ -4,9 +4,12 @@
  */
 import { writeFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { gunzipSync } from 'node:zlib';
 import { run } from '../rig/command.js';
-import { repository } from '../rig/daemon.js';
+import { repository, stratalog } from '../rig/daemon.js';
+import type { Image } from '../rig/image.js';
 import { Rig } from '../rig/rig.js';
+import { Workspace } from '../rig/workspace.js';
 import { forHere, forPage, type Alias } from './steady.js';
 
 export interface Shown {
@@ -25,25 +28,40 @@ export class Session {
   readonly #aliases: Alias[];
   readonly #shiftMillis: number;
   readonly #directory: string;
+  readonly #store: Workspace;
 
-  private constructor(rig: Rig) {
+  private constructor(rig: Rig, store: Workspace) {
     this.rig = rig;
+    this.#store = store;
     this.#directory = rig.workspace.makeDirectory('desk');
     this.#aliases = [
       { real: rig.daemon.root, page: '/var/lib/stratalog' },
       { real: rig.daemon.address, page: '/run/stratalog/stratalog.sock' },
       { real: rig.containerd.address, page: '/run/containerd/containerd.sock' },
+      { real: rig.workspace.path('containerd-state'), page: '/run/containerd' },
+      { real: rig.workspace.path('containerd-root'), page: '/var/lib/containerd' },
       { real: rig.registry.host, page: 'hub.example.com' },
       { real: this.#directory, page: '/root' },
-      { real: rig.workspace.path('layers'), page: '/srv/layers' },
+      { real: store.path('layers'), page: '/srv/layers' },
     ];
     this.#shiftMillis = storyBegins - Math.floor(Date.now() / 1000) * 1000;
   }
 
-  /** Directories are not made ahead, so that the numbers in the story follow each other. */
-  static async start(): Promise<Session> {
-    const config = 'spare_directories = 0\n';
-    return new Session(await Rig.start({ config }));
+  /**
+   * Directories are not made ahead, so that the numbers in the story follow each other. With
+   * `warm`, the lowest layer of that image is in a layer store that the daemon asks.
+   */
+  static async start(warm?: Image): Promise<Session> {
+    const store = await Workspace.create('strata-store-');
+    try {
+      const config = 'spare_directories = 0\n';
+      const layerStore = warm === undefined ? undefined : await layerStoreOf(store, warm);
+      const rig = await Rig.start({ config, ...(layerStore && { layerStore }) });
+      return new Session(rig, store);
+    } catch (thrown) {
+      await store.close();
+      throw thrown;
+    }
   }
 
   /** The directory that the page calls /root. */
@@ -55,7 +73,7 @@ export class Session {
   async shell(line: string): Promise<Shown> {
     const { daemon, containerd } = this.rig;
     const script = `exec 2>&1
-stratalog() { "${process.execPath}" "${repository}/dist/cli.js" "$@"; }
+stratalog() { "${process.execPath}" "${repository}/dist/bin/cli.js" "$@"; }
 ctr() { command "${process.env['STRATALOG_CTR'] ?? 'ctr'}" "$@"; }
 ${forHere(this.#filled(line), this.#aliases, this.#shiftMillis)}
 `;
@@ -96,7 +114,23 @@ ${forHere(this.#filled(line), this.#aliases, this.#shiftMillis)}
     await sleep(50);
   }
 
-  close(): Promise<void> {
-    return this.rig.close();
+  /** The daemon goes before the layers that it shows. */
+  async close(): Promise<void> {
+    await this.rig.close();
+    await this.#store.close();
   }
+}
+
+async function layerStoreOf(store: Workspace, image: Image): Promise<string> {
+  const [lowest] = image.layers;
+  const [chainId] = image.chainIds;
+  if (lowest === undefined || chainId === undefined) throw new Error('an image without layers');
+  const tar = store.path('layer.tar');
+  await writeFile(tar, gunzipSync(lowest.gzipped));
+  const layers = store.makeDirectory('layers');
+  const { exitCode, stderr } = await stratalog(
+    ...['layer', 'import', '--layer-store', layers, '--chain-id', chainId, `tar:${tar}`],
+  );
+  if (exitCode !== 0) throw new Error(stderr);
+  return layers;
 }

@@ -9,16 +9,51 @@ export interface Alias {
   readonly page: string;
 }
 
-/** As the page writes it: aliases replaced, times moved, columns kept. */
+/** As the page writes it: aliases replaced, times moved, digests short, tables laid out again. */
 export function forPage(output: string, aliases: readonly Alias[], shiftMillis: number): string {
-  let text = output;
-  for (const { real, page } of longestFirst(aliases, 'real')) {
-    text = text.replaceAll(new RegExp(`${escaped(real)}(\\S*)( {2,})?`, 'g'), (_, rest, gap) => {
-      const missing = typeof gap === 'string' ? real.length - page.length : 0;
-      return `${page}${String(rest)}${typeof gap === 'string' ? gap : ''}${' '.repeat(Math.max(0, missing))}`;
-    });
+  const inOrder = longestFirst(aliases, 'real');
+  const written = (text: string): string =>
+    inOrder
+      .reduce((so, { real, page }) => so.replaceAll(real, page), text)
+      .replaceAll(/\b(sha256:[0-9a-f]{12})[0-9a-f]{52}\b/g, '$1')
+      .replaceAll(moment, (time) => moved(time, shiftMillis));
+  const lines = output.split('\n');
+  const page: string[] = [];
+  for (let at = 0; at < lines.length;) {
+    const height = isHead(lines[at] ?? '') ? heightOf(lines, at) : 0;
+    if (height > 1) page.push(...laidOut(lines.slice(at, at + height), written));
+    else page.push(written(lines[at] ?? ''));
+    at += Math.max(1, height);
   }
-  return text.replaceAll(moment, (time) => moved(time, shiftMillis)).replaceAll(/ +$/gm, '');
+  return page.join('\n');
+}
+
+/** Headings in capitals, with three blanks between them, as our tables have them. */
+const isHead = (line: string): boolean =>
+  /^( {4})?[A-Z]+( [A-Z]+)*( {3,}[A-Z]+( [A-Z]+)*)+$/.test(line);
+
+/** A table ends at an empty line, or with the output. */
+function heightOf(lines: readonly string[], from: number): number {
+  const end = lines.indexOf('', from);
+  return (end < 0 ? lines.length : end) - from;
+}
+
+function laidOut(lines: readonly string[], written: (text: string) => string): string[] {
+  const heads = [...(lines[0] ?? '').matchAll(/(?<=^| {3})[A-Z]/g)].map(({ index }) => index);
+  // A first column may have no head.
+  const starts = heads[0] === 0 ? heads : [0, ...heads];
+  const rows = lines.map((line) =>
+    starts.map((start, column) => written(line.slice(start, starts[column + 1]).trimEnd())),
+  );
+  const widths = starts.map((_, column) =>
+    Math.max(...rows.map((cells) => (cells[column] ?? '').length)),
+  );
+  return rows.map((cells) =>
+    cells
+      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+      .join('   ')
+      .trimEnd(),
+  );
 }
 
 /** A command of the page as it is run here. */
@@ -56,5 +91,3 @@ function moved(time: string, shiftMillis: number): string {
 
 const longestFirst = (aliases: readonly Alias[], side: keyof Alias): Alias[] =>
   [...aliases].sort((one, other) => other[side].length - one[side].length);
-
-const escaped = (text: string): string => text.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&');

@@ -1,4 +1,5 @@
 /** Many pulls and containers at once, as on a node that has just joined. */
+import { pullByLayers } from '../../scripts/rig/pull-by-layers.js';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { stratalog } from '../../scripts/rig/daemon.js';
 import { directoriesInUse } from '../../scripts/rig/directories.js';
@@ -7,7 +8,7 @@ import { layerOf } from '../../scripts/rig/layer.js';
 import type { Rig } from '../../scripts/rig/rig.js';
 import { sampleImage, stackCheck } from '../../scripts/rig/sample-image.js';
 import { until } from '../../scripts/rig/wait.js';
-import { againstPeer, pullByLayers, startLimitMillis, startRig } from './support.js';
+import { againstPeer, startLimitMillis, startRig } from './support.js';
 
 const images = [0, 1, 2, 3, 4, 5].map((index) => ({
   extraLayers: 3,

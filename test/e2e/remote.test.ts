@@ -2,6 +2,7 @@
  * Remote layers: what the layer store has is never fetched. The registry's access log is the
  * witness. Each format of the store is tried from two namespaces and across a restart.
  */
+import { pullByLayers } from '../../scripts/rig/pull-by-layers.js';
 import { rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
@@ -13,13 +14,7 @@ import type { Rig } from '../../scripts/rig/rig.js';
 import { sampleImage, stackCheck } from '../../scripts/rig/sample-image.js';
 import { until } from '../../scripts/rig/wait.js';
 import { Workspace } from '../../scripts/rig/workspace.js';
-import {
-  againstPeer,
-  connectedAgain,
-  pullByLayers,
-  startLimitMillis,
-  startRig,
-} from './support.js';
+import { againstPeer, connectedAgain, startLimitMillis, startRig } from './support.js';
 
 const sample = { extraLayers: 2, bytesPerLayer: 300_000 };
 

@@ -1,5 +1,4 @@
-/** What the end-to-end tests share: a rig with the chosen snapshotter, and pulls as CRI makes them. */
-import { run } from '../../scripts/rig/command.js';
+/** What the end-to-end tests share: a rig with the chosen snapshotter. */
 import { Daemon, type DaemonOptions } from '../../scripts/rig/daemon.js';
 import { buildGo } from '../../scripts/rig/go-programs.js';
 import { Rig } from '../../scripts/rig/rig.js';
@@ -18,26 +17,6 @@ export async function startRig(options: DaemonOptions = {}): Promise<Rig> {
   if (!againstPeer) return Rig.start(options);
   const binary = await buildGo('program', 'test/bench/go');
   return Rig.start({ snapshotter: (workspace) => Daemon.peer(workspace, binary) });
-}
-
-/**
- * Pulls so that the snapshotter is asked for each layer before its blob is fetched, as CRI and
- * nerdctl do. `ctr` does the same from 2.x on, through the transfer service; that of 1.x fetches
- * all blobs first, so a Go program stands in for it.
- */
-export async function pullByLayers(
-  rig: Rig,
-  reference: string,
-  namespace = 'default',
-): Promise<void> {
-  if (rig.containerd.major > 1) {
-    await rig.ctr.inNamespace(namespace).pull(reference);
-    return;
-  }
-  const puller = await buildGo('program', 'test/e2e/go');
-  await run(puller, ['-containerd', rig.containerd.address, '-namespace', namespace, reference], {
-    timeoutMillis: 150_000,
-  });
 }
 
 /** containerd waits up to 3 s before it connects again to a snapshotter that was gone. */

@@ -1,0 +1,32 @@
+/** What the demo asks of the tools at its end: the command line as one would type it, and its answer. */
+import pc from 'picocolors';
+import { stratalog } from '../rig/daemon.js';
+
+export interface Question {
+  readonly question: string;
+  /** Without `--root`. */
+  readonly args: readonly string[];
+}
+
+export interface Answered extends Question {
+  readonly lines: readonly string[];
+  readonly exitCode: number;
+}
+
+/** Asks at this moment: of a stopped root as of one that is in use. */
+export async function ask({ question, args }: Question, root: string): Promise<Answered> {
+  const { stdout, stderr, exitCode } = await stratalog(...args, '--root', root);
+  const lines = `${stdout}${stderr}`.trimEnd().split('\n').map(short);
+  return { question, args, lines, exitCode };
+}
+
+export function renderAnswer({ question, args, lines }: Answered): string {
+  const command = ['stratalog', ...args, '--root', '…'].map(quoted).join(' ');
+  return [pc.bold(question), `${pc.cyan('$')} ${command}`, ...lines, ''].join('\n');
+}
+
+/** `default/12/extract-123-abcd sha256:…` and other digests by their first digits. */
+const short = (line: string): string =>
+  line.replaceAll(/sha256:([0-9a-f]{8})[0-9a-f]{56}/g, 'sha256:$1…').replaceAll(/ {4,}/g, '   ');
+
+const quoted = (word: string): string => (/^[\w@%+=:,./…-]+$/.test(word) ? word : `'${word}'`);
