@@ -196,12 +196,14 @@ describe('commands', async () => {
     const inText = codeIn(text).map((code) => code.replaceAll(/\s+/g, ' '));
     return [...inText, ...blockLinesIn(text)]
       .map((line) => line.replace(/^[$#] /, ''))
-      .filter((line) => line.startsWith('stratalog '))
+      // With several blanks behind it, it is the heading of a line that a command has printed.
+      .filter((line) => /^stratalog \S/.test(line))
       .map((line) => ({ page, line }));
   });
 
   it.each(used)('$page: $line', ({ line }) => {
-    const words = (line.split(/ [#>|]| &&/)[0] ?? '').split(' ').slice(1);
+    // What stands behind `--` is another program's.
+    const words = (line.split(/ [#>|]| &&| -- /)[0] ?? '').split(' ').slice(1);
     // A name with its number is a release: `stratalog 0.1.0`.
     if (/^\d/.test(words[0] ?? '')) return;
     if (words.length === 1 && commands.some(isGroup(words[0]))) return;
