@@ -194,11 +194,13 @@ describe('commands', async () => {
   const used = pages.flatMap((page) => {
     const text = read(page);
     const inText = codeIn(text).map((code) => code.replaceAll(/\s+/g, ' '));
-    return [...inText, ...blockLinesIn(text)]
-      .map((line) => line.replace(/^[$#] /, ''))
-      // With several blanks behind it, it is the heading of a line that a command has printed.
-      .filter((line) => /^stratalog \S/.test(line))
-      .map((line) => ({ page, line }));
+    return (
+      [...inText, ...blockLinesIn(text)]
+        .map((line) => line.replace(/^[$#] /, ''))
+        // With several blanks behind it, it is the heading of a line that a command has printed.
+        .filter((line) => /^stratalog \S/.test(line))
+        .map((line) => ({ page, line }))
+    );
   });
 
   it.each(used)('$page: $line', ({ line }) => {
