@@ -13,12 +13,11 @@ import { build } from 'esbuild';
 const dist = fileURLToPath(new URL('../dist', import.meta.url));
 const bin = join(dist, 'bin');
 
-rmSync(bin, { recursive: true, force: true });
 const isEntry = (path: string): boolean =>
   path === 'cli.js' || /(^|-)(worker-main|jobs)\.js$/.test(basename(path));
 const entries = readdirSync(dist, { recursive: true, encoding: 'utf8' }).filter(isEntry);
 
-await build({
+const { metafile } = await build({
   entryPoints: entries.map((path) => join(dist, path)),
   // Threads find their programs by name in the directory of whoever starts them.
   entryNames: '[name]',
@@ -35,4 +34,9 @@ await build({
     js: "import { createRequire as requireOf } from 'node:module'; const require = requireOf(import.meta.url);",
   },
   logLevel: 'warning',
+  metafile: true,
 });
+
+// What an earlier build left. Not before: a command that runs meanwhile finds what it asks for.
+const made = new Set(Object.keys(metafile.outputs).map((path) => basename(path)));
+for (const name of readdirSync(bin)) if (!made.has(name)) rmSync(join(bin, name));

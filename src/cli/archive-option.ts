@@ -34,7 +34,10 @@ export async function withArchive<Value>(
   use: (archive: Archive) => Promise<Value>,
 ): Promise<Value> {
   const { address, root } = flags;
-  if (address === undefined) return use(new RootArchive(disk, await rootOf(flags)));
+  if (address === undefined) {
+    const onNotice = (text: string) => void process.stderr.write(`stratalog: ${text}\n`);
+    return use(new RootArchive(disk, await rootOf(flags), { onNotice }));
+  }
   if (root !== undefined) {
     throw new UsageError(
       `--address ${address} and --root ${root} cannot both be given: name the daemon to ask, or the root to read`,

@@ -6,6 +6,7 @@ import type { Finding } from '../inspect/findings.js';
 import type { Archive } from '../inspect/archive.js';
 import { reportOf } from '../inspect/report.js';
 import { RootArchive } from '../inspect/root-archive.js';
+import type { LogDamaged } from '../log/errors.js';
 import type { LogFinding } from '../log/findings.js';
 import { formatTime, type SnapshotId } from '../base/units.js';
 import { EXIT } from './exit-codes.js';
@@ -102,9 +103,11 @@ async function newestOf(archive: Archive, id: SnapshotId): Promise<Cause | null>
 }
 
 /** What damage costs is said by `stratalog repair --dry-run`, which reads all of the log. */
+const lossUnknown = 'see stratalog repair --dry-run';
+
 const logLoss = ({ kind, severity }: LogFinding): string => {
   if (kind === 'torn-tail') return 'an append that nobody was told of';
-  return severity === 'damage' ? 'see stratalog repair --dry-run' : 'nothing';
+  return severity === 'damage' ? lossUnknown : 'nothing';
 };
 
 /** A finding of any sort, as it is printed. */
@@ -122,7 +125,7 @@ export interface FoundRow {
 }
 
 export function findingsOf(look: RootLook): FoundRow[] {
-  const { refusal, logFindings, plan, holder } = look;
+  const { refusal, damage, logFindings, plan, holder } = look;
   const rows: FoundRow[] = logFindings.map((finding) => ({
     kind: finding.kind,
     subject: `${finding.segment} at offset ${finding.offset}, position ${finding.position}`,
@@ -133,6 +136,9 @@ export function findingsOf(look: RootLook): FoundRow[] {
     isOrdinary: false,
     detail: finding,
   }));
+  if (damage !== null && !logFindings.some((found) => isSamePlace(found, damage))) {
+    rows.push(damageRow(damage));
+  }
   if (refusal !== null) {
     rows.unshift({
       kind: refusal.reason,
@@ -149,6 +155,23 @@ export function findingsOf(look: RootLook): FoundRow[] {
     rows.push({ ...reportOf(finding, holder !== null), cause: null, detail: finding });
   }
   return rows;
+}
+
+const isSamePlace = (finding: LogFinding, { position }: LogDamaged): boolean =>
+  finding.severity === 'damage' && finding.position === position;
+
+/** A quick look at the log reads its newest segment alone; the replay came further. */
+function damageRow({ segment, offset, position, found }: LogDamaged): FoundRow {
+  return {
+    kind: 'log-damaged',
+    subject: `${segment} at offset ${offset}, position ${position}`,
+    evidence: found,
+    action: 'refuse to start',
+    loss: lossUnknown,
+    cause: null,
+    isOrdinary: false,
+    detail: null,
+  };
 }
 
 /** What a start does about a finding in the log itself. */
@@ -171,6 +194,7 @@ function jsonFields(look: RootLook, rows: readonly FoundRow[]): Readonly<Record<
       position,
       checkpoint,
       refusal: refusal?.reason ?? null,
+      comparedWithDirectories: look.damage === null,
     },
     snapshots: look.snapshots,
     adopted: plan.adopted,
@@ -218,6 +242,9 @@ function summaryLines(look: RootLook, rows: readonly FoundRow[]): string[] {
       : `checkpoint  at position ${checkpoint.position}${takenOf}; ${behindOf(position - checkpoint.position)}`,
     `snapshots   ${committed} committed (${remote} remote, ${unavailable} unavailable), ` +
       `${active} active, ${view} view; ${preparing} being prepared, ${removing} being removed`,
+    ...(look.damage === null
+      ? []
+      : ['directories not compared: behind the damage the log cannot say whose they are']),
     mountsUnknown === null
       ? `mounts      ${plan.adopted.length} of remote layers right as they stand`
       : `mounts      unknown: ${visible(mountsUnknown)}`,

@@ -10,9 +10,9 @@ import { formatTime } from '../base/units.js';
 import type { Host } from '../host/host.js';
 import { snapshotsDirectory } from '../log/files.js';
 import { planRecovery, type Plan } from '../inspect/plan.js';
-import { replayRoot } from '../inspect/replay-root.js';
+import { replayToDamage } from '../inspect/replay-root.js';
 import { countSnapshots, type SnapshotCounts } from '../inspect/report.js';
-import { RootRefused } from '../log/errors.js';
+import { LogDamaged, RootRefused } from '../log/errors.js';
 import type { LogFinding } from '../log/findings.js';
 import { examineRoot, readIdentityIfSound, type StoredIdentity } from '../log/identity.js';
 import { readLog } from '../log/reader.js';
@@ -41,6 +41,8 @@ export interface RootLook {
   readonly refusal: RootRefused | null;
   /** Why mounts were left out of the plan; null when they were looked at. */
   readonly mountsUnknown: string | null;
+  /** Where the log cannot be read on; then nothing is compared with it, and the plan is empty. */
+  readonly damage: LogDamaged | null;
   readonly plan: Plan;
   readonly snapshots: SnapshotCounts;
   /** The position the next record gets. */
@@ -67,13 +69,15 @@ export async function placeOfRoot(options: LookOptions): Promise<RootPlace> {
   return { root, holder, identity, mountsUnknown };
 }
 
-/** Fails as `replayRoot` does. */
+const nothingCompared: Plan = { findings: [], adopted: [] };
+
+/** Fails as `replayToDamage` does. */
 export async function lookAtRoot(options: LookOptions): Promise<RootLook> {
   const { host } = options;
   const { disk } = host;
   const { root, holder, identity, mountsUnknown } = await placeOfRoot(options);
   const logFindings = await quickFindings(options, holder !== null);
-  const { replay, checkpoint } = await replayRoot(disk, root);
+  const { replay, checkpoint, damage } = await replayToDamage(disk, root);
   // Directories after the log: the log is the first to know of a snapshot.
   const directories = await directoriesOf(host);
   const mounts: readonly MountEntry[] | null =
@@ -84,7 +88,12 @@ export async function lookAtRoot(options: LookOptions): Promise<RootLook> {
     identity,
     refusal: await refusalOf(options),
     mountsUnknown,
-    plan: planRecovery(replay.forest, { directories, mounts }, snapshotsDirectory(root)),
+    damage,
+    // Directories of snapshots behind the damage would look like orphans.
+    plan:
+      damage === null
+        ? planRecovery(replay.forest, { directories, mounts }, snapshotsDirectory(root))
+        : nothingCompared,
     snapshots: countSnapshots(replay.forest),
     position: replay.position,
     checkpoint: checkpoint === null ? null : await checkpointInUse(options, checkpoint),
@@ -92,8 +101,17 @@ export async function lookAtRoot(options: LookOptions): Promise<RootLook> {
   };
 }
 
-/** The path under which the newest start knew the root; null when it did not say. */
-async function lastServedAt({ host, root }: LookOptions): Promise<string | null> {
+/** The path under which the newest start knew the root; null when it did not say, or cannot be read. */
+async function lastServedAt(options: LookOptions): Promise<string | null> {
+  try {
+    return await servedAtInLog(options);
+  } catch (thrown) {
+    if (thrown instanceof LogDamaged) return null;
+    throw thrown;
+  }
+}
+
+async function servedAtInLog({ host, root }: LookOptions): Promise<string | null> {
   const events = readLog({ root, disk: host.disk, stream: 'daemon', reverse: true });
   for await (const { type, data } of events) {
     if (type !== 'DaemonStarted') continue;

@@ -6,6 +6,7 @@ import { reasonOf } from '../base/errors.js';
 import type { Disk } from '../base/ports.js';
 import { position, type Position } from '../base/units.js';
 import { readCheckpoint } from '../log/checkpoint.js';
+import { LogDamaged } from '../log/errors.js';
 import { listLog, logDirectory } from '../log/files.js';
 import { readIdentityIfSound } from '../log/identity.js';
 import { readLogBatches } from '../log/reader.js';
@@ -25,15 +26,32 @@ export interface ReplayedRoot {
  * Fails  RootRefused, LogDamaged, LogTooNew, EventNotUnderstood, InvariantBroken, HostFault
  */
 export async function replayRoot(disk: Disk, root: string, upTo?: Position): Promise<ReplayedRoot> {
+  const { damage, ...replayed } = await replayToDamage(disk, root, upTo);
+  if (damage !== null) throw damage;
+  return replayed;
+}
+
+/** As `replayRoot`; damage ends it, and is answered with what the records before it lead to. */
+export async function replayToDamage(
+  disk: Disk,
+  root: string,
+  upTo?: Position,
+): Promise<ReplayedRoot & { readonly damage: LogDamaged | null }> {
   const ignored: string[] = [];
   const begun = await fromCheckpoint(disk, root, upTo, ignored);
   const replay = begun?.replay ?? new Replay();
   const from = begun?.position ?? position(0);
   const range = upTo === undefined ? { from } : { from, to: upTo };
-  for await (const batch of readLogBatches({ root, disk, ...range })) {
-    for (const record of batch) replay.apply(record);
+  const replayed = { replay, checkpoint: begun?.position ?? null, ignored };
+  try {
+    for await (const batch of readLogBatches({ root, disk, ...range })) {
+      for (const record of batch) replay.apply(record);
+    }
+  } catch (thrown) {
+    if (!(thrown instanceof LogDamaged)) throw thrown;
+    return { ...replayed, damage: thrown };
   }
-  return { replay, checkpoint: begun?.position ?? null, ignored };
+  return { ...replayed, damage: null };
 }
 
 async function fromCheckpoint(

@@ -256,9 +256,16 @@ it('names damage and exits 3', async () => {
   const bytes = readFileSync(segment);
   bytes.writeUInt8(bytes.readUInt8(500) ^ 1, 500);
   writeFileSync(segment, bytes);
-  const { code, stderr } = await stratalog(['inspect', '--root', root]);
+  // Its owner stands behind the damage: it must not be called an orphan.
+  mkdirSync(join(root, 'snapshots', '30', 'fs'), { recursive: true });
+  const { code, findings, told } = await inspected(root);
   expect(code).toBe(3);
-  expect(stderr).toContain('the log is damaged at position');
+  expect(findings).toMatchObject([
+    { action: 'refuse to start', subject: /^0+\.seg at offset \d+/ },
+  ]);
+  expect(told).toMatchObject({ log: { comparedWithDirectories: false } });
+  const { stdout } = await stratalog(['inspect', '--root', root]);
+  expect(stdout).toContain('\ndirectories not compared: ');
 });
 
 it('says that the log ends before its checkpoint', { timeout: 60_000 }, async () => {
