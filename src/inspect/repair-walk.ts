@@ -256,7 +256,7 @@ class Walker {
   }
 }
 
-export const startOf = (file: SegmentFile): ScanPlace => ({
+const startOf = (file: SegmentFile): ScanPlace => ({
   offset: SEGMENT.headerBytes,
   position: firstOf(file),
   chain: file.header?.chain ?? NOTHING_BEFORE,

@@ -12,7 +12,6 @@ import { verifyLog } from '../log/verify.js';
 import { importLines } from './import-jsonl.js';
 import type { ImportedLog } from './imported-log.js';
 import { importTar, type ReadTar } from './import-tar.js';
-import type { ImportedLog } from './imported-log.js';
 
 export interface ImportWorld {
   readonly disk: Disk;

@@ -24,7 +24,7 @@ export const OTHER_UUID = '99999999-2f3d-4c6b-8a9e-112233445566';
 const release = 'stratalog 0.1.0';
 export const ROOT = '/root';
 
-export function steppingClock(start = 1_767_225_600_000_000_000n): Clock {
+function steppingClock(start = 1_767_225_600_000_000_000n): Clock {
   let now = start;
   return {
     now: () => unixNanos((now += 1_000_000n)),
@@ -102,7 +102,7 @@ export interface SoundOptions {
 }
 
 /** A segment begins at each of these positions, because another release came. */
-export const SEGMENTS_AT = [0, 8, 16, 24] as const;
+const SEGMENTS_AT = [0, 8, 16, 24] as const;
 
 /** Writes a log of real events, in four segments. */
 export async function writeSound(
@@ -156,7 +156,7 @@ async function checkpoint(
 }
 
 /** The directories that the story leaves. */
-export const DIRECTORIES = [1, 2, 3, 4, 5, 6, 8].map(snapshotId);
+const DIRECTORIES = [1, 2, 3, 4, 5, 6, 8].map(snapshotId);
 
 export interface Planned {
   readonly plan: RepairPlan;

@@ -85,7 +85,12 @@ it('starts from a checkpoint in which a removed snapshot and a new one bear one 
   commit('key', 'layer');
 
   const states = [...world.forest.values()].toSorted((a, b) => a.id - b.id);
-  const head = encodeHead({ nextId: world.forest.nextId, spares: [], kept: [], daemonStreamVersion: 0 });
+  const head = encodeHead({
+    nextId: world.forest.nextId,
+    spares: [],
+    kept: [],
+    daemonStreamVersion: 0,
+  });
   const lines = [head, ...states.map(encodeState)];
   const bytes = Buffer.from(lines.map((line) => `${line}\n`).join(''));
   const { forest } = await Replay.restore({ bytes, lines: lines.length });
