@@ -155,18 +155,13 @@ async function demo(rig: Rig): Promise<void> {
 
   const container = story.find(({ what }) => what.startsWith('active for second'));
   const directory = `${daemon.root}/snapshots/${container?.snapshot ?? ''}`;
-  const past = [
-    {
-      question: `Who owned ${directory}? It is gone.`,
-      args: ['history', container?.snapshot ?? ''],
-    },
-    {
-      question: 'What was there before the image was deleted?',
-      args: ['state', '--at', beforeDelete, '--tree'],
-    },
-  ];
-  for (const question of past) answers.unshift(await ask(question, daemon.root));
-  console.log('\nAnd three questions, asked of the tools:\n');
+  const whose = { question: 'Who owned that directory? It is gone.', args: ['who', directory] };
+  const before = {
+    question: 'What was there before the image was deleted?',
+    args: ['state', '--at', beforeDelete, '--tree'],
+  };
+  answers.unshift(await ask(whose, daemon.root), await ask(before, daemon.root));
+  console.log('\nThree questions, asked of the tools:');
   for (const answer of answers) {
     console.log(renderAnswer(answer));
     mustBe(

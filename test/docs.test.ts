@@ -29,6 +29,12 @@ const withoutBlocks = (text: string): string => text.replace(/^```[\s\S]*?^```$/
 const codeIn = (text: string): string[] =>
   [...withoutBlocks(text).matchAll(/`([^`]+)`/g)].map(([, code = '']) => code);
 
+/** Lines of the blocks; of a session with a terminal, what was typed. */
+const typedIn = (text: string): string[] =>
+  [...text.matchAll(/^```(\w*)\n([\s\S]*?)^```$/gm)].flatMap(([, language, block = '']) =>
+    block.split('\n').filter((line) => language !== 'console' || /^[$#] /.test(line)),
+  );
+
 /** Lines of the blocks. */
 const blockLinesIn = (text: string): string[] =>
   [...text.matchAll(/^```\w*\n([\s\S]*?)^```$/gm)].flatMap(([, block = '']) => block.split('\n'));
@@ -194,13 +200,10 @@ describe('commands', async () => {
   const used = pages.flatMap((page) => {
     const text = read(page);
     const inText = codeIn(text).map((code) => code.replaceAll(/\s+/g, ' '));
-    return (
-      [...inText, ...blockLinesIn(text)]
-        .map((line) => line.replace(/^[$#] /, ''))
-        // With several blanks behind it, it is the heading of a line that a command has printed.
-        .filter((line) => /^stratalog \S/.test(line))
-        .map((line) => ({ page, line }))
-    );
+    return [...inText, ...typedIn(text)]
+      .map((line) => line.replace(/^[$#] /, ''))
+      .filter((line) => line.startsWith('stratalog '))
+      .map((line) => ({ page, line }));
   });
 
   it.each(used)('$page: $line', ({ line }) => {

@@ -1,5 +1,6 @@
 /** What the demo asks of the tools at its end: the command line as one would type it, and its answer. */
 import pc from 'picocolors';
+import { forPage } from '../guides/steady.js';
 import { stratalog } from '../rig/daemon.js';
 
 export interface Question {
@@ -16,17 +17,14 @@ export interface Answered extends Question {
 /** Asks at this moment: of a stopped root as of one that is in use. */
 export async function ask({ question, args }: Question, root: string): Promise<Answered> {
   const { stdout, stderr, exitCode } = await stratalog(...args, '--root', root);
-  const lines = `${stdout}${stderr}`.trimEnd().split('\n').map(short);
+  // Digests are short and columns narrow, as on a page.
+  const lines = forPage(`${stdout}${stderr}`.trimEnd(), [], 0).split('\n');
   return { question, args, lines, exitCode };
 }
 
 export function renderAnswer({ question, args, lines }: Answered): string {
   const command = ['stratalog', ...args, '--root', '…'].map(quoted).join(' ');
-  return [pc.bold(question), `${pc.cyan('$')} ${command}`, ...lines, ''].join('\n');
+  return ['', pc.bold(question), `${pc.cyan('$')} ${command}`, ...lines].join('\n');
 }
-
-/** `default/12/extract-123-abcd sha256:…` and other digests by their first digits. */
-const short = (line: string): string =>
-  line.replaceAll(/sha256:([0-9a-f]{8})[0-9a-f]{56}/g, 'sha256:$1…').replaceAll(/ {4,}/g, '   ');
 
 const quoted = (word: string): string => (/^[\w@%+=:,./…-]+$/.test(word) ? word : `'${word}'`);

@@ -141,10 +141,11 @@ function valuesOf(name: string, choices: readonly string[] | undefined): Values 
     const words = [...Object.keys(SNAPSHOT_EVENTS), ...Object.keys(DAEMON_EVENTS)];
     return { kind: 'words', words, isList: true };
   }
-  if (/^(dir|directory|root|target)$/.test(name)) return { kind: 'directories' };
-  return /^(file|socket|path|output|archive|source)$/.test(name)
-    ? { kind: 'files' }
-    : { kind: 'any' };
+  // `dir|file|id` may be any of them: whatever is a path can be offered.
+  const sorts = name.split('|');
+  if (sorts.some((sort) => /^(file|socket|path|mount)$/.test(sort))) return { kind: 'files' };
+  if (sorts.some((sort) => /^(dir|root|target)$/.test(sort))) return { kind: 'directories' };
+  return sorts.includes('source') ? { kind: 'files' } : { kind: 'any' };
 }
 
 /** Printed by commander behind its own help; nothing hands it out alone. */

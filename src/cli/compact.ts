@@ -29,7 +29,7 @@ export function compactCommand(): Command {
     .description('drop the beginning of a log, below a checkpoint, after saying what is forgotten')
     .requiredOption('--before <moment>', 'a position, or a time: RFC 3339, or so long ago: 90d')
     .option('--dry-run', 'only say what would be forgotten; works beside a daemon too')
-    .option('--yes', 'do not ask')
+    .option('-y, --yes', 'do not ask')
     .option('--json', 'print a JSON object')
     .addHelpText(
       'after',

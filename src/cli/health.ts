@@ -1,4 +1,5 @@
 /** `stratalog health`: asks the daemon, over containerd's own socket, whether it serves. */
+import { defaultConfigFile } from '../api/config-schema.js';
 import { credentials, Metadata, status as grpcStatus } from '@grpc/grpc-js';
 import { Command } from 'commander';
 import { parseDuration } from '../api/config-values.js';
@@ -29,7 +30,7 @@ export function healthCommand(): Command {
   return new Command('health')
     .description('ask a running daemon whether it serves; exits 1 when it does not')
     .option('-a, --address <socket>', 'the unix socket (STRATALOG_ADDRESS; else configured)')
-    .option('-c, --config <file>', 'configuration file')
+    .option('-c, --config <file>', `configuration file (default: ${defaultConfigFile})`)
     .option('--service <name>', 'one service only; "" is the whole server')
     .option('-w, --watch', 'print each change until interrupted')
     .option('--timeout <duration>', 'how long to wait for an answer', '5s')

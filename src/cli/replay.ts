@@ -35,8 +35,8 @@ Examples:
 export function replayCommand(): Command {
   return withArchiveOption(new Command('replay'))
     .description('watch the past go by: the tree of snapshots and their states, event by event')
-    .option('--from <position|time>', 'where to begin; the first event that is kept by default')
-    .option('--to <position|time>', 'where to end; the end of the log by default')
+    .option('--from <moment>', 'where to begin; the first event that is kept by default')
+    .option('--to <moment>', 'where to end; the end of the log by default')
     .option('--speed <factor>', 'so many times as fast as two events a second: 10x, 0.5x', '1x')
     .option('--step', 'begin stopped, and go by hand')
     .option('--frames', 'print the whole tree after each event')

@@ -80,8 +80,8 @@ function listOptions(command: Command): Command {
 
 function momentOptions(command: Command): Command {
   return withArchiveOption(command)
-    .option('--at <position|time>', 'before this position, or at this time: RFC 3339, 90s, 3d ago')
-    .option('--json', 'print JSON')
+    .option('--at <moment>', 'before this position, or at this time: RFC 3339, 90s, 3d ago')
+    .option('--json', 'print a JSON object for each snapshot')
     .option('--no-trunc', 'print lines whole, wider than the terminal too');
 }
 
