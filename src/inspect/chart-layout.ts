@@ -83,6 +83,7 @@ const ownLoop = (x: number, y: number): readonly Point[] => [
 ];
 
 export const arrowPlaces: ReadonlyMap<string, PlacedArrow> = new Map<string, PlacedArrow>([
+  ['absent:SnapshotSalvaged', arrow(middle(667, 22), [516, 30], [818, 30], [818, 470], [800, 470])],
   ['absent:SnapshotPreparing', arrow(start(459, 75), [450, 52], [450, 90])],
   [
     'preparing:SnapshotPrepared[isView]',

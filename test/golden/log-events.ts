@@ -93,6 +93,7 @@ export function goldenAppends(): readonly GoldenAppend[] {
   const remote = remoteLayer(life);
   const plain = ordinaryLayer(life, remote);
   leavings(life, plain);
+  repaired(life);
   life.daemon({ type: 'DaemonStopped', data: { why: 'SIGTERM' } });
   return life.appends;
 }
@@ -203,4 +204,46 @@ function leavings(life: Life, parent: ParentLink): void {
     { type: 'SegmentsRetired', data: { before: 0, segments: [] } },
   );
   life.snapshot(removed, true, { type: 'SnapshotRemoved', data: {} });
+}
+
+/** Snapshot 7: all that is left of what was lost with a damaged log, and taken in again. */
+function repaired(life: Life): void {
+  life.daemon(
+    {
+      type: 'LogRepaired',
+      data: {
+        release: '0.1.0',
+        findings: [
+          {
+            kind: 'record-damaged',
+            place: '00000000000000000000.seg at offset 704, position 34',
+            detail: 'a record fails its checksum',
+          },
+        ],
+        omitted: 0,
+        steps: ['end the log at position 34'],
+        quarantine: 'quarantine-2-1767225600000000000',
+        files: ['00000000000000000000.seg'],
+        history: null,
+        lost: { from: 34, to: 36, readable: 1 },
+        epochBefore: 1,
+        epoch: 2,
+        replaces: null,
+        kept: [8, 9].map(snapshotId),
+        nextId: snapshotId(10),
+      },
+    },
+    { type: 'DirectoriesReleased', data: { ids: [snapshotId(9)] } },
+  );
+  life.snapshot(snapshotId(7), true, {
+    type: 'SnapshotSalvaged',
+    data: {
+      id: snapshotId(7),
+      name: snapshotName('salvaged/7'),
+      labels: new Map([['containerd.io/snapshot/stratalog.unverified', 'true']]),
+      usage,
+      looked: 'committed',
+      reason: 'the log was lost',
+    },
+  });
 }
