@@ -48,6 +48,7 @@ describe('two runs', () => {
     ['2026-11-20T03:11:33.187Z', '2026-11-20T03:12:00Z'],
     ['directories made in 2.4 ms', 'directories made in 1 s 12 ms'],
     ['by pid 1482', 'by pid 99213'],
+    ['from position 37 to 39', 'from position 36 to 38'],
     ['extract-820549672-ExHb sha256:6d4978cda632', 'extract-1-9_-x sha256:000078cda632'],
     ['9   kept   1.9 MiB', '9   kept   264.0 KiB'],
   ])('are alike where they say %j and %j', (one, other) => {

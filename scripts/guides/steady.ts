@@ -64,8 +64,8 @@ export function forHere(command: string, aliases: readonly Alias[], shiftMillis:
 }
 
 /**
- * What two runs have in common: words, structure, small numbers. Times, durations, sizes, digests,
- * process ids and the width of columns are left out.
+ * What two runs have in common: words, structure, numbers of one digit. Times, durations, sizes,
+ * digests, process ids, late positions and the width of columns are left out.
  */
 export function comparable(page: string): string {
   return page
@@ -75,7 +75,7 @@ export function comparable(page: string): string {
     .replaceAll(/\b(sha256:)?[0-9a-f]{8,64}\b…?/g, 'DIGEST')
     .replaceAll(/\b\d+(\.\d+)? ?(ns|µs|ms|s|min|m|h)\b( \d+ ?(ms|s|min|m)\b)*/g, 'DURATION')
     .replaceAll(/\b\d+(\.\d+)? ?(B|KiB|MiB|GiB|bytes)\b/g, 'SIZE')
-    .replaceAll(/\d{3,}/g, 'NUMBER')
+    .replaceAll(/\d{2,}/g, 'NUMBER')
     .replaceAll(/[ \t]+/g, ' ')
     .replaceAll(/-{3,}/g, '---');
 }
