@@ -15,7 +15,10 @@ const bin = join(dist, 'bin');
 
 const isEntry = (path: string): boolean =>
   path === 'cli.js' || /(^|-)(worker-main|jobs)\.js$/.test(basename(path));
-const entries = readdirSync(dist, { recursive: true, encoding: 'utf8' }).filter(isEntry);
+// What an earlier build has put into `bin` is no source of this one.
+const entries = readdirSync(dist, { recursive: true, encoding: 'utf8' }).filter(
+  (path) => !path.startsWith('bin/') && isEntry(path),
+);
 
 const { metafile } = await build({
   entryPoints: entries.map((path) => join(dist, path)),
