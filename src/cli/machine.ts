@@ -16,6 +16,7 @@ import { summaryOf } from '../inspect/summary.js';
 import { withArchive, withArchiveOption, type ArchiveFlags } from './archive-option.js';
 import { momentOf, quoted } from './moment.js';
 import { printing, tableLines, visible, type Output } from './print.js';
+import { NotInLog } from './subject-argument.js';
 
 interface Flags extends ArchiveFlags {
   readonly at?: string;
@@ -35,8 +36,8 @@ Examples:
   stratalog machine default/12/sha256:… --at 2026-01-31T12:00:00Z
   stratalog machine 12 --format svg > snapshot-12.svg
 
-Exits 0, also for a snapshot that is removed; 1 when the log cannot be read, 2 when the log never
-had such a snapshot, 3 when the log is damaged.`;
+Exits 0, also for a snapshot that is removed; 1 when the log cannot be read, or never had such a
+snapshot; 3 when the log is damaged.`;
 
 export function machineCommand(): Command {
   return withArchiveOption(new Command('machine'))
@@ -76,7 +77,7 @@ async function run(snapshot: string | undefined, flags: Flags, out: Output): Pro
     const id = await idMeant(archive, snapshot, at);
     const life = await lifeOf(archive, id, at);
     if (life.steps.length === 0 && life.before === null) {
-      throw new UsageError(
+      throw new NotInLog(
         `there was no snapshot ${quoted(snapshot)} at position ${at}. ` +
           '`stratalog log` tells which there were',
       );
@@ -115,7 +116,7 @@ async function idMeant(archive: Archive, text: string, at: Position): Promise<Sn
   const born = found.filter((id) => id < forest.nextId);
   const id = born.findLast((one) => forest.has(one)) ?? born.at(-1);
   if (id === undefined) {
-    throw new UsageError(
+    throw new NotInLog(
       `no snapshot was called ${quoted(text)}${found.length > 0 ? ` by position ${at}` : ''}. ` +
         '`stratalog log` tells which there were',
     );

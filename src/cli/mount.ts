@@ -20,6 +20,7 @@ import type { Forest } from '../machines/forest.js';
 import { mountForensically } from './forensic-mount.js';
 import { momentOf, quoted } from './moment.js';
 import { visible } from './print.js';
+import { NotInLog } from './subject-argument.js';
 import { rootOf, withRootOption, type RootFlags } from './root-option.js';
 
 interface Flags extends RootFlags {
@@ -46,7 +47,7 @@ The mount is ro,nodev,nosuid,noexec. It ends with SIGINT, SIGTERM, the end of st
 of the command; STRATALOG_MOUNT tells the command where it is. With --at the log says which layers
 there were; the files in them are those of today. After a SIGKILL the mount stays: inspect tells
 of it as MountElsewhere, umount takes it away.
-Exits as the command does, else 0.`,
+Exits as the command does, else 0; 1 when there is no such snapshot, or a directory of it is gone.`,
     )
     .action((text: string, _rest: readonly string[], flags: Flags, command: Command) =>
       run(text, flags, command),
@@ -108,7 +109,7 @@ async function chainFor(text: string, forest: Forest, archive: Archive): Promise
   const [chain, ...others] = chains;
   if (chain === undefined) {
     const past = ids.length === 0 ? 'no snapshot ever bore it' : goneInWords(ids, forest);
-    throw new UsageError(`${quoted(text)}: ${past}; \`stratalog log\` tells what there was`);
+    throw new NotInLog(`${quoted(text)}: ${past}; \`stratalog log\` tells what there was`);
   }
   if (others.length > 0) {
     const which = chains.map(({ state }) => `${state.id} (${visible(state.name)})`).join(', ');

@@ -88,9 +88,9 @@ it('says what is wrong when there is no such snapshot, or the forms disagree', a
     stratalog(['machine', '--at', '3']),
     stratalog(['machine', '--json', '--format', 'svg']),
   ]);
-  expect(unknown).toMatchObject({ code: 2, stdout: '' });
+  expect(unknown).toMatchObject({ code: 1, stdout: '' });
   expect(unknown.stderr).toContain('no snapshot was called "nobody"');
-  expect(early.code).toBe(2);
+  expect(early.code).toBe(1);
   expect(early.stderr).toContain('there was no snapshot "2" at position 3');
   expect([whole.code, two.code]).toEqual([2, 2]);
 });
