@@ -33,7 +33,7 @@ import {
   shell,
   stratalog,
 } from './rig.js';
-import { bash, blocks, exported, golden, manyEvents } from './recipes.js';
+import { bash, blocks, exported, golden, goldenRecords, manyEvents } from './recipes.js';
 
 beforeAll(builtCli, buildLimitMillis);
 afterEach(cleanUp);
@@ -70,7 +70,7 @@ it(
     const sound = await bash(`bash ${script} ${file}`, directory);
     expect(sound).toEqual({
       code: 0,
-      stdout: `sound: 37 records up to position 37, chain head ${String(await headOf(golden))}\n`,
+      stdout: `sound: ${goldenRecords} records up to position ${goldenRecords}, chain head ${String(await headOf(golden))}\n`,
       stderr: '',
     });
     const part = await exported(golden, 'part.jsonl', '--from', '20', '--to', '25');

@@ -7,6 +7,11 @@ import { repository } from '../../scripts/rig/daemon.js';
 import { aDirectory, daemonStarted, prepared, preparing, stratalog, type Outcome } from './rig.js';
 
 export const golden = join(repository, 'test/golden/v0.1.0/root');
+const expected = JSON.parse(readFileSync(join(golden, '../expected.json'), 'utf8')) as {
+  readonly records: readonly unknown[];
+};
+/** How many records the golden log has. */
+export const goldenRecords = expected.records.length;
 const page = readFileSync(join(repository, 'docs/export.md'), 'utf8');
 export const blocks = (language: string): string[] =>
   [...page.matchAll(new RegExp(`^\`\`\`${language}\\n([\\s\\S]*?)^\`\`\`$`, 'gm'))].map(
