@@ -226,14 +226,15 @@ async function live(steps: readonly Step[], everyEvents: number): Promise<Faulty
 }
 
 describe('an archive of random lives', () => {
-  it('answers as a replay of every record does, whatever indexes there are', async () => {
-    const kinds = new Set<string>();
+  const kinds: readonly Indexes[] = ['all', 'some', 'foreign', 'cut short', 'none'];
+
+  it.each(kinds)('answers as a replay of every record does, with indexes: %s', async (which) => {
+    let long = 0;
     await fc.assert(
       fc.asyncProperty(
-        fc.array(step, { minLength: 60, maxLength: 120, size: 'max' }),
-        fc.constantFrom<Indexes>('all', 'some', 'foreign', 'cut short', 'none'),
+        fc.array(step, { minLength: 160, maxLength: 240, size: 'max' }),
         fc.constantFrom(0, 7),
-        async (steps, which, everyEvents) => {
+        async (steps, everyEvents) => {
           const disk = await live(steps, everyEvents);
           await giveIndexes(disk, which);
           const notices: string[] = [];
@@ -244,16 +245,13 @@ describe('an archive of random lives', () => {
           await compareStreams(archive, records);
           if (which === 'all' || which === 'some' || which === 'none') expect(notices).toEqual([]);
           expect(notices.length).toBeLessThan(2);
-          const { segments, checkpoints } = await listLog(disk, ROOT);
-          if (segments.length > 2) kinds.add(which);
-          if (checkpoints.length > 2) kinds.add('kept checkpoints');
-          if (notices.length > 0) kinds.add('noticed');
+          if ((await listLog(disk, ROOT)).segments.length > 2) long += 1;
         },
       ),
       { numRuns: 8 },
     );
     // Otherwise it has compared too little.
-    expect(kinds.size).toBeGreaterThan(2);
+    expect(long).toBeGreaterThan(0);
   }, 60_000);
 });
 
