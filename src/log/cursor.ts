@@ -8,7 +8,7 @@ import { errnoOf } from '../base/errors.js';
 import type { Disk, DiskFile } from '../base/ports.js';
 import { position } from '../base/units.js';
 import { LogDamaged, LogTooNew } from './errors.js';
-import { listLog, logDirectory, type NamedAt } from './files.js';
+import { listLog, logDirectory, NO_FILE, type NamedAt } from './files.js';
 import { checkSealed, startOf } from './recovery.js';
 import { SegmentScan, type ScanStop, type ScanWish } from './scan.js';
 import { readHeader } from './segment.js';
@@ -113,9 +113,23 @@ export class LogCursor {
     }
   }
 
+  /** Null for what only has the name of a segment, such as a socket. */
+  async #openFile(path: string): Promise<DiskFile | null> {
+    try {
+      return await this.#disk.open(path, 'read');
+    } catch (thrown) {
+      if (NO_FILE.has(errnoOf(thrown) ?? '')) return null;
+      throw thrown;
+    }
+  }
+
   async #open(named: NamedAt, isNewest: boolean): Promise<Current | null> {
     const path = `${logDirectory(this.#root)}/${named.name}`;
-    const file = await this.#disk.open(path, 'read');
+    const file = await this.#openFile(path);
+    if (file === null) {
+      if (!isNewest) throw damage(named.name, 0, named.position, 'it is not a regular file');
+      return null;
+    }
     try {
       const reading = await readHeader(file);
       if (reading.kind === 'too-new') throw new LogTooNew(`the segment ${path}`, reading.writtenBy);

@@ -165,7 +165,8 @@ class Verifier {
       if (this.#isSoundSoFar && next.segment) this.#verified = startOf(next.segment);
       return;
     }
-    const file = await this.#disk.open(`${logDirectory(this.#root)}/${part.named.name}`, 'read');
+    const file = await this.#openPart(part);
+    if (file === null) return;
     try {
       // A directory or a pipe: the finding about its header has said so.
       if (part.segment === null && !(await isReadable(file))) return;
@@ -178,6 +179,16 @@ class Verifier {
       }
     } finally {
       await file.close();
+    }
+  }
+
+  /** Null for what only has the name of a segment, such as a socket: it was told of already. */
+  async #openPart({ named, segment }: Part): Promise<DiskFile | null> {
+    try {
+      return await this.#disk.open(`${logDirectory(this.#root)}/${named.name}`, 'read');
+    } catch (thrown) {
+      if (segment === null && NO_FILE.has(errnoOf(thrown) ?? '')) return null;
+      throw thrown;
     }
   }
 

@@ -122,7 +122,7 @@ const deeds: readonly Deed[] = [
   {
     name: 'a socket has the name of a segment',
     done: (root) => socketAt(later(root)),
-    told: { serve: [3, noFile], inspect: [3, noFile] },
+    told: { serve: [3, noFile], inspect: [3, noFile], verify: [3, noFile] },
   },
   {
     name: 'a link to nothing has the name of a segment',

@@ -228,31 +228,36 @@ async function live(steps: readonly Step[], everyEvents: number): Promise<Faulty
 describe('an archive of random lives', () => {
   const kinds: readonly Indexes[] = ['all', 'some', 'foreign', 'cut short', 'none'];
 
-  it.each(kinds)('answers as a replay of every record does, with indexes: %s', async (which) => {
-    let long = 0;
-    await fc.assert(
-      fc.asyncProperty(
-        fc.array(step, { minLength: 160, maxLength: 240, size: 'max' }),
-        fc.constantFrom(0, 7),
-        async (steps, everyEvents) => {
-          const disk = await live(steps, everyEvents);
-          await giveIndexes(disk, which);
-          const notices: string[] = [];
-          const archive = new RootArchive(disk, ROOT, { onNotice: (text) => notices.push(text) });
-          const records = await recordsOf(disk);
-          await compareStates(archive, records);
-          await compareTimes(archive, records);
-          await compareStreams(archive, records);
-          if (which === 'all' || which === 'some' || which === 'none') expect(notices).toEqual([]);
-          expect(notices.length).toBeLessThan(2);
-          if ((await listLog(disk, ROOT)).segments.length > 2) long += 1;
-        },
-      ),
-      { numRuns: 8 },
-    );
-    // Otherwise it has compared too little.
-    expect(long).toBeGreaterThan(0);
-  }, 60_000);
+  it.each(kinds)(
+    'answers as a replay of every record does, with indexes: %s',
+    async (which) => {
+      let long = 0;
+      await fc.assert(
+        fc.asyncProperty(
+          fc.array(step, { minLength: 160, maxLength: 240, size: 'max' }),
+          fc.constantFrom(0, 7),
+          async (steps, everyEvents) => {
+            const disk = await live(steps, everyEvents);
+            await giveIndexes(disk, which);
+            const notices: string[] = [];
+            const archive = new RootArchive(disk, ROOT, { onNotice: (text) => notices.push(text) });
+            const records = await recordsOf(disk);
+            await compareStates(archive, records);
+            await compareTimes(archive, records);
+            await compareStreams(archive, records);
+            if (which === 'all' || which === 'some' || which === 'none')
+              expect(notices).toEqual([]);
+            expect(notices.length).toBeLessThan(2);
+            if ((await listLog(disk, ROOT)).segments.length > 2) long += 1;
+          },
+        ),
+        { numRuns: 8 },
+      );
+      // Otherwise it has compared too little.
+      expect(long).toBeGreaterThan(0);
+    },
+    60_000,
+  );
 });
 
 async function compareStates(archive: RootArchive, records: readonly LogRecord[]): Promise<void> {
