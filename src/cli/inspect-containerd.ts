@@ -163,6 +163,11 @@ async function print(
     await out.line(`# ${inUse} of these are writable: remove the containers that use them first`);
   }
   await out.line('# These lines make both agree, in this order:');
+  if (removals.length > 1) {
+    await out.line(
+      '# ("not found": what nothing stood on any more, containerd has collected itself)',
+    );
+  }
   await out.lines(lines);
 }
 

@@ -7,6 +7,9 @@
  * and removes, children first, what containerd does not remember, in any namespace. So what only
  * Stratalog has needs a collection and nothing else. It collects from a snapshotter only when
  * something of it was removed before; where there is nothing, a snapshot is made to be removed.
+ *
+ * A removal also makes it collect in its own memory, at once and beside the lines that are still to
+ * be run: a layer that no image and no child needs any more may be gone when its line is run.
  */
 import { metaOf } from '../machines/chart.js';
 import type { Forest } from '../machines/forest.js';

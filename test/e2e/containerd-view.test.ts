@@ -18,12 +18,6 @@ import { BoltUnreadable } from '../../src/inspect/bolt-file.js';
 import { readContainerdMetadata } from '../../src/inspect/containerd-metadata.js';
 import { againstPeer, startLimitMillis } from './support.js';
 
-/**
- * Right after a change containerd's file is now and then read as it was before, and why is not
- * known yet. Until it is, these run when they are asked for.
- */
-const isAsked = process.env['STRATALOG_CONTAINERD_VIEW'] === '1';
-
 describe.runIf(!againstPeer)("containerd's memory beside the log", () => {
   let rig: Rig;
   let image: Image;
@@ -112,7 +106,7 @@ describe.runIf(!againstPeer)("containerd's memory beside the log", () => {
     expect(log.stderr).toContain('no bolt file');
   });
 
-  it.runIf(isAsked).each(['socket', 'file'])(
+  it.each(['socket', 'file'])(
     'prints the lines that make them agree, whatever differs (by %s)',
     async (by) => {
       await rig.ctr.pull(reference);
@@ -152,16 +146,13 @@ describe.runIf(!againstPeer)("containerd's memory beside the log", () => {
     },
   );
 
-  it.runIf(isAsked)(
-    'has what only Stratalog has collected, when there is nothing else to remove',
-    async () => {
-      await daemonItself().prepare('default/9005/ghost');
-      const { kinds, commands } = await compared(rig.containerd.address);
-      expect(kinds).toEqual(['OnlyInStratalog']);
-      await runAll(commands, true);
-      expect(await compared(rig.containerd.address)).toEqual(agreed);
-    },
-  );
+  it('has what only Stratalog has collected, when there is nothing else to remove', async () => {
+    await daemonItself().prepare('default/9005/ghost');
+    const { kinds, commands } = await compared(rig.containerd.address);
+    expect(kinds).toEqual(['OnlyInStratalog']);
+    await runAll(commands, true);
+    expect(await compared(rig.containerd.address)).toEqual(agreed);
+  });
 
   /** As a person would: by hand, in a shell. Without an address in them, they are for this containerd. */
   async function runAll(commands: readonly string[], areWhole: boolean): Promise<void> {
@@ -169,11 +160,16 @@ describe.runIf(!againstPeer)("containerd's memory beside the log", () => {
     for (const line of commands) {
       expect(line.includes(`--address ${rig.containerd.address}`)).toBe(areWhole);
       const ctr = process.env['STRATALOG_CTR'] ?? 'ctr';
-      await run('bash', ['--norc', '-c', line.replace(/^ctr /, `${ctr} `)], { env });
+      const args = ['--norc', '-c', line.replace(/^ctr /, `${ctr} `)];
+      const { exitCode, stderr } = await run('bash', args, { env, mayFail: true });
+      // Behind the first removal containerd collects by itself, and may be quicker.
+      const isCollected =
+        line !== commands[0] && line.includes(' rm ') && stderr.includes('not found');
+      if (!isCollected) expect([exitCode, stderr], line).toEqual([0, '']);
     }
   }
 
-  it.runIf(isAsked)('reads many and large pages, also while containerd writes them', async () => {
+  it('reads many and large pages, also while containerd writes them', async () => {
     const client = clientOf(rig.containerd.address);
     const inNamespace = new Metadata();
     inNamespace.set('containerd-namespace', 'many');
