@@ -40,13 +40,21 @@ function valueOf<Value>(answer: Answer<Value>): Value {
   throw new Error(answer.message);
 }
 
-/** Layers of a mebibyte each. */
-async function layers(snapshots: SnapshotsClient, names: readonly string[]): Promise<void> {
+/** Layers of a mebibyte each; returns their directories. Which number each has is the daemon's. */
+async function layers(
+  snapshots: SnapshotsClient,
+  names: readonly string[],
+): Promise<ReadonlyMap<string, string>> {
+  const directories = new Map<string, string>();
   for (const name of names) {
     const mounts = valueOf(await snapshots.prepare(`${name} key`, '', new Map()));
-    writeFileSync(`${writableDirectory(mounts)}/data`, Buffer.alloc(1024 * 1024, name));
+    const contents = writableDirectory(mounts);
+    if (contents === null) throw new Error(`not writable: ${mounts}`);
+    writeFileSync(`${contents}/data`, Buffer.alloc(1024 * 1024, name));
     valueOf(await snapshots.commit(`${name} key`, name, new Map()));
+    directories.set(name, contents);
   }
+  return directories;
 }
 
 function freeBytes(path: string): number {
@@ -66,7 +74,7 @@ describe('a full disk', () => {
   it('refuses what grows, and lets Remove make room', async () => {
     const volume = await Volume.create(workspace, 'ext4');
     const snapshots = await started(volume);
-    await layers(snapshots, ['one', 'two', 'three']);
+    const directories = await layers(snapshots, ['one', 'two', 'three']);
     volume.fill();
     // Directories that were made ahead serve for a while.
     let answer: Answer<unknown> = { kind: 'unanswered', message: 'nothing was asked' };
@@ -77,7 +85,7 @@ describe('a full disk', () => {
     expect(answer).toMatchObject({ kind: 'refused', code: status.RESOURCE_EXHAUSTED });
     expect(await healthOf(volume)).toBe(0);
     valueOf(await snapshots.remove('two'));
-    const gone = () => !existsSync(`${volume.root}/snapshots/2`);
+    const gone = () => !existsSync(directories.get('two') ?? '');
     await until('the directory of the layer is gone', gone);
     expect(volume.messages('fatal')).toEqual([]);
     await layers(snapshots, ['four']);
