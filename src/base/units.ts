@@ -29,6 +29,12 @@ export const unixNanos = (value: bigint): UnixNanos => value as UnixNanos;
 export const snapshotId = (value: number): SnapshotId => value as SnapshotId;
 export const snapshotName = (value: string): SnapshotName => value as SnapshotName;
 
+/** The number that a text is. Null for `007`, which is not as we write it, and for what is not exact. */
+export function parseSnapshotId(text: string): SnapshotId | null {
+  const id = /^[1-9]\d{0,15}$/.test(text) ? Number(text) : NaN;
+  return Number.isSafeInteger(id) ? snapshotId(id) : null;
+}
+
 /** Labels of a snapshot. A Map, because keys are chosen by strangers and may be `__proto__`. */
 export type Labels = ReadonlyMap<string, string>;
 

@@ -8,7 +8,7 @@ import { RELEASE } from '../api/release.js';
 import { systemClock } from '../host/clock.js';
 import { systemDisk } from '../host/disk.js';
 import { attest, KeyUnusable } from '../inspect/export-attestation.js';
-import { chainBefore, soundSegments } from '../inspect/export-records.js';
+import { chainHexBefore, soundSegments } from '../inspect/export-records.js';
 import { RootArchive } from '../inspect/root-archive.js';
 import { momentOf } from './moment.js';
 import { printing, type Output } from './print.js';
@@ -31,6 +31,7 @@ export function attestCommand(): Command {
       `
 Keep the lines away from this machine: they prove later that the past was not rewritten.
 
+Examples:
   openssl genpkey -algorithm ed25519 -out key.pem && openssl pkey -in key.pem -pubout -out public.pem
   stratalog attest --key key.pem >> heads.jsonl
   stratalog verify --against heads.jsonl --public-key public.pem
@@ -49,7 +50,7 @@ async function run(flags: Flags, out: Output): Promise<void> {
   const sound = await soundSegments(disk, root);
   const { identity, segments } = sound;
   const whose = identity ?? segments.at(-1)?.header;
-  const chain = await chainBefore(disk, sound, position);
+  const chain = await chainHexBefore(disk, sound, position);
   if (whose === undefined) throw new UsageError(`${root} has no log that can be read`);
   if (chain === null) {
     throw new UsageError(`position ${position} is not within the log, or is not kept any more`);

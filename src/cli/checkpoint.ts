@@ -19,6 +19,7 @@ ${heldRootHelp}
 The daemon writes checkpoints by itself, and one at each orderly stop: this is for a root whose
 daemon was killed, or before \`stratalog compact\`.
 
+Examples:
   stratalog checkpoint --root /var/lib/stratalog`,
     )
     .action((flags: Flags) => printing({}, (out) => run(flags, out)));

@@ -2,7 +2,7 @@
 import { createInterface } from 'node:readline/promises';
 import { Command } from 'commander';
 import { UsageError } from '../base/errors.js';
-import { formatTime, position, type UnixNanos } from '../base/units.js';
+import { formatTime, type UnixNanos } from '../base/units.js';
 import { systemClock } from '../host/clock.js';
 import { systemDisk } from '../host/disk.js';
 import {
@@ -13,7 +13,7 @@ import {
   type CompactWish,
 } from '../maintenance/compact.js';
 import { heldRootHelp, withHeldRoot } from './held-root.js';
-import { timeOf, wholeNumber } from './moment.js';
+import { parseMoment } from './moment.js';
 import { humanSize, printing, type Output } from './print.js';
 import { rootOf, withRootOption, type RootFlags } from './root-option.js';
 
@@ -38,6 +38,7 @@ ${heldRootHelp}
 Whole segments go, those that lie wholly before the moment; the newest always stays. A checkpoint
 is written first when none covers them. What is forgotten cannot be brought back: export it before.
 
+Examples:
   stratalog compact --before 90d --dry-run
   stratalog export --to 90d -o old.jsonl && stratalog compact --before 90d
 
@@ -74,8 +75,8 @@ async function run(flags: Flags, out: Output): Promise<void> {
 }
 
 function wishOf(text: string, now: UnixNanos): CompactWish {
-  if (/^\d+$/.test(text)) return { before: position(wholeNumber('--before', text) ?? 0) };
-  return { olderThan: timeOf('--before', text, now) };
+  const moment = parseMoment('--before', text, now);
+  return typeof moment === 'bigint' ? { olderThan: moment } : { before: moment };
 }
 
 async function confirm({ yes }: Flags): Promise<void> {

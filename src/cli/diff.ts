@@ -9,7 +9,7 @@ import { kindOf, stateFields, statesIn } from '../inspect/state-view.js';
 import { withArchive, withArchiveOption, type ArchiveFlags } from './archive-option.js';
 import { EXIT } from './exit-codes.js';
 import { momentOf } from './moment.js';
-import { humanSize, printing, tableLines, visible, type Output } from './print.js';
+import { humanSize, printing, visible, type Output } from './print.js';
 
 interface Flags extends ArchiveFlags {
   readonly all?: true;
@@ -69,7 +69,7 @@ async function run(
   } else {
     if (differences.length > 0) {
       const cells = differences.map((difference) => cellsOf(difference, out));
-      await out.lines(tableLines(['', 'ID', 'KEY', 'KIND', 'WHAT'], cells));
+      await out.table(['', 'ID', 'KEY', 'KIND', 'CHANGE'], cells);
       await out.line('');
     }
     const size = `${totals.bytes < 0 ? '-' : '+'}${humanSize(Math.abs(totals.bytes))}`;
@@ -115,9 +115,9 @@ function cellsOf(difference: Difference, out: Output): readonly string[] {
   return [
     paint(signs[difference.change]),
     String(state.id),
-    out.cell(state.name),
+    visible(state.name),
     kindOf(state),
-    out.cell(what),
+    visible(what),
   ];
 }
 

@@ -39,6 +39,7 @@ export function exportCommand(): Command {
 Reads without a lock, beside a daemon too. Nothing is ever overwritten.
 docs/export.md has the formats, and a recipe with sha256sum and jq that verifies lines of JSON.
 
+Examples:
   stratalog export -o log.jsonl
   stratalog export --from 2026-01-31T00:00:00Z --to 2026-02-01T00:00:00Z | jq .type
   stratalog export --format tar -o log.tar

@@ -28,7 +28,7 @@ import { addressOf, reach } from './daemon-socket.js';
 import { EXIT } from './exit-codes.js';
 import { liveHolder } from './holder.js';
 import { quoted } from './moment.js';
-import { humanSize, printing, tableLines, visible, type Output } from './print.js';
+import { humanSize, printing, visible, type Output } from './print.js';
 import { rootOf, withRootOption, type RootFlags } from './root-option.js';
 
 interface Flags extends RootFlags {
@@ -191,7 +191,7 @@ async function printTable({ verdicts, sizes, now }: Told, out: Output): Promise<
     visible(reasonInWords(verdict.because, formatTime)),
   ]);
   if (rows.length > 0) {
-    await out.lines(tableLines(['DIRECTORY', 'VERDICT', 'SIZE', 'AGE', 'REASON'], rows));
+    await out.table(['DIRECTORY', 'VERDICT', 'SIZE', 'AGE', 'REASON'], rows);
     await out.line('');
   }
   for (const kind of ['kept', 'collected'] as const) {

@@ -15,7 +15,7 @@ import { systemClock } from '../host/clock.js';
 import { addressOf, reach } from './daemon-socket.js';
 import { EXIT } from './exit-codes.js';
 import type { Output } from './print.js';
-import { printing, tableLines, visible } from './print.js';
+import { printing, visible } from './print.js';
 
 interface Flags {
   readonly address?: string;
@@ -123,7 +123,7 @@ async function report(
     return;
   }
   const cells = rows.map(([service, status]) => [nameOf(service), painted(status, out)]);
-  await out.lines(tableLines(['SERVICE', 'STATUS'], cells));
+  await out.table(['SERVICE', 'STATUS'], cells);
 }
 
 /** Until a signal, or until the server ends a stream: then it is going away. */

@@ -6,7 +6,7 @@ import type { Archive } from '../inspect/archive.js';
 import { durationInWords } from '../inspect/durations.js';
 import { historyOf, type History, type HistoryRow } from '../inspect/history.js';
 import { withArchive, withArchiveOption, type ArchiveFlags } from './archive-option.js';
-import { printing, tableLines, visible, type Output } from './print.js';
+import { printing, visible, type Output } from './print.js';
 import { oneSubject, someSubjects } from './subject-argument.js';
 
 interface Flags extends ArchiveFlags {
@@ -89,9 +89,9 @@ async function printTable(out: Output, history: History): Promise<void> {
     out.colors.dim(formatTime(row.record.time)),
     row.sincePrevious === null ? '' : `+${durationInWords(row.sincePrevious)}`.replace('+-', '-'),
     visible(row.record.type),
-    out.cell(whatOf(row)),
+    visible(whatOf(row)),
   ]);
-  await out.lines(tableLines(['POSITION', 'TIME', 'AFTER', 'EVENT', 'WHAT'], cells));
+  await out.table(['POSITION', 'TIME', 'AFTER', 'EVENT', 'SUMMARY'], cells);
 }
 
 function headLines(history: History): readonly string[] {

@@ -30,6 +30,7 @@ The whole input is checked before the root is there: each record is hashed again
 written is read again as \`stratalog verify\` does. An import that fails leaves nothing behind.
 The new root has the log and no snapshot directories: look at it, do not serve it.
 
+Examples:
   stratalog import log.jsonl --root /tmp/look
   ssh node stratalog export --format tar | stratalog import - --root /tmp/look
 

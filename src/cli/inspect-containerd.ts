@@ -24,7 +24,7 @@ import { metadataPathOf } from './containerd-socket.js';
 import { EXIT } from './exit-codes.js';
 import { liveHolder } from './holder.js';
 import { quoted } from './moment.js';
-import { tableLines, visible, type Output } from './print.js';
+import { visible, type Output } from './print.js';
 
 export interface ContainerdFlags {
   readonly containerd?: string;
@@ -149,7 +149,7 @@ async function print(
   const { differences, removals } = diff;
   if (differences.length > 0) {
     const rows = differences.map((found) => rowOf(found).map(visible));
-    await out.lines(tableLines(['KIND', 'SNAPSHOT', 'EVIDENCE'], rows));
+    await out.table(['KIND', 'SNAPSHOT', 'EVIDENCE'], rows);
     await out.line('');
   }
   await out.line(`stratalog   ${ours.length} snapshots`);

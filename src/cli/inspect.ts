@@ -12,7 +12,7 @@ import { formatTime, type SnapshotId } from '../base/units.js';
 import { EXIT } from './exit-codes.js';
 import { compareWithContainerd, type ContainerdFlags } from './inspect-containerd.js';
 import type { Output } from './print.js';
-import { printing, tableLines, visible } from './print.js';
+import { printing, visible } from './print.js';
 import { lookAtRoot, type LookOptions, type RootLook } from './root-look.js';
 import { rootOf, withRootOption, type RootFlags } from './root-option.js';
 
@@ -39,7 +39,13 @@ export function inspectCommand(): Command {
     .option('--no-trunc', 'print lines whole, wider than the terminal too')
     .addHelpText(
       'after',
-      '\nExits 0 when there is nothing to do, 3 when something was found. docs/recovery.md explains each kind.',
+      `
+Examples:
+  stratalog inspect                                         what the next start would find and do
+  stratalog inspect --root /mnt/copy --offline              a root from another machine
+  stratalog inspect --containerd /run/containerd/containerd.sock
+
+Exits 0 when there is nothing to do, 3 when something was found. docs/recovery.md explains each kind.`,
     )
     .action((flags: Flags) => {
       // Half a line for a shell would be a wrong one.
@@ -217,7 +223,7 @@ async function printLook(
       ...(isWide ? [visible(loss), cause === null ? '' : causeText(cause)] : []),
     ]);
     const head = ['KIND', 'AT THE NEXT START', 'SUBJECT', 'EVIDENCE'];
-    await out.lines(tableLines(isWide ? [...head, 'LOST', 'NEWEST EVENT'] : head, cells));
+    await out.table(isWide ? [...head, 'LOST', 'NEWEST EVENT'] : head, cells);
     await out.line('');
   }
   await out.lines(summaryLines(look, rows));

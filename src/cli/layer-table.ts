@@ -1,7 +1,7 @@
 /** How `stratalog layer ls` shows layers: the columns of ctr, or one JSON object a line. */
 import type { ChainId } from '../filesystems/layer-store/digest.js';
 import type { LayerCondition } from '../filesystems/layer-store/verify-layer.js';
-import { humanSize, tableLines, type Output } from './print.js';
+import { humanSize, type Output } from './print.js';
 
 /** One layer as `--json` prints it. Sizes in bytes; null where the manifest cannot be read. */
 export interface LayerRow {
@@ -39,16 +39,16 @@ export function layerRow(
 /** The first twelve digits, enough to tell layers apart by eye. */
 export const shortId = (chainId: ChainId): string => chainId.slice(0, 'sha256:'.length + 12);
 
-export function layerTable(
+export async function printLayers(
   rows: readonly LayerRow[],
-  colors: Output['colors'],
+  out: Output,
   isShort: boolean,
-): readonly string[] {
-  return tableLines(
+): Promise<void> {
+  await out.table(
     ['CHAIN ID', 'FORMAT', 'SIZE', 'CREATED'],
     rows.map((row) => [
       isShort ? shortId(row.chainId) : row.chainId,
-      row.damage === null ? (row.format ?? '-') : colors.red(`${row.format ?? '-'} (damaged)`),
+      row.damage === null ? (row.format ?? '-') : out.colors.red(`${row.format ?? '-'} (damaged)`),
       row.size === null ? '-' : humanSize(row.size),
       row.created ?? '-',
     ]),

@@ -23,7 +23,7 @@ import { WorkerPool } from '../host/workers.js';
 import { parseSize } from '../api/config-values.js';
 import { RELEASE } from '../api/release.js';
 import { EXIT } from './exit-codes.js';
-import { layerRow, layerTable, shortId } from './layer-table.js';
+import { layerRow, printLayers, shortId } from './layer-table.js';
 import { printing, type Output } from './print.js';
 import { progressLine } from './progress-line.js';
 
@@ -161,7 +161,7 @@ async function runList(flags: ListFlags, out: Output): Promise<void> {
     else rows.push(row);
   }
   if (flags.quiet !== true && flags.json !== true) {
-    await out.lines(layerTable(rows, out.colors, flags.trunc));
+    await printLayers(rows, out, flags.trunc);
   }
   if (damaged > 0 && flags.check) process.exitCode = EXIT.findings;
 }

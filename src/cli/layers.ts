@@ -9,7 +9,7 @@ import { spanInWords } from './age.js';
 import { withArchive, withArchiveOption, type ArchiveFlags } from './archive-option.js';
 import { EXIT } from './exit-codes.js';
 import { momentOf } from './moment.js';
-import { printing, tableLines, visible, type Output } from './print.js';
+import { printing, visible, type Output } from './print.js';
 
 interface Flags extends ArchiveFlags {
   readonly unavailable?: true;
@@ -52,7 +52,7 @@ async function run(flags: Flags, out: Output): Promise<void> {
   if (flags.quiet === true) await out.lines(rows.map(({ name }) => visible(name)));
   else if (flags.json === true) for (const row of rows) await out.json('layer', jsonFields(row));
   else if (rows.length > 0) {
-    await out.lines(linesOf(rows, flags.at === undefined ? now : null, out));
+    await print(rows, flags.at === undefined ? now : null, out);
   } else process.stderr.write('stratalog: the log has no such layer\n');
   if (flags.unavailable === true && rows.length > 0) process.exitCode = EXIT.findings;
 }
@@ -78,9 +78,9 @@ function jsonFields({ createdAt, since, ...layer }: Row): Readonly<Record<string
 }
 
 /** `now` is null when the moment is past: then times are told as they stand. */
-function linesOf(rows: readonly Row[], now: UnixNanos | null, out: Output): readonly string[] {
+async function print(rows: readonly Row[], now: UnixNanos | null, out: Output): Promise<void> {
   const { green, yellow } = out.colors;
-  return tableLines(
+  await out.table(
     ['SNAPSHOT', 'STATE', 'SINCE', 'TRIES', 'NEXT RETRY', 'FROM', 'REF', 'NAME', 'REASON'],
     rows.map((row) => {
       const isLost = row.state === 'unavailable';

@@ -1,12 +1,14 @@
 /** The flags of `stratalog log`, understood: which events are wished for, and in which order. */
 import { closest, distance } from 'fastest-levenshtein';
 import { UsageError } from '../base/errors.js';
-import { position, type Position, type UnixNanos } from '../base/units.js';
+import { position, unixNanos, type Position, type UnixNanos } from '../base/units.js';
+import type { Archive } from '../inspect/archive.js';
 import type { CallerWish, LogFilter } from '../inspect/log-filter.js';
+import { LogDamaged } from '../log/errors.js';
 import { DAEMON_EVENTS, DAEMON_STREAM } from '../machines/daemon-events.js';
 import { SNAPSHOT_EVENTS } from '../machines/events.js';
 import { idOfStream } from '../machines/streams.js';
-import { quoted, timeOf, wholeNumber } from './moment.js';
+import { parseMoment, positionOf, quoted, timeOf, wholeNumber, type Moment } from './moment.js';
 
 /** As commander hands them over: texts, because a bad one deserves a sentence of ours. */
 export interface LogFlags {
@@ -25,18 +27,27 @@ export interface LogFlags {
   readonly reverse?: true;
 }
 
-export interface LogRange extends LogFilter {
-  /** First position. */
-  readonly from: Position;
-  /** First position that is not shown; null for the end of the log. */
-  readonly to: Position | null;
+interface LogOrder {
   readonly countMax: number;
   readonly isReverse: boolean;
   readonly isFollowing: boolean;
 }
 
+export interface LogRange extends LogFilter, LogOrder {
+  /** First position. */
+  readonly from: Position;
+  /** First position that is not shown; null for the end of the log. */
+  readonly to: Position | null;
+}
+
+/** What can be understood without looking into a log. */
+export interface LogWish extends LogFilter, LogOrder {
+  readonly from: Moment;
+  readonly to: Moment | null;
+}
+
 /** @throws UsageError that says which flag, what is wrong with it and what would be right. */
-export function rangeOf(flags: LogFlags, now: UnixNanos): LogRange {
+export function wishOf(flags: LogFlags, now: UnixNanos): LogWish {
   if (flags.from !== undefined && flags.after !== undefined) {
     throw new UsageError('--from and --after both say where to begin: give one of them');
   }
@@ -50,10 +61,9 @@ export function rangeOf(flags: LogFlags, now: UnixNanos): LogRange {
     throw new UsageError('--follow goes on for ever: leave out --until, or use -n to end it');
   }
   const after = wholeNumber('--after', flags.after);
-  const to = wholeNumber('--to', flags.to);
   return {
-    from: position(after === null ? (wholeNumber('--from', flags.from) ?? 0) : after + 1),
-    to: to === null ? null : position(to),
+    from: after === null ? parseMoment('--from', flags.from ?? '0', now) : position(after + 1),
+    to: flags.to === undefined ? null : parseMoment('--to', flags.to, now),
     stream: flags.stream === undefined ? null : streamName(flags.stream),
     types: flags.type === undefined ? null : eventTypes(flags.type),
     since: flags.since === undefined ? null : timeOf('--since', flags.since, now),
@@ -65,6 +75,33 @@ export function rangeOf(flags: LogFlags, now: UnixNanos): LogRange {
     isReverse: flags.reverse === true,
     isFollowing: flags.follow === true,
   };
+}
+
+/**
+ * Where in this log that is. Times never step back in a log, so what is older or younger than was
+ * asked for need not be read.
+ */
+export async function rangeOf(archive: Archive, wish: LogWish): Promise<LogRange> {
+  const { since, until, isFollowing } = wish;
+  const from = await positionOf(archive, wish.from);
+  const to = wish.to === null ? null : await positionOf(archive, wish.to);
+  const old = since === null ? 0 : await soundPositionAt(archive, unixNanos(since - 1n));
+  const young = until === null || isFollowing ? null : await soundPositionAt(archive, until);
+  return {
+    ...wish,
+    from: position(Math.max(from, old ?? 0)),
+    to: young === null || (to !== null && to < young) ? to : young,
+  };
+}
+
+/** Null where damage hides it: then all is read up to there, and the filter decides. */
+async function soundPositionAt(archive: Archive, time: UnixNanos): Promise<Position | null> {
+  try {
+    return await archive.positionAt(time);
+  } catch (thrown) {
+    if (thrown instanceof LogDamaged) return null;
+    throw thrown;
+  }
 }
 
 /** `daemon`, `snapshot-12`, or `12` for short. */

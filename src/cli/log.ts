@@ -11,7 +11,7 @@ import type { LogRecord } from '../log/types.js';
 import { withArchive, withArchiveOption, type ArchiveFlags } from './archive-option.js';
 import { EXIT } from './exit-codes.js';
 import { endOf } from './log-end.js';
-import { rangeOf, type LogFlags, type LogRange } from './log-range.js';
+import { rangeOf, wishOf, type LogFlags, type LogRange } from './log-range.js';
 import type { Output } from './print.js';
 import { printing, visible } from './print.js';
 import { rootOf } from './root-option.js';
@@ -28,9 +28,9 @@ export function logCommand(): Command {
     .description('print the events of a log, one a line, without a lock and beside a daemon too')
     .option('--stream <stream>', 'only of one stream: daemon, snapshot-12, or 12')
     .option('--type <types>', 'only these events, separated by commas')
-    .option('--from <position>', 'first position')
+    .option('--from <moment>', 'from this position on, or from this time: RFC 3339, or so long ago')
     .option('--after <position>', 'the position behind this one: goes on where a reader stopped')
-    .option('--to <position>', 'up to this position, not including it')
+    .option('--to <moment>', 'up to this moment, not including it')
     .option('--since <time>', 'not older than: RFC 3339, or so long ago: 90s, 10m, 3d')
     .option('--until <time>', 'not younger than this time')
     .option('--key <text>', 'only of snapshots that ever bore this key, name or digest')
@@ -45,8 +45,10 @@ export function logCommand(): Command {
     .addHelpText('after', examples)
     .action((flags: Flags) =>
       printing(flags, (out) => {
-        const range = rangeOf(flags, systemClock().now());
-        return withArchive(flags, systemDisk(), (archive) => run(archive, range, flags, out));
+        const wish = wishOf(flags, systemClock().now());
+        return withArchive(flags, systemDisk(), async (archive) =>
+          run(archive, await rangeOf(archive, wish), flags, out),
+        );
       }),
     );
 }

@@ -4,7 +4,7 @@
  */
 import { Command, Option } from 'commander';
 import { UsageError } from '../base/errors.js';
-import { formatTime, snapshotId, type Position, type SnapshotId } from '../base/units.js';
+import { formatTime, parseSnapshotId, type Position, type SnapshotId } from '../base/units.js';
 import { systemClock } from '../host/clock.js';
 import { systemDisk } from '../host/disk.js';
 import type { Archive } from '../inspect/archive.js';
@@ -15,7 +15,7 @@ import { lifeOf, marksOf, type Life } from '../inspect/life.js';
 import { summaryOf } from '../inspect/summary.js';
 import { withArchive, withArchiveOption, type ArchiveFlags } from './archive-option.js';
 import { momentOf, quoted } from './moment.js';
-import { printing, tableLines, visible, type Output } from './print.js';
+import { printing, visible, type Output } from './print.js';
 import { NotInLog } from './subject-argument.js';
 
 interface Flags extends ArchiveFlags {
@@ -42,7 +42,7 @@ snapshot; 3 when the log is damaged.`;
 export function machineCommand(): Command {
   return withArchiveOption(new Command('machine'))
     .description('draw the statechart of a snapshot, and tell where one stands in it and why')
-    .argument('[snapshot]', 'key, name, chain id or number of a snapshot')
+    .argument('[key|id|digest]', 'which snapshot; without one, the whole chart')
     .option('--at <moment>', 'as it was at a position, or at a time: RFC 3339, or so long ago')
     .addOption(
       new Option('--format <format>', 'how to print it').choices([
@@ -101,7 +101,7 @@ async function printChart(
       guard === null ? event : `${event} [${guard}]`,
       to,
     ]);
-    await out.lines(tableLines(['FROM', 'EVENT', 'TO'], rows));
+    await out.table(['FROM', 'EVENT', 'TO'], rows);
   }
 }
 
@@ -110,7 +110,8 @@ async function printChart(
  * is meant, else the newest.
  */
 async function idMeant(archive: Archive, text: string, at: Position): Promise<SnapshotId> {
-  if (/^[1-9]\d{0,15}$/.test(text)) return snapshotId(Number(text));
+  const number = parseSnapshotId(text);
+  if (number !== null) return number;
   const found = await archive.find(text);
   const { forest } = await archive.stateAt(at);
   const born = found.filter((id) => id < forest.nextId);
@@ -177,5 +178,5 @@ async function printTable({ id, before, steps }: Life, at: Position, out: Output
     to,
     visible(summaryOf(record)),
   ]);
-  await out.lines(tableLines(['POSITION', 'TIME', 'FROM', 'EVENT', 'TO', 'SUMMARY'], rows));
+  await out.table(['POSITION', 'TIME', 'FROM', 'EVENT', 'TO', 'SUMMARY'], rows);
 }

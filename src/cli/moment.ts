@@ -46,8 +46,20 @@ export async function momentOf(
   now: UnixNanos,
 ): Promise<Position> {
   if (text === undefined) return (await archive.bounds()).next;
+  return positionOf(archive, parseMoment(flag, text, now));
+}
+
+/** A position, or a time that an archive turns into one. */
+export type Moment = Position | UnixNanos;
+
+/** @throws UsageError */
+export function parseMoment(flag: string, text: string, now: UnixNanos): Moment {
   if (/^\d+$/.test(text)) return position(wholeNumber(flag, text) ?? 0);
-  return archive.positionAt(timeOf(flag, text, now));
+  return timeOf(flag, text, now);
+}
+
+export async function positionOf(archive: Archive, moment: Moment): Promise<Position> {
+  return typeof moment === 'bigint' ? archive.positionAt(moment) : moment;
 }
 
 export const quoted = (text: string): string => JSON.stringify(text);

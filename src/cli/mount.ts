@@ -9,11 +9,12 @@ import { resolve } from 'node:path';
 import { Command } from 'commander';
 import { errnoOf, UsageError } from '../base/errors.js';
 import type { MountEntry } from '../base/ports.js';
-import { formatTime, snapshotId, type SnapshotId } from '../base/units.js';
+import { formatTime, type SnapshotId } from '../base/units.js';
 import { openHost, type Host } from '../host/host.js';
 import type { Archive } from '../inspect/archive.js';
 import { mountChain, removalIn, type MountChain } from '../inspect/mount-chain.js';
 import { RootArchive } from '../inspect/root-archive.js';
+import { idsMeant } from '../inspect/subject.js';
 import { summaryOf } from '../inspect/summary.js';
 import { snapshotsDirectory } from '../log/files.js';
 import type { Forest } from '../machines/forest.js';
@@ -31,7 +32,7 @@ interface Flags extends RootFlags {
 export function mountCommand(): Command {
   return withRootOption(new Command('mount'))
     .description('mount a snapshot read-only for a look into it, and take it away again on exit')
-    .argument('<snapshot>', 'its key, name, chain id, or number')
+    .argument('<key|id|digest>', 'which snapshot')
     .argument('[target...]', 'an empty directory to mount on (default: a new one); -- COMMAND')
     .option('--at <moment>', 'its layers as they were at a position, a time, or so long ago')
     .option('--exec', "let programs in it be started: they are strangers'")
@@ -104,7 +105,7 @@ function wordsOf(command: Command): { target: string | null; words: readonly str
 }
 
 async function chainFor(text: string, forest: Forest, archive: Archive): Promise<MountChain> {
-  const ids = /^[1-9]\d*$/.test(text) ? [snapshotId(Number(text))] : await archive.find(text);
+  const ids = await idsMeant(archive, text);
   const chains = ids.flatMap((id) => mountChain(forest, id) ?? []);
   const [chain, ...others] = chains;
   if (chain === undefined) {

@@ -49,9 +49,10 @@ export class Output {
     if (this.#pendingLength >= PENDING_MAX) await this.flush();
   }
 
-  /** A stranger's text for a table: what `line` would shorten must be short before columns are laid. */
-  cell(text: string): string {
-    return this.#width === Infinity ? visible(text) : shortDigests(visible(text));
+  /** Rows in columns under a heading. Digests that are shortened are so before columns are laid. */
+  async table(head: readonly string[], rows: readonly (readonly string[])[]): Promise<void> {
+    const isWhole = this.#width === Infinity;
+    await this.lines(tableLines(head, isWhole ? rows : rows.map((row) => row.map(shortDigests))));
   }
 
   async lines(texts: Iterable<string>): Promise<void> {

@@ -13,7 +13,7 @@ import type { SnapshotState } from '../machines/fold.js';
 import { withArchive, withArchiveOption, type ArchiveFlags } from './archive-option.js';
 import { momentOf, quoted } from './moment.js';
 import { mountsThen } from './mounts-then.js';
-import { printing, tableLines, visible, type Output } from './print.js';
+import { printing, visible, type Output } from './print.js';
 import { NotInLog } from './subject-argument.js';
 
 interface Flags extends ArchiveFlags {
@@ -106,28 +106,25 @@ async function list({ position, time, forest }: PastState, flags: ListFlags, out
   } else if (flags.quiet === true) {
     for (const state of states) await out.line(visible(state.name));
   } else {
-    const rows =
-      flags.tree === true
-        ? treeCells(states, out)
-        : [...states].map((state) => listCells(state, out));
+    const rows = flags.tree === true ? treeCells(states) : [...states].map(listCells);
     const [first = '', second = ''] = flags.tree === true ? ['ID', 'KEY'] : ['KEY', 'PARENT'];
     const head = flags.tree === true ? ['KIND', 'STATE'] : ['KIND', 'ID', 'STATE'];
-    await out.lines(tableLines([first, second, ...head], rows));
+    await out.table([first, second, ...head], rows);
   }
 }
 
-const listCells = (state: SnapshotState, out: Output): readonly string[] => [
-  out.cell(state.name),
-  out.cell(state.parent?.name ?? ''),
+const listCells = (state: SnapshotState): readonly string[] => [
+  visible(state.name),
+  visible(state.parent?.name ?? ''),
   kindOf(state),
   String(state.id),
   placeOf(state),
 ];
 
-function treeCells(states: Iterable<SnapshotState>, out: Output): readonly (readonly string[])[] {
+function treeCells(states: Iterable<SnapshotState>): readonly (readonly string[])[] {
   return treeRows(states).map(({ state, branch }) => [
     String(state.id),
-    `${branch}${out.cell(state.name)}`,
+    `${branch}${visible(state.name)}`,
     kindOf(state),
     placeOf(state),
   ]);

@@ -35,7 +35,12 @@ export function verifyCommand(): Command {
     .option('--no-trunc', 'print lines whole, wider than the terminal too')
     .addHelpText(
       'after',
-      '\nExits 0 when nothing is wrong, 3 when something was found or --against is not proven.',
+      `
+Examples:
+  stratalog verify
+  stratalog verify --against heads.jsonl --public-key public.pem   it extends what was attested
+
+Exits 0 when nothing is wrong, 3 when something was found or --against is not proven.`,
     )
     .action((flags: Flags) => printing(flags, (out) => run(flags, out)));
 }

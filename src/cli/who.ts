@@ -7,12 +7,11 @@ import type { MountEntry } from '../base/ports.js';
 import { formatTime, type SnapshotId } from '../base/units.js';
 import { openHost, type Host } from '../host/host.js';
 import type { Archive } from '../inspect/archive.js';
+import { idsShownBy, mountOf } from '../inspect/mount-layers.js';
 import { snapshotsDirectory } from '../log/files.js';
 import type { Caller } from '../machines/events.js';
 import {
   answerFor,
-  idsShownBy,
-  mountOf,
   placeOf,
   usesOf,
   type Answer,
@@ -22,7 +21,7 @@ import {
 import { withArchive, withArchiveOption, type ArchiveFlags } from './archive-option.js';
 import { EXIT } from './exit-codes.js';
 import { quoted } from './moment.js';
-import { humanSize, printing, tableLines, visible, type Output } from './print.js';
+import { humanSize, printing, visible, type Output } from './print.js';
 import { placeOfRoot } from './root-look.js';
 import { rootOf } from './root-option.js';
 import { NotInLog, someSubjects } from './subject-argument.js';
@@ -195,18 +194,18 @@ async function printAnswers(out: Output, answers: readonly Answer[], here: Here)
     return;
   }
   const cells = answers.map((each) =>
-    each.kind === 'snapshot' ? rowOf(each.life, out) : [subjectOf(each), each.kind],
+    each.kind === 'snapshot' ? rowOf(each.life) : [visible(subjectOf(each)), each.kind],
   );
-  await out.lines(tableLines(['ID', 'STATE', 'SINCE', 'BY', 'KEY', 'PARENT'], cells));
+  await out.table(['ID', 'STATE', 'SINCE', 'BY', 'KEY', 'PARENT'], cells);
 }
 
-function rowOf({ id, status, since, firstCaller, names, parents }: WhoseLife, out: Output) {
+function rowOf({ id, status, since, firstCaller, names, parents }: WhoseLife) {
   return [
     String(id),
     status ?? 'unknown',
     formatTime(since.time).replace(/\.\d+Z$/, 'Z'),
     visible(callerText(firstCaller)),
-    out.cell(names.at(-1) ?? ''),
+    visible(names.at(-1) ?? ''),
     String(parents[0]?.id ?? ''),
   ];
 }
@@ -240,11 +239,12 @@ function inFull(answer: Answer, here: Here): readonly string[] {
   ];
 }
 
-function endText({ end }: WhoseLife): string {
+function endText({ status, end }: WhoseLife): string {
   if (end === null) return '';
   const by = callerText(end.caller);
   const what = end.type === 'SnapshotAbandoned' ? 'given up' : 'removed';
-  return `, ${what} at ${formatTime(end.time)}, position ${end.position}${by === '' ? '' : `, by ${by}`}`;
+  // The state may be that word itself.
+  return `${status === what ? '' : `, ${what}`} at ${formatTime(end.time)}, position ${end.position}${by === '' ? '' : `, by ${by}`}`;
 }
 
 function mountLines(uses: readonly MountUse[] | null, here: Here): readonly string[] {

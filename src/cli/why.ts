@@ -16,7 +16,7 @@ import {
 } from '../inspect/why.js';
 import { withArchive, withArchiveOption, type ArchiveFlags } from './archive-option.js';
 import { quoted } from './moment.js';
-import { printing, tableLines, visible, type Output } from './print.js';
+import { printing, visible, type Output } from './print.js';
 import { NotInLog } from './subject-argument.js';
 
 interface Flags extends ArchiveFlags {
@@ -65,10 +65,10 @@ async function run(archive: Archive, text: string, flags: Flags, out: Output): P
     const cells = reasons.map((reason) => [
       String(reason.id),
       formatTime(reason.time).replace(/\.\d+Z$/, 'Z'),
-      out.cell(reason.name),
-      out.cell(whatText(reason)),
+      visible(reason.name),
+      visible(whatText(reason)),
     ]);
-    await out.lines(tableLines(['ID', 'SINCE', 'KEY', 'WHY'], cells));
+    await out.table(['ID', 'SINCE', 'KEY', 'WHY'], cells);
   }
 }
 

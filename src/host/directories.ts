@@ -1,7 +1,7 @@
 /** The SnapshotDirectories port: names are checked here, the work is done by directory-jobs.ts. */
 import { HostFault } from '../base/errors.js';
 import type { SnapshotDirectories } from '../base/ports.js';
-import { snapshotId } from '../base/units.js';
+import { parseSnapshotId } from '../base/units.js';
 import type { SnapshotId } from '../base/units.js';
 import type * as directoryJobs from './directory-jobs.js';
 import { jobModule } from './job-module.js';
@@ -69,11 +69,15 @@ export function snapshotDirectories(root: string, pool: WorkerPool): SnapshotDir
       return [
         ...namesIn(found.directories).map((name) => ({
           name,
-          id: idOf(name),
+          id: parseSnapshotId(name),
           isDirectory: true,
           ...inside(name),
         })),
-        ...namesIn(found.others).map((name) => ({ name, id: idOf(name), ...noDirectory })),
+        ...namesIn(found.others).map((name) => ({
+          name,
+          id: parseSnapshotId(name),
+          ...noDirectory,
+        })),
       ];
     },
   };
@@ -84,10 +88,4 @@ const namesIn = (joined: string): readonly string[] => (joined === '' ? [] : joi
 /** One component that stays where it is: no separator, not `.`, not `..`. */
 function isPlainName(name: string): boolean {
   return name !== '' && name !== '.' && name !== '..' && !/[/\0]/.test(name);
-}
-
-/** Only the name that we would give it: `007` is a stranger's, and so is no exact number. */
-function idOf(name: string): SnapshotId | null {
-  const id = /^[1-9]\d{0,15}$/.test(name) ? Number(name) : NaN;
-  return Number.isSafeInteger(id) ? snapshotId(id) : null;
 }

@@ -11,7 +11,7 @@ import { FORMAT_VERSION } from '../log/format.js';
 import { endLine, ExportInvalid, headLine, recordLine } from './export-lines.js';
 import {
   chainAt,
-  chainBefore,
+  chainHexBefore,
   rawBatches,
   soundSegments,
   type RawBatch,
@@ -104,7 +104,7 @@ async function beginOf(
   }
   const first = segments[0]?.header.firstPosition ?? 0;
   const from = Math.max(wish.from ?? first, first);
-  const chain = await chainBefore(disk, sound, from);
+  const chain = await chainHexBefore(disk, sound, from);
   if (chain === null) throw new NothingToExport(`the log ends before position ${from}`);
   const head = headLine({
     uuid: whose.uuid,

@@ -6,10 +6,9 @@
 import type { Disk, DiskFile } from '../base/ports.js';
 import { position } from '../base/units.js';
 import { LogDamaged } from '../log/errors.js';
-import { withFile } from '../log/files.js';
 import { CHAIN_BYTES, RECORD } from '../log/format.js';
 import { readIdentityIfSound, type StoredIdentity } from '../log/identity.js';
-import { checkSealed, startOf } from '../log/recovery.js';
+import { checkSealed, scanUpTo, startOf } from '../log/recovery.js';
 import { SegmentScan } from '../log/scan.js';
 import { surveySegments, type HeaderFault, type SurveyedSegment } from '../log/survey.js';
 import type { LogRecord } from '../log/types.js';
@@ -111,7 +110,7 @@ export const chainAt = (bytes: Buffer, start: number): string =>
  *
  * Fails  LogDamaged when that segment cannot be read up to there
  */
-export async function chainBefore(
+export async function chainHexBefore(
   disk: Disk,
   { segments, fault }: SoundSegments,
   at: number,
@@ -119,16 +118,13 @@ export async function chainBefore(
   const index = segments.findLastIndex(({ header }) => header.firstPosition <= at);
   const segment = segments[index];
   if (!segment) return at === 0 ? '0'.repeat(2 * CHAIN_BYTES) : null;
-  return withFile(disk, segment.path, 'read', async (file) => {
-    const scan = new SegmentScan(file, startOf(segment), { from: Infinity, until: at });
-    while ((await scan.next()) !== null);
-    if (scan.reached.position === at) return scan.reached.chain.toString('hex');
-    const next = segments[index + 1];
-    if (next) checkSealed(segment, next, scan, scan.stop ?? { kind: 'nothing' });
-    if (fault !== null) {
-      const place = { segment: fault.segment, offset: 0, position: position(fault.position) };
-      throw new LogDamaged(place, fault.found);
-    }
-    return null;
-  });
+  const scan = await scanUpTo(disk, segment, at);
+  if (scan.reached.position === at) return scan.reached.chain.toString('hex');
+  const next = segments[index + 1];
+  if (next) checkSealed(segment, next, scan, scan.stop ?? { kind: 'nothing' });
+  if (fault !== null) {
+    const place = { segment: fault.segment, offset: 0, position: position(fault.position) };
+    throw new LogDamaged(place, fault.found);
+  }
+  return null;
 }

@@ -13,7 +13,7 @@ import { LogDamaged } from '../log/errors.js';
 import { identityPath, listLog, logDirectory, readWhole } from '../log/files.js';
 import type { SurveyedSegment } from '../log/survey.js';
 import { NothingToExport, type ExportSummary, type ExportWish } from './export-jsonl.js';
-import { chainAt, chainBefore, rawBatches, soundSegments } from './export-records.js';
+import { chainAt, chainHexBefore, rawBatches, soundSegments } from './export-records.js';
 
 /** What the tar says of itself: `export.json` in it. */
 export const TAR_SCHEMA = 'stratalog.export-tar/v1';
@@ -169,7 +169,7 @@ async function planSegments(
     uuid: sound.identity?.uuid ?? null,
     files,
     summary: { from, to, records: to - from, chain, stopped },
-    chainOf: (at) => chainBefore(disk, sound, at),
+    chainOf: (at) => chainHexBefore(disk, sound, at),
   };
 }
 

@@ -60,10 +60,10 @@ export interface History {
 /** Fails as the archive does. */
 export async function historyOf(archive: Archive, subject: Subject): Promise<History> {
   const { id, records } = subject;
-  const life = lifeOf(records);
+  const course = courseOf(records);
   return {
     id,
-    ...life,
+    ...course,
     parents: await parentsOf(archive, subject),
     children: await childrenOf(archive, subject),
     rows: historyRows(records),
@@ -137,10 +137,10 @@ function firstOfRun(before: readonly LogRecord[], type: string): LogRecord | und
   return before.slice(last + 1).find((record) => record.type === type);
 }
 
-type Life = Pick<History, 'names' | 'kinds' | 'status' | 'isWhole'>;
+type Course = Pick<History, 'names' | 'kinds' | 'status' | 'isWhole'>;
 
 /** Follows the statechart; stops following at what this release does not understand. */
-export function lifeOf(records: readonly LogRecord[]): Life {
+export function courseOf(records: readonly LogRecord[]): Course {
   const names: string[] = [];
   const kinds: string[] = [];
   let state: SnapshotState | null = null;

@@ -8,6 +8,7 @@ import { metaOf } from '../machines/chart.js';
 import type { SnapshotState } from '../machines/fold.js';
 import type { Forest } from '../machines/forest.js';
 import type { Finding } from './findings.js';
+import { below, idsShownBy } from './mount-layers.js';
 
 /** What is there. Null where it cannot be known, as for a root that was copied elsewhere. */
 export interface Observation {
@@ -117,11 +118,11 @@ function strangeMounts(
 ): readonly Finding[] {
   return mounts.flatMap((entry): readonly Finding[] => {
     const { mountpoint, fileSystemType: type } = entry;
-    if (isBelow(mountpoint, snapshotsPath)) {
+    if ((below(mountpoint, snapshotsPath) ?? '') !== '') {
       const isOurs = isLayerMountpoint(mountpoint, forest, snapshotsPath);
       return isOurs ? [] : [{ kind: 'ForeignMount', mountpoint, type }];
     }
-    const ids = idsUsedBy(entry, snapshotsPath);
+    const ids = idsShownBy(entry, mounts, snapshotsPath).toSorted((a, b) => a - b);
     return ids.length === 0 ? [] : [{ kind: 'MountElsewhere', mountpoint, ids }];
   });
 }
@@ -133,32 +134,6 @@ function isLayerMountpoint(mountpoint: string, forest: Forest, snapshotsPath: st
   return state !== undefined && state.remote !== null;
 }
 
-/** The snapshots whose directories an overlay mount names as its layers. */
-function idsUsedBy(entry: MountEntry, snapshotsPath: string): readonly SnapshotId[] {
-  if (entry.fileSystemType !== 'overlay') return [];
-  const ids = new Set<SnapshotId>();
-  for (const option of entry.superOptions) {
-    const [key, value] = splitOnce(option);
-    if (key !== 'lowerdir' && key !== 'upperdir' && key !== 'lowerdir+') continue;
-    for (const path of value.split(':')) {
-      if (!isBelow(path, snapshotsPath)) continue;
-      const id = Number(path.slice(snapshotsPath.length + 1).split('/')[0]);
-      if (Number.isSafeInteger(id)) ids.add(id as SnapshotId);
-    }
-  }
-  return [...ids].sort((a, b) => a - b);
-}
-
 function mountpointsOf(mounts: readonly MountEntry[]): ReadonlySet<string> {
   return new Set(mounts.map((entry) => entry.mountpoint));
-}
-
-/** Whole components are compared: `snapshots-old` does not lie below `snapshots`. */
-function isBelow(path: string, directory: string): boolean {
-  return path.startsWith(`${directory}/`);
-}
-
-function splitOnce(option: string): readonly [string, string] {
-  const at = option.indexOf('=');
-  return at === -1 ? [option, ''] : [option.slice(0, at), option.slice(at + 1)];
 }

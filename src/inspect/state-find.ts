@@ -1,6 +1,6 @@
 /** Which of the snapshots of one moment a word means, and what stood round it. */
 import { assert } from '../base/assert.js';
-import { snapshotId, type SnapshotId } from '../base/units.js';
+import { parseSnapshotId, type SnapshotId } from '../base/units.js';
 import { metaOf } from '../machines/chart.js';
 import type { ParentLink } from '../machines/events.js';
 import type { SnapshotState } from '../machines/fold.js';
@@ -13,7 +13,8 @@ import { matcherOf } from './bears-text.js';
  * only a part of.
  */
 export function findStates(forest: Forest, text: string): readonly SnapshotState[] {
-  const byId = /^[1-9]\d{0,15}$/.test(text) ? forest.get(snapshotId(Number(text))) : undefined;
+  const id = parseSnapshotId(text);
+  const byId = id === null ? undefined : forest.get(id);
   if (byId !== undefined) return [byId];
   const matches = matcherOf(text);
   const found: SnapshotState[] = [];

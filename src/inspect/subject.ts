@@ -2,7 +2,7 @@
  * Which snapshot a person means: by its number, or by any name it ever bore. What to do when the
  * word fits several, or none, is left to those who asked.
  */
-import { snapshotId, type SnapshotId } from '../base/units.js';
+import { parseSnapshotId, snapshotId, type SnapshotId } from '../base/units.js';
 import type { LogRecord } from '../log/types.js';
 import type { SnapshotEvent } from '../machines/events.js';
 import { idOfStream, understand } from '../machines/streams.js';
@@ -19,12 +19,15 @@ const ONE_BY_ONE_MAX = 8;
 
 /** Every snapshot that the text may mean, oldest first. A number is an id before it is a name. */
 export async function subjectsOf(archive: Archive, text: string): Promise<readonly Subject[]> {
-  const number = /^[1-9]\d{0,15}$/.test(text) ? Number(text) : NaN;
-  if (Number.isSafeInteger(number)) {
-    const [subject] = await livesOf(archive, [snapshotId(number)]);
-    if (subject !== undefined) return [subject];
-  }
-  return livesOf(archive, await archive.find(text));
+  const id = parseSnapshotId(text);
+  const [subject] = id === null ? [] : await livesOf(archive, [id]);
+  return subject === undefined ? livesOf(archive, await archive.find(text)) : [subject];
+}
+
+/** As `subjectsOf` without looking at lives: a number is an id, whether there is such a snapshot or not. */
+export async function idsMeant(archive: Archive, text: string): Promise<readonly SnapshotId[]> {
+  const id = parseSnapshotId(text);
+  return id === null ? archive.find(text) : [id];
 }
 
 /** What is kept of each; those of which nothing is kept are left out. */

@@ -3,13 +3,14 @@
  * the mount table say of each. Pure but for the archive: paths come in resolved, mounts as a list.
  */
 import type { MountEntry } from '../base/ports.js';
-import { snapshotId, type Position, type SnapshotId, type UnixNanos } from '../base/units.js';
+import { parseSnapshotId, type Position, type SnapshotId, type UnixNanos } from '../base/units.js';
 import type { LogRecord } from '../log/types.js';
 import type { Caller, ParentLink } from '../machines/events.js';
 import type { SnapshotState } from '../machines/fold.js';
 import type { Forest } from '../machines/forest.js';
 import type { Archive } from './archive.js';
-import { chainBelow, lifeOf } from './history.js';
+import { chainBelow, courseOf } from './history.js';
+import { below, idsShownBy } from './mount-layers.js';
 import { childrenIn } from './state-find.js';
 import { eventOf } from './subject.js';
 
@@ -31,79 +32,8 @@ export function placeOf(path: string, root: string): Place {
   if (first === undefined) return { kind: 'elsewhere' };
   if (first !== 'snapshots') return { kind: 'ours' };
   if (name === '') return { kind: 'all' };
-  const id = idIn(name);
+  const id = parseSnapshotId(name);
   return id === null ? { kind: 'named', name } : { kind: 'numbered', id };
-}
-
-function idIn(name: string): SnapshotId | null {
-  return /^[1-9]\d{0,15}$/.test(name) ? snapshotId(Number(name)) : null;
-}
-
-/** The rest of the path below a directory; empty for itself, null when it is not below. */
-function below(path: string, directory: string): string | null {
-  const base = directory.replace(/\/+$/, '');
-  if (path === base) return '';
-  return path.startsWith(`${base}/`) ? path.slice(base.length + 1) : null;
-}
-
-/**
- * The snapshots that a place in a mount shows: of an overlay the upper one first, then the layers
- * from the top; of a bind mount the one whose directory it is.
- */
-export function idsShownBy(
-  mount: MountEntry,
-  mounts: readonly MountEntry[],
-  snapshotsPath: string,
-): readonly SnapshotId[] {
-  const paths =
-    mount.fileSystemType === 'overlay'
-      ? layersOf(mount.superOptions, snapshotsPath)
-      : boundPath(mount, mounts, snapshotsPath);
-  const ids = paths.flatMap((path) => idIn(below(path, snapshotsPath)?.split('/')[0] ?? '') ?? []);
-  return [...new Set(ids)];
-}
-
-/**
- * The layers' paths. containerd shortens lower directories that are too many for one mount call
- * to paths that begin in the directory they share; with an upper one in ours, that is ours.
- */
-function layersOf(options: readonly string[], snapshotsPath: string): readonly string[] {
-  const uppers: string[] = [];
-  const lowers: string[] = [];
-  for (const option of options) {
-    const [, key, value = ''] = /^(upperdir|lowerdir\+?|datadir\+?)=(.*)$/s.exec(option) ?? [];
-    if (key === 'upperdir') uppers.push(value);
-    else if (key !== undefined) lowers.push(...value.split(':'));
-  }
-  const isOurs = [...uppers, ...lowers].some((path) => below(path, snapshotsPath) !== null);
-  return [
-    ...uppers,
-    ...lowers.map((path) => (isOurs && !path.startsWith('/') ? `${snapshotsPath}/${path}` : path)),
-  ];
-}
-
-/** Where a bind mount's directory stands in ours, found by the file system that holds both. */
-function boundPath(
-  mount: MountEntry,
-  mounts: readonly MountEntry[],
-  snapshotsPath: string,
-): readonly string[] {
-  const home = mountOf(snapshotsPath, mounts);
-  if (home === null || home.device !== mount.device) return [];
-  const within = below(snapshotsPath, home.mountpoint) ?? '';
-  const ours = `${home.root}/${within}`.replace(/\/+/g, '/');
-  const rest = below(mount.root, ours);
-  return rest === null ? [] : [`${snapshotsPath}/${rest}`];
-}
-
-/** The mount that a path is in: the innermost, and of several on one place the newest. */
-export function mountOf(path: string, mounts: readonly MountEntry[]): MountEntry | null {
-  let found: MountEntry | null = null;
-  for (const mount of mounts) {
-    const isAround = mount.mountpoint === '/' || below(path, mount.mountpoint) !== null;
-    if (isAround && mount.mountpoint.length >= (found?.mountpoint.length ?? 0)) found = mount;
-  }
-  return found;
 }
 
 export interface MountUse {
@@ -162,7 +92,7 @@ function lifeInShort(
   const [first] = records;
   const state = forest.get(id);
   if (first === undefined) return null;
-  const { names, status } = lifeOf(records);
+  const { names, status } = courseOf(records);
   const ending = records.find(({ type }) => endings.has(type));
   const parents = records.flatMap((record) => {
     const event = eventOf(record);

@@ -8,10 +8,9 @@ import { position } from '../base/units.js';
 import { decodeRecord } from './codec.js';
 import { LogCursor } from './cursor.js';
 import { LogDamaged } from './errors.js';
-import { withFile } from './files.js';
 import { CHAIN_BYTES } from './format.js';
 import { readIdentityIfSound } from './identity.js';
-import { checkSealed, startOf } from './recovery.js';
+import { checkSealed, scanUpTo, startOf } from './recovery.js';
 import { SegmentScan, type ScanWish } from './scan.js';
 import { surveySound, type SurveyedSegment } from './survey.js';
 import type { LogRecord, Upcast } from './types.js';
@@ -173,14 +172,10 @@ export async function chainBefore(disk: Disk, root: string, at: number): Promise
   const segment = segments.findLast(({ header }) => header.firstPosition <= at);
   if (!segment && at === 0) return Buffer.alloc(CHAIN_BYTES);
   if (!segment) throw new RangeError(`position ${at} is not in the log any more`);
-  return withFile(disk, segment.path, 'read', async (file) => {
-    const scan = new SegmentScan(file, startOf(segment), { from: Infinity, until: at });
-    while ((await scan.next()) !== null);
-    const { offset, position: reached, chain } = scan.reached;
-    if (reached === at) return chain;
-    throw new LogDamaged(
-      { segment: segment.name, offset, position: position(reached) },
-      `the log cannot be read up to position ${at}, which was durable`,
-    );
-  });
+  const { offset, position: reached, chain } = (await scanUpTo(disk, segment, at)).reached;
+  if (reached === at) return chain;
+  throw new LogDamaged(
+    { segment: segment.name, offset, position: position(reached) },
+    `the log cannot be read up to position ${at}, which was durable`,
+  );
 }

@@ -4,7 +4,7 @@
  * files are as they were when this returns or throws.
  */
 import { assert } from '../base/assert.js';
-import type { Disk, DiskFile } from '../base/ports.js';
+import type { Disk } from '../base/ports.js';
 import { position, type Position } from '../base/units.js';
 import { readCheckpoint, type CheckpointEnvelope, type CheckpointText } from './checkpoint.js';
 import { CheckpointUnusable, LogDamaged, RootRefused, type LogPlace } from './errors.js';
@@ -147,17 +147,13 @@ class Replay {
         'a checkpoint was taken here, but the segment with the record before it is not there',
       );
     }
-    return withFile(this.disk, segment.path, 'read', async (file) => {
-      const scan = new SegmentScan(file, startOf(segment), { from: Infinity, until: at });
-      while ((await scan.next()) !== null);
-      const { reached, stop } = scan;
-      if (reached.position === at) return reached;
-      throw new LogDamaged(
-        { segment: segment.name, offset: reached.offset, position: position(reached.position) },
-        `${stop && 'why' in stop ? stop.why : 'the records end here'}, but the checkpoint ` +
-          `${name} was taken when the log reached position ${at}`,
-      );
-    });
+    const { reached, stop } = await scanUpTo(this.disk, segment, at);
+    if (reached.position === at) return reached;
+    throw new LogDamaged(
+      { segment: segment.name, offset: reached.offset, position: position(reached.position) },
+      `${stop && 'why' in stop ? stop.why : 'the records end here'}, but the checkpoint ` +
+        `${name} was taken when the log reached position ${at}`,
+    );
   }
 
   async #offer(
@@ -215,7 +211,7 @@ class Replay {
         writtenBy: segment.header.writtenBy,
       };
       for (let batch = await scan.next(); batch !== null; batch = await scan.next()) {
-        if (batch.length > 0) await this.#handOver(file, segment, batch, origin);
+        if (batch.length > 0) await this.#handOver(segment, batch, origin);
       }
       assert(scan.stop !== null, 'a scan that ends says why');
       this.#groupStart = scan.groupStart;
@@ -229,7 +225,6 @@ class Replay {
   }
 
   async #handOver(
-    file: DiskFile,
     segment: SurveyedSegment,
     batch: readonly LogRecord[],
     origin: RecordOrigin,
@@ -238,7 +233,7 @@ class Replay {
     if (wrong) {
       const { record, expected } = wrong;
       throw new LogDamaged(
-        await placeOf(file, segment, record.position),
+        await placeOf(this.disk, segment, record.position),
         `stream ${record.stream} goes on with version ${record.streamVersion} instead of ${expected}`,
       );
     }
@@ -247,10 +242,18 @@ class Replay {
   }
 }
 
-async function placeOf(file: DiskFile, segment: SurveyedSegment, at: Position): Promise<LogPlace> {
-  const scan = new SegmentScan(file, startOf(segment), { from: Infinity, until: at });
-  while ((await scan.next()) !== null);
-  return { segment: segment.name, offset: scan.reached.offset, position: at };
+async function placeOf(disk: Disk, segment: SurveyedSegment, at: Position): Promise<LogPlace> {
+  const { reached } = await scanUpTo(disk, segment, at);
+  return { segment: segment.name, offset: reached.offset, position: at };
+}
+
+/** Checks a segment up to a position and keeps no record; `reached` tells how far it came. */
+export function scanUpTo(disk: Disk, segment: SurveyedSegment, at: number): Promise<SegmentScan> {
+  return withFile(disk, segment.path, 'read', async (file) => {
+    const scan = new SegmentScan(file, startOf(segment), { from: Infinity, until: at });
+    while ((await scan.next()) !== null);
+    return scan;
+  });
 }
 
 /** Where the records of a segment begin. */

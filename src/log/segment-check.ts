@@ -57,18 +57,23 @@ class SegmentCheck {
   readonly #firstVersions: number[] = [];
   readonly #nextVersions: number[] = [];
   readonly #marks = new Map<number, string>();
-  #chain: string;
+  /** Chain hash of the record before the one at hand. */
+  #chain: Uint8Array<ArrayBuffer>;
+  /** What the record at hand claims; then both change places. */
+  #claimed = new Uint8Array(CHAIN_BYTES);
   #position: number;
   #offset: number;
   #firstTime: bigint | null = null;
-  #lastTime = 0n;
+  /** Two halves, because a bigint for each record costs more than all that is read of it. */
+  #lastTimeHigh = -Infinity;
+  #lastTimeLow = 0;
   #isWhole = true;
 
   constructor(
     private readonly segment: SegmentToCheck,
     private readonly read: ReadNow,
   ) {
-    this.#chain = latin1(segment.chain);
+    this.#chain = new Uint8Array(segment.chain);
     this.#position = segment.position;
     this.#offset = segment.offset;
   }
@@ -76,14 +81,16 @@ class SegmentCheck {
   run(): SoundSegment | null {
     const { nextPosition, nextChain, offset, position } = this.segment;
     if (!this.#checkRecords() || !this.#isWhole || this.#firstTime === null) return null;
-    if (this.#position !== nextPosition || this.#chain !== latin1(nextChain)) return null;
+    if (this.#position !== nextPosition || latin1(this.#chain) !== latin1(nextChain)) {
+      return null;
+    }
     if (!this.#endsInZeros()) return null;
     this.#mark();
     return {
       records: nextPosition - position,
       bytes: this.#offset - offset,
       firstTime: this.#firstTime,
-      lastTime: this.#lastTime,
+      lastTime: (BigInt(this.#lastTimeHigh) << 32n) | BigInt(this.#lastTimeLow),
       ...this.#streamsMoved(),
       marks: this.#marks,
     };
@@ -115,27 +122,45 @@ class SegmentCheck {
 
   #checkRecord(bytes: Buffer, at: number, padded: number): boolean {
     this.#mark();
-    const covered = bytes.subarray(at + RECORD.length, at + padded);
+    const from = bytes.byteOffset + at + RECORD.length;
+    const covered = new Uint8Array(bytes.buffer, from, padded - RECORD.length);
     if (crc32(covered) !== bytes.readUInt32LE(at + RECORD.crc)) return false;
     if (positionOf(bytes, at) !== this.#position) return false;
     if ((bytes.readUInt16LE(at + RECORD.flags) & FLAGS_UNKNOWN) !== 0) return false;
-    const chainAt = at + RECORD.chain;
-    const own = bytes.toString('latin1', chainAt, chainAt + CHAIN_BYTES);
-    // The buffer is ours, and nobody looks at this field again.
-    bytes.write(this.#chain, chainAt, 'latin1');
-    if (hash('sha256', covered, 'binary') !== own) return false;
-    this.#chain = own;
-    if (!this.#checkTime(bytes.readBigInt64LE(at + RECORD.time))) return false;
+    if (!this.#followsChain(bytes, at + RECORD.chain, covered)) return false;
+    if (!this.#checkTime(bytes, at + RECORD.time)) return false;
     if (!this.#checkNames(bytes, at)) return false;
     this.#isWhole = !unitContinues(bytes, at);
     this.#position += 1;
     return true;
   }
 
-  #checkTime(time: bigint): boolean {
-    const isInOrder = this.#firstTime === null || time >= this.#lastTime;
-    this.#firstTime ??= time;
-    this.#lastTime = time;
+  /** As `followsChain` of the codec, by loops over few bytes: a call for each costs more. */
+  #followsChain(bytes: Buffer, at: number, covered: Uint8Array): boolean {
+    const claimed = this.#claimed;
+    const before = this.#chain;
+    // The buffer is ours, and nobody looks at this field again.
+    for (let index = 0; index < CHAIN_BYTES; index += 1) {
+      claimed[index] = bytes[at + index] ?? 0;
+      bytes[at + index] = before[index] ?? 0;
+    }
+    const found = hash('sha256', covered, 'binary');
+    for (let index = 0; index < CHAIN_BYTES; index += 1) {
+      if (found.charCodeAt(index) !== claimed[index]) return false;
+    }
+    this.#chain = claimed;
+    this.#claimed = before;
+    return true;
+  }
+
+  #checkTime(bytes: Buffer, at: number): boolean {
+    this.#firstTime ??= bytes.readBigInt64LE(at);
+    const high = bytes.readInt32LE(at + 4);
+    const low = bytes.readUInt32LE(at);
+    const isInOrder =
+      high > this.#lastTimeHigh || (high === this.#lastTimeHigh && low >= this.#lastTimeLow);
+    this.#lastTimeHigh = high;
+    this.#lastTimeLow = low;
     return isInOrder;
   }
 
@@ -170,7 +195,9 @@ class SegmentCheck {
   }
 
   #mark(): void {
-    if (this.segment.marks.includes(this.#position)) this.#marks.set(this.#position, this.#chain);
+    if (this.segment.marks.includes(this.#position)) {
+      this.#marks.set(this.#position, latin1(this.#chain));
+    }
   }
 
   #streamsMoved(): Pick<SoundSegment, 'contained' | 'moved'> {

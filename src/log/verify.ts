@@ -9,12 +9,12 @@ import type { Disk, DiskFile } from '../base/ports.js';
 import { formatTime, position, unixNanos, type UnixNanos } from '../base/units.js';
 import { examineCheckpoint } from './checkpoint.js';
 import { RootRefused } from './errors.js';
-import { listLog, logDirectory, NO_FILE, QUARANTINE, withFile, type NamedAt } from './files.js';
+import { listLog, logDirectory, NO_FILE, QUARANTINE, type NamedAt } from './files.js';
 import { SEVERITY, type LogFinding, type LogFindingKind, type VerifyItem } from './findings.js';
 import { CHAIN_BYTES, RECORD, SEGMENT } from './format.js';
 import { readIndex } from './index-files.js';
 import { readIdentity, type StoredIdentity } from './identity.js';
-import { startOf } from './recovery.js';
+import { scanUpTo, startOf } from './recovery.js';
 import { SegmentScan, type ScanPlace, type ScanStop } from './scan.js';
 import type { SoundSegment } from './segment-check.js';
 import { IndexUnusable } from './segment-index.js';
@@ -357,13 +357,10 @@ class Verifier {
     if (marked) return marked;
     const segment = parts.findLast(({ named }) => named.position <= at)?.segment;
     if (!segment) return at === 0 ? Buffer.alloc(CHAIN_BYTES) : null;
-    return withFile(this.#disk, segment.path, 'read', async (file) => {
-      const scan = new SegmentScan(file, startOf(segment), { from: Infinity, until: at });
-      while ((await scan.next()) !== null);
-      if (scan.reached.position === at) return scan.reached.chain;
-      // Damage before it was reported where it is.
-      return this.#damage > 0 ? 'unknown' : null;
-    });
+    const { reached } = await scanUpTo(this.#disk, segment, at);
+    if (reached.position === at) return reached.chain;
+    // Damage before it was reported where it is.
+    return this.#damage > 0 ? 'unknown' : null;
   }
 
   async *#verifyIndexes(parts: readonly Part[]): Findings<void> {

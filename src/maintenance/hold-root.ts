@@ -7,13 +7,12 @@ import { reasonOf } from '../base/errors.js';
 import type { Clock, Disk } from '../base/ports.js';
 import { position, type Position } from '../base/units.js';
 import { checkpointLines, daemonDrafts, tailCutEvent } from '../inspect/owner-records.js';
-import { Replay } from '../inspect/replay.js';
-import { CheckpointUnusable, LogTooNew } from '../log/errors.js';
+import { OpeningReplay } from '../inspect/opening-replay.js';
+import type { Replay } from '../inspect/replay.js';
 import { openLog } from '../log/log.js';
 import type { LockHolder } from '../log/lock.js';
 import type { EventLog } from '../log/types.js';
 import type { DaemonEvent } from '../machines/daemon-events.js';
-import { EventNotUnderstood } from '../machines/streams.js';
 
 export interface HoldOptions {
   readonly root: string;
@@ -48,7 +47,7 @@ export async function holdRoot<Value>(
   options: HoldOptions,
   use: (held: HeldRoot) => Promise<Value>,
 ): Promise<Value> {
-  let replay = new Replay();
+  const opening = new OpeningReplay();
   const { log, recovery } = await openLog({
     ...options,
     // A root that is not there is not made here.
@@ -56,27 +55,14 @@ export async function holdRoot<Value>(
     uuid: () => {
       throw new Error('a root that is held has its number already');
     },
-    onCheckpoint: async (text) => {
-      try {
-        replay = await Replay.restore(text);
-      } catch (cause) {
-        throw new CheckpointUnusable(reasonOf(cause), { cause });
-      }
-    },
-    onRecords: (batch, origin) => {
-      try {
-        for (const record of batch) replay.apply(record);
-      } catch (thrown) {
-        if (!(thrown instanceof EventNotUnderstood) || !thrown.isNewer) throw thrown;
-        throw new LogTooNew(`an event (${thrown.message})`, origin.writtenBy);
-      }
-    },
+    onCheckpoint: opening.onCheckpoint,
+    onRecords: opening.onRecords,
     onWarning: (message, cause) => {
       options.onWarning(cause === undefined ? message : `${message}: ${reasonOf(cause)}`);
     },
   });
   try {
-    const held = new Held(log, replay, recovery.checkpoint);
+    const held = new Held(log, opening.replay, recovery.checkpoint);
     if (recovery.tornTail !== null) {
       options.onWarning(
         `an append that was never finished was cut from the end of the log, and kept as ` +

@@ -21,14 +21,13 @@ import { Supervisor, type SupervisorObserver } from '../effects/supervisor.js';
 import type { FileSystem } from '../filesystems/contract.js';
 import { planRecovery, type Plan } from '../inspect/plan.js';
 import { replayRoot } from '../inspect/replay-root.js';
-import { Replay } from '../inspect/replay.js';
-import { CheckpointUnusable, LogTooNew } from '../log/errors.js';
+import { OpeningReplay } from '../inspect/opening-replay.js';
+import type { Replay } from '../inspect/replay.js';
 import { makeDirectoryIfAbsent, snapshotsDirectory } from '../log/files.js';
 import { openLog, type OpenedLog, type OpenLogOptions } from '../log/log.js';
 import type { EventLog } from '../log/types.js';
 import { DurableForest } from '../machines/durable-forest.js';
 import type { Forest } from '../machines/forest.js';
-import { EventNotUnderstood } from '../machines/streams.js';
 import { Checkpointing } from './checkpointing.js';
 import { Cleanup } from './cleanup.js';
 import { Dispatcher } from './dispatcher.js';
@@ -173,7 +172,7 @@ async function openAndReplay(
   early: { begin(): void },
 ): Promise<{ replay: Replay; opened: OpenedLog }> {
   const { ports, observer, release, root } = options;
-  let replay = new Replay();
+  const opening = new OpeningReplay();
   const opened = await openLog({
     ...options.log,
     root,
@@ -182,28 +181,19 @@ async function openAndReplay(
     writesIndexes: true,
     historyCheckpointEveryEvents: options.settings.historyCheckpointEveryEvents,
     writtenBy: `stratalog ${release.version}`,
-    onCheckpoint: async (text) => {
+    onCheckpoint: (text) => {
       early.begin();
-      try {
-        replay = await Replay.restore(text);
-      } catch (cause) {
-        throw new CheckpointUnusable(reasonOf(cause), { cause });
-      }
+      return opening.onCheckpoint(text);
     },
     onRecords: (batch, origin) => {
       early.begin();
-      try {
-        for (const record of batch) replay.apply(record);
-      } catch (thrown) {
-        if (!(thrown instanceof EventNotUnderstood) || !thrown.isNewer) throw thrown;
-        throw new LogTooNew(`an event (${thrown.message})`, origin.writtenBy);
-      }
+      opening.onRecords(batch, origin);
     },
     onWarning: (message, cause) => {
       observer.warning(message, cause === undefined ? {} : { error: reasonOf(cause) });
     },
   });
-  return { replay, opened };
+  return { replay: opening.replay, opened };
 }
 
 function assemble(

@@ -6,7 +6,7 @@
  */
 import { spawn } from 'node:child_process';
 import { rename, rm, stat } from 'node:fs/promises';
-import { readdirSync } from 'node:fs';
+import { readdirSync, writeFileSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
 import { run } from '../../scripts/rig/command.js';
 import { repository } from '../../scripts/rig/daemon.js';
@@ -15,7 +15,7 @@ import { withFile } from '../../src/log/files.js';
 import { makeIndex, writeIndex } from '../../src/log/index-files.js';
 import { IndexedLog } from '../../src/log/indexed-log.js';
 import { inWorkspace, say } from './candidates.js';
-import { populateStratalog } from './populate.js';
+import { populateStratalog, type Populated } from './populate.js';
 import { rowOf, type Row } from './report.js';
 
 export interface HistoryOptions {
@@ -36,7 +36,7 @@ interface Asked {
   readonly peak: number;
 }
 
-/** Asks the archive one thing, by the program as it is built, and says what it cost. */
+/** Text of a program that asks the archive one thing, with what is built, and says what it cost. */
 function programOf(root: string, question: string): string {
   const module = (path: string): string =>
     JSON.stringify(pathToFileURL(`${repository}/dist/${path}`).href);
@@ -52,14 +52,18 @@ function programOf(root: string, question: string): string {
 
 async function ask(root: string, question: string): Promise<Asked> {
   const begun = process.hrtime.bigint();
-  const { stdout } = await run(
-    process.execPath,
-    ['--input-type=module', '--eval', programOf(root, question)],
-    { timeoutMillis: 600_000 },
-  );
+  const args = [programFile(root, programOf(root, question))];
+  const { stdout } = await run(process.execPath, args, { timeoutMillis: 600_000 });
   const wall = Number(process.hrtime.bigint() - begun) * ms;
   const { processor, peak } = JSON.parse(stdout) as Omit<Asked, 'wall'>;
   return { wall, processor, peak };
+}
+
+/** In a file: threads would take over the flags of a text on the command line, and fail. */
+function programFile(root: string, text: string): string {
+  const file = `${root}-program.mjs`;
+  writeFileSync(file, text);
+  return file;
 }
 
 export async function measureHistory(options: HistoryOptions): Promise<readonly Row[]> {
@@ -67,7 +71,7 @@ export async function measureHistory(options: HistoryOptions): Promise<readonly 
     const root = workspace.path('root');
     const { events, snapshots, checkpointEveryEvents } = options;
     say(`writing ${events} events`);
-    await populateStratalog(root, {
+    const populated = await populateStratalog(root, {
       snapshots,
       events,
       directories: false,
@@ -76,11 +80,11 @@ export async function measureHistory(options: HistoryOptions): Promise<readonly 
     await run('sync', [], { timeoutMillis: 600_000 });
     const rows = [
       ...(await indexing(root)),
-      ...(await asking(root, options, 'by index')),
+      ...(await asking(root, options, populated, 'by index')),
       ...(await verifying(root)),
     ];
     await setIndexesAside(root);
-    rows.push(...(await asking(root, options, 'without indexes', 3)));
+    rows.push(...(await asking(root, options, populated, 'without indexes', 3)));
     return rows;
   });
 }
@@ -134,7 +138,8 @@ function spread(index: number, below: number): number {
 
 async function asking(
   root: string,
-  { events, snapshots }: HistoryOptions,
+  { events }: HistoryOptions,
+  { ids, nextId }: Populated,
   how: string,
   count = questions,
 ): Promise<readonly Row[]> {
@@ -173,12 +178,12 @@ async function asking(
     '≤ 1000',
     (at) => `await archive.stateAt(${spread(at, events)});`,
   );
-  // Layers have every 250th id or so; all others are containers that are gone.
-  const ids = events / 4;
-  await several('events of a snapshot that is gone', '≤ 300', (at) => historyOf(spread(at, ids)));
-  await several('events of a layer', '≤ 300', (at) =>
-    historyOf(spread(at, snapshots) * Math.floor(ids / snapshots) + 1),
-  );
+  const layers = new Set<number>(ids);
+  await several('events of a snapshot that is gone', '≤ 300', (at) => {
+    const id = spread(at, nextId - 2) + 1;
+    return historyOf(layers.has(id) ? id + 1 : id);
+  });
+  await several('events of a layer', '≤ 300', (at) => historyOf(ids[spread(at, ids.length)] ?? 0));
   await several(
     'position at a time',
     null,
@@ -191,7 +196,7 @@ async function asking(
 }
 
 const historyOf = (id: number): string =>
-  `if ((await archive.historyOf(${id + 1})).length === 0) throw new Error('no history');`;
+  `if ((await archive.historyOf(${id})).length === 0) throw new Error('no history');`;
 
 async function verifying(root: string): Promise<readonly Row[]> {
   const bytes = readdirSync(`${root}/log`)
@@ -203,11 +208,7 @@ async function verifying(root: string): Promise<readonly Row[]> {
   for (const state of ['cached', 'from disk'] as const) {
     for (const [what, program, args] of [
       ['plain read of the segments', 'cat', bytes],
-      [
-        'verify of the records',
-        process.execPath,
-        ['--input-type=module', '--eval', verifies(root)],
-      ],
+      ['verify of the records', process.execPath, [programFile(root, verifies(root))]],
     ] as const) {
       if (state === 'from disk') {
         for (const file of bytes) {
@@ -225,7 +226,7 @@ async function verifying(root: string): Promise<readonly Row[]> {
   }
   say('verify with the events');
   const { wall, processor } = await timed(process.execPath, [
-    `${repository}/dist/cli.js`,
+    `${repository}/dist/bin/cli.js`,
     'verify',
     '--root',
     root,

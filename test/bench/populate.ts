@@ -106,7 +106,10 @@ export async function populatePeer(peer: string, root: string, file: string): Pr
 export interface Population {
   /** Committed layers that are there in the end. */
   readonly snapshots: number;
-  /** Events of snapshots in all; what the layers do not make is containers that came and went. */
+  /**
+   * Events of snapshots in all, or a few more; what the layers do not make is containers that came
+   * and went, and layers of images that were pulled and removed.
+   */
   readonly events: number;
   /** Whether the directories are made too: a start looks for them. */
   readonly directories: boolean;
@@ -115,35 +118,46 @@ export interface Population {
 }
 
 const caller = { namespace: 'k8s.io', lease: 'k8s.io/1/1700000000-abcd', pid: 812, uid: 0 };
-/** Each layer is prepared and committed; each container prepared and removed. */
-const eventsOfOne = 4;
+/** Of five snapshots that came and went one was a layer, with the labels that a layer has. */
+const passingOfOneLayer = 5;
 const batchSnapshots = 512;
 
+export interface Populated {
+  /** Of what is there in the end. */
+  readonly ids: readonly SnapshotId[];
+  /** All ids below it were given out. */
+  readonly nextId: SnapshotId;
+}
+
 /** A root of Stratalog, with a checkpoint at its end. */
-export async function populateStratalog(root: string, wish: Population): Promise<void> {
+export async function populateStratalog(root: string, wish: Population): Promise<Populated> {
   mkdirSync(join(root, 'snapshots'), { recursive: true });
   // A root that has directories and no log would be refused: they are made afterwards.
   const every = wish.checkpointEveryEvents ?? 0;
   const writer = await Populating.open(root, every);
-  const containers = Math.max(0, Math.floor(wish.events / eventsOfOne) - wish.snapshots);
-  let started = 0;
+  let passing = 0;
   let made = 0;
   for (const layer of layersOf(wish.snapshots)) {
     made += 1;
     writer.layer(layer);
     // Spread evenly over the life of the log.
-    for (; started < (containers * made) / wish.snapshots; started += 1)
-      writer.container(layer.name);
+    for (; writer.events < (wish.events * made) / wish.snapshots; passing += 1) {
+      if (passing % passingOfOneLayer === 0) writer.passingLayer(layer);
+      else writer.container(layer.name);
+    }
     if (made % batchSnapshots === 0) await writer.flush();
     if (every > 0) await writer.checkpointIfDue();
   }
   await writer.close();
   await rm(join(root, 'log', 'lock'), { force: true });
-  if (!wish.directories) return;
-  for (const id of writer.ids) {
-    mkdirSync(join(root, 'snapshots', String(id)), 0o700);
-    mkdirSync(join(root, 'snapshots', String(id), 'fs'), 0o755);
+  const ids = writer.ids();
+  if (wish.directories) {
+    for (const id of ids) {
+      mkdirSync(join(root, 'snapshots', String(id)), 0o700);
+      mkdirSync(join(root, 'snapshots', String(id), 'fs'), 0o755);
+    }
   }
+  return { ids, nextId: writer.nextId };
 }
 
 class Populating {
@@ -172,11 +186,26 @@ class Populating {
     return new Populating(log, checkpointEvery);
   }
 
-  get ids(): Iterable<SnapshotId> {
+  get events(): number {
+    return this.log.nextPosition;
+  }
+
+  get nextId(): SnapshotId {
+    return this.#forest.nextId;
+  }
+
+  ids(): readonly SnapshotId[] {
     return [...this.#forest.values()].map(({ id }) => id);
   }
 
-  layer({ name, parent, labels, size, inodes }: Layer): void {
+  /** As the layer, but by another name, and it is removed again. */
+  passingLayer(layer: Layer): void {
+    const chain = digest(`passing ${this.#forest.nextId}`);
+    const name = `k8s.io/${this.#forest.nextId}/${chain}`;
+    this.#remove(this.layer({ ...layer, name, parent: layer.name }));
+  }
+
+  layer({ name, parent, labels, size, inodes }: Layer): SnapshotState {
     const id = this.#forest.nextId;
     const link = this.#link(parent);
     const key = `${name.slice(0, name.lastIndexOf('/'))}/extract-${id}-abcd ${name.slice(-71)}`;
@@ -196,7 +225,7 @@ class Populating {
     state = this.#append(state, { type: 'SnapshotPrepared', data: {} });
     const commit = { name: snapshotName(name), labels: given, parent: link };
     state = this.#append(state, { type: 'SnapshotCommitting', data: { ...commit, caller } });
-    this.#append(state, {
+    return this.#append(state, {
       type: 'SnapshotCommitted',
       data: { ...commit, usage: { size, inodes }, remote: null, durability: 'data' },
     });
@@ -205,7 +234,7 @@ class Populating {
   container(parent: string): void {
     const id = this.#forest.nextId;
     const key = snapshotName(`k8s.io/${id}/${digest(`container ${id}`).slice(7)}`);
-    let state = this.#append(null, {
+    const state = this.#append(null, {
       type: 'SnapshotPreparing',
       data: {
         id,
@@ -217,9 +246,12 @@ class Populating {
         caller,
       },
     });
-    state = this.#append(state, { type: 'SnapshotPrepared', data: {} });
-    state = this.#append(state, { type: 'SnapshotRemoving', data: { deferred: false, caller } });
-    this.#append(state, { type: 'SnapshotRemoved', data: {} });
+    this.#remove(this.#append(state, { type: 'SnapshotPrepared', data: {} }));
+  }
+
+  #remove(state: SnapshotState): void {
+    const event = { type: 'SnapshotRemoving', data: { deferred: false, caller } } as const;
+    this.#append(this.#append(state, event), { type: 'SnapshotRemoved', data: {} });
   }
 
   #link(parent: string): ParentLink | null {

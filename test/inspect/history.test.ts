@@ -2,7 +2,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { snapshotId, snapshotName } from '../../src/base/units.js';
-import { historyOf, historyRows, lifeOf } from '../../src/inspect/history.js';
+import { historyOf, historyRows, courseOf } from '../../src/inspect/history.js';
 import { livesOf, nameIn, subjectsOf } from '../../src/inspect/subject.js';
 import type { LogRecord } from '../../src/log/types.js';
 import type { SnapshotEvent } from '../../src/machines/events.js';
@@ -133,14 +133,14 @@ describe('the life of a layer', () => {
   it('says when its beginning is retired, and of a later release tells what it can', () => {
     const { length } = aLayerAndItsChildren.filter(({ stream }) => stream === 'snapshot-1');
     const rest = aLayerAndItsChildren.filter(({ stream }) => stream === 'snapshot-1').slice(2);
-    expect(lifeOf(rest)).toEqual({ names: ['n1'], kinds: [], status: null, isWhole: false });
+    expect(courseOf(rest)).toEqual({ names: ['n1'], kinds: [], status: null, isWhole: false });
     expect(historyRows(rest)).toHaveLength(length - 2);
     const newer = aLayerAndItsChildren.map((record) =>
       record.type === 'SnapshotPrepared' ? { ...record, type: 'SnapshotFrozen' } : record,
     );
-    expect(lifeOf(newer.filter(({ stream }) => stream === 'snapshot-1')).status).toBeNull();
+    expect(courseOf(newer.filter(({ stream }) => stream === 'snapshot-1')).status).toBeNull();
     const impossible = story([1, preparing(1, 'k1')], [1, removing]);
-    expect(lifeOf(impossible)).toMatchObject({ names: ['k1'], kinds: [], status: null });
+    expect(courseOf(impossible)).toMatchObject({ names: ['k1'], kinds: [], status: null });
   });
 });
 

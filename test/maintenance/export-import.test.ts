@@ -9,7 +9,7 @@ import type { Disk } from '../../src/base/ports.js';
 import { exportAsLines, type ExportSummary } from '../../src/inspect/export-jsonl.js';
 import { exportAsTar } from '../../src/inspect/export-tar.js';
 import { judgeHeads } from '../../src/inspect/export-heads.js';
-import { chainBefore, rawBatches, soundSegments } from '../../src/inspect/export-records.js';
+import { chainHexBefore, rawBatches, soundSegments } from '../../src/inspect/export-records.js';
 import { readTarEntries } from '../../src/filesystems/layer-store/tar-entries.js';
 import { importLines } from '../../src/maintenance/import-jsonl.js';
 import type { ImportedLog } from '../../src/maintenance/imported-log.js';
@@ -75,7 +75,7 @@ async function recordBytes(disk: Disk): Promise<Buffer> {
 async function headsOf(disk: Disk, end: number): Promise<string[]> {
   const sound = await soundSegments(disk, ROOT);
   const heads: string[] = [];
-  for (let at = 0; at <= end; at++) heads.push((await chainBefore(disk, sound, at)) ?? '');
+  for (let at = 0; at <= end; at++) heads.push((await chainHexBefore(disk, sound, at)) ?? '');
   return heads;
 }
 
