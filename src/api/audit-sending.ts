@@ -9,11 +9,11 @@ import type {
   handleUnaryCall,
   ServerWritableStream,
 } from '@grpc/grpc-js';
-import { orAborted } from '../base/abort.js';
+import { orAborted, orLate } from '../base/abort.js';
 import { auditStatusOf } from './audit-faults.js';
 import type { Checked } from './audit-requests.js';
 import { CallContext, reasonBehind } from './call-context.js';
-import { statusOfUnreadable, TooMany } from './status.js';
+import { ReaderStalled, statusOfUnreadable, TooMany } from './status.js';
 import { unreadable } from './strict-requests.js';
 
 /** How many audit calls run, and how many may. */
@@ -47,6 +47,11 @@ export interface CallRules {
   readonly places: Places;
   /** Milliseconds until an answer; null for streams that end when their reader has all. */
   readonly budgetMillis: number | null;
+}
+
+export interface StreamRules extends CallRules {
+  /** Milliseconds that a reader may take for one message; null for as long as it likes. */
+  readonly stallMillis: number | null;
 }
 
 export function unaryAudit<Request, Wish, Reply>(
@@ -83,7 +88,7 @@ export type Messages<Reply> = AsyncIterable<Reply>;
 
 export function streamAudit<Request, Wish, Reply>(
   method: string,
-  { places, budgetMillis }: CallRules,
+  { places, budgetMillis, stallMillis }: StreamRules,
   check: (request: Request) => Checked<Wish>,
   answer: (wish: Wish, context: CallContext) => Messages<Reply>,
   onSent: (reply: Reply) => void,
@@ -98,7 +103,23 @@ export function streamAudit<Request, Wish, Reply>(
     const placed = async (): Promise<void> => {
       const giveBack = places.take();
       try {
-        await sendAll(call, answer(wish.value, context), context, onSent);
+        const { signal } = context;
+        const send = (reply: Reply): Promise<void> =>
+          stallMillis === null
+            ? orAborted(sent(call, reply), signal)
+            : orLate(() => sent(call, reply), {
+                signal,
+                millis: stallMillis,
+                late: () => new ReaderStalled(method, stallMillis),
+              });
+        for await (const message of answer(wish.value, context)) {
+          signal.throwIfAborted();
+          await send(message);
+          onSent(message);
+          // Others get their turn, however fast the reader is.
+          await breathe();
+        }
+        signal.throwIfAborted();
       } finally {
         giveBack();
         context.end();
@@ -121,22 +142,6 @@ function checked<Request, Wish>(
   const fault = unreadable(request);
   if (fault !== null) return { ok: false, refusal: statusOfUnreadable(fault) };
   return check(request);
-}
-
-async function sendAll<Request, Reply>(
-  call: ServerWritableStream<Request, Reply>,
-  messages: Messages<Reply>,
-  { signal }: CallContext,
-  onSent: (reply: Reply) => void,
-): Promise<void> {
-  for await (const message of messages) {
-    signal.throwIfAborted();
-    await orAborted(sent(call, message), signal);
-    onSent(message);
-    // Others get their turn, however fast the reader is.
-    await breathe();
-  }
-  signal.throwIfAborted();
 }
 
 /** Resolves when HTTP/2 has taken all of the message: its flow control is the reader's pace. */

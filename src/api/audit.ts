@@ -4,7 +4,7 @@
  * is checked in audit-requests.ts, a subscriber's way through the log is audit-feed.ts, the pace
  * of sending audit-sending.ts; what needs the processor for long goes to audit-questions.ts.
  */
-import { orAborted } from '../base/abort.js';
+import { orLate } from '../base/abort.js';
 import { position, type Position, type SnapshotId } from '../base/units.js';
 import { streamOf } from '../machines/streams.js';
 import { CHECKPOINT_SCHEMA } from '../machines/state-json.js';
@@ -47,6 +47,8 @@ export interface AuditOptions {
   readonly callsMax: number;
   /** Milliseconds until a call with one answer, or the first state, is given up. */
   readonly budgetMillis: number;
+  /** Without a sign of the reader for so long, a state is kept for it no longer; 60 s by default. */
+  readonly stallMillis?: number;
   /** Silence after which a subscriber is told where the log stands; 15 s by default. */
   readonly heartbeatMillis?: number;
   /** So many events have left for a reader. */
@@ -73,6 +75,7 @@ export const auditSubscriptions: readonly string[] = [
 ];
 
 const HEARTBEAT_MILLIS = 15_000;
+const STALL_MILLIS = 60_000;
 /** A state may be tens of megabytes, kept until its reader has it. */
 const STATES_MAX = 2;
 const STATE_TEXT_BYTES = 128 * 1024;
@@ -96,7 +99,8 @@ function streamMethods(
   places: Places,
 ): Pick<AuditServer, 'read' | 'subscribe' | 'history' | 'stateAt'> {
   const { log, archive, onSent, heartbeatMillis = HEARTBEAT_MILLIS } = options;
-  const rules = { places, budgetMillis: null };
+  const rules = { places, budgetMillis: null, stallMillis: null };
+  const { stallMillis = STALL_MILLIS } = options;
   const states = new Places(STATES_MAX, 'calls of StateAt');
   const count = ({ events }: { readonly events: readonly Event[] }): void =>
     onSent?.(events.length);
@@ -129,7 +133,7 @@ function streamMethods(
     ),
     stateAt: streamAudit(
       'StateAt',
-      rules,
+      { ...rules, stallMillis },
       (request) => stateAtWish(request, log.durablePosition),
       async function* (at, context) {
         const giveBack = states.take();
@@ -188,21 +192,17 @@ async function* historyOf(
   yield* eventsIn(archive, { ...range, reverse: false });
 }
 
-/** The replay has a budget; the sending has the reader's time. */
-async function stateWithin(
+/** The replay has a budget; the sending has the reader's time, as long as it reads. */
+function stateWithin(
   { questions, budgetMillis }: AuditOptions,
   at: Position,
   caller: AbortSignal,
 ): Promise<StateText> {
-  const budget = new AbortController();
-  const spent = new BudgetSpent('StateAt', budgetMillis);
-  const timer = setTimeout(() => budget.abort(spent), budgetMillis);
-  try {
-    const signal = AbortSignal.any([caller, budget.signal]);
-    return await orAborted(questions.stateAt(at, signal), signal);
-  } finally {
-    clearTimeout(timer);
-  }
+  return orLate((signal) => questions.stateAt(at, signal), {
+    signal: caller,
+    millis: budgetMillis,
+    late: () => new BudgetSpent('StateAt', budgetMillis),
+  });
 }
 
 function* inStateMessages(state: StateText): Iterable<StateAtResponse> {

@@ -42,6 +42,15 @@ export class CallerGone extends Error {
   override readonly name = 'CallerGone';
 }
 
+/** A stream's reader takes nothing, and something large is kept for it. */
+export class ReaderStalled extends Error {
+  override readonly name = 'ReaderStalled';
+
+  constructor(method: string, millis: number) {
+    super(`${method} was ended: its reader took nothing for ${millis} ms; ask again, and read on`);
+  }
+}
+
 /** As many calls of its sort run as may. */
 export class TooMany extends Error {
   override readonly name = 'TooMany';
@@ -65,9 +74,10 @@ const EXHAUSTED: ReadonlySet<string> = new Set(['ENOSPC', 'EDQUOT', 'EMFILE', 'E
 
 function codeOfThrown(thrown: unknown): status {
   if (thrown instanceof CallerGone) return status.CANCELLED;
-  if (thrown instanceof BudgetSpent || thrown instanceof TimeLimitPassed) {
-    return status.DEADLINE_EXCEEDED;
-  }
+  const isLate = [BudgetSpent, ReaderStalled, TimeLimitPassed].some(
+    (Late) => thrown instanceof Late,
+  );
+  if (isLate) return status.DEADLINE_EXCEEDED;
   if (thrown instanceof LogReadOnly || thrown instanceof NotBegun) return status.UNAVAILABLE;
   if (thrown instanceof LogShortOfRoom || thrown instanceof TooMany) {
     return status.RESOURCE_EXHAUSTED;

@@ -10,6 +10,27 @@ export function orAborted<Value>(promise: Promise<Value>, signal: AbortSignal): 
   });
 }
 
+/** As `orAborted`, with an end of its own besides: after so long, the error that `late` makes. */
+export async function orLate<Value>(
+  begin: (signal: AbortSignal) => Promise<Value>,
+  { signal, millis, late }: OrLateOptions,
+): Promise<Value> {
+  const limit = new AbortController();
+  const timer = setTimeout(() => limit.abort(late()), millis);
+  try {
+    const either = AbortSignal.any([signal, limit.signal]);
+    return await orAborted(begin(either), either);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+export interface OrLateOptions {
+  readonly signal: AbortSignal;
+  readonly millis: number;
+  readonly late: () => Error;
+}
+
 function reasonAsError(signal: AbortSignal): Error {
   return signal.reason instanceof Error ? signal.reason : new Error('the call was cancelled');
 }

@@ -1,7 +1,8 @@
 /**
- * Mounts directories read-only, one over the other, and takes the mount away again. The mountpoint
- * is made in the temporary directory unless one is given.
+ * Mounts directories read-only, one over the other, and takes the mount away again, also when this
+ * process is killed. The mountpoint is made in the temporary directory unless one is given.
  */
+import { spawn } from 'node:child_process';
 import { mkdtemp, rmdir, symlink, unlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -59,12 +60,33 @@ export async function mountForensically(
     // The kernel has followed it, and needs it no more.
     if (link !== null) await removeShortWay(link);
   }
+  const stopGuarding = guard(mountpoint, target === null);
   const undo = async (): Promise<{ readonly wasBusy: boolean }> => {
+    stopGuarding();
     const wasBusy = await unmount(mountpoint, mountTable);
     await clean();
     return { wasBusy };
   };
   return { path: mountpoint, undo };
+}
+
+/**
+ * Another process that takes the mount away when this one has ended without doing it: its input
+ * ends then, whatever the end was. Answers how to send it away.
+ */
+function guard(mountpoint: string, isOurDirectory: boolean): () => void {
+  const script = `read -r _; umount -l "$1"${isOurDirectory ? ' && rmdir "$1"' : ''}`;
+  const child = spawn('sh', ['-c', script, 'stratalog-mount-guard', mountpoint], {
+    cwd: '/',
+    // In a session of its own, a Ctrl-C at the terminal does not reach it.
+    detached: true,
+    stdio: ['pipe', 'ignore', 'ignore'],
+  });
+  // Without a shell there is no guard, and the mount is as good.
+  child.on('error', () => undefined);
+  child.unref();
+  child.stdin.on('error', () => undefined);
+  return () => child.kill('SIGKILL');
 }
 
 /** A short name for a long one, without characters that mean something to a mount. */

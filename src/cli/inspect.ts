@@ -157,8 +157,11 @@ export function findingsOf(look: RootLook): FoundRow[] {
       detail: null,
     });
   }
+  // A start that is refused does none of it.
+  const undone =
+    refusal === null ? {} : { action: 'nothing: the start is refused', loss: 'nothing' };
   for (const finding of plan.findings) {
-    rows.push({ ...reportOf(finding, holder !== null), cause: null, detail: finding });
+    rows.push({ ...reportOf(finding, holder !== null), ...undone, cause: null, detail: finding });
   }
   return rows;
 }

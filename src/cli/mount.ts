@@ -46,8 +46,7 @@ Examples:
 
 The mount is ro,nodev,nosuid,noexec. It ends with SIGINT, SIGTERM, the end of standard input, or
 of the command; STRATALOG_MOUNT tells the command where it is. With --at the log says which layers
-there were; the files in them are those of today. After a SIGKILL the mount stays: inspect tells
-of it as MountElsewhere, umount takes it away.
+there were; the files in them are those of today. After a SIGKILL a guard takes the mount away.
 Exits as the command does, else 0; 1 when there is no such snapshot, or a directory of it is gone.`,
     )
     .action((text: string, _rest: readonly string[], flags: Flags, command: Command) =>

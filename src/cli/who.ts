@@ -95,13 +95,13 @@ async function answersTo(
 ): Promise<readonly Answer[]> {
   const { next } = await archive.bounds();
   const { forest } = await archive.stateAt(next);
-  const found = await idsMeant(archive, text, roots, here);
+  const found = await idsAskedFor(archive, text, roots, here);
   if (!Array.isArray(found)) return [{ kind: 'orphan', name: found.named }];
   return Promise.all(found.map((id) => answerFor(archive, forest, id)));
 }
 
 /** @throws NotInLog */
-async function idsMeant(
+async function idsAskedFor(
   archive: Archive,
   text: string,
   roots: readonly string[],
@@ -160,7 +160,7 @@ async function realpathOrNearest(path: string): Promise<string> {
 
 function subjectOf(answer: Answer): string {
   if (answer.kind === 'snapshot') return String(answer.life.id);
-  return answer.kind === 'spare' ? String(answer.id) : visible(answer.name);
+  return answer.kind === 'orphan' ? visible(answer.name) : String(answer.id);
 }
 
 function usesIn({ mounts, root }: Here, id: SnapshotId): readonly MountUse[] | null {
@@ -213,6 +213,12 @@ function rowOf({ id, status, since, firstCaller, names, parents }: WhoseLife) {
 function inFull(answer: Answer, here: Here): readonly string[] {
   if (answer.kind === 'spare') {
     return [`${answer.id} is a directory made ahead: no snapshot has been given it yet.`];
+  }
+  if (answer.kind === 'set-aside') {
+    return [
+      `A repair lost the events of snapshot ${answer.id}, and set its directory aside: no start deletes it.`,
+      `When it may go: stratalog repair --release ${answer.id}`,
+    ];
   }
   if (answer.kind === 'orphan') {
     return [

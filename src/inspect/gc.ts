@@ -27,6 +27,8 @@ export type KeepReason =
   | (OfSnapshot & { readonly kind: 'left-to-start' })
   /** Made ahead for a coming snapshot. */
   | { readonly kind: 'spare' }
+  /** A repair lost the events of its snapshot: only `repair --release` frees it. */
+  | { readonly kind: 'set-aside' }
   /** Its number is not in the log yet: whoever asked for it is not answered yet. */
   | { readonly kind: 'in-flight' }
   | { readonly kind: 'young' };
@@ -113,6 +115,7 @@ function ownerless({ name, id }: SnapshotDirectoryEntry, world: GcWorld): GcVerd
   const since = changedAt.get(name) ?? null;
   const told = { entry: name, since, loggedSize: null };
   if (id !== null && forest.isSpare(id)) return kept(told, { kind: 'spare' });
+  if (id !== null && forest.isKept(id)) return kept(told, { kind: 'set-aside' });
   if (id !== null && id >= forest.nextId && isServed) return kept(told, { kind: 'in-flight' });
   if (since !== null && since > youngAfter) return kept(told, { kind: 'young' });
   return { ...told, verdict: { kind: 'collected', because: { kind: 'orphan' } } };
@@ -159,6 +162,8 @@ export function reasonInWords(
       return `half prepared when the daemon ended, the next start gives it up: ${because.name}`;
     case 'spare':
       return 'spare: made ahead for a coming snapshot';
+    case 'set-aside':
+      return 'set aside by a repair: the events of its snapshot are lost';
     case 'in-flight':
       return 'just being made: its number is not in the log yet';
     case 'young':

@@ -155,11 +155,14 @@ export type Answer =
   | { readonly kind: 'snapshot'; readonly life: WhoseLife }
   /** Made ahead, for a snapshot that nobody has asked for yet. */
   | { readonly kind: 'spare'; readonly id: SnapshotId }
+  /** A repair lost the events of its snapshot, and keeps it. */
+  | { readonly kind: 'set-aside'; readonly id: SnapshotId }
   /** Below the snapshots, and of none that the log has. */
   | { readonly kind: 'orphan'; readonly name: string };
 
 export async function answerFor(archive: Archive, forest: Forest, id: SnapshotId): Promise<Answer> {
   if (forest.isSpare(id)) return { kind: 'spare', id };
+  if (forest.isKept(id)) return { kind: 'set-aside', id };
   const life = lifeInShort(id, await archive.historyOf(id), forest);
   return life === null ? { kind: 'orphan', name: String(id) } : { kind: 'snapshot', life };
 }

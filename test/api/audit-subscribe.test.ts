@@ -20,6 +20,7 @@ import { MomentUnknown } from '../../src/inspect/archive.js';
 import { RootArchive } from '../../src/inspect/root-archive.js';
 import { TestDaemon, testRoot } from '../support/daemon.js';
 import { aCuttable, aLog, allOf, closing, lifeOf, serveAudit } from './audit-rig.js';
+import { preparing } from '../cli/rig.js';
 import { cleanUp, later } from './rig.js';
 
 afterEach(cleanUp);
@@ -28,14 +29,14 @@ afterEach(cleanUp);
  * A subscriber that takes no byte before `read`. Not grpc-js: its client takes whatever comes, and
  * keeps it in memory until somebody listens.
  */
-function aReaderOfNothing(path: string) {
+function aReaderOfNothing(path: string, method: string = AuditService.subscribe.path) {
   const session = connectHttp2('http://localhost', {
     createConnection: () => createConnection({ path }),
   });
   later(() => session.destroy());
   const stream = session.request({
     ':method': 'POST',
-    ':path': AuditService.subscribe.path,
+    ':path': method,
     'content-type': 'application/grpc',
     te: 'trailers',
   });
@@ -233,6 +234,19 @@ test('a slow subscriber slows no Prepare, is held in bounded memory, and misses 
   await expect.poll(() => served.audit.streams()).toBe(0);
   // Without a subscriber nothing is kept at all.
   expect(served.audit.recent.kept).toEqual({ events: 0, textLength: 0 });
+});
+
+test('a state is not kept for ever for those who do not read it', async () => {
+  const rig = await aLog({ stallMillis: 200 });
+  // More than HTTP/2 takes on its own.
+  const labels = { long: 'x'.repeat(4_000) };
+  await rig.append(...upTo(100).map((at) => preparing(at + 1, `key-${at}`, { labels })));
+  const stalled = [1, 2].map(() => aReaderOfNothing(rig.path, AuditService.stateAt.path));
+  await expect.poll(() => rig.audit.streams()).toBe(2);
+  // Both places are taken, until it is seen that nobody reads.
+  await expect.poll(() => rig.audit.streams()).toBe(0);
+  expect((await rig.archive().stateAt(position(100))).forest.size).toBe(100);
+  for (const reader of stalled) reader.leave();
 });
 
 test('of a thousand subscribers those that fit are served, and the others told why not', async () => {

@@ -141,6 +141,16 @@ it('stays until it is told to go', async () => {
   expect([mountsIn(tmp), readdirSync(tmp)]).toEqual([[], []]);
 });
 
+it('goes with a process that is killed', async () => {
+  const { root, tmp } = await aStack();
+  const running = started(['mount', '--root', root, '2'], { env: { TMPDIR: tmp }, stdin: 'pipe' });
+  await until('it says where', () => Promise.resolve(running.lines().length > 0));
+  expect(mountsIn(tmp)).toHaveLength(1);
+  running.child.kill('SIGKILL');
+  await until('the mount is gone', () => Promise.resolve(readdirSync(tmp).length === 0));
+  expect(mountsIn(tmp)).toEqual([]);
+});
+
 it('shows the layers of a moment that is past, or says what has removed one', async () => {
   const { root, mount, asked } = await aStack();
   const { stdout } = await stratalog(['log', '--root', root, '--json']);

@@ -2,7 +2,15 @@
  * Goal: the steps of docs/recovery.md lead to a daemon that starts. Method: they are
  * carried out on a damaged root, and the real daemon is started on the result.
  */
-import { mkdirSync, readdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeAll, expect, it } from 'vitest';
 import {
@@ -75,6 +83,20 @@ it(
     // Nothing that a container may have written is gone.
     expect(readdirSync(join(root, 'snapshots'))).toEqual(expect.arrayContaining(directories));
     expect((await stratalog(['verify', '--root', root])).code).toBe(0);
+
+    // The tools say the same of what was set aside, until a person lets it go.
+    const kept = join(root, 'snapshots', '30');
+    const who = await stratalog(['who', kept]);
+    expect([who.code, who.stdout]).toEqual([0, expect.stringContaining('repair --release 30')]);
+    const gc = await stratalog(['gc', '--dry-run', '--json', '--root', root]);
+    const verdict = jsonLines(gc.stdout).find(({ entry }) => entry === '30');
+    expect(verdict).toMatchObject({ verdict: 'kept', reason: 'set-aside' });
+    const released = await stratalog(['repair', '--root', root, '--release', '30', '--yes']);
+    expect([released.code, released.stderr]).toEqual([0, '']);
+    await daemon.start();
+    await daemon.stop();
+    expect(existsSync(kept)).toBe(false);
+    expect(existsSync(join(root, 'snapshots', '29'))).toBe(true);
   },
 );
 

@@ -47,6 +47,8 @@ const lives = {
   removing: (id: number) => [...active(id), removing(id)],
   awaiting: (id: number) => [...active(id), removing(id, true)],
   removed: (id: number) => [...active(id), removing(id), removed(id)],
+  /** What a repair could not save: `lost` below sets its directory aside. */
+  lost: (): TestEvent[] => [],
 };
 
 type Life = keyof typeof lives;
@@ -57,11 +59,22 @@ const aSnapshot = fc.record({
 });
 const strangeNames = ['900', '1000000000000', 'notes.txt', '007', 'new-123', '-rf', ' '];
 
+const lost = (ids: readonly number[], nextId: number): TestEvent => ({
+  stream: 'daemon',
+  type: 'LogRepaired',
+  data: {
+    ...{ release: '0.1.0', findings: [], omitted: 0, steps: [], quarantine: 'q', files: [] },
+    ...{ history: null, lost: null, epochBefore: 1, epoch: 2, replaces: null, kept: ids, nextId },
+  },
+});
+
 async function aRandomRoot(
   snapshots: readonly { readonly life: Life; readonly hasDirectory: boolean }[],
   strangers: readonly string[],
 ): Promise<TestRoot> {
-  const path = await aRoot(snapshots.flatMap(({ life }, index) => lives[life](index + 1)));
+  const events = snapshots.flatMap(({ life }, index) => lives[life](index + 1));
+  const lostIds = snapshots.flatMap(({ life }, index) => (life === 'lost' ? [index + 1] : []));
+  const path = await aRoot([...events, lost(lostIds, snapshots.length + 1)]);
   const below = join(path, 'snapshots');
   for (const [index, { hasDirectory }] of snapshots.entries()) {
     if (!hasDirectory) continue;
