@@ -43,6 +43,12 @@ while :; do sleep 1; done`;
 
 const runOnce: Act = async ({ rig }, [image = '', id = '']) => {
   await rig.ctr.runOnce(rig.registry.reference(image, 'v1'), id, 'echo done');
+  // ctr does not wait for what its removal of the container sets off.
+  const root = ['--root', rig.daemon.root];
+  await until(`the snapshot of ${id} is removed`, async () => {
+    const { stdout } = await stratalog('history', id, ...root, '--json');
+    return stdout.includes('"SnapshotRemoved"');
+  });
 };
 
 /** Many small files, so that removing them takes longer than the crash that follows. */

@@ -28,7 +28,9 @@ import {
   type LogBounds,
   type PastState,
 } from '../inspect/archive.js';
+import { eventOf, parentOf } from '../inspect/subject.js';
 import type { LogRecord } from '../log/types.js';
+import { idOfStream } from '../machines/streams.js';
 import { errorInTrailers } from './audit-faults.js';
 import { forestOf } from './audit-states.js';
 import { fromEvent } from './audit-wire.js';
@@ -78,6 +80,9 @@ export interface Followed {
 
 const NOT_SERVED =
   'the daemon does not serve stratalog.audit.v1: it is switched off (audit = false), or its release is older';
+
+/** Events that may name a parent. */
+const PARENTED = ['SnapshotPreparing', 'SnapshotCommitting', 'SnapshotCommitted'] as const;
 
 /** Between two tries to reach a daemon that is gone; gRPC waits longer each time. */
 const BACKOFF_MILLIS = { first: 200, most: 5_000 };
@@ -182,11 +187,41 @@ export class AuditArchive implements Archive {
     return found;
   }
 
+  async historiesOf(
+    ids: readonly SnapshotId[],
+  ): Promise<ReadonlyMap<SnapshotId, readonly LogRecord[]>> {
+    const lives = new Map<SnapshotId, readonly LogRecord[]>();
+    for (const id of ids) {
+      const records = await this.historyOf(id);
+      if (records.length > 0) lives.set(id, records);
+    }
+    return lives;
+  }
+
+  async childrenOf(
+    id: SnapshotId,
+    range: Pick<AuditRange, 'from' | 'to'>,
+  ): Promise<readonly SnapshotId[]> {
+    const children = new Set<SnapshotId>();
+    for await (const batch of this.read({ ...range, types: PARENTED })) {
+      for (const record of batch) {
+        const child = idOfStream(record.stream);
+        if (child !== null && parentOf(eventOf(record))?.id === id) children.add(child);
+      }
+    }
+    return [...children].sort((one, other) => one - other);
+  }
+
   async positionAt(time: UnixNanos): Promise<Position> {
     const answer = await this.#ask<PositionAtResponse>((done) =>
       this.#client.positionAt({ time: toTimestamp(time) }, done),
     );
     return positionOf(answer.position);
+  }
+
+  /** The service has no such question: all that is kept may be as young. */
+  async noneBefore(): Promise<Position> {
+    return (await this.bounds()).first;
   }
 
   async find(text: string): Promise<readonly SnapshotId[]> {

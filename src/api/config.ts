@@ -212,7 +212,7 @@ function meant(path: readonly string[]): string {
   }
   const dotted = known.map((candidate) => candidate.join('.'));
   const nearest = closest(path.join('.'), dotted);
-  const near = distance(path.join('.'), nearest) <= Math.max(2, Math.floor(name.length / 3));
+  const near = distance(path.join('.'), nearest) * 3 <= name.length;
   return near ? `; did you mean ${nearest}?` : '';
 }
 

@@ -36,7 +36,7 @@ export function diffCommand(): Command {
     .option('--all', 'count those too that no client is shown: under way, or on their way out')
     .option('--json', 'print one JSON object for each difference, then one with the totals')
     .option('-q, --quiet', 'print only the keys of what differs')
-    .option('--no-trunc', 'print lines whole, wider than the terminal too')
+    .option('--no-trunc', 'print digests whole on a terminal too')
     .addHelpText('after', examples)
     .action((a: string, b: string | undefined, flags: Flags) =>
       printing(flags, (out) =>

@@ -7,7 +7,7 @@ import { credentials, Metadata } from '@grpc/grpc-js';
 import { Command } from 'commander';
 import { parseDuration } from '../api/config-values.js';
 import { SnapshotsClient } from '../api/generated/containerd/services/snapshots/v1/snapshots.js';
-import { UsageError } from '../base/errors.js';
+import { errnoOf, UsageError } from '../base/errors.js';
 import type { SnapshotDirectoryEntry } from '../base/ports.js';
 import { formatTime, position, unixNanos, type UnixNanos } from '../base/units.js';
 import { entryLook, type EntryLook } from '../host/entries.js';
@@ -54,7 +54,7 @@ export function gcCommand(): Command {
     .option('--no-size', 'do not measure: with many large directories that takes a while')
     .option('--json', 'print a JSON object for each directory')
     .option('-q, --quiet', 'print only the names of what is collected')
-    .option('--no-trunc', 'print lines whole, wider than the terminal too')
+    .option('--no-trunc', 'print digests whole on a terminal too')
     .addHelpText(
       'after',
       `
@@ -124,8 +124,15 @@ async function lookAt(
   return gcVerdicts({ forest, entries, isServed, changedAt, removedAt, youngAfter });
 }
 
-const namesIn = ({ directories }: Host): Promise<readonly SnapshotDirectoryEntry[]> =>
-  directories.list(undefined, { namesOnly: true });
+/** A root that was imported has no `snapshots/`. */
+async function namesIn({ directories }: Host): Promise<readonly SnapshotDirectoryEntry[]> {
+  try {
+    return await directories.list(undefined, { namesOnly: true });
+  } catch (thrown) {
+    if (errnoOf(thrown) === 'ENOENT') return [];
+    throw thrown;
+  }
+}
 
 /** What the log has measured is not measured again. */
 async function sizesOf(

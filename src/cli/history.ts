@@ -36,7 +36,7 @@ export function historyCommand(): Command {
     .option('--all', 'when the word fits several snapshots, tell of each')
     .option('--json', 'print one JSON object for the snapshot, then one for each event')
     .option('-q, --quiet', 'print positions only')
-    .option('--no-trunc', 'print lines whole, wider than the terminal too')
+    .option('--no-trunc', 'print digests whole on a terminal too')
     .addHelpText('after', examples)
     .action((text: string, flags: Flags) =>
       printing(flags, (out) =>

@@ -36,7 +36,7 @@ export function inspectCommand(): Command {
     .option('--json', 'print one JSON object')
     .option('--wide', 'also the event behind each finding, and what would be lost')
     .option('-q, --quiet', 'print only the subjects of findings; of a comparison, the ctr lines')
-    .option('--no-trunc', 'print lines whole, wider than the terminal too')
+    .option('--no-trunc', 'print digests whole on a terminal too')
     .addHelpText(
       'after',
       `

@@ -31,7 +31,7 @@ export function layersCommand(): Command {
     .option('--at <moment>', 'as it was at a position, a time, or so long ago: 120, 10m, 3d')
     .option('--json', 'print a JSON object for each layer')
     .option('-q, --quiet', 'print names only')
-    .option('--no-trunc', 'print lines whole, wider than the terminal too')
+    .option('--no-trunc', 'print digests whole on a terminal too')
     .addHelpText(
       'after',
       `
@@ -53,9 +53,14 @@ async function run(flags: Flags, out: Output): Promise<void> {
   else if (flags.json === true) for (const row of rows) await out.json('layer', jsonFields(row));
   else if (rows.length > 0) {
     await print(rows, flags.at === undefined ? now : null, out);
-  } else process.stderr.write('stratalog: the log has no such layer\n');
+  } else process.stderr.write(`stratalog: ${noneInWords(flags)}\n`);
   if (flags.unavailable === true && rows.length > 0) process.exitCode = EXIT.findings;
 }
+
+const noneInWords = ({ unavailable }: Flags): string =>
+  unavailable === true
+    ? 'every layer can be used'
+    : 'no layer is remote, and none is unavailable: `stratalog state` lists ordinary ones';
 
 async function rowsOf(archive: Archive, flags: Flags, now: UnixNanos): Promise<readonly Row[]> {
   const at = await momentOf(archive, '--at', flags.at, now);

@@ -1,7 +1,7 @@
 /** The flags of `stratalog log`, understood: which events are wished for, and in which order. */
 import { closest, distance } from 'fastest-levenshtein';
 import { UsageError } from '../base/errors.js';
-import { position, unixNanos, type Position, type UnixNanos } from '../base/units.js';
+import { position, type Position, type UnixNanos } from '../base/units.js';
 import type { Archive } from '../inspect/archive.js';
 import type { CallerWish, LogFilter } from '../inspect/log-filter.js';
 import { LogDamaged } from '../log/errors.js';
@@ -77,16 +77,13 @@ export function wishOf(flags: LogFlags, now: UnixNanos): LogWish {
   };
 }
 
-/**
- * Where in this log that is. Times never step back in a log, so what is older or younger than was
- * asked for need not be read.
- */
+/** Where in this log that is. What is surely older or younger than was asked for is not read. */
 export async function rangeOf(archive: Archive, wish: LogWish): Promise<LogRange> {
   const { since, until, isFollowing } = wish;
   const from = await positionOf(archive, wish.from);
   const to = wish.to === null ? null : await positionOf(archive, wish.to);
-  const old = since === null ? 0 : await soundPositionAt(archive, unixNanos(since - 1n));
-  const young = until === null || isFollowing ? null : await soundPositionAt(archive, until);
+  const old = since === null ? null : await ifSound(archive.noneBefore(since));
+  const young = until === null || isFollowing ? null : await ifSound(archive.positionAt(until));
   return {
     ...wish,
     from: position(Math.max(from, old ?? 0)),
@@ -95,9 +92,9 @@ export async function rangeOf(archive: Archive, wish: LogWish): Promise<LogRange
 }
 
 /** Null where damage hides it: then all is read up to there, and the filter decides. */
-async function soundPositionAt(archive: Archive, time: UnixNanos): Promise<Position | null> {
+async function ifSound(asked: Promise<Position>): Promise<Position | null> {
   try {
-    return await archive.positionAt(time);
+    return await asked;
   } catch (thrown) {
     if (thrown instanceof LogDamaged) return null;
     throw thrown;

@@ -41,7 +41,7 @@ export function logCommand(): Command {
     .option('-n, --count <number>', 'so many at most: the first ones, with --reverse the newest')
     .option('--json', 'print a JSON object for each event')
     .option('-q, --quiet', 'print positions only')
-    .option('--no-trunc', 'print lines whole, wider than the terminal too')
+    .option('--no-trunc', 'print digests whole on a terminal too')
     .addHelpText('after', examples)
     .action((flags: Flags) =>
       printing(flags, (out) => {
@@ -56,7 +56,7 @@ export function logCommand(): Command {
 const examples = `
 Examples:
   stratalog log --since 10m --key sha256:1f8eea30a60e   one layer's events of the last ten minutes
-  stratalog log --type SnapshotRemoving --caller k8s.io who had what removed
+  stratalog log --type SnapshotRemoving --namespace k8s.io   who had what removed
   stratalog log -f --json --after 1200                  goes on behind position 1200, for ever
 
 Exits 3 when the log stops at damage: what stands before it was printed.`;

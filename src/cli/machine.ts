@@ -28,7 +28,8 @@ interface Flags extends ArchiveFlags {
 const more = `
 Without a snapshot it prints the whole chart, as Mermaid text when no format is named. With one it
 prints the state, and a line for each event that led there. A number is taken for an id; write a
-key that is a number with its namespace, as containerd sends it: default/12/7.
+key that is a number with its namespace, as containerd sends it: default/12/7. Of several that bore
+a name, it is the one that has it then, else the newest.
 
 Examples:
   stratalog machine --format svg > chart.svg
@@ -53,15 +54,12 @@ export function machineCommand(): Command {
       ]),
     )
     .option('--json', 'the same as --format json')
-    .option('--no-trunc', 'print lines whole, wider than the terminal too')
+    .option('--no-trunc', 'print digests whole on a terminal too')
     .addHelpText('after', more)
     .action((snapshot: string | undefined, flags: Flags) =>
-      printing({ trunc: flags.trunc && isTable(flags) }, (out) => run(snapshot, flags, out)),
+      printing(flags, (out) => run(snapshot, flags, out)),
     );
 }
-
-/** Only a table is still of use when its lines are cut. */
-const isTable = ({ format }: Flags): boolean => format === undefined || format === 'table';
 
 async function run(snapshot: string | undefined, flags: Flags, out: Output): Promise<void> {
   const format = flags.json === true ? 'json' : flags.format;

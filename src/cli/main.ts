@@ -2,7 +2,7 @@
  * The `stratalog` command. Results go to stdout, everything else to stderr; an error is one line
  * that says what was wrong, where, and what to do next, and an exit code that says which sort.
  */
-import { Command, CommanderError } from 'commander';
+import { Command, CommanderError, Help } from 'commander';
 import { reasonOf } from '../base/errors.js';
 import { RELEASE } from '../api/release.js';
 import { adviceFor } from '../base/advice.js';
@@ -26,6 +26,10 @@ export async function buildProgram(word?: string): Promise<Command> {
   const program = new Command('stratalog')
     .description('a containerd remote snapshotter whose only truth is an append-only event log')
     .version(RELEASE)
+    // Arguments stand in each command's own help: here they would leave no room for what it does.
+    .configureHelp({
+      subcommandTerm: (command) => [command.name(), ...command.aliases()].join('|'),
+    })
     .exitOverride();
   for (const load of needed(word)) program.addCommand(inheriting(await load()));
   return program;
@@ -66,9 +70,18 @@ function needed(word: string | undefined): Iterable<() => Promise<Command>> {
   return command === undefined ? commands.values() : [command];
 }
 
-/** Errors of sub-commands must come back to `main` too. */
+const plainHelp = new Help();
+
+/** Errors of sub-commands must come back to `main` too, and their helps look alike. */
 function inheriting(command: Command): Command {
+  command.configureHelp({
+    optionDescription: (option) =>
+      `${plainHelp.optionDescription(option)}${option.mandatory ? ' (must be given)' : ''}`,
+  });
   command.exitOverride();
+  command.configureOutput({
+    outputError: (text, write) => write(text.replace(/^error: /, 'stratalog: ')),
+  });
   for (const child of command.commands) inheriting(child);
   return command;
 }

@@ -12,6 +12,8 @@ export function wholeNumber(flag: string, text: string | undefined): number | nu
   throw new UsageError(`${flag} ${quoted(text)}: not a whole number; say for example ${flag} 120`);
 }
 
+const timeForms = '2026-01-31T23:59:59Z, or as so long ago: 90s, 10m, 1h30m, 3d';
+
 /**
  * RFC 3339 with up to nine digits of a second, or so long ago: `90s`, `1h30m`, `3d`.
  *
@@ -26,9 +28,7 @@ export function timeOf(flag: string, text: string, now: UnixNanos): UnixNanos {
   const [, date = '', time = '', fraction = '', zone = ''] = form ?? [];
   const millis = form ? Date.parse(`${date}T${time}${zone.toUpperCase()}`) : NaN;
   if (Number.isNaN(millis)) {
-    throw new UsageError(
-      `${flag} ${quoted(text)}: not a time; say it as 2026-01-31T23:59:59Z, or as so long ago: 90s, 10m, 1h30m, 3d`,
-    );
+    throw new UsageError(`${flag} ${quoted(text)}: not a time; say it as ${timeForms}`);
   }
   return unixNanos(BigInt(millis) * 1_000_000n + BigInt(fraction.padEnd(9, '0')));
 }
@@ -55,7 +55,10 @@ export type Moment = Position | UnixNanos;
 /** @throws UsageError */
 export function parseMoment(flag: string, text: string, now: UnixNanos): Moment {
   if (/^\d+$/.test(text)) return position(wholeNumber(flag, text) ?? 0);
-  return timeOf(flag, text, now);
+  if (parseDuration(text) !== null || /^\d{4}-/.test(text)) return timeOf(flag, text, now);
+  throw new UsageError(
+    `${flag} ${quoted(text)}: neither a position nor a time; say it as 120, ${timeForms}`,
+  );
 }
 
 export async function positionOf(archive: Archive, moment: Moment): Promise<Position> {

@@ -44,6 +44,8 @@ Examples:
   stratalog mount default/7/web -- ls -l etc      runs a command in it, and ends with it
   stratalog mount 12 --at 3d -- tar c . > then.tar
 
+Of several that bore a name, it is the one that is there then.
+
 The mount is ro,nodev,nosuid,noexec. It ends with SIGINT, SIGTERM, the end of standard input, or
 of the command; STRATALOG_MOUNT tells the command where it is. With --at the log says which layers
 there were; the files in them are those of today. After a SIGKILL a guard takes the mount away.
@@ -108,7 +110,7 @@ async function chainFor(text: string, forest: Forest, archive: Archive): Promise
   const chains = ids.flatMap((id) => mountChain(forest, id) ?? []);
   const [chain, ...others] = chains;
   if (chain === undefined) {
-    const past = ids.length === 0 ? 'no snapshot ever bore it' : goneInWords(ids, forest);
+    const past = await pastInWords(ids, forest, archive);
     throw new NotInLog(`${quoted(text)}: ${past}; \`stratalog log\` tells what there was`);
   }
   if (others.length > 0) {
@@ -118,11 +120,15 @@ async function chainFor(text: string, forest: Forest, archive: Archive): Promise
   return chain;
 }
 
-function goneInWords(ids: readonly SnapshotId[], forest: Forest): string {
-  const isHalf = ids.some((id) => forest.has(id));
-  return isHalf
-    ? 'at that moment it is only being made or removed'
-    : `there is no such snapshot at that moment (it was number ${ids.join(', ')}); --at names an earlier one`;
+async function pastInWords(
+  ids: readonly SnapshotId[],
+  forest: Forest,
+  archive: Archive,
+): Promise<string> {
+  if (ids.some((id) => forest.has(id))) return 'at that moment it is only being made or removed';
+  const { size } = await archive.historiesOf(ids);
+  if (size === 0) return 'no snapshot ever had that number or name';
+  return `it is not there at that moment (it was number ${ids.join(', ')}); --at names an earlier one`;
 }
 
 /** @throws Error that names the first directory that cannot be shown, and what has removed it. */

@@ -1,7 +1,7 @@
 /**
  * How every command prints: results to stdout as a table, as lines or as JSON. What strangers
- * chose (keys, labels, paths) is made visible before it reaches a terminal; lines are cut to the
- * terminal's width only where there is a terminal.
+ * chose (keys, labels, paths) is made visible before it reaches a terminal; digests are shortened
+ * only where there is a terminal. Lines are never cut: what one came for may stand at their end.
  */
 import Table from 'cli-table3';
 import pico from 'picocolors';
@@ -24,7 +24,7 @@ export class Output {
   /** Plain functions unless this is a terminal and NO_COLOR is unset (no-color.org). */
   readonly colors: Colors;
   readonly #stream: OutputStream;
-  readonly #width: number;
+  readonly #isShort: boolean;
   #pending: string[] = [];
   #pendingLength = 0;
   #failure: Error | null = null;
@@ -32,18 +32,18 @@ export class Output {
     this.#failure ??= errnoOf(fault) === 'EPIPE' ? new OutputClosed() : fault;
   };
 
-  /** `isCut`: whether lines may be cut to the width of the terminal, if there is one. */
-  constructor(stream: OutputStream, options: { readonly isCut: boolean; noColor?: boolean }) {
+  /** `isShort`: whether digests may be shortened on a terminal. */
+  constructor(stream: OutputStream, options: { readonly isShort: boolean; noColor?: boolean }) {
     this.#stream = stream;
     this.isTerminal = stream.isTTY === true;
     this.colors = pico.createColors(this.isTerminal && options.noColor !== true);
-    this.#width = this.isTerminal && options.isCut ? (stream.columns ?? Infinity) : Infinity;
+    this.#isShort = this.isTerminal && options.isShort;
     stream.on('error', this.#onError);
   }
 
   /** Fails with OutputClosed once the reader has gone. */
   async line(text: string): Promise<void> {
-    const line = this.#width === Infinity ? text : fit(shortDigests(text), this.#width);
+    const line = this.#isShort ? shortDigests(text) : text;
     this.#pending.push(line, '\n');
     this.#pendingLength += line.length + 1;
     if (this.#pendingLength >= PENDING_MAX) await this.flush();
@@ -51,8 +51,8 @@ export class Output {
 
   /** Rows in columns under a heading. Digests that are shortened are so before columns are laid. */
   async table(head: readonly string[], rows: readonly (readonly string[])[]): Promise<void> {
-    const isWhole = this.#width === Infinity;
-    await this.lines(tableLines(head, isWhole ? rows : rows.map((row) => row.map(shortDigests))));
+    const short = this.#isShort ? rows.map((row) => row.map(shortDigests)) : rows;
+    await this.lines(tableLines(head, short));
   }
 
   async lines(texts: Iterable<string>): Promise<void> {
@@ -92,7 +92,7 @@ export async function printing(
   run: (out: Output) => Promise<void>,
 ): Promise<void> {
   const noColor = (process.env['NO_COLOR'] ?? '') !== '';
-  const out = new Output(process.stdout, { isCut: options.trunc !== false, noColor });
+  const out = new Output(process.stdout, { isShort: options.trunc !== false, noColor });
   try {
     await run(out);
   } finally {

@@ -14,11 +14,13 @@ import { RootLocked } from '../log/errors.js';
 import { logDirectory, makeDirectoryIfAbsent } from '../log/files.js';
 import { takeLock } from '../log/lock.js';
 import { executeRepair, type DirectoryLook } from '../maintenance/repair.js';
+import { replayRoot } from '../inspect/replay-root.js';
 import { finishJournal, readJournal, type RepairJournal } from '../maintenance/repair-journal.js';
-import { findingsLeft, releaseKept } from '../maintenance/repair-after.js';
+import { findingsLeft, release, releaseOf, type Release } from '../maintenance/repair-after.js';
 import { EXIT } from './exit-codes.js';
+import { withHeldRoot } from './held-root.js';
 import { liveHolder } from './holder.js';
-import { wholeNumber } from './moment.js';
+import { quoted, wholeNumber } from './moment.js';
 import { printing, type Output } from './print.js';
 import { planFields, planLines } from './repair-print.js';
 import { rootOf, withRootOption, type RootFlags } from './root-option.js';
@@ -44,7 +46,7 @@ export function repairCommand(): Command {
     .option('--end-at <position>', 'end the log before this event, though its bytes are good')
     .option('--release <ids>', 'let go what a repair has set aside: ids with commas, or all')
     .option('--json', 'print a JSON object for the plan, and one for what was done')
-    .option('--no-trunc', 'print lines whole, wider than the terminal too')
+    .option('--no-trunc', 'print digests whole on a terminal too')
     .addHelpText(
       'after',
       `
@@ -67,7 +69,7 @@ async function run(flags: Flags, out: Output): Promise<void> {
   const host = openHost({ root });
   try {
     await refuseLive(root);
-    if (flags.release !== undefined) await release(flags, root, host, out);
+    if (flags.release !== undefined) await letGo(flags, root, host, out);
     else await repair(flags, root, host, out);
   } finally {
     await host.close();
@@ -128,7 +130,7 @@ async function finish(
   journal: RepairJournal,
 ): Promise<void> {
   const { quarantine, identity } = journal;
-  const what = `a repair was begun and not finished: it is finished now (epoch ${identity.epoch}, ${quarantine})`;
+  const what = `a repair was begun and not finished: it is to be finished (epoch ${identity.epoch}, ${quarantine})`;
   if (flags.json === true) await out.json('repair-plan', { root, kind: 'unfinished', quarantine });
   else await out.line(what);
   if (flags.dryRun === true) {
@@ -234,29 +236,49 @@ async function usageOf(host: Host, id: SnapshotId) {
   }
 }
 
-async function release(flags: Flags, root: string, host: Host, out: Output): Promise<void> {
+/** Looks first, and takes the root only to do what was confirmed. */
+async function letGo(flags: Flags, root: string, host: Host, out: Output): Promise<void> {
   const wanted = flags.release === 'all' ? null : idsOf(flags.release ?? '');
-  const done = await releaseKept({
-    ...{ root, disk: host.disk, clock: host.clock, wanted },
-    writtenBy: `stratalog ${RELEASE}`,
-    holder: { pid: process.pid, host: hostname(), command: 'stratalog repair' },
-    confirm: async (directories, snapshots) => {
-      const all = [...directories, ...snapshots];
-      if (all.length === 0 || flags.dryRun === true) return false;
-      await confirm(
-        flags,
-        out,
-        `Let go ${all.join(', ')}? The next start, or containerd, may delete them.`,
-      );
-      return true;
-    },
-  });
-  if (flags.json === true) await out.json('repair-release', { root, ...done });
-  else {
-    const { directories, snapshots } = done;
-    await out.line(
-      `directories ${directories.join(', ') || 'none'}; snapshots ${snapshots.join(', ') || 'none'}`,
+  const { replay } = await replayRoot(host.disk, root);
+  const would = releaseOf(replay.forest, wanted);
+  const all: readonly number[] = [...would.directories, ...would.snapshots];
+  const strangers = (wanted ?? []).filter((id) => !all.includes(id));
+  if (strangers.length > 0) {
+    throw new UsageError(
+      `--release ${quoted(flags.release ?? '')}: no repair has set ${strangers.join(', ')} aside; ` +
+        '`stratalog inspect` lists what is (KeptDirectories)',
     );
+  }
+  if (flags.dryRun === true || all.length === 0) {
+    await tellRelease(flags, root, out, would, 'would let go');
+    if (all.length > 0) process.exitCode = EXIT.findings;
+    return;
+  }
+  const question = `Let go ${all.join(', ')}? The next start, or containerd, may delete them.`;
+  await confirm(flags, out, question);
+  const done = await withHeldRoot(root, 'repair', (held) => release(held, wanted));
+  await tellRelease(flags, root, out, done, 'let go');
+}
+
+async function tellRelease(
+  flags: Flags,
+  root: string,
+  out: Output,
+  { directories, snapshots }: Release,
+  what: string,
+): Promise<void> {
+  if (flags.json === true) {
+    await out.json('repair-release', {
+      root,
+      directories,
+      snapshots,
+      dryRun: flags.dryRun === true,
+    });
+  } else if (directories.length + snapshots.length === 0) {
+    await out.line('nothing is set aside');
+  } else {
+    const list = (ids: readonly number[]): string => ids.join(', ') || 'none';
+    await out.line(`${what}: directories ${list(directories)}; snapshots ${list(snapshots)}`);
   }
 }
 

@@ -41,7 +41,7 @@ export function replayCommand(): Command {
     .option('--step', 'begin stopped, and go by hand')
     .option('--frames', 'print the whole tree after each event')
     .option('--json', 'print a JSON object for each event, with the states before and after it')
-    .option('--no-trunc', 'print lines whole, wider than the terminal too')
+    .option('--no-trunc', 'print digests whole on a terminal too')
     .addHelpText('after', examples)
     .action((flags: Flags) =>
       printing(flags, (out) =>

@@ -82,7 +82,7 @@ function momentOptions(command: Command): Command {
   return withArchiveOption(command)
     .option('--at <moment>', 'before this position, or at this time: RFC 3339, 90s, 3d ago')
     .option('--json', 'print a JSON object for each snapshot')
-    .option('--no-trunc', 'print lines whole, wider than the terminal too');
+    .option('--no-trunc', 'print digests whole on a terminal too');
 }
 
 function looking(

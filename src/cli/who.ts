@@ -50,7 +50,7 @@ export function whoCommand(): Command {
     .option('--offline', 'a root from elsewhere: leave the mount table of this machine out')
     .option('--json', 'print one JSON object for each snapshot')
     .option('-q, --quiet', 'print only numbers')
-    .option('--no-trunc', 'print lines whole, wider than the terminal too')
+    .option('--no-trunc', 'print digests whole on a terminal too')
     .addHelpText('after', examples)
     .action((text: string, flags: Flags) => printing(flags, (out) => run(text, flags, out)));
 }

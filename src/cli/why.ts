@@ -42,7 +42,7 @@ export function whyCommand(): Command {
     .option('--chain', 'and all layers below it')
     .option('--json', 'print one JSON object for each layer')
     .option('-q, --quiet', 'print only the keys of what was downloaded')
-    .option('--no-trunc', 'print lines whole, wider than the terminal too')
+    .option('--no-trunc', 'print digests whole on a terminal too')
     .addHelpText('after', examples)
     .action((text: string, flags: Flags) =>
       printing(flags, (out) =>

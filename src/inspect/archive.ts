@@ -65,11 +65,23 @@ export interface Archive {
    */
   historyOf(id: SnapshotId): Promise<readonly LogRecord[]>;
 
+  /** The same of several, for which one reading may do. Those without any event are left out. */
+  historiesOf(ids: readonly SnapshotId[]): Promise<ReadonlyMap<SnapshotId, readonly LogRecord[]>>;
+
+  /** Snapshots that ever stood on this one, oldest first. `range` has all of its life. */
+  childrenOf(
+    id: SnapshotId,
+    range: Pick<ArchiveRange, 'from' | 'to'>,
+  ): Promise<readonly SnapshotId[]>;
+
   /**
    * The position behind the last record that is not younger. The clock of a machine may have
    * stepped back: then later records with earlier times are before it too.
    */
   positionAt(time: UnixNanos): Promise<Position>;
+
+  /** A position at or before the first record that is not older; a hint where to begin to read. */
+  noneBefore(time: UnixNanos): Promise<Position>;
 
   /**
    * Snapshots that ever bore this text, oldest first: as key or name, whole or without

@@ -24,7 +24,7 @@ export function matcherOf(text: string): (borne: string) => boolean {
 }
 
 /** As many digits as tables show are enough to tell layers apart. */
-function digestPrefix(text: string): string | null {
+export function digestPrefix(text: string): string | null {
   const [, digits] = /^(?:sha256:)?([0-9a-f]{12,64})$/.exec(text) ?? [];
   return digits === undefined ? null : `sha256:${digits}`;
 }

@@ -62,7 +62,11 @@ export async function* checkEvents(
   if ((segments[0]?.position ?? 0) > 0) await check.beginWithCheckpoint();
   try {
     for await (const batch of readLogBatches({ root, disk })) {
-      for (const record of batch) yield* check.take(record);
+      for (const record of batch) {
+        if (check.isAtCheckpoint(record)) yield* check.compareCheckpoints();
+        const wrong = check.take(record);
+        if (wrong !== null) yield wrong;
+      }
     }
     yield* check.compareCheckpoints();
   } catch (thrown) {
@@ -90,30 +94,31 @@ class EventCheck {
     this.#checkpoints = rest;
   }
 
-  async *take(record: LogRecord): AsyncGenerator<EventFinding, void, undefined> {
-    // A checkpoint taken before the first record that is kept is the beginning itself.
-    if (record.position < this.#replay.position) {
-      yield* this.#wrong(record, () => understand(record));
-      return;
-    }
-    if (record.position === this.#checkpoints[0]?.position) yield* this.compareCheckpoints();
-    yield* this.#wrong(record, () => {
-      this.#replay.apply(record);
-    });
-    this.#replay.position = position(record.position + 1);
+  /** Whether one was taken before this record. A replay that begins with one is there already. */
+  isAtCheckpoint(record: LogRecord): boolean {
+    const { position: at } = record;
+    return at >= this.#replay.position && at === this.#checkpoints[0]?.position;
   }
 
-  *#wrong(record: LogRecord, check: () => void): Generator<EventFinding, void, undefined> {
+  /** What is wrong with the event where it stands; null for nothing. */
+  take(record: LogRecord): EventFinding | null {
     const { stream, position: at } = record;
-    if (this.#spoiled.has(stream)) return;
-    try {
-      check();
-    } catch (thrown) {
-      this.#spoiled.add(stream);
-      const kind = kindOf(thrown);
-      const detail = reasonOf(thrown);
-      yield { kind, severity: 'damage', position: at, subject: stream, detail };
+    const isBefore = at < this.#replay.position;
+    let wrong: EventFinding | null = null;
+    if (!this.#spoiled.has(stream)) {
+      try {
+        // What the checkpoint knows already need only be understood.
+        if (isBefore) understand(record);
+        else this.#replay.apply(record);
+      } catch (thrown) {
+        this.#spoiled.add(stream);
+        const kind = kindOf(thrown);
+        const detail = reasonOf(thrown);
+        wrong = { kind, severity: 'damage', position: at, subject: stream, detail };
+      }
     }
+    if (!isBefore) this.#replay.position = position(at + 1);
+    return wrong;
   }
 
   /** Compares the checkpoints that were taken at the position reached. */

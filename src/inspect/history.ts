@@ -11,7 +11,7 @@ import { fold, type SnapshotState } from '../machines/fold.js';
 import type { Forest } from '../machines/forest.js';
 import { idOfStream } from '../machines/streams.js';
 import { MomentUnknown, type Archive } from './archive.js';
-import { eventOf, type Subject } from './subject.js';
+import { eventOf, parentOf, type Subject } from './subject.js';
 import { summaryOf } from './summary.js';
 
 export interface HistoryRow {
@@ -188,7 +188,7 @@ async function parentsOf(
   const end = records.findIndex(({ type }) => endings.has(type));
   const last = records[end === -1 ? records.length - 1 : end - 1] ?? records[0];
   if (last === undefined) return [];
-  const nearest = records.flatMap((record) => parentIn(eventOf(record)) ?? []).at(-1);
+  const nearest = records.flatMap((record) => parentOf(eventOf(record)) ?? []).at(-1);
   try {
     const { forest } = await archive.stateAt(position(last.position + 1));
     const state = forest.get(id);
@@ -212,11 +212,7 @@ export function chainBelow(forest: Forest, state: SnapshotState): readonly Paren
   return chain;
 }
 
-function parentIn(event: SnapshotEvent | null): ParentLink | null {
-  return event !== null && 'parent' in event.data ? event.data.parent : null;
-}
-
-/** Those who ever stood on it, found by one reading of its lifetime. */
+/** Those who ever stood on it, and how long. */
 async function childrenOf(archive: Archive, { id, records }: Subject): Promise<readonly Child[]> {
   const children = new Map<SnapshotId, Child>();
   const first = records[0];
@@ -225,10 +221,9 @@ async function childrenOf(archive: Archive, { id, records }: Subject): Promise<r
   // A snapshot is removed after its children: nothing of theirs is beyond its own removal.
   const end = records.find(({ type }) => endings.has(type))?.position;
   const range = end === undefined ? { from: first.position } : { from: first.position, to: end };
-  for await (const batch of archive.read(range)) {
-    for (const record of batch) noteChild(children, id, record);
-  }
-  return [...children.values()];
+  const lives = await archive.historiesOf(await archive.childrenOf(id, range));
+  for (const life of lives.values()) for (const record of life) noteChild(children, id, record);
+  return [...children.values()].sort((one, other) => one.from - other.from);
 }
 
 const concernsChildren: ReadonlySet<string> = new Set([
@@ -248,7 +243,7 @@ function noteChild(children: Map<SnapshotId, Child>, parent: SnapshotId, record:
     return;
   }
   const event = eventOf(record);
-  if (event === null || (known === undefined && parentIn(event)?.id !== parent)) return;
+  if (event === null || (known === undefined && parentOf(event)?.id !== parent)) return;
   const name =
     event.type === 'SnapshotPreparing'
       ? event.data.key

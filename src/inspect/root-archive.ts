@@ -11,7 +11,8 @@ import type { LogRecord } from '../log/types.js';
 import { streamOf } from '../machines/streams.js';
 import type { Archive, ArchiveRange, LogBounds, PastState } from './archive.js';
 import { pastState } from './past-state.js';
-import { findText } from './text-search.js';
+import { bySnapshot } from './subject.js';
+import { findChildren, findText } from './text-search.js';
 
 export interface RootArchiveOptions {
   /** Told once that an index could not be used, and why. The answers are the same, later. */
@@ -46,7 +47,7 @@ export class RootArchive implements Archive {
       yield* readLogBatches({ root: this.#root, disk: this.#disk, ...range });
       return;
     }
-    const records = await this.#log.stream(stream, from, to);
+    const records = await this.#log.streams(new Set([stream]), from, to);
     if (records.length > 0) yield reverse === true ? records.reverse() : records;
   }
 
@@ -63,7 +64,17 @@ export class RootArchive implements Archive {
   }
 
   historyOf(id: SnapshotId): Promise<readonly LogRecord[]> {
-    return this.#log.stream(streamOf(id));
+    return this.#log.streams(new Set([streamOf(id)]));
+  }
+
+  async historiesOf(
+    ids: readonly SnapshotId[],
+  ): Promise<ReadonlyMap<SnapshotId, readonly LogRecord[]>> {
+    return bySnapshot(await this.#log.streams(new Set(ids.map(streamOf))));
+  }
+
+  childrenOf(id: SnapshotId): Promise<readonly SnapshotId[]> {
+    return findChildren(this.#disk, this.#log, id);
   }
 
   /** From the end: the last segment that has a record which is not younger holds the answer. */
@@ -86,6 +97,10 @@ export class RootArchive implements Archive {
       if (found !== -1) return position(found + 1);
     }
     return position(segments[0]?.header.firstPosition ?? 0);
+  }
+
+  noneBefore(time: UnixNanos): Promise<Position> {
+    return this.#log.noneBefore(time);
   }
 
   find(text: string): Promise<readonly SnapshotId[]> {

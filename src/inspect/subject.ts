@@ -2,9 +2,9 @@
  * Which snapshot a person means: by its number, or by any name it ever bore. What to do when the
  * word fits several, or none, is left to those who asked.
  */
-import { parseSnapshotId, snapshotId, type SnapshotId } from '../base/units.js';
+import { parseSnapshotId, type SnapshotId } from '../base/units.js';
 import type { LogRecord } from '../log/types.js';
-import type { SnapshotEvent } from '../machines/events.js';
+import type { ParentLink, SnapshotEvent } from '../machines/events.js';
 import { idOfStream, understand } from '../machines/streams.js';
 import type { Archive } from './archive.js';
 
@@ -13,9 +13,6 @@ export interface Subject {
   /** All that is kept of its life, oldest first; never empty. */
   readonly records: readonly LogRecord[];
 }
-
-/** So many lives are asked for one by one; more of them are gathered in one reading. */
-const ONE_BY_ONE_MAX = 8;
 
 /** Every snapshot that the text may mean, oldest first. A number is an id before it is a name. */
 export async function subjectsOf(archive: Archive, text: string): Promise<readonly Subject[]> {
@@ -35,23 +32,27 @@ export async function livesOf(
   archive: Archive,
   ids: readonly SnapshotId[],
 ): Promise<readonly Subject[]> {
-  const lives = new Map<SnapshotId, readonly LogRecord[]>();
-  if (ids.length <= ONE_BY_ONE_MAX) {
-    for (const id of ids) lives.set(id, await archive.historyOf(id));
-  } else {
-    const gathered = new Map<SnapshotId, LogRecord[]>(ids.map((id) => [id, []]));
-    for await (const batch of archive.read()) {
-      for (const record of batch) gathered.get(idOfStream(record.stream) ?? noId)?.push(record);
-    }
-    for (const [id, records] of gathered) lives.set(id, records);
-  }
+  const lives = await archive.historiesOf(ids);
   return ids.flatMap((id) => {
     const records = lives.get(id) ?? [];
     return records.length === 0 ? [] : [{ id, records }];
   });
 }
 
-const noId = snapshotId(0);
+/** Records by whose they are, each in the order that they come in. */
+export function bySnapshot(
+  records: Iterable<LogRecord>,
+): ReadonlyMap<SnapshotId, readonly LogRecord[]> {
+  const lives = new Map<SnapshotId, LogRecord[]>();
+  for (const record of records) {
+    const id = idOfStream(record.stream);
+    if (id === null) continue;
+    const life = lives.get(id);
+    if (life === undefined) lives.set(id, [record]);
+    else life.push(record);
+  }
+  return lives;
+}
 
 /** The newest name that the records give their snapshot; null when its naming is retired. */
 export function nameIn(records: readonly LogRecord[]): string | null {
@@ -71,4 +72,9 @@ export function eventOf(record: LogRecord): SnapshotEvent | null {
   } catch {
     return null;
   }
+}
+
+/** The parent that an event gives its snapshot; null where it says nothing of one, or that there is none. */
+export function parentOf(event: SnapshotEvent | null): ParentLink | null {
+  return event !== null && 'parent' in event.data ? event.data.parent : null;
 }

@@ -1,6 +1,8 @@
 /**
- * Which snapshots ever bore a text. The bytes of the segments are searched for it as it stands in
- * JSON, and only records that hold it are decoded: as fast as the disk.
+ * Finds the records that hold a text, for questions that streams and positions do not answer: who
+ * ever bore a name, who stood on a snapshot. Where an index says that a segment has none, it is not
+ * read; of the others the bytes are searched for the text as it stands in JSON, and only records
+ * that hold it are decoded: as fast as the disk.
  */
 import type { Disk } from '../base/ports.js';
 import { snapshotId, type SnapshotId } from '../base/units.js';
@@ -10,19 +12,56 @@ import { walkHeads } from '../log/heads.js';
 import { tellDamage } from '../log/index-files.js';
 import type { IndexedLog } from '../log/indexed-log.js';
 import type { SurveyedSegment } from '../log/survey.js';
+import type { LogRecord } from '../log/types.js';
 import { idOfStream } from '../machines/streams.js';
 import { bearsText } from './bears-text.js';
+import { childText, snapshotTexts, textsFor } from './indexed-texts.js';
+import { eventOf, parentOf } from './subject.js';
 
-export async function findText(
+interface Search {
+  /** Of these, a segment must have one, as far as its index tells. */
+  readonly texts: readonly string[];
+  /** What the bytes of a record must hold. */
+  readonly needle: Buffer;
+  readonly isWanted: (record: LogRecord) => boolean;
+}
+
+/** Snapshots that ever bore the text, oldest first. */
+export function findText(
   disk: Disk,
   log: IndexedLog,
   text: string,
 ): Promise<readonly SnapshotId[]> {
+  return searchLog(disk, log, {
+    texts: textsFor(text),
+    needle: Buffer.from(JSON.stringify(text).slice(1, -1), 'utf8'),
+    isWanted: (record) => bearsText(record, text),
+  });
+}
+
+/** Snapshots that ever stood on this one, oldest first. */
+export function findChildren(
+  disk: Disk,
+  log: IndexedLog,
+  parent: SnapshotId,
+): Promise<readonly SnapshotId[]> {
+  return searchLog(disk, log, {
+    texts: [childText(parent)],
+    needle: Buffer.from(`"parent":{"id":${parent},`),
+    isWanted: (record) => parentOf(eventOf(record))?.id === parent,
+  });
+}
+
+/** The snapshots whose records are wanted. */
+async function searchLog(
+  disk: Disk,
+  log: IndexedLog,
+  search: Search,
+): Promise<readonly SnapshotId[]> {
   const found = new Set<SnapshotId>();
-  const needle = Buffer.from(JSON.stringify(text).slice(1, -1), 'utf8');
-  const segments = await log.segments();
-  for (const [at, segment] of segments.entries()) {
-    await searchSegment(disk, segment, segments[at + 1] ?? null, { text, needle }, found);
+  const segments = await log.segmentsWith(search.texts, snapshotTexts.version);
+  for (const { segment, next } of segments) {
+    await searchSegment(disk, segment, next, search, found);
   }
   return [...found].sort((one, other) => one - other).map(snapshotId);
 }
@@ -31,7 +70,7 @@ async function searchSegment(
   disk: Disk,
   segment: SurveyedSegment,
   next: SurveyedSegment | null,
-  { text, needle }: { readonly text: string; readonly needle: Buffer },
+  { needle, isWanted }: Search,
   found: Set<SnapshotId>,
 ): Promise<void> {
   await withFile(disk, segment.path, 'read', async (file) => {
@@ -57,7 +96,7 @@ async function searchSegment(
         const record = decodeRecord(bytes, at);
         const id = idOfStream(record.stream);
         const isNew = id !== null && !found.has(id);
-        if (isNew && bearsText(record, text)) pending.push({ id, position: record.position });
+        if (isNew && isWanted(record)) pending.push({ id, position: record.position });
         return true;
       },
       { checks: next === null },

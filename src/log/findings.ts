@@ -28,6 +28,8 @@ export type LogFindingKind =
   /** Early segments were retired, and no checkpoint covers them: the log cannot be started. */
   | 'checkpoint-missing'
   | 'identity-missing'
+  /** Snapshots have directories, and there is not one segment. */
+  | 'log-missing'
   /** `identity.json` is there and cannot be understood. */
   | 'identity-damaged'
   /** What an earlier cut kept aside, or an interrupted preparation left; for information. */
@@ -95,6 +97,7 @@ export const SEVERITY: Readonly<Record<LogFindingKind, LogFindingSeverity>> = {
   'checkpoint-disagrees': 'damage',
   'checkpoint-missing': 'damage',
   'identity-missing': 'warning',
+  'log-missing': 'damage',
   'identity-damaged': 'damage',
   'left-over': 'info',
   'strange-file': 'info',

@@ -191,6 +191,12 @@ export async function examineRoot(
   return identity;
 }
 
+/** What is wrong with a root whose log has no segment; null when it was never used. */
+export async function logMissing(disk: Disk, root: string): Promise<string | null> {
+  const { length } = await listOrEmpty(disk, snapshotsDirectory(root));
+  return length === 0 ? null : `there are ${length} entries in snapshots/ but no segment in log/`;
+}
+
 function refuseLostIdentity(
   root: string,
   rules: RootRules,

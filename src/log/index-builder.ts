@@ -3,10 +3,13 @@
  * in one). Takes a record at a time and keeps a few numbers of each; knows no files.
  */
 import { crc32 } from 'node:zlib';
+import { parseBody } from './codec.js';
 import { ALIGNMENT, CHAIN_BYTES, RECORD, SEGMENT } from './format.js';
 import { closesStream } from './heads.js';
 import { BLOCK, GROUP, INDEX, INDEX_MAGIC, PAGE, PAGE_STREAMS } from './index-format.js';
 import { StreamSlots, type SlotGroup } from './stream-slots.js';
+import { TextFilterBuilder, type IndexedTexts } from './text-filter.js';
+import type { EventBody } from './types.js';
 
 export class IndexBuilder {
   readonly #uuid: string;
@@ -19,32 +22,46 @@ export class IndexBuilder {
   /** Of each slot: whether its newest record closes the stream. */
   #closes: boolean[] = [];
   readonly #blockTimes: bigint[] = [];
+  #maxTime = 0n;
   #end: number = SEGMENT.headerBytes;
   readonly #chain = Buffer.alloc(CHAIN_BYTES);
+  readonly #texts: IndexedTexts | null;
+  readonly #filter = new TextFilterBuilder();
 
-  constructor(uuid: string, firstPosition: number) {
+  /** Without texts the index knows nothing of bodies. */
+  constructor(uuid: string, firstPosition: number, texts: IndexedTexts | null = null) {
     this.#uuid = uuid;
     this.#firstPosition = firstPosition;
+    this.#texts = texts;
   }
 
   take(bytes: Buffer, at: number, offset: number, padded: number): void {
     const record = this.#records;
     if (record === this.#offsets.length) this.#grow();
     const streamAt = at + RECORD.headBytes;
-    const slot = this.#streams.of(
-      bytes,
-      streamAt,
-      streamAt + bytes.readUInt16LE(at + RECORD.streamLength),
-    );
+    const typeAt = streamAt + bytes.readUInt16LE(at + RECORD.streamLength);
+    const slot = this.#streams.of(bytes, streamAt, typeAt);
+    if (this.#texts !== null) this.#takeTexts(this.#texts, bytes, at, typeAt);
     this.#slots[record] = slot;
     this.#offsets[record] = offset / ALIGNMENT;
     this.#closes[slot] = closesStream(bytes, at);
     const time = bytes.readBigInt64LE(at + RECORD.time);
+    if (record === 0 || time > this.#maxTime) this.#maxTime = time;
     if (record % BLOCK.records === 0) this.#blockTimes.push(time);
     else if (time < (this.#blockTimes.at(-1) ?? time)) this.#blockTimes.splice(-1, 1, time);
     this.#records = record + 1;
     this.#end = offset + padded;
     bytes.copy(this.#chain, 0, at + RECORD.chain, at + RECORD.headBytes);
+  }
+
+  #takeTexts(texts: IndexedTexts, bytes: Buffer, at: number, typeAt: number): void {
+    const bodyAt = typeAt + bytes.readUInt16LE(at + RECORD.typeLength);
+    const type = bytes.toString('latin1', typeAt, bodyAt);
+    if (!texts.types.has(type)) return;
+    const end = at + bytes.readUInt32LE(at + RECORD.length);
+    const body = bodyOrNull(bytes.toString('utf8', bodyAt, end));
+    if (body === null) return;
+    for (const text of texts.textsIn(type, body)) this.#filter.add(text);
   }
 
   get records(): number {
@@ -78,13 +95,14 @@ export class IndexBuilder {
       pages.push(written);
       pagesAt += written.length;
     }
-    const header = this.#header(groups.length, groupsAt);
-    const index = Buffer.concat([header, this.#blocks(), groupTable, ...pages]);
+    const header = this.#header(groups.length, groupsAt, pagesAt);
+    const filter = this.#filter.finish();
+    const index = Buffer.concat([header, this.#blocks(), groupTable, ...pages, filter]);
     index.writeUInt32LE(crc32(index.subarray(INDEX.formatVersion)), INDEX.crc);
     return index;
   }
 
-  #header(groups: number, groupsAt: number): Buffer {
+  #header(groups: number, groupsAt: number, filterAt: number): Buffer {
     const header = Buffer.alloc(INDEX.headerBytes);
     header.write(INDEX_MAGIC, INDEX.magic, 'latin1');
     header.writeUInt32LE(INDEX.version, INDEX.formatVersion);
@@ -95,6 +113,9 @@ export class IndexBuilder {
     this.#chain.copy(header, INDEX.chain);
     header.writeUInt32LE(groups, INDEX.groups);
     header.writeUInt32LE(groupsAt, INDEX.groupsAt);
+    header.writeUInt32LE(filterAt, INDEX.filterAt);
+    header.writeUInt32LE(this.#texts?.version ?? 0, INDEX.textsVersion);
+    header.writeBigInt64LE(this.#maxTime, INDEX.maxTime);
     return header;
   }
 
@@ -162,6 +183,15 @@ export class IndexBuilder {
     const offsets = new Uint32Array(this.#offsets.length * 2);
     offsets.set(this.#offsets);
     this.#offsets = offsets;
+  }
+}
+
+/** Null for what is none: whoever reads the record says so. */
+function bodyOrNull(json: string): EventBody | null {
+  try {
+    return parseBody(json);
+  } catch {
+    return null;
   }
 }
 

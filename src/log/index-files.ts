@@ -13,6 +13,7 @@ import { checkSealed, startOf } from './recovery.js';
 import { SegmentScan } from './scan.js';
 import { IndexUnusable, SegmentIndex, type IndexBinding } from './segment-index.js';
 import type { SurveyedSegment } from './survey.js';
+import type { IndexedTexts } from './text-filter.js';
 
 /** Far more than the index of the largest segment has. */
 const INDEX_BYTES_MAX = 256 * 1024 * 1024;
@@ -58,6 +59,12 @@ async function readFileOf(disk: Disk, path: string): Promise<Buffer | null> {
   }
 }
 
+export interface IndexWish extends HeadWalkWish {
+  readonly isWanted?: () => boolean;
+  /** Of which the index can be asked; none by default. */
+  readonly texts?: IndexedTexts | null;
+}
+
 /**
  * Reads a segment and makes its index. `next` is null for the newest segment, which ends at its
  * last whole append. Null when `isWanted` answers false meanwhile.
@@ -68,10 +75,11 @@ export async function makeIndex(
   file: DiskFile,
   segment: SurveyedSegment,
   next: SurveyedSegment | null,
-  wish: HeadWalkWish & { readonly isWanted?: () => boolean } = {},
+  wish: IndexWish = {},
 ): Promise<Buffer | null> {
   const { uuid, firstPosition } = segment.header;
-  const builder = new IndexBuilder(uuid, firstPosition);
+  const texts = wish.texts ?? null;
+  const builder = new IndexBuilder(uuid, firstPosition, texts);
   const isWanted = wish.isWanted ?? (() => true);
   const end = await walkHeads(
     file,
@@ -89,14 +97,19 @@ export async function makeIndex(
       end.position === next.header.firstPosition && builder.chain.equals(next.header.chain);
     if (!isWhole) await tellDamage(file, segment, next);
   } else if (end.reachedPosition !== end.position) {
-    return makeUpTo(file, segment, end.position);
+    return makeUpTo(file, segment, end.position, texts);
   }
   return builder.finish();
 }
 
 /** Again, without the beginning of an append whose end is not there. */
-async function makeUpTo(file: DiskFile, segment: SurveyedSegment, to: number): Promise<Buffer> {
-  const builder = new IndexBuilder(segment.header.uuid, segment.header.firstPosition);
+async function makeUpTo(
+  file: DiskFile,
+  segment: SurveyedSegment,
+  to: number,
+  texts: IndexedTexts | null,
+): Promise<Buffer> {
+  const builder = new IndexBuilder(segment.header.uuid, segment.header.firstPosition, texts);
   let at = segment.header.firstPosition;
   await walkHeads(file, segment, (bytes, start, offset, padded) => {
     if (at >= to) return false;

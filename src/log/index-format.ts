@@ -21,8 +21,14 @@ export const INDEX = {
   groups: 88,
   /** Offset in this file of the table of groups; the blocks stand before it. */
   groupsAt: 92,
-  headerBytes: 96,
-  version: 1,
+  /** Offset in this file of the filter of texts, which reaches to its end. */
+  filterAt: 96,
+  /** `IndexedTexts.version` of the texts in it; 0 when none were asked for. */
+  textsVersion: 100,
+  /** The greatest time of the segment's records. */
+  maxTime: 104,
+  headerBytes: 112,
+  version: 2,
 } as const;
 
 /** One entry for so many records. */

@@ -9,16 +9,19 @@ import { indexPath, makeIndex, readIndex, writeIndex } from './index-files.js';
 import { readHeader } from './segment.js';
 import { IndexUnusable } from './segment-index.js';
 import type { SurveyedSegment } from './survey.js';
+import type { IndexedTexts } from './text-filter.js';
 
 /** A start, and whoever has just filled a segment, have other things to do. */
 const WAIT_MILLIS = 5_000;
-/** Between one segment and the next: an index costs some 50 ms of processor time. */
+/** Between one segment and the next: an index costs some 150 ms of processor time. */
 const REST_MILLIS = 250;
 
 export interface IndexKeeperOptions {
   readonly disk: Disk;
   readonly root: string;
   readonly clock: Clock;
+  /** Of which an index can be asked. */
+  readonly texts: IndexedTexts | null;
   /** Runs while nobody else drops or renames files of the log. */
   readonly inTurn: (work: () => Promise<boolean>) => Promise<boolean>;
 }
@@ -82,7 +85,7 @@ export class IndexKeeper {
 
   /** Answers whether an index was written. */
   async #serve(named: NamedAt, nextNamed: NamedAt): Promise<boolean> {
-    const { disk, root } = this.#options;
+    const { disk, root, texts } = this.#options;
     const segment = await this.#read(named);
     const next = await this.#read(nextNamed);
     if (segment === null || next === null) return false;
@@ -94,7 +97,7 @@ export class IndexKeeper {
     }
     const isWanted = (): boolean => !this.#isStopped;
     const bytes = await withFile(disk, segment.path, 'read', (file) =>
-      makeIndex(file, segment, next, { breathes: true, isWanted }),
+      makeIndex(file, segment, next, { breathes: true, isWanted, texts }),
     );
     if (bytes === null) return false;
     await writeIndex(disk, root, named.position, bytes);

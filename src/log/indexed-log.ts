@@ -6,6 +6,7 @@
  *
  * Records that nobody asks for are not checked: that is what `verifyLog` is for.
  */
+import pLimit from 'p-limit';
 import { assert } from '../base/assert.js';
 import { errnoOf, reasonOf } from '../base/errors.js';
 import type { Disk, DiskFile } from '../base/ports.js';
@@ -28,6 +29,8 @@ const TRIES = 3;
 /** Records this near to one another are read at once. */
 const GAP_BYTES = 64 * 1024;
 const READ_BYTES_MAX = 1024 * 1024;
+/** As many as the threads for files keep busy, and a segment that must be searched takes a megabyte. */
+const SEGMENTS_AT_ONCE = 16;
 
 export interface IndexedLogOptions {
   readonly disk: Disk;
@@ -36,11 +39,20 @@ export interface IndexedLogOptions {
   readonly onNotice?: (text: string) => void;
 }
 
+/** A segment and the one that follows it; null behind the newest. */
+export interface WithNext {
+  readonly segment: SurveyedSegment;
+  readonly next: SurveyedSegment | null;
+}
+
+const withNext = (segments: readonly SurveyedSegment[]): readonly WithNext[] =>
+  segments.map((segment, at) => ({ segment, next: segments[at + 1] ?? null }));
+
 /** A segment, open for reading, and its index. */
 export interface OpenIndexed {
   readonly index: SegmentIndex;
-  /** Records at these offsets, rising; with `stream`, of that stream alone. */
-  records(offsets: readonly number[], stream?: string): Promise<LogRecord[]>;
+  /** Records at these offsets, rising; with `streams`, of these alone. */
+  records(offsets: readonly number[], streams?: ReadonlySet<string>): Promise<LogRecord[]>;
   /** Records from a block's beginning on, until `take` answers false. */
   walk(from: BlockPlace, take: (record: LogRecord) => boolean): Promise<void>;
   /** Offset of the record at a position; behind the last one for the position behind it. */
@@ -104,37 +116,72 @@ export class IndexedLog {
     });
   }
 
-  /** The records of one stream, oldest first. */
-  async stream(stream: string, from = 0, to = Infinity): Promise<LogRecord[]> {
-    const segments = await this.segments();
-    const found: LogRecord[] = [];
-    for (const [at, segment] of segments.entries()) {
-      const next = segments[at + 1] ?? null;
-      if (segment.header.firstPosition >= to) break;
-      if (next !== null && next.header.firstPosition <= from) continue;
-      found.push(...(await this.#streamIn(segment, next, stream)));
-    }
-    return found.filter((record) => record.position >= from && record.position < to);
+  /**
+   * Segments that may hold one of the texts, and all of those whose index cannot tell. For texts
+   * that `IndexedTexts` of this version makes known.
+   */
+  segmentsWith(texts: readonly string[], version: number): Promise<readonly WithNext[]> {
+    return this.#segmentsThat((index) => index.mayHold(texts, version));
   }
 
-  async #streamIn(
-    segment: SurveyedSegment,
-    next: SurveyedSegment | null,
-    stream: string,
-  ): Promise<LogRecord[]> {
-    return withFile(this.#disk, segment.path, 'read', async (file) => {
+  /**
+   * A position that no record before it is as young as the time: all that are stand behind it. A
+   * clock that was set back only makes it an earlier one than need be.
+   */
+  async noneBefore(time: bigint): Promise<Position> {
+    const [first] = await this.#segmentsThat((index) => index.maxTime >= time);
+    return position(first?.segment.header.firstPosition ?? 0);
+  }
+
+  /** Those whose index may be what is asked for, and those whose index cannot tell. */
+  async #segmentsThat(isMaybe: (index: SegmentIndex) => boolean): Promise<readonly WithNext[]> {
+    const all = withNext(await this.segments());
+    const maybe = await pLimit(SEGMENTS_AT_ONCE).map(all, async ({ segment, next }) => {
       try {
         const index = next && (await readIndex(this.#disk, this.#root, segment, next));
-        if (index) {
-          const { offsets = [] } = index.part(stream) ?? {};
-          return await new Indexed(file, segment, index).records(offsets, stream);
-        }
+        return index === null || isMaybe(index);
       } catch (thrown) {
         if (!(thrown instanceof IndexUnusable)) throw thrown;
         this.#notice(segment, thrown);
+        return true;
       }
-      return scanForStream(file, segment, next, stream);
     });
+    return all.filter((_, at) => maybe[at]);
+  }
+
+  /** The records of these streams, oldest first. */
+  async streams(streams: ReadonlySet<string>, from = 0, to = Infinity): Promise<LogRecord[]> {
+    const wanted = withNext(await this.segments()).filter(
+      ({ segment, next }) =>
+        segment.header.firstPosition < to && (next?.header.firstPosition ?? Infinity) > from,
+    );
+    // Most segments have nothing of a stream; to see that is waiting for files, one for each.
+    const parts = await pLimit(SEGMENTS_AT_ONCE).map(wanted, ({ segment, next }) =>
+      this.#streamsIn(segment, next, streams),
+    );
+    return parts.flat().filter((record) => record.position >= from && record.position < to);
+  }
+
+  async #streamsIn(
+    segment: SurveyedSegment,
+    next: SurveyedSegment | null,
+    streams: ReadonlySet<string>,
+  ): Promise<LogRecord[]> {
+    const opened = <Value>(use: (file: DiskFile) => Promise<Value>): Promise<Value> =>
+      withFile(this.#disk, segment.path, 'read', use);
+    try {
+      const index = next && (await readIndex(this.#disk, this.#root, segment, next));
+      if (index) {
+        const offsets = [...streams].flatMap((stream) => index.part(stream)?.offsets ?? []);
+        if (offsets.length === 0) return [];
+        offsets.sort((one, other) => one - other);
+        return await opened((file) => new Indexed(file, segment, index).records(offsets, streams));
+      }
+    } catch (thrown) {
+      if (!(thrown instanceof IndexUnusable)) throw thrown;
+      this.#notice(segment, thrown);
+    }
+    return opened((file) => scanForStreams(file, segment, next, streams));
   }
 
   #notice(segment: SurveyedSegment, thrown: IndexUnusable): void {
@@ -177,20 +224,20 @@ async function refuseContradiction(
   throw new LogDamaged({ segment: segment.name, offset, position: position(at) }, stop.why);
 }
 
-async function scanForStream(
+async function scanForStreams(
   file: DiskFile,
   segment: SurveyedSegment,
   next: SurveyedSegment | null,
-  stream: string,
+  streams: ReadonlySet<string>,
 ): Promise<LogRecord[]> {
-  const name = Buffer.from(stream, 'latin1');
+  const isNamed = namesIn(streams);
   const found: LogRecord[] = [];
   let unsound = 0;
   const end = await walkHeads(
     file,
     segment,
     (bytes, at, _offset, padded) => {
-      if (!isNamed(bytes, at, name)) return true;
+      if (!isNamed(bytes, at)) return true;
       if (isIntact(bytes, at, padded)) found.push(decodeRecord(bytes, at));
       else unsound += 1;
       return unsound === 0;
@@ -204,9 +251,19 @@ async function scanForStream(
   return found.filter((record) => record.position < end.position);
 }
 
-function isNamed(bytes: Buffer, at: number, name: Buffer): boolean {
-  if (bytes.readUInt16LE(at + RECORD.streamLength) !== name.length) return false;
-  const start = at + RECORD.headBytes;
+/** Whether a record's stream is one of these. Of one alone no string is made to see that. */
+function namesIn(streams: ReadonlySet<string>): (bytes: Buffer, at: number) => boolean {
+  const [first = ''] = streams;
+  const name = Buffer.from(first, 'latin1');
+  return (bytes, at) => {
+    const length = bytes.readUInt16LE(at + RECORD.streamLength);
+    const start = at + RECORD.headBytes;
+    if (streams.size === 1) return length === name.length && isAt(bytes, start, name);
+    return streams.has(bytes.toString('latin1', start, start + length));
+  };
+}
+
+function isAt(bytes: Buffer, start: number, name: Buffer): boolean {
   // Names differ at their end most often.
   for (let index = name.length - 1; index >= 0; index -= 1) {
     if (bytes[start + index] !== name[index]) return false;
@@ -221,7 +278,7 @@ class Indexed implements OpenIndexed {
     readonly index: SegmentIndex,
   ) {}
 
-  async records(offsets: readonly number[], stream?: string): Promise<LogRecord[]> {
+  async records(offsets: readonly number[], streams?: ReadonlySet<string>): Promise<LogRecord[]> {
     const found: LogRecord[] = [];
     for (let first = 0; first < offsets.length;) {
       const start = offsets[first] ?? 0;
@@ -237,14 +294,19 @@ class Indexed implements OpenIndexed {
         filled = await this.file.read(bytes, start);
       }
       for (let index = first; index <= last; index += 1) {
-        found.push(this.#decode(bytes, (offsets[index] ?? 0) - start, filled, stream));
+        found.push(this.#decode(bytes, (offsets[index] ?? 0) - start, filled, streams));
       }
       first = last + 1;
     }
     return found;
   }
 
-  #decode(bytes: Buffer, at: number, filled: number, stream: string | undefined): LogRecord {
+  #decode(
+    bytes: Buffer,
+    at: number,
+    filled: number,
+    streams: ReadonlySet<string> | undefined,
+  ): LogRecord {
     const padded = lengthAt(bytes, at, filled);
     if (at + padded > filled || !isIntact(bytes, at, padded)) {
       throw new IndexUnusable('no whole record stands where it points');
@@ -252,7 +314,7 @@ class Indexed implements OpenIndexed {
     const found = positionOf(bytes, at);
     const isOurs = found >= this.index.firstPosition && found < this.index.nextPosition;
     const record = decodeChecked(bytes, at);
-    if (!isOurs || (stream !== undefined && record.stream !== stream)) {
+    if (!isOurs || streams?.has(record.stream) === false) {
       throw new IndexUnusable('another record stands where it points');
     }
     return record;

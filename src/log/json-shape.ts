@@ -17,6 +17,11 @@ const DOT = 0x2e;
 /** Deeper ones are left to the parser. */
 const DEPTH_MAX = 30;
 
+/** Bytes that stand for themselves in a text: all but quotes, backslashes and control characters. */
+const plain = Uint8Array.from({ length: 256 }, (_, byte) =>
+  byte >= 0x20 && byte !== QUOTE && byte !== BACKSLASH ? 1 : 0,
+);
+
 /** Never true for what is none. False for texts with blanks between tokens, or that nest deeply. */
 export function isSurelyObject(bytes: Uint8Array, start: number, end: number): boolean {
   return bytes[start] === OPEN_BRACE && valueEnd(bytes, start, end, 0) === end;
@@ -74,6 +79,7 @@ function listEnd(bytes: Uint8Array, start: number, end: number, depth: number): 
 function textEnd(bytes: Uint8Array, start: number, end: number): number {
   for (let at = start + 1; at < end; at += 1) {
     const byte = bytes[at] ?? 0;
+    if (plain[byte] === 1) continue;
     if (byte === QUOTE) return at + 1;
     if (byte < 0x20) return -1;
     if (byte !== BACKSLASH) continue;

@@ -24,6 +24,7 @@ import { examineRoot, newIdentity, writeIdentity, type StoredIdentity } from './
 import { takeLock, type LockHolder } from './lock.js';
 import { IndexKeeper } from './index-keeper.js';
 import { chainBefore } from './reader.js';
+import type { IndexedTexts } from './text-filter.js';
 import {
   replayLog,
   type IgnoredCheckpoint,
@@ -72,6 +73,8 @@ export interface OpenLogOptions extends ReplayCallbacks {
   readonly historyCheckpointEveryEvents?: number;
   /** Writes an index beside each sealed segment, in the background. Not unless wished for. */
   readonly writesIndexes?: boolean;
+  /** Of which an index can be asked; none by default. */
+  readonly indexedTexts?: IndexedTexts;
   /** Something is not well, but the log goes on: an ignored checkpoint, no space to prepare. */
   onWarning(message: string, cause?: unknown): void;
 }
@@ -277,10 +280,10 @@ class OpenLog implements EventLog {
     this.durableBatches = writer.durableBatches.asObservable();
     this.failures = writer.failures.asObservable();
     this.syncGroups = writer.syncGroups.asObservable();
-    const { disk, root, clock } = options;
+    const { disk, root, clock, indexedTexts: texts = null } = options;
     this.#indexes =
       options.writesIndexes === true
-        ? new IndexKeeper({ disk, root, clock, inTurn: (work) => this.#oneAtATime(work) })
+        ? new IndexKeeper({ disk, root, clock, texts, inTurn: (work) => this.#oneAtATime(work) })
         : null;
     this.#indexes?.wake();
     writer.sealed.subscribe(() => this.#indexes?.wake());

@@ -8,6 +8,7 @@ import { crc32 } from 'node:zlib';
 import { ALIGNMENT, CHAIN_BYTES } from './format.js';
 import { BLOCK, GROUP, INDEX, INDEX_MAGIC, PAGE, PAGE_STREAMS } from './index-format.js';
 import { joinName, splitName } from './stream-name.js';
+import { mayHold } from './text-filter.js';
 
 /** What a segment has of one stream. */
 export interface StreamPart {
@@ -96,6 +97,18 @@ export class SegmentIndex {
       this.nextPosition === nextPosition &&
       this.chain.equals(chain);
     return isSame ? null : 'it is of other records than the segment holds';
+  }
+
+  /** The greatest time of the segment's records. */
+  get maxTime(): bigint {
+    return this.#bytes.readBigInt64LE(INDEX.maxTime);
+  }
+
+  /** False only when the segment surely has none of the texts; of another version all may be there. */
+  mayHold(texts: readonly string[], version: number): boolean {
+    if (this.#bytes.readUInt32LE(INDEX.textsVersion) !== version) return true;
+    const filter = this.#bytes.subarray(this.#bytes.readUInt32LE(INDEX.filterAt));
+    return texts.some((text) => mayHold(filter, text));
   }
 
   /** What the segment has of a stream; null for nothing. */

@@ -4,12 +4,16 @@
  *
  * Faults are collected, not thrown: opening refuses at the first, verifying reports them all.
  */
+import pLimit from 'p-limit';
 import { errnoOf } from '../base/errors.js';
 import type { Disk } from '../base/ports.js';
 import { position } from '../base/units.js';
 import { LogDamaged, LogTooNew } from './errors.js';
 import { listLog, logDirectory, NO_FILE, withFile, type NamedAt } from './files.js';
 import { notAFile, readHeader, type HeaderReading, type SegmentHeader } from './segment.js';
+
+/** As many as the threads for files keep busy: each is small, and waited for. */
+const READS_AT_ONCE = 16;
 
 export interface SurveyedSegment {
   readonly name: string;
@@ -53,8 +57,11 @@ export async function surveySegments(
   const segments: SurveyedSegment[] = [];
   const faults: HeaderFault[] = [];
   const headless: NamedAt[] = [];
-  for (const named of names) {
-    const read = await readOne(disk, root, named);
+  const reads = await pLimit(READS_AT_ONCE).map(names, async (named) => ({
+    named,
+    ...(await readOne(disk, root, named)),
+  }));
+  for (const { named, ...read } of reads) {
     if (read.reading.kind === 'too-new') {
       throw new LogTooNew(`the segment ${read.path}`, read.reading.writtenBy);
     }

@@ -13,7 +13,7 @@ import { listLog, logDirectory, NO_FILE, QUARANTINE, type NamedAt } from './file
 import { SEVERITY, type LogFinding, type LogFindingKind, type VerifyItem } from './findings.js';
 import { CHAIN_BYTES, RECORD, SEGMENT } from './format.js';
 import { readIndex } from './index-files.js';
-import { readIdentity, type StoredIdentity } from './identity.js';
+import { logMissing, readIdentity, type StoredIdentity } from './identity.js';
 import { scanUpTo, startOf } from './recovery.js';
 import { SegmentScan, type ScanPlace, type ScanStop } from './scan.js';
 import type { SoundSegment } from './segment-check.js';
@@ -90,6 +90,8 @@ class Verifier {
       if (sound && this.#moveOver(sound, parts[index + 1])) continue;
       yield* this.#verifyPart(part, parts[index + 1]);
     }
+    const lost = parts.length > 0 ? null : await logMissing(this.#disk, this.#root);
+    if (lost !== null) yield this.#finding('log-missing', 'log', 0, 0, lost);
     const uuid = identity?.uuid ?? segments[0]?.header.uuid ?? '';
     yield* this.#verifyCheckpoints(uuid, parts, first);
     yield* this.#verifyIndexes(parts);

@@ -11,7 +11,7 @@ import { OpeningReplay } from '../inspect/opening-replay.js';
 import type { Replay } from '../inspect/replay.js';
 import { openLog } from '../log/log.js';
 import type { LockHolder } from '../log/lock.js';
-import type { EventLog } from '../log/types.js';
+import type { EventLog, EventToAppend } from '../log/types.js';
 import type { DaemonEvent } from '../machines/daemon-events.js';
 
 export interface HoldOptions {
@@ -31,7 +31,9 @@ export interface HeldRoot {
   readonly replay: Replay;
   /** The checkpoint that the open could use, or null. */
   readonly checkpoint: Position | null;
-  /** Appends events of the daemon's own stream; durable when it resolves. */
+  /** Appends events of any stream; durable when it resolves. */
+  append(events: readonly EventToAppend[]): Promise<void>;
+  /** The same for the daemon's own stream. */
   record(...events: readonly DaemonEvent[]): Promise<void>;
   /** Writes a checkpoint of all there is, and tells the log. Answers its position. */
   takeCheckpoint(): Promise<Position>;
@@ -84,8 +86,11 @@ class Held implements HeldRoot {
   ) {}
 
   async record(...events: readonly DaemonEvent[]): Promise<void> {
-    const drafts = daemonDrafts(events, this.replay.daemonStreamVersion);
-    const { records, durable } = this.log.append(drafts, { sync: true });
+    await this.append(daemonDrafts(events, this.replay.daemonStreamVersion));
+  }
+
+  async append(events: readonly EventToAppend[]): Promise<void> {
+    const { records, durable } = this.log.append(events, { sync: true });
     await durable;
     for (const record of records) this.replay.apply(record);
   }

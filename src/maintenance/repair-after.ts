@@ -1,18 +1,17 @@
 /** After a repair: what is still wrong, and letting go what was set aside. */
-import type { Clock, Disk } from '../base/ports.js';
-import { reasonOf } from '../base/errors.js';
-import { snapshotId, streamVersion } from '../base/units.js';
+import type { Disk } from '../base/ports.js';
+import { streamVersion, type SnapshotId } from '../base/units.js';
 import { checkEvents } from '../inspect/check-events.js';
-import { Replay } from '../inspect/replay.js';
-import { CheckpointUnusable } from '../log/errors.js';
-import type { LockHolder } from '../log/lock.js';
-import { openLog } from '../log/log.js';
+import { daemonDrafts } from '../inspect/owner-records.js';
 import type { EventToAppend } from '../log/types.js';
 import { verifyLog } from '../log/verify.js';
-import { DAEMON_EVENTS, DAEMON_STREAM } from '../machines/daemon-events.js';
+import type { DaemonEvent } from '../machines/daemon-events.js';
 import { encodeSnapshotEvent, SNAPSHOT_EVENTS } from '../machines/events.js';
+import type { SnapshotState } from '../machines/fold.js';
+import type { Forest } from '../machines/forest.js';
 import { UNVERIFIED_LABEL } from '../machines/labels.js';
 import { streamOf } from '../machines/streams.js';
+import type { HeldRoot } from './hold-root.js';
 
 export interface FindingLeft {
   readonly kind: string;
@@ -30,73 +29,51 @@ export async function findingsLeft(disk: Disk, root: string): Promise<readonly F
   return left;
 }
 
-export interface ReleaseOptions {
-  readonly root: string;
-  readonly disk: Disk;
-  readonly clock: Clock;
-  readonly writtenBy: string;
-  readonly holder: LockHolder;
-  /** Null: all of them. */
-  readonly wanted: readonly number[] | null;
-  confirm(directories: readonly number[], snapshots: readonly number[]): Promise<boolean>;
+/** What is let go, or would be. */
+export interface Release {
+  readonly directories: readonly SnapshotId[];
+  readonly snapshots: readonly SnapshotId[];
 }
 
-export interface Released {
-  readonly directories: readonly number[];
-  readonly snapshots: readonly number[];
+/**
+ * What of these a release would let go, null for all: directories that were set aside, and
+ * snapshots that nobody has verified.
+ */
+export function releaseOf(forest: Forest, wanted: readonly number[] | null): Release {
+  const isWanted = (id: number): boolean => wanted?.includes(id) ?? true;
+  const unverified = [...forest.values()].filter(({ labels }) => labels.has(UNVERIFIED_LABEL));
+  return {
+    directories: [...forest.kept].filter(isWanted),
+    snapshots: unverified.map(({ id }) => id).filter(isWanted),
+  };
 }
 
 /**
  * Directories that were set aside become orphans, which the next start deletes; unverified
- * snapshots become ordinary ones, which containerd may remove. Fails as `openLog` does.
+ * snapshots become ordinary ones, which containerd may remove. Fails as the log does.
  */
-export async function releaseKept(options: ReleaseOptions): Promise<Released> {
-  let replay = new Replay();
-  const { log } = await openLog({
-    ...{ root: options.root, disk: options.disk, clock: options.clock },
-    ...{ writtenBy: options.writtenBy, holder: options.holder, expectExisting: true },
-    uuid: () => '',
-    onCheckpoint: async (text) => {
-      try {
-        replay = await Replay.restore(text);
-      } catch (cause) {
-        throw new CheckpointUnusable(reasonOf(cause), { cause });
-      }
-    },
-    onRecords: (batch) => {
-      for (const record of batch) replay.apply(record);
-    },
-    onWarning: () => undefined,
+export async function release(held: HeldRoot, wanted: readonly number[] | null): Promise<Release> {
+  const { forest, daemonStreamVersion } = held.replay;
+  const released = releaseOf(forest, wanted);
+  const verified = released.snapshots.flatMap((id) => {
+    const state = forest.get(id);
+    return state === undefined ? [] : [withoutMark(state)];
   });
-  try {
-    const isWanted = (id: number): boolean => options.wanted?.includes(id) ?? true;
-    const directories = [...replay.forest.kept].filter(isWanted);
-    const unverified = [...replay.forest.values()].filter(
-      ({ id, labels }) => isWanted(id) && labels.has(UNVERIFIED_LABEL),
-    );
-    const released = { directories, snapshots: unverified.map(({ id }) => id) };
-    if (!(await options.confirm(released.directories, released.snapshots))) return released;
-    const events: EventToAppend[] = unverified.map((state) => {
-      const labels = new Map(state.labels);
-      labels.delete(UNVERIFIED_LABEL);
-      const data = encodeSnapshotEvent({ type: 'LabelsUpdated', data: { labels, caller: {} } });
-      return {
-        ...{ stream: streamOf(state.id), type: 'LabelsUpdated', data },
-        expectedVersion: streamVersion(state.streamVersion + 1),
-        schemaVersion: SNAPSHOT_EVENTS.LabelsUpdated.version,
-      };
-    });
-    if (directories.length > 0) {
-      events.push({
-        ...{ stream: DAEMON_STREAM, type: 'DirectoriesReleased' },
-        expectedVersion: streamVersion(replay.daemonStreamVersion),
-        schemaVersion: DAEMON_EVENTS.DirectoriesReleased.version,
-        data: { ids: directories.map(snapshotId) },
-      });
-    }
-    if (events.length > 0) await log.append(events, { sync: true }).durable;
-    return released;
-  } finally {
-    await log.close();
-  }
+  const ids = [...released.directories];
+  const free: DaemonEvent[] =
+    ids.length === 0 ? [] : [{ type: 'DirectoriesReleased', data: { ids } }];
+  const events = [...verified, ...daemonDrafts(free, daemonStreamVersion)];
+  if (events.length > 0) await held.append(events);
+  return released;
+}
+
+function withoutMark(state: SnapshotState): EventToAppend {
+  const labels = new Map(state.labels);
+  labels.delete(UNVERIFIED_LABEL);
+  const data = encodeSnapshotEvent({ type: 'LabelsUpdated', data: { labels, caller: {} } });
+  return {
+    ...{ stream: streamOf(state.id), type: 'LabelsUpdated', data },
+    expectedVersion: streamVersion(state.streamVersion + 1),
+    schemaVersion: SNAPSHOT_EVENTS.LabelsUpdated.version,
+  };
 }

@@ -19,6 +19,7 @@ import { SharedRun } from '../base/shared-run.js';
 import type { EffectWorld } from '../effects/state-effects.js';
 import { Supervisor, type SupervisorObserver } from '../effects/supervisor.js';
 import type { FileSystem } from '../filesystems/contract.js';
+import { snapshotTexts } from '../inspect/indexed-texts.js';
 import { planRecovery, type Plan } from '../inspect/plan.js';
 import { replayRoot } from '../inspect/replay-root.js';
 import { OpeningReplay } from '../inspect/opening-replay.js';
@@ -179,6 +180,7 @@ async function openAndReplay(
     disk: ports.disk,
     clock: ports.clock,
     writesIndexes: true,
+    indexedTexts: snapshotTexts,
     historyCheckpointEveryEvents: options.settings.historyCheckpointEveryEvents,
     writtenBy: `stratalog ${release.version}`,
     onCheckpoint: (text) => {

@@ -27,17 +27,17 @@ function aTerminal(columns: number): OutputStream & Collected {
 }
 
 describe('a terminal', () => {
-  it('gets lines of its width, short digests, and colours', async () => {
+  it('gets whole lines, short digests, and colours', async () => {
     const terminal = aTerminal(30);
-    const out = new Output(terminal, { isCut: true });
+    const out = new Output(terminal, { isShort: true });
     await out.line(`${out.colors.red('bad')} ${digest} and more`);
     await out.flush();
-    expect(terminal.text).toBe('\u001b[31mbad\u001b[39m sha256:0123456789ab and m…\u001b[0m\n');
+    expect(terminal.text).toBe('\u001b[31mbad\u001b[39m sha256:0123456789ab and more\n');
   });
 
-  it('gets whole lines with --no-trunc and no colours with NO_COLOR', async () => {
+  it('gets whole digests with --no-trunc and no colours with NO_COLOR', async () => {
     const terminal = aTerminal(10);
-    const out = new Output(terminal, { isCut: false, noColor: true });
+    const out = new Output(terminal, { isShort: false, noColor: true });
     await out.line(`${out.colors.red('bad')} ${digest}`);
     await out.flush();
     expect(terminal.text).toBe(`bad ${digest}\n`);
@@ -45,7 +45,7 @@ describe('a terminal', () => {
 
   it('gets JSON whole', async () => {
     const terminal = aTerminal(10);
-    const out = new Output(terminal, { isCut: true });
+    const out = new Output(terminal, { isShort: true });
     await out.json('event', { digest });
     await out.flush();
     expect(terminal.text).toBe(`{"schema":"stratalog.event/v1","digest":"${digest}"}\n`);
@@ -55,7 +55,7 @@ describe('a terminal', () => {
 describe('a pipe', () => {
   it('gets whole lines without colours', async () => {
     const pipe = new Collected();
-    const out = new Output(pipe as unknown as OutputStream, { isCut: true });
+    const out = new Output(pipe as unknown as OutputStream, { isShort: true });
     await out.line(out.colors.red(digest.repeat(3)));
     await out.flush();
     expect(pipe.text).toBe(`${digest.repeat(3)}\n`);
@@ -67,7 +67,7 @@ describe('a pipe', () => {
         done(Object.assign(new Error('write EPIPE'), { code: 'EPIPE' }));
       },
     });
-    const out = new Output(closed as unknown as OutputStream, { isCut: true });
+    const out = new Output(closed as unknown as OutputStream, { isShort: true });
     await out.line('one');
     await expect(out.flush()).rejects.toThrow(OutputClosed);
     await expect(out.flush()).rejects.toThrow(OutputClosed);
@@ -79,7 +79,7 @@ describe('a pipe', () => {
         done(Object.assign(new Error('write ENOSPC'), { code: 'ENOSPC' }));
       },
     });
-    const out = new Output(full as unknown as OutputStream, { isCut: true });
+    const out = new Output(full as unknown as OutputStream, { isShort: true });
     await out.line('one');
     await expect(out.flush()).rejects.toThrow('ENOSPC');
   });

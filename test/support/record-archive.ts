@@ -15,6 +15,7 @@ import {
 import type { Archive, ArchiveRange, LogBounds, PastState } from '../../src/inspect/archive.js';
 import { bearsText } from '../../src/inspect/bears-text.js';
 import { Replay } from '../../src/inspect/replay.js';
+import { bySnapshot, eventOf, parentOf } from '../../src/inspect/subject.js';
 import type { LogRecord } from '../../src/log/types.js';
 import type { Command } from '../../src/machines/commands.js';
 import { encodeSnapshotEvent } from '../../src/machines/events.js';
@@ -68,8 +69,30 @@ export class RecordArchive implements Archive {
     return Promise.resolve(this.#records.filter(({ stream }) => stream === streamOf(id)));
   }
 
+  historiesOf(ids: readonly SnapshotId[]): Promise<ReadonlyMap<SnapshotId, readonly LogRecord[]>> {
+    const wanted = new Set<string>(ids.map(streamOf));
+    return Promise.resolve(bySnapshot(this.#records.filter(({ stream }) => wanted.has(stream))));
+  }
+
+  childrenOf(id: SnapshotId): Promise<readonly SnapshotId[]> {
+    const found = this.#records.filter((record) => parentOf(eventOf(record))?.id === id);
+    const ids = new Set(found.flatMap(({ stream }) => idOfStream(stream) ?? []));
+    return Promise.resolve([...ids].sort((one, other) => one - other));
+  }
+
   positionAt(time: UnixNanos): Promise<Position> {
     return Promise.resolve(position(this.#records.findLastIndex((at) => at.time <= time) + 1));
+  }
+
+  noneBefore(time: UnixNanos): Promise<Position> {
+    return Promise.resolve(
+      position(
+        Math.max(
+          0,
+          this.#records.findIndex((at) => at.time >= time),
+        ),
+      ),
+    );
   }
 
   find(text: string): Promise<readonly SnapshotId[]> {
