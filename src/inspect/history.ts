@@ -188,7 +188,9 @@ async function parentsOf(
   const end = records.findIndex(({ type }) => endings.has(type));
   const last = records[end === -1 ? records.length - 1 : end - 1] ?? records[0];
   if (last === undefined) return [];
-  const nearest = records.flatMap((record) => parentOf(eventOf(record)) ?? []).at(-1);
+  const nearest = parentGivenBy(records);
+  const chain = await chainByLives(archive, nearest, last.position);
+  if (chain !== null) return chain;
   try {
     const { forest } = await archive.stateAt(position(last.position + 1));
     const state = forest.get(id);
@@ -196,7 +198,29 @@ async function parentsOf(
   } catch (thrown) {
     if (!(thrown instanceof MomentUnknown)) throw thrown;
   }
-  return nearest === undefined ? [] : [nearest];
+  return nearest === null ? [] : [nearest];
+}
+
+const parentGivenBy = (records: readonly LogRecord[]): ParentLink | null =>
+  records.flatMap((record) => parentOf(eventOf(record)) ?? []).at(-1) ?? null;
+
+/**
+ * The chain by what each one's own events say of its parent: a few lives are found faster than the
+ * state of all snapshots. Null where a life is not kept from its beginning.
+ */
+async function chainByLives(
+  archive: Archive,
+  nearest: ParentLink | null,
+  at: Position,
+): Promise<readonly ParentLink[] | null> {
+  const chain: ParentLink[] = [];
+  for (let link = nearest; link !== null;) {
+    chain.push(link);
+    const life = await archive.historyOf(link.id);
+    if (life[0]?.streamVersion !== 0) return null;
+    link = parentGivenBy(life.filter(({ position: told }) => told <= at));
+  }
+  return chain;
 }
 
 const endings: ReadonlySet<string> = new Set(['SnapshotRemoving', 'SnapshotAbandoned']);

@@ -22,7 +22,7 @@ export const indexPath = (root: string, firstPosition: number): string =>
   `${logDirectory(root)}/${indexName(firstPosition)}`;
 
 /** What the index of a sealed segment must say. */
-function bindingOf({ header }: SurveyedSegment, next: SurveyedSegment): IndexBinding {
+export function bindingOf({ header }: SurveyedSegment, next: SurveyedSegment): IndexBinding {
   return {
     uuid: header.uuid,
     firstPosition: header.firstPosition,

@@ -16,12 +16,13 @@ import { LogDamaged } from './errors.js';
 import { withFile } from './files.js';
 import { RECORD } from './format.js';
 import { walkHeads } from './heads.js';
-import { makeIndex, readIndex, tellDamage } from './index-files.js';
+import { IndexCache } from './index-cache.js';
+import { makeIndex, tellDamage } from './index-files.js';
 import { readIdentityIfSound } from './identity.js';
 import { startOf } from './recovery.js';
 import { SegmentScan } from './scan.js';
 import { IndexUnusable, SegmentIndex, type BlockPlace } from './segment-index.js';
-import { surveySound, type SurveyedSegment } from './survey.js';
+import { surveySound, type KnownHeaders, type SurveyedSegment } from './survey.js';
 import type { LogRecord } from './types.js';
 
 /** Retiring takes the oldest segments away; after so many tries it is not a race any more. */
@@ -62,12 +63,16 @@ export interface OpenIndexed {
 export class IndexedLog {
   readonly #disk: Disk;
   readonly #root: string;
+  readonly #indexes: IndexCache;
+  readonly #headers: KnownHeaders = new Map();
+  #epoch: number | null = null;
   readonly #onNotice: ((text: string) => void) | undefined;
   #hasNoticed = false;
 
   constructor({ disk, root, onNotice }: IndexedLogOptions) {
     this.#disk = disk;
     this.#root = root;
+    this.#indexes = new IndexCache(disk, root);
     this.#onNotice = onNotice;
   }
 
@@ -76,7 +81,11 @@ export class IndexedLog {
     for (let left = TRIES; ; left -= 1) {
       try {
         const identity = await readIdentityIfSound(this.#disk, this.#root);
-        return (await surveySound(this.#disk, this.#root, identity)).segments;
+        const epoch = identity?.epoch ?? null;
+        // A repair may give a name to another segment, and raises the epoch.
+        if (epoch === null || epoch !== this.#epoch) this.#headers.clear();
+        this.#epoch = epoch;
+        return (await surveySound(this.#disk, this.#root, identity, this.#headers)).segments;
       } catch (thrown) {
         if (errnoOf(thrown) !== 'ENOENT' || left === 0) throw thrown;
       }
@@ -97,7 +106,7 @@ export class IndexedLog {
   ): Promise<Value> {
     return withFile(this.#disk, segment.path, 'read', async (file) => {
       try {
-        const index = next ? await readIndex(this.#disk, this.#root, segment, next) : known;
+        const index = next ? await this.#indexes.read(segment, next) : known;
         if (index) return await use(new Indexed(file, segment, index));
       } catch (thrown) {
         if (!(thrown instanceof IndexUnusable)) throw thrown;
@@ -138,7 +147,7 @@ export class IndexedLog {
     const all = withNext(await this.segments());
     const maybe = await pLimit(SEGMENTS_AT_ONCE).map(all, async ({ segment, next }) => {
       try {
-        const index = next && (await readIndex(this.#disk, this.#root, segment, next));
+        const index = next && (await this.#indexes.read(segment, next));
         return index === null || isMaybe(index);
       } catch (thrown) {
         if (!(thrown instanceof IndexUnusable)) throw thrown;
@@ -151,6 +160,7 @@ export class IndexedLog {
 
   /** The records of these streams, oldest first. */
   async streams(streams: ReadonlySet<string>, from = 0, to = Infinity): Promise<LogRecord[]> {
+    if (streams.size === 0) return [];
     const wanted = withNext(await this.segments()).filter(
       ({ segment, next }) =>
         segment.header.firstPosition < to && (next?.header.firstPosition ?? Infinity) > from,
@@ -170,7 +180,7 @@ export class IndexedLog {
     const opened = <Value>(use: (file: DiskFile) => Promise<Value>): Promise<Value> =>
       withFile(this.#disk, segment.path, 'read', use);
     try {
-      const index = next && (await readIndex(this.#disk, this.#root, segment, next));
+      const index = next && (await this.#indexes.read(segment, next));
       if (index) {
         const offsets = [...streams].flatMap((stream) => index.part(stream)?.offsets ?? []);
         if (offsets.length === 0) return [];

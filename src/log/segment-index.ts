@@ -78,6 +78,11 @@ export class SegmentIndex {
     }
   }
 
+  /** In memory. */
+  get bytes(): number {
+    return this.#bytes.length;
+  }
+
   get nextPosition(): number {
     return this.firstPosition + this.records;
   }

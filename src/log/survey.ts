@@ -47,11 +47,18 @@ export interface SurveyExpectation {
   readonly epoch: number;
 }
 
-/** Reads all headers. Fails with LogTooNew; HostFault ENOENT when a segment is retired meanwhile. */
+/**
+ * Headers that were read before, by the names of their segments. They do not change as long as the
+ * epoch stays: whoever keeps some forgets them when it does.
+ */
+export type KnownHeaders = Map<string, SegmentHeader>;
+
+/** Reads all headers that are not known. Fails with LogTooNew; HostFault ENOENT when a segment is retired meanwhile. */
 export async function surveySegments(
   disk: Disk,
   root: string,
   expected: SurveyExpectation | null,
+  known: KnownHeaders = new Map(),
 ): Promise<Survey> {
   const { segments: names } = await listLog(disk, root);
   const segments: SurveyedSegment[] = [];
@@ -59,7 +66,7 @@ export async function surveySegments(
   const headless: NamedAt[] = [];
   const reads = await pLimit(READS_AT_ONCE).map(names, async (named) => ({
     named,
-    ...(await readOne(disk, root, named)),
+    ...(await readOne(disk, root, named, known)),
   }));
   for (const { named, ...read } of reads) {
     if (read.reading.kind === 'too-new') {
@@ -83,10 +90,19 @@ interface HeaderRead {
   readonly reading: HeaderReading;
 }
 
-async function readOne(disk: Disk, root: string, named: NamedAt): Promise<HeaderRead> {
+async function readOne(
+  disk: Disk,
+  root: string,
+  named: NamedAt,
+  known: KnownHeaders,
+): Promise<HeaderRead> {
   const path = `${logDirectory(root)}/${named.name}`;
+  const header = known.get(named.name);
+  if (header !== undefined) return { path, reading: { kind: 'valid', header } };
   try {
-    return { path, reading: await withFile(disk, path, 'read', readHeader) };
+    const reading = await withFile(disk, path, 'read', readHeader);
+    if (reading.kind === 'valid') known.set(named.name, reading.header);
+    return { path, reading };
   } catch (thrown) {
     if (!NO_FILE.has(errnoOf(thrown) ?? '')) throw thrown;
     return { path, reading: notAFile };
@@ -139,8 +155,9 @@ export async function surveySound(
   disk: Disk,
   root: string,
   expected: SurveyExpectation | null,
+  known?: KnownHeaders,
 ): Promise<Survey> {
-  const survey = await surveySegments(disk, root, expected);
+  const survey = await surveySegments(disk, root, expected, known);
   const first = survey.faults[0];
   if (first) {
     throw new LogDamaged(

@@ -12,6 +12,9 @@ import { run } from '../../scripts/rig/command.js';
 import { repository } from '../../scripts/rig/daemon.js';
 import { systemDisk } from '../../src/host/disk.js';
 import { withFile } from '../../src/log/files.js';
+import { position, unixNanos, formatTime, type SnapshotId } from '../../src/base/units.js';
+import { snapshotTexts } from '../../src/inspect/indexed-texts.js';
+import { RootArchive } from '../../src/inspect/root-archive.js';
 import { makeIndex, writeIndex } from '../../src/log/index-files.js';
 import { IndexedLog } from '../../src/log/indexed-log.js';
 import { inWorkspace, say } from './candidates.js';
@@ -36,26 +39,40 @@ interface Asked {
   readonly peak: number;
 }
 
-/** Text of a program that asks the archive one thing, with what is built, and says what it cost. */
-function programOf(root: string, question: string): string {
-  const module = (path: string): string =>
-    JSON.stringify(pathToFileURL(`${repository}/dist/${path}`).href);
-  return `
-    import { systemDisk } from ${module('host/disk.js')};
-    import { RootArchive } from ${module('inspect/root-archive.js')};
-    const archive = new RootArchive(systemDisk(), ${JSON.stringify(root)});
-    ${question}
-    const { userCPUTime, systemCPUTime, maxRSS } = process.resourceUsage();
-    console.log(JSON.stringify({ processor: (userCPUTime + systemCPUTime) / 1e3, peak: maxRSS / 1024 }));
-  `;
-}
+/** What a process says of itself at its end; its own peak, and not that of whoever began it. */
+const atExit = `
+  import { readFileSync } from 'node:fs';
+  process.on('exit', () => {
+    const { userCPUTime, systemCPUTime } = process.resourceUsage();
+    const [, peak] = /VmHWM:\\s+(\\d+)/.exec(readFileSync('/proc/self/status', 'utf8')) ?? [];
+    const processor = (userCPUTime + systemCPUTime) / 1e3;
+    console.error(JSON.stringify({ processor, peak: Number(peak) / 1024 }));
+  });
+`;
 
-async function ask(root: string, question: string): Promise<Asked> {
+const built = (path: string): string =>
+  JSON.stringify(pathToFileURL(`${repository}/dist/${path}`).href);
+
+/** Text of a program that asks the archive one thing, with what is built. */
+const askingArchive = (root: string, question: string): string => `
+  import { systemDisk } from ${built('host/disk.js')};
+  import { RootArchive } from ${built('inspect/root-archive.js')};
+  const archive = new RootArchive(systemDisk(), ${JSON.stringify(root)});
+  ${question}
+`;
+
+/** Text of a program that is the command with these arguments. */
+const asCommand = (root: string, args: readonly string[]): string => `
+  process.argv.splice(1, Infinity, 'stratalog', ...${JSON.stringify([...args, '--root', root])});
+  await import(${built('bin/cli.js')});
+`;
+
+async function ask(root: string, program: string): Promise<Asked> {
+  const args = [programFile(root, atExit + program)];
   const begun = process.hrtime.bigint();
-  const args = [programFile(root, programOf(root, question))];
-  const { stdout } = await run(process.execPath, args, { timeoutMillis: 600_000 });
+  const { stderr } = await run(process.execPath, args, { timeoutMillis: 600_000 });
   const wall = Number(process.hrtime.bigint() - begun) * ms;
-  const { processor, peak } = JSON.parse(stdout) as Omit<Asked, 'wall'>;
+  const { processor, peak } = JSON.parse(stderr) as Omit<Asked, 'wall'>;
   return { wall, processor, peak };
 }
 
@@ -102,7 +119,7 @@ async function indexing(root: string): Promise<readonly Row[]> {
     if (next === undefined) break;
     const before = process.cpuUsage();
     const bytes = await withFile(disk, segment.path, 'read', (file) =>
-      makeIndex(file, segment, next, { breathes: true }),
+      makeIndex(file, segment, next, { breathes: true, texts: snapshotTexts }),
     );
     if (bytes === null) throw new Error('an index was given up');
     await writeIndex(disk, root, segment.header.firstPosition, bytes);
@@ -172,31 +189,33 @@ async function asking(
       ),
     );
   };
+  const command = (...args: readonly string[]): string => asCommand(root, args);
   await several('nothing but a start of node', null, () => '');
-  await several(
-    'state at a position',
-    '≤ 1000',
-    (at) => `await archive.stateAt(${spread(at, events)});`,
+  await several('state --at', '≤ 1000', (at) =>
+    command('state', '-q', '--at', `${spread(at, events)}`),
   );
   const layers = new Set<number>(ids);
-  await several('events of a snapshot that is gone', '≤ 300', (at) => {
+  await several('history of a snapshot that is gone', '≤ 300', (at) => {
     const id = spread(at, nextId - 2) + 1;
-    return historyOf(layers.has(id) ? id + 1 : id);
+    return command('history', '-q', String(layers.has(id) ? id + 1 : id));
   });
-  await several('events of a layer', '≤ 300', (at) => historyOf(ids[spread(at, ids.length)] ?? 0));
-  await several(
-    'position at a time',
-    null,
-    (at) =>
-      `const [[record]] = [(await archive.read({ from: ${spread(at, events)}, to: ${spread(at, events) + 1} }).next()).value];
-       if ((await archive.positionAt(record.time)) <= record.position) throw new Error('not found');`,
+  const layer = (at: number): SnapshotId => ids[spread(at, ids.length)] ?? nextId;
+  await several('history of a layer and its 200 children', '≤ 300', (at) =>
+    command('history', '-q', String(layer(at))),
   );
-  await several('a name that was borne once', null, (at) => `await archive.find('no such ${at}');`);
+  const { forest } = await new RootArchive(systemDisk(), root).stateAt(position(events));
+  await several('the same by its key', '≤ 300', (at) =>
+    command('history', '-q', forest.get(layer(at))?.name ?? ''),
+  );
+  await several('log --since, -n 1', null, (at) => {
+    const { createdAt } = forest.get(layer(at)) ?? {};
+    return command('log', '-q', '-n', '1', '--since', formatTime(createdAt ?? unixNanos(0n)));
+  });
+  await several('a name that nobody ever bore', null, (at) =>
+    askingArchive(root, `await archive.find('no such ${at}');`),
+  );
   return rows;
 }
-
-const historyOf = (id: number): string =>
-  `if ((await archive.historyOf(${id})).length === 0) throw new Error('no history');`;
 
 async function verifying(root: string): Promise<readonly Row[]> {
   const bytes = readdirSync(`${root}/log`)
@@ -237,12 +256,10 @@ async function verifying(root: string): Promise<readonly Row[]> {
 }
 
 function verifies(root: string): string {
-  const module = (path: string): string =>
-    JSON.stringify(pathToFileURL(`${repository}/dist/${path}`).href);
   return `
-    import { systemDisk } from ${module('host/disk.js')};
-    import { verifyLog } from ${module('log/verify.js')};
-    import { threadedChecker } from ${module('api/segment-checker.js')};
+    import { systemDisk } from ${built('host/disk.js')};
+    import { verifyLog } from ${built('log/verify.js')};
+    import { threadedChecker } from ${built('api/segment-checker.js')};
     const checkSegment = threadedChecker(() => undefined);
     const options = { disk: systemDisk(), root: ${JSON.stringify(root)}, checkSegment };
     for await (const item of verifyLog(options)) {

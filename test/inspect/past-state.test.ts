@@ -17,6 +17,7 @@ import {
 } from '../../src/base/units.js';
 import { MomentUnknown } from '../../src/inspect/archive.js';
 import { bearsText } from '../../src/inspect/bears-text.js';
+import { snapshotTexts } from '../../src/inspect/indexed-texts.js';
 import { Replay } from '../../src/inspect/replay.js';
 import { RootArchive } from '../../src/inspect/root-archive.js';
 import { listLog, withFile } from '../../src/log/files.js';
@@ -29,6 +30,7 @@ import { encodeSnapshotEvent, SNAPSHOT_EVENTS } from '../../src/machines/events.
 import { fold, type SnapshotState } from '../../src/machines/fold.js';
 import { Forest } from '../../src/machines/forest.js';
 import { encodeHead, encodeState } from '../../src/machines/state-json.js';
+import { eventOf, parentOf } from '../../src/inspect/subject.js';
 import { idOfStream, streamOf } from '../../src/machines/streams.js';
 import { openTestLog, recordsOf, ROOT } from '../log/fixtures.js';
 import { commandAbout, plainLabels } from '../support/arbitraries.js';
@@ -203,7 +205,7 @@ async function giveIndexes(disk: FaultyDisk, which: Indexes): Promise<void> {
     const next = segments[at + 1];
     if (next === undefined || which === 'none' || (which === 'some' && at % 2 === 0)) continue;
     const made = await withFile(disk, segment.path, 'read', (file) =>
-      makeIndex(file, segment, next),
+      makeIndex(file, segment, next, { texts: snapshotTexts }),
     );
     if (made === null) throw new Error('nobody gave it up');
     const bytes = which === 'foreign' ? (last ?? made) : made;
@@ -279,14 +281,22 @@ async function compareTimes(archive: RootArchive, records: readonly LogRecord[])
   for (const time of [...times].slice(0, 40)) {
     const last = records.findLast((record) => record.time <= time);
     expect(await archive.positionAt(unixNanos(time))).toBe((last?.position ?? -1) + 1);
+    const young = records.find((record) => record.time >= time)?.position ?? Infinity;
+    expect(await archive.noneBefore(unixNanos(time))).toBeLessThanOrEqual(young);
   }
 }
 
 async function compareStreams(archive: RootArchive, records: readonly LogRecord[]): Promise<void> {
   const ids = new Set(records.flatMap(({ stream }) => idOfStream(stream) ?? []));
+  const all = await archive.historiesOf([...ids, snapshotId(9999)]);
+  expect(new Set(all.keys())).toEqual(ids);
   for (const id of [...ids, snapshotId(9999)]) {
     const own = records.filter(({ stream }) => stream === streamOf(id));
     expect(await archive.historyOf(id)).toEqual(own);
+    expect(all.get(id) ?? []).toEqual(own);
+    const naming = records.filter((record) => parentOf(eventOf(record))?.id === id);
+    const children = new Set(naming.map(({ stream }) => idOfStream(stream) ?? 0));
+    expect(await archive.childrenOf(id)).toEqual([...children].sort((one, other) => one - other));
   }
   for (const text of [...NAMES, 'b', 'sha256:', '']) {
     const bearing = records.filter((record) => bearsText(record, text));
