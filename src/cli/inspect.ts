@@ -132,7 +132,9 @@ export interface FoundRow {
 
 export function findingsOf(look: RootLook): FoundRow[] {
   const { refusal, damage, logFindings, plan, holder } = look;
-  const rows: FoundRow[] = logFindings.map((finding) => ({
+  // A refusal says the same with advice.
+  const told = logFindings.filter(({ kind }) => kind !== refusal?.reason);
+  const rows: FoundRow[] = told.map((finding) => ({
     kind: finding.kind,
     subject: `${finding.segment} at offset ${finding.offset}, position ${finding.position}`,
     evidence: finding.detail,

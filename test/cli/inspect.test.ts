@@ -250,6 +250,21 @@ it('says when a start would be refused', async () => {
   expect(findings[0]).toMatchObject({ kind: 'log-missing', action: 'refuse to start' });
 });
 
+it('says of a root whose log is gone that it is gone, and so does verify', async () => {
+  const root = await aRoot([daemonStarted()]);
+  rmSync(join(root, 'log'), { recursive: true });
+  mkdirSync(join(root, 'snapshots', '7'));
+  const { code, findings } = await inspected(root);
+  expect(code).toBe(3);
+  // What the directories would be to a start is of no concern where none comes so far.
+  expect(findings).toMatchObject([
+    { kind: 'log-missing', action: 'refuse to start' },
+    { kind: 'OrphanDirectory', action: 'nothing: the start is refused' },
+  ]);
+  const verified = await stratalog(['verify', '--root', root]);
+  expect([verified.code, verified.stdout]).toEqual([3, expect.stringContaining('log-missing')]);
+});
+
 it('names damage and exits 3', async () => {
   const root = await aRoot([...Array(40).keys()].map((n) => preparing(n + 1, `key-${n}`)));
   const segment = join(root, 'log', '00000000000000000000.seg');
