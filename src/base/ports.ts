@@ -17,7 +17,11 @@ export interface Clock {
 
 /** Files and directories as the log needs them. Paths are absolute. */
 export interface Disk {
-  /** `create` makes the file (0600) and fails with EEXIST when it is there. */
+  /**
+   * `create` makes the file (0600) and fails with EEXIST when it is there. `read` fails with
+   * ENOENT when the name is not there, and with EISDIR, ESPIPE or ENXIO when it leads to no
+   * regular file.
+   */
   open(path: string, mode: 'read' | 'write' | 'create'): Promise<DiskFile>;
   /** Names in a directory, unsorted. ENOENT when there is none. */
   list(directory: string): Promise<readonly string[]>;
@@ -27,7 +31,11 @@ export interface Disk {
   remove(path: string): Promise<void>;
   /** Makes creations, renames and removals in a directory durable. */
   syncDirectory(path: string): Promise<void>;
-  /** Takes an exclusive lock without waiting; null when another process has it. */
+  /**
+   * Takes an exclusive lock without waiting; null when another process has it. Makes the file
+   * when it is not there, and fails with EISDIR, ESPIPE or ENXIO for a link and for whatever else
+   * is no regular file.
+   */
   lock(path: string): Promise<DiskLock | null>;
 }
 

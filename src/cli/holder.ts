@@ -2,10 +2,13 @@
  * Which living process has a root open for writing, without touching its lock. The lock file's
  * text says who took it last; whether it is held is only in the kernel's own list.
  */
-import { readFile, stat } from 'node:fs/promises';
+import { lstat, readFile } from 'node:fs/promises';
 import { z } from 'zod';
 import { errnoOf } from '../base/errors.js';
+import { systemDisk } from '../host/disk.js';
+import type { RootRefused } from '../log/errors.js';
 import { lockPath } from '../log/files.js';
+import { lockUnusable, readLockText } from '../log/lock.js';
 
 const writtenSchema = z.object({
   pid: z.number().int(),
@@ -25,7 +28,7 @@ export interface LiveHolder {
 
 /** Null when the root was never open, or when its holder is just writing the file. */
 export async function lastHolder(root: string): Promise<LastHolder | null> {
-  const text = await readOrEmpty(lockPath(root));
+  const text = await textOf(root);
   try {
     return writtenSchema.parse(JSON.parse(text));
   } catch {
@@ -39,9 +42,10 @@ export async function lastHolder(root: string): Promise<LastHolder | null> {
  */
 export async function liveHolder(root: string): Promise<LiveHolder | null> {
   const file = await lockFile(root);
-  if (file === null) return null;
+  // Nobody takes a lock that is no regular file.
+  if (file?.isFile !== true) return null;
   const written = await lastHolder(root);
-  for (const { pid, device, inode } of flocks(await readOrEmpty('/proc/locks'))) {
+  for (const { pid, device, inode } of flocks(await kernelsList())) {
     if (inode !== file.inode) continue;
     // Some file systems show stat(2) another device than the kernel's list has.
     if (device !== file.device && pid !== written?.pid) continue;
@@ -50,20 +54,43 @@ export async function liveHolder(root: string): Promise<LiveHolder | null> {
   return null;
 }
 
-async function readOrEmpty(path: string): Promise<string> {
+/** Why a start would refuse to take the lock of a root; null when it would not. */
+export async function lockRefusal(root: string): Promise<RootRefused | null> {
+  return (await lockFile(root))?.isFile === false ? lockUnusable(root) : null;
+}
+
+/** Empty where it may not be read. */
+async function textOf(root: string): Promise<string> {
   try {
-    return await readFile(path, 'utf8');
+    return await readLockText(systemDisk(), root);
   } catch (thrown) {
-    const code = errnoOf(thrown);
-    if (code === 'ENOENT' || code === 'EACCES' || code === 'EISDIR') return '';
+    if (errnoOf(thrown) === 'EACCES') return '';
     throw thrown;
   }
 }
 
-async function lockFile(root: string): Promise<{ inode: string; device: string } | null> {
+async function kernelsList(): Promise<string> {
   try {
-    const { ino, dev } = await stat(lockPath(root), { bigint: true });
-    return { inode: ino.toString(), device: deviceText(dev) };
+    return await readFile('/proc/locks', 'utf8');
+  } catch (thrown) {
+    if (errnoOf(thrown) === 'ENOENT' || errnoOf(thrown) === 'EACCES') return '';
+    throw thrown;
+  }
+}
+
+interface LockFile {
+  readonly inode: string;
+  readonly device: string;
+  /** A regular file, and no link to one. */
+  readonly isFile: boolean;
+}
+
+/** Null when there is none. */
+async function lockFile(root: string): Promise<LockFile | null> {
+  try {
+    const found = await lstat(lockPath(root), { bigint: true });
+    const { ino, dev } = found;
+    return { inode: ino.toString(), device: deviceText(dev), isFile: found.isFile() };
   } catch (thrown) {
     if (errnoOf(thrown) === 'ENOENT' || errnoOf(thrown) === 'ENOTDIR') return null;
     throw thrown;

@@ -1,12 +1,13 @@
 /** Where a log ends for a reader, and whether it should have gone on. */
 import { systemDisk } from '../host/disk.js';
+import type { LogFinding } from '../log/findings.js';
 import { verifyLog } from '../log/verify.js';
 import { liveHolder } from './holder.js';
 
 export interface LogEnd {
   /** The position behind the last record that is sound. */
   readonly position: number;
-  /** What is wrong with the bytes behind it; null when nothing is, or when a daemon is writing. */
+  /** What is wrong behind it, and in which file; null when nothing is, or when a daemon is writing. */
   readonly damage: string | null;
   /** The newest append is not whole, and nobody is writing it. */
   readonly isTorn: boolean;
@@ -23,8 +24,12 @@ export async function endOf(root: string): Promise<LogEnd> {
     if (item.kind === 'summary') position = item.verifiedTo;
     // Whose log it is has no bearing on where its records end.
     else if (isLive || item.kind === 'identity-damaged') continue;
-    else if (item.severity === 'damage') damage ??= item.detail;
+    else if (item.severity === 'damage') damage ??= whereAndWhat(item);
     else if (item.kind === 'torn-tail') isTorn = true;
   }
   return { position, damage, isTorn };
 }
+
+/** A finding about the log as a whole names no file. */
+const whereAndWhat = ({ segment, offset, detail }: LogFinding): string =>
+  segment === '' ? detail : `${segment} at offset ${offset}: ${detail}`;

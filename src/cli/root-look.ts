@@ -17,7 +17,7 @@ import type { LogFinding } from '../log/findings.js';
 import { examineRoot, readIdentityIfSound, type StoredIdentity } from '../log/identity.js';
 import { readLog } from '../log/reader.js';
 import { verifyLog } from '../log/verify.js';
-import { lastHolder, liveHolder, type LiveHolder } from './holder.js';
+import { lastHolder, liveHolder, lockRefusal, type LiveHolder } from './holder.js';
 
 export interface LookOptions {
   readonly root: string;
@@ -176,7 +176,7 @@ async function directoriesOf(host: Host): Promise<readonly SnapshotDirectoryEntr
 async function refusalOf({ host, root }: LookOptions): Promise<RootRefused | null> {
   try {
     await examineRoot(host.disk, root, { expectExisting: false, acceptMovedRoot: true });
-    return null;
+    return await lockRefusal(root);
   } catch (thrown) {
     if (thrown instanceof RootRefused) return thrown;
     throw thrown;

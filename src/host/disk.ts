@@ -7,14 +7,20 @@ import { HostFault, errnoOf } from '../base/errors.js';
 import type { Disk, DiskFile, DiskLock, DiskStat } from '../base/ports.js';
 import { asHostFault } from './faults.js';
 
-const { O_RDONLY, O_RDWR, O_WRONLY, O_CREAT, O_EXCL, O_DSYNC, O_DIRECTORY, O_NONBLOCK } =
-  fs.constants;
+const { O_RDONLY, O_RDWR, O_WRONLY, O_CREAT, O_EXCL, O_DSYNC, O_DIRECTORY } = fs.constants;
+const { O_NONBLOCK, O_NOFOLLOW } = fs.constants;
+
 /** Nothing waits for the other end of a pipe that has the name of a file. */
 const openFlags = {
   read: O_RDONLY | O_NONBLOCK,
   write: O_RDWR,
   create: O_RDWR | O_CREAT | O_EXCL,
 } as const;
+/** Through a link a start would write over whatever file it leads to, or make one there. */
+const lockFlags = O_RDWR | O_CREAT | O_NONBLOCK | O_NOFOLLOW;
+
+/** What an open says of a link that leads nowhere, and of a name that is not there. */
+const LEADS_NOWHERE: ReadonlySet<string> = new Set(['ENOENT', 'ENOTDIR', 'ELOOP', 'ENAMETOOLONG']);
 
 type Done<Value> = (error: NodeJS.ErrnoException | null, value: Value) => void;
 
@@ -48,7 +54,8 @@ function voidHop(
 export function systemDisk(): Disk {
   return {
     open: async (path, mode) => {
-      const fd = await openDescriptor(path, openFlags[mode]);
+      const flags = openFlags[mode];
+      const fd = await (mode === 'read' ? openRegular : openDescriptor)(path, flags);
       return new SystemFile(path, fd);
     },
     list: (directory) => hop<string[]>('readdir', directory, (done) => fs.readdir(directory, done)),
@@ -64,6 +71,36 @@ export function systemDisk(): Disk {
 /** `told` is the path that an error names. */
 function openDescriptor(path: string, flags: number, told = path): Promise<number> {
   return hop('open', told, (done) => fs.open(path, flags, 0o600, done));
+}
+
+/**
+ * Opens a regular file: a device has no end, and a pipe answers when somebody else likes.
+ *
+ * Fails  EISDIR for a directory; ESPIPE for a device, a pipe, and a link that leads nowhere, which
+ *        is there though what it names is not; ENXIO for a socket
+ */
+async function openRegular(path: string, flags: number): Promise<number> {
+  const fd = await openDescriptor(path, flags).catch(async (thrown: unknown) => {
+    const leadsNowhere = LEADS_NOWHERE.has(errnoOf(thrown) ?? '') && (await isLink(path));
+    throw leadsNowhere ? new HostFault('open', path, 'ESPIPE', { cause: thrown }) : thrown;
+  });
+  try {
+    const found = await hop<fs.Stats>('fstat', path, (done) => fs.fstat(fd, done));
+    if (found.isFile()) return fd;
+    throw new HostFault('open', path, found.isDirectory() ? 'EISDIR' : 'ESPIPE');
+  } catch (error) {
+    await closeDescriptor(path, fd);
+    throw error;
+  }
+}
+
+/** False where this cannot be seen: what made somebody ask is the better answer then. */
+function isLink(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    fs.lstat(path, (error, found) => {
+      resolve(error === null && found.isSymbolicLink());
+    });
+  });
 }
 
 function closeDescriptor(path: string, fd: number): Promise<void> {
@@ -92,7 +129,7 @@ async function syncDirectory(path: string): Promise<void> {
  */
 async function lock(path: string): Promise<DiskLock | null> {
   const { flock } = await import('fs-ext');
-  const fd = await openDescriptor(path, O_RDWR | O_CREAT);
+  const fd = await openRegular(path, lockFlags);
   try {
     await voidHop('flock', path, (done) => flock(fd, 'exnb', done));
   } catch (error) {

@@ -13,7 +13,7 @@ import { listLog, logDirectory, withFile, type LogFiles } from '../log/files.js'
 import type { LogFinding } from '../log/findings.js';
 import { CHAIN_BYTES } from '../log/format.js';
 import { readIdentity, type StoredIdentity } from '../log/identity.js';
-import { notAFile, readHeader, type SegmentHeader } from '../log/segment.js';
+import { readHeader, type SegmentHeader } from '../log/segment.js';
 import { bytesBehind } from '../log/tail.js';
 import type { LogRecord } from '../log/types.js';
 import { verifyLog } from '../log/verify.js';
@@ -82,7 +82,7 @@ export async function lookForRepair(disk: Disk, root: string): Promise<RepairLoo
   return { identity, uuid: known, files, segments, checkpoints, findings };
 }
 
-/** What verifying finds. A link to nothing ends it, and is a finding itself. */
+/** What verifying finds. A segment that may not be read ends it, and is a finding itself. */
 async function findingsIn(
   disk: Disk,
   root: string,
@@ -135,7 +135,7 @@ async function headerOf(
   }
   if (reading.kind === 'too-new') throw new LogTooNew(`the segment ${path}`, reading.writtenBy);
   if (reading.kind === 'valid') return { header: reading.header, isFile: true };
-  return { header: null, isFile: reading !== notAFile };
+  return { header: null, isFile: true };
 }
 
 /** The log that most segments are of; without a sound segment, that of the newest checkpoint. */

@@ -11,7 +11,7 @@ import { LogDamaged, LogTooNew } from './errors.js';
 import { listLog, logDirectory, NO_FILE, type NamedAt } from './files.js';
 import { checkSealed, startOf } from './recovery.js';
 import { SegmentScan, type ScanStop, type ScanWish } from './scan.js';
-import { readHeader } from './segment.js';
+import { notAFile, readHeader } from './segment.js';
 import type { SurveyedSegment } from './survey.js';
 import type { LogRecord } from './types.js';
 
@@ -127,7 +127,7 @@ export class LogCursor {
     const path = `${logDirectory(this.#root)}/${named.name}`;
     const file = await this.#openFile(path);
     if (file === null) {
-      if (!isNewest) throw damage(named.name, 0, named.position, 'it is not a regular file');
+      if (!isNewest) throw damage(named.name, 0, named.position, notAFile.why);
       return null;
     }
     try {

@@ -74,6 +74,8 @@ export type RootRefusal =
   | 'device-changed'
   /** `identity.json` cannot be read, or is older than the log beside it. */
   | 'identity-damaged'
+  /** Something that is no regular file has the name of the lock. */
+  | 'lock-unusable'
   /** Early segments were retired, and no checkpoint that covers them is usable. */
   | 'no-usable-checkpoint';
 

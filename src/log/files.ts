@@ -91,7 +91,7 @@ export async function withFile<T>(
   }
 }
 
-/** What reading says of a directory, a pipe or a socket under the name of a file. */
+/** What an open says of a directory, a pipe, a device or a link to nothing under a file's name. */
 export const NO_FILE: ReadonlySet<string> = new Set(['EISDIR', 'ESPIPE', 'ENXIO']);
 
 /** The bytes of a small file, its first `bytesMax`; null when it does not exist. */

@@ -4,10 +4,8 @@
  */
 import { crc32 } from 'node:zlib';
 import { assert } from '../base/assert.js';
-import { errnoOf } from '../base/errors.js';
 import type { DiskFile } from '../base/ports.js';
 import { unixNanos, type UnixNanos } from '../base/units.js';
-import { NO_FILE } from './files.js';
 import {
   aligned,
   CHAIN_BYTES,
@@ -66,19 +64,14 @@ export type HeaderReading =
 /** Reads the head of a file as a segment header. Never throws for what it finds there. */
 export async function readHeader(file: DiskFile): Promise<HeaderReading> {
   const bytes = Buffer.alloc(4096);
-  try {
-    return decodeHeader(bytes.subarray(0, await file.read(bytes, 0)));
-  } catch (thrown) {
-    if (!NO_FILE.has(errnoOf(thrown) ?? '')) throw thrown;
-    return notAFile;
-  }
+  return decodeHeader(bytes.subarray(0, await file.read(bytes, 0)));
 }
 
-/** What has the name of a segment and is a directory, a pipe or a socket. */
-export const notAFile: HeaderReading = {
+/** What has the name of a segment and is a directory, a pipe, a device or a link to nothing. */
+export const notAFile = {
   kind: 'damaged',
   why: 'it is not a regular file, though it has the name of one: move it out of log/',
-};
+} as const satisfies HeaderReading;
 
 export function decodeHeader(bytes: Buffer): HeaderReading {
   const broken = (why: string): HeaderReading => ({ kind: 'damaged', why });

@@ -162,16 +162,18 @@ class Verifier {
   }
 
   async *#verifyPart(part: Part, next: Part | undefined): Findings<void> {
-    // A quick look believes what it does not read.
-    if (this.#quick && next) {
+    // A quick look believes what it does not read. Where the next header is damaged, nothing else
+    // says how far this segment goes.
+    if (this.#quick && next && (next.segment || !part.segment)) {
       if (this.#isSoundSoFar && next.segment) this.#verified = startOf(next.segment);
       return;
     }
     const file = await this.#openPart(part);
-    if (file === null) return;
+    if (file === null) {
+      this.#knowsStreams = false;
+      return;
+    }
     try {
-      // A directory or a pipe: the finding about its header has said so.
-      if (part.segment === null && !(await isReadable(file))) return;
       this.#bytes += SEGMENT.headerBytes;
       let start = part.segment ? startOf(part.segment) : await this.#firstWhole(file, part.named);
       while (start) {
@@ -184,7 +186,7 @@ class Verifier {
     }
   }
 
-  /** Null for what only has the name of a segment, such as a socket: it was told of already. */
+  /** Null for what only has the name of a segment: the finding about its header has said so. */
   async #openPart({ named, segment }: Part): Promise<DiskFile | null> {
     try {
       return await this.#disk.open(`${logDirectory(this.#root)}/${named.name}`, 'read');
@@ -436,14 +438,4 @@ function damageKind(stop: ScanStop, isLast: boolean): LogFindingKind {
     return kinds[stop.about];
   }
   return stop.kind === 'nothing' && isLast ? 'segment-short' : 'record-damaged';
-}
-
-async function isReadable(file: DiskFile): Promise<boolean> {
-  try {
-    await file.read(Buffer.alloc(1), 0);
-    return true;
-  } catch (thrown) {
-    if (NO_FILE.has(errnoOf(thrown) ?? '')) return false;
-    throw thrown;
-  }
 }

@@ -200,7 +200,7 @@ it('says that it stops at damage in the newest segment, and exits 3', async () =
   expect(shown).toBeLessThan(6);
   expect(stderr).toMatch(
     new RegExp(
-      `^stratalog: the log stops at position ${shown}: .+\\. Run \`stratalog verify\`\\n$`,
+      `^stratalog: the log stops at position ${shown}: 0{20}\\.seg at offset \\d+: .+\\. Run \`stratalog verify\`\\n$`,
     ),
   );
   expect(code).toBe(3);

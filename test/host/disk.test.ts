@@ -159,3 +159,44 @@ test('a lock held by another process is not ours, until that process is killed',
   expect(lock).not.toBeNull();
   await lock?.release();
 });
+
+/** Everything that may have the name of a file and is none, with what an open says of it. */
+const strangers: readonly (readonly [string, string, () => unknown])[] = [
+  ['a directory', 'EISDIR', () => fs.mkdirSync(path)],
+  ['a pipe', 'ESPIPE', () => execFileSync('mkfifo', [path])],
+  ['a link to a device', 'ESPIPE', () => fs.symlinkSync('/dev/zero', path)],
+  ['a link to nothing', 'ESPIPE', () => fs.symlinkSync(`${path}-nowhere`, path)],
+  ['a link below a file', 'ESPIPE', () => fs.symlinkSync('/etc/passwd/x', path)],
+  ['a link to a name too long', 'ESPIPE', () => fs.symlinkSync('x'.repeat(300), path)],
+  ['a link to itself', 'ESPIPE', () => fs.symlinkSync(path, path)],
+];
+const openDescriptors = (): number => fs.readdirSync('/proc/self/fd').length;
+
+test.each(strangers)('%s is not opened to be read: %s', async (_what, code, made) => {
+  made();
+  const before = openDescriptors();
+  expect(await codeOf(disk.open(path, 'read'))).toBe(code);
+  expect(openDescriptors()).toBe(before);
+});
+
+test('a link to a file is read as that file is', async () => {
+  fs.writeFileSync(`${path}-real`, 'x');
+  fs.symlinkSync(`${path}-real`, path);
+  const file = await disk.open(path, 'read');
+  expect(await file.size()).toBe(1);
+  await file.close();
+});
+
+test.each(strangers)('%s is not taken for a lock: %s', async (_what, code, made) => {
+  made();
+  const before = openDescriptors();
+  expect(await codeOf(disk.lock(path))).toBe(code);
+  expect(openDescriptors()).toBe(before);
+  expect(fs.existsSync(`${path}-nowhere`)).toBe(false);
+});
+
+test('a link is no lock, though it leads to a file', async () => {
+  fs.writeFileSync(`${path}-real`, 'x');
+  fs.symlinkSync(`${path}-real`, path);
+  expect(await codeOf(disk.lock(path))).toBe('ESPIPE');
+});

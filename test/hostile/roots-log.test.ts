@@ -36,6 +36,12 @@ const segment = (root: string, index: number): string => segmentsOf(root).at(ind
 /** A name as a far later segment has it. */
 const later = (root: string, kind = 'seg'): string => `${root}/log/00000000000000009999.${kind}`;
 const identity = (root: string): string => `${root}/identity.json`;
+const lock = (root: string): string => `${root}/log/lock`;
+
+function replaced(place: string, make: (place: string) => unknown): void {
+  fs.rmSync(place);
+  make(place);
+}
 
 function flip(file: string, at: number): void {
   const bytes = fs.readFileSync(file);
@@ -79,6 +85,13 @@ const badIdentity = (why: RegExp): Deed['told'] => ({
   log: [0, /key-2/],
 });
 
+const noLock: Deed['told'] = {
+  serve: [1, /log\/lock is not a regular file, and whoever.*move it away/],
+  inspect: [3, /lock-unusable +refuse to start.*move it away/],
+  verify: [0],
+  log: [0, /key-2/],
+};
+
 const deeds: readonly Deed[] = [
   {
     name: 'a segment in the middle is gone',
@@ -103,7 +116,10 @@ const deeds: readonly Deed[] = [
   {
     name: 'a directory has the name of a segment',
     done: (root) => fs.mkdirSync(later(root)),
-    told: { ...damaged(noFile), log: [3, /the log stops at position.*stratalog verify/] },
+    told: {
+      ...damaged(noFile),
+      log: [3, /the log stops at position 24: \d+\.seg at offset \d+: .*stratalog verify/],
+    },
   },
   {
     name: 'a directory stands in place of a segment',
@@ -127,15 +143,52 @@ const deeds: readonly Deed[] = [
   {
     name: 'a link to nothing has the name of a segment',
     done: (root) => fs.symlinkSync('/nowhere', later(root)),
+    told: { ...damaged(noFile), log: [3, /the log stops at position 24: /] },
+  },
+  {
+    name: 'a link to itself stands in place of a segment',
+    done: (root) => replaced(segment(root, 1), (place) => fs.symlinkSync(place, place)),
     told: {
-      serve: [1, /9999\.seg: ENOENT; it is not there, or is a link to nothing/],
-      verify: [1, /9999\.seg: ENOENT; it is not there, or is a link to nothing/],
+      ...damaged(noFile),
+      verify: [3, noFile, /19 records are whole; 1 finding$/m],
+      log: [3, noFile],
+    },
+  },
+  {
+    name: 'a device without an end stands in place of a segment',
+    done: (root) => replaced(segment(root, 1), (place) => fs.symlinkSync('/dev/zero', place)),
+    told: { ...damaged(noFile), log: [3, noFile] },
+  },
+  {
+    name: 'a device without an end stands in place of the newest segment',
+    done: (root) => replaced(segment(root, -1), (place) => fs.symlinkSync('/dev/zero', place)),
+    told: damaged(noFile),
+  },
+  {
+    name: 'links to a device have the names of a checkpoint and an index',
+    done: (root) => {
+      fs.symlinkSync('/dev/zero', later(root, 'checkpoint'));
+      fs.symlinkSync('/dev/zero', segment(root, 0).replace(/seg$/, 'index'));
+    },
+    told: {
+      inspect: [3, /checkpoint-unusable/],
+      verify: [3, /checkpoint-unusable/, /index-unusable.*it is not a regular file/],
+      log: [0, /key-2/],
     },
   },
   {
     name: 'a segment is empty',
     done: (root) => fs.truncateSync(segment(root, 1), 0),
     told: damaged(/the header is cut after 0 bytes/),
+  },
+  {
+    name: 'the newest segment is empty',
+    done: (root) => fs.truncateSync(segment(root, -1), 0),
+    told: {
+      ...damaged(/the header is cut after 0 bytes/),
+      // The name of the segment is where the one before it ends.
+      log: [3, /the log stops at position 0*(\d+): 0*\1\.seg at offset 0: the header is cut after/],
+    },
   },
   {
     name: 'a segment lost its end',
@@ -255,16 +308,39 @@ const deeds: readonly Deed[] = [
     },
   },
   {
+    name: 'identity.json is a link to nothing',
+    done: (root) => replaced(identity(root), (place) => fs.symlinkSync('/nowhere', place)),
+    told: badIdentity(/it is not a regular file/),
+  },
+  {
+    name: 'identity.json is a link to a device',
+    done: (root) => replaced(identity(root), (place) => fs.symlinkSync('/dev/zero', place)),
+    told: badIdentity(/it is not a regular file/),
+  },
+  {
     name: 'the lock is a directory',
-    done: (root) => {
-      fs.rmSync(`${root}/log/lock`, { force: true });
-      fs.mkdirSync(`${root}/log/lock`);
-    },
-    told: {
-      serve: [1, /log\/lock: EISDIR; a directory stands where a file belongs: move it away/],
-      inspect: [0],
-      verify: [0],
-    },
+    done: (root) => replaced(lock(root), fs.mkdirSync),
+    told: noLock,
+  },
+  {
+    name: 'the lock is a pipe',
+    done: (root) => replaced(lock(root), (place) => execFileSync('mkfifo', [place])),
+    told: noLock,
+  },
+  {
+    name: 'the lock is a link to a device',
+    done: (root) => replaced(lock(root), (place) => fs.symlinkSync('/dev/zero', place)),
+    told: noLock,
+  },
+  {
+    name: 'the lock is a link to another file',
+    done: (root) => replaced(lock(root), (place) => fs.symlinkSync(segment(root, 0), place)),
+    told: noLock,
+  },
+  {
+    name: 'the lock is a link to a file that could be made',
+    done: (root) => replaced(lock(root), (place) => fs.symlinkSync(`${root}/made`, place)),
+    told: noLock,
   },
   {
     name: 'the next segment is a directory',
@@ -299,7 +375,11 @@ describe.each(deeds)('when $name', ({ done, told }) => {
       if (code === undefined) continue;
       const when = (): Promise<Answer> => answerOf(program, root);
       // A start writes who holds the lock before it reads the log.
-      const whole = () => treeOf(root, (name) => program === 'serve' && name === './log/lock');
+      const whole = () =>
+        treeOf(
+          root,
+          (name) => program === 'serve' && name === './log/lock' && told.serve !== noLock.serve,
+        );
       await checkCase({ name: program, when, expected: { code, message } }, root, whole);
     }
   });
@@ -315,4 +395,28 @@ it('strangers with the names of checkpoints are passed over, and push no real on
   const names = fs.readdirSync(`${root}/log`).filter((name) => name.endsWith('.checkpoint'));
   expect(names.filter((name) => Number.parseInt(name) < 8888)).toHaveLength(1);
   expect(fs.readFileSync(later(root, 'checkpoint'), 'utf8')).toBe('mine');
+});
+
+/** Commands that read a root, beside those above. */
+const readers: readonly (readonly string[])[] = [['state'], ['export'], ['repair', '--dry-run']];
+
+it.each(readers)(
+  '%s tells of a segment that is a link to a device or to nothing',
+  async (...of) => {
+    for (const target of ['/dev/zero', '/nowhere']) {
+      const root = rooms.copyOf(sound);
+      replaced(segment(root, 1), (place) => fs.symlinkSync(target, place));
+      const { code, message, stdout } = await ask([...of, '--root', root]);
+      expect({ code, said: `${message}${stdout}` }).toEqual({
+        code: 3,
+        said: expect.stringMatching(noFile) as string,
+      });
+    }
+  },
+);
+
+it.each(readers)('%s does without a lock that is a pipe', async (...of) => {
+  const root = rooms.copyOf(sound);
+  replaced(lock(root), (place) => execFileSync('mkfifo', [place]));
+  expect(await ask([...of, '--root', root])).toMatchObject({ code: 0 });
 });

@@ -28,6 +28,7 @@ const refusals: Record<RootRefusal, true> = {
   'log-missing': true,
   'device-changed': true,
   'identity-damaged': true,
+  'lock-unusable': true,
   'no-usable-checkpoint': true,
 };
 const ofEvents: Record<EventFindingKind, true> = {
