@@ -3,10 +3,10 @@
  * chose (keys, labels, paths) is made visible before it reaches a terminal; digests are shortened
  * only where there is a terminal. Lines are never cut: what one came for may stand at their end.
  */
-import Table from 'cli-table3';
 import pico from 'picocolors';
 import { errnoOf } from '../base/errors.js';
 import { OutputClosed } from './output-closed.js';
+import { tableLines } from './table.js';
 
 type Colors = ReturnType<typeof pico.createColors>;
 
@@ -103,29 +103,6 @@ export async function printing(
 /** The schema's name stands first, so that a person sees it in a long line. */
 function jsonOf(kind: string, fields: Readonly<Record<string, unknown>>): string {
   return JSON.stringify({ schema: `stratalog.${kind}/v1`, ...fields });
-}
-
-const none = { top: '', bottom: '', left: '', right: '', mid: '', middle: '   ' };
-const corners = {
-  ...{ 'top-mid': '', 'top-left': '', 'top-right': '', 'bottom-mid': '' },
-  ...{ 'bottom-left': '', 'bottom-right': '', 'left-mid': '', 'mid-mid': '', 'right-mid': '' },
-};
-
-/** Lines of columns separated by blanks, without borders; headings in capitals. */
-export function tableLines(
-  head: readonly string[],
-  rows: readonly (readonly string[])[],
-): readonly string[] {
-  const table = new Table({
-    head: [...head],
-    chars: { ...none, ...corners },
-    style: { head: [], border: [], 'padding-left': 0, 'padding-right': 0 },
-  });
-  for (const row of rows) table.push([...row]);
-  return table
-    .toString()
-    .split('\n')
-    .map((line) => line.trimEnd());
 }
 
 /** As ctr writes sizes: `3.4 MiB`. */

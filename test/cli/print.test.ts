@@ -7,10 +7,10 @@ import {
   humanSize,
   Output,
   shortDigests,
-  tableLines,
   visible,
   type OutputStream,
 } from '../../src/cli/print.js';
+import { tableLines } from '../../src/cli/table.js';
 
 const digest = `sha256:${'0123456789ab'.padEnd(64, 'c')}`;
 
@@ -112,14 +112,46 @@ it('writes sizes as ctr does', () => {
   ]);
 });
 
-it('aligns columns without borders', () => {
-  expect(
-    tableLines(
-      ['KIND', 'SUBJECT'],
-      [
-        ['a', 'x'],
-        ['longer', ''],
-      ],
-    ),
-  ).toEqual(['KIND     SUBJECT', 'a        x', 'longer']);
+describe('a table', () => {
+  const laid = (...rows: string[][]) => [...tableLines(['KIND', 'SUBJECT'], rows)];
+
+  it('aligns columns without borders', () => {
+    expect(laid(['a', 'x'], ['longer', ''])).toEqual(['KIND     SUBJECT', 'a        x', 'longer']);
+  });
+
+  it('gives colours no room, and wide characters two columns', () => {
+    expect(laid(['\u001b[31mbad\u001b[39m', 'x'], ['漢字', 'y'], ['e\u0301é├', 'z'])).toEqual([
+      'KIND   SUBJECT',
+      '\u001b[31mbad\u001b[39m    x',
+      '漢字   y',
+      'e\u0301é├    z',
+    ]);
+  });
+
+  it('is not widened by a cell that is longer than any column', () => {
+    const long = 'k'.repeat(64 * 1024);
+    expect(laid([long, 'x'], ['漢'.repeat(60), 'y'], ['short', 'z'])).toEqual([
+      'KIND    SUBJECT',
+      `${long}   x`,
+      `${'漢'.repeat(60)}   y`,
+      'short   z',
+    ]);
+  });
+
+  it('lays a line when it is taken, so that the first does not wait for the last', () => {
+    const rows = [['a'], ['b']];
+    const lines = tableLines(['KIND'], rows);
+    lines.next();
+    rows[1] = ['c'];
+    expect([...lines]).toEqual(['a', 'c']);
+  });
+
+  it('is laid out for as many rows as a large node has snapshots', async () => {
+    const pipe = new Collected();
+    const out = new Output(pipe as unknown as OutputStream, { isShort: true });
+    const rows = Array.from({ length: 20_000 }, (_, n) => [`k8s.io/${n}/${digest}`, 'active']);
+    await out.table(['KEY', 'STATE'], rows);
+    await out.flush();
+    expect(pipe.text.split('\n')).toHaveLength(20_002);
+  });
 });
