@@ -117,15 +117,25 @@ export function humanSize(bytes: number): string {
   return `${unit === 0 ? value : value.toFixed(1)} ${units[unit] ?? ''}`;
 }
 
-/**
- * The text with everything that would move a cursor, ring a bell or turn the reading direction
- * written as `\u{1b}`: keys and labels are chosen by whoever built an image.
- */
+/** What moves a cursor, rings a bell or turns the reading direction. */
+const STRANGE = /[\p{Cc}\p{Cf}\u2028\u2029]/gu;
+
+/** The text with what is strange written as `\u{1b}`: whoever built an image chose keys and labels. */
 export function visible(text: string): string {
-  return text.replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, (character) => {
+  return text.replace(STRANGE, (character) => {
     const code = character.codePointAt(0) ?? 0;
     return `\\u{${code.toString(16).padStart(2, '0')}}`;
   });
+}
+
+/** The same for a line of JSON, which stays JSON: `\u202e`, and two of these beyond U+FFFF. */
+export function visibleJson(line: string): string {
+  return line.replace(STRANGE, (character) =>
+    character
+      .split('')
+      .map((unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
+      .join(''),
+  );
 }
 
 /** Digests by their first twelve digits, enough to tell layers apart by eye. */

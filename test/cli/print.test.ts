@@ -8,6 +8,7 @@ import {
   Output,
   shortDigests,
   visible,
+  visibleJson,
   type OutputStream,
 } from '../../src/cli/print.js';
 import { tableLines } from '../../src/cli/table.js';
@@ -96,6 +97,13 @@ it('cuts by visible characters and closes a colour it has cut', () => {
 it('makes control characters visible', () => {
   expect(visible('a\u001b[2Jb\n\u202ec')).toBe('a\\u{1b}[2Jb\\u{0a}\\u{202e}c');
   expect(visible('plain ünï 漢字')).toBe('plain ünï 漢字');
+});
+
+it('makes strange characters of JSON visible and leaves it JSON', () => {
+  const key = 'a\u001b\u007f\u202e\u{e0001}"漢';
+  const line = visibleJson(JSON.stringify({ key }));
+  expect(line).toBe('{"key":"a\\u001b\\u007f\\u202e\\udb40\\udc01\\"漢"}');
+  expect(JSON.parse(line)).toEqual({ key });
 });
 
 it('shortens whole digests only', () => {
