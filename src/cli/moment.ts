@@ -2,7 +2,7 @@
 import { parseDuration } from '../api/config-values.js';
 import { UsageError } from '../base/errors.js';
 import { position, unixNanos, type Position, type UnixNanos } from '../base/units.js';
-import type { Archive } from '../inspect/archive.js';
+import { MomentUnknown, type Archive } from '../inspect/archive.js';
 import { visibleJson } from './print.js';
 
 /** @throws UsageError */
@@ -82,6 +82,16 @@ export function parseMoment(flag: string, text: string, now: UnixNanos): Moment 
 
 export async function positionOf(archive: Archive, moment: Moment): Promise<Position> {
   return typeof moment === 'bigint' ? archive.positionAt(moment) : moment;
+}
+
+/**
+ * For commands that do something at a position, and would take one behind the end for the end.
+ *
+ * @throws MomentUnknown
+ */
+export function requireReached(at: number, end: number): void {
+  if (at <= end) return;
+  throw new MomentUnknown(`the log ends at position ${end}: ${at} is not there yet`);
 }
 
 /** What is quoted of a text in an error, in UTF-16 units: a key may have 64 KiB. */
