@@ -153,13 +153,4 @@ describe('a table', () => {
     rows[1] = ['c'];
     expect([...lines]).toEqual(['a', 'c']);
   });
-
-  it('is laid out for as many rows as a large node has snapshots', async () => {
-    const pipe = new Collected();
-    const out = new Output(pipe as unknown as OutputStream, { isShort: true });
-    const rows = Array.from({ length: 20_000 }, (_, n) => [`k8s.io/${n}/${digest}`, 'active']);
-    await out.table(['KEY', 'STATE'], rows);
-    await out.flush();
-    expect(pipe.text.split('\n')).toHaveLength(20_002);
-  });
 });
