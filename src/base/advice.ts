@@ -1,4 +1,4 @@
-/** What to do about a fault of the operating system, for faults that say only what failed. */
+/** What to do about a fault, for faults that say only what failed: of the system, or of an event. */
 import { errnoOf } from './errors.js';
 
 const adviceOf: Readonly<Record<string, string>> = {
@@ -22,6 +22,15 @@ const adviceOf: Readonly<Record<string, string>> = {
 
 /** The end of a sentence that tells of the fault; empty when the fault says nothing of its sort. */
 export function adviceFor(thrown: unknown): string {
-  const advice = adviceOf[errnoOf(thrown) ?? ''];
+  const advice = eventAdvice(thrown) ?? adviceOf[errnoOf(thrown) ?? ''];
   return advice === undefined ? '' : `; ${advice}`;
+}
+
+/** By its name: what an event is, is known further up. Here it is an error like others. */
+function eventAdvice(thrown: unknown): string | undefined {
+  if (!(thrown instanceof Error) || thrown.name !== 'EventNotUnderstood') return undefined;
+  const isNewer = 'isNewer' in thrown && thrown.isNewer === true;
+  return isNewer
+    ? 'run the release that wrote the log, or a later one'
+    : 'run `stratalog verify` for all that is wrong, and see docs/recovery.md';
 }

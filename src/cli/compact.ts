@@ -5,6 +5,7 @@ import { UsageError } from '../base/errors.js';
 import { formatTime, type UnixNanos } from '../base/units.js';
 import { systemClock } from '../host/clock.js';
 import { systemDisk } from '../host/disk.js';
+import { RootArchive } from '../inspect/root-archive.js';
 import {
   compact,
   planCompact,
@@ -12,8 +13,8 @@ import {
   type CompactPlan,
   type CompactWish,
 } from '../maintenance/compact.js';
-import { heldRootHelp, withHeldRoot } from './held-root.js';
-import { parseMoment } from './moment.js';
+import { heldRootHelp, refuseLive, withHeldRoot } from './held-root.js';
+import { parseMoment, requireReached } from './moment.js';
 import { humanSize, printing, type Output } from './print.js';
 import { rootOf, withRootOption, type RootFlags } from './root-option.js';
 
@@ -51,6 +52,10 @@ async function run(flags: Flags, out: Output): Promise<void> {
   const root = await rootOf(flags);
   const wish = wishOf(flags.before, systemClock().now());
   const disk = systemDisk();
+  if (flags.dryRun !== true) await refuseLive(root);
+  if ('before' in wish) {
+    requireReached(wish.before, (await new RootArchive(disk, root).bounds()).next);
+  }
   const plan = await planCompact(disk, root, wish);
   const isJson = flags.json === true;
   if (!isJson) await out.lines(planLines(plan));

@@ -12,6 +12,7 @@ import type { SnapshotDirectoryEntry } from '../base/ports.js';
 import { formatTime, position, unixNanos, type UnixNanos } from '../base/units.js';
 import { entryLook, type EntryLook } from '../host/entries.js';
 import { openHost, type Host } from '../host/host.js';
+import { idsInWords } from '../inspect/findings.js';
 import {
   gcVerdicts,
   ownerlessOf,
@@ -30,6 +31,7 @@ import { liveHolder } from './holder.js';
 import { quoted } from './moment.js';
 import { humanSize, printing, visible, type Output } from './print.js';
 import { rootOf, withRootOption, type RootFlags } from './root-option.js';
+import { statusLine } from './status-line.js';
 
 interface Flags extends RootFlags {
   readonly dryRun?: true;
@@ -140,18 +142,17 @@ async function sizesOf(
   look: EntryLook,
 ): Promise<ReadonlyMap<string, number>> {
   const sizes = new Map<string, number>();
+  const line = statusLine(process.stderr);
   let measured = 0;
   await Promise.all(
     verdicts.map(async ({ entry, loggedSize }) => {
       const size = loggedSize ?? (await look.size(entry));
       if (size !== null) sizes.set(entry, size);
       measured += 1;
-      if (process.stderr.isTTY) {
-        process.stderr.write(`\r\u001b[K${measured} of ${verdicts.length} directories measured`);
-      }
+      line.draw(() => `${measured} of ${verdicts.length} directories measured`);
     }),
   );
-  if (process.stderr.isTTY) process.stderr.write('\r\u001b[K');
+  line.erase();
   return sizes;
 }
 
@@ -189,11 +190,11 @@ async function printJson({ verdicts, sizes }: Told, out: Output): Promise<void> 
 
 async function printTable({ verdicts, sizes, now }: Told, out: Output): Promise<void> {
   const { yellow } = out.colors;
-  const sizeText = (size: number | undefined) => (size === undefined ? '-' : humanSize(size));
-  const rows = verdicts.map(({ entry, since, verdict }) => [
-    visible(entry),
+  const sizeText = (size: number | null) => (size === null ? '-' : humanSize(size));
+  const rows = rowsOf(verdicts, sizes).map(({ name, size, since, verdict }) => [
+    visible(name),
     verdict.kind === 'kept' ? verdict.kind : yellow(verdict.kind),
-    sizeText(sizes.get(entry)),
+    sizeText(size),
     since === null ? '-' : spanInWords(now - since),
     visible(reasonInWords(verdict.because, formatTime)),
   ]);
@@ -207,6 +208,40 @@ async function printTable({ verdicts, sizes, now }: Told, out: Output): Promise<
     const size = sizes.size === 0 ? '' : `, ${humanSize(bytes)}`;
     await out.line(`${kind.padEnd(11)} ${entries.length}${size}`);
   }
+}
+
+interface Row extends Pick<GcVerdict, 'since' | 'verdict'> {
+  /** The entry, or the numbers of several. */
+  readonly name: string;
+  /** Bytes; null when nothing of it is measured. */
+  readonly size: number | null;
+}
+
+/** Spare directories are one row, where the first of them stands: a fresh node has nothing else. */
+function rowsOf(
+  verdicts: readonly GcVerdict[],
+  sizes: ReadonlyMap<string, number>,
+): readonly Row[] {
+  const spares = verdicts.filter(isSpare);
+  return verdicts.flatMap((verdict) => {
+    if (!isSpare(verdict)) {
+      return [{ ...verdict, name: verdict.entry, size: sizes.get(verdict.entry) ?? null }];
+    }
+    return verdict === spares[0] ? [gathered(verdict, spares, sizes)] : [];
+  });
+}
+
+const isSpare = ({ verdict }: GcVerdict): boolean => verdict.because.kind === 'spare';
+
+/** As old as the first. */
+function gathered(
+  first: GcVerdict,
+  spares: readonly GcVerdict[],
+  sizes: ReadonlyMap<string, number>,
+): Row {
+  const measured = spares.flatMap(({ entry }) => sizes.get(entry) ?? []);
+  const size = measured.length === 0 ? null : measured.reduce((sum, one) => sum + one, 0);
+  return { ...first, name: idsInWords(spares.map(({ entry }) => Number(entry))), size };
 }
 
 /** Cleanup knows no age: it would take what was just said to be kept. */

@@ -3,7 +3,9 @@ import { createReadStream } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { Command } from 'commander';
+import { orAborted } from '../base/abort.js';
 import { reasonOf, UsageError } from '../base/errors.js';
+import type { Disk } from '../base/ports.js';
 import { RELEASE } from '../api/release.js';
 import { systemClock } from '../host/clock.js';
 import { systemDisk } from '../host/disk.js';
@@ -11,6 +13,7 @@ import { importLog } from '../maintenance/import-log.js';
 import type { ImportedLog } from '../maintenance/imported-log.js';
 import { printing, type Output } from './print.js';
 import { readTar } from './read-tar.js';
+import { stoppedBySignals } from './signals.js';
 
 interface Flags {
   readonly root: string;
@@ -40,15 +43,9 @@ Exits 3 when the export is not sound, 5 when a later release wrote it.`,
 }
 
 async function run(file: string, flags: Flags, out: Output): Promise<void> {
+  if (flags.root === '') throw new UsageError('--root is empty: name the directory to be made');
   const root = resolve(flags.root);
-  const world = {
-    disk: systemDisk(),
-    clock: systemClock(),
-    writtenBy: `stratalog ${RELEASE}`,
-    readTar,
-    removeTree: (path: string) => rm(path, { recursive: true, force: true }),
-  };
-  const imported = await importLog(world, inputOf(file), root);
+  const imported = await stoppedBySignals((stop) => imports(file, root, stop));
   await tell(root, imported, flags, out);
   if (!imported.complete) {
     process.stderr.write(
@@ -58,12 +55,39 @@ async function run(file: string, flags: Flags, out: Output): Promise<void> {
   }
 }
 
-async function* inputOf(file: string): AsyncGenerator<Uint8Array> {
+function imports(file: string, root: string, stop: AbortSignal): Promise<ImportedLog> {
+  const world = {
+    disk: stoppable(systemDisk(), stop),
+    clock: systemClock(),
+    writtenBy: `stratalog ${RELEASE}`,
+    readTar,
+    removeTree: (path: string) => rm(path, { recursive: true, force: true }),
+  };
+  return importLog(world, inputOf(file, stop), root);
+}
+
+/** Input may not come for long, and a large log is read for long when all of it is there. */
+const stoppable = (disk: Disk, stop: AbortSignal): Disk => ({
+  ...disk,
+  open: async (path, mode) => {
+    stop.throwIfAborted();
+    return disk.open(path, mode);
+  },
+});
+
+async function* inputOf(file: string, stop: AbortSignal): AsyncGenerator<Uint8Array> {
   const input = file === '-' ? process.stdin : createReadStream(file);
+  const pieces: AsyncIterator<Uint8Array> = input[Symbol.asyncIterator]();
   try {
-    for await (const piece of input) yield piece as Buffer;
+    for (;;) {
+      const piece = await orAborted(pieces.next(), stop);
+      if (piece.done === true) return;
+      yield piece.value;
+    }
   } catch (cause) {
     throw new UsageError(`${file} cannot be read: ${reasonOf(cause)}`, { cause });
+  } finally {
+    input.destroy();
   }
 }
 

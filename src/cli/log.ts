@@ -89,9 +89,10 @@ async function run(archive: Archive, range: LogRange, flags: Flags, out: Output)
   }
   if (range.isFollowing) return;
   await out.flush();
+  const isBare = print === printLine && shown === 0;
   // Whether more should be there is seen in files only.
-  if (!(archive instanceof RootArchive)) return;
-  await tellEnd(await rootOf(flags), range, print === printLine && shown === 0);
+  if (archive instanceof RootArchive) await tellEnd(await rootOf(flags), range, isBare);
+  else if (isBare) tellNone((await archive.bounds()).next);
 }
 
 /** A reader simply stops at the first bytes that are no record: whether more was there is told here. */
@@ -105,9 +106,11 @@ async function tellEnd(root: string, range: LogRange, isBare: boolean): Promise<
   } else if (isAsked && isTorn) {
     say(`the log ends at position ${position} with a torn tail; a start cuts it`);
   } else if (isBare) {
-    say(`no event matches; the log ends at position ${position}`);
+    tellNone(position);
   }
 }
+
+const tellNone = (end: number): boolean => say(`no event matches; the log ends at position ${end}`);
 
 const say = (text: string): boolean => process.stderr.write(`stratalog: ${text}\n`);
 

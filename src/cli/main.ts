@@ -8,6 +8,7 @@ import { RELEASE } from '../api/release.js';
 import { adviceFor } from '../base/advice.js';
 import { EXIT, exitCodeOf } from './exit-codes.js';
 import { OutputClosed } from './output-closed.js';
+import { endBy, EndedBySignal } from './signals.js';
 
 export async function main(argv: readonly string[]): Promise<void> {
   try {
@@ -92,6 +93,7 @@ function report(thrown: unknown): number {
     return thrown.exitCode === 0 ? EXIT.ok : EXIT.usage;
   }
   if (thrown instanceof OutputClosed) return EXIT.ok;
+  if (thrown instanceof EndedBySignal) endBy(thrown.signal);
   process.stderr.write(`stratalog: ${reasonOf(thrown)}${adviceFor(thrown)}\n`);
   const code = exitCodeOf(thrown);
   if (code === EXIT.broken && thrown instanceof Error) process.stderr.write(`${thrown.stack}\n`);

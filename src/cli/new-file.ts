@@ -1,52 +1,120 @@
 /** Where a command writes what is not meant for a screen: a file that was not there, or stdout. */
-import { open, rm, type FileHandle } from 'node:fs/promises';
+import { link, lstat, open, rename, rm, type FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { errnoOf, reasonOf, UsageError } from '../base/errors.js';
 import { OutputClosed } from './output-closed.js';
+import { stoppedBySignals } from './signals.js';
 
 export interface Sink {
   write(chunk: string | Uint8Array): Promise<void>;
 }
 
 /**
- * Runs with the file of this name, or with stdout when none is named. A file is never
- * overwritten; it is durable when this resolves, and taken away again when the work fails.
+ * Runs with the file of this name, or with stdout when none is named. A file is written aside and
+ * gets its name when it is whole and durable; nothing is ever overwritten. When the work fails, or
+ * a signal comes, nothing is left.
  *
- * @throws UsageError when something of this name is there
+ * @throws UsageError when something of this name is there; EndedBySignal
  */
 export async function withSink<Value>(
   path: string | undefined,
   use: (sink: Sink) => Promise<Value>,
 ): Promise<Value> {
   if (path === undefined || path === '-') return use(stdoutSink());
-  const file = await newFile(path);
-  let isDone = false;
+  if (path === '') throw new UsageError('the name of the file is empty: name one, or - for stdout');
+  return stoppedBySignals((stop) => writtenAside(path, use, stop));
+}
+
+async function writtenAside<Value>(
+  path: string,
+  use: (sink: Sink) => Promise<Value>,
+  stop: AbortSignal,
+): Promise<Value> {
+  await requireFree(path);
+  const aside = `${path}.exporting`;
+  const file = await newFile(aside);
+  try {
+    const value = await written(file, use, stop);
+    await nameWhole(aside, path);
+    await rm(aside, { force: true });
+    await syncDirectory(dirname(path));
+    return value;
+  } finally {
+    await rm(aside, { force: true });
+  }
+}
+
+async function written<Value>(
+  file: FileHandle,
+  use: (sink: Sink) => Promise<Value>,
+  stop: AbortSignal,
+): Promise<Value> {
   try {
     const value = await use({
       write: async (chunk) => {
+        stop.throwIfAborted();
         await file.writeFile(chunk);
       },
     });
     await file.sync();
-    isDone = true;
+    stop.throwIfAborted();
     return value;
   } finally {
     await file.close();
-    if (isDone) await syncDirectory(dirname(path));
-    else await rm(path, { force: true });
   }
 }
 
-async function newFile(path: string): Promise<FileHandle> {
+const isThere = (path: string, cause?: unknown): UsageError =>
+  new UsageError(`${path} is there already, and nothing is ever overwritten: choose another name`, {
+    cause,
+  });
+
+async function requireFree(path: string): Promise<void> {
+  const found = await lstat(path).catch((thrown: unknown) => {
+    if (errnoOf(thrown) === 'ENOENT') return null;
+    throw cannotBeMade(path, thrown);
+  });
+  if (found !== null) throw isThere(path);
+}
+
+async function newFile(aside: string): Promise<FileHandle> {
   try {
-    return await open(path, 'wx', 0o600);
+    return await open(aside, 'wx', 0o600);
   } catch (cause) {
-    const why =
-      errnoOf(cause) === 'EEXIST'
-        ? 'is there already, and nothing is ever overwritten: choose another name'
-        : `cannot be made: ${reasonOf(cause)}`;
-    throw new UsageError(`${path} ${why}`, { cause });
+    if (errnoOf(cause) !== 'EEXIST') throw cannotBeMade(aside, cause);
+    throw new UsageError(
+      `${aside} is there, from an export that is under way or was killed: ` +
+        'when none is, remove it and try again',
+      { cause },
+    );
   }
+}
+
+const cannotBeMade = (path: string, cause: unknown): UsageError =>
+  new UsageError(`${path} cannot be made: ${reasonOf(cause)}`, { cause });
+
+/** What file systems without links (FAT, some of FUSE) say of one. */
+const NO_LINKS: ReadonlySet<string> = new Set(['EPERM', 'EOPNOTSUPP', 'ENOTSUP', 'ENOSYS']);
+
+/** A link is refused where a name is taken; where there are none, an empty file takes the name first. */
+async function nameWhole(aside: string, path: string): Promise<void> {
+  try {
+    await link(aside, path);
+  } catch (cause) {
+    const code = errnoOf(cause) ?? '';
+    if (code === 'EEXIST') throw isThere(path, cause);
+    if (!NO_LINKS.has(code)) throw cannotBeMade(path, cause);
+    await nameWithoutLinks(aside, path);
+  }
+}
+
+async function nameWithoutLinks(aside: string, path: string): Promise<void> {
+  try {
+    await (await open(path, 'wx', 0o600)).close();
+  } catch (cause) {
+    throw errnoOf(cause) === 'EEXIST' ? isThere(path, cause) : cannotBeMade(path, cause);
+  }
+  await rename(aside, path);
 }
 
 async function syncDirectory(path: string): Promise<void> {

@@ -3,10 +3,10 @@
  * chose (keys, labels, paths) is made visible before it reaches a terminal; digests are shortened
  * only where there is a terminal. Lines are never cut: what one came for may stand at their end.
  */
-import Table from 'cli-table3';
 import pico from 'picocolors';
 import { errnoOf } from '../base/errors.js';
 import { OutputClosed } from './output-closed.js';
+import { tableLines } from './table.js';
 
 type Colors = ReturnType<typeof pico.createColors>;
 
@@ -105,29 +105,6 @@ function jsonOf(kind: string, fields: Readonly<Record<string, unknown>>): string
   return JSON.stringify({ schema: `stratalog.${kind}/v1`, ...fields });
 }
 
-const none = { top: '', bottom: '', left: '', right: '', mid: '', middle: '   ' };
-const corners = {
-  ...{ 'top-mid': '', 'top-left': '', 'top-right': '', 'bottom-mid': '' },
-  ...{ 'bottom-left': '', 'bottom-right': '', 'left-mid': '', 'mid-mid': '', 'right-mid': '' },
-};
-
-/** Lines of columns separated by blanks, without borders; headings in capitals. */
-export function tableLines(
-  head: readonly string[],
-  rows: readonly (readonly string[])[],
-): readonly string[] {
-  const table = new Table({
-    head: [...head],
-    chars: { ...none, ...corners },
-    style: { head: [], border: [], 'padding-left': 0, 'padding-right': 0 },
-  });
-  for (const row of rows) table.push([...row]);
-  return table
-    .toString()
-    .split('\n')
-    .map((line) => line.trimEnd());
-}
-
 /** As ctr writes sizes: `3.4 MiB`. */
 export function humanSize(bytes: number): string {
   const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
@@ -140,15 +117,25 @@ export function humanSize(bytes: number): string {
   return `${unit === 0 ? value : value.toFixed(1)} ${units[unit] ?? ''}`;
 }
 
-/**
- * The text with everything that would move a cursor, ring a bell or turn the reading direction
- * written as `\u{1b}`: keys and labels are chosen by whoever built an image.
- */
+/** What moves a cursor, rings a bell or turns the reading direction. */
+const STRANGE = /[\p{Cc}\p{Cf}\u2028\u2029]/gu;
+
+/** The text with what is strange written as `\u{1b}`: whoever built an image chose keys and labels. */
 export function visible(text: string): string {
-  return text.replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, (character) => {
+  return text.replace(STRANGE, (character) => {
     const code = character.codePointAt(0) ?? 0;
     return `\\u{${code.toString(16).padStart(2, '0')}}`;
   });
+}
+
+/** The same for a line of JSON, which stays JSON: `\u202e`, and two of these beyond U+FFFF. */
+export function visibleJson(line: string): string {
+  return line.replace(STRANGE, (character) =>
+    character
+      .split('')
+      .map((unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
+      .join(''),
+  );
 }
 
 /** Digests by their first twelve digits, enough to tell layers apart by eye. */

@@ -3,6 +3,7 @@ import type { WriteStream } from 'node:tty';
 
 import type { LayerSource } from '../filesystems/layer-store/import-layer.js';
 import { shortId } from './layer-table.js';
+import { statusLine } from './status-line.js';
 
 export interface ProgressLine {
   advance(layer: LayerSource, bytes: number): void;
@@ -13,36 +14,30 @@ export interface ProgressLine {
   close(): void;
 }
 
-const redrawMillis = 100;
-
 export function progressLine(stream: WriteStream, layers: number): ProgressLine {
-  const isTerminal = stream.isTTY;
+  const line = statusLine(stream);
   let finished = 0;
   let read = 0;
-  let drawnAt = 0;
-  const erase = (): void => {
-    if (isTerminal && drawnAt > 0) stream.write('\r\u001b[K');
-  };
   return {
     advance: (layer, bytes) => {
       read += bytes;
-      const now = performance.now();
-      if (!isTerminal || now - drawnAt < redrawMillis) return;
-      drawnAt = now;
-      const total = layer.blob === null ? '' : ` of ${megabytes(layer.blob.size)}`;
-      const line = `layer ${finished + 1} of ${layers}, ${shortId(layer.chainId)}: ${megabytes(read)}${total} MB`;
-      stream.write(`\r\u001b[K${line}`);
+      line.draw(() => {
+        const total = layer.blob === null ? '' : ` of ${megabytes(layer.blob.size)}`;
+        return `layer ${finished + 1} of ${layers}, ${shortId(layer.chainId)}: ${megabytes(read)}${total} MB`;
+      });
     },
     done: () => {
       finished += 1;
       read = 0;
-      erase();
+      line.erase();
     },
     say: (message) => {
-      erase();
+      line.erase();
       stream.write(`${message}\n`);
     },
-    close: erase,
+    close: () => {
+      line.erase();
+    },
   };
 }
 

@@ -1,8 +1,7 @@
 /** How far a long read is, as one line on a terminal; nothing where stderr is no terminal. */
 import type { Disk, DiskFile } from '../base/ports.js';
 import { humanSize } from './print.js';
-
-const redrawMillis = 100;
+import { statusLine } from './status-line.js';
 
 export interface ReadingProgress {
   /** The disk to read through: what is read is counted. */
@@ -21,13 +20,10 @@ export function readingProgress(disk: Disk, stream: NodeJS.WriteStream): Reading
   }
   let step = '';
   let bytes = 0;
-  let drawnAt = 0;
+  const line = statusLine(stream);
   const count = (filled: number): void => {
     bytes += filled;
-    const now = performance.now();
-    if (now - drawnAt < redrawMillis) return;
-    drawnAt = now;
-    stream.write(`\r\u001b[K${step}: ${humanSize(bytes)} read`);
+    line.draw(() => `${step}: ${humanSize(bytes)} read`);
   };
   return {
     disk: {
@@ -40,7 +36,7 @@ export function readingProgress(disk: Disk, stream: NodeJS.WriteStream): Reading
       bytes = 0;
     },
     erase: () => {
-      if (drawnAt > 0) stream.write('\r\u001b[K');
+      line.erase();
     },
   };
 }

@@ -10,7 +10,6 @@ import type { SnapshotId } from '../base/units.js';
 import { openHost, type Host } from '../host/host.js';
 import { planRepair, type RepairPlan, type RepairWorld } from '../inspect/repair-plan.js';
 import { surveyForRepair } from '../inspect/repair-survey.js';
-import { RootLocked } from '../log/errors.js';
 import { logDirectory, makeDirectoryIfAbsent } from '../log/files.js';
 import { takeLock } from '../log/lock.js';
 import { executeRepair, type DirectoryLook } from '../maintenance/repair.js';
@@ -18,9 +17,8 @@ import { replayRoot } from '../inspect/replay-root.js';
 import { finishJournal, readJournal, type RepairJournal } from '../maintenance/repair-journal.js';
 import { findingsLeft, release, releaseOf, type Release } from '../maintenance/repair-after.js';
 import { EXIT } from './exit-codes.js';
-import { withHeldRoot } from './held-root.js';
-import { liveHolder } from './holder.js';
-import { quoted, wholeNumber } from './moment.js';
+import { refuseLive, withHeldRoot } from './held-root.js';
+import { quoted, requireReached, wholeNumber } from './moment.js';
 import { printing, type Output } from './print.js';
 import { planFields, planLines } from './repair-print.js';
 import { rootOf, withRootOption, type RootFlags } from './root-option.js';
@@ -74,13 +72,6 @@ async function run(flags: Flags, out: Output): Promise<void> {
   } finally {
     await host.close();
   }
-}
-
-async function refuseLive(root: string): Promise<void> {
-  const holder = await liveHolder(root);
-  if (holder === null) return;
-  const { pid, startedAt } = holder;
-  throw new RootLocked(root, startedAt === null ? null : { pid, startedAt });
 }
 
 async function repair(flags: Flags, root: string, host: Host, out: Output): Promise<void> {
@@ -204,8 +195,13 @@ async function planned(
     ...{ disk: host.disk, root, directories: await idsIn(host) },
     ...(endAt !== null && { endAt }),
   });
+  if (endAt !== null) requireReached(endAt, endOf(world));
   return { world, plan: planRepair(world, { fromDirectories: flags.fromDirectories === true }) };
 }
+
+/** Behind all that is there, also behind records that cannot be followed to. */
+const endOf = ({ walk, loose }: RepairWorld): number =>
+  loose.reduce((end, { position }) => Math.max(end, position + 1), walk?.end.position ?? 0);
 
 async function idsIn(host: Host): Promise<readonly SnapshotId[]> {
   try {

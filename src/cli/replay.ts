@@ -9,7 +9,7 @@ import type { Archive } from '../inspect/archive.js';
 import { ReplaySteps, type Step } from '../inspect/replay-steps.js';
 import { summaryOf } from '../inspect/summary.js';
 import { withArchive, withArchiveOption, type ArchiveFlags } from './archive-option.js';
-import { momentOf, quoted } from './moment.js';
+import { momentOf, quoted, requireReached } from './moment.js';
 import { printing, visible, type Output } from './print.js';
 import { treeLines } from './replay-frame.js';
 import { viewReplay } from './replay-view.js';
@@ -53,10 +53,12 @@ export function replayCommand(): Command {
 async function run(archive: Archive, flags: Flags, out: Output): Promise<void> {
   const now = systemClock().now();
   const speed = speedOf(flags.speed ?? '1x');
-  const { first } = await archive.bounds();
+  const { first, next } = await archive.bounds();
   const from =
     flags.from === undefined ? first : await momentOf(archive, '--from', flags.from, now);
-  const to = await momentOf(archive, '--to', flags.to, now);
+  requireReached(from, next);
+  const to = flags.to === undefined ? next : await momentOf(archive, '--to', flags.to, now);
+  requireReached(to, next);
   if (from > to) throw new UsageError(`--from is position ${from}, and --to is before it: ${to}`);
   const steps = await ReplaySteps.at(archive, position(from));
   try {

@@ -13,7 +13,7 @@ import type { SnapshotState } from '../machines/fold.js';
 import { withArchive, withArchiveOption, type ArchiveFlags } from './archive-option.js';
 import { momentOf, quoted } from './moment.js';
 import { mountsThen } from './mounts-then.js';
-import { printing, visible, type Output } from './print.js';
+import { printing, visible, visibleJson, type Output } from './print.js';
 import { NotInLog } from './subject-argument.js';
 
 interface Flags extends ArchiveFlags {
@@ -165,7 +165,7 @@ async function show(
     mounts: mountsThen(forest, state, await settingsAt(archive, position)),
   };
   if (flags.json === true) await out.json('snapshot-in-full', fields);
-  else await out.lines(JSON.stringify(fields, null, 4).split('\n').map(visible));
+  else await out.lines(JSON.stringify(fields, null, 4).split('\n').map(visibleJson));
 }
 
 const momentFields = (position: Position, time: PastState['time']) => ({

@@ -1,6 +1,6 @@
 /** Measurements as rows: numbers by candidate, turn by turn, and how they are printed. */
 import { cpus, release } from 'node:os';
-import Table from 'cli-table3';
+import { tableLines } from '../../src/cli/table.js';
 import { type Ratio, ratioOf } from './ratio.js';
 
 export interface Row {
@@ -36,11 +36,8 @@ export function machine(): Readonly<Record<string, unknown>> {
 
 export function printTable(rows: readonly Row[], names: readonly string[]): void {
   const [first = '', ...others] = names;
-  const table = new Table({
-    head: ['', 'must reach', first, ...others.flatMap((name) => [name, 'ratio (min … max)'])],
-    style: { head: [], border: [] },
-  });
-  for (const { what, limit, ratios } of rows) {
+  const head = ['', 'must reach', first, ...others.flatMap((name) => [name, 'ratio (min … max)'])];
+  const lines = rows.map(({ what, limit, ratios }) => {
     const cells = others.flatMap((name) => {
       const ratio = ratios[name];
       if (ratio === undefined) return ['', ''];
@@ -49,9 +46,11 @@ export function printTable(rows: readonly Row[], names: readonly string[]): void
       const spread = `${median.toFixed(2)} (${min.toFixed(2)} … ${max.toFixed(2)})`;
       return [shown(value), isAlone ? '' : spread];
     });
-    table.push([what, limit ?? '', shown(ratios[first]?.value), ...cells]);
-  }
-  process.stdout.write(`${table.toString()}\n${JSON.stringify(machine())}\n`);
+    return [what, limit ?? '', shown(ratios[first]?.value), ...cells];
+  });
+  process.stdout.write(
+    `${[...tableLines(head, lines)].join('\n')}\n${JSON.stringify(machine())}\n`,
+  );
 }
 
 const shown = (value: number | undefined): string =>

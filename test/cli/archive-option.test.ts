@@ -61,6 +61,14 @@ it('answers alike from the daemon and from the files it writes', async () => {
   expect(await using(named, async (archive) => (await archive.bounds()).uuid)).toBe(
     overSocket.uuid,
   );
+  const next = String(overSocket.next);
+  for (const where of [named, ['--root', daemon.root]]) {
+    const none = await stratalog(['log', ...where, '--from', '99999']);
+    expect(none).toMatchObject({
+      code: 0,
+      stderr: `stratalog: no event matches; the log ends at position ${next}\n`,
+    });
+  }
 
   await daemon.crash();
   const gone = using(['-a', daemon.address], nothing);

@@ -140,6 +140,9 @@ it('shows one snapshot in full, with the mounts that containerd would have been 
   });
   const [then] = jsonLines(await told(root, 'state', 'show', '1', '--at', '7', '--json'));
   expect(then).toMatchObject({ children: [{ id: 2, name: 'k8s.io/3/web' }], mounts: null });
+  const strange = await told(root, 'state', 'show', '4');
+  expect(strange).not.toContain('\u001b');
+  expect(JSON.parse(strange)).toMatchObject({ name: 'default/5/tool\u001b[31m' });
   const gone = await stratalog(['state', 'show', 'web', '--at', '9', '--root', root]);
   expect(gone.code).toBe(1);
   expect(gone.stderr).toContain('no snapshot was called "web" before position 9');

@@ -95,9 +95,15 @@ it('says what would be forgotten, and with --dry-run changes nothing', limit, as
   expect(asked.code).toBe(2);
   expect(asked.stderr).toContain('nobody is there to be asked, and nothing was dropped: say --yes');
   expect(filesOf(root)).toEqual(before);
+  const beyond = await stratalog(['compact', '--root', root, '--before', '9999', '--dry-run']);
+  expect(beyond).toMatchObject({ code: 1, stdout: '' });
+  expect(beyond.stderr).toContain('the log ends at position 61: 9999 is not there yet');
   for (const [moment, exit] of [
     ['0', 0],
     ['2020-01-01T00:00:00Z', 0],
+    ['62', 1],
+    ['9999', 1],
+    ['2026-02-30T00:00:00Z', 2],
     ['yesterday', 2],
   ] as const) {
     const other = await stratalog(['compact', '--root', root, '--before', moment, '--yes']);
@@ -147,6 +153,10 @@ it('leaves a root alone that a daemon has, and names it', limit, async () => {
   const checkpoint = await stratalog(['checkpoint', '--root', daemon.root]);
   expect(checkpoint.code).toBe(4);
   expect(checkpoint.stderr).toMatch(/is in use by process \d+, started /);
+  // Nothing of it would go; a script is told all the same that it asks beside a daemon.
+  const idle = await stratalog(['compact', '--root', daemon.root, '--before', '1', '--yes']);
+  expect(idle).toMatchObject({ code: 4, stdout: '' });
+  expect(idle.stderr).toMatch(/is in use by process \d+, started /);
   const dry = await stratalog(['compact', '--root', daemon.root, '--before', '1', '--dry-run']);
   expect(dry.code).toBe(0);
   expect((await stratalog(['verify', '--root', daemon.root])).stdout).toBe(verified.stdout);

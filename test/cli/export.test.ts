@@ -3,7 +3,8 @@
  * imported is the same log. Method: the built command on real roots; the recipes of
  * docs/export.md are taken out of the page and run, on what is sound and on what was changed.
  */
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import {
   copyFileSync,
   createReadStream,
@@ -17,6 +18,8 @@ import {
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeAll, expect, it } from 'vitest';
+import { until } from '../../scripts/rig/wait.js';
+import { withSink } from '../../src/cli/new-file.js';
 import { readTar } from '../../src/cli/read-tar.js';
 import { systemClock } from '../../src/host/clock.js';
 import { systemDisk } from '../../src/host/disk.js';
@@ -31,6 +34,7 @@ import {
   cleanUp,
   jsonLines,
   shell,
+  started,
   stratalog,
 } from './rig.js';
 import { bash, blocks, exported, golden, goldenRecords, manyEvents } from './recipes.js';
@@ -218,7 +222,14 @@ it('never overwrites, and says what to do instead', { timeout: 90_000 }, async (
   const late = await stratalog(['import', file, '--root', join(directory, 'root')]);
   expect(late).toMatchObject({ code: 2 });
   expect(readdirSync(directory)).toEqual(['root.importing']);
+  writeFileSync(join(directory, 'log.jsonl.exporting'), 'of another');
+  const beside = await stratalog(['export', '--root', golden, '-o', join(directory, 'log.jsonl')]);
+  expect(beside.code).toBe(2);
+  expect(beside.stderr).toContain('from an export that is under way or was killed');
+  expect(readdirSync(directory)).toEqual(['log.jsonl.exporting', 'root.importing']);
   for (const wrong of [
+    ['export', '--root', golden, '-o', ''],
+    ['import', file, '--root', ''],
     ['import', 'no-such-file', '--root', join(directory, 'a')],
     ['import', file, '--root', join(directory, 'a/b/c')],
     ['export', '--root', golden, '--from', '9', '--to', '3'],
@@ -231,6 +242,53 @@ it('never overwrites, and says what to do instead', { timeout: 90_000 }, async (
     expect({ wrong, code, stderr }).toMatchObject({ code: 2 });
     expect(stderr).toMatch(/^stratalog: .+\n$/);
   }
+});
+
+it.each(['SIGTERM', 'SIGINT', 'SIGHUP'] as const)(
+  'leaves nothing of an import that %s ends, and ends by it',
+  async (signal) => {
+    const directory = await aDirectory();
+    const text = readFileSync(await exported(golden, 'log.jsonl'));
+    const args = ['import', '-', '--root', join(directory, 'root')];
+    const { child } = started(args, { stdin: 'pipe' });
+    child.stdin?.write(text.subarray(0, text.length / 2));
+    await until('the import has begun', () => existsSync(join(directory, 'root.importing', 'log')));
+    const ended = once(child, 'exit');
+    child.kill(signal);
+    expect(await ended).toEqual([null, signal]);
+    expect(readdirSync(directory)).toEqual([]);
+  },
+);
+
+it('leaves nothing of an export that a signal ends, and has no file before it is whole', async () => {
+  const directory = await aDirectory();
+  const file = join(directory, 'log.jsonl');
+  const fixture = new URL('./fixtures/exports-for-ever.ts', import.meta.url).pathname;
+  const child = spawn(process.execPath, ['--import', 'tsx', fixture, file], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  try {
+    await once(child.stdout, 'data');
+    expect(readdirSync(directory)).toEqual(['log.jsonl.exporting']);
+    const ended = once(child, 'exit');
+    child.kill('SIGTERM');
+    expect(await ended).toEqual([null, 'SIGTERM']);
+    expect(readdirSync(directory)).toEqual([]);
+  } finally {
+    child.kill('SIGKILL');
+  }
+});
+
+it('does not take a name that was taken while it wrote', async () => {
+  const directory = await aDirectory();
+  const file = join(directory, 'log.jsonl');
+  const writing = withSink(file, async (sink) => {
+    await sink.write('ours');
+    writeFileSync(file, 'of another');
+  });
+  await expect(writing).rejects.toThrow(`${file} is there already`);
+  expect(readdirSync(directory)).toEqual(['log.jsonl']);
+  expect(readFileSync(file, 'utf8')).toBe('of another');
 });
 
 it('ends where the log is damaged, with exit code 3', async () => {

@@ -87,6 +87,26 @@ it('of a stopped root tells the same, and refuses to write what only a daemon wr
   expect(existsSync(join(root, 'snapshots', '77'))).toBe(true);
 });
 
+it('tells of spare directories in one row, and of each in JSON', async () => {
+  const ids = [2, 3, 4, 5];
+  const root = await aRoot([
+    preparing(1, 'n/1/a'),
+    prepared(1),
+    { stream: 'daemon', type: 'SparesReserved', data: { ids } },
+  ]);
+  for (const id of [1, ...ids]) aCommitted(root, id);
+  const { stdout } = await stratalog(['gc', '--dry-run', '--root', root]);
+  const lines = stdout.trimEnd().split('\n');
+  expect(lines).toHaveLength(6);
+  expect(lines[2]).toMatch(/^2 to 5 +kept +\d+\.\d KiB .* spare: made ahead for a coming/);
+  expect(lines[4]).toMatch(/^kept +5, /);
+  const json = await stratalog(['gc', '--dry-run', '--json', '--root', root]);
+  expect(jsonLines(json.stdout).map(({ entry, reason }) => [entry, reason])).toEqual([
+    ['1', 'snapshot'],
+    ...ids.map((id) => [String(id), 'spare']),
+  ]);
+});
+
 it('wants an age that it can understand', async () => {
   const root = await aRoot([]);
   const { code, stderr } = await stratalog(['gc', '--min-age', 'soon', '--root', root]);

@@ -139,6 +139,8 @@ it.each([
   [['--type', 'SnapshotCommited'], 'did you mean SnapshotCommitted?'],
   [['--type', 'Foo'], 'there is no event "Foo"; several are separated by commas'],
   [['--since', 'yesterday'], '--since "yesterday": not a time; say it as 2026-01-31T23:59:59Z'],
+  [['--until', '2026-02-30T00:00:00Z'], 'there is no such day, time of day or zone'],
+  [['--from', '9007199254740992'], 'too great; a number is at most 9007199254740991'],
   [['--from', '1', '--after', '1'], 'give one of them'],
   [['--follow', '--reverse'], 'give one'],
   [['--root', '/nonexistent'], '/nonexistent is no root'],

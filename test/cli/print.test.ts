@@ -7,10 +7,11 @@ import {
   humanSize,
   Output,
   shortDigests,
-  tableLines,
   visible,
+  visibleJson,
   type OutputStream,
 } from '../../src/cli/print.js';
+import { tableLines } from '../../src/cli/table.js';
 
 const digest = `sha256:${'0123456789ab'.padEnd(64, 'c')}`;
 
@@ -98,6 +99,13 @@ it('makes control characters visible', () => {
   expect(visible('plain ünï 漢字')).toBe('plain ünï 漢字');
 });
 
+it('makes strange characters of JSON visible and leaves it JSON', () => {
+  const key = 'a\u001b\u007f\u202e\u{e0001}"漢';
+  const line = visibleJson(JSON.stringify({ key }));
+  expect(line).toBe('{"key":"a\\u001b\\u007f\\u202e\\udb40\\udc01\\"漢"}');
+  expect(JSON.parse(line)).toEqual({ key });
+});
+
 it('shortens whole digests only', () => {
   expect(shortDigests(`x ${digest}/y sha256:abc`)).toBe('x sha256:0123456789ab/y sha256:abc');
 });
@@ -112,14 +120,37 @@ it('writes sizes as ctr does', () => {
   ]);
 });
 
-it('aligns columns without borders', () => {
-  expect(
-    tableLines(
-      ['KIND', 'SUBJECT'],
-      [
-        ['a', 'x'],
-        ['longer', ''],
-      ],
-    ),
-  ).toEqual(['KIND     SUBJECT', 'a        x', 'longer']);
+describe('a table', () => {
+  const laid = (...rows: string[][]) => [...tableLines(['KIND', 'SUBJECT'], rows)];
+
+  it('aligns columns without borders', () => {
+    expect(laid(['a', 'x'], ['longer', ''])).toEqual(['KIND     SUBJECT', 'a        x', 'longer']);
+  });
+
+  it('gives colours no room, and wide characters two columns', () => {
+    expect(laid(['\u001b[31mbad\u001b[39m', 'x'], ['漢字', 'y'], ['e\u0301é├', 'z'])).toEqual([
+      'KIND   SUBJECT',
+      '\u001b[31mbad\u001b[39m    x',
+      '漢字   y',
+      'e\u0301é├    z',
+    ]);
+  });
+
+  it('is not widened by a cell that is longer than any column', () => {
+    const long = 'k'.repeat(64 * 1024);
+    expect(laid([long, 'x'], ['漢'.repeat(60), 'y'], ['short', 'z'])).toEqual([
+      'KIND    SUBJECT',
+      `${long}   x`,
+      `${'漢'.repeat(60)}   y`,
+      'short   z',
+    ]);
+  });
+
+  it('lays a line when it is taken, so that the first does not wait for the last', () => {
+    const rows = [['a'], ['b']];
+    const lines = tableLines(['KIND'], rows);
+    lines.next();
+    rows[1] = ['c'];
+    expect([...lines]).toEqual(['a', 'c']);
+  });
 });

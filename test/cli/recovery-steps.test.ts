@@ -131,3 +131,13 @@ it('goes on after identity.json was lost and written by hand', { timeout: 60_000
   await daemon.stop();
   expect((await stratalog(['verify', '--root', root])).code).toBe(0);
 });
+
+it('does not end a log behind its end', async () => {
+  const root = join(await aDirectory(), 'root');
+  await aRootOfThirty(root);
+  const beyond = await stratalog(['repair', '--root', root, '--end-at', '62', '--dry-run']);
+  expect(beyond).toMatchObject({ code: 1, stdout: '' });
+  expect(beyond.stderr).toContain('the log ends at position 61: 62 is not there yet');
+  const atEnd = await stratalog(['repair', '--root', root, '--end-at', '61', '--dry-run']);
+  expect(atEnd).toMatchObject({ code: 0, stderr: '' });
+});

@@ -45,7 +45,25 @@ it('prints each event with what it did, the tree after it, or JSON', async () =>
   const wrong = await of('--speed', 'fast');
   expect({ code: wrong.code, stdout: wrong.stdout }).toEqual({ code: 2, stdout: '' });
   expect(wrong.stderr).toContain('--speed "fast": say how many times as fast');
+  for (const flag of ['--from', '--to']) {
+    const beyond = await of(flag, '9999', '--json');
+    expect(beyond).toMatchObject({ code: 1, stdout: '' });
+    expect(beyond.stderr).toBe('stratalog: the log ends at position 6: 9999 is not there yet\n');
+  }
 }, 60_000);
+
+it('says what to do about an event that is malformed, or of a later release', async () => {
+  const malformed = await aRoot([...aStory, { stream: 'snapshot-3', type: 'SnapshotPreparing' }]);
+  for (const args of [['replay', '--frames'], ['state'], ['gc', '--dry-run'], ['inspect']]) {
+    const { code, stderr } = await stratalog([...args, '--root', malformed]);
+    expect({ args, code }).toEqual({ args, code: 3 });
+    expect(stderr).toContain('is malformed; run `stratalog verify` for all that is wrong');
+  }
+  const newer = await aRoot([{ ...preparing(1, 'one'), schemaVersion: 99 }]);
+  const { code, stderr } = await stratalog(['state', '--root', newer]);
+  expect(code).toBe(5);
+  expect(stderr).toContain('run the release that wrote the log, or a later one');
+});
 
 it('steps there and back by keys, and gives the terminal back', async () => {
   const root = await aRoot(aStory);

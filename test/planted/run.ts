@@ -7,7 +7,7 @@ import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
 import { cpSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import Table from 'cli-table3';
+import { tableLines } from '../../src/cli/table.js';
 import { plantedBugs, type PlantedBug } from './patches.js';
 
 const repository = resolve(import.meta.dirname, '../..');
@@ -158,12 +158,12 @@ async function main(wanted: readonly string[]): Promise<void> {
   const copy = mkdtempSync(join(tmpdir(), 'stratalog-planted-'));
   cleanUpOnSignal(copy);
   copyTreeTo(copy);
-  const table = new Table({ head: ['bug', 'check', 'verdict', 's', 'what the check said'] });
+  const rows: string[][] = [];
   const unwell: string[] = [];
   const tell = (name: string, caughtBy: string, { verdict, said, seconds }: Verdict) => {
     if (verdict !== 'caught' && verdict !== 'passes') unwell.push(name);
     console.error(`${verdict}  ${name} (${caughtBy}, ${seconds} s) ${said}`);
-    table.push([name, caughtBy, verdict, seconds, said]);
+    rows.push([name, caughtBy, verdict, String(seconds), said]);
   };
   try {
     for (const check of new Set(bugs.map(({ caughtBy }) => caughtBy))) {
@@ -173,7 +173,8 @@ async function main(wanted: readonly string[]): Promise<void> {
   } finally {
     rmSync(copy, { recursive: true, force: true });
   }
-  console.log(table.toString());
+  const head = ['bug', 'check', 'verdict', 's', 'what the check said'];
+  for (const line of tableLines(head, rows)) console.log(line);
   if (unwell.length > 0) process.exitCode = 1;
 }
 
