@@ -109,6 +109,29 @@ export class AuditArchive implements Archive {
     this.#client.close();
   }
 
+  /**
+   * Resolves when the daemon has answered anything at all: a connection alone is none, it may be
+   * to another program, or to a daemon that hangs. What it answers is for whoever asks in earnest.
+   *
+   * Fails with AuditFailed, DEADLINE_EXCEEDED.
+   */
+  answersWithin(millis: number): Promise<void> {
+    const deadline = Date.now() + millis;
+    return new Promise((resolve, reject) => {
+      this.#client.getLog({}, new Metadata(), { deadline }, (fault) => {
+        if (fault?.code !== status.DEADLINE_EXCEEDED) {
+          resolve();
+          return;
+        }
+        const why =
+          `${this.#address}: a connection was taken, and nothing answered for ${millis / 1000} s. ` +
+          'Is this the socket of a stratalog daemon? If it is, the daemon hangs: look with ' +
+          '`stratalog health`, and read the files with --root meanwhile';
+        reject(new AuditFailed(status[fault.code], why, { cause: fault }));
+      });
+    });
+  }
+
   async bounds(): Promise<LogBounds> {
     const { uuid, epoch, first, next } = await this.#ask<GetLogResponse>((done) =>
       this.#client.getLog({}, done),

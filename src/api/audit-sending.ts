@@ -11,37 +11,11 @@ import type {
 } from '@grpc/grpc-js';
 import { orAborted, orLate } from '../base/abort.js';
 import { auditStatusOf } from './audit-faults.js';
+import type { Places } from './audit-places.js';
 import type { Checked } from './audit-requests.js';
 import { CallContext, reasonBehind } from './call-context.js';
-import { ReaderStalled, statusOfUnreadable, TooMany } from './status.js';
+import { ReaderStalled, statusOfUnreadable } from './status.js';
 import { unreadable } from './strict-requests.js';
-
-/** How many audit calls run, and how many may. */
-export class Places {
-  #taken = 0;
-
-  constructor(
-    readonly max: number,
-    private readonly what: string,
-  ) {}
-
-  get taken(): number {
-    return this.#taken;
-  }
-
-  /** Answers how to give the place back. @throws TooMany */
-  take(): () => void {
-    if (this.#taken >= this.max) {
-      throw new TooMany(
-        `${this.max} ${this.what} run already, as many as may at one time; ask again later`,
-      );
-    }
-    this.#taken += 1;
-    return () => {
-      this.#taken -= 1;
-    };
-  }
-}
 
 export interface CallRules {
   readonly places: Places;
@@ -68,7 +42,7 @@ export function unaryAudit<Request, Wish, Reply>(
     }
     const context = new CallContext(call, method, budgetMillis);
     const placed = async (): Promise<Reply> => {
-      const giveBack = places.take();
+      const giveBack = places.take(context.client);
       try {
         return await context.within(answer(wish.value, context));
       } finally {
@@ -101,7 +75,7 @@ export function streamAudit<Request, Wish, Reply>(
     }
     const context = new CallContext(call, method, budgetMillis);
     const placed = async (): Promise<void> => {
-      const giveBack = places.take();
+      const giveBack = places.take(context.client);
       try {
         const { signal } = context;
         const send = (reply: Reply): Promise<void> =>

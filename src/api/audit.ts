@@ -9,6 +9,7 @@ import { position, type Position, type SnapshotId } from '../base/units.js';
 import { streamOf } from '../machines/streams.js';
 import { CHECKPOINT_SCHEMA } from '../machines/state-json.js';
 import { feedOf } from './audit-feed.js';
+import { Places } from './audit-places.js';
 import type { SlowQuestions, StateText } from './audit-questions.js';
 import { durableBatches } from './audit-reading.js';
 import { RecentEvents, type DurableLog } from './audit-recent.js';
@@ -22,7 +23,7 @@ import {
   type Checked,
   type ReadWish,
 } from './audit-requests.js';
-import { Places, streamAudit, unaryAudit } from './audit-sending.js';
+import { streamAudit, unaryAudit } from './audit-sending.js';
 import { inTurns, type ReadableLog } from './audit-turns.js';
 import { inMessages } from './audit-wire.js';
 import {
@@ -43,7 +44,7 @@ export interface AuditOptions {
   /** Of the same root. What it reads may be written and not durable yet; that is cut off here. */
   readonly archive: ReadableLog;
   readonly questions: SlowQuestions;
-  /** Calls at one time. */
+  /** Calls at one time; of one client a quarter. */
   readonly callsMax: number;
   /** Milliseconds until a call with one answer, or the first state, is given up. */
   readonly budgetMillis: number;
@@ -76,6 +77,8 @@ export const auditSubscriptions: readonly string[] = [
 
 const HEARTBEAT_MILLIS = 15_000;
 const STALL_MILLIS = 60_000;
+/** No client has more than this part of the places: what it leaves lying shuts out nobody else. */
+const SHARES = 4;
 /** A state may be tens of megabytes, kept until its reader has it. */
 const STATES_MAX = 2;
 const STATE_TEXT_BYTES = 128 * 1024;
@@ -84,8 +87,10 @@ const NEWLINE = 0x0a;
 export function auditService(given: AuditOptions): Audit {
   const options = { ...given, archive: inTurns(given.archive) };
   const recent = new RecentEvents(options.log);
-  const streams = new Places(options.callsMax, 'streams of the audit service');
-  const questions = new Places(options.callsMax, 'questions to the audit service');
+  const { callsMax } = options;
+  const shareMax = Math.ceil(callsMax / SHARES);
+  const streams = new Places(callsMax, 'streams of the audit service', shareMax);
+  const questions = new Places(callsMax, 'questions to the audit service', shareMax);
   const service: AuditServer = {
     ...streamMethods(options, recent, streams),
     ...unaryMethods(options, questions),
@@ -136,7 +141,7 @@ function streamMethods(
       { ...rules, stallMillis },
       (request) => stateAtWish(request, log.durablePosition),
       async function* (at, context) {
-        const giveBack = states.take();
+        const giveBack = states.take(context.client);
         try {
           yield* inStateMessages(await stateWithin(options, at, context.signal));
         } finally {

@@ -23,6 +23,7 @@ export function reasonBehind(thrown: unknown, signal: AbortSignal): unknown {
 interface AnyCall {
   readonly metadata: Metadata;
   readonly cancelled: boolean;
+  getPeer(): string;
   on(event: 'cancelled', listener: () => void): unknown;
 }
 
@@ -54,11 +55,14 @@ export class CallContext {
       const spend = () => controller.abort(new BudgetSpent(this.#method, millis));
       this.#timer = setTimeout(spend, millis);
     }
-    this.#call.on('cancelled', () => {
+    const leave = (): void => {
       // grpc-js says so at the end of every call, also of one that went well.
       if (this.#ended) return;
       controller.abort(new CallerGone(`${this.#method} was cancelled by its client`));
-    });
+    };
+    this.#call.on('cancelled', leave);
+    // It is said once, which may have been before anybody asked.
+    if (this.#call.cancelled) leave();
     return controller.signal;
   }
 
@@ -77,6 +81,12 @@ export class CallContext {
       ...(traceparent === undefined ? {} : { traceparent }),
       ...(process === null ? {} : { pid: process.pid, uid: process.uid }),
     };
+  }
+
+  /** Whose calls count together: the process, or the connection where no process is known. */
+  get client(): string {
+    const process = callerOf(this.#call);
+    return process === null ? this.#call.getPeer() : `process ${process.pid}`;
   }
 
   /** The promise, or the end of the budget. */

@@ -21,17 +21,20 @@ export interface ArchiveFlags extends RootFlags {
 }
 
 const REACH_MILLIS = 5_000;
+/** Until a first answer. Streams have all the time that they need behind it. */
+const ANSWER_MILLIS = 10_000;
 
 /**
  * Runs with the log that is meant. The environment names the root of most commands and the socket
  * of others; here only `--address` asks a daemon, so that a command means the same everywhere.
  *
- * @throws UsageError
+ * Fails with UsageError, or AuditFailed when nothing answers for `answerMillis`.
  */
 export async function withArchive<Value>(
   flags: ArchiveFlags,
   disk: Disk,
   use: (archive: Archive) => Promise<Value>,
+  answerMillis = ANSWER_MILLIS,
 ): Promise<Value> {
   const { address, root } = flags;
   if (address === undefined) {
@@ -50,6 +53,7 @@ export async function withArchive<Value>(
   const { AuditArchive } = await import('../api/audit-archive.js');
   const archive = new AuditArchive(path);
   try {
+    await archive.answersWithin(answerMillis);
     return await use(archive);
   } finally {
     archive.close();

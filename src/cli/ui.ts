@@ -12,6 +12,7 @@ import { isLoopback, startPage } from '../ui/server.js';
 import type { Failure, FindingRow } from '../ui/wire.js';
 import { withArchive, withArchiveOption, type ArchiveFlags } from './archive-option.js';
 import { findingsOf, settledLook } from './inspect.js';
+import { EXIT } from './exit-codes.js';
 import { endOf } from './log-end.js';
 import { quoted } from './moment.js';
 import { printing, type Output } from './print.js';
@@ -46,7 +47,11 @@ export function uiCommand(): Command {
     .option('--offline', 'a root from elsewhere: leave the mount table of this machine out')
     .option('--json', 'print the link as a JSON object')
     .addHelpText('after', more)
-    .action((flags: Flags) => printing({ trunc: false }, (out) => run(flags, out)));
+    .action(async (flags: Flags) => {
+      await printing({ trunc: false }, (out) => run(flags, out));
+      // A replay of a long log may be under way, for a page that is gone. It only reads.
+      process.exit(EXIT.ok);
+    });
 }
 
 async function run(flags: Flags, out: Output): Promise<void> {

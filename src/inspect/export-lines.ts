@@ -76,6 +76,8 @@ function lineOf(fields: LineFields, json: string): string {
 }
 
 const HIGH_WORD = 0x1_0000_0000;
+/** The head of a segment has 32 bits for it. */
+export const EPOCH_MAX = HIGH_WORD - 1;
 
 /**
  * The line of a checked record. Fails with ExportInvalid when the record has bytes that no
@@ -178,10 +180,15 @@ function checkFields(
 ): void {
   const { stream, type, streamVersion, groupOffset, schemaVersion, flags } = fields;
   if (!isName(stream) || !isName(type)) throw wrong('has a stream or a type that is no name');
-  const has32 = Math.max(streamVersion, groupOffset) < HIGH_WORD;
-  const has16 = Math.max(schemaVersion, flags) <= 0xffff;
   const time = BigInt(fields.time);
-  if (!has32 || !has16 || BigInt.asIntN(64, time) !== time) throw wrong('has a number too large');
+  const tooLarge = Object.entries({
+    streamVersion: streamVersion >= HIGH_WORD,
+    groupOffset: groupOffset >= HIGH_WORD,
+    schemaVersion: schemaVersion > 0xffff,
+    flags: flags > 0xffff,
+    time: BigInt.asIntN(64, time) !== time,
+  }).find(([, isTooLarge]) => isTooLarge);
+  if (tooLarge !== undefined) throw wrong(`has a number too large: ${tooLarge[0]}`);
   if ((flags & FLAGS_UNKNOWN) !== 0) throw wrong(`has unknown flags: ${flags}`);
   try {
     parseBody(json);
@@ -203,9 +210,9 @@ export function readHeadLine(line: string): ExportHead {
   const fields = objectOf(line);
   const head: ExportHead = {
     uuid: textOf(fields, 'uuid', /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/),
-    epoch: numberOf(fields, 'epoch'),
-    formatVersion: numberOf(fields, 'formatVersion'),
-    created: textOf(fields, 'created', /^\d{1,19}$/),
+    epoch: numberOf(fields, 'epoch', { least: 1, most: EPOCH_MAX }),
+    formatVersion: numberOf(fields, 'formatVersion', { least: 1, most: HIGH_WORD - 1 }),
+    created: timeOf(fields, 'created'),
     release: textOf(fields, 'release', /^.{1,40}$/),
     exported: textOf(fields, 'exported', /^[\dTZ:.-]{20,40}$/),
     from: numberOf(fields, 'from'),
@@ -246,8 +253,20 @@ function textOf(fields: ReadonlyMap<string, unknown>, key: string, form: RegExp)
   throw new ExportInvalid(`"${key}" is missing or malformed`);
 }
 
-function numberOf(fields: ReadonlyMap<string, unknown>, key: string): number {
+function numberOf(
+  fields: ReadonlyMap<string, unknown>,
+  key: string,
+  { least, most } = { least: 0, most: Number.MAX_SAFE_INTEGER },
+): number {
   const value = fields.get(key);
-  if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0) return value;
+  const isWhole = typeof value === 'number' && Number.isSafeInteger(value);
+  if (isWhole && value >= least && value <= most) return value;
+  throw new ExportInvalid(`"${key}" is missing or malformed`);
+}
+
+/** Nanoseconds that the log's 64 bits hold. */
+function timeOf(fields: ReadonlyMap<string, unknown>, key: string): string {
+  const value = textOf(fields, key, /^\d{1,19}$/);
+  if (BigInt.asIntN(64, BigInt(value)) === BigInt(value)) return value;
   throw new ExportInvalid(`"${key}" is missing or malformed`);
 }

@@ -4,11 +4,12 @@
  */
 import { createHash } from 'node:crypto';
 import type { Disk } from '../base/ports.js';
-import { ExportInvalid } from '../inspect/export-lines.js';
+import { EPOCH_MAX, ExportInvalid } from '../inspect/export-lines.js';
 import { TAR_ABOUT, TAR_MANIFEST, TAR_SCHEMA } from '../inspect/export-tar.js';
 import { parseBody } from '../log/codec.js';
+import { LogTooNew, RootRefused } from '../log/errors.js';
 import { identityPath } from '../log/files.js';
-import { readIdentity, writeIdentity } from '../log/identity.js';
+import { readIdentity, writeIdentity, type StoredIdentity } from '../log/identity.js';
 import type { ImportedLog } from './imported-log.js';
 
 /** Reads an archive entry by entry; fails when it is not whole. */
@@ -142,11 +143,32 @@ async function settleIdentity(
   writtenBy: string,
   uuid: string,
 ): Promise<number> {
-  const identity = await readIdentity(disk, root);
+  const identity = await identityIn(disk, root);
   if (identity?.uuid !== uuid) {
     throw new ExportInvalid(`${identityPath('')} in the tar is not of the log that was exported`);
   }
   const device = (await disk.stat(root)).device.toString();
   await writeIdentity(disk, root, { ...identity, device, writtenBy });
   return identity.epoch;
+}
+
+/** What is wrong with it is wrong with the export: the directory is gone when that is read. */
+async function identityIn(disk: Disk, root: string): Promise<StoredIdentity | null> {
+  let identity: StoredIdentity | null;
+  try {
+    identity = await readIdentity(disk, root);
+  } catch (cause) {
+    if (cause instanceof LogTooNew) throw new LogTooNew('the export', cause.writtenBy);
+    if (!(cause instanceof RootRefused)) throw cause;
+    throw malformed(/"\w+" is missing or malformed/.exec(cause.message)?.[0], cause);
+  }
+  if (identity === null) return null;
+  const { epoch, created } = identity;
+  if (epoch > EPOCH_MAX) throw malformed('"epoch" is missing or malformed');
+  if (BigInt.asIntN(64, created) !== created) throw malformed('"created" is missing or malformed');
+  return identity;
+}
+
+function malformed(why = 'it is malformed', cause?: unknown): ExportInvalid {
+  return new ExportInvalid(`identity.json in the tar cannot be used: ${why}`, { cause });
 }

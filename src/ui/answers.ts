@@ -1,5 +1,6 @@
 /** What the page may ask for: each path, what it takes, and what it answers. */
 import type { ServerResponse } from 'node:http';
+import pLimit from 'p-limit';
 import { position, snapshotId, type Position } from '../base/units.js';
 import type { Archive } from '../inspect/archive.js';
 import { chartSvg } from '../inspect/chart-picture.js';
@@ -38,6 +39,8 @@ export interface Subject {
 /** Live streams at one time. */
 const followersMax = 8;
 const eventsMax = 1_000;
+/** Lives and looks at a root at one time: each may read much. */
+const turnsMax = 2;
 
 export class Answers {
   readonly #subject: Subject;
@@ -45,6 +48,7 @@ export class Answers {
   readonly #lives: Lives;
   readonly #timeLine: TimeLine;
   readonly #closed = new AbortController();
+  readonly #turns = pLimit(turnsMax);
   #followers = 0;
 
   constructor(subject: Subject) {
@@ -54,39 +58,51 @@ export class Answers {
     this.#timeLine = new TimeLine(subject.archive);
   }
 
-  /** Ends the live streams. */
+  /** Ends the live streams, and begins nothing that waits. */
   close(): void {
     this.#closed.abort();
   }
 
-  async to(path: string, query: URLSearchParams): Promise<Answered> {
+  /** Rejects with the signal's reason when the asker left before it was worked on. */
+  async to(path: string, query: URLSearchParams, left: AbortSignal): Promise<Answered> {
     if (path === '/chart.svg') {
       return { type: 'image/svg+xml', body: chartSvg({ isStandAlone: false }) };
     }
-    const value = await this.#value(path, query);
+    const value = await this.#value(path, query, AbortSignal.any([left, this.#closed.signal]));
     const type = 'application/json; charset=utf-8';
     return { type, body: value === null ? null : JSON.stringify(value) };
   }
 
-  async #value(path: string, query: URLSearchParams): Promise<object | null> {
+  async #value(path: string, query: URLSearchParams, signal: AbortSignal): Promise<object | null> {
     switch (path) {
       case '/api/bounds':
         return this.#bounds();
       case '/api/timeline':
         return this.#timeLine.reply((await this.#past.bounds()).next);
       case '/api/state':
-        return this.#past.reply(place(query, 'at'), optionalPlace(query, 'from'));
+        return this.#past.reply(place(query, 'at'), optionalPlace(query, 'from'), signal);
       case '/api/life': {
-        const { next } = await this.#past.bounds();
-        return this.#lives.reply(snapshotId(whole(query, 'id')), place(query, 'at'), next);
+        const [id, at] = [snapshotId(whole(query, 'id')), place(query, 'at')];
+        return this.#inTurn(signal, async () => {
+          const { next } = await this.#past.bounds();
+          return this.#lives.reply(id, at, next);
+        });
       }
       case '/api/events':
         return this.#events(place(query, 'to'), Math.min(whole(query, 'count'), eventsMax));
       case '/api/findings':
-        return this.#findings();
+        return this.#inTurn(signal, () => this.#findings());
       default:
         return null;
     }
+  }
+
+  /** What nobody waits for any more when its turn comes is dropped. */
+  #inTurn<Value>(signal: AbortSignal, work: () => Promise<Value>): Promise<Value> {
+    return this.#turns(() => {
+      signal.throwIfAborted();
+      return work();
+    });
   }
 
   async live(query: URLSearchParams, response: ServerResponse, left: AbortSignal): Promise<void> {

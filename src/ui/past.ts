@@ -56,10 +56,14 @@ export class Past {
     }
   }
 
-  /** `from`: a position whose state the asker knows already. */
-  reply(at: Position, from: Position | null): Promise<StateReply> {
+  /**
+   * `from`: a position whose state the asker knows already. Rejects with the signal's reason when
+   * the asker left before the turn came, or while the forest was moved on.
+   */
+  reply(at: Position, from: Position | null, signal: AbortSignal): Promise<StateReply> {
     return this.#inTurn(async () => {
-      const { replay, time } = await this.#momentAt(at);
+      signal.throwIfAborted();
+      const { replay, time } = await this.#momentAt(at, signal);
       const told = { position: at, time: time === null ? null : formatTime(time) };
       const isNear = from !== null && Math.abs(at - from) <= changesMax;
       const difference = isNear ? await this.#difference(replay.forest, at, from) : null;
@@ -74,13 +78,13 @@ export class Past {
     return done;
   }
 
-  async #momentAt(at: Position): Promise<Moment> {
+  async #momentAt(at: Position, signal: AbortSignal): Promise<Moment> {
     const kept = this.#kept;
     this.#kept = null;
     const behind = kept === null ? -1 : at - kept.replay.position;
     const moment =
       kept !== null && behind >= 0 && behind <= moveOnMax ? kept : await this.#replayed(at);
-    await this.#moveOn(moment, at);
+    await this.#moveOn(moment, at, signal);
     this.#kept = moment;
     return moment;
   }
@@ -98,7 +102,7 @@ export class Past {
     }
   }
 
-  async #moveOn(moment: Moment, at: Position): Promise<void> {
+  async #moveOn(moment: Moment, at: Position, signal: AbortSignal): Promise<void> {
     const { replay } = moment;
     if (replay.position === at) return;
     for await (const batch of this.#archive.read({ from: replay.position, to: at })) {
@@ -110,6 +114,10 @@ export class Past {
         moment.time = record.time;
       }
       await new Promise(setImmediate);
+      if (!signal.aborted) continue;
+      // Whole batches were applied: the next question may go on from here.
+      this.#kept = moment;
+      throw signal.reason;
     }
     if (replay.position < at) {
       throw new MomentUnknown(

@@ -10,6 +10,7 @@ import { errnoOf, HostFault } from '../base/errors.js';
 import { refusalFor, securityHeaders, type AccessRules } from './access.js';
 import { Answers, type Subject } from './answers.js';
 import type { Asset } from './assets.js';
+import { Connections } from './connections.js';
 import { codeOf, failureOf } from './failure.js';
 
 export interface PageOptions extends Subject {
@@ -34,13 +35,14 @@ const connectionsMax = 64;
 export async function startPage(options: PageOptions): Promise<RunningPage> {
   const answers = new Answers(options);
   const server = createServer();
-  server.maxConnections = connectionsMax;
+  const connections = new Connections(connectionsMax);
+  server.on('connection', (socket) => connections.take(socket));
   server.headersTimeout = 10_000;
   server.requestTimeout = 30_000;
   const port = await listen(server, options);
   const rules = rulesFor(options, port);
   server.on('request', (request, response) => {
-    void answer({ options, answers, rules }, request, response);
+    void answer({ options, answers, rules, connections }, request, response);
   });
   return {
     url: `http://${named(options.host)}:${port}/?token=${options.token}`,
@@ -89,10 +91,11 @@ interface Serving {
   readonly options: PageOptions;
   readonly answers: Answers;
   readonly rules: AccessRules;
+  readonly connections: Connections;
 }
 
 async function answer(
-  { options, answers, rules }: Serving,
+  { options, answers, rules, connections }: Serving,
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
@@ -124,6 +127,7 @@ async function answer(
       await reply(refusal.code, json, JSON.stringify({ error: refusal.error, position: null }));
       return;
     }
+    connections.know(request.socket);
     const asset = options.assets.get(path);
     if (asset !== undefined) {
       // The page takes the token out of the address bar; from then on the cookie speaks.
@@ -135,10 +139,11 @@ async function answer(
       await answers.live(query, response, left.signal);
       response.end();
     } else {
-      const { type, body } = await answers.to(path, query);
+      const { type, body } = await answers.to(path, query, left.signal);
       await reply(body === null ? 404 : 200, type, body ?? notFound);
     }
   } catch (thrown) {
+    if (left.signal.aborted) return;
     if (response.headersSent) response.destroy();
     else await reply(codeOf(thrown), json, JSON.stringify(failureOf(thrown)));
   }

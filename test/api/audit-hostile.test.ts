@@ -4,22 +4,30 @@
  * log; a log of a later release.
  */
 import { execFileSync } from 'node:child_process';
+import { once } from 'node:events';
 import { cpSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { Client, credentials, type ServiceError } from '@grpc/grpc-js';
+import { Client, credentials, Metadata, status, type ServiceError } from '@grpc/grpc-js';
 import { NEVER } from 'rxjs';
 import { afterEach, expect, test } from 'vitest';
 import { reasonOf } from '../../src/base/errors.js';
 import { position, snapshotId } from '../../src/base/units.js';
 import { AuditArchive } from '../../src/api/audit-archive.js';
 import { questionsTo } from '../../src/api/audit-questions.js';
-import { AuditService } from '../../src/api/generated/stratalog/audit/v1/audit.js';
+import { CallContext } from '../../src/api/call-context.js';
+import {
+  AuditClient,
+  AuditService,
+  type SubscribeResponse,
+} from '../../src/api/generated/stratalog/audit/v1/audit.js';
+import { CallerGone } from '../../src/api/status.js';
 import { systemDisk } from '../../src/host/disk.js';
 import { RootArchive } from '../../src/inspect/root-archive.js';
 import { LogDamaged } from '../../src/log/errors.js';
 import { EventNotUnderstood } from '../../src/machines/streams.js';
-import { aLog, allOf, closing, lifeOf, serveAudit } from './audit-rig.js';
+import { aCuttable, aLog, allOf, closing, lifeOf, serveAudit } from './audit-rig.js';
 import { aDirectory, aServer, cleanUp } from './rig.js';
 
 afterEach(cleanUp);
@@ -117,6 +125,49 @@ test('readers that leave midway give their places back', async () => {
     archive.close();
     await expect.poll(() => rig.audit.streams()).toBe(0);
   }
+});
+
+test('a client that leaves its streams lying shuts out nobody but itself', async () => {
+  // Each connection is a process of its own, as with clients in earnest.
+  let pid = 0;
+  const rig = await aLog({ callsMax: 64, callerOf: () => ({ pid: (pid += 1), uid: 0 }) });
+  await rig.append(...lifeOf(1));
+  const aClient = (path: string): AuditClient =>
+    closing(new AuditClient(`unix:${path}`, credentials.createInsecure()));
+  const follow = (client: AuditClient) =>
+    client.subscribe({ from: 0n, stream: '', types: [], uuid: '' });
+  const wire = await aCuttable(rig.path);
+  const hostile = aClient(wire.path);
+  for (let asked = 1; asked <= 300; asked += 1) {
+    const call = follow(hostile);
+    call.on('error', () => undefined);
+    // Requests leave with the pause. Of most of them gRPC never sends the end.
+    if (asked % 100 === 0) await delay(1);
+    call.cancel();
+  }
+  await expect.poll(() => rig.audit.streams()).toBe(16);
+  const [refusal] = (await once(follow(hostile), 'error')) as [ServiceError];
+  expect([refusal.code, refusal.details]).toEqual([
+    status.RESOURCE_EXHAUSTED,
+    '16 streams of the audit service run already for process 1, as many as one client may have ' +
+      'of 64; end one, or raise limits.audit_calls',
+  ]);
+  const rightful = follow(aClient(rig.path));
+  rightful.on('error', () => undefined);
+  const [message] = (await once(rightful, 'data')) as [SubscribeResponse];
+  expect(message.events).toHaveLength(6);
+  rightful.cancel();
+  wire.cut();
+  await expect.poll(() => rig.audit.streams()).toBe(0);
+});
+
+test('a call whose client has left before anybody asked is over at once', () => {
+  const left = new CallContext(
+    { metadata: new Metadata(), cancelled: true, on: () => undefined, getPeer: () => 'unix:1' },
+    'Subscribe',
+    null,
+  );
+  expect(left.signal.reason).toBeInstanceOf(CallerGone);
 });
 
 test.each(['first', 'newest'])(

@@ -12,7 +12,7 @@ import { questionsTo } from '../../src/api/audit-questions.js';
 import { strictAuditService } from '../../src/api/audit-requests.js';
 import { AuditClient } from '../../src/api/generated/stratalog/audit/v1/audit.js';
 import { auditServiceName, Health } from '../../src/api/health.js';
-import { startServer, type RunningServer } from '../../src/api/server.js';
+import { startServer, type RunningServer, type ServerOptions } from '../../src/api/server.js';
 import { systemClock } from '../../src/host/clock.js';
 import { systemDisk } from '../../src/host/disk.js';
 import { RootArchive } from '../../src/inspect/root-archive.js';
@@ -39,9 +39,13 @@ export interface ServedAudit {
 }
 
 type Served = Pick<AuditOptions, 'log' | 'archive'> & Partial<AuditOptions>;
+type Callers = Pick<ServerOptions, 'callerOf'>;
 
 /** Serves an audit service; what is not said of it is generous. */
-export async function serveAudit(options: Served, address?: string): Promise<ServedAudit> {
+export async function serveAudit(
+  { callerOf, ...options }: Served & Callers,
+  address?: string,
+): Promise<ServedAudit> {
   const path = address ?? join(await aDirectory(), 'stratalog.sock');
   let sent = 0;
   const audit = auditService({
@@ -59,7 +63,12 @@ export async function serveAudit(options: Served, address?: string): Promise<Ser
     subscriptions: auditSubscriptions,
   };
   const health = new Health([auditServiceName]);
-  const server = await startServer({ target: { path }, services: [registration], health });
+  const server = await startServer({
+    target: { path },
+    services: [registration],
+    health,
+    ...(callerOf === undefined ? {} : { callerOf }),
+  });
   later(() => server.stop(0));
   return {
     path,
@@ -88,7 +97,7 @@ export interface LoggedAudit extends ServedAudit {
 
 /** A new log, open for appending, and its audit service. */
 export async function aLog(
-  options: Partial<AuditOptions> & { readonly disk?: Disk } = {},
+  options: Partial<AuditOptions> & Callers & { readonly disk?: Disk } = {},
 ): Promise<LoggedAudit> {
   const { disk = systemDisk(), ...more } = options;
   const root = join(await aDirectory(), 'root');

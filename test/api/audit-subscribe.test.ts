@@ -250,7 +250,7 @@ test('a state is not kept for ever for those who do not read it', async () => {
 });
 
 test('of a thousand subscribers those that fit are served, and the others told why not', async () => {
-  const rig = await aLog({ callsMax: 40 });
+  const rig = await aLog({ callsMax: 160 });
   await rig.append(...lifeOf(1));
   const client = rig.client();
   const refused: ServiceError[] = [];
@@ -267,7 +267,8 @@ test('of a thousand subscribers those that fit are served, and the others told w
   for (const fault of refused) {
     expect(fault.code).toBe(status.RESOURCE_EXHAUSTED);
     expect(fault.details).toBe(
-      '40 streams of the audit service run already, as many as may at one time; ask again later',
+      `40 streams of the audit service run already for process ${process.pid}, as many as one ` +
+        'client may have of 160; end one, or raise limits.audit_calls',
     );
   }
   await rig.append(...lifeOf(2));

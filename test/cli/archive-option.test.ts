@@ -2,6 +2,7 @@
  * Goal: a command that looks at the past asks the daemon when a socket is named, and reads files
  * otherwise, with the same answers. Method: a real daemon process, killed and started again.
  */
+import { createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { Command } from 'commander';
 import { afterEach, beforeAll, expect, it } from 'vitest';
@@ -76,6 +77,20 @@ it('answers alike from the daemon and from the files it writes', async () => {
   await daemon.start();
   const again = await using(['-a', daemon.address], answers);
   expect(again.records.slice(0, overSocket.next)).toEqual(overSocket.records);
+});
+
+it('does not wait for ever for a socket that takes connections and says nothing', async () => {
+  const path = join(await aDirectory(), 'dumb.sock');
+  const sockets: Socket[] = [];
+  const dumb = createServer((socket) => sockets.push(socket.on('error', () => undefined)));
+  await new Promise<void>((resolve) => dumb.listen(path, resolve));
+  try {
+    const asked = withArchive(flagsOf('-a', path), systemDisk(), nothing, 100);
+    await expect(asked).rejects.toThrow('nothing answered for 0.1 s. Is this the socket of a');
+  } finally {
+    for (const socket of sockets) socket.destroy();
+    dumb.close();
+  }
 });
 
 it('has no service where it is switched off, and says so', async () => {

@@ -206,6 +206,19 @@ it('takes nothing from a tar that no export has, and leaves nothing behind', asy
   expect(existsSync('/tmp/stratalog-more')).toBe(false);
 });
 
+it('takes a tar that is cut for an export that is, wherever the cut is', async () => {
+  const directory = await aDirectory();
+  const whole = readFileSync(await exported(golden, 'log.tar', '--format', 'tar'));
+  // Behind the last entry there are zeros, which nobody misses.
+  const end = whole.findLastIndex((byte) => byte !== 0);
+  for (let length = 300; length < end; length += 700) {
+    const cut = join(directory, `${length}.tar`);
+    writeFileSync(cut, whole.subarray(0, length));
+    const found = await refusalOf(cut, join(directory, 'root'));
+    expect(found, `${length} bytes`).toMatch(/^ExportInvalid: (?!.*layer).+$/);
+  }
+});
+
 it('never overwrites, and says what to do instead', { timeout: 90_000 }, async () => {
   const file = await exported(golden, 'log.jsonl');
   const before = readFileSync(file, 'utf8');
