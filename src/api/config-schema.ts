@@ -180,7 +180,7 @@ export const configSchema = z.strictObject({
     audit_calls: setting(
       z.int().min(1).max(4096),
       64,
-      'Streams, and as many single questions, that the audit service answers at one time; one too many is refused.',
+      'Streams, and as many single questions, that the audit service answers at one time, a quarter of them for one client process; one too many is refused.',
     ),
     descriptors_reserve: setting(
       z.int().min(16).max(1_000_000),

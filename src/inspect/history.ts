@@ -65,7 +65,7 @@ export async function historyOf(archive: Archive, subject: Subject): Promise<His
     id,
     ...course,
     parents: await parentsOf(archive, subject),
-    children: await childrenOf(archive, subject),
+    children: mayHaveChildren(course) ? await childrenOf(archive, subject) : [],
     rows: historyRows(records),
   };
 }
@@ -235,6 +235,10 @@ export function chainBelow(forest: Forest, state: SnapshotState): readonly Paren
   }
   return chain;
 }
+
+/** Only what is committed can be stood on: a container's own snapshot never had children. */
+const mayHaveChildren = ({ isWhole, kinds, status }: Course): boolean =>
+  !isWhole || status === null || kinds.includes('committed') || kinds.includes('remote');
 
 /** Those who ever stood on it, and how long. */
 async function childrenOf(archive: Archive, { id, records }: Subject): Promise<readonly Child[]> {

@@ -190,7 +190,7 @@ it('says whose a directory, a file, and a mount is, and what uses it now', async
     expect(await told(root, 'who', `${root}/link/etc`)).toBe(layerOf);
     expect(await told(root, 'blame', '1')).toBe(layerOf);
     const gone = await told(root, 'who', `${at}/2`);
-    expect(gone).toMatch(/state {5}removed, removed at \S+Z, position 6, by default, pid 7\n/);
+    expect(gone).toMatch(/state {5}removed at \S+Z, position 6, by default, pid 7\n/);
     const shown = await stratalog(['who', '-q', `${mountpoint}/etc`, '--root', root]);
     expect(shown).toEqual({ code: 3, stdout: '3\n1\n77\n', stderr: '' });
     const [upper] = jsonLines(
