@@ -66,6 +66,7 @@ export class IndexedLog {
   readonly #indexes: IndexCache;
   readonly #headers: KnownHeaders = new Map();
   #epoch: number | null = null;
+  #newest: { readonly segment: string; readonly index: SegmentIndex } | null = null;
   readonly #onNotice: ((text: string) => void) | undefined;
   #hasNoticed = false;
 
@@ -83,7 +84,10 @@ export class IndexedLog {
         const identity = await readIdentityIfSound(this.#disk, this.#root);
         const epoch = identity?.epoch ?? null;
         // A repair may give a name to another segment, and raises the epoch.
-        if (epoch === null || epoch !== this.#epoch) this.#headers.clear();
+        if (epoch === null || epoch !== this.#epoch) {
+          this.#headers.clear();
+          this.#newest = null;
+        }
         this.#epoch = epoch;
         return (await surveySound(this.#disk, this.#root, identity, this.#headers)).segments;
       } catch (thrown) {
@@ -112,10 +116,8 @@ export class IndexedLog {
         if (!(thrown instanceof IndexUnusable)) throw thrown;
         this.#notice(segment, thrown);
       }
-      const made = await makeIndex(file, segment, next);
-      assert(made !== null, 'nobody gives it up');
-      const index = new SegmentIndex(made);
-      if (next === null) await refuseContradiction(file, segment, index);
+      const index =
+        next === null ? await this.#newestIndex(file, segment) : await indexOf(file, segment, next);
       try {
         return await use(new Indexed(file, segment, index));
       } catch (thrown) {
@@ -180,7 +182,9 @@ export class IndexedLog {
     const opened = <Value>(use: (file: DiskFile) => Promise<Value>): Promise<Value> =>
       withFile(this.#disk, segment.path, 'read', use);
     try {
-      const index = next && (await this.#indexes.read(segment, next));
+      const index = next
+        ? await this.#indexes.read(segment, next)
+        : await opened((file) => this.#newestIndex(file, segment));
       if (index) {
         const offsets = [...streams].flatMap((stream) => index.part(stream)?.offsets ?? []);
         if (offsets.length === 0) return [];
@@ -192,6 +196,16 @@ export class IndexedLog {
       this.#notice(segment, thrown);
     }
     return opened((file) => scanForStreams(file, segment, next, streams));
+  }
+
+  /** Made once, and again when something was appended: its segment has no index file yet. */
+  async #newestIndex(file: DiskFile, segment: SurveyedSegment): Promise<SegmentIndex> {
+    const kept = this.#newest;
+    const isSame = kept?.segment === segment.name && !(await goesOn(file, segment, kept.index));
+    const index = isSame ? kept.index : await indexOf(file, segment, null);
+    if (!isSame) await goesOn(file, segment, index);
+    this.#newest = { segment: segment.name, index };
+    return index;
   }
 
   #notice(segment: SurveyedSegment, thrown: IndexUnusable): void {
@@ -213,23 +227,34 @@ export class IndexedLog {
   }
 }
 
+async function indexOf(
+  file: DiskFile,
+  segment: SurveyedSegment,
+  next: SurveyedSegment | null,
+): Promise<SegmentIndex> {
+  const made = await makeIndex(file, segment, next);
+  assert(made !== null, 'nobody gives it up');
+  return new SegmentIndex(made);
+}
+
 /**
- * Where the newest segment seems to end may stand a record that is whole and does not belong
- * there: never a torn write.
+ * Whether records stand behind the end of an index of the newest segment.
+ *
+ * Fails  LogDamaged when one is whole there and does not belong there: never a torn write
  */
-async function refuseContradiction(
+async function goesOn(
   file: DiskFile,
   segment: SurveyedSegment,
   index: SegmentIndex,
-): Promise<void> {
+): Promise<boolean> {
   const start =
     index.records === 0
       ? startOf(segment)
       : { offset: index.end, position: index.nextPosition, chain: index.chain };
   const scan = new SegmentScan(file, start);
-  await scan.next();
+  const more = await scan.next();
   const { stop, reached } = scan;
-  if (stop?.kind !== 'contradiction') return;
+  if (stop?.kind !== 'contradiction') return more !== null;
   const { offset, position: at } = reached;
   throw new LogDamaged({ segment: segment.name, offset, position: position(at) }, stop.why);
 }

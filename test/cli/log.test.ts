@@ -134,7 +134,10 @@ it('goes on behind a position beside a writer, without a gap or a double', async
 it.each([
   [['--caller', 'pid:me'], '--caller "pid:me": say pid:123, uid:0, lease:NAME'],
   [['--follow', '--until', '1h'], 'leave out --until'],
-  [['--from', 'x'], '--from "x": neither a position nor a time; say it as 120, 2026-01-31T23:59:59Z'],
+  [
+    ['--from', 'x'],
+    '--from "x": neither a position nor a time; say it as 120, 2026-01-31T23:59:59Z',
+  ],
   [['--stream', 'snapshots'], 'say daemon, snapshot-12, or 12'],
   [['--type', 'SnapshotCommited'], 'did you mean SnapshotCommitted?'],
   [['--type', 'Foo'], 'there is no event "Foo"; several are separated by commas'],
