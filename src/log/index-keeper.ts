@@ -13,7 +13,7 @@ import type { IndexedTexts } from './text-filter.js';
 
 /** A start, and whoever has just filled a segment, have other things to do. */
 const WAIT_MILLIS = 5_000;
-/** Between one segment and the next: an index costs some 150 ms of processor time. */
+/** Between one segment and the next: an index costs some 250 ms of processor time. */
 const REST_MILLIS = 250;
 
 export interface IndexKeeperOptions {

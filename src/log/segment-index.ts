@@ -128,9 +128,20 @@ export class SegmentIndex {
       if (this.#firstNumber(group, middle) <= number) low = middle;
       else high = middle - 1;
     }
-    for (const [found, part] of this.#page(group, low)) {
-      if (found === number) return part;
-      if (found > number) return null;
+    return this.#firstNumber(group, low) > number ? null : this.#find(group, low, number);
+  }
+
+  /** One stream of a page. Those before it are passed over: one question may be about hundreds. */
+  #find(group: Group, page: number, wanted: number): StreamPart | null {
+    const varints = this.#varintsOf(group, page);
+    let number = this.#firstNumber(group, page);
+    for (let left = streamsIn(group, page); left > 0; left -= 1) {
+      number += varints.next();
+      const count = varints.next();
+      if (number === wanted)
+        return partOf(joinName({ prefix: group.prefix, number }), count, varints);
+      if (number > wanted) return null;
+      varints.skip(count >>> 1);
     }
     return null;
   }
@@ -140,7 +151,7 @@ export class SegmentIndex {
     for (const group of this.#groups.values()) {
       const pages = Math.ceil(group.streams / PAGE_STREAMS);
       for (let page = 0; page < pages; page += 1) {
-        for (const [, part] of this.#page(group, page)) yield part;
+        yield* this.#page(group, page);
       }
     }
   }
@@ -173,34 +184,62 @@ export class SegmentIndex {
     return Number(this.#bytes.readBigUInt64LE(group.pagesAt + page * PAGE.bytes));
   }
 
-  *#page(group: Group, page: number): Generator<readonly [number, StreamPart], void, undefined> {
-    const entry = group.pagesAt + page * PAGE.bytes;
-    let at = this.#bytes.readUInt32LE(entry + PAGE.at);
+  *#page(group: Group, page: number): Generator<StreamPart, void, undefined> {
+    const varints = this.#varintsOf(group, page);
     let number = this.#firstNumber(group, page);
-    const { prefix } = group;
-    const bytes = this.#bytes;
-    const varint = (): number => {
-      let value = 0;
-      for (let factor = 1; ; factor *= 0x80) {
-        const byte = bytes[at];
-        if (byte === undefined) throw new IndexUnusable('it ends within a page');
-        at += 1;
-        value += (byte & 0x7f) * factor;
-        if (byte < 0x80) return value;
-      }
-    };
-    const streams = Math.min(PAGE_STREAMS, group.streams - page * PAGE_STREAMS);
-    for (let left = streams; left > 0; left -= 1) {
-      number += varint();
-      const count = varint();
-      const offsets: number[] = [];
-      let offset = 0;
-      for (let record = count >>> 1; record > 0; record -= 1) {
-        offset += varint();
-        offsets.push(offset * ALIGNMENT);
-      }
-      yield [number, { stream: joinName({ prefix, number }), offsets, closes: count % 2 === 1 }];
+    for (let left = streamsIn(group, page); left > 0; left -= 1) {
+      number += varints.next();
+      const count = varints.next();
+      yield partOf(joinName({ prefix: group.prefix, number }), count, varints);
     }
+  }
+
+  #varintsOf(group: Group, page: number): VarintReader {
+    const entry = group.pagesAt + page * PAGE.bytes;
+    return new VarintReader(this.#bytes, this.#bytes.readUInt32LE(entry + PAGE.at));
+  }
+}
+
+const streamsIn = (group: Group, page: number): number =>
+  Math.min(PAGE_STREAMS, group.streams - page * PAGE_STREAMS);
+
+/** `count` as it stands in a page: twice the number of records, and 1 when the last one closes. */
+function partOf(stream: string, count: number, varints: VarintReader): StreamPart {
+  const offsets: number[] = [];
+  let offset = 0;
+  for (let record = count >>> 1; record > 0; record -= 1) {
+    offset += varints.next();
+    offsets.push(offset * ALIGNMENT);
+  }
+  return { stream, offsets, closes: count % 2 === 1 };
+}
+
+/** Reads what VarintWriter has written (index-builder.ts). */
+class VarintReader {
+  constructor(
+    private readonly bytes: Buffer,
+    private at: number,
+  ) {}
+
+  /** @throws IndexUnusable */
+  next(): number {
+    let value = 0;
+    for (let factor = 1; ; factor *= 0x80) {
+      const byte = this.#byte();
+      value += (byte & 0x7f) * factor;
+      if (byte < 0x80) return value;
+    }
+  }
+
+  skip(count: number): void {
+    for (let left = count; left > 0;) if (this.#byte() < 0x80) left -= 1;
+  }
+
+  #byte(): number {
+    const byte = this.bytes[this.at];
+    if (byte === undefined) throw new IndexUnusable('it ends within a page');
+    this.at += 1;
+    return byte;
   }
 }
 
