@@ -211,8 +211,10 @@ function meant(path: readonly string[]): string {
     return `; did you mean ${elsewhere.map((candidate) => candidate.join('.')).join(' or ')}?`;
   }
   const dotted = known.map((candidate) => candidate.join('.'));
-  const nearest = closest(path.join('.'), dotted);
-  const near = distance(path.join('.'), nearest) * 3 <= name.length;
+  const given = path.join('.');
+  const nearest = closest(given, dotted);
+  // Two letters that changed places are two steps; a third of a short name would be another name.
+  const near = distance(given, nearest) * 3 <= given.length;
   return near ? `; did you mean ${nearest}?` : '';
 }
 
