@@ -21,7 +21,7 @@ import { PowerLossClient } from './power-loss-load.js';
 import { History } from './power-loss-oracle.js';
 import { Random } from './random.js';
 
-const cuts = Number(process.env['STRATALOG_FAULTS_ROUNDS'] ?? 30);
+const cuts = Number(process.env['STRATALOG_FAULTS_ROUNDS'] ?? 20);
 const seed = Number(process.env['STRATALOG_FAULTS_SEED'] ?? Math.floor(Math.random() * 2 ** 32));
 const clientsCount = 6;
 const callsEach = 45;

@@ -17,7 +17,7 @@ import { Workspace } from '../../scripts/rig/workspace.js';
 import { Lane } from './lane.js';
 import { makeLayerStore } from './layers.js';
 
-const rounds = Number(process.env['STRATALOG_FAULTS_ROUNDS'] ?? 120);
+const rounds = Number(process.env['STRATALOG_FAULTS_ROUNDS'] ?? 60);
 const seed = Number(process.env['STRATALOG_FAULTS_SEED'] ?? Math.floor(Math.random() * 2 ** 32));
 const lanesCount = 2;
 const clients = 16;
