@@ -259,11 +259,18 @@ describe.each([
     }
     const outcomes = new Map<string, number>();
     const missed: string[] = [];
-    for (const at of places) {
-      if (!needsRoom(code, at)) continue;
+    const strike = async (at: Place): Promise<void> => {
       const outcome = await checkUntilStruck({ at, code, lasts });
       if (outcome === null) missed.push(`${at.kind} ${at.occurrence}`);
       else outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + 1);
+    };
+    for (const at of places) if (needsRoom(code, at)) await strike(at);
+    // The log is short of room, or at its end, by who comes first: the segment made ahead that
+    // fails, or the event that needs it.
+    const ahead = places.filter(({ kind }) => kind.includes('next.prepared'));
+    const isSeen = (): boolean => !lasts || outcomes.has('short of room');
+    for (let tries = 0; tries < 20 && !isSeen(); tries += 1) {
+      for (const at of ahead) if (!isSeen()) await strike(at);
     }
     console.info(`${code}: ${[...outcomes].map(([what, times]) => `${what} ${times}`).join(', ')}`);
     // An error that does not come again leaves nobody without room.
