@@ -1,6 +1,10 @@
 /** Waiting with a way out: the promise's own end, or the signal's reason, whichever is first. */
 export function orAborted<Value>(promise: Promise<Value>, signal: AbortSignal): Promise<Value> {
-  if (signal.aborted) return Promise.reject(reasonAsError(signal));
+  if (signal.aborted) {
+    // Nobody waits for it; that it fails later must not end the process.
+    promise.catch(() => undefined);
+    return Promise.reject(reasonAsError(signal));
+  }
   return new Promise((resolve, reject) => {
     const onAbort = () => reject(reasonAsError(signal));
     signal.addEventListener('abort', onAbort, { once: true });
