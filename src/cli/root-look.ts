@@ -10,6 +10,7 @@ import { formatTime } from '../base/units.js';
 import type { Host } from '../host/host.js';
 import { snapshotsDirectory } from '../log/files.js';
 import { planRecovery, type Plan } from '../inspect/plan.js';
+import { settingsIn } from '../inspect/settings-then.js';
 import { replayToDamage } from '../inspect/replay-root.js';
 import { countSnapshots, type SnapshotCounts } from '../inspect/report.js';
 import { LogDamaged, RootRefused } from '../log/errors.js';
@@ -113,13 +114,8 @@ async function lastServedAt(options: LookOptions): Promise<string | null> {
 
 async function servedAtInLog({ host, root }: LookOptions): Promise<string | null> {
   const events = readLog({ root, disk: host.disk, stream: 'daemon', reverse: true });
-  for await (const { type, data } of events) {
-    if (type !== 'DaemonStarted') continue;
-    const { settings } = data;
-    const isObject = typeof settings === 'object' && settings !== null;
-    return isObject && 'root' in settings && typeof settings.root === 'string'
-      ? settings.root
-      : null;
+  for await (const { type, data, position } of events) {
+    if (type === 'DaemonStarted') return settingsIn(data['settings'], position).root;
   }
   return null;
 }

@@ -291,6 +291,13 @@ function withHead(text: string, from: string, to: string): Buffer {
   return Buffer.from(changed.replace(/"sha256":"[0-9a-f]{64}"/, `"sha256":"${sum}"`));
 }
 
+/** Lines in which the first number of this name is another one, and the sum of the head right. */
+async function linesWith(field: string, value: string): Promise<Buffer> {
+  const text = (await linesOf(await diskWith(manyAppends(12)))).bytes.toString('utf8');
+  const [, written = ''] = new RegExp(`"${field}":("?\\d+"?)`).exec(text) ?? [];
+  return withHead(text, `"${field}":${written}`, `"${field}":${value}`);
+}
+
 it.each([
   ['epoch', '0'],
   ['epoch', '4294967296'],
@@ -301,10 +308,7 @@ it.each([
   ['created', '"9223372036854775808"'],
   ['from', '9007199254740992'],
 ])('refuses lines whose head has %s %s, and names it', async (field, value) => {
-  const text = (await linesOf(await diskWith(manyAppends(12)))).bytes.toString('utf8');
-  const [, written = ''] = new RegExp(`"${field}":("?\\d+"?)`).exec(text) ?? [];
-  const changed = withHead(text, `"${field}":${written}`, `"${field}":${value}`);
-  await expect(importedFrom(changed)).rejects.toMatchObject({
+  await expect(importedFrom(await linesWith(field, value))).rejects.toMatchObject({
     name: 'ExportInvalid',
     message: `"${field}" is missing or malformed`,
   });
@@ -317,10 +321,7 @@ it.each([
   ['flags', '65536'],
   ['time', '"9223372036854775808"'],
 ])('refuses lines with a record whose %s is %s, and says where', async (field, value) => {
-  const text = (await linesOf(await diskWith(manyAppends(12)))).bytes.toString('utf8');
-  const [, written = ''] = new RegExp(`"${field}":("?\\d+"?)`).exec(text) ?? [];
-  const changed = withHead(text, `"${field}":${written}`, `"${field}":${value}`);
-  await expect(importedFrom(changed)).rejects.toMatchObject({
+  await expect(importedFrom(await linesWith(field, value))).rejects.toMatchObject({
     name: 'ExportInvalid',
     message: `the line of position 0 has a number too large: ${field}`,
   });
