@@ -2,13 +2,14 @@
  * How large a regular expression becomes once its repetitions are written out: `x{1000}` is seven
  * characters and a thousand instructions, and both compiling and matching take their time for
  * each. Reads the pattern as RE2 does, without recursion, and never refuses anything: what is no
- * regular expression gets some number.
+ * regular expression gets some number, and 0 where one repetition directly repeats another, which
+ * RE2 does not compile.
  *
  * Source: the syntax of RE2, github.com/google/re2/wiki/Syntax.
  */
 
-/** A counted repetition; anything else in braces is plain text. */
-const COUNTED = /\{(\d+)(?:,(\d*))?\}/y;
+/** A repetition, greedy or not; anything else in braces is plain text. */
+const REPETITION = /(?:[*+?]|\{(\d+)(?:,(\d*))?\})\??/y;
 /** What stands for one character, or for none: an escape, or a class in brackets. */
 const ESCAPE = /\\(?:[pP](?:\{[^}]*\}|[^])|x(?:\{[^}]*\}|..)|[^])/uy;
 /** Not an atom: a repetition behind it repeats what stands before it. */
@@ -22,6 +23,8 @@ export function patternSize(pattern: string): number {
   let total = 0;
   let last = 0;
   let at = 0;
+  /** Where the latest repetition ended. */
+  let repeatedUpTo = -1;
   const take = (syntax: RegExp): RegExpExecArray | null => {
     syntax.lastIndex = at;
     const taken = syntax.exec(pattern);
@@ -46,9 +49,12 @@ export function patternSize(pattern: string): number {
       atom(1);
       continue;
     }
-    const counted = take(COUNTED);
-    if (counted !== null) {
-      last = repeated(last, counted);
+    const begins = at;
+    const repetition = take(REPETITION);
+    if (repetition !== null) {
+      if (begins === repeatedUpTo) return 0;
+      last = repeated(last, repetition);
+      repeatedUpTo = at;
       continue;
     }
     const character = pattern.charAt(at);
@@ -61,8 +67,6 @@ export function patternSize(pattern: string): number {
       const inside = Math.max(1, total + last);
       total = outer.pop() ?? 0;
       last = inside + 2;
-    } else if (character === '*' || character === '+' || character === '?') {
-      last += 1;
     } else {
       atom(character === '|' ? 2 : 1);
     }
@@ -71,7 +75,8 @@ export function patternSize(pattern: string): number {
 }
 
 /** Each time that may be left out costs an instruction, and so does an open end. */
-function repeated(size: number, [, least = '', most]: RegExpExecArray): number {
+function repeated(size: number, [, least, most]: RegExpExecArray): number {
+  if (least === undefined) return size + 1;
   const times = Number(least);
   if (most === undefined) return Math.max(1, size * times);
   if (most === '') return size * Math.max(1, times) + 1;

@@ -90,6 +90,7 @@ export const MATCHING: readonly (readonly [
   ['a pattern against an absent label', 'labels.a~=^$', allBut('base', 'run')],
   ['a bad pattern matches nothing', 'name~=/(/', []],
   ['look-ahead is no RE2', 'name~=/(?=b)/', []],
+  ['a repetition of a repetition is no RE2, however often', 'name~="^{9,}*{9,}{9,}{9,}"', []],
   ['a pattern ignoring case', 'name~=/(?i)^RUN$/', ['run']],
   ['white space before each piece', ' kind == active,\tname\n==\u00a0run', ['run']],
   ['white space after a dot', 'labels. a', ['base', 'run']],
