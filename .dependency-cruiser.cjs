@@ -4,6 +4,8 @@
 /** Folders that may import only the folders named, besides packages and themselves. */
 const mayImport = {
   base: [],
+  // The start of the built command, before anything else of it is there.
+  launch: [],
   host: ['base'],
   log: ['base'],
   machines: ['base'],

@@ -3,43 +3,79 @@
  * more than half of what a short command takes. Part of `npm run build`, behind the compiler,
  * whose output stays what the library and its types are.
  *
- * The programs of worker threads are entries of their own, beside the chunks that name them.
+ * The command is one script, with the code that V8 makes of it beside it. The programs of worker
+ * threads are modules of their own.
  */
+import { execFileSync } from 'node:child_process';
 import { readdirSync, rmSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { build } from 'esbuild';
+import { build, type BuildOptions } from 'esbuild';
+import { codePath } from '../src/launch/compiled-program.js';
 
 const dist = fileURLToPath(new URL('../dist', import.meta.url));
 const bin = join(dist, 'bin');
 
-const isEntry = (path: string): boolean =>
-  path === 'cli.js' || /(^|-)(worker-main|jobs)\.js$/.test(basename(path));
-// What an earlier build has put into `bin` is no source of this one.
-const entries = readdirSync(dist, { recursive: true, encoding: 'utf8' }).filter(
-  (path) => !path.startsWith('bin/') && isEntry(path),
-);
-
-const { metafile } = await build({
-  entryPoints: entries.map((path) => join(dist, path)),
-  // Threads find their programs by name in the directory of whoever starts them.
-  entryNames: '[name]',
-  outdir: bin,
+const shared = {
   bundle: true,
-  splitting: true,
   platform: 'node',
-  format: 'esm',
   target: 'node20',
   // Native modules find their binaries beside themselves.
   external: ['koffi', 'fs-ext'],
+  logLevel: 'warning',
+  metafile: true,
+} as const satisfies BuildOptions;
+
+// What an earlier build has put into `bin` is no source of this one.
+const threads = readdirSync(dist, { recursive: true, encoding: 'utf8' }).filter(
+  (path) => !path.startsWith('bin/') && /(^|-)(worker-main|jobs)\.js$/.test(basename(path)),
+);
+const modules = await build({
+  ...shared,
+  entryPoints: threads.map((path) => join(dist, path)),
+  // Threads find their programs by name in the directory of whoever starts them.
+  entryNames: '[name]',
+  outdir: bin,
+  splitting: true,
+  format: 'esm',
   // What is CommonJS in it asks for Node's own modules by `require`.
   banner: {
     js: "import { createRequire as requireOf } from 'node:module'; const require = requireOf(import.meta.url);",
   },
-  logLevel: 'warning',
-  metafile: true,
+});
+
+const script = {
+  ...shared,
+  format: 'cjs',
+  // Only `require` reaches the modules outside; a script has no loader for `import()`.
+  supported: { 'dynamic-import': false },
+  banner: { js: "const fileUrl = require('node:url').pathToFileURL(__filename).href;" },
+  define: { 'import.meta.url': 'fileUrl' },
+} as const satisfies BuildOptions;
+
+// Code of another program must never stand beside this one.
+rmSync(codePath(bin), { force: true });
+const program = await build({
+  ...script,
+  entryPoints: [join(dist, 'cli', 'main.js')],
+  outfile: join(bin, 'program.cjs'),
+});
+const launcher = await build({
+  ...script,
+  entryPoints: [join(dist, 'launch', 'stratalog.js')],
+  outfile: join(bin, 'stratalog.cjs'),
 });
 
 // What an earlier build left. Not before: a command that runs meanwhile finds what it asks for.
-const made = new Set(Object.keys(metafile.outputs).map((path) => basename(path)));
+const made = new Set(
+  [modules, program, launcher]
+    .flatMap(({ metafile }) => Object.keys(metafile.outputs))
+    .map((path) => basename(path)),
+);
 for (const name of readdirSync(bin)) if (!made.has(name)) rmSync(join(bin, name));
+
+// In a process of its own: V8 keeps what it compiled, and here that would be this script.
+const compiler = fileURLToPath(new URL('compile-program.ts', import.meta.url));
+execFileSync(process.execPath, ['--import', 'tsx', compiler], {
+  stdio: ['ignore', 'ignore', 'inherit'],
+});

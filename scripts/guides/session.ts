@@ -73,7 +73,7 @@ export class Session {
   async shell(line: string): Promise<Shown> {
     const { daemon, containerd } = this.rig;
     const script = `exec 2>&1
-stratalog() { "${process.execPath}" "${repository}/dist/bin/cli.js" "$@"; }
+stratalog() { "${process.execPath}" "${repository}/dist/bin/stratalog.cjs" "$@"; }
 ctr() { command "${process.env['STRATALOG_CTR'] ?? 'ctr'}" "$@"; }
 ${forHere(this.#filled(line), this.#aliases, this.#shiftMillis)}
 `;

@@ -1,4 +1,4 @@
-/** Stratalog itself: `node dist/bin/cli.js serve …` as a process that can be killed and started again. */
+/** Stratalog itself: `node dist/bin/stratalog.cjs serve …` as a process that can be killed and started again. */
 import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -9,7 +9,7 @@ import type { Workspace } from './workspace.js';
 /** The top of this repository. */
 export const repository = fileURLToPath(new URL('../..', import.meta.url));
 
-const cli = join(repository, 'dist', 'bin', 'cli.js');
+const cli = join(repository, 'dist', 'bin', 'stratalog.cjs');
 
 export interface SnapshotterProcess {
   readonly root: string;

@@ -203,11 +203,11 @@ export class AuditArchive implements Archive {
     return { position: at, time, forest };
   }
 
-  async historyOf(id: SnapshotId): Promise<readonly LogRecord[]> {
+  async historyOf(id: SnapshotId, to?: Position): Promise<readonly LogRecord[]> {
     const found: LogRecord[] = [];
     const call = this.#client.history({ snapshotId: BigInt(id) });
     for await (const { events } of this.#receive(call)) found.push(...events.map(recordOf));
-    return found;
+    return to === undefined ? found : found.filter(({ position }) => position < to);
   }
 
   async historiesOf(

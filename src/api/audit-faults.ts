@@ -6,7 +6,7 @@
  * Knows the errors that archive.ts promises, and their gRPC codes; everything else is status.ts's.
  */
 import { Metadata, status } from '@grpc/grpc-js';
-import { z } from 'zod';
+import * as z from 'zod';
 import { InvariantBroken } from '../base/assert.js';
 import { position } from '../base/units.js';
 import { MomentUnknown } from '../inspect/archive.js';

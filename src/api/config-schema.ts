@@ -2,7 +2,7 @@
  * Every setting there is: its type, its default and what it means. The sample file, the checks and
  * the typed configuration are all made from this one table, so they cannot drift apart.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import {
   duration,
   httpAddress,

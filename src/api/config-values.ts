@@ -1,6 +1,6 @@
 /** Values that a configuration file writes as text: durations, sizes, permission bits, addresses. */
 import { dirname } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 
 const durationUnits: Readonly<Record<string, number>> = {
   ms: 1,

@@ -5,7 +5,7 @@
  */
 import { closest, distance } from 'fastest-levenshtein';
 import { parse, TomlError } from 'smol-toml';
-import type { z } from 'zod';
+import type * as z from 'zod';
 import { errnoOf, reasonOf, UsageError } from '../base/errors.js';
 import { configEntries, configSchema, defaultConfigFile } from './config-schema.js';
 

@@ -1,6 +1,6 @@
 /** Which release this is, read from the package's own manifest. */
 import { readFileSync } from 'node:fs';
-import { z } from 'zod';
+import * as z from 'zod';
 
 const manifestSchema = z.object({ version: z.string() });
 

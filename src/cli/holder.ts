@@ -3,7 +3,7 @@
  * text says who took it last; whether it is held is only in the kernel's own list.
  */
 import { lstat, readFile } from 'node:fs/promises';
-import { z } from 'zod';
+import * as z from 'zod';
 import { errnoOf } from '../base/errors.js';
 import { systemDisk } from '../host/disk.js';
 import type { RootRefused } from '../log/errors.js';

@@ -67,6 +67,7 @@ const commands = new Map<string, () => Promise<Command>>([
 
 /** The one that is asked for: loading all of them is most of a start. Help speaks of all. */
 function needed(word: string | undefined): Iterable<() => Promise<Command>> {
+  if (word === '--version' || word === '-V') return [];
   const command = word === undefined ? undefined : commands.get(word);
   return command === undefined ? commands.values() : [command];
 }

@@ -4,8 +4,9 @@
  * that cannot hang (clock_gettime, getsockopt …) may be made on the event loop, all others run on
  * the threads of workers.ts.
  */
+import { createRequire } from 'node:module';
 import { getSystemErrorName } from 'node:util';
-import koffi from 'koffi';
+import type koffiModule from 'koffi';
 import { HostFault } from '../base/errors.js';
 
 /** What goes into a call: numbers, C strings, and memory the call reads or fills. */
@@ -14,23 +15,31 @@ export type Argument = number | bigint | string | Uint8Array | null;
 /** Answers what the C function answers; -1 stands for a failure whose errno koffi keeps. */
 export type LibraryCall = (...args: Argument[]) => number;
 
-// The process itself, not a file name: so the same code finds glibc and musl.
-const library = koffi.load(null);
+type Koffi = typeof koffiModule;
 
-/** Binds a function of the C library by its prototype in C. */
+// Loaded at the first need: it takes a tenth of a short command, and reading files needs none of it.
+let loaded: Koffi | undefined;
+const koffi = (): Koffi => (loaded ??= createRequire(import.meta.url)('koffi') as Koffi);
+
+// The process itself, not a file name: so the same code finds glibc and musl.
+let library: ReturnType<Koffi['load']> | undefined;
+
+/** Binds a function of the C library, at its first call, by its prototype in C. */
 export function libraryCall(prototype: string): LibraryCall {
-  const call: (...args: Argument[]) => unknown = library.func(prototype);
-  return (...args) => Number(call(...args));
+  let call: ((...args: Argument[]) => unknown) | undefined;
+  return (...args) => {
+    library ??= koffi().load(null);
+    call ??= library.func(prototype) as (...args: Argument[]) => unknown;
+    return Number(call(...args));
+  };
 }
 
 /** The errno of this thread's last library call. */
 export function lastErrno(): number {
-  return koffi.errno();
+  return koffi().errno();
 }
 
-const namesByNumber = new Map(
-  Object.entries(koffi.os.errno).map(([name, number]) => [number, name]),
-);
+let namesByNumber: ReadonlyMap<number, string> | undefined;
 
 /**
  * `ENOENT` for 2. Node's own name where it has one, so that a name means the same whoever made
@@ -39,6 +48,9 @@ const namesByNumber = new Map(
 export function errnoName(errno: number): string {
   const name = getSystemErrorName(-errno);
   if (!name.startsWith('Unknown')) return name;
+  namesByNumber ??= new Map(
+    Object.entries(koffi().os.errno).map(([known, number]) => [number, known]),
+  );
   return namesByNumber.get(errno) ?? `E${errno}`;
 }
 

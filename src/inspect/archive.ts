@@ -61,9 +61,9 @@ export interface Archive {
 
   /**
    * All events of one snapshot, oldest first; none when the log never had it, or when they are
-   * retired.
+   * retired. With `to`, those before that position.
    */
-  historyOf(id: SnapshotId): Promise<readonly LogRecord[]>;
+  historyOf(id: SnapshotId, to?: Position): Promise<readonly LogRecord[]>;
 
   /** The same of several, for which one reading may do. Those without any event are left out. */
   historiesOf(ids: readonly SnapshotId[]): Promise<ReadonlyMap<SnapshotId, readonly LogRecord[]>>;

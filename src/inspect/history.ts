@@ -216,9 +216,9 @@ async function chainByLives(
   const chain: ParentLink[] = [];
   for (let link = nearest; link !== null;) {
     chain.push(link);
-    const life = await archive.historyOf(link.id);
+    const life = await archive.historyOf(link.id, position(at + 1));
     if (life[0]?.streamVersion !== 0) return null;
-    link = parentGivenBy(life.filter(({ position: told }) => told <= at));
+    link = parentGivenBy(life);
   }
   return chain;
 }

@@ -47,7 +47,7 @@ export class RootArchive implements Archive {
       yield* readLogBatches({ root: this.#root, disk: this.#disk, ...range });
       return;
     }
-    const records = await this.#log.streams(new Set([stream]), from, to);
+    const records = await this.#log.streams(new Set([stream]), { from, to });
     if (records.length > 0) yield reverse === true ? records.reverse() : records;
   }
 
@@ -63,14 +63,19 @@ export class RootArchive implements Archive {
     return pastState(this.#disk, this.#root, this.#log, at);
   }
 
-  historyOf(id: SnapshotId): Promise<readonly LogRecord[]> {
-    return this.#log.streams(new Set([streamOf(id)]));
+  historyOf(id: SnapshotId, to?: Position): Promise<readonly LogRecord[]> {
+    return this.#streams([id], to);
   }
 
   async historiesOf(
     ids: readonly SnapshotId[],
   ): Promise<ReadonlyMap<SnapshotId, readonly LogRecord[]>> {
-    return bySnapshot(await this.#log.streams(new Set(ids.map(streamOf))));
+    return bySnapshot(await this.#streams(ids));
+  }
+
+  /** A number is given to one snapshot alone. */
+  #streams(ids: readonly SnapshotId[], to?: Position): Promise<readonly LogRecord[]> {
+    return this.#log.streams(new Set(ids.map(streamOf)), { to, endOnce: true });
   }
 
   childrenOf(id: SnapshotId): Promise<readonly SnapshotId[]> {

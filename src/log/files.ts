@@ -102,7 +102,7 @@ export async function readWhole(
 ): Promise<Buffer | null> {
   try {
     return await withFile(disk, path, 'read', async (file) => {
-      const bytes = Buffer.alloc(Math.min(await file.size(), bytesMax));
+      const bytes = Buffer.allocUnsafeSlow(Math.min(await file.size(), bytesMax));
       return bytes.subarray(0, await file.read(bytes, 0));
     });
   } catch (thrown) {

@@ -49,6 +49,14 @@ export interface WithNext {
 const withNext = (segments: readonly SurveyedSegment[]): readonly WithNext[] =>
   segments.map((segment, at) => ({ segment, next: segments[at + 1] ?? null }));
 
+export interface StreamsWish {
+  readonly from?: number | undefined;
+  /** First position that is not wanted. */
+  readonly to?: number | undefined;
+  /** No name is used again after its end: where all have ended, the newest segment is not read. */
+  readonly endOnce?: boolean;
+}
+
 /** A segment, open for reading, and its index. */
 export interface OpenIndexed {
   readonly index: SegmentIndex;
@@ -161,16 +169,23 @@ export class IndexedLog {
   }
 
   /** The records of these streams, oldest first. */
-  async streams(streams: ReadonlySet<string>, from = 0, to = Infinity): Promise<LogRecord[]> {
+  async streams(streams: ReadonlySet<string>, wish: StreamsWish = {}): Promise<LogRecord[]> {
     if (streams.size === 0) return [];
+    const { from = 0, to = Infinity } = wish;
     const wanted = withNext(await this.segments()).filter(
       ({ segment, next }) =>
         segment.header.firstPosition < to && (next?.header.firstPosition ?? Infinity) > from,
     );
     // Most segments have nothing of a stream; to see that is waiting for files, one for each.
-    const parts = await pLimit(SEGMENTS_AT_ONCE).map(wanted, ({ segment, next }) =>
-      this.#streamsIn(segment, next, streams),
+    const parts = await pLimit(SEGMENTS_AT_ONCE).map(
+      wanted.filter(({ next }) => next !== null),
+      ({ segment, next }) => this.#streamsIn(segment, next, streams),
     );
+    const newest = wanted.at(-1);
+    const isComplete = wish.endOnce === true && allClosed(streams, parts.flat());
+    if (newest?.next === null && !isComplete) {
+      parts.push(await this.#streamsIn(newest.segment, null, streams));
+    }
     return parts.flat().filter((record) => record.position >= from && record.position < to);
   }
 
@@ -225,6 +240,12 @@ export class IndexedLog {
       return position(end.position);
     });
   }
+}
+
+function allClosed(streams: ReadonlySet<string>, records: readonly LogRecord[]): boolean {
+  const open = new Set(streams);
+  for (const record of records) if (record.closesStream) open.delete(record.stream);
+  return open.size === 0;
 }
 
 async function indexOf(

@@ -2,7 +2,7 @@
  * Events of the `daemon` stream: what the service itself did or found. They move no snapshot;
  * they are there for the people who ask later.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { idSchema } from './events.js';
 
 const findingSchema = z.object({

@@ -5,7 +5,7 @@
  * `SNAPSHOT_EVENTS` and adds an upcaster (upcasters.ts); nothing here is ever edited in place.
  * docs/events.md is generated from the descriptions below.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { snapshotId, snapshotName, type Labels } from '../base/units.js';
 
 const idSchema = z

@@ -6,7 +6,7 @@
  * The line is an array that begins with what the indexes need and what List tells, in a fixed
  * order, so that neither need parse it (packed-states.ts, packed-info.ts).
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import {
   snapshotId,
   snapshotName,

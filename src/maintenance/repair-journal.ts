@@ -4,7 +4,7 @@
  * it keeps every start away; whoever repairs next finds it there and goes on. Each exchange is
  * done only where it is not done yet.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Disk } from '../base/ports.js';
 import { unixNanos } from '../base/units.js';
 import { identityPath, logDirectory, readWhole, replaceDurably } from '../log/files.js';

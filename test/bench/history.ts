@@ -41,7 +41,7 @@ interface Asked {
 
 /** What a process says of itself at its end; its own peak, and not that of whoever began it. */
 const atExit = `
-  import { readFileSync } from 'node:fs';
+  const { readFileSync } = require('node:fs');
   process.on('exit', () => {
     const { userCPUTime, systemCPUTime } = process.resourceUsage();
     const [, peak] = /VmHWM:\\s+(\\d+)/.exec(readFileSync('/proc/self/status', 'utf8')) ?? [];
@@ -61,14 +61,11 @@ const askingArchive = (root: string, question: string): string => `
   ${question}
 `;
 
-/** Text of a program that is the command with these arguments. */
-const asCommand = (root: string, args: readonly string[]): string => `
-  process.argv.splice(1, Infinity, 'stratalog', ...${JSON.stringify([...args, '--root', root])});
-  await import(${built('bin/cli.js')});
-`;
+const command = `${repository}/dist/bin/stratalog.cjs`;
 
-async function ask(root: string, program: string): Promise<Asked> {
-  const args = [programFile(root, atExit + program)];
+/** @param args a program and what it is given */
+async function ask(root: string, asked: readonly string[]): Promise<Asked> {
+  const args = ['--require', fileOf(`${root}-exit.cjs`, atExit), ...asked];
   const begun = process.hrtime.bigint();
   const { stderr } = await run(process.execPath, args, { timeoutMillis: 600_000 });
   const wall = Number(process.hrtime.bigint() - begun) * ms;
@@ -77,10 +74,11 @@ async function ask(root: string, program: string): Promise<Asked> {
 }
 
 /** In a file: threads would take over the flags of a text on the command line, and fail. */
-function programFile(root: string, text: string): string {
-  const file = `${root}-program.mjs`;
-  writeFileSync(file, text);
-  return file;
+const programFile = (root: string, text: string): string => fileOf(`${root}-program.mjs`, text);
+
+function fileOf(path: string, text: string): string {
+  writeFileSync(path, text);
+  return path;
 }
 
 export async function measureHistory(options: HistoryOptions): Promise<readonly Row[]> {
@@ -161,7 +159,11 @@ async function asking(
   count = questions,
 ): Promise<readonly Row[]> {
   const rows: Row[] = [];
-  const several = async (what: string, limit: string | null, question: (at: number) => string) => {
+  const several = async (
+    what: string,
+    limit: string | null,
+    question: (at: number) => readonly string[],
+  ) => {
     say(`${what}, ${how}`);
     const asked: Asked[] = [];
     for (let at = 1; at <= count; at += 1) asked.push(await ask(root, question(at)));
@@ -189,31 +191,29 @@ async function asking(
       ),
     );
   };
-  const command = (...args: readonly string[]): string => asCommand(root, args);
-  await several('nothing but a start of node', null, () => '');
-  await several('state --at', '≤ 1000', (at) =>
-    command('state', '-q', '--at', `${spread(at, events)}`),
-  );
+  const of = (...args: readonly string[]) => [command, ...args, '--root', root];
+  await several('nothing but a start of node', null, () => [programFile(root, '')]);
+  await several('state --at', '≤ 1000', (at) => of('state', '-q', '--at', `${spread(at, events)}`));
   const layers = new Set<number>(ids);
   await several('history of a snapshot that is gone', '≤ 300', (at) => {
     const id = spread(at, nextId - 2) + 1;
-    return command('history', '-q', String(layers.has(id) ? id + 1 : id));
+    return of('history', '-q', String(layers.has(id) ? id + 1 : id));
   });
   const layer = (at: number): SnapshotId => ids[spread(at, ids.length)] ?? nextId;
   await several('history of a layer and its 200 children', '≤ 300', (at) =>
-    command('history', '-q', String(layer(at))),
+    of('history', '-q', String(layer(at))),
   );
   const { forest } = await new RootArchive(systemDisk(), root).stateAt(position(events));
   await several('the same by its key', '≤ 300', (at) =>
-    command('history', '-q', forest.get(layer(at))?.name ?? ''),
+    of('history', '-q', forest.get(layer(at))?.name ?? ''),
   );
   await several('log --since, -n 1', null, (at) => {
     const { createdAt } = forest.get(layer(at)) ?? {};
-    return command('log', '-q', '-n', '1', '--since', formatTime(createdAt ?? unixNanos(0n)));
+    return of('log', '-q', '-n', '1', '--since', formatTime(createdAt ?? unixNanos(0n)));
   });
-  await several('a name that nobody ever bore', null, (at) =>
-    askingArchive(root, `await archive.find('no such ${at}');`),
-  );
+  await several('a name that nobody ever bore', null, (at) => [
+    programFile(root, askingArchive(root, `await archive.find('no such ${at}');`)),
+  ]);
   return rows;
 }
 
@@ -244,12 +244,7 @@ async function verifying(root: string): Promise<readonly Row[]> {
     }
   }
   say('verify with the events');
-  const { wall, processor } = await timed(process.execPath, [
-    `${repository}/dist/bin/cli.js`,
-    'verify',
-    '--root',
-    root,
-  ]);
+  const { wall, processor } = await timed(process.execPath, [command, 'verify', '--root', root]);
   rows.push(one('verify with the events, s', wall / 1000));
   rows.push(one('verify with the events, processor s', processor / 1000));
   return rows;

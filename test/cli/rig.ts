@@ -30,7 +30,9 @@ export async function aDirectory(): Promise<string> {
   return directory;
 }
 
-const cliPath = join(repository, 'dist', 'bin', 'cli.js');
+const cliPath = join(repository, 'dist', 'bin', 'stratalog.cjs');
+/** The last thing that a build makes. */
+const builtLast = join(repository, 'dist', 'bin', 'program.code');
 
 /** For `beforeAll`: builds the command when it is missing or older than a source of it. */
 export async function builtCli(): Promise<void> {
@@ -64,13 +66,13 @@ function tryLock(path: string): boolean {
 }
 
 function isBuilt(): boolean {
-  if (!existsSync(cliPath)) return false;
+  if (!existsSync(builtLast)) return false;
   const source = join(repository, 'src');
   const newest = readdirSync(source, { recursive: true, encoding: 'utf8' })
     .filter((path) => /\.(ts|html|css|svg)$/.test(path))
     .map((path) => statSync(join(source, path), { throwIfNoEntry: false })?.mtimeMs ?? 0)
     .reduce((one, other) => Math.max(one, other), 0);
-  return statSync(cliPath).mtimeMs >= newest;
+  return statSync(builtLast).mtimeMs >= newest;
 }
 
 export interface Outcome {

@@ -3,7 +3,7 @@
  * of a platform among several. OCI and docker media types alike (image-spec; distribution,
  * manifest v2 schema 2). All of it is somebody else's input.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { UsageError } from '../../base/errors.js';
 import type { ChainId, Digest } from './digest.js';

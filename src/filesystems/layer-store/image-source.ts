@@ -7,7 +7,7 @@
  */
 import { createReadStream, lstatSync, readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { UsageError } from '../../base/errors.js';
 import { blobDirectory } from './blob-directory.js';

@@ -3,7 +3,7 @@
  * may come from elsewhere (an NFS export, a node image), so a manifest is read as hostile input:
  * bounded, checked against a closed schema, and never the source of a path.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 
 import type { ChainId } from './digest.js';
 import { isDigest } from './digest.js';

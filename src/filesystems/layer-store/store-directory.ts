@@ -17,7 +17,7 @@ import {
 } from 'node:fs';
 import type { Stats } from 'node:fs';
 import { join } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { errnoOf, UsageError } from '../../base/errors.js';
 import type { DiskLock, MountTable } from '../../base/ports.js';

@@ -1,0 +1,28 @@
+/**
+ * Lets V8 compile the command, and keeps the code beside it: the last part of `npm run build`. A
+ * function is in it when it ran before, so the command is asked what people ask most, of a log
+ * that is at hand. The rest is compiled when it is needed, as ever.
+ *
+ * What the questions print is of no interest: `scripts/bundle.ts` runs this with stdout closed to it.
+ */
+import { writeFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { codePath, compileProgram, runProgram } from '../src/launch/compiled-program.js';
+
+const bin = fileURLToPath(new URL('../dist/bin', import.meta.url));
+const root = fileURLToPath(new URL('../test/golden/v0.1.0/root', import.meta.url));
+
+const questions = [
+  ...['log', 'state', 'state tree', 'history 1', 'who 1', 'why 1', 'diff 0 5', 'machine 1'],
+  ...['verify', 'inspect --offline', 'layers'],
+].map((words) => [...words.split(' '), '--root', root]);
+
+const script = compileProgram(bin, null);
+const program = runProgram(bin, script);
+// One process asks all: each question listens to it once.
+process.stdout.setMaxListeners(questions.length + 10);
+for (const words of [['--help'], ...questions]) {
+  await program.main(['node', 'stratalog', ...words]);
+}
+process.exitCode = 0;
+writeFileSync(codePath(bin), script.createCachedData());
