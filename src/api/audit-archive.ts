@@ -25,6 +25,7 @@ import {
   MomentUnknown,
   type Archive,
   type ArchiveRange,
+  type LifeRange,
   type LogBounds,
   type PastState,
 } from '../inspect/archive.js';
@@ -203,28 +204,29 @@ export class AuditArchive implements Archive {
     return { position: at, time, forest };
   }
 
-  async historyOf(id: SnapshotId, to?: Position): Promise<readonly LogRecord[]> {
+  async historyOf(
+    id: SnapshotId,
+    { from = position(0), to }: LifeRange = {},
+  ): Promise<readonly LogRecord[]> {
     const found: LogRecord[] = [];
     const call = this.#client.history({ snapshotId: BigInt(id) });
     for await (const { events } of this.#receive(call)) found.push(...events.map(recordOf));
-    return to === undefined ? found : found.filter(({ position }) => position < to);
+    return found.filter(({ position: at }) => at >= from && at < (to ?? Infinity));
   }
 
   async historiesOf(
     ids: readonly SnapshotId[],
+    range: LifeRange = {},
   ): Promise<ReadonlyMap<SnapshotId, readonly LogRecord[]>> {
     const lives = new Map<SnapshotId, readonly LogRecord[]>();
     for (const id of ids) {
-      const records = await this.historyOf(id);
+      const records = await this.historyOf(id, range);
       if (records.length > 0) lives.set(id, records);
     }
     return lives;
   }
 
-  async childrenOf(
-    id: SnapshotId,
-    range: Pick<AuditRange, 'from' | 'to'>,
-  ): Promise<readonly SnapshotId[]> {
+  async childrenOf(id: SnapshotId, range: LifeRange): Promise<readonly SnapshotId[]> {
     const children = new Set<SnapshotId>();
     for await (const batch of this.read({ ...range, types: PARENTED })) {
       for (const record of batch) {

@@ -31,6 +31,9 @@ export interface ArchiveRange {
   readonly reverse?: boolean;
 }
 
+/** Which part of a life is asked for; all that is kept of it by default. */
+export type LifeRange = Pick<ArchiveRange, 'from' | 'to'>;
+
 /** The snapshots as they were at a position. */
 export interface PastState {
   readonly position: Position;
@@ -61,18 +64,18 @@ export interface Archive {
 
   /**
    * All events of one snapshot, oldest first; none when the log never had it, or when they are
-   * retired. With `to`, those before that position.
+   * retired.
    */
-  historyOf(id: SnapshotId, to?: Position): Promise<readonly LogRecord[]>;
+  historyOf(id: SnapshotId, range?: LifeRange): Promise<readonly LogRecord[]>;
 
   /** The same of several, for which one reading may do. Those without any event are left out. */
-  historiesOf(ids: readonly SnapshotId[]): Promise<ReadonlyMap<SnapshotId, readonly LogRecord[]>>;
+  historiesOf(
+    ids: readonly SnapshotId[],
+    range?: LifeRange,
+  ): Promise<ReadonlyMap<SnapshotId, readonly LogRecord[]>>;
 
   /** Snapshots that ever stood on this one, oldest first. `range` has all of its life. */
-  childrenOf(
-    id: SnapshotId,
-    range: Pick<ArchiveRange, 'from' | 'to'>,
-  ): Promise<readonly SnapshotId[]>;
+  childrenOf(id: SnapshotId, range: LifeRange): Promise<readonly SnapshotId[]>;
 
   /**
    * The position behind the last record that is not younger. The clock of a machine may have

@@ -216,7 +216,7 @@ async function chainByLives(
   const chain: ParentLink[] = [];
   for (let link = nearest; link !== null;) {
     chain.push(link);
-    const life = await archive.historyOf(link.id, position(at + 1));
+    const life = await archive.historyOf(link.id, { to: position(at + 1) });
     if (life[0]?.streamVersion !== 0) return null;
     link = parentGivenBy(life);
   }
@@ -249,7 +249,7 @@ async function childrenOf(archive: Archive, { id, records }: Subject): Promise<r
   // A snapshot is removed after its children: nothing of theirs is beyond its own removal.
   const end = records.find(({ type }) => endings.has(type))?.position;
   const range = end === undefined ? { from: first.position } : { from: first.position, to: end };
-  const lives = await archive.historiesOf(await archive.childrenOf(id, range));
+  const lives = await archive.historiesOf(await archive.childrenOf(id, range), range);
   for (const life of lives.values()) for (const record of life) noteChild(children, id, record);
   return [...children.values()].sort((one, other) => one.from - other.from);
 }

@@ -9,7 +9,7 @@ import { IndexedLog } from '../log/indexed-log.js';
 import { followLog, readLogBatches } from '../log/reader.js';
 import type { LogRecord } from '../log/types.js';
 import { streamOf } from '../machines/streams.js';
-import type { Archive, ArchiveRange, LogBounds, PastState } from './archive.js';
+import type { Archive, ArchiveRange, LifeRange, LogBounds, PastState } from './archive.js';
 import { pastState } from './past-state.js';
 import { bySnapshot } from './subject.js';
 import { findChildren, findText } from './text-search.js';
@@ -63,23 +63,24 @@ export class RootArchive implements Archive {
     return pastState(this.#disk, this.#root, this.#log, at);
   }
 
-  historyOf(id: SnapshotId, to?: Position): Promise<readonly LogRecord[]> {
-    return this.#streams([id], to);
+  historyOf(id: SnapshotId, range: LifeRange = {}): Promise<readonly LogRecord[]> {
+    return this.#streams([id], range);
   }
 
   async historiesOf(
     ids: readonly SnapshotId[],
+    range: LifeRange = {},
   ): Promise<ReadonlyMap<SnapshotId, readonly LogRecord[]>> {
-    return bySnapshot(await this.#streams(ids));
+    return bySnapshot(await this.#streams(ids, range));
   }
 
   /** A number is given to one snapshot alone. */
-  #streams(ids: readonly SnapshotId[], to?: Position): Promise<readonly LogRecord[]> {
-    return this.#log.streams(new Set(ids.map(streamOf)), { to, endOnce: true });
+  #streams(ids: readonly SnapshotId[], range: LifeRange): Promise<readonly LogRecord[]> {
+    return this.#log.streams(new Set(ids.map(streamOf)), { ...range, endOnce: true });
   }
 
-  childrenOf(id: SnapshotId): Promise<readonly SnapshotId[]> {
-    return findChildren(this.#disk, this.#log, id);
+  childrenOf(id: SnapshotId, range: LifeRange): Promise<readonly SnapshotId[]> {
+    return findChildren(this.#disk, this.#log, id, range);
   }
 
   /** From the end: the last segment that has a record which is not younger holds the answer. */

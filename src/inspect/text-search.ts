@@ -10,8 +10,7 @@ import { decodeRecord, isIntact } from '../log/codec.js';
 import { withFile } from '../log/files.js';
 import { walkHeads } from '../log/heads.js';
 import { tellDamage } from '../log/index-files.js';
-import type { IndexedLog } from '../log/indexed-log.js';
-import type { SurveyedSegment } from '../log/survey.js';
+import type { IndexedLog, PositionRange, WithNext } from '../log/indexed-log.js';
 import type { LogRecord } from '../log/types.js';
 import { idOfStream } from '../machines/streams.js';
 import { bearsText } from './bears-text.js';
@@ -24,6 +23,8 @@ interface Search {
   /** What the bytes of a record must hold. */
   readonly needle: Buffer;
   readonly isWanted: (record: LogRecord) => boolean;
+  /** Segments without any of it are not read. */
+  readonly range?: PositionRange;
 }
 
 /** Snapshots that ever bore the text, oldest first. */
@@ -39,16 +40,18 @@ export function findText(
   });
 }
 
-/** Snapshots that ever stood on this one, oldest first. */
+/** Snapshots that ever stood on this one, oldest first. `range` has all of its life. */
 export function findChildren(
   disk: Disk,
   log: IndexedLog,
   parent: SnapshotId,
+  range: PositionRange,
 ): Promise<readonly SnapshotId[]> {
   return searchLog(disk, log, {
     texts: [childText(parent)],
     needle: Buffer.from(`"parent":{"id":${parent},`),
     isWanted: (record) => parentOf(eventOf(record))?.id === parent,
+    range,
   });
 }
 
@@ -59,21 +62,22 @@ async function searchLog(
   search: Search,
 ): Promise<readonly SnapshotId[]> {
   const found = new Set<SnapshotId>();
-  const segments = await log.segmentsWith(search.texts, snapshotTexts.version);
+  const segments = await log.segmentsWith(search.texts, snapshotTexts.version, search.range);
   for (const { segment, next } of segments) {
-    await searchSegment(disk, segment, next, search, found);
+    await searchSegment(disk, log, { segment, next }, search, found);
   }
   return [...found].sort((one, other) => one - other).map(snapshotId);
 }
 
 async function searchSegment(
   disk: Disk,
-  segment: SurveyedSegment,
-  next: SurveyedSegment | null,
+  log: IndexedLog,
+  { segment, next }: WithNext,
   { needle, isWanted }: Search,
   found: Set<SnapshotId>,
 ): Promise<void> {
   await withFile(disk, segment.path, 'read', async (file) => {
+    const known = next === null ? await log.knownEnd(file, segment) : null;
     let unsound = 0;
     /** Where the bytes that were searched begin in the file, and the next place with the text. */
     let searched = -1;
@@ -83,6 +87,7 @@ async function searchSegment(
       file,
       segment,
       (bytes, at, offset, padded) => {
+        if (offset === known) return false;
         const base = offset - at;
         if (base !== searched || (hit !== -1 && hit < at)) {
           hit = bytes.indexOf(needle, at);
@@ -99,7 +104,7 @@ async function searchSegment(
         if (isNew && isWanted(record)) pending.push({ id, position: record.position });
         return true;
       },
-      { checks: next === null },
+      { checks: next === null && known === null },
     );
     if (unsound > 0 || (next !== null && end.position !== next.header.firstPosition)) {
       await tellDamage(file, segment, next);

@@ -4,7 +4,7 @@
  */
 import { crc32 } from 'node:zlib';
 import { parseBody } from './codec.js';
-import { ALIGNMENT, CHAIN_BYTES, RECORD, SEGMENT } from './format.js';
+import { ALIGNMENT, RECORD, SEGMENT } from './format.js';
 import { closesStream } from './heads.js';
 import { BLOCK, GROUP, INDEX, INDEX_MAGIC, PAGE, PAGE_STREAMS } from './index-format.js';
 import { StreamSlots, type SlotGroup } from './stream-slots.js';
@@ -24,7 +24,6 @@ export class IndexBuilder {
   readonly #blockTimes: bigint[] = [];
   #maxTime = 0n;
   #end: number = SEGMENT.headerBytes;
-  readonly #chain = Buffer.alloc(CHAIN_BYTES);
   readonly #texts: IndexedTexts | null;
   readonly #filter = new TextFilterBuilder();
 
@@ -51,7 +50,6 @@ export class IndexBuilder {
     else if (time < (this.#blockTimes.at(-1) ?? time)) this.#blockTimes.splice(-1, 1, time);
     this.#records = record + 1;
     this.#end = offset + padded;
-    bytes.copy(this.#chain, 0, at + RECORD.chain, at + RECORD.headBytes);
   }
 
   #takeTexts(texts: IndexedTexts, bytes: Buffer, at: number, typeAt: number): void {
@@ -68,13 +66,13 @@ export class IndexBuilder {
     return this.#records;
   }
 
-  /** Chain hash of the last record that was taken. */
-  get chain(): Buffer {
-    return this.#chain;
+  /** Offset of the last record that was taken; null when none was. */
+  get lastOffset(): number | null {
+    return this.#records === 0 ? null : (this.#offsets[this.#records - 1] ?? 0) * ALIGNMENT;
   }
 
-  /** The index of what was taken. */
-  finish(): Buffer {
+  /** The index of what was taken. @param chain hash of the last record; zeros when there is none */
+  finish(chain: Buffer): Buffer {
     const { starts, order } = this.#bySlot();
     const groups = this.#streams.groups;
     const pages: Buffer[] = [];
@@ -89,20 +87,21 @@ export class IndexBuilder {
       const written = this.#pagesOf(group, starts, order, pagesAt);
       groupTable.writeUInt32LE(group.slots.size, at + GROUP.streams);
       groupTable.writeUInt32LE(pagesAt, at + GROUP.pagesAt);
+      groupTable.writeBigUInt64LE(BigInt(lastNumberOf(group)), at + GROUP.lastNumber);
       groupTable.writeUInt16LE(group.prefix.length, at + GROUP.prefixLength);
       groupTable.write(group.prefix, at + GROUP.headBytes, 'latin1');
       at += GROUP.headBytes + group.prefix.length;
       pages.push(written);
       pagesAt += written.length;
     }
-    const header = this.#header(groups.length, groupsAt, pagesAt);
+    const header = this.#header(groups.length, groupsAt, pagesAt, chain);
     const filter = this.#filter.finish();
     const index = Buffer.concat([header, this.#blocks(), groupTable, ...pages, filter]);
     index.writeUInt32LE(crc32(index.subarray(INDEX.formatVersion)), INDEX.crc);
     return index;
   }
 
-  #header(groups: number, groupsAt: number, filterAt: number): Buffer {
+  #header(groups: number, groupsAt: number, filterAt: number, chain: Buffer): Buffer {
     const header = Buffer.alloc(INDEX.headerBytes);
     header.write(INDEX_MAGIC, INDEX.magic, 'latin1');
     header.writeUInt32LE(INDEX.version, INDEX.formatVersion);
@@ -110,7 +109,7 @@ export class IndexBuilder {
     header.writeBigUInt64LE(BigInt(this.#firstPosition), INDEX.firstPosition);
     header.writeBigUInt64LE(BigInt(this.#records), INDEX.records);
     header.writeBigUInt64LE(BigInt(this.#end), INDEX.end);
-    this.#chain.copy(header, INDEX.chain);
+    chain.copy(header, INDEX.chain);
     header.writeUInt32LE(groups, INDEX.groups);
     header.writeUInt32LE(groupsAt, INDEX.groupsAt);
     header.writeUInt32LE(filterAt, INDEX.filterAt);
@@ -184,6 +183,12 @@ export class IndexBuilder {
     offsets.set(this.#offsets);
     this.#offsets = offsets;
   }
+}
+
+function lastNumberOf({ slots }: SlotGroup): number {
+  let last = 0;
+  for (const number of slots.keys()) last = Math.max(last, number);
+  return last;
 }
 
 /** Null for what is none: whoever reads the record says so. */

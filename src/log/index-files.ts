@@ -7,6 +7,7 @@ import type { Disk, DiskFile } from '../base/ports.js';
 import { position } from '../base/units.js';
 import { LogDamaged } from './errors.js';
 import { indexName, logDirectory, NO_FILE, readWhole, removeIfThere, withFile } from './files.js';
+import { CHAIN_BYTES, RECORD } from './format.js';
 import { walkHeads, type HeadWalkWish } from './heads.js';
 import { IndexBuilder } from './index-builder.js';
 import { checkSealed, startOf } from './recovery.js';
@@ -92,14 +93,21 @@ export async function makeIndex(
     { checks: true, ...wish },
   );
   if (end.wasStopped) return null;
+  const chain = await lastChain(file, builder);
   if (next !== null) {
-    const isWhole =
-      end.position === next.header.firstPosition && builder.chain.equals(next.header.chain);
+    const isWhole = end.position === next.header.firstPosition && chain.equals(next.header.chain);
     if (!isWhole) await tellDamage(file, segment, next);
   } else if (end.reachedPosition !== end.position) {
     return makeUpTo(file, segment, end.position, texts);
   }
-  return builder.finish();
+  return builder.finish(chain);
+}
+
+/** Chain hash of the last record of an index. A record is looked at by its head alone before. */
+async function lastChain(file: DiskFile, { lastOffset }: IndexBuilder): Promise<Buffer> {
+  const chain = Buffer.alloc(CHAIN_BYTES);
+  if (lastOffset !== null) await file.read(chain, lastOffset + RECORD.chain);
+  return chain;
 }
 
 /** Again, without the beginning of an append whose end is not there. */
@@ -117,7 +125,7 @@ async function makeUpTo(
     at += 1;
     return true;
   });
-  return builder.finish();
+  return builder.finish(await lastChain(file, builder));
 }
 
 /** Reads with all checks, which say where the damage is. */

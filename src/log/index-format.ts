@@ -28,7 +28,7 @@ export const INDEX = {
   /** The greatest time of the segment's records. */
   maxTime: 104,
   headerBytes: 112,
-  version: 2,
+  version: 3,
 } as const;
 
 /** One entry for so many records. */
@@ -46,9 +46,11 @@ export const GROUP = {
   streams: 0,
   /** Offset in this file of its directory of pages. */
   pagesAt: 4,
-  prefixLength: 8,
+  /** Number of its last stream. */
+  lastNumber: 8,
+  prefixLength: 16,
   /** Where the prefix stands. */
-  headBytes: 10,
+  headBytes: 18,
 } as const;
 
 /** Streams in one page: what is decoded to find one. */

@@ -22,6 +22,7 @@ import { readIdentityIfSound } from './identity.js';
 import { startOf } from './recovery.js';
 import { SegmentScan } from './scan.js';
 import { IndexUnusable, SegmentIndex, type BlockPlace } from './segment-index.js';
+import { splitName, type SplitName } from './stream-name.js';
 import { surveySound, type KnownHeaders, type SurveyedSegment } from './survey.js';
 import type { LogRecord } from './types.js';
 
@@ -49,10 +50,14 @@ export interface WithNext {
 const withNext = (segments: readonly SurveyedSegment[]): readonly WithNext[] =>
   segments.map((segment, at) => ({ segment, next: segments[at + 1] ?? null }));
 
-export interface StreamsWish {
+/** Positions; all by default. */
+export interface PositionRange {
   readonly from?: number | undefined;
   /** First position that is not wanted. */
   readonly to?: number | undefined;
+}
+
+export interface StreamsWish extends PositionRange {
   /** No name is used again after its end: where all have ended, the newest segment is not read. */
   readonly endOnce?: boolean;
 }
@@ -139,8 +144,12 @@ export class IndexedLog {
    * Segments that may hold one of the texts, and all of those whose index cannot tell. For texts
    * that `IndexedTexts` of this version makes known.
    */
-  segmentsWith(texts: readonly string[], version: number): Promise<readonly WithNext[]> {
-    return this.#segmentsThat((index) => index.mayHold(texts, version));
+  segmentsWith(
+    texts: readonly string[],
+    version: number,
+    range: PositionRange = {},
+  ): Promise<readonly WithNext[]> {
+    return this.#segmentsThat((index) => index.mayHold(texts, version), range);
   }
 
   /**
@@ -153,8 +162,11 @@ export class IndexedLog {
   }
 
   /** Those whose index may be what is asked for, and those whose index cannot tell. */
-  async #segmentsThat(isMaybe: (index: SegmentIndex) => boolean): Promise<readonly WithNext[]> {
-    const all = withNext(await this.segments());
+  async #segmentsThat(
+    isMaybe: (index: SegmentIndex) => boolean,
+    range: PositionRange = {},
+  ): Promise<readonly WithNext[]> {
+    const all = await this.#segmentsIn(range);
     const maybe = await pLimit(SEGMENTS_AT_ONCE).map(all, async ({ segment, next }) => {
       try {
         const index = next && (await this.#indexes.read(segment, next));
@@ -168,31 +180,36 @@ export class IndexedLog {
     return all.filter((_, at) => maybe[at]);
   }
 
+  async #segmentsIn({ from = 0, to = Infinity }: PositionRange): Promise<readonly WithNext[]> {
+    return withNext(await this.segments()).filter(
+      ({ segment, next }) =>
+        segment.header.firstPosition < to && (next?.header.firstPosition ?? Infinity) > from,
+    );
+  }
+
   /** The records of these streams, oldest first. */
   async streams(streams: ReadonlySet<string>, wish: StreamsWish = {}): Promise<LogRecord[]> {
     if (streams.size === 0) return [];
     const { from = 0, to = Infinity } = wish;
-    const wanted = withNext(await this.segments()).filter(
-      ({ segment, next }) =>
-        segment.header.firstPosition < to && (next?.header.firstPosition ?? Infinity) > from,
-    );
+    const wanted = await this.#segmentsIn(wish);
     // Most segments have nothing of a stream; to see that is waiting for files, one for each.
+    const names = [...streams].map(splitName);
     const parts = await pLimit(SEGMENTS_AT_ONCE).map(
       wanted.filter(({ next }) => next !== null),
-      ({ segment, next }) => this.#streamsIn(segment, next, streams),
+      (place) => this.#streamsIn(place, streams, names),
     );
     const newest = wanted.at(-1);
     const isComplete = wish.endOnce === true && allClosed(streams, parts.flat());
     if (newest?.next === null && !isComplete) {
-      parts.push(await this.#streamsIn(newest.segment, null, streams));
+      parts.push(await this.#streamsIn(newest, streams, names));
     }
     return parts.flat().filter((record) => record.position >= from && record.position < to);
   }
 
   async #streamsIn(
-    segment: SurveyedSegment,
-    next: SurveyedSegment | null,
+    { segment, next }: WithNext,
     streams: ReadonlySet<string>,
+    names: readonly SplitName[],
   ): Promise<LogRecord[]> {
     const opened = <Value>(use: (file: DiskFile) => Promise<Value>): Promise<Value> =>
       withFile(this.#disk, segment.path, 'read', use);
@@ -201,7 +218,7 @@ export class IndexedLog {
         ? await this.#indexes.read(segment, next)
         : await opened((file) => this.#newestIndex(file, segment));
       if (index) {
-        const offsets = [...streams].flatMap((stream) => index.part(stream)?.offsets ?? []);
+        const offsets = names.flatMap((name) => index.part(name)?.offsets ?? []);
         if (offsets.length === 0) return [];
         offsets.sort((one, other) => one - other);
         return await opened((file) => new Indexed(file, segment, index).records(offsets, streams));
@@ -221,6 +238,16 @@ export class IndexedLog {
     if (!isSame) await goesOn(file, segment, index);
     this.#newest = { segment: segment.name, index };
     return index;
+  }
+
+  /**
+   * Offset behind the last whole append of the newest segment, if an earlier question had to find
+   * it out and nothing was appended since; else null.
+   */
+  async knownEnd(file: DiskFile, segment: SurveyedSegment): Promise<number | null> {
+    const kept = this.#newest;
+    if (kept?.segment !== segment.name || (await goesOn(file, segment, kept.index))) return null;
+    return kept.index.end;
   }
 
   #notice(segment: SurveyedSegment, thrown: IndexUnusable): void {

@@ -7,7 +7,7 @@
 import { crc32 } from 'node:zlib';
 import { ALIGNMENT, CHAIN_BYTES } from './format.js';
 import { BLOCK, GROUP, INDEX, INDEX_MAGIC, PAGE, PAGE_STREAMS } from './index-format.js';
-import { joinName, splitName } from './stream-name.js';
+import { joinName, type SplitName } from './stream-name.js';
 import { mayHold } from './text-filter.js';
 
 /** What a segment has of one stream. */
@@ -40,6 +40,7 @@ interface Group {
   readonly prefix: string;
   readonly streams: number;
   readonly pagesAt: number;
+  readonly lastNumber: number;
 }
 
 /** An index that cannot be used, and why. */
@@ -73,6 +74,7 @@ export class SegmentIndex {
         prefix,
         streams,
         pagesAt: bytes.readUInt32LE(at + GROUP.pagesAt),
+        lastNumber: Number(bytes.readBigUInt64LE(at + GROUP.lastNumber)),
       });
       at += GROUP.headBytes + length;
     }
@@ -117,10 +119,11 @@ export class SegmentIndex {
   }
 
   /** What the segment has of a stream; null for nothing. */
-  part(stream: string): StreamPart | null {
-    const { prefix, number } = splitName(stream);
+  part({ prefix, number }: SplitName): StreamPart | null {
     const group = this.#groups.get(prefix);
     if (group === undefined || group.streams === 0) return null;
+    // Numbers are given in order, so most segments have none near to the one that is asked for.
+    if (number < this.#firstNumber(group, 0) || number > group.lastNumber) return null;
     let low = 0;
     let high = Math.ceil(group.streams / PAGE_STREAMS) - 1;
     while (low < high) {
@@ -128,7 +131,7 @@ export class SegmentIndex {
       if (this.#firstNumber(group, middle) <= number) low = middle;
       else high = middle - 1;
     }
-    return this.#firstNumber(group, low) > number ? null : this.#find(group, low, number);
+    return this.#find(group, low, number);
   }
 
   /** One stream of a page. Those before it are passed over: one question may be about hundreds. */

@@ -18,7 +18,8 @@ export const joinName = ({ prefix, number }: SplitName): string =>
   number === 0 ? prefix : `${prefix}${number}`;
 
 export function splitName(name: string): SplitName {
-  const digits = numberLength(Buffer.from(name, 'latin1'), 0, name.length);
+  const codes = Uint8Array.from(name, (character) => character.charCodeAt(0));
+  const digits = numberLength(codes, 0, name.length);
   if (digits === 0) return { prefix: name, number: 0 };
   return { prefix: name.slice(0, -digits), number: Number(name.slice(-digits)) };
 }

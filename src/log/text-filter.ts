@@ -1,6 +1,6 @@
 /**
  * Which texts a segment may hold, in few bytes: a Bloom filter. It never says no to one that is
- * there, and yes to fewer than one in a hundred of those that are not. What the texts are is the
+ * there, and yes to about one in a thousand of those that are not. What the texts are is the
  * business of whoever keeps the log (`IndexedTexts`).
  */
 import type { EventBody } from './types.js';
@@ -15,9 +15,10 @@ export interface IndexedTexts {
   textsIn(type: string, body: EventBody): Iterable<string>;
 }
 
-const BITS_PER_TEXT = 10;
-/** Bits that are set for each text: the best number for ten bits a text. */
-const HASHES = 7;
+/** Of a log of hundreds of segments, next to none is read for nothing. */
+const BITS_PER_TEXT = 14;
+/** Bits that are set for each text: the best number for fourteen bits a text. */
+const HASHES = 10;
 const FNV_PRIME = 0x01000193;
 const STEP_SHIFT = 11;
 const STEP_MAX = 2 ** (32 - STEP_SHIFT);

@@ -296,7 +296,13 @@ async function compareStreams(archive: RootArchive, records: readonly LogRecord[
     expect(all.get(id) ?? []).toEqual(own);
     const naming = records.filter((record) => parentOf(eventOf(record))?.id === id);
     const children = new Set(naming.map(({ stream }) => idOfStream(stream) ?? 0));
-    expect(await archive.childrenOf(id)).toEqual([...children].sort((one, other) => one - other));
+    const within = { from: position(own[0]?.position ?? 0), to: position(records.length) };
+    const sorted = [...children].sort((one, other) => one - other);
+    expect(await archive.childrenOf(id, within)).toEqual(sorted);
+    expect(await archive.childrenOf(id, {})).toEqual(sorted);
+    const half = { to: position(own.at(-1)?.position ?? 0) };
+    expect(await archive.historyOf(id, half)).toEqual(own.slice(0, -1));
+    expect(await archive.historyOf(id, { from: half.to })).toEqual(own.slice(-1));
   }
   for (const text of [...NAMES, 'b', 'sha256:', '']) {
     const bearing = records.filter((record) => bearsText(record, text));

@@ -6,7 +6,7 @@ import { pathToFileURL } from 'node:url';
 import { assert } from '../../src/base/assert.js';
 import { streamVersion } from '../../src/base/units.js';
 import { claimedLength } from '../../src/log/codec.js';
-import { aligned, SEGMENT } from '../../src/log/format.js';
+import { aligned, CHAIN_BYTES, RECORD, SEGMENT } from '../../src/log/format.js';
 import { IndexBuilder } from '../../src/log/index-builder.js';
 import { FaultyDisk } from '../support/faulty-disk.js';
 import { anEvent, openTestLog, ROOT, UUID } from './fixtures.js';
@@ -37,7 +37,8 @@ export function exampleIndex(segment: Buffer): Buffer {
     builder.take(segment, at, at, padded);
     at += padded;
   }
-  return builder.finish();
+  const chainAt = (builder.lastOffset ?? 0) + RECORD.chain;
+  return builder.finish(segment.subarray(chainAt, chainAt + CHAIN_BYTES));
 }
 
 /** As `xxd` prints it. */

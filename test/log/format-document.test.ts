@@ -38,8 +38,9 @@ function offsetsByThePage(bytes: Buffer, prefix: string, wanted: number): unknow
   expect(crc32(bytes.subarray(12))).toBe(bytes.readUInt32LE(8));
   const group = bytes.readUInt32LE(92);
   expect(bytes.readUInt32LE(88)).toBe(1);
-  const prefixEnd = group + 10 + bytes.readUInt16LE(group + 8);
-  expect(bytes.toString('latin1', group + 10, prefixEnd)).toBe(prefix);
+  expect(Number(bytes.readBigUInt64LE(group + 8))).toBe(wanted);
+  const prefixEnd = group + 18 + bytes.readUInt16LE(group + 16);
+  expect(bytes.toString('latin1', group + 18, prefixEnd)).toBe(prefix);
   const directory = bytes.readUInt32LE(group + 4);
   expect(Number(bytes.readBigUInt64LE(directory))).toBe(wanted);
   const [, count = 0, ...deltas] = bytes.subarray(bytes.readUInt32LE(directory + 8));

@@ -12,7 +12,13 @@ import {
   type SnapshotId,
   type UnixNanos,
 } from '../../src/base/units.js';
-import type { Archive, ArchiveRange, LogBounds, PastState } from '../../src/inspect/archive.js';
+import type {
+  Archive,
+  ArchiveRange,
+  LifeRange,
+  LogBounds,
+  PastState,
+} from '../../src/inspect/archive.js';
 import { bearsText } from '../../src/inspect/bears-text.js';
 import { Replay } from '../../src/inspect/replay.js';
 import { bySnapshot, eventOf, parentOf } from '../../src/inspect/subject.js';
@@ -65,13 +71,17 @@ export class RecordArchive implements Archive {
     return { position: at, time: this.#records[at - 1]?.time ?? null, forest: replay.forest };
   }
 
-  historyOf(id: SnapshotId): Promise<readonly LogRecord[]> {
-    return Promise.resolve(this.#records.filter(({ stream }) => stream === streamOf(id)));
+  async historyOf(id: SnapshotId, range: LifeRange = {}): Promise<readonly LogRecord[]> {
+    return (await this.historiesOf([id], range)).get(id) ?? [];
   }
 
-  historiesOf(ids: readonly SnapshotId[]): Promise<ReadonlyMap<SnapshotId, readonly LogRecord[]>> {
+  historiesOf(
+    ids: readonly SnapshotId[],
+    { from = position(0), to }: LifeRange = {},
+  ): Promise<ReadonlyMap<SnapshotId, readonly LogRecord[]>> {
     const wanted = new Set<string>(ids.map(streamOf));
-    return Promise.resolve(bySnapshot(this.#records.filter(({ stream }) => wanted.has(stream))));
+    const within = this.#records.slice(from, to);
+    return Promise.resolve(bySnapshot(within.filter(({ stream }) => wanted.has(stream))));
   }
 
   childrenOf(id: SnapshotId): Promise<readonly SnapshotId[]> {

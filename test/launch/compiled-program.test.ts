@@ -1,0 +1,60 @@
+/**
+ * Goal: the built command starts with the code that V8 kept of it, and starts all the same where
+ * that code is missing, of another V8, or no code at all. Method: the real build, by way of links
+ * in directories of their own.
+ */
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { repository } from '../../scripts/rig/daemon.js';
+import { codePath, compileProgram } from '../../src/launch/compiled-program.js';
+import { aDirectory, buildLimitMillis, builtCli, cleanUp } from '../cli/rig.js';
+
+const bin = join(repository, 'dist', 'bin');
+
+beforeAll(builtCli, buildLimitMillis);
+afterEach(cleanUp);
+
+/** A build as it is installed, with other code, or with none. */
+async function installedWith(code: Buffer | null): Promise<string> {
+  const directory = join(await aDirectory(), 'dist', 'bin');
+  mkdirSync(directory, { recursive: true });
+  for (const name of ['node_modules', 'package.json']) {
+    symlinkSync(join(repository, name), join(directory, '..', '..', name));
+  }
+  for (const name of readdirSync(bin)) {
+    writeFileSync(join(directory, name), readFileSync(join(bin, name)));
+  }
+  if (code === null) rmSync(codePath(directory));
+  else writeFileSync(codePath(directory), code);
+  return directory;
+}
+
+/** What the command says of itself. */
+function versionBy(directory: string): string {
+  const asked = spawnSync(process.execPath, [join(directory, 'stratalog.cjs'), '--version']);
+  return `${asked.stdout.toString()}${asked.stderr.toString()}`;
+}
+
+describe('the built command', () => {
+  const kept = (): Buffer => readFileSync(codePath(bin));
+
+  it('has code that this V8 takes', () => {
+    expect(compileProgram(bin, kept()).cachedDataRejected).toBe(false);
+  });
+
+  it.each([
+    ['without any', () => null],
+    ['with none in it', () => Buffer.alloc(0)],
+    ['with what is no code', () => Buffer.from('no code'.repeat(100))],
+    // The first words of the code say which V8 made it, and of what.
+    ['of another V8', () => Buffer.concat([Buffer.alloc(16, 0xff), kept().subarray(16)])],
+    ['that was cut short', () => kept().subarray(0, 4096)],
+  ])('starts %s', async (_what, code) => {
+    const directory = await installedWith(code());
+    const made = code();
+    if (made !== null) expect(compileProgram(directory, made).cachedDataRejected).toBe(true);
+    expect(versionBy(directory)).toMatch(/^\d+\.\d+\.\d+\n$/);
+  });
+});
