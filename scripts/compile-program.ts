@@ -7,7 +7,7 @@
  */
 import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { codePath, compileProgram, runProgram } from '../src/launch/compiled-program.js';
+import { codePath, compileProgram, keptCode, runProgram } from '../src/launch/compiled-program.js';
 
 const bin = fileURLToPath(new URL('../dist/bin', import.meta.url));
 const root = fileURLToPath(new URL('../test/golden/v0.1.0/root', import.meta.url));
@@ -25,4 +25,4 @@ for (const words of [['--help'], ...questions]) {
   await program.main(['node', 'stratalog', ...words]);
 }
 process.exitCode = 0;
-writeFileSync(codePath(bin), script.createCachedData());
+writeFileSync(codePath(bin), keptCode(bin, script));

@@ -3,12 +3,15 @@
  * compiling is most of what a short command takes. Node 22 can keep such code by itself; Node 20,
  * the oldest that is supported, cannot.
  *
- * V8 refuses code of another release or of other flags; the script is compiled as ever then.
+ * V8 refuses code of another release or of other flags; the script is compiled as ever then. Of
+ * the script it compares the length alone, and of the code nothing, so both are summed here: what a
+ * power cut left of an installation must not run.
  */
 import { readFileSync } from 'node:fs';
 import { createRequire, Module } from 'node:module';
 import { join } from 'node:path';
 import { Script } from 'node:vm';
+import { crc32 } from 'node:zlib';
 
 /** What src/cli/main.ts exports, once `scripts/bundle.ts` has put it into one file. */
 export interface Program {
@@ -18,13 +21,34 @@ export interface Program {
 export const codePath = (directory: string): string => join(directory, 'program.code');
 const programPath = (directory: string): string => join(directory, 'program.cjs');
 
-/** @param code what `createCachedData` of such a script gave; null to compile anew */
-export function compileProgram(directory: string, code: Buffer | null): Script {
+/** CRC-32 of the script, then of the code behind them. */
+const SUMS_BYTES = 8;
+
+/** @param kept what `keptCode` gave; null to compile anew */
+export function compileProgram(directory: string, kept: Buffer | null): Script {
   const filename = programPath(directory);
-  // Node's own bundler writes ASCII alone.
-  const source = readFileSync(filename, 'latin1');
-  const kept = code === null ? {} : { cachedData: code };
-  return new Script(Module.wrap(source), { filename, ...kept });
+  const source = readFileSync(filename);
+  const code = kept === null ? null : codeIn(kept, source);
+  return new Script(Module.wrap(source.toString('latin1')), {
+    filename,
+    ...(code === null ? {} : { cachedData: code }),
+  });
+}
+
+/** The file that `compileProgram` takes, of a script that ran. */
+export function keptCode(directory: string, script: Script): Buffer {
+  const code = script.createCachedData();
+  const sums = Buffer.alloc(SUMS_BYTES);
+  sums.writeUInt32LE(crc32(readFileSync(programPath(directory))), 0);
+  sums.writeUInt32LE(crc32(code), 4);
+  return Buffer.concat([sums, code]);
+}
+
+function codeIn(kept: Buffer, source: Buffer): Buffer | null {
+  if (kept.length < SUMS_BYTES) return null;
+  const code = kept.subarray(SUMS_BYTES);
+  const isWhole = kept.readUInt32LE(0) === crc32(source) && kept.readUInt32LE(4) === crc32(code);
+  return isWhole ? code : null;
 }
 
 export function runProgram(directory: string, script: Script): Program {

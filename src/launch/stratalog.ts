@@ -7,7 +7,7 @@ import { codePath, compileProgram, runProgram } from './compiled-program.js';
 
 const directory = dirname(fileURLToPath(import.meta.url));
 
-function keptCode(): Buffer | null {
+function readCode(): Buffer | null {
   try {
     return readFileSync(codePath(directory));
   } catch {
@@ -16,4 +16,4 @@ function keptCode(): Buffer | null {
   }
 }
 
-void runProgram(directory, compileProgram(directory, keptCode())).main(process.argv);
+void runProgram(directory, compileProgram(directory, readCode())).main(process.argv);

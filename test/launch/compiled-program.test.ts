@@ -4,6 +4,7 @@
  * in directories of their own.
  */
 import { spawnSync } from 'node:child_process';
+import { crc32 } from 'node:zlib';
 import { mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
@@ -39,6 +40,14 @@ function versionBy(directory: string): string {
 
 describe('the built command', () => {
   const kept = (): Buffer => readFileSync(codePath(bin));
+  const code = (): Buffer => kept().subarray(8);
+
+  /** The same script, and code whose first words, which say what V8 made it, may be others. */
+  function summed(other: Buffer): Buffer {
+    const sums = Buffer.from(kept().subarray(0, 8));
+    sums.writeUInt32LE(crc32(other), 4);
+    return Buffer.concat([sums, other]);
+  }
 
   it('has code that this V8 takes', () => {
     expect(compileProgram(bin, kept()).cachedDataRejected).toBe(false);
@@ -48,13 +57,15 @@ describe('the built command', () => {
     ['without any', () => null],
     ['with none in it', () => Buffer.alloc(0)],
     ['with what is no code', () => Buffer.from('no code'.repeat(100))],
-    // The first words of the code say which V8 made it, and of what.
-    ['of another V8', () => Buffer.concat([Buffer.alloc(16, 0xff), kept().subarray(16)])],
+    ['of another V8', () => summed(Buffer.concat([Buffer.alloc(16, 0xff), code().subarray(16)]))],
+    ['of another script', () => Buffer.concat([Buffer.alloc(4), kept().subarray(4)])],
     ['that was cut short', () => kept().subarray(0, 4096)],
-  ])('starts %s', async (_what, code) => {
-    const directory = await installedWith(code());
-    const made = code();
-    if (made !== null) expect(compileProgram(directory, made).cachedDataRejected).toBe(true);
+    ['that a power cut left half empty', () => kept().fill(0, 100_000)],
+    ['with one bit wrong', () => kept().fill((kept()[500_000] ?? 0) ^ 4, 500_000, 500_001)],
+  ])('starts %s', async (_what, bad) => {
+    const directory = await installedWith(bad());
+    // Undefined where V8 was not even given it.
+    expect(compileProgram(directory, bad()).cachedDataRejected).not.toBe(false);
     expect(versionBy(directory)).toMatch(/^\d+\.\d+\.\d+\n$/);
   });
 });
