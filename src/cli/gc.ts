@@ -1,7 +1,7 @@
 /**
- * `stratalog gc`: each entry of `snapshots/`, kept or collected, and why. It looks by itself, and
- * leaves the collecting to the daemon's Cleanup: removals are events, and only whoever holds the
- * root writes events.
+ * `stratalog gc`: each entry of `snapshots/`, kept or collected, and why. Removals are events, and
+ * only whoever holds the root writes events: beside a daemon the collecting is its Cleanup; of a
+ * stopped root it is done here.
  */
 import { credentials, Metadata } from '@grpc/grpc-js';
 import { Command } from 'commander';
@@ -24,9 +24,11 @@ import {
 import { replayRoot } from '../inspect/replay-root.js';
 import { snapshotsDirectory } from '../log/files.js';
 import { readLogBatches } from '../log/reader.js';
+import { collect } from '../maintenance/collect.js';
 import { spanInWords } from './age.js';
 import { addressOf, reach } from './daemon-socket.js';
 import { EXIT } from './exit-codes.js';
+import { withHeldRoot } from './held-root.js';
 import { liveHolder } from './holder.js';
 import { quoted } from './moment.js';
 import { humanSize, printing, visible, type Output } from './print.js';
@@ -63,10 +65,11 @@ export function gcCommand(): Command {
 Examples:
   stratalog gc --dry-run                          what the next Cleanup removes, and why the rest stays
   stratalog gc --dry-run --json | jq 'select(.verdict == "collected") | .size'
-  stratalog gc --min-age 24h                      collect now, unless something unowned is younger
+  stratalog gc --min-age 24h                      collect now, but nothing unowned that is younger
 
-The collecting is done by the daemon's own Cleanup, which containerd calls too after each of its
-garbage collections. Without a daemon only --dry-run works.
+Beside a daemon the collecting is its own Cleanup, which containerd calls too after each of its
+garbage collections; it knows no age, so nothing is collected while something is younger than
+--min-age. A stopped root is collected here.
 Exits 0, or 3 when --dry-run finds something to collect.`,
     )
     .action((flags: Flags, command: Command) => printing(flags, (out) => run(flags, command, out)));
@@ -93,9 +96,14 @@ async function run(flags: Flags, command: Command, out: Output): Promise<void> {
       return;
     }
     await out.flush();
-    refuseYoung(verdicts, flags.minAge);
-    await collect(await socketOf(flags, command, root));
-    await tellWhatStayed(collected, host);
+    const isServed = flags.address !== undefined || (await liveHolder(root)) !== null;
+    if (isServed) {
+      refuseYoung(verdicts, flags.minAge);
+      await askCleanup(await addressOf(flags, command));
+      await tellWhatStayed(collected, host);
+    } else {
+      await collectHere(root, collected, host);
+    }
   } finally {
     await host.close();
   }
@@ -256,19 +264,7 @@ function refuseYoung(verdicts: readonly GcVerdict[], minAge: string): void {
   );
 }
 
-/** @throws Error when nobody serves the root: what a stopped one needs is done by its start. */
-async function socketOf(flags: Flags, command: Command, root: string): Promise<string> {
-  if (flags.address === undefined && (await liveHolder(root)) === null) {
-    throw new Error(
-      `nothing was collected: no daemon serves ${root}, and only a daemon writes removals into its log. ` +
-        'Start it: a start removes orphans and ends removals by itself; what awaits Cleanup goes with ' +
-        'the next `stratalog gc`',
-    );
-  }
-  return addressOf(flags, command);
-}
-
-async function collect(address: string): Promise<void> {
+async function askCleanup(address: string): Promise<void> {
   await reach(address, 5_000);
   const client = new SnapshotsClient(`unix:${address}`, credentials.createInsecure());
   try {
@@ -284,13 +280,35 @@ async function collect(address: string): Promise<void> {
   }
 }
 
+const counted = (directories: number): string =>
+  directories === 1 ? '1 directory' : `${directories} directories`;
+
+/** A daemon that was started meanwhile has the root: it is exit code 4 then. */
+async function collectHere(root: string, entries: readonly string[], host: Host): Promise<void> {
+  const line = statusLine(process.stderr);
+  const onNext = (done: number, of: number) =>
+    line.draw(() => `${done} of ${of} directories removed`);
+  const { directories } = host;
+  const snapshotsPath = snapshotsDirectory(root);
+  const { removed, stayed } = await withHeldRoot(root, 'gc', (held) =>
+    collect(held, entries, { snapshotsPath, directories, onNext }),
+  ).finally(() => line.erase());
+  process.stderr.write(`stratalog: ${counted(removed)} gone\n`);
+  const [first] = stayed;
+  if (first === undefined) return;
+  throw new Error(
+    `${counted(stayed.length)} could not be removed; ${visible(first.entry)}: ${first.why}. ` +
+      'Unmount what is mounted there, or start the daemon, which ends the removal',
+  );
+}
+
 async function tellWhatStayed(collected: readonly string[], host: Host): Promise<void> {
   const there = new Set((await namesIn(host)).map(({ name }) => name));
   const stayed = collected.filter((name) => there.has(name));
-  process.stderr.write(`stratalog: ${collected.length - stayed.length} directories are gone\n`);
+  process.stderr.write(`stratalog: ${counted(collected.length - stayed.length)} gone\n`);
   if (stayed.length === 0) return;
   throw new Error(
-    `${stayed.length} directories could not be removed (${visible(stayed.slice(0, 5).join(', '))}): ` +
+    `${counted(stayed.length)} could not be removed (${visible(stayed.slice(0, 5).join(', '))}): ` +
       'something is mounted in them, or they cannot be deleted. The messages of the daemon say why',
   );
 }

@@ -1,14 +1,17 @@
 /**
- * What the owner of a root writes besides the events of snapshots: events of the daemon's own
- * stream as appends, and a checkpoint's lines. The daemon writes them, and so does whoever holds
- * the root of a daemon that is stopped.
+ * What the owner of a root writes: events of the daemon's own stream and of snapshots as appends,
+ * and a checkpoint's lines. The daemon writes them, and so does whoever holds the root of a daemon
+ * that is stopped.
  */
 import { streamVersion } from '../base/units.js';
 import type { CutTail } from '../log/cut.js';
 import type { EventToAppend } from '../log/types.js';
 import { DAEMON_EVENTS, DAEMON_STREAM, type DaemonEvent } from '../machines/daemon-events.js';
+import { encodeSnapshotEvent, SNAPSHOT_EVENTS, type SnapshotEvent } from '../machines/events.js';
+import type { SnapshotState } from '../machines/fold.js';
 import type { ForestCut } from '../machines/forest-cut.js';
 import { encodeHead, type CheckpointHead } from '../machines/state-json.js';
+import { streamOf } from '../machines/streams.js';
 
 /** Events of the daemon's stream; `version` is the one that the first of them gets. */
 export function daemonDrafts(
@@ -23,6 +26,20 @@ export function daemonDrafts(
     data: event.data,
   }));
 }
+
+/** The next event of a snapshot, as an append. */
+export function snapshotDraft(state: SnapshotState, event: SnapshotEvent): EventToAppend {
+  return {
+    stream: streamOf(state.id),
+    expectedVersion: streamVersion(state.streamVersion + 1),
+    type: event.type,
+    schemaVersion: SNAPSHOT_EVENTS[event.type].version,
+    data: encodeSnapshotEvent(event),
+    closesStream: isLast(event),
+  };
+}
+
+const isLast = ({ type }: SnapshotEvent): boolean => type === 'SnapshotRemoved';
 
 /** A torn tail that an open has cut must stand in the log for ever. */
 export function tailCutEvent({ segment, offset, bytes, savedAs }: CutTail): DaemonEvent {

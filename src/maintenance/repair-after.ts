@@ -1,16 +1,14 @@
 /** After a repair: what is still wrong, and letting go what was set aside. */
 import type { Disk } from '../base/ports.js';
-import { streamVersion, type SnapshotId } from '../base/units.js';
+import type { SnapshotId } from '../base/units.js';
 import { checkEvents } from '../inspect/check-events.js';
-import { daemonDrafts } from '../inspect/owner-records.js';
+import { daemonDrafts, snapshotDraft } from '../inspect/owner-records.js';
 import type { EventToAppend } from '../log/types.js';
 import { verifyLog } from '../log/verify.js';
 import type { DaemonEvent } from '../machines/daemon-events.js';
-import { encodeSnapshotEvent, SNAPSHOT_EVENTS } from '../machines/events.js';
 import type { SnapshotState } from '../machines/fold.js';
 import type { Forest } from '../machines/forest.js';
 import { UNVERIFIED_LABEL } from '../machines/labels.js';
-import { streamOf } from '../machines/streams.js';
 import type { HeldRoot } from './hold-root.js';
 
 export interface FindingLeft {
@@ -70,10 +68,5 @@ export async function release(held: HeldRoot, wanted: readonly number[] | null):
 function withoutMark(state: SnapshotState): EventToAppend {
   const labels = new Map(state.labels);
   labels.delete(UNVERIFIED_LABEL);
-  const data = encodeSnapshotEvent({ type: 'LabelsUpdated', data: { labels, caller: {} } });
-  return {
-    ...{ stream: streamOf(state.id), type: 'LabelsUpdated', data },
-    expectedVersion: streamVersion(state.streamVersion + 1),
-    schemaVersion: SNAPSHOT_EVENTS.LabelsUpdated.version,
-  };
+  return snapshotDraft(state, { type: 'LabelsUpdated', data: { labels, caller: {} } });
 }

@@ -1,7 +1,8 @@
-/** Goal: `gc` says what goes and why the rest stays, and lets the daemon do it. Method: the built command, beside a daemon and without one. */
-import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+/** Goal: `gc` says what goes and why the rest stays, and does it: by the daemon, or by itself. Method: the built command, beside a daemon and without one. */
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeAll, expect, it } from 'vitest';
+import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import {
   aCommitted,
   aDaemon,
@@ -54,7 +55,7 @@ it('beside a daemon tells beforehand what Cleanup takes, and then has it taken',
 
   const args = ['--root', daemon.root, '--address', daemon.address];
   const done = await stratalog(['gc', '--json', '--no-size', ...args]);
-  expect([done.code, done.stderr]).toEqual([0, 'stratalog: 2 directories are gone\n']);
+  expect([done.code, done.stderr]).toEqual([0, 'stratalog: 2 directories gone\n']);
   expect(jsonLines(done.stdout)).toMatchObject([
     { schema: 'stratalog.gc/v1', entry: '1', verdict: 'kept', reason: 'snapshot', children: 1 },
     { entry: '2', verdict: 'kept', shownAs: 'active', size: null },
@@ -66,25 +67,69 @@ it('beside a daemon tells beforehand what Cleanup takes, and then has it taken',
   expect(again.code).toBe(0);
 });
 
-it('of a stopped root tells the same, and refuses to write what only a daemon writes', async () => {
-  const root = await aRoot([
-    preparing(1, 'n/1/base'),
-    prepared(1),
-    committing(1, 'n/2/base'),
-    committed(1, 'n/2/base'),
-    preparing(2, 'n/3/going'),
-    prepared(2),
-    removing(2),
-  ]);
-  aCommitted(root, 1);
-  aCommitted(root, 2);
-  mkdirSync(join(root, 'snapshots', '77'));
-  const dry = await stratalog(['gc', '--dry-run', '-q', '--root', root]);
-  expect([dry.code, dry.stdout, dry.stderr]).toEqual([3, '2\n77\n', '']);
-  const { code, stderr } = await stratalog(['gc', '--root', root]);
-  expect(code).toBe(1);
-  expect(stderr).toContain('no daemon serves');
-  expect(existsSync(join(root, 'snapshots', '77'))).toBe(true);
+describe('a stopped root', () => {
+  /** 2 awaits Cleanup, 3 was being removed when the daemon died, 77 and `stray` are nobody's. */
+  async function aLeftRoot(): Promise<string> {
+    const root = await aRoot([
+      ...[preparing(1, 'n/1/base'), prepared(1), committing(1, 'n/2/base')],
+      ...[committed(1, 'n/2/base'), preparing(2, 'n/3/going'), prepared(2), removing(2, true)],
+      ...[preparing(3, 'n/4/gone'), prepared(3), removing(3)],
+    ]);
+    for (const id of [1, 2, 3]) aCommitted(root, id);
+    mkdirSync(join(root, 'snapshots', '77'));
+    writeFileSync(join(root, 'snapshots', 'stray'), 'x');
+    return root;
+  }
+  const entriesOf = (root: string): readonly string[] =>
+    readdirSync(join(root, 'snapshots')).sort();
+  const typesOf = async (root: string): Promise<readonly unknown[]> => {
+    const { stdout } = await stratalog(['log', '--json', '--root', root]);
+    return jsonLines(stdout).map(({ type }) => type);
+  };
+
+  it('is collected by the command itself, which writes what Cleanup writes', async () => {
+    const root = await aLeftRoot();
+    const before = (await typesOf(root)).length;
+    const dry = await stratalog(['gc', '--dry-run', '-q', '--root', root]);
+    expect([dry.code, dry.stdout, dry.stderr]).toEqual([3, '2\n3\n77\nstray\n', '']);
+    expect([entriesOf(root).length, (await typesOf(root)).length]).toEqual([5, before]);
+    const done = await stratalog(['gc', '-q', '--root', root]);
+    expect([done.code, done.stderr]).toEqual([0, 'stratalog: 4 directories gone\n']);
+    expect(entriesOf(root)).toEqual(['1']);
+    expect((await typesOf(root)).slice(before)).toEqual([
+      ...['SnapshotCollecting', 'DirectoriesCollected', 'OrphanFound', 'OrphanFound'],
+      ...['SnapshotRemoved', 'SnapshotRemoved', 'OrphanRemoved', 'OrphanRemoved'],
+    ]);
+    const sound = await stratalog(['verify', '--root', root]);
+    expect(sound.code).toBe(0);
+    const again = await stratalog(['gc', '--dry-run', '-q', '--root', root]);
+    expect([again.code, again.stdout]).toEqual([0, '']);
+  });
+
+  it('keeps what is younger than --min-age, and collects the rest', async () => {
+    const root = await aLeftRoot();
+    const args = ['gc', '--min-age', '1h', '--root', root];
+    expect((await stratalog(args)).code).toBe(0);
+    expect(entriesOf(root)).toEqual(['1', '77', 'stray']);
+  });
+
+  it('keeps what is mounted, and says so', async () => {
+    const root = await aLeftRoot();
+    const held = join(root, 'snapshots', '2', 'fs');
+    execFileSync('mount', ['-t', 'tmpfs', 'none', held]);
+    try {
+      const { code, stderr } = await stratalog(['gc', '-q', '--root', root]);
+      expect(code).toBe(1);
+      expect(stderr).toContain('3 directories gone');
+      expect(stderr).toMatch(/1 directory could not be removed; 2: .*snapshots\/2\/fs.*EBUSY/);
+      expect(entriesOf(root)).toEqual(['1', '2']);
+    } finally {
+      execFileSync('umount', [held]);
+    }
+    // The log knows it as a removal that has to be ended still.
+    const { stdout } = await stratalog(['gc', '-q', '--root', root]);
+    expect([stdout, entriesOf(root)]).toEqual(['2\n', ['1']]);
+  });
 });
 
 it('tells of spare directories in one row, and of each in JSON', async () => {
