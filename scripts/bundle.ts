@@ -6,7 +6,7 @@
  * The command is one script, with the code that V8 makes of it beside it. The programs of worker
  * threads are modules of their own.
  */
-import { execFileSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { readdirSync, rmSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -76,6 +76,7 @@ for (const name of readdirSync(bin)) if (!made.has(name)) rmSync(join(bin, name)
 
 // In a process of its own: V8 keeps what it compiled, and here that would be this script.
 const compiler = fileURLToPath(new URL('compile-program.ts', import.meta.url));
-execFileSync(process.execPath, ['--import', 'tsx', compiler], {
-  stdio: ['ignore', 'ignore', 'inherit'],
+const { status, stderr } = spawnSync(process.execPath, ['--import', 'tsx', compiler], {
+  stdio: ['ignore', 'ignore', 'pipe'],
 });
+if (status !== 0) throw new Error(`the command was not compiled:\n${stderr.toString()}`);

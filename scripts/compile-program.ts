@@ -3,9 +3,10 @@
  * function is in it when it ran before, so the command is asked what people ask most, of a log
  * that is at hand. The rest is compiled when it is needed, as ever.
  *
- * What the questions print is of no interest: `scripts/bundle.ts` runs this with stdout closed to it.
+ * What they print is of no interest: `scripts/bundle.ts` shows it only when this fails.
  */
 import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { codePath, compileProgram, keptCode, runProgram } from '../src/launch/compiled-program.js';
 
@@ -17,11 +18,20 @@ const questions = [
   ...['verify', 'inspect --offline', 'layers'],
 ].map((words) => [...words.split(' '), '--root', root]);
 
+// A start that is refused, because its root is a file, loads all the same.
+const start = [
+  'serve',
+  '--root',
+  join(root, 'identity.json'),
+  '--address',
+  join(root, 'none.sock'),
+];
+
 const script = compileProgram(bin, null);
 const program = runProgram(bin, script);
 // One process asks all: each question listens to it once.
 process.stdout.setMaxListeners(questions.length + 10);
-for (const words of [['--help'], ...questions]) {
+for (const words of [['--help'], start, ...questions]) {
   await program.main(['node', 'stratalog', ...words]);
 }
 process.exitCode = 0;
