@@ -76,20 +76,15 @@ const writing = [
   ['serve', '--address', '/nowhere/a.sock'],
   ['checkpoint'],
   ['compact', '--before', '40', '--yes'],
-  // There is nothing to drop; a script is told all the same.
-  ['compact', '--before', '0', '--yes'],
   ['repair'],
   ['repair', '--dry-run'],
   ['repair', '--yes', '--json'],
-  ['repair', '--from-directories', '--yes'],
   ['repair', '--release', 'all', '--yes'],
 ];
 
 const looking = [
   ['inspect'],
   ['verify'],
-  ['state'],
-  ['log', '-n', '1'],
   ['gc', '--dry-run'],
   ['compact', '--before', '40', '--dry-run'],
 ];

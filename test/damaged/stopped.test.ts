@@ -57,7 +57,7 @@ const everyOther = cut('power cut that loses every other change', () => {
 });
 const tornSeeds = all ? [1, 2, 3, 4, 5, 6, 7, 8] : [1, 2];
 const deaths = [kill, powerCut, everyOther, ...tornSeeds.map(torn)];
-const stride = all ? 1 : 131;
+const stride = all ? 1 : 167;
 
 const sound = new Map<SoundName, FaultyDisk>();
 beforeAll(async () => {
