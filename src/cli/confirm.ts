@@ -3,8 +3,8 @@ import { createInterface } from 'node:readline';
 import { UsageError } from '../base/errors.js';
 import { EndedBySignal } from './signals.js';
 
-/** What is said of all that is left alone, for example "nothing was done". */
-interface Unasked {
+interface Asking {
+  /** What is said at every other end, for example "nothing was done". */
   readonly undone: string;
   /** A script that reads JSON is no person. */
   readonly isForScript?: boolean;
@@ -18,7 +18,7 @@ interface Unasked {
  */
 export async function confirm(
   question: string,
-  { undone, isForScript = false }: Unasked,
+  { undone, isForScript = false }: Asking,
 ): Promise<void> {
   if (!process.stdin.isTTY || isForScript) {
     throw new UsageError(`${undone}: say --yes to do it, or run it on a terminal to be asked`);
