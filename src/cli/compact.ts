@@ -1,5 +1,4 @@
 /** `stratalog compact`: drops the beginning of a log, after it has said what would be forgotten. */
-import { createInterface } from 'node:readline/promises';
 import { Command } from 'commander';
 import { UsageError } from '../base/errors.js';
 import { formatTime, type UnixNanos } from '../base/units.js';
@@ -13,6 +12,7 @@ import {
   type CompactPlan,
   type CompactWish,
 } from '../maintenance/compact.js';
+import { confirm } from './confirm.js';
 import { heldRootHelp, refuseLive, withHeldRoot } from './held-root.js';
 import { parseMoment, requireReached } from './moment.js';
 import { humanSize, printing, type Output } from './print.js';
@@ -64,7 +64,9 @@ async function run(flags: Flags, out: Output): Promise<void> {
     if (isJson) await out.json('compact', jsonOf(root, plan, null));
     return;
   }
-  await confirm(flags);
+  // With --json nothing was shown yet.
+  const asking = { undone: 'nothing was dropped', isForScript: isJson };
+  if (flags.yes !== true) await confirm('Forget this for ever?', asking);
   const done = await withHeldRoot(root, 'compact', async (held) => {
     // Somebody may have started and stopped a daemon since.
     const now = await planCompact(disk, root, { before: plan.keepFrom });
@@ -82,21 +84,6 @@ async function run(flags: Flags, out: Output): Promise<void> {
 function wishOf(text: string, now: UnixNanos): CompactWish {
   const moment = parseMoment('--before', text, now);
   return typeof moment === 'bigint' ? { olderThan: moment } : { before: moment };
-}
-
-async function confirm({ yes }: Flags): Promise<void> {
-  if (yes === true) return;
-  if (!process.stdin.isTTY) {
-    throw new UsageError('nobody is there to be asked, and nothing was dropped: say --yes');
-  }
-  const terminal = createInterface({ input: process.stdin, output: process.stderr });
-  try {
-    const answer = await terminal.question('Forget this for ever? [y/N] ');
-    if (/^y(es)?$/i.test(answer.trim())) return;
-  } finally {
-    terminal.close();
-  }
-  throw new UsageError('not confirmed: nothing was dropped');
 }
 
 const counted = (count: number, what: string): string =>

@@ -2,7 +2,6 @@
 import { randomUUID } from 'node:crypto';
 import { readdir } from 'node:fs/promises';
 import { hostname } from 'node:os';
-import { createInterface } from 'node:readline/promises';
 import { Command } from 'commander';
 import { RELEASE } from '../api/release.js';
 import { errnoOf, UsageError } from '../base/errors.js';
@@ -16,6 +15,7 @@ import { executeRepair, type DirectoryLook } from '../maintenance/repair.js';
 import { replayRoot } from '../inspect/replay-root.js';
 import { finishJournal, readJournal, type RepairJournal } from '../maintenance/repair-journal.js';
 import { findingsLeft, release, releaseOf, type Release } from '../maintenance/repair-after.js';
+import { confirm } from './confirm.js';
 import { EXIT } from './exit-codes.js';
 import { refuseLive, withHeldRoot } from './held-root.js';
 import { quoted, requireReached, wholeNumber } from './moment.js';
@@ -92,7 +92,7 @@ async function repair(flags: Flags, root: string, host: Host, out: Output): Prom
     process.exitCode = EXIT.findings;
     return;
   }
-  await confirm(flags, out, 'Repair the log as shown?');
+  await agreed(flags, out, 'Repair the log as shown?');
   await locked(root, host, async () => {
     // Nobody is in the root now: what was shown is what is there, or it is shown again.
     const { plan: again, world } = await look();
@@ -128,7 +128,7 @@ async function finish(
     process.exitCode = EXIT.findings;
     return;
   }
-  await confirm(flags, out, 'Finish it?');
+  await agreed(flags, out, 'Finish it?');
   await locked(root, host, async () => {
     await finishJournal(host.disk, root, journal);
     await told(flags, root, host, out, { quarantine, ...identity });
@@ -155,23 +155,10 @@ async function told(
   if (left.length > 0) process.exitCode = EXIT.findings;
 }
 
-/** Without a terminal nobody can be asked, and nothing is done unasked. */
-async function confirm(flags: Flags, out: Output, question: string): Promise<void> {
+async function agreed(flags: Flags, out: Output, question: string): Promise<void> {
   if (flags.yes === true) return;
   await out.flush();
-  if (!process.stdin.isTTY || flags.json === true) {
-    throw new UsageError(
-      'nothing was done: say --yes to do it, or run it on a terminal to be asked',
-    );
-  }
-  const asking = createInterface({ input: process.stdin, output: process.stderr });
-  try {
-    const answer = await asking.question(`${question} [y/N] `);
-    if (/^y(es)?$/i.test(answer.trim())) return;
-  } finally {
-    asking.close();
-  }
-  throw new UsageError('nothing was done');
+  await confirm(question, { undone: 'nothing was done', isForScript: flags.json === true });
 }
 
 async function locked(root: string, host: Host, work: () => Promise<void>): Promise<void> {
@@ -251,7 +238,7 @@ async function letGo(flags: Flags, root: string, host: Host, out: Output): Promi
     return;
   }
   const question = `Let go ${all.join(', ')}? The next start, or containerd, may delete them.`;
-  await confirm(flags, out, question);
+  await agreed(flags, out, question);
   const done = await withHeldRoot(root, 'repair', (held) => release(held, wanted));
   await tellRelease(flags, root, out, done, 'let go');
 }

@@ -70,7 +70,7 @@ export async function executeRepair(
   const now = clock.now();
   const after = identityAfter(plan, look, { uuid: options.uuid(), now, device, writtenBy });
   const identity = { ...after, created: unixNanos(after.created) };
-  const name = await quarantineFor(disk, root, identity.epoch, now);
+  const { name, hasIdentity } = await quarantineFor(disk, root, identity.epoch, now);
   const directory = `${logDirectory(root)}/${name}`;
   await makeDirectoryIfAbsent(disk, directory);
   const { uuid } = identity;
@@ -82,7 +82,7 @@ export async function executeRepair(
   const files = plan.takenOut.map(({ file }) => file);
   const events = await eventsOf(options, plan, {
     quarantine: name,
-    files: look.identity.kind === 'missing' ? files : [...files, 'identity.json'],
+    files: look.identity.kind === 'missing' && !hasIdentity ? files : [...files, IDENTITY],
     epoch: identity.epoch,
   });
   const header = {
@@ -107,55 +107,79 @@ export async function executeRepair(
   return { quarantine: name, epoch: identity.epoch, uuid, position };
 }
 
+interface Quarantine {
+  /** Below `log/`. */
+  readonly name: string;
+  /** An interrupted repair has moved something there that had the identity's name. */
+  readonly hasIdentity: boolean;
+}
+
 /** A quarantine that an interrupted repair has only begun to fill is filled anew. */
 async function quarantineFor(
   disk: Disk,
   root: string,
   epoch: number,
   now: UnixNanos,
-): Promise<string> {
+): Promise<Quarantine> {
   const log = logDirectory(root);
   for (const name of await disk.list(log)) {
     if (!name.startsWith(`${QUARANTINE}${epoch}-`)) continue;
-    const entries = await disk.list(`${log}/${name}`);
+    const directory = `${log}/${name}`;
+    const entries = await disk.list(directory);
     const staged = entries.filter((entry) => entry.endsWith(STAGED));
     const others = entries.filter((entry) => !entry.endsWith(STAGED));
-    // Copies, and nothing that was taken out yet.
-    const isBegun = staged.length > 0 && others.every((entry) => entry === 'identity.json');
-    if (entries.length > 0 && !isBegun) continue;
-    for (const entry of staged) await disk.remove(`${log}/${name}/${entry}`);
-    if (others.length > 0) await removeCopy(disk, root, `${log}/${name}`);
-    return name;
+    // Something was taken out: it is the quarantine of a repair that went further.
+    if (others.some((entry) => entry !== IDENTITY)) continue;
+    const copy = others.length === 0 ? 'none' : await copyIn(disk, root, directory);
+    if (copy === 'of another') continue;
+    for (const entry of staged) await disk.remove(`${directory}/${entry}`);
+    return { name, hasIdentity: copy === 'moved' };
   }
-  return `${QUARANTINE}${epoch}-${now}`;
+  return { name: `${QUARANTINE}${epoch}-${now}`, hasIdentity: false };
 }
 
-/** The copy of an identity that still stands in its place. */
-async function removeCopy(disk: Disk, root: string, directory: string): Promise<void> {
-  const copy = await readWhole(disk, `${directory}/identity.json`, Infinity);
-  const original = await readWhole(disk, identityPath(root), Infinity);
-  // Half a copy is the beginning of it. What is another one is nobody's to remove.
-  if (copy === null || original?.subarray(0, copy.length).equals(copy) !== true) return;
-  await disk.remove(`${directory}/identity.json`);
+const IDENTITY = 'identity.json';
+
+/** What has the identity's name in a quarantine. What is no copy of ours is nobody's to remove. */
+async function copyIn(
+  disk: Disk,
+  root: string,
+  directory: string,
+): Promise<'whole' | 'moved' | 'of another'> {
+  const original = await bytesIfFile(disk, identityPath(root));
+  const copy = await bytesIfFile(disk, `${directory}/${IDENTITY}`);
+  if (copy === 'no file') return original === null ? 'moved' : 'of another';
+  if (copy === null || original === null || original === 'no file') return 'of another';
+  return original.equals(copy) ? 'whole' : 'of another';
 }
 
-/** What stands there is replaced by the journal: the old bytes are kept first. */
-async function copyIdentity(disk: Disk, root: string, directory: string): Promise<void> {
-  let bytes: Buffer | null;
+/** Null when nothing has the name. */
+async function bytesIfFile(disk: Disk, path: string): Promise<Buffer | 'no file' | null> {
   try {
-    bytes = await readWhole(disk, identityPath(root), Infinity);
+    return await readWhole(disk, path, Infinity);
   } catch (thrown) {
     if (errnoOf(thrown) === undefined) throw thrown;
-    // Something that is no file has the name: it is moved as it stands.
-    await disk.rename(identityPath(root), `${directory}/identity.json`);
+    return 'no file';
+  }
+}
+
+/**
+ * What stands there is replaced by the journal: the old bytes are kept first. The copy gets its
+ * name when it is whole: whoever finds half of one could not tell whose it is.
+ */
+async function copyIdentity(disk: Disk, root: string, directory: string): Promise<void> {
+  const bytes = await bytesIfFile(disk, identityPath(root));
+  if (bytes === null) return;
+  const copy = `${directory}/${IDENTITY}`;
+  if (bytes === 'no file') {
+    await disk.rename(identityPath(root), copy);
     return;
   }
-  if (bytes === null) return;
-  const content = bytes;
-  await withFile(disk, `${directory}/identity.json`, 'create', async (file) => {
-    await file.write(content, 0);
+  await withFile(disk, `${copy}${STAGED}`, 'create', async (file) => {
+    await file.write(bytes, 0);
     await file.sync();
   });
+  await disk.rename(`${copy}${STAGED}`, copy);
 }
 
 /** Findings beyond this number are counted: the event must stay a record. */

@@ -30,7 +30,7 @@ export async function aDirectory(): Promise<string> {
   return directory;
 }
 
-const cliPath = join(repository, 'dist', 'bin', 'stratalog.cjs');
+export const cliPath = join(repository, 'dist', 'bin', 'stratalog.cjs');
 /** The last thing that a build makes. */
 const builtLast = join(repository, 'dist', 'bin', 'program.code');
 

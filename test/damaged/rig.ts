@@ -17,7 +17,6 @@ import { openLog } from '../../src/log/log.js';
 import { verifyLog } from '../../src/log/verify.js';
 import { encodeHead, encodeState } from '../../src/machines/state-json.js';
 import { executeRepair, type RepairDone } from '../../src/maintenance/repair.js';
-import { finishJournal, readJournal } from '../../src/maintenance/repair-journal.js';
 
 export const UUID = '0b5c7a1e-2f3d-4c6b-8a9e-112233445566';
 export const OTHER_UUID = '99999999-2f3d-4c6b-8a9e-112233445566';
@@ -183,22 +182,15 @@ export async function repair(
   root: string,
   disk: Disk,
   { plan, world }: Planned,
+  clock: Clock = steppingClock(1_800_000_000_000_000_000n),
 ): Promise<RepairDone> {
   const options = {
     ...{ root, disk, device: world.device, uuid: () => OTHER_UUID, writtenBy: release },
-    clock: steppingClock(1_800_000_000_000_000_000n),
+    clock,
     lookInto: () =>
       Promise.resolve({ usage: { size: 4096, inodes: 2 }, looked: 'committed' as const }),
   };
   return executeRepair(options, plan, world.look);
-}
-
-/** What a second `repair` does after the first one was stopped, whatever it was doing. */
-export async function repairAgain(root: string, disk: Disk): Promise<void> {
-  const journal = await readJournal(disk, root);
-  if (journal !== null) return finishJournal(disk, root, journal);
-  const planned = await planFor(root, disk);
-  if (planned.plan.kind === 'repair') await repair(root, disk, planned);
 }
 
 /** Kinds of everything that verifying calls more than information, sorted, each once. */

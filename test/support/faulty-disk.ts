@@ -8,6 +8,7 @@
  */
 import { HostFault } from '../../src/base/errors.js';
 import type { Disk, DiskFile, DiskLock, DiskStat } from '../../src/base/ports.js';
+import { PendingRenames } from './pending-renames.js';
 
 const SECTOR_BYTES = 512;
 
@@ -49,6 +50,7 @@ export class FaultyDisk implements Disk {
   readonly #live = new Map<string, Inode | 'directory'>();
   readonly #durable = new Map<string, Inode | 'directory'>();
   readonly #locks = new Set<string>();
+  #renames = new PendingRenames<Inode | 'directory'>();
   #isOff = false;
 
   constructor(directories: readonly string[] = ['/root']) {
@@ -64,11 +66,13 @@ export class FaultyDisk implements Disk {
     const after = new FaultyDisk([]);
     after.device = this.device;
     const paths = new Set([...this.#durable.keys(), ...this.#live.keys()]);
+    const renamed = this.#renames.remains(this.#live, this.#durable, draw);
     for (const path of paths) {
       const live = this.#live.get(path);
       const durable = this.#durable.get(path);
       // A name that was not synced is there or not; so is one whose removal was not synced.
-      const entry = live === durable || draw() < 0.5 ? live : durable;
+      const drawn = () => (live === durable || draw() < 0.5 ? live : durable);
+      const entry = renamed.has(path) ? renamed.get(path) : drawn();
       if (entry === undefined) continue;
       const kept = entry === 'directory' ? entry : inodeOf(remains(entry, draw));
       after.#live.set(path, kept);
@@ -92,6 +96,7 @@ export class FaultyDisk implements Disk {
     after.device = this.device;
     for (const [path, entry] of this.#live) after.#live.set(path, entry);
     for (const [path, entry] of this.#durable) after.#durable.set(path, entry);
+    after.#renames = this.#renames.copy();
     return after;
   }
 
@@ -127,6 +132,10 @@ export class FaultyDisk implements Disk {
 
   has(path: string): boolean {
     return this.#live.has(path);
+  }
+
+  isDirectory(path: string): boolean {
+    return this.#live.get(path) === 'directory';
   }
 
   paths(): readonly string[] {
@@ -170,8 +179,18 @@ export class FaultyDisk implements Disk {
   rename(from: string, to: string): Promise<void> {
     return this.#hop(() => {
       this.#check('rename', from);
-      this.#live.set(to, this.#inode('rename', from));
-      this.#live.delete(from);
+      const entry = this.#live.get(from);
+      if (entry === undefined) throw new HostFault('rename', from, 'ENOENT');
+      if (this.isDirectory(to)) throw new HostFault('rename', to, 'EISDIR');
+      const group = entry === 'directory' ? {} : entry;
+      const names = this.paths().filter((path) => path === from || path.startsWith(`${from}/`));
+      for (const name of names) {
+        const moved = this.#live.get(name) ?? entry;
+        const newName = to + name.slice(from.length);
+        this.#live.set(newName, moved);
+        this.#live.delete(name);
+        this.#renames.add(group, moved, name, newName);
+      }
     });
   }
 
@@ -185,8 +204,9 @@ export class FaultyDisk implements Disk {
   syncDirectory(directory: string): Promise<void> {
     return this.#hop(() => {
       this.#check('syncDirectory', directory);
-      for (const path of new Set([...this.#live.keys(), ...this.#durable.keys()])) {
-        if (parentOf(path) !== directory) continue;
+      const names = [...this.#live.keys(), ...this.#durable.keys()];
+      const inIt = names.filter((path) => parentOf(path) === directory);
+      for (const path of this.#renames.settle(inIt)) {
         const entry = this.#live.get(path);
         if (entry === undefined) this.#durable.delete(path);
         else this.#durable.set(path, entry);

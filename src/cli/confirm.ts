@@ -1,0 +1,51 @@
+/** Asks a person on the terminal whether to go on. Without a plain yes nothing is done. */
+import { createInterface } from 'node:readline';
+import { UsageError } from '../base/errors.js';
+import { EndedBySignal } from './signals.js';
+
+interface Asking {
+  /** What is said at every other end, for example "nothing was done". */
+  readonly undone: string;
+  /** A script that reads JSON is no person. */
+  readonly isForScript?: boolean;
+}
+
+/**
+ * Comes back when the answer is yes.
+ *
+ * @throws UsageError when it is another one, or the input ends, or there is no terminal
+ * @throws EndedBySignal for Ctrl-C
+ */
+export async function confirm(
+  question: string,
+  { undone, isForScript = false }: Asking,
+): Promise<void> {
+  if (!process.stdin.isTTY || isForScript) {
+    throw new UsageError(`${undone}: say --yes to do it, or run it on a terminal to be asked`);
+  }
+  const answer = await answerTo(`${question} [y/N] `, undone);
+  if (answer !== null && /^y(es)?$/i.test(answer.trim())) return;
+  throw new UsageError(undone);
+}
+
+/** Null when the input ends. */
+async function answerTo(question: string, undone: string): Promise<string | null> {
+  const terminal = createInterface({ input: process.stdin, output: process.stderr });
+  try {
+    return await new Promise((resolve, reject) => {
+      terminal.once('close', () => {
+        // The question is still on its line.
+        process.stderr.write('\n');
+        resolve(null);
+      });
+      terminal.once('SIGINT', () => {
+        process.stderr.write(`\nstratalog: ${undone}\n`);
+        reject(new EndedBySignal('SIGINT'));
+      });
+      terminal.question(question, resolve);
+    });
+  } finally {
+    terminal.removeAllListeners('close');
+    terminal.close();
+  }
+}
