@@ -9,7 +9,7 @@ import { position } from '../base/units.js';
 import { decodeRecord } from '../log/codec.js';
 import { readCheckpoint } from '../log/checkpoint.js';
 import { LogTooNew, RootRefused } from '../log/errors.js';
-import { listLog, logDirectory, withFile, type LogFiles } from '../log/files.js';
+import { listLog, logDirectory, NO_FILE, withFile, type LogFiles } from '../log/files.js';
 import type { LogFinding } from '../log/findings.js';
 import { CHAIN_BYTES } from '../log/format.js';
 import { readIdentity, type StoredIdentity } from '../log/identity.js';
@@ -129,7 +129,9 @@ async function headerOf(
   let reading;
   try {
     reading = await withFile(disk, path, 'read', readHeader);
-  } catch {
+  } catch (thrown) {
+    // A disk that cannot be read now may be read elsewhere: nothing is taken out for that.
+    if (!NO_FILE.has(errnoOf(thrown) ?? '')) throw thrown;
     // A directory, a socket, a link to nothing: whatever it is, it holds no records.
     return { header: null, isFile: false };
   }

@@ -21,6 +21,7 @@ import {
   identityPath,
   logDirectory,
   makeDirectoryIfAbsent,
+  NO_FILE,
   QUARANTINE,
   readWhole,
   segmentName,
@@ -158,7 +159,7 @@ async function bytesIfFile(disk: Disk, path: string): Promise<Buffer | 'no file'
   try {
     return await readWhole(disk, path, Infinity);
   } catch (thrown) {
-    if (errnoOf(thrown) === undefined) throw thrown;
+    if (!NO_FILE.has(errnoOf(thrown) ?? '')) throw thrown;
     return 'no file';
   }
 }
