@@ -30,7 +30,7 @@ export async function aDirectory(): Promise<string> {
   return directory;
 }
 
-const cliPath = join(repository, 'dist', 'bin', 'cli.js');
+export const cliPath = join(repository, 'dist', 'bin', 'cli.js');
 
 /** For `beforeAll`: builds the command when it is missing or older than a source of it. */
 export async function builtCli(): Promise<void> {
