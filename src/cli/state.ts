@@ -107,7 +107,7 @@ async function list({ position, time, forest }: PastState, flags: ListFlags, out
     for (const state of states) await out.line(visible(state.name));
   } else {
     const rows = flags.tree === true ? treeCells(states) : [...states].map(listCells);
-    const [first = '', second = ''] = flags.tree === true ? ['ID', 'KEY'] : ['KEY', 'PARENT'];
+    const [first = '', second = ''] = flags.tree === true ? ['ID', 'NAME'] : ['NAME', 'PARENT'];
     const head = flags.tree === true ? ['KIND', 'STATE'] : ['KIND', 'ID', 'STATE'];
     await out.table([first, second, ...head], rows);
   }

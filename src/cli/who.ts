@@ -201,7 +201,7 @@ async function printAnswers(out: Output, answers: readonly Answer[], here: Here)
   const cells = answers.map((each) =>
     each.kind === 'snapshot' ? rowOf(each.life) : [visible(subjectOf(each)), each.kind],
   );
-  await out.table(['ID', 'STATE', 'SINCE', 'BY', 'KEY', 'PARENT'], cells);
+  await out.table(['ID', 'STATE', 'SINCE', 'BY', 'NAME', 'PARENT'], cells);
 }
 
 function rowOf({ id, status, since, firstCaller, names, parents }: WhoseLife) {

@@ -132,7 +132,7 @@ it('shows the snapshots of a moment as a list, as a tree, as keys and as JSON', 
   const root = await aRoot(aStory);
   const list = (await told(root, 'state')).trimEnd().split('\n');
   expect(list.map((line) => line.split(/ {2,}/))).toEqual([
-    ['KEY', 'PARENT', 'KIND', 'ID', 'STATE'],
+    ['NAME', 'PARENT', 'KIND', 'ID', 'STATE'],
     [layer, 'committed', '1', 'available'],
     ['k8s.io/4/web', layer, 'active', '3', 'active'],
     ['default/5/tool\\u{1b}[31m', 'active', '4', 'active'],
@@ -141,7 +141,7 @@ it('shows the snapshots of a moment as a list, as a tree, as keys and as JSON', 
   expect(await told(root, 'state', '--at', '6', '-q', '--all')).toBe(`${layer}\nk8s.io/3/web\n`);
   const tree = await told(root, 'state', 'tree', '-n', 'k8s.io', '--at', '11');
   expect(tree.split('\n').map((line) => line.split(/ {3,}/)[1])).toEqual([
-    ...['KEY', layer, '↳ k8s.io/4/web', undefined],
+    ...['NAME', layer, '↳ k8s.io/4/web', undefined],
   ]);
   const [head, ...snapshots] = jsonLines(await told(root, 'state', 'list', '--at', '11', '--json'));
   expect(head).toMatchObject({ schema: 'stratalog.state/v1', position: 11 });
