@@ -69,7 +69,7 @@ async function run(
   } else {
     if (differences.length > 0) {
       const cells = differences.map((difference) => cellsOf(difference, out));
-      await out.table(['', 'ID', 'KEY', 'KIND', 'CHANGE'], cells);
+      await out.table(['', 'ID', 'NAME', 'KIND', 'CHANGE'], cells);
       await out.line('');
     }
     const size = `${totals.bytes < 0 ? '-' : '+'}${humanSize(Math.abs(totals.bytes))}`;

@@ -12,6 +12,7 @@ import type { SnapshotDirectoryEntry } from '../base/ports.js';
 import { formatTime, position, unixNanos, type UnixNanos } from '../base/units.js';
 import { entryLook, type EntryLook } from '../host/entries.js';
 import { openHost, type Host } from '../host/host.js';
+import { spanInWords } from '../inspect/durations.js';
 import { idsInWords } from '../inspect/findings.js';
 import {
   gcVerdicts,
@@ -25,7 +26,6 @@ import { replayRoot } from '../inspect/replay-root.js';
 import { snapshotsDirectory } from '../log/files.js';
 import { readLogBatches } from '../log/reader.js';
 import { collect } from '../maintenance/collect.js';
-import { spanInWords } from './age.js';
 import { addressOf, reach } from './daemon-socket.js';
 import { EXIT } from './exit-codes.js';
 import { withHeldRoot } from './held-root.js';

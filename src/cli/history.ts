@@ -24,7 +24,8 @@ Examples:
   stratalog history sha256:1f8eea30a60e               by the chain id, twelve digits or more of it
   stratalog history --all web                         each of several that were called so
 
-Exits 1 when the log knows no such snapshot, 2 when the word fits several: they are listed then.`;
+Exits 1 when the log knows no such snapshot, 2 when nobody can tell which of several
+is meant: they are listed then.`;
 
 export function historyCommand(): Command {
   return withArchiveOption(new Command('history'))

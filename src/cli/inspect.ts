@@ -3,12 +3,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Command } from 'commander';
 import { openHost } from '../host/host.js';
 import type { Finding } from '../inspect/findings.js';
-import type { Archive } from '../inspect/archive.js';
+import { causesOf, type Cause, type Matter } from '../inspect/causes.js';
 import { reportOf } from '../inspect/report.js';
 import { RootArchive } from '../inspect/root-archive.js';
 import type { LogDamaged } from '../log/errors.js';
+import { snapshotsDirectory } from '../log/files.js';
 import type { LogFinding } from '../log/findings.js';
-import { formatTime, type SnapshotId } from '../base/units.js';
+import { formatTime } from '../base/units.js';
 import { EXIT } from './exit-codes.js';
 import { compareWithContainerd, type ContainerdFlags } from './inspect-containerd.js';
 import type { Output } from './print.js';
@@ -61,11 +62,16 @@ async function run(flags: Flags, out: Output): Promise<void> {
   const host = openHost({ root });
   try {
     const look = await settledLook({ root, host, isOffline: flags.offline === true });
-    const findings = await withCauses(new RootArchive(host.disk, root), findingsOf(look));
-    if (flags.json === true) await out.json('inspect', jsonFields(look, findings));
-    else if (flags.quiet === true) await out.lines(findings.map(({ subject }) => visible(subject)));
-    else await printLook(out, look, findings, flags.wide === true);
-    if (findings.some(({ isOrdinary }) => !isOrdinary)) process.exitCode = EXIT.findings;
+    const rows = findingsOf(look);
+    const causes = async (): Promise<readonly Cause[]> => {
+      const archive = new RootArchive(host.disk, root);
+      const matters = rows.map(({ matter }) => matter);
+      return causesOf(archive, matters, snapshotsDirectory(look.root));
+    };
+    if (flags.json === true) await out.json('inspect', jsonFields(look, rows, await causes()));
+    else if (flags.quiet === true) await out.lines(rows.map(({ subject }) => visible(subject)));
+    else await printLook(out, look, rows, flags.wide === true ? await causes() : null);
+    if (rows.some(({ isOrdinary }) => !isOrdinary)) process.exitCode = EXIT.findings;
   } finally {
     await host.close();
   }
@@ -80,32 +86,6 @@ export async function settledLook(options: LookOptions): Promise<RootLook> {
   const before = new Set(first.plan.findings.map((finding) => JSON.stringify(finding)));
   const findings = second.plan.findings.filter((finding) => before.has(JSON.stringify(finding)));
   return { ...second, plan: { ...second.plan, findings } };
-}
-
-interface Cause {
-  readonly position: number;
-  readonly time: string;
-  readonly type: string;
-}
-
-/** Causes beyond this number are left out: each is looked for in the log. */
-const CAUSES_MAX = 100;
-
-async function withCauses(archive: Archive, rows: readonly FoundRow[]): Promise<FoundRow[]> {
-  const told: FoundRow[] = [];
-  for (const [index, row] of rows.entries()) {
-    const id = row.detail !== null && 'id' in row.detail ? row.detail.id : null;
-    const isWanted = id !== null && index < CAUSES_MAX;
-    told.push(isWanted ? { ...row, cause: await newestOf(archive, id) } : row);
-  }
-  return told;
-}
-
-async function newestOf(archive: Archive, id: SnapshotId): Promise<Cause | null> {
-  const newest = (await archive.historyOf(id)).at(-1);
-  if (newest === undefined) return null;
-  const { position, time, type } = newest;
-  return { position, time: formatTime(time), type };
 }
 
 /** What damage costs is said by `stratalog repair --dry-run`, which reads all of the log. */
@@ -123,11 +103,10 @@ export interface FoundRow {
   readonly evidence: string;
   readonly action: string;
   readonly loss: string;
-  /** The newest event of the snapshot that it is about. */
-  readonly cause: Cause | null;
   readonly isOrdinary: boolean;
   /** Its own fields, for JSON. */
   readonly detail: Finding | LogFinding | null;
+  readonly matter: Matter;
 }
 
 export function findingsOf(look: RootLook): FoundRow[] {
@@ -140,9 +119,9 @@ export function findingsOf(look: RootLook): FoundRow[] {
     evidence: finding.detail,
     action: logAction(finding),
     loss: logLoss(finding),
-    cause: null,
     isOrdinary: false,
     detail: finding,
+    matter: { of: 'log', position: finding.position },
   }));
   if (damage !== null && !logFindings.some((found) => isSamePlace(found, damage))) {
     rows.push(damageRow(damage));
@@ -154,16 +133,18 @@ export function findingsOf(look: RootLook): FoundRow[] {
       evidence: refusal.message,
       action: 'refuse to start',
       loss: 'nothing',
-      cause: null,
       isOrdinary: false,
       detail: null,
+      matter: { of: 'root' },
     });
   }
   // A start that is refused does none of it.
   const undone =
     refusal === null ? {} : { action: 'nothing: the start is refused', loss: 'nothing' };
   for (const finding of plan.findings) {
-    rows.push({ ...reportOf(finding, holder !== null), ...undone, cause: null, detail: finding });
+    const report = reportOf(finding, holder !== null);
+    const matter: Matter = { of: 'snapshots', finding };
+    rows.push({ ...report, ...undone, detail: finding, matter });
   }
   return rows;
 }
@@ -179,9 +160,9 @@ function damageRow({ segment, offset, position, found }: LogDamaged): FoundRow {
     evidence: found,
     action: 'refuse to start',
     loss: lossUnknown,
-    cause: null,
     isOrdinary: false,
     detail: null,
+    matter: { of: 'log', position },
   };
 }
 
@@ -192,7 +173,11 @@ function logAction({ kind, severity }: LogFinding): string {
   return kind === 'checkpoint-unusable' ? 'start without it' : 'report only';
 }
 
-function jsonFields(look: RootLook, rows: readonly FoundRow[]): Readonly<Record<string, unknown>> {
+function jsonFields(
+  look: RootLook,
+  rows: readonly FoundRow[],
+  causes: readonly Cause[],
+): Readonly<Record<string, unknown>> {
   const { root, holder, identity, refusal, mountsUnknown, plan, position, checkpoint } = look;
   return {
     root,
@@ -209,7 +194,16 @@ function jsonFields(look: RootLook, rows: readonly FoundRow[]): Readonly<Record<
     },
     snapshots: look.snapshots,
     adopted: plan.adopted,
-    findings: rows.map(({ isOrdinary, ...row }) => ({ ...row, ordinary: isOrdinary })),
+    findings: rows.map((row, index) => ({
+      kind: row.kind,
+      subject: row.subject,
+      evidence: row.evidence,
+      action: row.action,
+      loss: row.loss,
+      ...causeFields(causes[index]),
+      detail: row.detail,
+      ordinary: row.isOrdinary,
+    })),
   };
 }
 
@@ -217,25 +211,36 @@ async function printLook(
   out: Output,
   look: RootLook,
   rows: readonly FoundRow[],
-  isWide: boolean,
+  causes: readonly Cause[] | null,
 ): Promise<void> {
   if (rows.length > 0) {
-    const cells = rows.map(({ kind, action, subject, evidence, loss, cause, isOrdinary }) => [
-      isOrdinary ? out.colors.dim(kind) : out.colors.yellow(kind),
-      isOrdinary ? `${action} (ordinary)` : action,
-      visible(subject),
-      visible(evidence),
-      ...(isWide ? [visible(loss), cause === null ? '' : causeText(cause)] : []),
-    ]);
+    const cells = rows.map(
+      ({ kind, action, subject, evidence, loss, matter, isOrdinary }, index) => [
+        isOrdinary ? out.colors.dim(kind) : out.colors.yellow(kind),
+        isOrdinary ? `${action} (ordinary)` : action,
+        visible(subject),
+        visible(evidence),
+        ...(causes === null ? [] : [visible(loss), visible(causeText(matter, causes[index]))]),
+      ],
+    );
     const head = ['KIND', 'AT THE NEXT START', 'SUBJECT', 'EVIDENCE'];
-    await out.table(isWide ? [...head, 'LOST', 'NEWEST EVENT'] : head, cells);
+    await out.table(causes === null ? head : [...head, 'LOST', 'EVENT BEHIND IT'], cells);
     await out.line('');
   }
   await out.lines(summaryLines(look, rows));
 }
 
-const causeText = ({ position, time, type }: Cause): string =>
-  `${type} at position ${position}, ${time}`;
+function causeText({ of }: Matter, cause: Cause | undefined): string {
+  if (cause?.kind !== 'event') return cause?.why ?? '';
+  const { type, position, time } = cause.record;
+  return `${of === 'log' ? 'after ' : ''}${type} at position ${position}, ${formatTime(time)}`;
+}
+
+function causeFields(cause: Cause | undefined): Readonly<Record<string, unknown>> {
+  if (cause?.kind !== 'event') return { cause: null, noCauseBecause: cause?.why ?? null };
+  const { position, time, stream, type } = cause.record;
+  return { cause: { position, time: formatTime(time), stream, type }, noCauseBecause: null };
+}
 
 function summaryLines(look: RootLook, rows: readonly FoundRow[]): string[] {
   const { holder, mountsUnknown, identity, position, checkpoint, snapshots, plan } = look;

@@ -4,8 +4,8 @@ import { formatTime, unixNanos, type SnapshotId, type UnixNanos } from '../base/
 import { systemClock } from '../host/clock.js';
 import { systemDisk } from '../host/disk.js';
 import type { Archive } from '../inspect/archive.js';
+import { spanInWords } from '../inspect/durations.js';
 import { layersOf, unavailableSince, type LayerView } from '../inspect/layers.js';
-import { spanInWords } from './age.js';
 import { withArchive, withArchiveOption, type ArchiveFlags } from './archive-option.js';
 import { EXIT } from './exit-codes.js';
 import { momentOf } from './moment.js';

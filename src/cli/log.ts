@@ -7,6 +7,7 @@ import type { Archive, ArchiveRange } from '../inspect/archive.js';
 import { checkOf } from '../inspect/log-filter.js';
 import { RootArchive } from '../inspect/root-archive.js';
 import { summaryOf } from '../inspect/summary.js';
+import { isTrouble } from '../inspect/troubles.js';
 import type { LogRecord } from '../log/types.js';
 import { withArchive, withArchiveOption, type ArchiveFlags } from './archive-option.js';
 import { EXIT } from './exit-codes.js';
@@ -167,25 +168,12 @@ const columns = (position: string, time: string, stream: string, event: string):
 
 const heading = `${columns('POSITION', 'TIME', 'STREAM', 'EVENT').join('  ')}  SUMMARY`;
 
-/** Events that tell of something that did not go well. */
-const troubles: ReadonlySet<string> = new Set([
-  'RemoteMountFailed',
-  'SnapshotCommitFailed',
-  'SnapshotAbandoned',
-  'SnapshotSalvaged',
-  'LayerUnavailable',
-  'TailCut',
-  'LogRepaired',
-  'DirectoryRecreated',
-  'OrphanFound',
-]);
-
 const printLine: Printer = (record, out) => {
   const { dim, yellow } = out.colors;
   const time = formatTime(record.time);
   const cells = columns(String(record.position), time, record.stream, record.type).map(visible);
   const [at = '', when = '', stream = '', event = ''] = cells;
-  const name = troubles.has(record.type) ? yellow(event) : event;
+  const name = isTrouble(record) ? yellow(event) : event;
   const line = [at, dim(when), stream, name, visible(summaryOf(record))].join('  ');
   return out.line(line.trimEnd());
 };

@@ -4,10 +4,9 @@
  */
 import { Command, Option } from 'commander';
 import { UsageError } from '../base/errors.js';
-import { formatTime, parseSnapshotId, type Position, type SnapshotId } from '../base/units.js';
+import { formatTime, type Position } from '../base/units.js';
 import { systemClock } from '../host/clock.js';
 import { systemDisk } from '../host/disk.js';
-import type { Archive } from '../inspect/archive.js';
 import { chartMermaid } from '../inspect/chart-mermaid.js';
 import { snapshotDefinition, snapshotOutline } from '../inspect/chart-outline.js';
 import { chartSvg } from '../inspect/chart-picture.js';
@@ -16,7 +15,7 @@ import { summaryOf } from '../inspect/summary.js';
 import { withArchive, withArchiveOption, type ArchiveFlags } from './archive-option.js';
 import { momentOf, quoted } from './moment.js';
 import { printing, visible, type Output } from './print.js';
-import { NotInLog } from './subject-argument.js';
+import { NotInLog, snapshotMeant } from './subject-argument.js';
 
 interface Flags extends ArchiveFlags {
   readonly at?: string;
@@ -28,8 +27,7 @@ interface Flags extends ArchiveFlags {
 const more = `
 Without a snapshot it prints the whole chart, as Mermaid text when no format is named. With one it
 prints the state, and a line for each event that led there. A number is taken for an id; write a
-key that is a number with its namespace, as containerd sends it: default/12/7. Of several that bore
-a name, it is the one that has it then, else the newest.
+key that is a number with its namespace, as containerd sends it: default/12/7.
 
 Examples:
   stratalog machine --format svg > chart.svg
@@ -72,7 +70,8 @@ async function run(snapshot: string | undefined, flags: Flags, out: Output): Pro
   }
   await withArchive(flags, systemDisk(), async (archive) => {
     const at = await momentOf(archive, '--at', flags.at, systemClock().now());
-    const id = await idMeant(archive, snapshot, at);
+    const past = () => archive.stateAt(at);
+    const id = await snapshotMeant(archive, { text: snapshot, past });
     const life = await lifeOf(archive, id, at);
     if (life.steps.length === 0 && life.before === null) {
       throw new NotInLog(
@@ -101,31 +100,6 @@ async function printChart(
     ]);
     await out.table(['FROM', 'EVENT', 'TO'], rows);
   }
-}
-
-/**
- * Several snapshots may have borne a text, one after the other: the one that has it at the moment
- * is meant, else the newest.
- */
-async function idMeant(archive: Archive, text: string, at: Position): Promise<SnapshotId> {
-  const number = parseSnapshotId(text);
-  if (number !== null) return number;
-  const found = await archive.find(text);
-  const { forest } = await archive.stateAt(at);
-  const born = found.filter((id) => id < forest.nextId);
-  const id = born.findLast((one) => forest.has(one)) ?? born.at(-1);
-  if (id === undefined) {
-    throw new NotInLog(
-      `no snapshot was called ${quoted(text)}${found.length > 0 ? ` by position ${at}` : ''}. ` +
-        '`stratalog log` tells which there were',
-    );
-  }
-  if (born.length > 1) {
-    process.stderr.write(
-      `stratalog: ${born.length} snapshots bore this name, ${born.join(', ')}: this is ${id}\n`,
-    );
-  }
-  return id;
 }
 
 async function printLife(

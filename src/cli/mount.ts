@@ -11,17 +11,15 @@ import { errnoOf, UsageError } from '../base/errors.js';
 import type { MountEntry } from '../base/ports.js';
 import { formatTime, type SnapshotId } from '../base/units.js';
 import { openHost, type Host } from '../host/host.js';
-import type { Archive } from '../inspect/archive.js';
+import type { Archive, PastState } from '../inspect/archive.js';
 import { mountChain, removalIn, type MountChain } from '../inspect/mount-chain.js';
 import { RootArchive } from '../inspect/root-archive.js';
-import { idsMeant } from '../inspect/subject.js';
 import { summaryOf } from '../inspect/summary.js';
 import { snapshotsDirectory } from '../log/files.js';
-import type { Forest } from '../machines/forest.js';
 import { mountForensically } from './forensic-mount.js';
 import { momentOf, quoted } from './moment.js';
 import { visible } from './print.js';
-import { NotInLog } from './subject-argument.js';
+import { NotInLog, snapshotMeant } from './subject-argument.js';
 import { rootOf, withRootOption, type RootFlags } from './root-option.js';
 
 interface Flags extends RootFlags {
@@ -44,8 +42,6 @@ Examples:
   stratalog mount default/7/web -- ls -l etc      runs a command in it, and ends with it
   stratalog mount 12 --at 3d -- tar c . > then.tar
 
-Of several that bore a name, it is the one that is there then.
-
 The mount is ro,nodev,nosuid,noexec. It ends with SIGINT, SIGTERM, the end of standard input, or
 of the command; STRATALOG_MOUNT tells the command where it is. With --at the log says which layers
 there were; the files in them are those of today. After a SIGKILL a guard takes the mount away.
@@ -65,8 +61,7 @@ async function run(text: string, flags: Flags, command: Command): Promise<void> 
   try {
     const archive = new RootArchive(host.disk, root);
     const at = await momentOf(archive, '--at', flags.at, host.clock.now());
-    const { forest } = await archive.stateAt(at);
-    const chain = await chainFor(text, forest, archive);
+    const chain = await chainFor(text, await archive.stateAt(at), archive);
     const snapshots = snapshotsDirectory(root);
     await refuseMissing(chain, snapshots, archive, host);
     warn(chain, snapshots, await host.mountTable.read(), flags.at !== undefined);
@@ -105,30 +100,15 @@ function wordsOf(command: Command): { target: string | null; words: readonly str
   return { target: target === undefined ? null : resolve(target), words };
 }
 
-async function chainFor(text: string, forest: Forest, archive: Archive): Promise<MountChain> {
-  const ids = await idsMeant(archive, text);
-  const chains = ids.flatMap((id) => mountChain(forest, id) ?? []);
-  const [chain, ...others] = chains;
-  if (chain === undefined) {
-    const past = await pastInWords(ids, forest, archive);
-    throw new NotInLog(`${quoted(text)}: ${past}; \`stratalog log\` tells what there was`);
-  }
-  if (others.length > 0) {
-    const which = chains.map(({ state }) => `${state.id} (${visible(state.name)})`).join(', ');
-    throw new UsageError(`${quoted(text)} may be any of ${which}: give the number`);
-  }
-  return chain;
-}
-
-async function pastInWords(
-  ids: readonly SnapshotId[],
-  forest: Forest,
-  archive: Archive,
-): Promise<string> {
-  if (ids.some((id) => forest.has(id))) return 'at that moment it is only being made or removed';
-  const { size } = await archive.historiesOf(ids);
-  if (size === 0) return 'no snapshot ever had that number or name';
-  return `it is not there at that moment (it was number ${ids.join(', ')}); --at names an earlier one`;
+async function chainFor(text: string, then: PastState, archive: Archive): Promise<MountChain> {
+  const wish = { text, past: () => Promise.resolve(then), mustBeThere: true } as const;
+  const id = await snapshotMeant(archive, wish);
+  const chain = mountChain(then.forest, id);
+  if (chain !== null) return chain;
+  throw new NotInLog(
+    `${quoted(text)}: at position ${then.position} it is only being made or removed; ` +
+      `\`stratalog history ${id}\` tells when`,
+  );
 }
 
 /** @throws Error that names the first directory that cannot be shown, and what has removed it. */

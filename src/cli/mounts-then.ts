@@ -1,7 +1,7 @@
 /** The mounts that containerd would have been told of a snapshot at a moment, if it had asked. */
 import { snapshotsDirectory } from '../log/files.js';
 import type { SettingsThen } from '../inspect/settings-then.js';
-import { ancestorsIn } from '../inspect/state-find.js';
+import { ancestorsIn } from '../inspect/state-kin.js';
 import { metaOf } from '../machines/chart.js';
 import type { SnapshotState } from '../machines/fold.js';
 import type { Forest } from '../machines/forest.js';

@@ -1,18 +1,22 @@
 /** One picture of the past for a terminal, and what its keys mean. Pure: no terminal is touched here. */
 import { formatTime } from '../base/units.js';
+import { durationInWords } from '../inspect/durations.js';
 import type { Step } from '../inspect/replay-steps.js';
 import { treeRows } from '../inspect/state-view.js';
 import { summaryOf } from '../inspect/summary.js';
 import type { SnapshotState } from '../machines/fold.js';
 import { visible } from './print.js';
+import type { Pace, Wait } from './replay-pace.js';
 
 export interface Frame {
   readonly position: number;
   readonly next: number;
   readonly step: Step | null;
   readonly states: readonly SnapshotState[];
+  readonly pace: Pace;
   readonly speed: number;
-  readonly isPlaying: boolean;
+  /** Until the next event, while it plays; null while it is stopped. */
+  readonly wait: Wait | null;
 }
 
 export type Action = 'forward' | 'back' | 'begin' | 'end' | 'play' | 'faster' | 'slower' | 'quit';
@@ -52,19 +56,34 @@ const help = '←/→ step   space play   g/G begin/end   +/- speed   q quit';
 
 /** As many lines as fit; the snapshot of the event is among them. */
 export function frameLines(frame: Frame, rows: number): readonly FrameLine[] {
-  const { position, next, step, speed, isPlaying } = frame;
-  const time = step === null ? '' : `  ${formatTime(step.record.time)}`;
-  const playing = isPlaying ? `  playing ${speed}x` : '';
+  const { position, next, step } = frame;
+  const time = step === null ? '' : `  ${formatTime(step.record.time)}${sinceText(step)}`;
   const event =
     step === null ? '' : `${step.record.type}  ${step.record.stream}  ${summaryOf(step.record)}`;
   return [
-    { text: `position ${position} of ${next}${time}${playing}`, mark: 'none' },
+    { text: `position ${position} of ${next}${time}${playingText(frame)}`, mark: 'none' },
     { text: visible(event), mark: 'now' },
     { text: '', mark: 'none' },
     ...windowOf(treeLines(frame), Math.max(rows - 5, 1)),
     { text: '', mark: 'none' },
     { text: help, mark: 'dim' },
   ];
+}
+
+/** How long it really was since the event before. */
+function sinceText({ sincePrevious }: Step): string {
+  return sincePrevious === null ? '' : ` (+${durationInWords(sincePrevious)})`.replace('+-', '-');
+}
+
+function playingText({ pace, speed, wait }: Frame): string {
+  if (wait === null) return '';
+  const steady = pace === 'steady' ? ' steady' : '';
+  const { millis, shortened } = wait;
+  const gap =
+    shortened === null
+      ? ''
+      : `: next after ${durationInWords(shortened)}, shortened to ${millis / 1000} s`;
+  return `  playing ${speed}x${steady}${gap}`;
 }
 
 export function treeLines({ states, step }: Pick<Frame, 'states' | 'step'>): readonly FrameLine[] {

@@ -1,17 +1,17 @@
 /** The past on a terminal, by keys. Whatever happens, the terminal is given back as it was. */
 import { emitKeypressEvents } from 'node:readline';
-import type { Archive } from '../inspect/archive.js';
 import type { Position } from '../base/units.js';
 import type { ReplaySteps } from '../inspect/replay-steps.js';
-import { actionOf, frameLines, type Action, type Frame } from './replay-frame.js';
 import { fit, shortDigests, type Output } from './print.js';
+import { actionOf, frameLines, type Action, type Frame } from './replay-frame.js';
+import { waitFor, type Pace, type Wait } from './replay-pace.js';
 
 export interface ViewOptions {
-  readonly archive: Archive;
   readonly steps: ReplaySteps;
   readonly from: Position;
   /** First position that is not gone through. */
   readonly to: Position;
+  readonly pace: Pace;
   readonly speed: number;
   readonly isPlaying: boolean;
   readonly out: Output;
@@ -20,9 +20,9 @@ export interface ViewOptions {
 const enter = '\u001b[?1049h\u001b[?25l';
 const leave = '\u001b[?25h\u001b[?1049l';
 const home = '\u001b[H\u001b[J';
-const FASTEST = 1024;
-/** Between two events at single speed: what passed between them then may be days. */
-const PACE_MILLIS = 500;
+/** As fast as can be asked for, and more: a year in half a minute. */
+const FASTEST = 2 ** 20;
+const SLOWEST = 1 / 1024;
 
 export async function viewReplay(options: ViewOptions): Promise<void> {
   const { stdin, stdout } = process;
@@ -67,8 +67,9 @@ class View {
 
   async run(): Promise<void> {
     for (;;) {
-      this.#draw();
-      const action = this.#pressed.shift() ?? (await this.#wait());
+      const wait = this.#isPlaying ? await this.#waitToCome() : null;
+      this.#draw(wait);
+      const action = this.#pressed.shift() ?? (await this.#next(wait));
       if (action === 'quit') return;
       await this.#act(action);
     }
@@ -82,31 +83,37 @@ class View {
     else if (action === 'end') await steps.goTo(to);
     else if (action === 'play') this.#isPlaying = !this.#isPlaying;
     else if (action === 'faster') this.#speed = Math.min(this.#speed * 2, FASTEST);
-    else if (action === 'slower') this.#speed = Math.max(this.#speed / 2, 1 / FASTEST);
+    else if (action === 'slower') this.#speed = Math.max(this.#speed / 2, SLOWEST);
     if (steps.position >= to) this.#isPlaying = false;
   }
 
+  async #waitToCome(): Promise<Wait> {
+    const { steps, pace } = this.#options;
+    const [from, to] = [steps.last?.record.time ?? null, (await steps.peek())?.time ?? null];
+    return waitFor({ pace, speed: this.#speed, from, to });
+  }
+
   /** The next key; while it plays, a step forward when its time has come. */
-  #wait(): Promise<Action> {
+  #next(wait: Wait | null): Promise<Action> {
     return new Promise((resolve) => {
       const done = (): void => {
         clearTimeout(timer);
         this.#wake = null;
         resolve(this.#pressed.shift() ?? 'forward');
       };
-      const timer = this.#isPlaying ? setTimeout(done, PACE_MILLIS / this.#speed) : undefined;
+      const timer = wait === null ? undefined : setTimeout(done, wait.millis);
       this.#wake = done;
     });
   }
 
-  #draw(): void {
-    const { steps, to, out } = this.#options;
+  #draw(wait: Wait | null): void {
+    const { steps, to, pace, out } = this.#options;
     // A terminal that was never told its size says 0.
     const rows = process.stdout.rows > 0 ? process.stdout.rows : 24;
     const columns = process.stdout.columns > 0 ? process.stdout.columns : 80;
     const frame: Frame = {
       ...{ position: steps.position, next: to, step: steps.last, states: steps.states() },
-      ...{ speed: this.#speed, isPlaying: this.#isPlaying },
+      ...{ pace, speed: this.#speed, wait },
     };
     const { dim, bold } = out.colors;
     const paint = { now: bold, dim, none: (text: string) => text };

@@ -1,6 +1,6 @@
 /** `stratalog replay`: watches the past go by, on a terminal by keys, elsewhere as lines. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import { UsageError } from '../base/errors.js';
 import { formatTime, position } from '../base/units.js';
 import { systemClock } from '../host/clock.js';
@@ -12,12 +12,14 @@ import { withArchive, withArchiveOption, type ArchiveFlags } from './archive-opt
 import { momentOf, quoted, requireReached } from './moment.js';
 import { printing, visible, type Output } from './print.js';
 import { treeLines } from './replay-frame.js';
+import { PACES, WAIT_MAX_MILLIS, type Pace } from './replay-pace.js';
 import { viewReplay } from './replay-view.js';
 
 interface Flags extends ArchiveFlags {
   readonly from?: string;
   readonly to?: string;
   readonly speed?: string;
+  readonly pace: Pace;
   readonly step?: true;
   readonly frames?: true;
   readonly json?: true;
@@ -28,7 +30,13 @@ const examples = `
 Keys on a terminal: right or n, left or p: a step; space: play or stop; g, G: begin, end;
 +, -: faster, slower; q: quit. Elsewhere, and with --json or --frames, it prints and ends.
 
+It plays with the pauses that were between the events, divided by the speed, each for ${WAIT_MAX_MILLIS / 1000} seconds
+on the screen at most; the first line says how long it really was. Where the clock was set back,
+there is no pause.
+
 Examples:
+  stratalog replay --from 1d --speed 60x         the last day, a minute of it in a second
+  stratalog replay --pace steady                 two events a second, whenever they were
   stratalog replay --from 1h --step              by hand, from an hour ago on
   stratalog replay --from 1h --frames | less     the tree after each event of the last hour`;
 
@@ -37,7 +45,12 @@ export function replayCommand(): Command {
     .description('watch the past go by: the tree of snapshots and their states, event by event')
     .option('--from <moment>', 'where to begin; the first event that is kept by default')
     .option('--to <moment>', 'where to end; the end of the log by default')
-    .option('--speed <factor>', 'so many times as fast as two events a second: 10x, 0.5x', '1x')
+    .option('--speed <factor>', 'so many times as fast as it was: 10x, 0.5x', '1x')
+    .addOption(
+      new Option('--pace <pace>', 'the pauses as they were, or two events a second times --speed')
+        .choices(PACES)
+        .default('real'),
+    )
     .option('--step', 'begin stopped, and go by hand')
     .option('--frames', 'print the whole tree after each event')
     .option('--json', 'print a JSON object for each event, with the states before and after it')
@@ -65,7 +78,7 @@ async function run(archive: Archive, flags: Flags, out: Output): Promise<void> {
     const isPrinted = flags.json === true || flags.frames === true;
     if (!isPrinted && out.isTerminal && process.stdin.isTTY) {
       const isPlaying = flags.step !== true;
-      await viewReplay({ archive, steps, from, to, speed, isPlaying, out });
+      await viewReplay({ steps, from, to, pace: flags.pace, speed, isPlaying, out });
       return;
     }
     while (steps.position < to) {

@@ -1,20 +1,20 @@
 /** `stratalog state`: the snapshots as they were at a moment, or are now, told from the log alone. */
 import { Command } from 'commander';
-import { UsageError } from '../base/errors.js';
+import { assert } from '../base/assert.js';
 import { formatTime, type Position } from '../base/units.js';
 import { systemClock } from '../host/clock.js';
 import { systemDisk } from '../host/disk.js';
 import type { Archive, PastState } from '../inspect/archive.js';
 import { chainBelow } from '../inspect/history.js';
 import { settingsAt } from '../inspect/settings-then.js';
-import { childrenIn, findStates } from '../inspect/state-find.js';
+import { childrenIn } from '../inspect/state-kin.js';
 import { kindOf, stateFields, statesIn, treeRows } from '../inspect/state-view.js';
 import type { SnapshotState } from '../machines/fold.js';
 import { withArchive, withArchiveOption, type ArchiveFlags } from './archive-option.js';
-import { momentOf, quoted } from './moment.js';
+import { momentOf } from './moment.js';
 import { mountsThen } from './mounts-then.js';
 import { printing, visible, visibleJson, type Output } from './print.js';
-import { NotInLog } from './subject-argument.js';
+import { snapshotMeant } from './subject-argument.js';
 
 interface Flags extends ArchiveFlags {
   readonly at?: string;
@@ -107,7 +107,7 @@ async function list({ position, time, forest }: PastState, flags: ListFlags, out
     for (const state of states) await out.line(visible(state.name));
   } else {
     const rows = flags.tree === true ? treeCells(states) : [...states].map(listCells);
-    const [first = '', second = ''] = flags.tree === true ? ['ID', 'KEY'] : ['KEY', 'PARENT'];
+    const [first = '', second = ''] = flags.tree === true ? ['ID', 'NAME'] : ['NAME', 'PARENT'];
     const head = flags.tree === true ? ['KIND', 'STATE'] : ['KIND', 'ID', 'STATE'];
     await out.table([first, second, ...head], rows);
   }
@@ -139,24 +139,15 @@ function placeOf({ status, remote, unavailability }: SnapshotState): string {
 
 async function show(
   archive: Archive,
-  { position, time, forest }: PastState,
+  then: PastState,
   text: string,
   flags: Flags,
   out: Output,
 ): Promise<void> {
-  const [state, ...others] = findStates(forest, text);
-  if (state === undefined) {
-    throw new NotInLog(
-      `no snapshot was called ${quoted(text)} before position ${position}; ` +
-        `\`stratalog history\` looks through all that the log has`,
-    );
-  }
-  if (others.length > 0) {
-    const found = [state, ...others].map(({ id, name }) => `${id} (${visible(name)})`);
-    throw new UsageError(
-      `${quoted(text)} fits several; name one by its number: ${found.join(', ')}`,
-    );
-  }
+  const { position, time, forest } = then;
+  const wish = { text, past: () => Promise.resolve(then), mustBeThere: true } as const;
+  const state = forest.get(await snapshotMeant(archive, wish));
+  assert(state !== undefined, 'a snapshot that must be there is not there');
   const fields = {
     at: momentFields(position, time),
     ...stateFields(state),

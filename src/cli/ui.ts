@@ -105,8 +105,8 @@ async function lookedAt(root: string, isOffline: boolean): Promise<readonly Find
   const host = openHost({ root });
   try {
     const look = await settledLook({ root, host, isOffline });
-    return findingsOf(look).map(({ detail, ...row }) => ({
-      ...row,
+    return findingsOf(look).map(({ kind, subject, evidence, action, isOrdinary, detail }) => ({
+      ...{ kind, subject, evidence, action, isOrdinary },
       snapshot: detail !== null && 'id' in detail ? detail.id : null,
     }));
   } finally {

@@ -24,9 +24,10 @@ import { quoted } from './moment.js';
 import { humanSize, printing, visible, type Output } from './print.js';
 import { placeOfRoot } from './root-look.js';
 import { rootOf } from './root-option.js';
-import { NotInLog, someSubjects } from './subject-argument.js';
+import { NotInLog, oneSubject, someSubjects } from './subject-argument.js';
 
 interface Flags extends ArchiveFlags {
+  readonly all?: true;
   readonly offline?: true;
   readonly json?: true;
   readonly quiet?: true;
@@ -47,6 +48,7 @@ export function whoCommand(): Command {
   return withArchiveOption(new Command('who').alias('blame'))
     .description('whose a directory, file, mount or snapshot is: key, image, caller, what uses it')
     .argument('<dir|file|mount|id|key|digest>', 'what to ask about')
+    .option('--all', 'when a word fits several snapshots, tell of each')
     .option('--offline', 'a root from elsewhere: leave the mount table of this machine out')
     .option('--json', 'print one JSON object for each snapshot')
     .option('-q, --quiet', 'print only numbers')
@@ -70,7 +72,8 @@ async function run(text: string, flags: Flags, out: Output): Promise<void> {
   try {
     const here = await lookHere(host, named, flags.offline === true);
     await withArchive(flags, host.disk, async (archive) => {
-      const answers = await answersTo(archive, text, [here.root, named], here);
+      const wish = { text, isAll: flags.all === true, roots: [here.root, named] };
+      const answers = await answersTo(archive, wish, here);
       if (answers.some(({ kind }) => kind === 'orphan')) process.exitCode = EXIT.findings;
       if (flags.json === true) await printJson(out, answers, here);
       else if (flags.quiet === true) await out.lines(answers.map(subjectOf));
@@ -87,15 +90,17 @@ async function lookHere(host: Host, named: string, isOffline: boolean): Promise<
   return { root, mounts, mountsUnknown };
 }
 
-async function answersTo(
-  archive: Archive,
-  text: string,
-  roots: readonly string[],
-  here: Here,
-): Promise<readonly Answer[]> {
+interface Wish {
+  readonly text: string;
+  readonly isAll: boolean;
+  /** The root, by each path that it may be called by. */
+  readonly roots: readonly string[];
+}
+
+async function answersTo(archive: Archive, wish: Wish, here: Here): Promise<readonly Answer[]> {
   const { next } = await archive.bounds();
   const { forest } = await archive.stateAt(next);
-  const found = await idsAskedFor(archive, text, roots, here);
+  const found = await idsAskedFor(archive, wish, here);
   if (!Array.isArray(found)) return [{ kind: 'orphan', name: found.named }];
   return Promise.all(found.map((id) => answerFor(archive, forest, id)));
 }
@@ -103,11 +108,11 @@ async function answersTo(
 /** @throws NotInLog */
 async function idsAskedFor(
   archive: Archive,
-  text: string,
-  roots: readonly string[],
+  { text, isAll, roots }: Wish,
   here: Here,
 ): Promise<SnapshotId[] | { readonly named: string }> {
   if (!/^[./]/.test(text)) {
+    if (!isAll) return [(await oneSubject(archive, { text })).id];
     return (await someSubjects(archive, { text })).map(({ id }) => id);
   }
   const path = resolve(text);
@@ -196,7 +201,7 @@ async function printAnswers(out: Output, answers: readonly Answer[], here: Here)
   const cells = answers.map((each) =>
     each.kind === 'snapshot' ? rowOf(each.life) : [visible(subjectOf(each)), each.kind],
   );
-  await out.table(['ID', 'STATE', 'SINCE', 'BY', 'KEY', 'PARENT'], cells);
+  await out.table(['ID', 'STATE', 'SINCE', 'BY', 'NAME', 'PARENT'], cells);
 }
 
 function rowOf({ id, status, since, firstCaller, names, parents }: WhoseLife) {

@@ -68,7 +68,7 @@ async function run(archive: Archive, text: string, flags: Flags, out: Output): P
       visible(reason.name),
       visible(whatText(reason)),
     ]);
-    await out.table(['ID', 'SINCE', 'KEY', 'WHY'], cells);
+    await out.table(['ID', 'SINCE', 'NAME', 'WHY'], cells);
   }
 }
 

@@ -2,9 +2,14 @@
 
 const NANOS_PER_MILLI = 1_000_000;
 const MILLIS_PER_SECOND = 1000;
-const SECONDS_PER_MINUTE = 60;
-const MINUTES_PER_HOUR = 60;
-const HOURS_PER_DAY = 24;
+
+/** The largest first, in seconds. */
+const units = [
+  ['d', 86_400],
+  ['h', 3_600],
+  ['min', 60],
+  ['s', 1],
+] as const;
 
 /**
  * Two digits or so: `0.4 ms`, `12 ms`, `3.4 s`, `2 min 5 s`, `3 h 20 min`, `4 d 2 h`. A span below
@@ -17,23 +22,29 @@ export function durationInWords(nanos: bigint): string {
   if (millis < MILLIS_PER_SECOND - 0.5) return `${Math.round(millis)} ms`;
   const seconds = millis / MILLIS_PER_SECOND;
   if (seconds < 9.95) return `${trimmed(seconds)} s`;
-  return wholes(Math.round(seconds));
+  return wholes(Math.round(seconds), 2);
+}
+
+/** An age, in its largest unit: `3 min` for 200 seconds; rounded down, and never less than `0 s`. */
+export function spanInWords(nanos: bigint): string {
+  const seconds = Number(nanos / BigInt(NANOS_PER_MILLI * MILLIS_PER_SECOND));
+  return wholes(Math.max(seconds, 0), 1);
 }
 
 function trimmed(value: number): string {
   return value.toFixed(1).replace(/\.0$/, '');
 }
 
-function wholes(seconds: number): string {
-  if (seconds < SECONDS_PER_MINUTE) return `${seconds} s`;
-  const minutes = Math.floor(seconds / SECONDS_PER_MINUTE);
-  if (minutes < MINUTES_PER_HOUR) {
-    return pair(`${minutes} min`, seconds % SECONDS_PER_MINUTE, 's');
+/** In so many units at most, the largest that fits and those below it; none that would be zero. */
+function wholes(seconds: number, count: number): string {
+  const largest = units.findIndex(([, size]) => seconds >= size);
+  if (largest < 0) return '0 s';
+  const parts: string[] = [];
+  let rest = seconds;
+  for (const [unit, size] of units.slice(largest, largest + count)) {
+    const whole = Math.floor(rest / size);
+    if (whole > 0) parts.push(`${whole} ${unit}`);
+    rest -= whole * size;
   }
-  const hours = Math.floor(minutes / MINUTES_PER_HOUR);
-  if (hours < HOURS_PER_DAY) return pair(`${hours} h`, minutes % MINUTES_PER_HOUR, 'min');
-  return pair(`${Math.floor(hours / HOURS_PER_DAY)} d`, hours % HOURS_PER_DAY, 'h');
+  return parts.join(' ');
 }
-
-const pair = (large: string, rest: number, unit: string): string =>
-  rest === 0 ? large : `${large} ${rest} ${unit}`;

@@ -17,6 +17,8 @@ export interface Step {
   /** Null where there was no such snapshot before, or is none after. */
   readonly before: SnapshotState | null;
   readonly after: SnapshotState | null;
+  /** Since the event before; below zero where the clock was set back, null where that one is unknown. */
+  readonly sincePrevious: bigint | null;
 }
 
 export const STEPS_KEPT = 512;
@@ -62,10 +64,25 @@ export class ReplaySteps {
     return [...this.#states.values()].sort((one, other) => one.id - other.id);
   }
 
+  /** The event that comes next, and stays the next; null at the end of what is there now. */
+  async peek(): Promise<LogRecord | null> {
+    while (this.#ahead.length === 0) {
+      this.#source ??= this.#archive.read({ from: this.#position });
+      const { done, value } = await this.#source.next();
+      if (done === true) {
+        this.#source = null;
+        return null;
+      }
+      this.#ahead = [...value];
+    }
+    return this.#ahead[0] ?? null;
+  }
+
   /** Null at the end of what is there now; may be asked again. */
   async forward(): Promise<Step | null> {
-    const record = await this.#next();
+    const record = await this.peek();
     if (record === null) return null;
+    this.#ahead.shift();
     const step = this.#stepOf(record);
     if (step.id !== null) this.#set(step.id, step.after);
     this.#position = position(record.position + 1);
@@ -111,19 +128,6 @@ export class ReplaySteps {
     return this.#taken.length > 0;
   }
 
-  async #next(): Promise<LogRecord | null> {
-    while (this.#ahead.length === 0) {
-      this.#source ??= this.#archive.read({ from: this.#position });
-      const { done, value } = await this.#source.next();
-      if (done === true) {
-        this.#source = null;
-        return null;
-      }
-      this.#ahead = [...value];
-    }
-    return this.#ahead.shift() ?? null;
-  }
-
   async #forgetAhead(): Promise<void> {
     this.#ahead = [];
     await this.#source?.return();
@@ -132,12 +136,17 @@ export class ReplaySteps {
 
   #stepOf(record: LogRecord): Step {
     const understood = understand(record);
-    if (understood.about === 'daemon') return { record, id: null, before: null, after: null };
+    const { last } = this;
+    const sincePrevious = last === null ? null : record.time - last.record.time;
+    if (understood.about === 'daemon') {
+      return { record, id: null, before: null, after: null, sincePrevious };
+    }
     const { id, event } = understood;
     const before = this.#states.get(id) ?? null;
     const version = streamVersion(record.streamVersion);
     const after = fold(before, { event, time: record.time, streamVersion: version });
-    return { record, id, before, after: after.status === 'removed' ? null : after };
+    const shown = after.status === 'removed' ? null : after;
+    return { record, id, before, after: shown, sincePrevious };
   }
 
   #set(id: SnapshotId, state: SnapshotState | null): void {

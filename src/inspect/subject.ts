@@ -21,12 +21,6 @@ export async function subjectsOf(archive: Archive, text: string): Promise<readon
   return subject === undefined ? livesOf(archive, await archive.find(text)) : [subject];
 }
 
-/** As `subjectsOf` without looking at lives: a number is an id, whether there is such a snapshot or not. */
-export async function idsMeant(archive: Archive, text: string): Promise<readonly SnapshotId[]> {
-  const id = parseSnapshotId(text);
-  return id === null ? archive.find(text) : [id];
-}
-
 /** What is kept of each; those of which nothing is kept are left out. */
 export async function livesOf(
   archive: Archive,

@@ -11,7 +11,7 @@ import type { Forest } from '../machines/forest.js';
 import type { Archive } from './archive.js';
 import { chainBelow, courseOf } from './history.js';
 import { below, idsShownBy } from './mount-layers.js';
-import { childrenIn } from './state-find.js';
+import { childrenIn } from './state-kin.js';
 import { eventOf } from './subject.js';
 
 /** What a path is, by where it lies. */

@@ -1,15 +1,15 @@
-/** Kinds of events as the page colours them, and which events tell of trouble. */
+/** Kinds of events as the page colours them, and which it marks. */
 import { formatTime } from '../base/units.js';
 import { summaryOf } from '../inspect/summary.js';
+import { isTrouble, type SmoothEventType } from '../inspect/troubles.js';
 import type { LogRecord } from '../log/types.js';
-import { DAEMON_STREAM, type DaemonEventType } from '../machines/daemon-events.js';
-import type { SnapshotEventType } from '../machines/events.js';
+import type { DaemonEventType } from '../machines/daemon-events.js';
 import type { EventRow } from './wire.js';
 
 export const GROUPS = ['prepared', 'committed', 'remote', 'removed', 'trouble', 'daemon'] as const;
 type Group = (typeof GROUPS)[number];
 
-const groupOfSnapshotEvent: Readonly<Record<SnapshotEventType, Group>> = {
+const groupOfSmoothEvent: Readonly<Record<SmoothEventType, Group>> = {
   SnapshotPreparing: 'prepared',
   SnapshotPrepared: 'prepared',
   LabelsUpdated: 'prepared',
@@ -21,19 +21,7 @@ const groupOfSnapshotEvent: Readonly<Record<SnapshotEventType, Group>> = {
   SnapshotRemoving: 'removed',
   SnapshotCollecting: 'removed',
   SnapshotRemoved: 'removed',
-  RemoteMountFailed: 'trouble',
-  SnapshotCommitFailed: 'trouble',
-  LayerUnavailable: 'trouble',
-  SnapshotAbandoned: 'trouble',
-  SnapshotSalvaged: 'trouble',
 };
-
-const daemonTroubles: ReadonlySet<string> = new Set<DaemonEventType>([
-  'TailCut',
-  'LogRepaired',
-  'DirectoryRecreated',
-  'OrphanFound',
-]);
 
 /** Events of the daemon that are told of everywhere: where a process began or ended. */
 const daemonMarks: ReadonlySet<string> = new Set<DaemonEventType>([
@@ -45,15 +33,12 @@ export function groupOf(record: LogRecord): number {
   return GROUPS.indexOf(groupNameOf(record));
 }
 
-function groupNameOf({ stream, type }: LogRecord): Group {
-  if (stream === DAEMON_STREAM) return daemonTroubles.has(type) ? 'trouble' : 'daemon';
-  return Object.hasOwn(groupOfSnapshotEvent, type)
-    ? groupOfSnapshotEvent[type as SnapshotEventType]
+function groupNameOf(record: LogRecord): Group {
+  if (isTrouble(record)) return 'trouble';
+  const { type } = record;
+  return Object.hasOwn(groupOfSmoothEvent, type)
+    ? groupOfSmoothEvent[type as SmoothEventType]
     : 'daemon';
-}
-
-export function isTrouble(record: LogRecord): boolean {
-  return groupNameOf(record) === 'trouble';
 }
 
 export function isMarked(record: LogRecord): boolean {

@@ -6,8 +6,9 @@
 import { position, type Position } from '../base/units.js';
 import type { Archive } from '../inspect/archive.js';
 import { summaryOf } from '../inspect/summary.js';
+import { isTrouble } from '../inspect/troubles.js';
 import type { LogRecord } from '../log/types.js';
-import { GROUPS, groupOf, isMarked, isTrouble } from './event-groups.js';
+import { GROUPS, groupOf, isMarked } from './event-groups.js';
 import { failureOf } from './failure.js';
 import type { Failure, Mark, TimeLineReply } from './wire.js';
 

@@ -84,12 +84,41 @@ it("tells a snapshot's life, by number, name and digest alike", async () => {
   expect(events[3]).toMatchObject({ caller: null, step: { what: 'directories removed in' } });
 });
 
-it('lists the snapshots that a word fits, and says when it fits none', async () => {
+const aboutOne = [['history'], ['machine'], ['state', 'show'], ['who', '--offline'], ['mount']];
+
+it('takes the snapshot that bears a word now before those that are gone, and says so', async () => {
   const root = await aRoot(aStory);
-  const several = await stratalog(['history', 'web', '--root', root]);
-  expect({ code: several.code, stdout: several.stdout }).toEqual({ code: 2, stdout: '' });
-  expect(several.stderr).toMatch(/"web" fits 2 snapshots; name one by its number:\n +2 {2}k8s/);
-  expect(several.stderr).toMatch(/ 3 {2}k8s\.io\/4\/web {2}\S+Z still there\n/);
+  const answers = await Promise.all(
+    aboutOne.map((command) => stratalog([...command, 'web', '--root', root])),
+  );
+  for (const { stderr } of answers) {
+    expect(stderr).toContain('"web" fits 2 snapshots; this is 3. `stratalog history --all` tells');
+  }
+  // There are no directories, so a mount comes as far as looking for them.
+  expect(answers.map(({ code }) => code)).toEqual([0, 0, 0, 0, 1]);
+  expect(answers[4]?.stderr).toContain('/3/fs of layer k8s.io/4/web is gone');
+  expect(await told(root, 'who', '--all', '-q', 'web')).toBe('2\n3\n');
+  const then = await stratalog(['machine', 'web', '--at', '8', '--root', root]);
+  expect(then.stdout).toContain('snapshot  2 k8s.io/3/web');
+  expect(then.stderr).toBe('');
+});
+
+it('chooses none of several that bear a word now, and lists them', async () => {
+  const root = await aRoot([...aStory, preparing(5, 'default/6/web'), prepared(5)]);
+  const answers = await Promise.all(
+    aboutOne.map((command) => stratalog([...command, 'web', '--root', root])),
+  );
+  for (const { code, stdout, stderr } of answers) {
+    expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
+    expect(stderr).toMatch(/"web" fits \d snapshots; name one by its number:\n/);
+    expect(stderr).toMatch(/ 3 {2}k8s\.io\/4\/web {2}\S+Z still there\n/);
+    expect(stderr).toMatch(/ 5 {2}default\/6\/web {2}\S+Z still there\n/);
+  }
+  expect(await told(root, 'history', '-q', 'web', '-n', 'default')).toBe('13\n14\n');
+});
+
+it('tells of each that a word fits, and says when it fits none', async () => {
+  const root = await aRoot(aStory);
   expect(await told(root, 'history', '--all', '-q', 'web')).toBe('5\n6\n7\n8\n9\n10\n');
   const none = await stratalog(['history', 'nobody', '--root', root]);
   expect({ code: none.code, stdout: none.stdout }).toEqual({ code: 1, stdout: '' });
@@ -103,7 +132,7 @@ it('shows the snapshots of a moment as a list, as a tree, as keys and as JSON', 
   const root = await aRoot(aStory);
   const list = (await told(root, 'state')).trimEnd().split('\n');
   expect(list.map((line) => line.split(/ {2,}/))).toEqual([
-    ['KEY', 'PARENT', 'KIND', 'ID', 'STATE'],
+    ['NAME', 'PARENT', 'KIND', 'ID', 'STATE'],
     [layer, 'committed', '1', 'available'],
     ['k8s.io/4/web', layer, 'active', '3', 'active'],
     ['default/5/tool\\u{1b}[31m', 'active', '4', 'active'],
@@ -112,7 +141,7 @@ it('shows the snapshots of a moment as a list, as a tree, as keys and as JSON', 
   expect(await told(root, 'state', '--at', '6', '-q', '--all')).toBe(`${layer}\nk8s.io/3/web\n`);
   const tree = await told(root, 'state', 'tree', '-n', 'k8s.io', '--at', '11');
   expect(tree.split('\n').map((line) => line.split(/ {3,}/)[1])).toEqual([
-    ...['KEY', layer, '↳ k8s.io/4/web', undefined],
+    ...['NAME', layer, '↳ k8s.io/4/web', undefined],
   ]);
   const [head, ...snapshots] = jsonLines(await told(root, 'state', 'list', '--at', '11', '--json'));
   expect(head).toMatchObject({ schema: 'stratalog.state/v1', position: 11 });
@@ -124,7 +153,7 @@ it('shows the snapshots of a moment as a list, as a tree, as keys and as JSON', 
 
 it('shows one snapshot in full, with the mounts that containerd would have been told', async () => {
   const root = await aRoot(aStory);
-  const text = await told(root, 'state', 'show', 'web');
+  const text = await told(root, 'state', 'show', 'k8s.io/4/web');
   const shown = JSON.parse(text) as Record<string, unknown>;
   expect(text).toMatch(/^\{\n {4}"at"/);
   const at = '/var/lib/stratalog/snapshots';
@@ -145,7 +174,7 @@ it('shows one snapshot in full, with the mounts that containerd would have been 
   expect(JSON.parse(strange)).toMatchObject({ name: 'default/5/tool\u001b[31m' });
   const gone = await stratalog(['state', 'show', 'web', '--at', '9', '--root', root]);
   expect(gone.code).toBe(1);
-  expect(gone.stderr).toContain('no snapshot was called "web" before position 9');
+  expect(gone.stderr).toContain('"web" is not there at position 9; it was number 2.');
   const beyond = await stratalog(['state', '--at', '99', '--root', root]);
   expect({ code: beyond.code, stdout: beyond.stdout }).toEqual({ code: 1, stdout: '' });
   expect(beyond.stderr).toContain('the log ends at position 13: 99 is not there yet');

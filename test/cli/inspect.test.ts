@@ -36,6 +36,8 @@ interface Told {
   readonly evidence: string;
   readonly action: string;
   readonly ordinary: boolean;
+  readonly cause: Readonly<Record<string, unknown>> | null;
+  readonly noCauseBecause: string | null;
 }
 
 interface Inspected {
@@ -142,6 +144,34 @@ it('prints the same for people, and exits 0 when there is nothing', async () => 
   expect(nothing.stdout).toMatch(/^root .*\n[^]*\nfindings {4}0\n$/);
 });
 
+it('names the event behind each finding, or says that there is none', async () => {
+  const root = await aCrashedRoot();
+  const { findings } = await inspected(root);
+  const causes = new Map(
+    findings.map(({ subject, cause, noCauseBecause }) => [
+      subject.replace(`${root}/`, ''),
+      noCauseBecause ?? [cause?.['stream'], cause?.['type'], cause?.['position']],
+    ]),
+  );
+  expect(causes).toEqual(
+    new Map<string, unknown>([
+      ['snapshot 2 n/3/half', ['snapshot-2', 'SnapshotPreparing', 5]],
+      ['snapshot 3 n/4/committing', ['snapshot-3', 'SnapshotCommitting', 8]],
+      ['snapshot 4 n/6/going', ['snapshot-4', 'SnapshotRemoving', 11]],
+      ['snapshot 5 n/7/deferred', ['snapshot-5', 'SnapshotRemoving', 14]],
+      ['snapshot 6 n/8/writable', ['snapshot-6', 'SnapshotPrepared', 16]],
+      ['snapshot 7 n/10/layer', ['snapshot-7', 'SnapshotCommitted', 20]],
+      ['snapshots/99', 'none: the log never spoke of it'],
+      ['snapshots/notes.txt', 'none: the log never spoke of it'],
+    ]),
+  );
+  expect(findings.filter(({ cause }) => cause === null)).toHaveLength(2);
+  const { stdout } = await stratalog(['inspect', '--wide', '--root', root]);
+  expect(stdout).toMatch(/^KIND .* LOST +EVENT BEHIND IT\n/);
+  expect(stdout).toMatch(/\nUnfinishedCommit .* SnapshotCommitting at position 8, \S+Z\n/);
+  expect(stdout).toMatch(/snapshots\/99 .* none: the log never spoke of it\n/);
+});
+
 it('finds exactly what the next start records', { timeout: 60_000 }, async () => {
   const daemon = await aDaemon();
   const asked = askedOf(daemon);
@@ -235,7 +265,11 @@ it('reports a torn tail and does not cut it', async () => {
   const { code, findings, told } = await inspected(root);
   expect(code).toBe(3);
   expect(findings).toMatchObject([
-    { kind: 'torn-tail', action: 'cut it and keep it aside' },
+    {
+      ...{ kind: 'torn-tail', action: 'cut it and keep it aside' },
+      // The record before the place.
+      cause: { position: 1, stream: 'snapshot-1', type: 'SnapshotPreparing' },
+    },
     { kind: 'AbandonedPreparation' },
   ]);
   expect(told).toMatchObject({ log: { position: 2 } });
@@ -247,7 +281,10 @@ it('says when a start would be refused', async () => {
   rmSync(join(root, 'identity.json'));
   const { code, findings } = await inspected(root);
   expect(code).toBe(3);
-  expect(findings[0]).toMatchObject({ kind: 'log-missing', action: 'refuse to start' });
+  expect(findings[0]).toMatchObject({
+    ...{ kind: 'log-missing', action: 'refuse to start', cause: null },
+    noCauseBecause: 'none: it is about the root as a whole',
+  });
 });
 
 it('says of a root whose log is gone that it is gone, and so does verify', async () => {

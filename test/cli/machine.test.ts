@@ -57,7 +57,7 @@ it('takes the snapshot that bears the key at the moment, and tells of the others
   const { stdout, stderr } = await stratalog(['machine', 'key', '--root', root]);
   expect(stdout).toContain('snapshot  2 default/3/key');
   expect(stdout).toContain('state     awaitingCleanup');
-  expect(stderr).toContain('2 snapshots bore this name, 1, 2: this is 2');
+  expect(stderr).toContain('"key" fits 2 snapshots; this is 2.');
 });
 
 it('draws the chart with the state lit', async () => {
@@ -89,7 +89,7 @@ it('says what is wrong when there is no such snapshot, or the forms disagree', a
     stratalog(['machine', '--json', '--format', 'svg']),
   ]);
   expect(unknown).toMatchObject({ code: 1, stdout: '' });
-  expect(unknown.stderr).toContain('no snapshot was called "nobody"');
+  expect(unknown.stderr).toContain('ever bore the key, name or digest, "nobody"');
   expect(early.code).toBe(1);
   expect(early.stderr).toContain('there was no snapshot "2" at position 3');
   expect([whole.code, two.code]).toEqual([2, 2]);

@@ -1,10 +1,12 @@
 /** The past as lines, and on a real terminal by keys: the built command under script(1). */
-import { afterEach, beforeAll, expect, it } from 'vitest';
+import { spawn } from 'node:child_process';
+import { afterEach, beforeAll, expect, it, vi } from 'vitest';
 import {
   aRoot,
   buildLimitMillis,
   builtCli,
   cleanUp,
+  cliPath,
   committed,
   committing,
   jsonLines,
@@ -79,4 +81,26 @@ it('steps there and back by keys, and gives the terminal back', async () => {
   // Not raw any more.
   expect(after).toMatch(/[^-]icanon/);
   expect(after).toMatch(/[^-]echo /);
+}, 60_000);
+
+it('plays to the end by itself, with the pauses that were', async () => {
+  const root = await aRoot(aStory);
+  // At a steady pace an event would come every eight minutes; these came within a moment.
+  const play = `'${process.execPath}' '${cliPath}' replay --speed 0.001x --root '${root}'`;
+  const command = `stty rows 20 cols 90; ${play}`;
+  const child = spawn('script', ['-qec', command, '/dev/null'], { env: { SHELL: '/bin/bash' } });
+  const ended = new Promise((resolve) => child.once('exit', resolve));
+  let shown = '';
+  child.stdout.on('data', (bytes: Buffer) => {
+    shown += bytes.toString();
+  });
+  try {
+    await vi.waitFor(() => expect(shown).toContain('position 6 of 6'), { timeout: 50_000 });
+    child.stdin.write('q');
+    expect(await ended).toBe(0);
+  } finally {
+    child.kill('SIGKILL');
+    await ended;
+  }
+  expect(shown).toMatch(/playing 0\.001x/);
 }, 60_000);

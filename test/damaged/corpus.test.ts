@@ -4,9 +4,10 @@
  * made of says what each must hold afterwards.
  */
 import { beforeAll, describe, expect, it } from 'vitest';
+import { HostFault } from '../../src/base/errors.js';
 import { readLog } from '../../src/log/reader.js';
 import { FaultyDisk } from '../support/faulty-disk.js';
-import type { DamagedCase, SoundName } from './case.js';
+import { S8, type DamagedCase, type SoundName } from './case.js';
 import { cases } from './cases.js';
 import { Deeds } from './deeds.js';
 import {
@@ -123,3 +124,13 @@ async function expectStates(disk: FaultyDisk, one: DamagedCase, end: number): Pr
     line.replace('"preparing"', '"active"').replace(/"version":\d+/, '');
   expect(others.map(finished)).toEqual(expected.map(finished));
 }
+
+it('is not repaired by a disk that cannot read it now', async () => {
+  const disk = soundOf('plain');
+  const before = filesOf(disk);
+  const open = disk.open.bind(disk);
+  disk.open = (path, mode) =>
+    path.endsWith(S8) ? Promise.reject(new HostFault('open', path, 'EIO')) : open(path, mode);
+  await expect(planFor(ROOT, disk)).rejects.toMatchObject({ code: 'EIO' });
+  expect(filesOf(disk)).toEqual(before);
+});

@@ -1,7 +1,7 @@
 /** Spans in words: by a table, and by a property about their size. */
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
-import { durationInWords } from '../../src/inspect/durations.js';
+import { durationInWords, spanInWords } from '../../src/inspect/durations.js';
 
 it.each([
   [0n, '0 ms'],
@@ -13,12 +13,24 @@ it.each([
   [3_440_000_000n, '3.4 s'],
   [59_400_000_000n, '59 s'],
   [59_600_000_000n, '1 min'],
+  [86_460_000_000_000n, '1 d'],
   [125_000_000_000n, '2 min 5 s'],
   [12_000_000_000_000n, '3 h 20 min'],
   [352_800_000_000_000n, '4 d 2 h'],
   [-12_000_000n, '-12 ms'],
 ])('says %s nanoseconds as %s', (nanos, words) => {
   expect(durationInWords(nanos)).toBe(words);
+});
+
+it.each([
+  [-5_000_000_000n, '0 s'],
+  [999_999_999n, '0 s'],
+  [59_999_999_999n, '59 s'],
+  [200_000_000_000n, '3 min'],
+  [7_199_000_000_000n, '1 h'],
+  [352_800_000_000_000n, '4 d'],
+])('says of an age of %s nanoseconds %s', (nanos, words) => {
+  expect(spanInWords(nanos)).toBe(words);
 });
 
 it('is right to one in ten, whatever the span', () => {

@@ -20,11 +20,18 @@ it('has at each step the states of a replay from the start', async () => {
       const steps = await ReplaySteps.at(archive, position(draw % (records.length + 1)));
       for (const [index, move] of moves.entries()) {
         const before = steps.position;
+        const { last } = steps;
+        const peeked = await steps.peek();
+        expect(peeked?.position ?? records.length).toBe(before);
         if (move === 'jump')
           await steps.goTo(position((draw * (index + 7)) % (records.length + 1)));
         const step = move === 'forward' ? await steps.forward() : null;
         const undone = move === 'back' ? await steps.back() : null;
         if (move === 'forward') expect(step?.record.position ?? records.length).toBe(before);
+        if (move === 'forward' && step !== null) {
+          const gap = last === null ? null : step.record.time - last.record.time;
+          expect(step.sincePrevious).toBe(gap);
+        }
         if (move === 'back') expect(undone === null).toBe(before === 0);
         expect(steps.states().map(encodeState)).toEqual(await expected(archive, steps.position));
       }

@@ -1,34 +1,10 @@
-/** Which of the snapshots of one moment a word means, and what stood round it. */
+/** What stood round a snapshot at a moment: on it, and below it. */
 import { assert } from '../base/assert.js';
-import { parseSnapshotId, type SnapshotId } from '../base/units.js';
+import type { SnapshotId } from '../base/units.js';
 import { metaOf } from '../machines/chart.js';
 import type { ParentLink } from '../machines/events.js';
 import type { SnapshotState } from '../machines/fold.js';
 import { standsOn, type Forest } from '../machines/forest.js';
-import { TARGET_LABEL } from '../machines/labels.js';
-import { matcherOf } from './bears-text.js';
-
-/**
- * A number is an id before it is a name; a name that is borne whole goes before all that it is
- * only a part of.
- */
-export function findStates(forest: Forest, text: string): readonly SnapshotState[] {
-  const id = parseSnapshotId(text);
-  const byId = id === null ? undefined : forest.get(id);
-  if (byId !== undefined) return [byId];
-  const matches = matcherOf(text);
-  const found: SnapshotState[] = [];
-  for (const state of forest.values()) {
-    if (state.name === text && metaOf(state.status).holdsName) return [state];
-    if (textsOf(state).some(matches)) found.push(state);
-  }
-  return found;
-}
-
-function textsOf({ name, target, labels, remote }: SnapshotState): readonly string[] {
-  const label = labels.get(TARGET_LABEL);
-  return [name, target, label, remote?.ref].filter((text) => text !== null && text !== undefined);
-}
 
 /** Those that stand on it, by rising id. */
 export function childrenIn(forest: Forest, id: SnapshotId): readonly ParentLink[] {

@@ -1,0 +1,271 @@
+/**
+ * The event behind a finding: the one that promised what is not there, began what has not ended,
+ * or last spoke of what nobody owns. docs/recovery.md has a table of them.
+ */
+import { assertNever } from '../base/assert.js';
+import { parseSnapshotId, position, type Position, type SnapshotId } from '../base/units.js';
+import { LogDamaged } from '../log/errors.js';
+import type { LogRecord } from '../log/types.js';
+import { DAEMON_STREAM } from '../machines/daemon-events.js';
+import type { SnapshotEventType } from '../machines/events.js';
+import { understand } from '../machines/streams.js';
+import type { Archive } from './archive.js';
+import type { Finding } from './findings.js';
+import { below } from './mount-layers.js';
+
+/** What a finding is about, as far as an event can be behind it. */
+export type Matter =
+  | { readonly of: 'snapshots'; readonly finding: Finding }
+  /** A place in the log: the event is the one before it. */
+  | { readonly of: 'log'; readonly position: Position }
+  /** The root as a whole: no event is behind it. */
+  | { readonly of: 'root' };
+
+export type Cause =
+  | { readonly kind: 'event'; readonly record: LogRecord }
+  /** In words, why there is none. */
+  | { readonly kind: 'none'; readonly why: string };
+
+/** Causes beyond this number are left out: each has to be looked for in the log. */
+export const CAUSES_MAX = 100;
+
+/** In the order of the matters. Damage in the way is no reason to fail: it is said instead. */
+export async function causesOf(
+  archive: Archive,
+  matters: readonly Matter[],
+  snapshotsPath: string,
+): Promise<readonly Cause[]> {
+  const asked = matters.slice(0, CAUSES_MAX);
+  const findings = asked.flatMap((matter) => (matter.of === 'snapshots' ? [matter.finding] : []));
+  const told = await testimonyOn(archive, findings, snapshotsPath);
+  const causes: Cause[] = [];
+  for (const [index, matter] of matters.entries()) {
+    if (index >= CAUSES_MAX) causes.push(none(`not looked for beyond ${CAUSES_MAX} findings`));
+    else if (matter.of === 'root') causes.push(none('none: it is about the root as a whole'));
+    else if (matter.of === 'log') causes.push(await before(archive, matter.position));
+    else if (told === null) causes.push(none('unknown: the log cannot be read so far back'));
+    else causes.push(causeOf(matter.finding, told));
+  }
+  return causes;
+}
+
+const none = (why: string): Cause => ({ kind: 'none', why });
+
+async function before(archive: Archive, at: Position): Promise<Cause> {
+  if (at === 0) return none('none: nothing stands before it');
+  try {
+    for await (const [record] of archive.read({ from: position(at - 1), to: at })) {
+      if (record !== undefined) return { kind: 'event', record };
+    }
+    return none('none: what stood before it is retired, or lost');
+  } catch (thrown) {
+    if (!(thrown instanceof LogDamaged)) throw thrown;
+    return none('unknown: what stands before it cannot be read');
+  }
+}
+
+/** What the log says of everything that is asked about. */
+interface Testimony {
+  readonly lives: ReadonlyMap<SnapshotId, readonly LogRecord[]>;
+  /** What the daemon said of directories, oldest first. */
+  readonly daemon: readonly Said[];
+  /** The first position that is kept. */
+  readonly first: Position;
+  readonly snapshotsPath: string;
+}
+
+interface Said {
+  readonly record: LogRecord;
+  readonly ids: readonly number[];
+  /** Of an entry in `snapshots/`. */
+  readonly name: string | null;
+}
+
+/** Null when damage is in the way. */
+async function testimonyOn(
+  archive: Archive,
+  findings: readonly Finding[],
+  snapshotsPath: string,
+): Promise<Testimony | null> {
+  const ids = new Set(findings.flatMap((finding) => idsBehind(finding, snapshotsPath)));
+  try {
+    const lives = await archive.historiesOf([...ids]);
+    const daemon: Said[] = [];
+    if (findings.some(asksDaemon)) {
+      for await (const batch of archive.read({ stream: DAEMON_STREAM })) {
+        daemon.push(...batch.flatMap((record) => saidIn(record) ?? []));
+      }
+    }
+    return { lives, daemon, first: (await archive.bounds()).first, snapshotsPath };
+  } catch (thrown) {
+    if (thrown instanceof LogDamaged) return null;
+    throw thrown;
+  }
+}
+
+function idsBehind(finding: Finding, snapshotsPath: string): readonly SnapshotId[] {
+  if ('id' in finding) return [finding.id];
+  switch (finding.kind) {
+    case 'MountElsewhere':
+      return finding.ids;
+    case 'ForeignMount':
+      return oneOrNone(idOfMountpoint(finding.mountpoint, snapshotsPath));
+    case 'OrphanDirectory':
+      return oneOrNone(parseSnapshotId(finding.name));
+    case 'SpareDirectories':
+    case 'KeptDirectories':
+      return [];
+    default:
+      return assertNever(finding);
+  }
+}
+
+const oneOrNone = (id: SnapshotId | null): readonly SnapshotId[] => (id === null ? [] : [id]);
+
+/** Whose layer would be mounted there, if one were. */
+function idOfMountpoint(mountpoint: string, snapshotsPath: string): SnapshotId | null {
+  const [, name] = /^(\d+)\/fs$/.exec(below(mountpoint, snapshotsPath) ?? '') ?? [];
+  return name === undefined ? null : parseSnapshotId(name);
+}
+
+function asksDaemon({ kind }: Finding): boolean {
+  return (
+    kind === 'OrphanDirectory' ||
+    kind === 'SpareDirectories' ||
+    kind === 'KeptDirectories' ||
+    kind === 'MissingDirectory'
+  );
+}
+
+/** Null for what is not about directories, or not understood: looking must not fail at it. */
+function saidIn(record: LogRecord): Said | null {
+  try {
+    const understood = understand(record);
+    if (understood.about !== 'daemon') return null;
+    const { type, data } = understood.event;
+    switch (type) {
+      case 'SparesReserved':
+      case 'SparesDropped':
+      case 'DirectoriesReleased':
+        return { record, ids: data.ids, name: null };
+      case 'LogRepaired':
+        return { record, ids: data.kept, name: null };
+      case 'DirectoryRecreated':
+        return { record, ids: [data.id], name: null };
+      case 'OrphanFound':
+      case 'OrphanRemoved':
+        return { record, ids: [], name: data.name };
+      case 'DaemonStarted':
+      case 'TailCut':
+      case 'RecoveryPlanned':
+      case 'DirectoriesCollected':
+      case 'CheckpointTaken':
+      case 'SegmentsRetired':
+      case 'DaemonStopped':
+        return null;
+      default:
+        return assertNever(type);
+    }
+  } catch {
+    return null;
+  }
+}
+
+/** Pure. */
+function causeOf(finding: Finding, told: Testimony): Cause {
+  const record = eventBehind(finding, told);
+  if (record !== null) return { kind: 'event', record };
+  const { first } = told;
+  const retired = first > 0 ? `; events before position ${first} are retired` : '';
+  return none(`none: ${whyNone(finding)}${retired}`);
+}
+
+function whyNone({ kind }: Finding): string {
+  if (kind === 'OrphanDirectory') return 'the log never spoke of it';
+  return kind === 'ForeignMount' ? 'no event of the log mounted it' : 'the log does not have it';
+}
+
+const removals = ['SnapshotRemoving', 'SnapshotCollecting', 'SnapshotAbandoned'] as const;
+const makings = ['SnapshotPrepared', 'SnapshotCommitted', 'SnapshotSalvaged'] as const;
+const mountings = ['RemoteMounted', 'LayerAvailable'] as const;
+
+function eventBehind(finding: Finding, told: Testimony): LogRecord | null {
+  const lifeOf = (id: SnapshotId): readonly LogRecord[] => told.lives.get(id) ?? [];
+  switch (finding.kind) {
+    case 'AbandonedPreparation':
+      // How far it came.
+      return lifeOf(finding.id).at(-1) ?? null;
+    case 'UnfinishedCommit':
+      return lastOf(lifeOf(finding.id), 'SnapshotCommitting');
+    case 'UnfinishedRemoval':
+      return lastOf(lifeOf(finding.id), ...removals);
+    case 'AwaitingCleanup':
+      return lastOf(lifeOf(finding.id), 'SnapshotRemoving');
+    case 'MissingDirectory': {
+      const { id } = finding;
+      const again = lastSaid(told, ({ record, ids }) => {
+        return record.type === 'DirectoryRecreated' && ids.includes(id);
+      });
+      return newest(lastOf(lifeOf(id), ...makings), again);
+    }
+    case 'MissingMount':
+      return lastOf(lifeOf(finding.id), ...mountings);
+    case 'UnavailableLayer':
+      return lastOf(lifeOf(finding.id), 'LayerUnavailable');
+    case 'OrphanDirectory': {
+      const { name } = finding;
+      const id = parseSnapshotId(name);
+      const said = lastSaid(told, (one) => {
+        return one.name === name || (id !== null && one.ids.includes(id));
+      });
+      return newest(said, id === null ? null : (lifeOf(id).at(-1) ?? null));
+    }
+    case 'SpareDirectories':
+      return lastNaming(told, 'SparesReserved', finding.ids);
+    case 'KeptDirectories':
+      return lastNaming(told, 'LogRepaired', finding.ids);
+    case 'ForeignMount': {
+      const id = idOfMountpoint(finding.mountpoint, told.snapshotsPath);
+      if (id === null) return null;
+      const life = lifeOf(id);
+      const ended = lastOf(life, 'RemoteMountFailed', 'SnapshotRemoved', ...removals);
+      return ended ?? lastOf(life, ...mountings);
+    }
+    case 'MountElsewhere': {
+      const lives = finding.ids.map(lifeOf);
+      // What it shows should be gone, or it is what was made last: the upper one.
+      const removed = newest(...lives.map((life) => lastOf(life, ...removals)));
+      return removed ?? newest(...lives.map((life) => lastOf(life, ...makings)));
+    }
+    default:
+      return assertNever(finding);
+  }
+}
+
+function lastOf(
+  records: readonly LogRecord[],
+  ...types: readonly SnapshotEventType[]
+): LogRecord | null {
+  const wanted: ReadonlySet<string> = new Set(types);
+  return records.findLast(({ type }) => wanted.has(type)) ?? null;
+}
+
+function lastSaid({ daemon }: Testimony, isIt: (said: Said) => boolean): LogRecord | null {
+  return daemon.findLast(isIt)?.record ?? null;
+}
+
+function lastNaming(told: Testimony, type: string, ids: readonly number[]): LogRecord | null {
+  const wanted = new Set(ids);
+  return lastSaid(
+    told,
+    (said) => said.record.type === type && said.ids.some((id) => wanted.has(id)),
+  );
+}
+
+function newest(...records: readonly (LogRecord | null)[]): LogRecord | null {
+  let found: LogRecord | null = null;
+  for (const record of records) {
+    if (record !== null && record.position >= (found?.position ?? 0)) found = record;
+  }
+  return found;
+}

@@ -1,0 +1,66 @@
+/** How long a picture of the past stays, and that it says how long it really was. */
+import { expect, it } from 'vitest';
+import { position, streamVersion, unixNanos } from '../../src/base/units.js';
+import { frameLines, type Frame } from '../../src/cli/replay-frame.js';
+import { STEADY_MILLIS, WAIT_MAX_MILLIS, waitFor } from '../../src/cli/replay-pace.js';
+import type { Step } from '../../src/inspect/replay-steps.js';
+
+const second = 1_000_000_000n;
+const at = (seconds: bigint) => unixNanos(seconds * second);
+
+it('waits as long as it was, divided by the speed', () => {
+  const gap = { pace: 'real', from: at(5n), to: at(7n) } as const;
+  expect(waitFor({ ...gap, speed: 1 })).toEqual({ millis: 2000, shortened: null });
+  expect(waitFor({ ...gap, speed: 10 })).toEqual({ millis: 200, shortened: null });
+});
+
+it('shortens what would be too long on the screen, and keeps how long it was', () => {
+  const gap = { pace: 'real', from: at(0n), to: at(3600n) } as const;
+  expect(waitFor({ ...gap, speed: 1 })).toEqual({
+    millis: WAIT_MAX_MILLIS,
+    shortened: 3600n * second,
+  });
+  expect(waitFor({ ...gap, speed: 3600 })).toEqual({ millis: 1000, shortened: null });
+});
+
+it('does not wait where the clock was set back', () => {
+  const back = { pace: 'real', speed: 1, from: at(9n), to: at(2n) } as const;
+  expect(waitFor(back)).toEqual({ millis: 0, shortened: null });
+});
+
+it('keeps a steady pace where it is asked for one, or knows no gap', () => {
+  const hour = { from: at(0n), to: at(3600n) };
+  const steady = waitFor({ pace: 'steady', speed: 2, ...hour });
+  expect(steady).toEqual({ millis: STEADY_MILLIS / 2, shortened: null });
+  const jumped = waitFor({ pace: 'real', speed: 2, from: null, to: hour.to });
+  expect(jumped).toEqual({ millis: STEADY_MILLIS, shortened: null });
+});
+
+function stepAt(sincePrevious: bigint | null): Step {
+  return {
+    record: {
+      ...{ position: position(4), time: at(7200n), stream: 'daemon', type: 'DaemonStopped' },
+      ...{ streamVersion: streamVersion(4), schemaVersion: 1, data: {}, closesStream: false },
+    },
+    ...{ id: null, before: null, after: null, sincePrevious },
+  };
+}
+
+function firstLine(more: Partial<Frame>): string {
+  const frame: Frame = {
+    ...{ position: 5, next: 9, step: null, states: [], pace: 'real', speed: 10, wait: null },
+    ...more,
+  };
+  return frameLines(frame, 20)[0]?.text ?? '';
+}
+
+it('says in the first line how long it really was, before and after', () => {
+  const wait = { millis: 3000, shortened: 7200n * second };
+  const before = firstLine({ step: stepAt(2n * second), wait });
+  expect(before).toMatch(/^position 5 of 9 {2}1970\S+Z \(\+2 s\) {2}playing 10x: /);
+  expect(before).toMatch(/: next after 2 h, shortened to 3 s$/);
+  expect(firstLine({ step: stepAt(-3n * second) })).toMatch(/Z \(-3 s\)$/);
+  expect(firstLine({ wait: { millis: 5, shortened: null }, pace: 'steady' })).toBe(
+    'position 5 of 9  playing 10x steady',
+  );
+});

@@ -1,0 +1,175 @@
+/** Which event is behind each kind of finding, and that it is said in words where there is none. */
+import { expect, it } from 'vitest';
+import {
+  position,
+  snapshotId,
+  streamVersion,
+  unixNanos,
+  type SnapshotId,
+} from '../../src/base/units.js';
+import type { LogBounds } from '../../src/inspect/archive.js';
+import { CAUSES_MAX, causesOf, type Cause, type Matter } from '../../src/inspect/causes.js';
+import type { Finding, FindingKind } from '../../src/inspect/findings.js';
+import { LogDamaged } from '../../src/log/errors.js';
+import type { LogRecord } from '../../src/log/types.js';
+import { RecordArchive } from '../support/record-archive.js';
+
+const at = '/root/snapshots';
+
+/** Events by stream and type; of a body only what is looked at. */
+const story: readonly (readonly [string, string, LogRecord['data']?])[] = [
+  ['daemon', 'SparesReserved', { ids: [1, 2, 3, 4, 5, 6, 7, 8] }], // 0
+  ['snapshot-1', 'SnapshotPreparing'],
+  ['snapshot-1', 'SnapshotPrepared'],
+  ['snapshot-1', 'LabelsUpdated'],
+  ['snapshot-1', 'SnapshotCommitting'],
+  ['snapshot-1', 'SnapshotCommitted'], // 5
+  ['snapshot-1', 'LabelsUpdated'],
+  ['snapshot-2', 'SnapshotPreparing'],
+  ['snapshot-2', 'RemoteMountStarted'],
+  ['snapshot-2', 'RemoteMounted'],
+  ['snapshot-2', 'SnapshotCommitted'], // 10
+  ['snapshot-2', 'LayerUnavailable'],
+  ['snapshot-2', 'LabelsUpdated'],
+  ['snapshot-3', 'SnapshotPreparing'],
+  ['snapshot-3', 'SnapshotPrepared'],
+  ['snapshot-3', 'SnapshotRemoving'], // 15
+  ['snapshot-3', 'SnapshotCollecting'],
+  ['daemon', 'SparesDropped', { ids: [7] }],
+  ['daemon', 'OrphanFound', { name: 'notes', path: `${at}/notes` }],
+  ['daemon', 'DirectoryRecreated', { id: 4, path: `${at}/4/fs` }],
+  ['snapshot-3', 'SnapshotRemoved'], // 20
+  ['daemon', 'DaemonStopped', { why: 'SIGTERM' }],
+];
+
+const records: readonly LogRecord[] = story.map(([stream, type, data = {}], index) => ({
+  ...{ position: position(index), time: unixNanos(BigInt(index)), stream, type, data },
+  ...{ streamVersion: streamVersion(index), schemaVersion: 1, closesStream: false },
+}));
+
+const of = (id: number): { id: SnapshotId; name: string } => ({ id: snapshotId(id), name: 'x' });
+const orphan = (name: string): Finding => ({
+  ...{ kind: 'OrphanDirectory', name, path: `${at}/${name}` },
+});
+const foreign = (path: string): Finding => ({
+  ...{ kind: 'ForeignMount', mountpoint: `${at}/${path}`, type: 'tmpfs' },
+});
+const elsewhere = (...ids: number[]): Finding => ({
+  ...{ kind: 'MountElsewhere', mountpoint: '/run/x', ids: ids.map(snapshotId) },
+});
+
+async function causesIn(
+  archive: RecordArchive,
+  ...findings: Finding[]
+): Promise<(number | string)[]> {
+  const matters = findings.map((finding): Matter => ({ of: 'snapshots', finding }));
+  return (await causesOf(archive, matters, at)).map(inShort);
+}
+
+const inShort = (cause: Cause): number | string =>
+  cause.kind === 'event' ? cause.record.position : cause.why;
+
+/** For each kind, findings and the position of the event behind each, or why there is none. */
+const cases: Readonly<Record<FindingKind, readonly (readonly [Finding, number | string])[]>> = {
+  AbandonedPreparation: [[{ kind: 'AbandonedPreparation', ...of(2) }, 12]],
+  UnfinishedCommit: [[{ kind: 'UnfinishedCommit', ...of(1) }, 4]],
+  UnfinishedRemoval: [[{ kind: 'UnfinishedRemoval', ...of(3) }, 16]],
+  AwaitingCleanup: [[{ kind: 'AwaitingCleanup', ...of(3) }, 15]],
+  MissingDirectory: [
+    [{ kind: 'MissingDirectory', ...of(1), shownAs: 'committed', path: `${at}/1/fs` }, 5],
+    // It was made a second time.
+    [{ kind: 'MissingDirectory', ...of(4), shownAs: 'active', path: `${at}/4/fs` }, 19],
+  ],
+  MissingMount: [[{ kind: 'MissingMount', ...of(2), mountpoint: `${at}/2/fs` }, 9]],
+  UnavailableLayer: [[{ kind: 'UnavailableLayer', ...of(2), reason: 'gone' }, 11]],
+  OrphanDirectory: [
+    [orphan('3'), 20],
+    [orphan('5'), 0],
+    [orphan('7'), 17],
+    [orphan('notes'), 18],
+    [orphan('99'), 'none: the log never spoke of it'],
+    [orphan('lost+found'), 'none: the log never spoke of it'],
+  ],
+  SpareDirectories: [[{ kind: 'SpareDirectories', ids: [7, 8].map(snapshotId) }, 0]],
+  KeptDirectories: [
+    [{ kind: 'KeptDirectories', ids: [snapshotId(9)] }, 'none: the log does not have it'],
+  ],
+  ForeignMount: [
+    // Its removal should have ended it; without one, it is what was mounted.
+    [foreign('3/fs'), 20],
+    [foreign('2/fs'), 9],
+    [foreign('2/fs/etc'), 'none: no event of the log mounted it'],
+    [foreign('1/fs'), 'none: no event of the log mounted it'],
+  ],
+  MountElsewhere: [
+    [elsewhere(1), 5],
+    [elsewhere(1, 3), 16],
+  ],
+};
+
+it.each(Object.entries(cases))('knows the event behind %s', async (_kind, told) => {
+  const findings = told.map(([finding]) => finding);
+  const expected = told.map(([, cause]) => cause);
+  expect(await causesIn(new RecordArchive(records), ...findings)).toEqual(expected);
+});
+
+it('knows what a repair has set aside', async () => {
+  const data = {
+    ...{ release: '0.1.0', findings: [], omitted: 0, steps: [], quarantine: 'q', files: [] },
+    ...{ history: null, lost: null, epochBefore: 1, epoch: 2, replaces: null },
+    ...{ kept: [9], nextId: 10 },
+  };
+  const last = records.length;
+  const repaired: LogRecord = {
+    ...{ position: position(last), time: unixNanos(99n), stream: 'daemon', type: 'LogRepaired' },
+    ...{ streamVersion: streamVersion(last), schemaVersion: 1, data, closesStream: false },
+  };
+  const archive = new RecordArchive([...records, repaired]);
+  const ids = [snapshotId(9)];
+  const causes = await causesIn(archive, { kind: 'KeptDirectories', ids }, orphan('9'));
+  expect(causes).toEqual([last, last]);
+});
+
+it('takes the record before a place in the log, and none for the root as a whole', async () => {
+  const matters: Matter[] = [
+    { of: 'log', position: position(6) },
+    { of: 'log', position: position(0) },
+    { of: 'log', position: position(999) },
+    { of: 'root' },
+  ];
+  const causes = await causesOf(new RecordArchive(records), matters, at);
+  expect(causes.map(inShort)).toEqual([
+    5,
+    'none: nothing stands before it',
+    'none: what stood before it is retired, or lost',
+    'none: it is about the root as a whole',
+  ]);
+});
+
+class Retired extends RecordArchive {
+  override async bounds(): Promise<LogBounds> {
+    return { ...(await super.bounds()), first: position(7) };
+  }
+}
+
+class Damaged extends RecordArchive {
+  override historiesOf(): Promise<never> {
+    const place = { segment: '0.seg', offset: 9, position: position(1) };
+    return Promise.reject(new LogDamaged(place, 'bytes that are no record'));
+  }
+}
+
+it('says that events are retired, or cannot be read, and not that there were none', async () => {
+  expect(await causesIn(new Retired(records), orphan('99'))).toEqual([
+    'none: the log never spoke of it; events before position 7 are retired',
+  ]);
+  expect(await causesIn(new Damaged(records), orphan('3'))).toEqual([
+    'unknown: the log cannot be read so far back',
+  ]);
+});
+
+it('looks for so many and says so of the others', async () => {
+  const orphans = [...Array(CAUSES_MAX + 1).keys()].map(() => orphan('3'));
+  const causes = await causesIn(new RecordArchive(records), ...orphans);
+  expect(causes.slice(-2)).toEqual([20, `not looked for beyond ${CAUSES_MAX} findings`]);
+});
