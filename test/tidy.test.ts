@@ -55,7 +55,7 @@ describe('programs', () => {
     const isShort = (path: string) => read(path).split('\n').length < 10;
     const silent = programs
       .filter((path) => path.startsWith('src/') && !isShort(path))
-      .filter((path) => !/^(\/\*\*|\/\/)/.test(read(path)));
+      .filter((path) => !/^(#!.*\n)?(\/\*\*|\/\/)/.test(read(path)));
     expect(silent).toEqual([]);
   });
 
