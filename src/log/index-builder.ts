@@ -75,33 +75,34 @@ export class IndexBuilder {
   finish(chain: Buffer): Buffer {
     const { starts, order } = this.#bySlot();
     const groups = this.#streams.groups;
-    const pages: Buffer[] = [];
-    const blocksAt = INDEX.headerBytes;
-    const groupsAt = blocksAt + this.#blockTimes.length * BLOCK.bytes;
-    const groupTable = Buffer.alloc(
+    const table = Buffer.alloc(
       groups.reduce((sum, { prefix }) => sum + GROUP.headBytes + prefix.length, 0),
     );
-    let pagesAt = groupsAt + groupTable.length;
+    const headBytes = INDEX.headerBytes + table.length;
+    const blocks = this.#blocks();
+    const pages: Buffer[] = [];
+    let pagesAt = headBytes + blocks.length;
     let at = 0;
     for (const group of groups) {
       const written = this.#pagesOf(group, starts, order, pagesAt);
-      groupTable.writeUInt32LE(group.slots.size, at + GROUP.streams);
-      groupTable.writeUInt32LE(pagesAt, at + GROUP.pagesAt);
-      groupTable.writeBigUInt64LE(BigInt(lastNumberOf(group)), at + GROUP.lastNumber);
-      groupTable.writeUInt16LE(group.prefix.length, at + GROUP.prefixLength);
-      groupTable.write(group.prefix, at + GROUP.headBytes, 'latin1');
-      at += GROUP.headBytes + group.prefix.length;
+      at = writeGroup(table, at, group, pagesAt);
       pages.push(written);
       pagesAt += written.length;
     }
-    const header = this.#header(groups.length, groupsAt, pagesAt, chain);
     const filter = this.#filter.finish();
-    const index = Buffer.concat([header, this.#blocks(), groupTable, ...pages, filter]);
-    index.writeUInt32LE(crc32(index.subarray(INDEX.formatVersion)), INDEX.crc);
+    const header = this.#header(chain);
+    header.writeUInt32LE(headBytes, INDEX.headBytes);
+    header.writeUInt32LE(groups.length, INDEX.groups);
+    header.writeUInt32LE(pagesAt, INDEX.filterAt);
+    header.writeUInt32LE(filter.length, INDEX.filterBytes);
+    header.writeUInt32LE(crc32(filter), INDEX.filterCrc);
+    const index = Buffer.concat([header, table, blocks, ...pages, filter]);
+    index.writeUInt32LE(crc32(index.subarray(INDEX.formatVersion, headBytes)), INDEX.headCrc);
+    index.writeUInt32LE(crc32(index.subarray(INDEX.headCrc)), INDEX.crc);
     return index;
   }
 
-  #header(groups: number, groupsAt: number, filterAt: number, chain: Buffer): Buffer {
+  #header(chain: Buffer): Buffer {
     const header = Buffer.alloc(INDEX.headerBytes);
     header.write(INDEX_MAGIC, INDEX.magic, 'latin1');
     header.writeUInt32LE(INDEX.version, INDEX.formatVersion);
@@ -110,11 +111,8 @@ export class IndexBuilder {
     header.writeBigUInt64LE(BigInt(this.#records), INDEX.records);
     header.writeBigUInt64LE(BigInt(this.#end), INDEX.end);
     chain.copy(header, INDEX.chain);
-    header.writeUInt32LE(groups, INDEX.groups);
-    header.writeUInt32LE(groupsAt, INDEX.groupsAt);
-    header.writeUInt32LE(filterAt, INDEX.filterAt);
-    header.writeUInt32LE(this.#texts?.version ?? 0, INDEX.textsVersion);
     header.writeBigInt64LE(this.#maxTime, INDEX.maxTime);
+    header.writeUInt32LE(this.#texts?.version ?? 0, INDEX.textsVersion);
     return header;
   }
 
@@ -185,10 +183,26 @@ export class IndexBuilder {
   }
 }
 
-function lastNumberOf({ slots }: SlotGroup): number {
+/** Answers where the next group begins. */
+function writeGroup(
+  table: Buffer,
+  at: number,
+  { prefix, slots }: SlotGroup,
+  pagesAt: number,
+): number {
+  let first = Infinity;
   let last = 0;
-  for (const number of slots.keys()) last = Math.max(last, number);
-  return last;
+  for (const number of slots.keys()) {
+    first = Math.min(first, number);
+    last = Math.max(last, number);
+  }
+  table.writeUInt32LE(slots.size, at + GROUP.streams);
+  table.writeUInt32LE(pagesAt, at + GROUP.pagesAt);
+  table.writeBigUInt64LE(BigInt(first), at + GROUP.firstNumber);
+  table.writeBigUInt64LE(BigInt(last), at + GROUP.lastNumber);
+  table.writeUInt16LE(prefix.length, at + GROUP.prefixLength);
+  table.write(prefix, at + GROUP.headBytes, 'latin1');
+  return at + GROUP.headBytes + prefix.length;
 }
 
 /** Null for what is none: whoever reads the record says so. */

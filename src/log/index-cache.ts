@@ -1,19 +1,31 @@
 /**
- * Indexes that were read a moment ago: one question often goes through all of them more than once.
- * The index of a sealed segment does not change; that it is still of the same records is looked at
- * each time, because a repair may have put another segment there.
+ * What was read of indexes a moment ago: one question often goes through all of them more than
+ * once. The index of a sealed segment does not change; that it is still of the same records is
+ * looked at each time, because a repair may have put another segment there.
  */
 import type { Disk } from '../base/ports.js';
-import { bindingOf, readIndex } from './index-files.js';
+import { bindingOf, readIndex, readIndexFilter, readIndexHead } from './index-files.js';
+import type { IndexHead } from './index-head.js';
 import type { SegmentIndex } from './segment-index.js';
 import type { SurveyedSegment } from './survey.js';
+import { mayHold } from './text-filter.js';
 
-/** Enough for three gigabytes of events. */
+/** Enough for three gigabytes of events. Heads are not counted: each has some hundred bytes. */
 const BYTES_MAX = 32 * 1024 * 1024;
 
+interface Kept {
+  readonly head: IndexHead;
+  readonly filter: Buffer | null;
+  readonly index: SegmentIndex | null;
+}
+
+/**
+ * All methods answer null when a segment has no index, and fail with IndexUnusable when it has one
+ * that cannot be used.
+ */
 export class IndexCache {
-  /** By first position; the longest unused first. */
-  readonly #kept = new Map<number, SegmentIndex>();
+  /** By first position; what was read last stands last. */
+  readonly #kept = new Map<number, Kept>();
   #bytes = 0;
 
   constructor(
@@ -21,30 +33,60 @@ export class IndexCache {
     private readonly root: string,
   ) {}
 
-  /** As `readIndex`: null when there is none, IndexUnusable when it cannot be used. */
-  async read(segment: SurveyedSegment, next: SurveyedSegment): Promise<SegmentIndex | null> {
-    const { firstPosition } = segment.header;
-    const known = this.#kept.get(firstPosition);
-    if (known !== undefined) this.#drop(firstPosition, known);
-    const isUsable = known?.mismatch(bindingOf(segment, next)) === null;
-    const index = isUsable ? known : await readIndex(this.disk, this.root, segment, next);
-    if (index) this.#keep(firstPosition, index);
-    return index ?? null;
+  async head(segment: SurveyedSegment, next: SurveyedSegment): Promise<IndexHead | null> {
+    const known = this.#known(segment, next);
+    if (known !== null) return known.head;
+    const head = await readIndexHead(this.disk, this.root, segment, next);
+    if (head !== null) this.#keep({ head, filter: null, index: null });
+    return head;
   }
 
-  #keep(firstPosition: number, index: SegmentIndex): void {
+  async read(segment: SurveyedSegment, next: SurveyedSegment): Promise<SegmentIndex | null> {
+    const known = this.#known(segment, next);
+    if (known?.index) return known.index;
+    const index = await readIndex(this.disk, this.root, segment, next);
+    if (index !== null) this.#keep({ head: index.head, filter: known?.filter ?? null, index });
+    return index;
+  }
+
+  /** Whether the segment may have one of the texts; of another version all may be there. */
+  async mayHold(
+    segment: SurveyedSegment,
+    next: SurveyedSegment,
+    texts: readonly string[],
+    version: number,
+  ): Promise<boolean | null> {
+    const head = await this.head(segment, next);
+    if (head === null) return null;
+    if (head.textsVersion !== version) return true;
+    const known = this.#known(segment, next);
+    const filter = known?.filter ?? (await readIndexFilter(this.disk, this.root, segment, head));
+    if (filter === null) return null;
+    this.#keep({ head, filter, index: known?.index ?? null });
+    return texts.some((text) => mayHold(filter, text));
+  }
+
+  #known(segment: SurveyedSegment, next: SurveyedSegment): Kept | null {
+    const known = this.#kept.get(segment.header.firstPosition);
+    return known?.head.mismatch(bindingOf(segment, next)) === null ? known : null;
+  }
+
+  /** Takes the place of what was kept of the segment. */
+  #keep(kept: Kept): void {
+    const { firstPosition } = kept.head;
     const before = this.#kept.get(firstPosition);
-    if (before !== undefined) this.#drop(firstPosition, before);
-    this.#kept.set(firstPosition, index);
-    this.#bytes += index.bytes;
+    if (before !== undefined) this.#bytes -= bytesOf(before);
+    this.#kept.delete(firstPosition);
+    this.#kept.set(firstPosition, kept);
+    this.#bytes += bytesOf(kept);
     for (const [oldest, unused] of this.#kept) {
       if (this.#bytes <= BYTES_MAX) return;
-      this.#drop(oldest, unused);
+      if (bytesOf(unused) === 0) continue;
+      this.#bytes -= bytesOf(unused);
+      // Its head is asked for by every question.
+      this.#kept.set(oldest, { head: unused.head, filter: null, index: null });
     }
   }
-
-  #drop(firstPosition: number, index: SegmentIndex): void {
-    this.#kept.delete(firstPosition);
-    this.#bytes -= index.bytes;
-  }
 }
+
+const bytesOf = ({ filter, index }: Kept): number => (filter?.length ?? 0) + (index?.bytes ?? 0);

@@ -2,17 +2,19 @@
  * Indexes beside their segments: read and checked against the segment, made in memory where there
  * is none, and written by the one who holds the log. Sealed segments alone have index files.
  */
+import { crc32 } from 'node:zlib';
 import { errnoOf } from '../base/errors.js';
 import type { Disk, DiskFile } from '../base/ports.js';
 import { position } from '../base/units.js';
 import { LogDamaged } from './errors.js';
-import { indexName, logDirectory, NO_FILE, readWhole, removeIfThere, withFile } from './files.js';
+import { indexName, logDirectory, NO_FILE, removeIfThere, withFile } from './files.js';
 import { CHAIN_BYTES, RECORD } from './format.js';
 import { walkHeads, type HeadWalkWish } from './heads.js';
 import { IndexBuilder } from './index-builder.js';
+import { claimedHeadBytes, IndexHead, IndexUnusable, type IndexBinding } from './index-head.js';
 import { checkSealed, startOf } from './recovery.js';
 import { SegmentScan } from './scan.js';
-import { IndexUnusable, SegmentIndex, type IndexBinding } from './segment-index.js';
+import { SegmentIndex } from './segment-index.js';
 import type { SurveyedSegment } from './survey.js';
 import type { IndexedTexts } from './text-filter.js';
 
@@ -32,30 +34,82 @@ export function bindingOf({ header }: SurveyedSegment, next: SurveyedSegment): I
   };
 }
 
+/** Most heads are shorter; of one that is not the rest is read too. */
+const HEAD_BYTES = 4096;
+
 /**
- * The index file of a sealed segment; null when there is none.
+ * The head of a sealed segment's index; null when there is no index.
  *
  * @throws IndexUnusable when it is damaged, foreign, or of other records
  */
-export async function readIndex(
+export function readIndexHead(
+  disk: Disk,
+  root: string,
+  segment: SurveyedSegment,
+  next: SurveyedSegment,
+): Promise<IndexHead | null> {
+  return withIndexFile(disk, root, segment, async (file) => {
+    let bytes = Buffer.allocUnsafe(HEAD_BYTES);
+    bytes = bytes.subarray(0, await file.read(bytes, 0));
+    const claimed = claimedHeadBytes(bytes);
+    if (claimed > bytes.length && claimed <= INDEX_BYTES_MAX) {
+      bytes = Buffer.allocUnsafe(claimed);
+      bytes = bytes.subarray(0, await file.read(bytes, 0));
+    }
+    return ofSegment(new IndexHead(bytes), segment, next);
+  });
+}
+
+/** The filter of texts of an index with this head. @throws IndexUnusable when it is another one */
+export function readIndexFilter(
+  disk: Disk,
+  root: string,
+  segment: SurveyedSegment,
+  { filter }: IndexHead,
+): Promise<Buffer | null> {
+  return withIndexFile(disk, root, segment, async (file) => {
+    const bytes = Buffer.allocUnsafe(Math.min(filter.bytes, INDEX_BYTES_MAX));
+    const filled = await file.read(bytes, filter.at);
+    if (filled !== filter.bytes || crc32(bytes) !== filter.crc) {
+      throw new IndexUnusable('it fails its checksum');
+    }
+    return bytes;
+  });
+}
+
+/** The same with all that is behind the head; every byte is checked. */
+export function readIndex(
   disk: Disk,
   root: string,
   segment: SurveyedSegment,
   next: SurveyedSegment,
 ): Promise<SegmentIndex | null> {
-  const bytes = await readFileOf(disk, indexPath(root, segment.header.firstPosition));
-  if (bytes === null) return null;
-  const index = new SegmentIndex(bytes);
-  const mismatch = index.mismatch(bindingOf(segment, next));
-  if (mismatch !== null) throw new IndexUnusable(mismatch);
-  return index;
+  return withIndexFile(disk, root, segment, async (file) => {
+    const bytes = Buffer.allocUnsafeSlow(Math.min(await file.size(), INDEX_BYTES_MAX));
+    const index = new SegmentIndex(bytes.subarray(0, await file.read(bytes, 0)));
+    ofSegment(index.head, segment, next);
+    return index;
+  });
 }
 
-async function readFileOf(disk: Disk, path: string): Promise<Buffer | null> {
+function ofSegment(head: IndexHead, segment: SurveyedSegment, next: SurveyedSegment): IndexHead {
+  const mismatch = head.mismatch(bindingOf(segment, next));
+  if (mismatch !== null) throw new IndexUnusable(mismatch);
+  return head;
+}
+
+async function withIndexFile<Value>(
+  disk: Disk,
+  root: string,
+  { header }: SurveyedSegment,
+  use: (file: DiskFile) => Promise<Value>,
+): Promise<Value | null> {
   try {
-    return await readWhole(disk, path, INDEX_BYTES_MAX);
+    return await withFile(disk, indexPath(root, header.firstPosition), 'read', use);
   } catch (thrown) {
-    if (NO_FILE.has(errnoOf(thrown) ?? '')) throw new IndexUnusable('it is not a regular file');
+    const code = errnoOf(thrown) ?? '';
+    if (code === 'ENOENT') return null;
+    if (NO_FILE.has(code)) throw new IndexUnusable('it is not a regular file');
     throw thrown;
   }
 }

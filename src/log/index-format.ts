@@ -5,29 +5,35 @@
 
 export const INDEX_MAGIC = 'STRATIDX';
 
-/** Fields of the header. The CRC covers everything from `formatVersion` to the end of the file. */
+/**
+ * Fields of the header. `crc` covers everything behind itself, `headCrc` the header and the groups
+ * behind itself, so that most questions are answered by the first bytes alone.
+ */
 export const INDEX = {
   magic: 0,
   crc: 8,
-  formatVersion: 12,
-  uuid: 16,
+  headCrc: 12,
+  formatVersion: 16,
+  /** Of the header and the groups. The blocks stand behind them. */
+  headBytes: 20,
+  uuid: 24,
   /** Of the segment's first record. */
-  firstPosition: 32,
-  records: 40,
+  firstPosition: 40,
+  records: 48,
   /** Offset in the segment behind its last record. */
-  end: 48,
+  end: 56,
   /** Chain hash of the segment's last record. */
-  chain: 56,
-  groups: 88,
-  /** Offset in this file of the table of groups; the blocks stand before it. */
-  groupsAt: 92,
-  /** Offset in this file of the filter of texts, which reaches to its end. */
-  filterAt: 96,
-  /** `IndexedTexts.version` of the texts in it; 0 when none were asked for. */
-  textsVersion: 100,
+  chain: 64,
+  groups: 96,
+  /** Offset in this file of the filter of texts. */
+  filterAt: 100,
+  filterBytes: 104,
+  filterCrc: 108,
   /** The greatest time of the segment's records. */
-  maxTime: 104,
-  headerBytes: 112,
+  maxTime: 112,
+  /** `IndexedTexts.version` of the texts in it; 0 when none were asked for. */
+  textsVersion: 120,
+  headerBytes: 124,
   version: 3,
 } as const;
 
@@ -46,11 +52,11 @@ export const GROUP = {
   streams: 0,
   /** Offset in this file of its directory of pages. */
   pagesAt: 4,
-  /** Number of its last stream. */
-  lastNumber: 8,
-  prefixLength: 16,
+  firstNumber: 8,
+  lastNumber: 16,
+  prefixLength: 24,
   /** Where the prefix stands. */
-  headBytes: 18,
+  headBytes: 26,
 } as const;
 
 /** Streams in one page: what is decoded to find one. */

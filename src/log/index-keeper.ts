@@ -7,7 +7,7 @@ import type { Clock, Disk } from '../base/ports.js';
 import { listLog, logDirectory, removeIfThere, withFile, type NamedAt } from './files.js';
 import { indexPath, makeIndex, readIndex, writeIndex } from './index-files.js';
 import { readHeader } from './segment.js';
-import { IndexUnusable } from './segment-index.js';
+import { IndexUnusable } from './index-head.js';
 import type { SurveyedSegment } from './survey.js';
 import type { IndexedTexts } from './text-filter.js';
 

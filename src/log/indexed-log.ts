@@ -17,11 +17,12 @@ import { withFile } from './files.js';
 import { RECORD } from './format.js';
 import { walkHeads } from './heads.js';
 import { IndexCache } from './index-cache.js';
+import { IndexUnusable } from './index-head.js';
 import { makeIndex, tellDamage } from './index-files.js';
 import { readIdentityIfSound } from './identity.js';
 import { startOf } from './recovery.js';
 import { SegmentScan } from './scan.js';
-import { IndexUnusable, SegmentIndex, type BlockPlace } from './segment-index.js';
+import { SegmentIndex, type BlockPlace } from './segment-index.js';
 import { splitName, type SplitName } from './stream-name.js';
 import { surveySound, type KnownHeaders, type SurveyedSegment } from './survey.js';
 import type { LogRecord } from './types.js';
@@ -46,6 +47,8 @@ export interface WithNext {
   readonly segment: SurveyedSegment;
   readonly next: SurveyedSegment | null;
 }
+
+type Sealed = WithNext & { readonly next: SurveyedSegment };
 
 const withNext = (segments: readonly SurveyedSegment[]): readonly WithNext[] =>
   segments.map((segment, at) => ({ segment, next: segments[at + 1] ?? null }));
@@ -149,7 +152,9 @@ export class IndexedLog {
     version: number,
     range: PositionRange = {},
   ): Promise<readonly WithNext[]> {
-    return this.#segmentsThat((index) => index.mayHold(texts, version), range);
+    const mayHold = ({ segment, next }: Sealed) =>
+      this.#indexes.mayHold(segment, next, texts, version);
+    return this.#segmentsThat(mayHold, range);
   }
 
   /**
@@ -157,20 +162,22 @@ export class IndexedLog {
    * clock that was set back only makes it an earlier one than need be.
    */
   async noneBefore(time: bigint): Promise<Position> {
-    const [first] = await this.#segmentsThat((index) => index.maxTime >= time);
+    const [first] = await this.#segmentsThat(async ({ segment, next }) => {
+      const head = await this.#indexes.head(segment, next);
+      return head === null || head.maxTime >= time;
+    });
     return position(first?.segment.header.firstPosition ?? 0);
   }
 
-  /** Those whose index may be what is asked for, and those whose index cannot tell. */
+  /** Those that may be what is asked for, and those whose index cannot tell. */
   async #segmentsThat(
-    isMaybe: (index: SegmentIndex) => boolean,
+    isMaybe: (sealed: Sealed) => Promise<boolean | null>,
     range: PositionRange = {},
   ): Promise<readonly WithNext[]> {
     const all = await this.#segmentsIn(range);
     const maybe = await pLimit(SEGMENTS_AT_ONCE).map(all, async ({ segment, next }) => {
       try {
-        const index = next && (await this.#indexes.read(segment, next));
-        return index === null || isMaybe(index);
+        return next === null || ((await isMaybe({ segment, next })) ?? true);
       } catch (thrown) {
         if (!(thrown instanceof IndexUnusable)) throw thrown;
         this.#notice(segment, thrown);
@@ -214,6 +221,10 @@ export class IndexedLog {
     const opened = <Value>(use: (file: DiskFile) => Promise<Value>): Promise<Value> =>
       withFile(this.#disk, segment.path, 'read', use);
     try {
+      if (next !== null) {
+        const head = await this.#indexes.head(segment, next);
+        if (head !== null && !names.some((name) => head.mayHave(name))) return [];
+      }
       const index = next
         ? await this.#indexes.read(segment, next)
         : await opened((file) => this.#newestIndex(file, segment));
@@ -296,9 +307,9 @@ async function goesOn(
   index: SegmentIndex,
 ): Promise<boolean> {
   const start =
-    index.records === 0
+    index.head.records === 0
       ? startOf(segment)
-      : { offset: index.end, position: index.nextPosition, chain: index.chain };
+      : { offset: index.end, position: index.nextPosition, chain: index.head.chain };
   const scan = new SegmentScan(file, start);
   const more = await scan.next();
   const { stop, reached } = scan;

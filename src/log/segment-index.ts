@@ -5,10 +5,10 @@
  * in memory.
  */
 import { crc32 } from 'node:zlib';
-import { ALIGNMENT, CHAIN_BYTES } from './format.js';
-import { BLOCK, GROUP, INDEX, INDEX_MAGIC, PAGE, PAGE_STREAMS } from './index-format.js';
+import { ALIGNMENT } from './format.js';
+import { BLOCK, INDEX, PAGE, PAGE_STREAMS } from './index-format.js';
+import { claimedHeadBytes, IndexHead, IndexUnusable, type Group } from './index-head.js';
 import { joinName, type SplitName } from './stream-name.js';
-import { mayHold } from './text-filter.js';
 
 /** What a segment has of one stream. */
 export interface StreamPart {
@@ -19,15 +19,6 @@ export interface StreamPart {
   readonly closes: boolean;
 }
 
-/** What an index must say to belong to a segment. */
-export interface IndexBinding {
-  readonly uuid: string;
-  readonly firstPosition: number;
-  readonly nextPosition: number;
-  /** Chain hash at the segment's end: the one that the next segment continues. */
-  readonly chain: Buffer;
-}
-
 /** A place in the segment where a block of records begins. */
 export interface BlockPlace {
   readonly offset: number;
@@ -36,48 +27,30 @@ export interface BlockPlace {
   readonly records: number;
 }
 
-interface Group {
-  readonly prefix: string;
-  readonly streams: number;
-  readonly pagesAt: number;
-  readonly lastNumber: number;
-}
-
-/** An index that cannot be used, and why. */
-export class IndexUnusable extends Error {
-  override readonly name = 'IndexUnusable';
-}
-
 export class SegmentIndex {
-  readonly firstPosition: number;
-  readonly records: number;
-  /** Offset in the segment behind the last record. */
-  readonly end: number;
+  readonly head: IndexHead;
   readonly #bytes: Buffer;
   readonly #blocks: number;
-  readonly #groups = new Map<string, Group>();
 
   /** @throws IndexUnusable when the bytes are no whole index */
   constructor(bytes: Buffer) {
     checkSum(bytes);
+    this.head = new IndexHead(bytes);
     this.#bytes = bytes;
-    this.firstPosition = Number(bytes.readBigUInt64LE(INDEX.firstPosition));
-    this.records = Number(bytes.readBigUInt64LE(INDEX.records));
-    this.end = Number(bytes.readBigUInt64LE(INDEX.end));
-    this.#blocks = Math.ceil(this.records / BLOCK.records);
-    let at = bytes.readUInt32LE(INDEX.groupsAt);
-    for (let left = bytes.readUInt32LE(INDEX.groups); left > 0; left -= 1) {
-      const length = bytes.readUInt16LE(at + GROUP.prefixLength);
-      const prefix = bytes.toString('latin1', at + GROUP.headBytes, at + GROUP.headBytes + length);
-      const streams = bytes.readUInt32LE(at + GROUP.streams);
-      this.#groups.set(prefix, {
-        prefix,
-        streams,
-        pagesAt: bytes.readUInt32LE(at + GROUP.pagesAt),
-        lastNumber: Number(bytes.readBigUInt64LE(at + GROUP.lastNumber)),
-      });
-      at += GROUP.headBytes + length;
-    }
+    this.#blocks = Math.ceil(this.head.records / BLOCK.records);
+  }
+
+  get firstPosition(): number {
+    return this.head.firstPosition;
+  }
+
+  get nextPosition(): number {
+    return this.head.nextPosition;
+  }
+
+  /** Offset in the segment behind the last record. */
+  get end(): number {
+    return this.head.end;
   }
 
   /** In memory. */
@@ -85,45 +58,11 @@ export class SegmentIndex {
     return this.#bytes.length;
   }
 
-  get nextPosition(): number {
-    return this.firstPosition + this.records;
-  }
-
-  /** Chain hash of the last record. */
-  get chain(): Buffer {
-    return this.#bytes.subarray(INDEX.chain, INDEX.chain + CHAIN_BYTES);
-  }
-
-  /** Why it does not belong to the segment; null when it does. */
-  mismatch({ uuid, firstPosition, nextPosition, chain }: IndexBinding): string | null {
-    if (this.#bytes.toString('hex', INDEX.uuid, INDEX.uuid + 16) !== uuid.replaceAll('-', '')) {
-      return 'it is of another log';
-    }
-    const isSame =
-      this.firstPosition === firstPosition &&
-      this.nextPosition === nextPosition &&
-      this.chain.equals(chain);
-    return isSame ? null : 'it is of other records than the segment holds';
-  }
-
-  /** The greatest time of the segment's records. */
-  get maxTime(): bigint {
-    return this.#bytes.readBigInt64LE(INDEX.maxTime);
-  }
-
-  /** False only when the segment surely has none of the texts; of another version all may be there. */
-  mayHold(texts: readonly string[], version: number): boolean {
-    if (this.#bytes.readUInt32LE(INDEX.textsVersion) !== version) return true;
-    const filter = this.#bytes.subarray(this.#bytes.readUInt32LE(INDEX.filterAt));
-    return texts.some((text) => mayHold(filter, text));
-  }
-
   /** What the segment has of a stream; null for nothing. */
-  part({ prefix, number }: SplitName): StreamPart | null {
-    const group = this.#groups.get(prefix);
-    if (group === undefined || group.streams === 0) return null;
-    // Numbers are given in order, so most segments have none near to the one that is asked for.
-    if (number < this.#firstNumber(group, 0) || number > group.lastNumber) return null;
+  part(name: SplitName): StreamPart | null {
+    const group = this.head.groups.get(name.prefix);
+    if (group === undefined || !this.head.mayHave(name)) return null;
+    const { number } = name;
     let low = 0;
     let high = Math.ceil(group.streams / PAGE_STREAMS) - 1;
     while (low < high) {
@@ -151,7 +90,7 @@ export class SegmentIndex {
 
   /** All streams of the segment. */
   *parts(): Generator<StreamPart, void, undefined> {
-    for (const group of this.#groups.values()) {
+    for (const group of this.head.groups.values()) {
       const pages = Math.ceil(group.streams / PAGE_STREAMS);
       for (let page = 0; page < pages; page += 1) {
         yield* this.#page(group, page);
@@ -168,14 +107,18 @@ export class SegmentIndex {
   /** The last block that has a record which is not younger; null when all are. */
   lastBlockNotAfter(time: bigint): BlockPlace | null {
     for (let block = this.#blocks - 1; block >= 0; block -= 1) {
-      const at = INDEX.headerBytes + block * BLOCK.bytes + BLOCK.minTime;
+      const at = this.#blockAt(block) + BLOCK.minTime;
       if (this.#bytes.readBigInt64LE(at) <= time) return this.#place(block);
     }
     return null;
   }
 
+  #blockAt(block: number): number {
+    return this.#bytes.readUInt32LE(INDEX.headBytes) + block * BLOCK.bytes;
+  }
+
   #place(block: number): BlockPlace {
-    const at = INDEX.headerBytes + block * BLOCK.bytes + BLOCK.offset;
+    const at = this.#blockAt(block) + BLOCK.offset;
     return {
       offset: this.#bytes.readUInt32LE(at) * ALIGNMENT,
       position: this.firstPosition + block * BLOCK.records,
@@ -247,15 +190,8 @@ class VarintReader {
 }
 
 function checkSum(bytes: Buffer): void {
-  if (
-    bytes.length < INDEX.headerBytes ||
-    bytes.toString('latin1', 0, INDEX_MAGIC.length) !== INDEX_MAGIC
-  ) {
-    throw new IndexUnusable('it does not begin as an index');
-  }
-  if (crc32(bytes.subarray(INDEX.formatVersion)) !== bytes.readUInt32LE(INDEX.crc)) {
+  claimedHeadBytes(bytes);
+  if (crc32(bytes.subarray(INDEX.headCrc)) !== bytes.readUInt32LE(INDEX.crc)) {
     throw new IndexUnusable('it fails its checksum');
   }
-  const version = bytes.readUInt32LE(INDEX.formatVersion);
-  if (version !== INDEX.version) throw new IndexUnusable(`its format ${version} is not known`);
 }

@@ -17,7 +17,7 @@ import { logMissing, readIdentity, type StoredIdentity } from './identity.js';
 import { scanUpTo, startOf } from './recovery.js';
 import { SegmentScan, type ScanPlace, type ScanStop } from './scan.js';
 import type { SoundSegment } from './segment-check.js';
-import { IndexUnusable } from './segment-index.js';
+import { IndexUnusable } from './index-head.js';
 import { surveySegments, type Survey, type SurveyedSegment } from './survey.js';
 import { bytesBehind, proofOfLoss, type BytesBehind } from './tail.js';
 import type { LogRecord } from './types.js';

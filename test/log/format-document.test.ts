@@ -36,11 +36,13 @@ const fieldsOf = (fields: Readonly<Record<string, number>>, sizes: readonly stri
 function offsetsByThePage(bytes: Buffer, prefix: string, wanted: number): unknown {
   expect(bytes.toString('latin1', 0, 8)).toBe('STRATIDX');
   expect(crc32(bytes.subarray(12))).toBe(bytes.readUInt32LE(8));
-  const group = bytes.readUInt32LE(92);
-  expect(bytes.readUInt32LE(88)).toBe(1);
+  expect(crc32(bytes.subarray(16, bytes.readUInt32LE(20)))).toBe(bytes.readUInt32LE(12));
+  expect(bytes.readUInt32LE(96)).toBe(1);
+  const group = 124;
   expect(Number(bytes.readBigUInt64LE(group + 8))).toBe(wanted);
-  const prefixEnd = group + 18 + bytes.readUInt16LE(group + 16);
-  expect(bytes.toString('latin1', group + 18, prefixEnd)).toBe(prefix);
+  expect(Number(bytes.readBigUInt64LE(group + 16))).toBe(wanted);
+  const prefixEnd = group + 26 + bytes.readUInt16LE(group + 24);
+  expect(bytes.toString('latin1', group + 26, prefixEnd)).toBe(prefix);
   const directory = bytes.readUInt32LE(group + 4);
   expect(Number(bytes.readBigUInt64LE(directory))).toBe(wanted);
   const [, count = 0, ...deltas] = bytes.subarray(bytes.readUInt32LE(directory + 8));
@@ -111,8 +113,8 @@ describe('docs/log-format.md', () => {
       ...Object.values(recordFields).sort((a, b) => a - b),
       headBytes,
       ...fieldsOf(INDEX, ['headerBytes', 'version']),
-      ...fieldsOf(BLOCK, ['records', 'bytes']),
       ...fieldsOf(GROUP, []),
+      ...fieldsOf(BLOCK, ['records', 'bytes']),
       ...fieldsOf(PAGE, ['bytes']),
     ]);
   });
