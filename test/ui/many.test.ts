@@ -25,7 +25,7 @@ let served: Served;
 beforeAll(async () => {
   await builtCli();
   const root = await aCrowdedRoot();
-  served = await servedPage(root, '--offline');
+  served = await servedPage('--root', root, '--offline');
   browser = await Browser.start();
 }, buildLimitMillis);
 

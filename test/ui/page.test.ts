@@ -24,6 +24,7 @@ import {
   prepared,
   preparing,
   removing,
+  stratalog,
 } from '../cli/rig.js';
 import { aLayer, servedPage, watchedPage, type Served, type WatchedPage } from './rig.js';
 
@@ -43,7 +44,11 @@ afterEach(async () => {
 });
 
 async function served(root: string, ...flags: string[]): Promise<Served> {
-  const page = await servedPage(root, ...flags);
+  return servedFrom('--root', root, ...flags);
+}
+
+async function servedFrom(...source: string[]): Promise<Served> {
+  const page = await servedPage(...source);
   closing.push(() => page.close());
   return page;
 }
@@ -175,11 +180,13 @@ describe('a page', () => {
     expect(wrongs).toEqual([]);
   });
 
-  it('shows each new event of a daemon that writes, while it is live', async () => {
+  it.each(['--root', '--address'])('shows each new event while it is live, by %s', async (by) => {
     const daemon = await aDaemon();
     const client = askedOf(daemon);
     await client.prepare('default/1/first');
-    const { page, wrongs } = await shown(await served(daemon.root));
+    const place = by === '--root' ? daemon.root : daemon.address;
+    const { page, wrongs } = await shown(await servedFrom(by, place));
+    await page.getByRole('treeitem', { name: 'first' }).waitFor();
     await page.getByRole('switch', { name: 'Live' }).check({ force: true });
     await client.prepare('default/2/second');
     await page.getByRole('treeitem', { name: 'second' }).waitFor();
@@ -193,6 +200,31 @@ describe('a page', () => {
     await page.getByRole('slider').press('Home');
     await expect.poll(() => page.getByRole('switch').isChecked()).toBe(false);
     expect(wrongs).toEqual([]);
+  });
+
+  it('shows a log whose beginning is retired from there on', async () => {
+    const many = [...Array(30).keys()].map((index) => index + 1);
+    const root = await aRoot(
+      many.flatMap((id) => [preparing(id, `default/${id}/box-${id}`), prepared(id)]),
+    );
+    const at = ['--root', root];
+    expect((await stratalog(['checkpoint', ...at])).code).toBe(0);
+    expect((await stratalog(['compact', ...at, '--before', '40', '--yes'])).code).toBe(0);
+    const { first, next } = await new RootArchive(systemDisk(), root).bounds();
+    expect(first).toBeGreaterThan(4);
+    const { page, wrongs } = await shown(await served(root, '--offline'));
+    await momentIs(page, next);
+    expect(await idsShown(page)).toEqual(many);
+    await page.getByRole('treeitem', { name: /box-1\b/ }).click();
+    await expect.poll(() => lit(page)).toBe('active');
+    await page.locator('#facts').getByText('default/1/box-1').first().waitFor();
+    // Between the first record and the checkpoint nothing can be told of those before it.
+    await page.getByRole('slider').press('Home');
+    await page.getByRole('alert').getByText(`the log begins at position ${first}`).waitFor();
+    await page.getByRole('slider').press('End');
+    await momentIs(page, next);
+    // A browser tells of the question that could not be answered.
+    expect(wrongs.filter((wrong) => !wrong.includes('Failed to load resource'))).toEqual([]);
   });
 
   it('shows what strangers chose as text, whatever it is', async () => {

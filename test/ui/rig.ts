@@ -2,11 +2,9 @@
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { spawn } from 'node:child_process';
-import { join } from 'node:path';
 import type { Page } from 'playwright-core';
 import type { Browser } from '../../scripts/rig/browser.js';
-import { repository } from '../../scripts/rig/daemon.js';
-import { preparing, prepared, committing, committed, type TestEvent } from '../cli/rig.js';
+import { cliPath, preparing, prepared, committing, committed, type TestEvent } from '../cli/rig.js';
 
 export interface Served {
   /** With the token. */
@@ -16,9 +14,9 @@ export interface Served {
   close(): Promise<void>;
 }
 
-export async function servedPage(root: string, ...flags: string[]): Promise<Served> {
-  const cli = join(repository, 'dist', 'cli.js');
-  const server = spawn(process.execPath, [cli, 'ui', '--root', root, ...flags], {
+/** @param source `--root` and a root, or `--address` and a socket; what else is given stands behind */
+export async function servedPage(...source: string[]): Promise<Served> {
+  const server = spawn(process.execPath, [cliPath, 'ui', ...source], {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: { PATH: process.env['PATH'] ?? '' },
   });
