@@ -73,14 +73,19 @@ function choicesOf(setting: string): string[] {
   return entry?.kind === 'setting' ? [...entry.choices] : [];
 }
 
-/** The configuration for a command that was given `withConfigOptions`. */
-export function configOf(command: Command): Promise<LoadedConfig> {
+/**
+ * The configuration for a command that was given `withConfigOptions`.
+ *
+ * @param root the one that is meant, absolute, in place of what `--root` says
+ */
+export function configOf(command: Command, root?: string): Promise<LoadedConfig> {
   const given = command.opts<Record<string, unknown>>();
   const flags = new Map<string, string | boolean>();
   for (const { flags: written, setting } of settingFlags) {
     const value = given[new Option(written).attributeName()];
     if (typeof value === 'string' || typeof value === 'boolean') flags.set(setting, value);
   }
+  if (root !== undefined) flags.set('root', root);
   const configFile = given['config'];
   return loadWith(flags, typeof configFile === 'string' ? configFile : undefined);
 }

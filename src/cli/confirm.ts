@@ -20,7 +20,11 @@ export async function confirm(
   question: string,
   { undone, isForScript = false }: Asking,
 ): Promise<void> {
-  if (!process.stdin.isTTY || isForScript) {
+  if (isForScript) {
+    throw new UsageError(`${undone}: with --json nobody is asked; say --yes to do it`);
+  }
+  // The question goes to stderr: in a file nobody would see it.
+  if (!process.stdin.isTTY || !process.stderr.isTTY) {
     throw new UsageError(`${undone}: say --yes to do it, or run it on a terminal to be asked`);
   }
   const answer = await answerTo(`${question} [y/N] `, undone);

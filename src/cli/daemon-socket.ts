@@ -9,9 +9,10 @@ import { configOf } from './config.js';
 export async function addressOf(
   flags: { readonly address?: string },
   command: Command,
+  root?: string,
 ): Promise<string> {
   const named = flags.address ?? process.env['STRATALOG_ADDRESS'] ?? '';
-  return named !== '' ? resolve(named) : (await configOf(command)).config.address;
+  return named !== '' ? resolve(named) : (await configOf(command, root)).config.address;
 }
 
 /** Connects once, for a message that names what is wrong: gRPC would only say UNAVAILABLE. */

@@ -24,15 +24,17 @@ import {
 } from '../inspect/gc.js';
 import { replayRoot } from '../inspect/replay-root.js';
 import { snapshotsDirectory } from '../log/files.js';
+import { examineRoot } from '../log/identity.js';
 import { readLogBatches } from '../log/reader.js';
 import { collect } from '../maintenance/collect.js';
 import { addressOf, reach } from './daemon-socket.js';
 import { EXIT } from './exit-codes.js';
-import { withHeldRoot } from './held-root.js';
+import { refuseLive, withHeldRoot } from './held-root.js';
 import { liveHolder } from './holder.js';
 import { quoted } from './moment.js';
 import { humanSize, printing, visible, type Output } from './print.js';
 import { rootOf, withRootOption, type RootFlags } from './root-option.js';
+import { requireUndamaged } from './root-look.js';
 import { statusLine } from './status-line.js';
 
 interface Flags extends RootFlags {
@@ -48,13 +50,18 @@ interface Flags extends RootFlags {
 
 /** A collection may delete much; nobody waits longer than this for it. */
 const collectMillisMax = 600_000;
+/** Told one by one. */
+const STAYED_MAX = 20;
 
 export function gcCommand(): Command {
   return withRootOption(new Command('gc'))
     .description('tell of each directory whether it is kept or collected, and why; collect')
     .option('--dry-run', 'collect nothing; exits 3 when something would be collected')
     .option('--min-age <duration>', 'keep what no snapshot owns when it is younger: 24h', '0s')
-    .option('-a, --address <socket>', "the daemon's socket (STRATALOG_ADDRESS; else configured)")
+    .option(
+      '-a, --address <socket>',
+      "the daemon's socket (STRATALOG_ADDRESS; else configured); given here, only it is asked",
+    )
     .option('--no-size', 'do not measure: with many large directories that takes a while')
     .option('--json', 'print a JSON object for each directory')
     .option('-q, --quiet', 'print only the names of what is collected')
@@ -83,15 +90,22 @@ async function run(flags: Flags, command: Command, out: Output): Promise<void> {
   const root = await rootOf(flags);
   const host = openHost({ root });
   try {
+    const holder = await liveHolder(root);
+    const isDry = flags.dryRun === true;
+    if (holder?.isTool === true && !isDry) await refuseLive(root);
+    // A copy of a root may be looked at; only where it was made it may be changed.
+    const examined = { expectExisting: true, acceptMovedRoot: isDry || holder !== null };
+    await examineRoot(host.disk, root, examined);
+    await requireUndamaged({ root, host });
     const now = host.clock.now();
     const youngAfter = unixNanos(now - BigInt(minAge) * 1_000_000n);
     const verdicts = await lookAt(root, host, youngAfter);
-    const look = await entryLook(snapshotsDirectory(root), host.workers, host.mountTable);
-    const sizes = flags.size ? await sizesOf(verdicts, look) : new Map<string, number>();
+    const entries = await entryLook(snapshotsDirectory(root), host.workers, host.mountTable);
+    const sizes = flags.size ? await sizesOf(verdicts, entries) : new Map<string, number>();
     await print({ verdicts, sizes, now }, flags, out);
     const collected = collectedOf(verdicts);
     if (collected.length === 0) return;
-    if (flags.dryRun === true) {
+    if (isDry) {
       process.exitCode = EXIT.findings;
       return;
     }
@@ -99,7 +113,7 @@ async function run(flags: Flags, command: Command, out: Output): Promise<void> {
     const isServed = flags.address !== undefined || (await liveHolder(root)) !== null;
     if (isServed) {
       refuseYoung(verdicts, flags.minAge);
-      await askCleanup(await addressOf(flags, command));
+      await askCleanup(await addressOf(flags, command, root));
       await tellWhatStayed(collected, host);
     } else {
       await collectHere(root, collected, host);
@@ -119,7 +133,7 @@ async function lookAt(
   youngAfter: UnixNanos,
 ): Promise<readonly GcVerdict[]> {
   const { disk } = host;
-  const isServed = (await liveHolder(root)) !== null;
+  const isServed = (await liveHolder(root))?.isTool === false;
   const first = await namesIn(host);
   const { replay } = await replayRoot(disk, root);
   const still = new Set((await namesIn(host)).map(({ name }) => name));
@@ -294,11 +308,15 @@ async function collectHere(root: string, entries: readonly string[], host: Host)
     collect(held, entries, { snapshotsPath, directories, onNext }),
   ).finally(() => line.erase());
   process.stderr.write(`stratalog: ${counted(removed)} gone\n`);
-  const [first] = stayed;
-  if (first === undefined) return;
+  if (stayed.length === 0) return;
+  const lines = stayed.slice(0, STAYED_MAX).map(({ entry, why }) => `  ${visible(entry)}: ${why}`);
+  const more = stayed.length - lines.length;
   throw new Error(
-    `${counted(stayed.length)} could not be removed; ${visible(first.entry)}: ${first.why}. ` +
-      'Unmount what is mounted there, or start the daemon, which ends the removal',
+    [
+      `${counted(stayed.length)} could not be removed; a later gc or start tries again:`,
+      ...lines,
+      ...(more > 0 ? [`  and ${more} more`] : []),
+    ].join('\n'),
   );
 }
 

@@ -15,6 +15,7 @@ const writtenSchema = z.object({
   /** Host name; empty when it was not said. */
   host: z.string(),
   startedAt: z.string(),
+  command: z.string().optional(),
 });
 
 /** What stands in the lock file: who took the lock last. */
@@ -24,6 +25,8 @@ export interface LiveHolder {
   readonly pid: number;
   /** RFC 3339; null when the holder has not yet written who it is. */
   readonly startedAt: string | null;
+  /** A command of ours that writes to stopped roots, and no daemon. */
+  readonly isTool: boolean;
 }
 
 /** Null when the root was never open, or when its holder is just writing the file. */
@@ -49,7 +52,9 @@ export async function liveHolder(root: string): Promise<LiveHolder | null> {
     if (inode !== file.inode) continue;
     // Some file systems show stat(2) another device than the kernel's list has.
     if (device !== file.device && pid !== written?.pid) continue;
-    return { pid, startedAt: pid === written?.pid ? written.startedAt : null };
+    const isWritten = pid === written?.pid;
+    const isTool = isWritten && /^stratalog (?!serve\b)/.test(written.command ?? '');
+    return { pid, startedAt: isWritten ? written.startedAt : null, isTool };
   }
   return null;
 }

@@ -42,7 +42,7 @@ export interface RootLook {
   readonly refusal: RootRefused | null;
   /** Why mounts were left out of the plan; null when they were looked at. */
   readonly mountsUnknown: string | null;
-  /** Where the log cannot be read on; then nothing is compared with it, and the plan is empty. */
+  /** Where records may be missing; then nothing is compared with the log, and the plan is empty. */
   readonly damage: LogDamaged | null;
   readonly plan: Plan;
   readonly snapshots: SnapshotCounts;
@@ -78,7 +78,8 @@ export async function lookAtRoot(options: LookOptions): Promise<RootLook> {
   const { disk } = host;
   const { root, holder, identity, mountsUnknown } = await placeOfRoot(options);
   const logFindings = await quickFindings(options, holder !== null);
-  const { replay, checkpoint, damage } = await replayToDamage(disk, root);
+  const { replay, checkpoint, damage: met } = await replayToDamage(disk, root);
+  const damage = met ?? damageIn(logFindings.filter(hasRest));
   // Directories after the log: the log is the first to know of a snapshot.
   const directories = await directoriesOf(host);
   const mounts: readonly MountEntry[] | null =
@@ -100,6 +101,36 @@ export async function lookAtRoot(options: LookOptions): Promise<RootLook> {
     checkpoint: checkpoint === null ? null : await checkpointInUse(options, checkpoint),
     logFindings,
   };
+}
+
+/**
+ * The first place where records may be missing that the log had. A reader takes damage in the
+ * newest segment for a torn tail; only a check of what follows knows better.
+ */
+function damageIn(findings: readonly LogFinding[]): LogDamaged | null {
+  const lost = findings.find(
+    ({ kind, severity }) => severity === 'damage' && kind !== 'identity-damaged',
+  );
+  if (lost === undefined) return null;
+  const { segment, offset, position, detail } = lost;
+  return new LogDamaged({ segment, offset, position }, detail);
+}
+
+/** Where nothing of a log is left no start comes so far as to compare anything. */
+const hasRest = ({ kind }: LogFinding): boolean => kind !== 'log-missing';
+
+/**
+ * For those who would call a directory nobody's: a log that lost records may have lost its owner.
+ *
+ * Fails  LogDamaged at the first place where records may be missing
+ */
+export async function requireUndamaged({
+  host,
+  root,
+}: Pick<LookOptions, 'host' | 'root'>): Promise<void> {
+  const isLive = (await liveHolder(root)) !== null;
+  const damage = damageIn(await quickFindings({ host, root }, isLive));
+  if (damage !== null) throw damage;
 }
 
 /** The path under which the newest start knew the root; null when it did not say, or cannot be read. */
@@ -148,7 +179,10 @@ async function whyUnknown(
   return servedElsewhere === null ? null : `it was last served at ${servedElsewhere}`;
 }
 
-async function quickFindings({ host, root }: LookOptions, isLive: boolean): Promise<LogFinding[]> {
+async function quickFindings(
+  { host, root }: Pick<LookOptions, 'host' | 'root'>,
+  isLive: boolean,
+): Promise<LogFinding[]> {
   const findings: LogFinding[] = [];
   for await (const item of verifyLog({ root, disk: host.disk, quick: true })) {
     if (item.kind === 'summary' || item.severity === 'info') continue;

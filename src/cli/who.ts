@@ -22,7 +22,7 @@ import { withArchive, withArchiveOption, type ArchiveFlags } from './archive-opt
 import { EXIT } from './exit-codes.js';
 import { quoted } from './moment.js';
 import { humanSize, printing, visible, type Output } from './print.js';
-import { placeOfRoot } from './root-look.js';
+import { placeOfRoot, requireUndamaged } from './root-look.js';
 import { rootOf } from './root-option.js';
 import { NotInLog, oneSubject, someSubjects } from './subject-argument.js';
 
@@ -74,7 +74,11 @@ async function run(text: string, flags: Flags, out: Output): Promise<void> {
     await withArchive(flags, host.disk, async (archive) => {
       const wish = { text, isAll: flags.all === true, roots: [here.root, named] };
       const answers = await answersTo(archive, wish, here);
-      if (answers.some(({ kind }) => kind === 'orphan')) process.exitCode = EXIT.findings;
+      if (answers.some(({ kind }) => kind === 'orphan')) {
+        // Whose it is may stand behind damage.
+        if (flags.address === undefined) await requireUndamaged({ root: named, host });
+        process.exitCode = EXIT.findings;
+      }
       if (flags.json === true) await printJson(out, answers, here);
       else if (flags.quiet === true) await out.lines(answers.map(subjectOf));
       else await printAnswers(out, answers, here);

@@ -39,7 +39,7 @@ export type CollectReason =
   | { readonly kind: 'orphan' };
 
 export interface GcVerdict {
-  /** The entry's name in `snapshots/`. */
+  /** The entry's name in `snapshots/`; of an unfinished removal it may be gone already. */
   readonly entry: string;
   /** When its snapshot was prepared or committed; when nobody owns it, its last change. */
   readonly since: UnixNanos | null;
@@ -69,11 +69,22 @@ export function gcVerdicts(world: GcWorld): readonly GcVerdict[] {
     const state = entry.id === null ? undefined : world.forest.get(entry.id);
     return state === undefined ? ownerless(entry, world) : owned(entry.name, state, world);
   });
+  verdicts.push(...withoutDirectory(world));
   return verdicts.sort(
     (one, other) =>
       one.verdict.kind.localeCompare(other.verdict.kind) * -1 ||
       one.entry.localeCompare(other.entry, 'en', { numeric: true }),
   );
+}
+
+/** Removals whose directory is gone, and which the log does not know as ended. */
+function withoutDirectory(world: GcWorld): readonly GcVerdict[] {
+  const there = new Set(world.entries.map(({ id }) => id));
+  const ids = [...removalsIn(world.forest)].filter((id) => !there.has(id));
+  return ids.flatMap((id) => {
+    const state = world.forest.get(id);
+    return state === undefined ? [] : [{ ...owned(String(id), state, world), loggedSize: 0 }];
+  });
 }
 
 /** Entries whose last change must be known for a verdict. */

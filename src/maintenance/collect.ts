@@ -30,7 +30,7 @@ export interface Collected {
 
 /**
  * Removes these entries of `snapshots/`, as far as they still are garbage now that the root is
- * held. Fails as the log does.
+ * held. One that is gone already ends its snapshot's removal all the same. Fails as the log does.
  */
 export async function collect(
   held: HeldRoot,

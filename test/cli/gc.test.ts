@@ -1,6 +1,6 @@
 /** Goal: `gc` says what goes and why the rest stays, and does it: by the daemon, or by itself. Method: the built command, beside a daemon and without one. */
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, rmSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import {
@@ -106,6 +106,26 @@ describe('a stopped root', () => {
     expect([again.code, again.stdout]).toEqual([0, '']);
   });
 
+  it('is not collected, nor called garbage, when its log is gone', async () => {
+    const root = await aLeftRoot();
+    rmSync(join(root, 'log'), { recursive: true });
+    for (const more of [['--dry-run'], []]) {
+      const { code, stdout, stderr } = await stratalog(['gc', ...more, '--root', root]);
+      expect([code, stdout]).toEqual([1, '']);
+      expect(stderr).toContain('log');
+    }
+    expect(entriesOf(root)).toHaveLength(5);
+  });
+
+  it('has removals ended whose directory is gone already', async () => {
+    const root = await aLeftRoot();
+    rmSync(join(root, 'snapshots', '3'), { recursive: true });
+    const { stdout, stderr } = await stratalog(['gc', '-q', '--root', root]);
+    expect([stdout, stderr]).toEqual(['2\n3\n77\nstray\n', 'stratalog: 4 directories gone\n']);
+    const { stdout: left } = await stratalog(['inspect', '--json', '--offline', '--root', root]);
+    expect(left).not.toMatch(/UnfinishedRemoval|AwaitingCleanup/);
+  });
+
   it('keeps what is younger than --min-age, and collects the rest', async () => {
     const root = await aLeftRoot();
     const args = ['gc', '--min-age', '1h', '--root', root];
@@ -121,7 +141,9 @@ describe('a stopped root', () => {
       const { code, stderr } = await stratalog(['gc', '-q', '--root', root]);
       expect(code).toBe(1);
       expect(stderr).toContain('3 directories gone');
-      expect(stderr).toMatch(/1 directory could not be removed; 2: .*snapshots\/2\/fs.*EBUSY/);
+      expect(stderr).toMatch(
+        /1 directory could not be removed; .*:\n {2}2: .*snapshots\/2\/fs.*EBUSY/,
+      );
       expect(entriesOf(root)).toEqual(['1', '2']);
     } finally {
       execFileSync('umount', [held]);

@@ -320,6 +320,32 @@ it('names damage and exits 3', async () => {
   expect(stdout).toContain('\ndirectories not compared: ');
 });
 
+it('calls nothing an orphan whose owner may stand behind damage in the newest segment', async () => {
+  const root = await aRoot([
+    preparing(1, 'n/1/a'),
+    prepared(1),
+    preparing(2, 'n/2/b'),
+    prepared(2),
+  ]);
+  for (const id of [1, 2])
+    mkdirSync(join(root, 'snapshots', String(id), 'fs'), { recursive: true });
+  const segment = join(root, 'log', '00000000000000000000.seg');
+  const bytes = readFileSync(segment);
+  const at = bytes.indexOf('n/1/a');
+  bytes.writeUInt8(bytes.readUInt8(at) ^ 1, at);
+  writeFileSync(segment, bytes);
+  const { code, findings, told } = await inspected(root);
+  expect(code).toBe(3);
+  expect(findings).toMatchObject([{ action: 'refuse to start' }]);
+  expect(told).toMatchObject({ log: { comparedWithDirectories: false } });
+  for (const args of [['gc', '--dry-run'], ['gc'], ['who', join(root, 'snapshots', '2')]]) {
+    const asked = await stratalog([...args, '--root', root]);
+    expect([args, asked.code, asked.stdout]).toEqual([args, 3, '']);
+    expect(asked.stderr).toContain('the log is damaged at position 0');
+  }
+  expect(readdirSync(join(root, 'snapshots'))).toHaveLength(2);
+});
+
 it('says that the log ends before its checkpoint', { timeout: 60_000 }, async () => {
   const daemon = await aDaemon();
   await askedOf(daemon).prepare('n/1/a');

@@ -31,8 +31,8 @@ afterEach(async () => {
   await cleanUp();
 });
 
-async function hold(root: string): Promise<void> {
-  const holder = { pid: process.pid, host: hostname(), command: 'stratalog serve' };
+async function hold(root: string, command = 'stratalog serve'): Promise<void> {
+  const holder = { pid: process.pid, host: hostname(), command };
   held = await takeLock(systemDisk(), systemClock(), root, holder);
 }
 
@@ -105,6 +105,16 @@ it('is told to all who would write, and to nobody who looks', { timeout: 90_000 
     });
   }
   expect(filesOf(root)).toEqual(before);
+});
+
+it('is told to gc, which asks a daemon to collect, but no other command', async () => {
+  const root = await aLongLog();
+  mkdirSync(join(root, 'snapshots', 'stray'));
+  await hold(root, 'stratalog checkpoint');
+  const { code, stderr } = await stratalog(['gc', '--root', root]);
+  expect(code).toBe(4);
+  expect(stderr).toMatch(inUse);
+  expect(readdirSync(join(root, 'snapshots'))).toContain('stray');
 });
 
 it('is told of a damaged root as well', async () => {
