@@ -7,7 +7,12 @@ import { streamVersion } from '../base/units.js';
 import type { CutTail } from '../log/cut.js';
 import type { EventToAppend } from '../log/types.js';
 import { DAEMON_EVENTS, DAEMON_STREAM, type DaemonEvent } from '../machines/daemon-events.js';
-import { encodeSnapshotEvent, SNAPSHOT_EVENTS, type SnapshotEvent } from '../machines/events.js';
+import {
+  encodeSnapshotEvent,
+  endsLife,
+  SNAPSHOT_EVENTS,
+  type SnapshotEvent,
+} from '../machines/events.js';
 import type { SnapshotState } from '../machines/fold.js';
 import type { ForestCut } from '../machines/forest-cut.js';
 import { encodeHead, type CheckpointHead } from '../machines/state-json.js';
@@ -35,11 +40,9 @@ export function snapshotDraft(state: SnapshotState, event: SnapshotEvent): Event
     type: event.type,
     schemaVersion: SNAPSHOT_EVENTS[event.type].version,
     data: encodeSnapshotEvent(event),
-    closesStream: isLast(event),
+    closesStream: endsLife(event),
   };
 }
-
-const isLast = ({ type }: SnapshotEvent): boolean => type === 'SnapshotRemoved';
 
 /** A torn tail that an open has cut must stand in the log for ever. */
 export function tailCutEvent({ segment, offset, bytes, savedAs }: CutTail): DaemonEvent {

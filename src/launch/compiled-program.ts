@@ -28,6 +28,7 @@ const SUMS_BYTES = 8;
 export function compileProgram(directory: string, kept: Buffer | null): Script {
   const filename = programPath(directory);
   const source = readFileSync(filename);
+  // Beyond ASCII it has letters in comments alone: scripts/bundle.ts sees to it.
   const code = kept === null ? null : codeIn(kept, source);
   return new Script(Module.wrap(source.toString('latin1')), {
     filename,

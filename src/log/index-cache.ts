@@ -24,7 +24,7 @@ interface Kept {
  * that cannot be used.
  */
 export class IndexCache {
-  /** By first position; what was read last stands last. */
+  /** By first position; what was read from the disk last stands last. */
   readonly #kept = new Map<number, Kept>();
   #bytes = 0;
 

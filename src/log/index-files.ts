@@ -157,7 +157,7 @@ export async function makeIndex(
   return builder.finish(chain);
 }
 
-/** Chain hash of the last record of an index. A record is looked at by its head alone before. */
+/** Chain hash of an index's last record. Read once more: to keep that of each record as it is met takes longer. */
 async function lastChain(file: DiskFile, { lastOffset }: IndexBuilder): Promise<Buffer> {
   const chain = Buffer.alloc(CHAIN_BYTES);
   if (lastOffset !== null) await file.read(chain, lastOffset + RECORD.chain);

@@ -169,6 +169,9 @@ export const SNAPSHOT_EVENTS: {
   },
 };
 
+/** Whether it is the last of its stream: the number of its snapshot is never used again. */
+export const endsLife = (event: SnapshotEvent): boolean => event.type === 'SnapshotRemoved';
+
 export function isSnapshotEventType(type: string): type is SnapshotEventType {
   return Object.hasOwn(snapshotEventSchemas, type);
 }

@@ -24,7 +24,12 @@ import { metaOf } from '../machines/chart.js';
 import type { Command } from '../machines/commands.js';
 import type { DaemonEvent } from '../machines/daemon-events.js';
 import { decide } from '../machines/decide.js';
-import { encodeSnapshotEvent, SNAPSHOT_EVENTS, type SnapshotEvent } from '../machines/events.js';
+import {
+  encodeSnapshotEvent,
+  endsLife,
+  SNAPSHOT_EVENTS,
+  type SnapshotEvent,
+} from '../machines/events.js';
 import { fold, type SnapshotState } from '../machines/fold.js';
 import type { Forest } from '../machines/forest.js';
 import type { Refusal } from '../machines/refusals.js';
@@ -276,7 +281,7 @@ function toDrafts(
     schemaVersion: SNAPSHOT_EVENTS[event.type].version,
     data: encodeSnapshotEvent(event),
     time,
-    closesStream: after.status === 'removed' && index === events.length - 1,
+    closesStream: endsLife(event),
   }));
 }
 
