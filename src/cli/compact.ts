@@ -1,5 +1,6 @@
 /** `stratalog compact`: drops the beginning of a log, after it has said what would be forgotten. */
 import { Command } from 'commander';
+import { counted } from '../base/counted.js';
 import { UsageError } from '../base/errors.js';
 import { formatTime, type UnixNanos } from '../base/units.js';
 import { systemClock } from '../host/clock.js';
@@ -86,9 +87,6 @@ function wishOf(text: string, now: UnixNanos): CompactWish {
   return typeof moment === 'bigint' ? { olderThan: moment } : { before: moment };
 }
 
-const counted = (count: number, what: string): string =>
-  `${count} ${what}${count === 1 ? '' : 's'}`;
-
 function planLines(plan: CompactPlan): string[] {
   const { segments, bytes, from, keepFrom, records, oldest, newest } = plan;
   if (segments.length === 0) {
@@ -104,7 +102,7 @@ function planLines(plan: CompactPlan): string[] {
     `  segments    ${segments.length}, ${humanSize(bytes)}`,
     `  records     ${records}, positions ${from} to ${keepFrom}; the log then begins at ${keepFrom}`,
     `  written     ${time(oldest)} to ${time(newest)}`,
-    `  snapshots   ${counted(wholeLives, 'whole life').replace('lifes', 'lives')} of snapshots that were removed`,
+    `  snapshots   ${counted(wholeLives, 'whole life', 'whole lives')} of snapshots that were removed`,
     `              ${counted(lostBeginnings, 'living snapshot')} whose beginning goes: they stay as they are`,
     `              ${counted(lostBeginningsOfRemoved, 'snapshot')} removed later, of which only the end stays`,
   ];

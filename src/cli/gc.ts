@@ -7,6 +7,7 @@ import { credentials, Metadata } from '@grpc/grpc-js';
 import { Command } from 'commander';
 import { parseDuration } from '../api/config-values.js';
 import { SnapshotsClient } from '../api/generated/containerd/services/snapshots/v1/snapshots.js';
+import { counted } from '../base/counted.js';
 import { errnoOf, UsageError } from '../base/errors.js';
 import type { SnapshotDirectoryEntry } from '../base/ports.js';
 import { formatTime, position, unixNanos, type UnixNanos } from '../base/units.js';
@@ -294,9 +295,6 @@ async function askCleanup(address: string): Promise<void> {
   }
 }
 
-const counted = (directories: number): string =>
-  directories === 1 ? '1 directory' : `${directories} directories`;
-
 /** A daemon that was started meanwhile has the root: it is exit code 4 then. */
 async function collectHere(root: string, entries: readonly string[], host: Host): Promise<void> {
   const line = statusLine(process.stderr);
@@ -307,13 +305,13 @@ async function collectHere(root: string, entries: readonly string[], host: Host)
   const { removed, stayed } = await withHeldRoot(root, 'gc', (held) =>
     collect(held, entries, { snapshotsPath, directories, onNext }),
   ).finally(() => line.erase());
-  process.stderr.write(`stratalog: ${counted(removed)} gone\n`);
+  process.stderr.write(`stratalog: ${counted(removed, 'directory', 'directories')} gone\n`);
   if (stayed.length === 0) return;
   const lines = stayed.slice(0, STAYED_MAX).map(({ entry, why }) => `  ${visible(entry)}: ${why}`);
   const more = stayed.length - lines.length;
   throw new Error(
     [
-      `${counted(stayed.length)} could not be removed; a later gc or start tries again:`,
+      `${counted(stayed.length, 'directory', 'directories')} could not be removed; a later gc or start tries again:`,
       ...lines,
       ...(more > 0 ? [`  and ${more} more`] : []),
     ].join('\n'),
@@ -323,10 +321,12 @@ async function collectHere(root: string, entries: readonly string[], host: Host)
 async function tellWhatStayed(collected: readonly string[], host: Host): Promise<void> {
   const there = new Set((await namesIn(host)).map(({ name }) => name));
   const stayed = collected.filter((name) => there.has(name));
-  process.stderr.write(`stratalog: ${counted(collected.length - stayed.length)} gone\n`);
+  process.stderr.write(
+    `stratalog: ${counted(collected.length - stayed.length, 'directory', 'directories')} gone\n`,
+  );
   if (stayed.length === 0) return;
   throw new Error(
-    `${counted(stayed.length)} could not be removed (${visible(stayed.slice(0, 5).join(', '))}): ` +
+    `${counted(stayed.length, 'directory', 'directories')} could not be removed (${visible(stayed.slice(0, 5).join(', '))}): ` +
       'something is mounted in them, or they cannot be deleted. The messages of the daemon say why',
   );
 }

@@ -4,6 +4,7 @@ import { threadedChecker } from '../api/segment-checker.js';
 import { systemDisk } from '../host/disk.js';
 import { checkEvents, type EventFinding } from '../inspect/check-events.js';
 import type { LogFinding, VerifySummary } from '../log/findings.js';
+import { counted } from '../base/counted.js';
 import { UsageError } from '../base/errors.js';
 import { verifyLog } from '../log/verify.js';
 import { againstOf, judgeAgainst } from './against.js';
@@ -152,9 +153,6 @@ class Report {
     );
   }
 }
-
-const counted = (count: number, what: string): string =>
-  `${count} ${what}${count === 1 ? '' : 's'}`;
 
 /** WHERE has room for the name of a checkpoint and a position of eight digits. */
 const columns = (severity: string, kind: string, where: string, found: string): string =>

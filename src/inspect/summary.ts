@@ -2,6 +2,7 @@
  * An event as a short sentence for a person. What is not understood (a newer release wrote it, or
  * it is malformed) is shown as it stands in the log: looking must never fail where starting would.
  */
+import { counted } from '../base/counted.js';
 import { assertNever } from '../base/assert.js';
 import type { DaemonEvent } from '../machines/daemon-events.js';
 import type { Caller, ParentLink, SnapshotEvent } from '../machines/events.js';
@@ -145,6 +146,3 @@ function by(caller: Caller): string | null {
   if (namespace === undefined && pid === undefined) return null;
   return `by ${[namespace, pid === undefined ? undefined : `pid ${pid}`].filter(Boolean).join(', ')}`;
 }
-
-const counted = (count: number, one: string, many = `${one}s`): string =>
-  `${count} ${count === 1 ? one : many}`;
