@@ -92,7 +92,9 @@ it('takes the snapshot that bears a word now before those that are gone, and say
     aboutOne.map((command) => stratalog([...command, 'web', '--root', root])),
   );
   for (const { stderr } of answers) {
-    expect(stderr).toContain('"web" fits 2 snapshots; this is 3. `stratalog history --all` tells');
+    expect(stderr).toContain(
+      '"web" fits 2 snapshots; this is 3. `stratalog history --all web` tells',
+    );
   }
   // There are no directories, so a mount comes as far as looking for them.
   expect(answers.map(({ code }) => code)).toEqual([0, 0, 0, 0, 1]);
@@ -110,9 +112,9 @@ it('chooses none of several that bear a word now, and lists them', async () => {
   );
   for (const { code, stdout, stderr } of answers) {
     expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
-    expect(stderr).toMatch(/"web" fits \d snapshots; name one by its number:\n/);
-    expect(stderr).toMatch(/ 3 {2}k8s\.io\/4\/web {2}\S+Z still there\n/);
-    expect(stderr).toMatch(/ 5 {2}default\/6\/web {2}\S+Z still there\n/);
+    expect(stderr).toMatch(/"web" fits 2 snapshots; name one by its number:\n/);
+    expect(stderr).toMatch(/ 3 {2}k8s\.io\/4\/web {2}\S+Z {2}active\n/);
+    expect(stderr).toMatch(/ 5 {2}default\/6\/web {2}\S+Z {2}active\n/);
   }
   expect(await told(root, 'history', '-q', 'web', '-n', 'default')).toBe('13\n14\n');
 });
