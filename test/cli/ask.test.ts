@@ -125,6 +125,10 @@ it('tells of each that a word fits, and says when it fits none', async () => {
   const none = await stratalog(['history', 'nobody', '--root', root]);
   expect({ code: none.code, stdout: none.stdout }).toEqual({ code: 1, stdout: '' });
   expect(none.stderr).toContain('ever bore the key, name or digest, "nobody"');
+  const noLayer = await stratalog(['why', 'nobody', '--root', root]);
+  expect(noLayer.stderr).toContain(
+    '"nobody", and none has a label that names it. `stratalog log` tells which there were',
+  );
   const elsewhere = await stratalog(['history', 'web', '-n', 'default', '--root', root]);
   expect(elsewhere.code).toBe(1);
   expect(elsewhere.stderr).toContain('is of the namespace "default"; leave out -n to see 2');
@@ -237,6 +241,14 @@ it('says whose a directory, a file, and a mount is, and what uses it now', async
   const orphan = await stratalog(['who', `${at}/77`, '--root', root]);
   expect(orphan.code).toBe(3);
   expect(orphan.stdout).toContain('No snapshot in the log owns 77.');
+  for (const [word, isPath] of [
+    ['test/cli/ask.test.ts', true],
+    ['test/cli/nobody', false],
+  ] as const) {
+    const named = await stratalog(['who', word, '--root', root]);
+    expect(named.code).toBe(1);
+    expect(named.stderr.includes('There is such a path: write ./ before it')).toBe(isPath);
+  }
   const stranger = await stratalog(['who', '/proc', '--root', root]);
   expect({ code: stranger.code, stdout: stranger.stdout }).toEqual({ code: 1, stdout: '' });
   expect(stranger.stderr).toContain('the mount it is in, /proc (a mount of type proc), shows no');
