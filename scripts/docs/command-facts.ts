@@ -17,7 +17,7 @@ export const exitCodes: readonly Fact[] = Object.entries(EXIT_MEANINGS)
 /** How all commands that are about one snapshot take it. */
 export const naming: readonly string[] = [
   "Commands about one snapshot take its number, a key or name that it ever bore, whole or without containerd's `<namespace>/<number>/`, or a digest, twelve digits or more of it. A number is an id before it is a name.",
-  'When a word fits several, the one is meant that bears it at the moment that is asked about, before those that bore it earlier. A line on stderr says that there are others; `stratalog history --all` tells of each. Where several bear it then, or none of several does any more, nothing is chosen: they are listed, and the command exits 2.',
+  'When a word fits several, the one is meant that bears it at the moment that is asked about, before those that bore it earlier: first the one whose name is the word as a whole, then any that bears it, then one that is being removed. A line on stderr says that there are others; `stratalog history --all <word>` tells of each. Where several are equally near, nothing is chosen: they are listed, and the command exits 2.',
   '`stratalog why` and `stratalog log --key` are about all that a word fits.',
 ];
 

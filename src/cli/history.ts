@@ -3,7 +3,7 @@ import { Command } from 'commander';
 import { formatTime } from '../base/units.js';
 import { systemDisk } from '../host/disk.js';
 import type { Archive } from '../inspect/archive.js';
-import { durationInWords } from '../inspect/durations.js';
+import { durationInWords, sinceInWords } from '../inspect/durations.js';
 import { historyOf, type History, type HistoryRow } from '../inspect/history.js';
 import { withArchive, withArchiveOption, type ArchiveFlags } from './archive-option.js';
 import { printing, visible, type Output } from './print.js';
@@ -88,7 +88,7 @@ async function printTable(out: Output, history: History): Promise<void> {
   const cells = history.rows.map((row) => [
     String(row.record.position),
     out.colors.dim(formatTime(row.record.time)),
-    row.sincePrevious === null ? '' : `+${durationInWords(row.sincePrevious)}`.replace('+-', '-'),
+    row.sincePrevious === null ? '' : sinceInWords(row.sincePrevious),
     visible(row.record.type),
     visible(whatOf(row)),
   ]);

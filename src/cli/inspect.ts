@@ -231,15 +231,26 @@ async function printLook(
 }
 
 function causeText({ of }: Matter, cause: Cause | undefined): string {
-  if (cause?.kind !== 'event') return cause?.why ?? '';
+  if (cause === undefined) return '';
+  if (cause.kind !== 'event') return `${cause.kind}: ${cause.why}`;
   const { type, position, time } = cause.record;
   return `${of === 'log' ? 'after ' : ''}${type} at position ${position}, ${formatTime(time)}`;
 }
 
 function causeFields(cause: Cause | undefined): Readonly<Record<string, unknown>> {
-  if (cause?.kind !== 'event') return { cause: null, noCauseBecause: cause?.why ?? null };
+  if (cause?.kind !== 'event') {
+    return {
+      cause: null,
+      noCauseBecause: cause?.why ?? null,
+      causeUnknown: cause?.kind === 'unknown',
+    };
+  }
   const { position, time, stream, type } = cause.record;
-  return { cause: { position, time: formatTime(time), stream, type }, noCauseBecause: null };
+  return {
+    cause: { position, time: formatTime(time), stream, type },
+    noCauseBecause: null,
+    causeUnknown: false,
+  };
 }
 
 function summaryLines(look: RootLook, rows: readonly FoundRow[]): string[] {

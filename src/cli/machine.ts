@@ -13,9 +13,9 @@ import { chartSvg } from '../inspect/chart-picture.js';
 import { lifeOf, marksOf, type Life } from '../inspect/life.js';
 import { summaryOf } from '../inspect/summary.js';
 import { withArchive, withArchiveOption, type ArchiveFlags } from './archive-option.js';
-import { momentOf, quoted } from './moment.js';
+import { momentOf } from './moment.js';
 import { printing, visible, type Output } from './print.js';
-import { NotInLog, snapshotMeant } from './subject-argument.js';
+import { snapshotMeant } from './subject-argument.js';
 
 interface Flags extends ArchiveFlags {
   readonly at?: string;
@@ -26,8 +26,8 @@ interface Flags extends ArchiveFlags {
 
 const more = `
 Without a snapshot it prints the whole chart, as Mermaid text when no format is named. With one it
-prints the state, and a line for each event that led there. A number is taken for an id; write a
-key that is a number with its namespace, as containerd sends it: default/12/7.
+prints the state, and a line for each event that led there. A number is an id before it is a
+name; write a key that is a number with its namespace, as containerd sends it: default/12/7.
 
 Examples:
   stratalog machine --format svg > chart.svg
@@ -71,15 +71,8 @@ async function run(snapshot: string | undefined, flags: Flags, out: Output): Pro
   await withArchive(flags, systemDisk(), async (archive) => {
     const at = await momentOf(archive, '--at', flags.at, systemClock().now());
     const past = () => archive.stateAt(at);
-    const id = await snapshotMeant(archive, { text: snapshot, past });
-    const life = await lifeOf(archive, id, at);
-    if (life.steps.length === 0 && life.before === null) {
-      throw new NotInLog(
-        `there was no snapshot ${quoted(snapshot)} at position ${at}. ` +
-          '`stratalog log` tells which there were',
-      );
-    }
-    await printLife(life, at, format ?? 'table', out);
+    const id = await snapshotMeant(archive, { text: snapshot, at, past });
+    await printLife(await lifeOf(archive, id, at), at, format ?? 'table', out);
   });
 }
 

@@ -1,6 +1,6 @@
 /** One picture of the past for a terminal, and what its keys mean. Pure: no terminal is touched here. */
 import { formatTime } from '../base/units.js';
-import { durationInWords } from '../inspect/durations.js';
+import { durationInWords, sinceInWords } from '../inspect/durations.js';
 import type { Step } from '../inspect/replay-steps.js';
 import { treeRows } from '../inspect/state-view.js';
 import { summaryOf } from '../inspect/summary.js';
@@ -72,7 +72,7 @@ export function frameLines(frame: Frame, rows: number): readonly FrameLine[] {
 
 /** How long it really was since the event before. */
 function sinceText({ sincePrevious }: Step): string {
-  return sincePrevious === null ? '' : ` (+${durationInWords(sincePrevious)})`.replace('+-', '-');
+  return sincePrevious === null ? '' : ` (${sinceInWords(sincePrevious)})`;
 }
 
 function playingText({ pace, speed, wait }: Frame): string {

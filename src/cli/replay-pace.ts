@@ -5,7 +5,10 @@ import type { UnixNanos } from '../base/units.js';
 export const PACES = ['real', 'steady'] as const;
 export type Pace = (typeof PACES)[number];
 
-/** Nobody waits longer for an event, however long nothing happened. */
+/**
+ * At the pace of the past nobody waits longer for an event, however long nothing happened. A
+ * steady pace is as slow as it is asked to be.
+ */
 export const WAIT_MAX_MILLIS = 3000;
 /** Between two events at a steady pace, at single speed. */
 export const STEADY_MILLIS = 500;

@@ -145,7 +145,12 @@ async function show(
   out: Output,
 ): Promise<void> {
   const { position, time, forest } = then;
-  const wish = { text, past: () => Promise.resolve(then), mustBeThere: true } as const;
+  const wish = {
+    text,
+    at: position,
+    past: () => Promise.resolve(then),
+    mustBeThere: true,
+  } as const;
   const state = forest.get(await snapshotMeant(archive, wish));
   assert(state !== undefined, 'a snapshot that must be there is not there');
   const fields = {

@@ -2,8 +2,9 @@
  * `KEY|ID|DIGEST` on a command line: the snapshot that is meant, or why it cannot be told. The one
  * way of all commands that are about one snapshot.
  */
+import { assert } from '../base/assert.js';
 import { UsageError } from '../base/errors.js';
-import { formatTime, parseSnapshotId, type SnapshotId } from '../base/units.js';
+import { formatTime, parseSnapshotId, type Position, type SnapshotId } from '../base/units.js';
 import type { Archive, PastState } from '../inspect/archive.js';
 import { namespaceIn } from '../inspect/bears-text.js';
 import { bearersIn, chosenFrom } from '../inspect/subject-choice.js';
@@ -16,6 +17,8 @@ import { visible } from './print.js';
 
 /** Candidates that are listed when a word fits many. */
 const LISTED_MAX = 20;
+/** Of a word that is said again in an advice: a key may have 64 KiB. */
+const TYPED_MAX = 200;
 
 /** The log has nothing that the word could mean: no slip in the usage, and no damage. */
 export class NotInLog extends Error {
@@ -30,10 +33,17 @@ export interface SubjectWish {
 
 export interface MomentWish {
   readonly text: string;
+  readonly at: Position;
   /** The snapshots as they were at the moment that is asked about; a number needs none. */
   readonly past: () => Promise<PastState>;
-  /** One that was gone by then, or was not yet there, is no answer. */
+  /** One that was gone by then is no answer. One that was not yet there never is. */
   readonly mustBeThere?: true;
+}
+
+/** One that a word fits; without its records where only a checkpoint knows who bears it. */
+interface Bearer {
+  readonly id: SnapshotId;
+  readonly records?: Subject['records'];
 }
 
 /** Who is meant by a word now. @throws NotInLog; UsageError when nobody can tell */
@@ -41,56 +51,83 @@ export async function oneSubject(archive: Archive, wish: SubjectWish): Promise<S
   const subjects = await someSubjects(archive, wish);
   const [subject, ...others] = subjects;
   if (subject !== undefined && others.length === 0) return subject;
-  const id = picked(wish.text, subjects, await forestNow(archive));
-  return subjects.find((one) => one.id === id) ?? { id, records: [] };
+  return picked(wish.text, subjects, await forestNow(archive));
 }
 
 /** Who was meant by a word at a moment. @throws NotInLog; UsageError when nobody can tell */
 export async function snapshotMeant(archive: Archive, wish: MomentWish): Promise<SnapshotId> {
-  const { text, mustBeThere } = wish;
+  const { text, at, mustBeThere } = wish;
   const number = parseSnapshotId(text);
-  if (number !== null && mustBeThere !== true && (await archive.historyOf(number)).length > 0) {
-    return number;
+  if (number !== null && mustBeThere !== true) {
+    const [birth] = await archive.historyOf(number);
+    if (birth !== undefined) {
+      // Where its first events are retired, it was there before what is kept.
+      if (birth.streamVersion > 0 || birth.position < at) return number;
+      throw notYet(wish, number, birth);
+    }
   }
-  const { forest, position } = await wish.past();
+  const { forest } = await wish.past();
   if (number !== null && forest.has(number)) return number;
   const told = await subjectsOf(archive, text);
-  const subjects = [...told, ...(await untoldBearers(archive, { text, told, forest }))];
-  const [first] = subjects;
-  if (first === undefined) throw await unknown(archive, text);
-  const born = subjects.filter(({ id, records: [birth] }) => {
-    return forest.has(id) || (birth !== undefined && birth.position < position);
+  const bearers = [...told, ...(await untoldBearers(archive, { text, told, forest }))];
+  if (bearers.length === 0) throw await noSuchSnapshot(archive, text);
+  const born = bearers.filter(({ id, records: [birth] = [] }: Bearer) => {
+    return forest.has(id) || (birth !== undefined && birth.position < at);
   });
-  if (born.length === 0) {
-    throw new NotInLog(
-      `there was no snapshot ${quoted(text)} at position ${position}; ${first.id} came later`,
-    );
-  }
+  const [first] = told;
+  if (born.length === 0 && first !== undefined) throw notYet(wish, first.id, first.records[0]);
   const there = born.filter(({ id }) => forest.has(id));
-  if (mustBeThere === true && there.length === 0) {
-    throw new NotInLog(
-      `${quoted(text)} is not there at position ${position}; it was number ` +
-        `${numbersOf(born)}. \`stratalog history --all\` tells of each`,
-    );
-  }
-  return picked(text, born, forest, mustBeThere === true ? there : born);
+  if (mustBeThere === true && there.length === 0) throw gone(wish, born);
+  return picked(text, born, forest, mustBeThere === true ? there : born).id;
 }
 
-/** The newest ones. */
-function numbersOf(subjects: readonly Subject[]): string {
-  const ids = subjects.slice(-LISTED_MAX).map(({ id }) => id);
-  return `${subjects.length > ids.length ? '…, ' : ''}${ids.join(', ')}`;
+function notYet({ text, at }: MomentWish, id: SnapshotId, birth?: LogRecord): NotInLog {
+  const since = birth === undefined ? 'came later' : `was prepared at position ${birth.position}`;
+  return new NotInLog(`there was no snapshot ${quoted(text)} at position ${at}; ${id} ${since}`);
+}
+
+function gone({ text, at }: MomentWish, bearers: readonly Bearer[]): NotInLog {
+  const [bearer] = bearers;
+  if (bearer !== undefined && bearer.id === parseSnapshotId(text)) {
+    const removal = removalIn(bearer);
+    const since =
+      removal === null
+        ? `is not there at position ${at}`
+        : `was removed at position ${removal.position}`;
+    return new NotInLog(
+      `snapshot ${bearer.id} ${since}; \`stratalog history ${bearer.id}\` tells its life`,
+    );
+  }
+  const ids = bearers.slice(-LISTED_MAX).map(({ id }) => id);
+  const numbers = `${bearers.length > ids.length ? '…, ' : ''}${ids.join(', ')}`;
+  return new NotInLog(
+    `${quoted(text)} is not there at position ${at}; it was number ${numbers}. ${tellsOfEach(text)}`,
+  );
+}
+
+const removalIn = ({ records = [] }: Bearer): LogRecord | null =>
+  records.find(({ type }) => type === 'SnapshotRemoved') ?? null;
+
+function tellsOfEach(text: string): string {
+  return `\`stratalog history --all ${shellWord(text)}\` tells of each`;
+}
+
+/** As it can be typed; what cannot is left for the reader to fill in. */
+function shellWord(text: string): string {
+  if (text.length > TYPED_MAX || visible(text) !== text) return '…';
+  if (/^[\w./:@+][\w./:@+-]*$/.test(text)) return text;
+  return `${text.startsWith('-') ? '-- ' : ''}'${text.replaceAll("'", String.raw`'\''`)}'`;
 }
 
 /** Those whose naming is retired: only a checkpoint knows them any more. */
 async function untoldBearers(
   archive: Archive,
   { text, told, forest }: { text: string; told: readonly Subject[]; forest: Forest },
-): Promise<readonly Subject[]> {
+): Promise<readonly Bearer[]> {
   if ((await archive.bounds()).first === 0) return [];
   const known = new Set(told.map(({ id }) => id));
   const untold = bearersIn(forest, text).filter((id) => !known.has(id));
-  return untold.map((id) => ({ id, records: [] }));
+  return untold.map((id) => ({ id }));
 }
 
 /** At least one, oldest first. @throws NotInLog */
@@ -101,7 +138,7 @@ export async function someSubjects(
   const all = await subjectsOf(archive, text);
   const subjects = all.filter((subject) => isInNamespace(subject, namespace));
   if (subjects.length > 0) return subjects;
-  if (all.length === 0) throw await unknown(archive, text);
+  if (all.length === 0) throw await noSuchSnapshot(archive, text);
   throw new NotInLog(
     `no snapshot called ${quoted(text)} is of the namespace ${quoted(namespace ?? '')}; leave out -n to see ${all.length}`,
   );
@@ -111,11 +148,17 @@ function isInNamespace(subject: Subject, namespace: string | undefined): boolean
   return namespace === undefined || namespaceIn(nameIn(subject.records) ?? '') === namespace;
 }
 
-async function unknown(archive: Archive, text: string): Promise<NotInLog> {
+/** `norElse`: what else was looked for. */
+export async function noSuchSnapshot(
+  archive: Archive,
+  text: string,
+  norElse = '',
+): Promise<NotInLog> {
   const { first } = await archive.bounds();
   const retired = first > 0 ? `; events before position ${first} are retired` : '';
   return new NotInLog(
-    `no snapshot in the log has the number, or ever bore the key, name or digest, ${quoted(text)}${retired}`,
+    `no snapshot in the log has the number, or ever bore the key, name or digest, ` +
+      `${quoted(text)}${norElse}${retired}. \`stratalog log\` tells which there were`,
   );
 }
 
@@ -134,42 +177,57 @@ async function forestNow(archive: Archive): Promise<Forest | null> {
  *
  * @throws UsageError
  */
-function picked(
+function picked<One extends Bearer>(
   text: string,
-  fitting: readonly Subject[],
+  fitting: readonly One[],
   forest: Forest | null,
-  candidates: readonly Subject[] = fitting,
-): SnapshotId {
+  candidates: readonly One[] = fitting,
+): One {
   const ids = candidates.map(({ id }) => id);
   const choice = chosenFrom(ids, text, forest);
-  if (choice.kind !== 'one') throw refusal(text, candidates, forest);
+  assert(choice.kind !== 'none', 'nobody was there to choose from');
+  const nearest = new Set(choice.kind === 'one' ? [choice.id] : choice.ids);
+  const chosen = candidates.filter(({ id }) => nearest.has(id));
+  const [one, ...others] = chosen;
+  if (one === undefined || others.length > 0) {
+    throw refusal(text, chosen, fitting.length - chosen.length, forest);
+  }
   if (fitting.length > 1) {
     process.stderr.write(
-      `stratalog: ${quoted(text)} fits ${fitting.length} snapshots; this is ${choice.id}. ` +
-        '`stratalog history --all` tells of each\n',
+      `stratalog: ${quoted(text)} fits ${fitting.length} snapshots; this is ${one.id}. ` +
+        `${tellsOfEach(text)}\n`,
     );
   }
-  return choice.id;
+  return one;
 }
 
-function refusal(text: string, subjects: readonly Subject[], forest: Forest | null): UsageError {
-  const lines = subjects.slice(0, LISTED_MAX).map(({ id, records }) => {
-    return `  ${candidateLine(id, records, nameIn(records) ?? forest?.get(id)?.name ?? null)}`;
-  });
-  const more = subjects.length - LISTED_MAX;
+/** `farther`: how many more the word fits, and less nearly. */
+function refusal(
+  text: string,
+  bearers: readonly Bearer[],
+  farther: number,
+  forest: Forest | null,
+): UsageError {
+  const more = bearers.length - LISTED_MAX;
   return new UsageError(
     [
-      `${quoted(text)} fits ${subjects.length} snapshots; name one by its number:`,
-      ...lines,
+      `${quoted(text)} fits ${bearers.length} snapshots; name one by its number:`,
+      ...bearers.slice(0, LISTED_MAX).map((bearer) => `  ${candidateLine(bearer, forest)}`),
       ...(more > 0 ? [`  and ${more} more`] : []),
+      ...(farther > 0 ? [`It fits ${farther} more, less nearly. ${tellsOfEach(text)}`] : []),
     ].join('\n'),
   );
 }
 
-function candidateLine(id: SnapshotId, records: readonly LogRecord[], name: string | null): string {
-  const [first, last] = [records[0], records.at(-1)];
+/** As it was at the moment. */
+function candidateLine(bearer: Bearer, forest: Forest | null): string {
+  const { id, records = [] } = bearer;
+  const state = forest?.get(id);
+  const name = state?.name ?? nameIn(records) ?? '(name retired)';
+  const [first] = records;
   const from = first === undefined ? '' : formatTime(first.time);
-  const isGone = last?.type === 'SnapshotRemoved';
-  const until = last !== undefined && isGone ? `to ${formatTime(last.time)}` : 'still there';
-  return `${String(id).padStart(6)}  ${visible(name ?? '(name retired)')}  ${from} ${until}`;
+  const removal = state === undefined ? removalIn(bearer) : null;
+  const until = removal === null ? '' : ` to ${formatTime(removal.time)}`;
+  const status = state?.status ?? (removal === null ? 'state unknown' : 'removed');
+  return `${String(id).padStart(6)}  ${visible(name)}  ${from}${until}  ${status}`;
 }

@@ -1,5 +1,5 @@
 /** `stratalog who`: whose a directory, a file, a mount or a snapshot is. Works without a daemon. */
-import { realpath } from 'node:fs/promises';
+import { lstat, realpath } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { Command } from 'commander';
 import { errnoOf } from '../base/errors.js';
@@ -41,7 +41,7 @@ Examples:
   stratalog who /run/containerd/…/web/rootfs           the snapshots behind a container's root
   stratalog who 1384                                   the same by number, key, name or digest
 
-A path that begins with / or . is a path; any other word is a snapshot's first.
+A word that begins with / or . is a path; any other word names a snapshot: write ./ before a path.
 Exits 0 with an answer, 1 when the log knows nothing of it, 3 for a directory that no snapshot owns.`;
 
 export function whoCommand(): Command {
@@ -115,10 +115,7 @@ async function idsAskedFor(
   { text, isAll, roots }: Wish,
   here: Here,
 ): Promise<SnapshotId[] | { readonly named: string }> {
-  if (!/^[./]/.test(text)) {
-    if (!isAll) return [(await oneSubject(archive, { text })).id];
-    return (await someSubjects(archive, { text })).map(({ id }) => id);
-  }
+  if (!/^[./]/.test(text)) return idsCalled(archive, text, isAll);
   const path = resolve(text);
   const real = await realpathOrNearest(path);
   const homes = new Set([...roots, ...(await Promise.all(roots.map(realpathOrNearest)))]);
@@ -137,6 +134,27 @@ async function idsAskedFor(
   }
   return idsInMount(text, real, here);
 }
+
+/** @throws NotInLog */
+async function idsCalled(archive: Archive, text: string, isAll: boolean): Promise<SnapshotId[]> {
+  try {
+    const subjects = isAll
+      ? await someSubjects(archive, { text })
+      : [await oneSubject(archive, { text })];
+    return subjects.map(({ id }) => id);
+  } catch (thrown) {
+    if (!(thrown instanceof NotInLog) || !text.includes('/') || !(await isThere(text))) {
+      throw thrown;
+    }
+    throw new NotInLog(`${thrown.message}. There is such a path: write ./ before it`);
+  }
+}
+
+const isThere = (path: string): Promise<boolean> =>
+  lstat(path).then(
+    () => true,
+    () => false,
+  );
 
 function idsInMount(text: string, real: string, { root, mounts, mountsUnknown }: Here) {
   if (mounts === null) {

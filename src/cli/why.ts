@@ -15,9 +15,8 @@ import {
   type LayerReason,
 } from '../inspect/why.js';
 import { withArchive, withArchiveOption, type ArchiveFlags } from './archive-option.js';
-import { quoted } from './moment.js';
 import { printing, visible, type Output } from './print.js';
-import { NotInLog } from './subject-argument.js';
+import { noSuchSnapshot } from './subject-argument.js';
 
 interface Flags extends ArchiveFlags {
   readonly chain?: true;
@@ -77,9 +76,7 @@ async function subjectsMeant(archive: Archive, text: string): Promise<readonly S
   const named = await subjectsOf(archive, text);
   const subjects = named.length > 0 ? named : await labelledWith(archive, text);
   if (subjects.length > 0) return subjects;
-  throw new NotInLog(
-    `no snapshot in the log is called ${quoted(text)}, and none has a label that names it`,
-  );
+  throw await noSuchSnapshot(archive, text, ', and none has a label that names it');
 }
 
 /** Parents before their children, each once. */

@@ -23,8 +23,8 @@ export type Matter =
 
 export type Cause =
   | { readonly kind: 'event'; readonly record: LogRecord }
-  /** In words, why there is none. */
-  | { readonly kind: 'none'; readonly why: string };
+  /** Why there is none, or why nobody can tell, in words. */
+  | { readonly kind: 'none' | 'unknown'; readonly why: string };
 
 /** Causes beyond this number are left out: each has to be looked for in the log. */
 export const CAUSES_MAX = 100;
@@ -40,35 +40,39 @@ export async function causesOf(
   const told = await testimonyOn(archive, findings, snapshotsPath);
   const causes: Cause[] = [];
   for (const [index, matter] of matters.entries()) {
-    if (index >= CAUSES_MAX) causes.push(none(`not looked for beyond ${CAUSES_MAX} findings`));
-    else if (matter.of === 'root') causes.push(none('none: it is about the root as a whole'));
+    if (index >= CAUSES_MAX) causes.push(unknown(`not looked for beyond ${CAUSES_MAX} findings`));
+    else if (matter.of === 'root') causes.push(none('it is about the root as a whole'));
     else if (matter.of === 'log') causes.push(await before(archive, matter.position));
-    else if (told === null) causes.push(none('unknown: the log cannot be read so far back'));
     else causes.push(causeOf(matter.finding, told));
   }
   return causes;
 }
 
 const none = (why: string): Cause => ({ kind: 'none', why });
+const unknown = (why: string): Cause => ({ kind: 'unknown', why });
 
 async function before(archive: Archive, at: Position): Promise<Cause> {
-  if (at === 0) return none('none: nothing stands before it');
+  if (at === 0) return none('nothing stands before it');
   try {
     for await (const [record] of archive.read({ from: position(at - 1), to: at })) {
       if (record !== undefined) return { kind: 'event', record };
     }
-    return none('none: what stood before it is retired, or lost');
+    return none('what stood before it is retired, or lost');
   } catch (thrown) {
     if (!(thrown instanceof LogDamaged)) throw thrown;
-    return none('unknown: what stands before it cannot be read');
+    return unknown('what stands before it cannot be read');
   }
 }
 
 /** What the log says of everything that is asked about. */
 interface Testimony {
   readonly lives: ReadonlyMap<SnapshotId, readonly LogRecord[]>;
+  /** Snapshots whose events cannot be read. */
+  readonly unreadable: ReadonlyMap<SnapshotId, LogDamaged>;
   /** What the daemon said of directories, oldest first. */
   readonly daemon: readonly Said[];
+  /** In the way of what it said. */
+  readonly daemonDamage: LogDamaged | null;
   /** The first position that is kept. */
   readonly first: Position;
   readonly snapshotsPath: string;
@@ -81,24 +85,54 @@ interface Said {
   readonly name: string | null;
 }
 
-/** Null when damage is in the way. */
 async function testimonyOn(
   archive: Archive,
   findings: readonly Finding[],
   snapshotsPath: string,
-): Promise<Testimony | null> {
+): Promise<Testimony> {
   const ids = new Set(findings.flatMap((finding) => idsBehind(finding, snapshotsPath)));
-  try {
-    const lives = await archive.historiesOf([...ids]);
-    const daemon: Said[] = [];
-    if (findings.some(asksDaemon)) {
-      for await (const batch of archive.read({ stream: DAEMON_STREAM })) {
-        daemon.push(...batch.flatMap((record) => saidIn(record) ?? []));
-      }
+  const { lives, unreadable } = await livesOf(archive, [...ids]);
+  const daemon: Said[] = [];
+  const daemonDamage = await damageIn(async () => {
+    if (!findings.some(asksDaemon)) return;
+    for await (const batch of archive.read({ stream: DAEMON_STREAM })) {
+      daemon.push(...batch.flatMap((record) => saidIn(record) ?? []));
     }
-    return { lives, daemon, first: (await archive.bounds()).first, snapshotsPath };
+  });
+  let first = position(0);
+  await damageIn(async () => {
+    ({ first } = await archive.bounds());
+  });
+  return { lives, unreadable, daemon, daemonDamage, first, snapshotsPath };
+}
+
+/** One reading for all; where damage is in its way, each by itself: it need not be in the way of all. */
+async function livesOf(
+  archive: Archive,
+  ids: readonly SnapshotId[],
+): Promise<Pick<Testimony, 'lives' | 'unreadable'>> {
+  const lives = new Map<SnapshotId, readonly LogRecord[]>();
+  const unreadable = new Map<SnapshotId, LogDamaged>();
+  const damage = await damageIn(async () => {
+    for (const [id, life] of await archive.historiesOf(ids)) lives.set(id, life);
+  });
+  if (damage === null) return { lives, unreadable };
+  for (const id of ids) {
+    const inTheWay = await damageIn(async () => {
+      lives.set(id, await archive.historyOf(id));
+    });
+    if (inTheWay !== null) unreadable.set(id, inTheWay);
+  }
+  return { lives, unreadable };
+}
+
+/** That the reading met. */
+async function damageIn(reading: () => Promise<void>): Promise<LogDamaged | null> {
+  try {
+    await reading();
+    return null;
   } catch (thrown) {
-    if (thrown instanceof LogDamaged) return null;
+    if (thrown instanceof LogDamaged) return thrown;
     throw thrown;
   }
 }
@@ -173,11 +207,26 @@ function saidIn(record: LogRecord): Said | null {
 
 /** Pure. */
 function causeOf(finding: Finding, told: Testimony): Cause {
+  const damage = damageBefore(finding, told);
+  if (damage !== null) {
+    return unknown(
+      `its events cannot be read, the log is damaged at position ${damage.position} (\`stratalog verify\`)`,
+    );
+  }
   const record = eventBehind(finding, told);
   if (record !== null) return { kind: 'event', record };
   const { first } = told;
   const retired = first > 0 ? `; events before position ${first} are retired` : '';
-  return none(`none: ${whyNone(finding)}${retired}`);
+  return none(`${whyNone(finding)}${retired}`);
+}
+
+/** In the way of what is asked: the newest event could be one that cannot be read. */
+function damageBefore(finding: Finding, told: Testimony): LogDamaged | null {
+  for (const id of idsBehind(finding, told.snapshotsPath)) {
+    const damage = told.unreadable.get(id);
+    if (damage !== undefined) return damage;
+  }
+  return asksDaemon(finding) ? told.daemonDamage : null;
 }
 
 function whyNone({ kind }: Finding): string {

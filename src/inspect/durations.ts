@@ -25,6 +25,11 @@ export function durationInWords(nanos: bigint): string {
   return wholes(Math.round(seconds), 2);
 }
 
+/** How long after another moment: `+3.4 s`; `-3.4 s` when the clock was set back between them. */
+export function sinceInWords(nanos: bigint): string {
+  return `${nanos < 0n ? '' : '+'}${durationInWords(nanos)}`;
+}
+
 /** An age, in its largest unit: `3 min` for 200 seconds; rounded down, and never less than `0 s`. */
 export function spanInWords(nanos: bigint): string {
   const seconds = Number(nanos / BigInt(NANOS_PER_MILLI * MILLIS_PER_SECOND));

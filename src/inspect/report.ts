@@ -34,8 +34,7 @@ function lossOf(finding: Finding): string {
     case 'AbandonedPreparation':
       return 'an unacknowledged preparation: no client was told of it';
     case 'MissingDirectory':
-      if (finding.shownAs === 'committed') return 'the files of the layer';
-      return finding.path.endsWith('/work') ? 'nothing' : 'what the container had written';
+      return lossOfDirectory(finding);
     case 'OrphanDirectory':
       return `the contents of ${finding.path}`;
     case 'KeptDirectories':
@@ -52,6 +51,12 @@ function lossOf(finding: Finding): string {
     default:
       return assertNever(finding);
   }
+}
+
+function lossOfDirectory({ shownAs, path }: Finding & { kind: 'MissingDirectory' }): string {
+  if (shownAs === 'committed') return 'the files of the layer';
+  if (shownAs === 'view') return 'nothing: it is read-only, and its layers are elsewhere';
+  return path.endsWith('/work') ? 'nothing' : 'what the container had written';
 }
 
 /** What a living daemon is doing at any moment, and what only a crash leaves behind. */

@@ -92,7 +92,9 @@ it('takes the snapshot that bears a word now before those that are gone, and say
     aboutOne.map((command) => stratalog([...command, 'web', '--root', root])),
   );
   for (const { stderr } of answers) {
-    expect(stderr).toContain('"web" fits 2 snapshots; this is 3. `stratalog history --all` tells');
+    expect(stderr).toContain(
+      '"web" fits 2 snapshots; this is 3. `stratalog history --all web` tells',
+    );
   }
   // There are no directories, so a mount comes as far as looking for them.
   expect(answers.map(({ code }) => code)).toEqual([0, 0, 0, 0, 1]);
@@ -110,9 +112,9 @@ it('chooses none of several that bear a word now, and lists them', async () => {
   );
   for (const { code, stdout, stderr } of answers) {
     expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
-    expect(stderr).toMatch(/"web" fits \d snapshots; name one by its number:\n/);
-    expect(stderr).toMatch(/ 3 {2}k8s\.io\/4\/web {2}\S+Z still there\n/);
-    expect(stderr).toMatch(/ 5 {2}default\/6\/web {2}\S+Z still there\n/);
+    expect(stderr).toMatch(/"web" fits 2 snapshots; name one by its number:\n/);
+    expect(stderr).toMatch(/ 3 {2}k8s\.io\/4\/web {2}\S+Z {2}active\n/);
+    expect(stderr).toMatch(/ 5 {2}default\/6\/web {2}\S+Z {2}active\n/);
   }
   expect(await told(root, 'history', '-q', 'web', '-n', 'default')).toBe('13\n14\n');
 });
@@ -123,6 +125,10 @@ it('tells of each that a word fits, and says when it fits none', async () => {
   const none = await stratalog(['history', 'nobody', '--root', root]);
   expect({ code: none.code, stdout: none.stdout }).toEqual({ code: 1, stdout: '' });
   expect(none.stderr).toContain('ever bore the key, name or digest, "nobody"');
+  const noLayer = await stratalog(['why', 'nobody', '--root', root]);
+  expect(noLayer.stderr).toContain(
+    '"nobody", and none has a label that names it. `stratalog log` tells which there were',
+  );
   const elsewhere = await stratalog(['history', 'web', '-n', 'default', '--root', root]);
   expect(elsewhere.code).toBe(1);
   expect(elsewhere.stderr).toContain('is of the namespace "default"; leave out -n to see 2');
@@ -235,6 +241,14 @@ it('says whose a directory, a file, and a mount is, and what uses it now', async
   const orphan = await stratalog(['who', `${at}/77`, '--root', root]);
   expect(orphan.code).toBe(3);
   expect(orphan.stdout).toContain('No snapshot in the log owns 77.');
+  for (const [word, isPath] of [
+    ['test/cli/ask.test.ts', true],
+    ['test/cli/nobody', false],
+  ] as const) {
+    const named = await stratalog(['who', word, '--root', root]);
+    expect(named.code).toBe(1);
+    expect(named.stderr.includes('There is such a path: write ./ before it')).toBe(isPath);
+  }
   const stranger = await stratalog(['who', '/proc', '--root', root]);
   expect({ code: stranger.code, stdout: stranger.stdout }).toEqual({ code: 1, stdout: '' });
   expect(stranger.stderr).toContain('the mount it is in, /proc (a mount of type proc), shows no');

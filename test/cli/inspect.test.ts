@@ -161,8 +161,8 @@ it('names the event behind each finding, or says that there is none', async () =
       ['snapshot 5 n/7/deferred', ['snapshot-5', 'SnapshotRemoving', 14]],
       ['snapshot 6 n/8/writable', ['snapshot-6', 'SnapshotPrepared', 16]],
       ['snapshot 7 n/10/layer', ['snapshot-7', 'SnapshotCommitted', 20]],
-      ['snapshots/99', 'none: the log never spoke of it'],
-      ['snapshots/notes.txt', 'none: the log never spoke of it'],
+      ['snapshots/99', 'the log never spoke of it'],
+      ['snapshots/notes.txt', 'the log never spoke of it'],
     ]),
   );
   expect(findings.filter(({ cause }) => cause === null)).toHaveLength(2);
@@ -283,7 +283,8 @@ it('says when a start would be refused', async () => {
   expect(code).toBe(3);
   expect(findings[0]).toMatchObject({
     ...{ kind: 'log-missing', action: 'refuse to start', cause: null },
-    noCauseBecause: 'none: it is about the root as a whole',
+    noCauseBecause: 'it is about the root as a whole',
+    causeUnknown: false,
   });
 });
 

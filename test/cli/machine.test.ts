@@ -91,6 +91,8 @@ it('says what is wrong when there is no such snapshot, or the forms disagree', a
   expect(unknown).toMatchObject({ code: 1, stdout: '' });
   expect(unknown.stderr).toContain('ever bore the key, name or digest, "nobody"');
   expect(early.code).toBe(1);
-  expect(early.stderr).toContain('there was no snapshot "2" at position 3');
+  expect(early.stderr).toContain(
+    'there was no snapshot "2" at position 3; 2 was prepared at position ',
+  );
   expect([whole.code, two.code]).toEqual([2, 2]);
 });

@@ -32,6 +32,8 @@ it('keeps a steady pace where it is asked for one, or knows no gap', () => {
   const hour = { from: at(0n), to: at(3600n) };
   const steady = waitFor({ pace: 'steady', speed: 2, ...hour });
   expect(steady).toEqual({ millis: STEADY_MILLIS / 2, shortened: null });
+  const slow = waitFor({ pace: 'steady', speed: 0.01, ...hour });
+  expect(slow).toEqual({ millis: STEADY_MILLIS * 100, shortened: null });
   const jumped = waitFor({ pace: 'real', speed: 2, from: null, to: hour.to });
   expect(jumped).toEqual({ millis: STEADY_MILLIS, shortened: null });
 });

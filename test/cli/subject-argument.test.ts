@@ -22,21 +22,29 @@ const story: readonly TestEvent[] = [
   ...[preparing(2, 'n/2/web'), prepared(2), removing(2), removed(2)],
   ...[preparing(3, 'n/3/web'), prepared(3), removing(3), removed(3)],
 ];
-const versions = new Map<string, number>();
-const records = story.map(({ stream, type, data = {} }, index): LogRecord => {
-  const version = versions.get(stream) ?? 0;
-  versions.set(stream, version + 1);
-  return {
-    ...{ position: position(index), time: unixNanos(BigInt(index)), stream, type },
-    ...{ streamVersion: streamVersion(version), schemaVersion: 1, closesStream: false },
-    data,
-  };
-});
+function recordsOf(events: readonly TestEvent[]): LogRecord[] {
+  const versions = new Map<string, number>();
+  return events.map(({ stream, type, data = {} }, index) => {
+    const version = versions.get(stream) ?? 0;
+    versions.set(stream, version + 1);
+    return {
+      ...{ position: position(index), time: unixNanos(BigInt(index)), stream, type },
+      ...{ streamVersion: streamVersion(version), schemaVersion: 1, closesStream: false },
+      data,
+    };
+  });
+}
 
-function meant(text: string, mustBeThere?: true, archive = new RecordArchive(records)) {
-  const past = () => archive.stateAt(position(records.length));
+const records = recordsOf(story);
+
+function meant(
+  text: string,
+  mustBeThere?: true,
+  { archive = new RecordArchive(records), at = position(records.length) } = {},
+) {
+  const past = () => archive.stateAt(at);
   return snapshotMeant(archive, {
-    ...{ text, past },
+    ...{ text, at, past },
     ...(mustBeThere === undefined ? {} : { mustBeThere }),
   });
 }
@@ -45,9 +53,47 @@ it('chooses none of several that are gone, and says of one that must be there th
   await expect(meant('web')).rejects.toThrow(UsageError);
   await expect(meant('web')).rejects.toThrow('"web" fits 2 snapshots; name one by its number');
   await expect(meant('web', true)).rejects.toThrow(NotInLog);
-  await expect(meant('web', true)).rejects.toThrow('it was number 2, 3');
+  await expect(meant('web', true)).rejects.toThrow(
+    'it was number 2, 3. `stratalog history --all web` tells of each',
+  );
   expect(await meant('3')).toBe(3);
-  await expect(meant('3', true)).rejects.toThrow('it was number 3');
+  await expect(meant('3', true)).rejects.toThrow(
+    'snapshot 3 was removed at position 9; `stratalog history 3` tells its life',
+  );
+});
+
+it('refuses one that came later, and one that never was', async () => {
+  const at = position(4);
+  for (const mustBeThere of [undefined, true] as const) {
+    await expect(meant('3', mustBeThere, { at })).rejects.toThrow(
+      'there was no snapshot "3" at position 4; 3 was prepared at position 6',
+    );
+    await expect(meant('99', mustBeThere)).rejects.toThrow(
+      /^no snapshot in the log has the number, .*, "99"\. `stratalog log` tells which there were$/,
+    );
+  }
+  expect(await meant('web', undefined, { at })).toBe(2);
+});
+
+it('lists those that are equally near, each as it was at the moment', async () => {
+  const at = position(5);
+  const more = [
+    ...[preparing(1, "n/1/it's"), prepared(1), removing(1), removed(1), preparing(2, "n/2/it's")],
+    ...[preparing(3, "n/3/it's"), prepared(2), prepared(3), removing(2)],
+  ];
+  const archive = new RecordArchive(recordsOf(more));
+  const lists = (text: string) => expect(meant(text, undefined, { archive, at: position(8) }));
+  await lists("it's").rejects.toThrow(
+    [
+      '"it\'s" fits 2 snapshots; name one by its number:',
+      "       2  n/2/it's  1970-01-01T00:00:00.000000004Z  active",
+      "       3  n/3/it's  1970-01-01T00:00:00.000000005Z  active",
+      "It fits 1 more, less nearly. `stratalog history --all 'it'\\''s'` tells of each",
+    ].join('\n'),
+  );
+  // At 5 the third had not come, and the second was only being made.
+  expect(await meant("it's", undefined, { archive, at })).toBe(2);
+  await expect(meant('web')).rejects.toThrow(/ {7}2 {2}n\/2\/web {2}\S+2Z to \S+5Z {2}removed\n/);
 });
 
 /** The naming of the first snapshot is in a checkpoint alone. */
@@ -62,8 +108,9 @@ class Retired extends RecordArchive {
 }
 
 it('finds a snapshot whose naming is retired', async () => {
-  expect(await meant('tool', undefined, new Retired(records))).toBe(1);
-  await expect(meant('nobody', undefined, new Retired(records))).rejects.toThrow(
+  const archive = new Retired(records);
+  expect(await meant('tool', undefined, { archive })).toBe(1);
+  await expect(meant('nobody', undefined, { archive })).rejects.toThrow(
     'events before position 2 are retired',
   );
 });

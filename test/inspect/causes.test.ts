@@ -7,7 +7,7 @@ import {
   unixNanos,
   type SnapshotId,
 } from '../../src/base/units.js';
-import type { LogBounds } from '../../src/inspect/archive.js';
+import type { ArchiveRange, LogBounds } from '../../src/inspect/archive.js';
 import { CAUSES_MAX, causesOf, type Cause, type Matter } from '../../src/inspect/causes.js';
 import type { Finding, FindingKind } from '../../src/inspect/findings.js';
 import { LogDamaged } from '../../src/log/errors.js';
@@ -67,7 +67,7 @@ async function causesIn(
 }
 
 const inShort = (cause: Cause): number | string =>
-  cause.kind === 'event' ? cause.record.position : cause.why;
+  cause.kind === 'event' ? cause.record.position : `${cause.kind}: ${cause.why}`;
 
 /** For each kind, findings and the position of the event behind each, or why there is none. */
 const cases: Readonly<Record<FindingKind, readonly (readonly [Finding, number | string])[]>> = {
@@ -152,24 +152,58 @@ class Retired extends RecordArchive {
   }
 }
 
+/** One stream has a record at position 14 that cannot be read. */
 class Damaged extends RecordArchive {
-  override historiesOf(): Promise<never> {
-    const place = { segment: '0.seg', offset: 9, position: position(1) };
-    return Promise.reject(new LogDamaged(place, 'bytes that are no record'));
+  readonly #stream: string;
+
+  constructor(stream: string) {
+    super(records);
+    this.#stream = stream;
+  }
+
+  override async historiesOf(
+    ids: readonly SnapshotId[],
+  ): Promise<ReadonlyMap<SnapshotId, readonly LogRecord[]>> {
+    for (const id of ids) this.#mustBeSound(`snapshot-${id}`);
+    return super.historiesOf(ids);
+  }
+
+  override async *read(range: ArchiveRange): AsyncGenerator<readonly LogRecord[], void, undefined> {
+    this.#mustBeSound(range.stream ?? '');
+    yield* super.read(range);
+  }
+
+  #mustBeSound(stream: string): void {
+    if (stream !== this.#stream) return;
+    const place = { segment: '0.seg', offset: 9, position: position(14) };
+    throw new LogDamaged(place, 'bytes that are no record');
   }
 }
 
-it('says that events are retired, or cannot be read, and not that there were none', async () => {
+const cannotBeRead =
+  'unknown: its events cannot be read, the log is damaged at position 14 (`stratalog verify`)';
+
+it('says that events are retired, and not that there were none', async () => {
   expect(await causesIn(new Retired(records), orphan('99'))).toEqual([
     'none: the log never spoke of it; events before position 7 are retired',
   ]);
-  expect(await causesIn(new Damaged(records), orphan('3'))).toEqual([
-    'unknown: the log cannot be read so far back',
+});
+
+it('says of what is behind damage that it cannot be read, and tells the rest', async () => {
+  const findings: Finding[] = [
+    { kind: 'UnfinishedCommit', ...of(1) },
+    { kind: 'UnfinishedRemoval', ...of(3) },
+    elsewhere(1, 3),
+    orphan('99'),
+  ];
+  expect(await causesIn(new Damaged('snapshot-3'), ...findings)).toEqual([
+    ...[4, cannotBeRead, cannotBeRead, 'none: the log never spoke of it'],
   ]);
+  expect(await causesIn(new Damaged('daemon'), ...findings)).toEqual([4, 16, 16, cannotBeRead]);
 });
 
 it('looks for so many and says so of the others', async () => {
   const orphans = [...Array(CAUSES_MAX + 1).keys()].map(() => orphan('3'));
   const causes = await causesIn(new RecordArchive(records), ...orphans);
-  expect(causes.slice(-2)).toEqual([20, `not looked for beyond ${CAUSES_MAX} findings`]);
+  expect(causes.slice(-2)).toEqual([20, `unknown: not looked for beyond ${CAUSES_MAX} findings`]);
 });

@@ -1,7 +1,7 @@
 /** Spans in words: by a table, and by a property about their size. */
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
-import { durationInWords, spanInWords } from '../../src/inspect/durations.js';
+import { durationInWords, sinceInWords, spanInWords } from '../../src/inspect/durations.js';
 
 it.each([
   [0n, '0 ms'],
@@ -20,6 +20,12 @@ it.each([
   [-12_000_000n, '-12 ms'],
 ])('says %s nanoseconds as %s', (nanos, words) => {
   expect(durationInWords(nanos)).toBe(words);
+});
+
+it('has a sign for what is since another moment', () => {
+  expect([-12_000_000n, 0n, 3_440_000_000n].map(sinceInWords)).toEqual([
+    ...['-12 ms', '+0 ms', '+3.4 s'],
+  ]);
 });
 
 it.each([
