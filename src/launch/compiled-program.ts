@@ -3,9 +3,10 @@
  * compiling is most of what a short command takes. Node 22 can keep such code by itself; Node 20,
  * the oldest that is supported, cannot.
  *
- * V8 refuses code of another release or of other flags; the script is compiled as ever then. Of
- * the script it compares the length alone, and of the code nothing, so both are summed here: what a
- * power cut left of an installation must not run.
+ * V8 refuses code of other flags; the script is compiled as ever then. It looks no closer than
+ * that: code of another build of the same V8 crashes it, of the script it compares the length alone,
+ * and of the code nothing. So the release of Node.js that made it stands before the code, and both
+ * are summed: what an upgrade or a power cut left of an installation must not run.
  */
 import { readFileSync } from 'node:fs';
 import { createRequire, Module } from 'node:module';
@@ -21,6 +22,10 @@ export interface Program {
 export const codePath = (directory: string): string => join(directory, 'program.code');
 const programPath = (directory: string): string => join(directory, 'program.cjs');
 
+/** Whose code it is; each release of Node.js has its own build of V8. */
+const maker = Buffer.from(
+  `${process.version} ${process.arch} ${process.versions.v8} ${process.versions.modules}\n`,
+);
 /** CRC-32 of the script, then of the code behind them. */
 const SUMS_BYTES = 8;
 
@@ -42,13 +47,15 @@ export function keptCode(directory: string, script: Script): Buffer {
   const sums = Buffer.alloc(SUMS_BYTES);
   sums.writeUInt32LE(crc32(readFileSync(programPath(directory))), 0);
   sums.writeUInt32LE(crc32(code), 4);
-  return Buffer.concat([sums, code]);
+  return Buffer.concat([maker, sums, code]);
 }
 
 function codeIn(kept: Buffer, source: Buffer): Buffer | null {
-  if (kept.length < SUMS_BYTES) return null;
-  const code = kept.subarray(SUMS_BYTES);
-  const isWhole = kept.readUInt32LE(0) === crc32(source) && kept.readUInt32LE(4) === crc32(code);
+  const isOurs = kept.subarray(0, maker.length).equals(maker);
+  if (!isOurs || kept.length < maker.length + SUMS_BYTES) return null;
+  const sums = kept.subarray(maker.length);
+  const code = sums.subarray(SUMS_BYTES);
+  const isWhole = sums.readUInt32LE(0) === crc32(source) && sums.readUInt32LE(4) === crc32(code);
   return isWhole ? code : null;
 }
 

@@ -40,12 +40,14 @@ function versionBy(directory: string): string {
 
 describe('the built command', () => {
   const kept = (): Buffer => readFileSync(codePath(bin));
-  const code = (): Buffer => kept().subarray(8);
+  /** The release that made it is its first line; two sums follow. */
+  const sumsAt = (): number => kept().indexOf('\n') + 1;
+  const code = (): Buffer => kept().subarray(sumsAt() + 8);
 
   /** The same script, and code whose first words, which say what V8 made it, may be others. */
   function summed(other: Buffer): Buffer {
-    const sums = Buffer.from(kept().subarray(0, 8));
-    sums.writeUInt32LE(crc32(other), 4);
+    const sums = Buffer.from(kept().subarray(0, sumsAt() + 8));
+    sums.writeUInt32LE(crc32(other), sumsAt() + 4);
     return Buffer.concat([sums, other]);
   }
 
@@ -58,7 +60,12 @@ describe('the built command', () => {
     ['with none in it', () => Buffer.alloc(0)],
     ['with what is no code', () => Buffer.from('no code'.repeat(100))],
     ['of another V8', () => summed(Buffer.concat([Buffer.alloc(16, 0xff), code().subarray(16)]))],
-    ['of another script', () => Buffer.concat([Buffer.alloc(4), kept().subarray(4)])],
+    ['of another script', () => kept().fill(0, sumsAt(), sumsAt() + 4)],
+    // The same V8 by its name, and other code: it would crash.
+    [
+      'of another release of Node.js',
+      () => Buffer.concat([Buffer.from('v20.19.0'), kept().subarray(process.version.length)]),
+    ],
     ['that was cut short', () => kept().subarray(0, 4096)],
     ['that a power cut left half empty', () => kept().fill(0, 100_000)],
     ['with one bit wrong', () => kept().fill((kept()[500_000] ?? 0) ^ 4, 500_000, 500_001)],
