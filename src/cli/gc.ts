@@ -6,6 +6,7 @@
 import { credentials, Metadata } from '@grpc/grpc-js';
 import { Command } from 'commander';
 import { parseDuration } from '../api/config-values.js';
+import { examinePlace } from '../api/root-place.js';
 import { SnapshotsClient } from '../api/generated/containerd/services/snapshots/v1/snapshots.js';
 import { counted } from '../base/counted.js';
 import { errnoOf, UsageError } from '../base/errors.js';
@@ -51,6 +52,8 @@ interface Flags extends RootFlags {
 
 /** A collection may delete much; nobody waits longer than this for it. */
 const collectMillisMax = 600_000;
+/** Nothing is too young without an age. */
+const NEVER = unixNanos(2n ** 63n - 1n);
 /** Told one by one. */
 const STAYED_MAX = 20;
 
@@ -59,10 +62,7 @@ export function gcCommand(): Command {
     .description('tell of each directory whether it is kept or collected, and why; collect')
     .option('--dry-run', 'collect nothing; exits 3 when something would be collected')
     .option('--min-age <duration>', 'keep what no snapshot owns when it is younger: 24h', '0s')
-    .option(
-      '-a, --address <socket>',
-      "the daemon's socket (STRATALOG_ADDRESS; else configured); given here, only it is asked",
-    )
+    .option('-a, --address <socket>', "the daemon's socket (STRATALOG_ADDRESS; else configured)")
     .option('--no-size', 'do not measure: with many large directories that takes a while')
     .option('--json', 'print a JSON object for each directory')
     .option('-q, --quiet', 'print only the names of what is collected')
@@ -92,14 +92,21 @@ async function run(flags: Flags, command: Command, out: Output): Promise<void> {
   const host = openHost({ root });
   try {
     const holder = await liveHolder(root);
+    if (holder === null && flags.address !== undefined) {
+      throw new UsageError(
+        `--address ${flags.address}: no daemon serves ${root}, so that one serves another root; leave it out`,
+      );
+    }
     const isDry = flags.dryRun === true;
     if (holder?.isTool === true && !isDry) await refuseLive(root);
+    // Deletes nothing through a link, nor in a directory that a root above this one owns.
+    if (!isDry && holder === null) await examinePlace(root, null);
     // A copy of a root may be looked at; only where it was made it may be changed.
     const examined = { expectExisting: true, acceptMovedRoot: isDry || holder !== null };
     await examineRoot(host.disk, root, examined);
     await requireUndamaged({ root, host });
     const now = host.clock.now();
-    const youngAfter = unixNanos(now - BigInt(minAge) * 1_000_000n);
+    const youngAfter = minAge === 0 ? NEVER : unixNanos(now - BigInt(minAge) * 1_000_000n);
     const verdicts = await lookAt(root, host, youngAfter);
     const entries = await entryLook(snapshotsDirectory(root), host.workers, host.mountTable);
     const sizes = flags.size ? await sizesOf(verdicts, entries) : new Map<string, number>();
@@ -111,8 +118,7 @@ async function run(flags: Flags, command: Command, out: Output): Promise<void> {
       return;
     }
     await out.flush();
-    const isServed = flags.address !== undefined || (await liveHolder(root)) !== null;
-    if (isServed) {
+    if (holder !== null) {
       refuseYoung(verdicts, flags.minAge);
       await askCleanup(await addressOf(flags, command, root));
       await tellWhatStayed(collected, host);

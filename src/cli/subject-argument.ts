@@ -10,6 +10,7 @@ import { namespaceIn } from '../inspect/bears-text.js';
 import { bearersIn, chosenFrom } from '../inspect/subject-choice.js';
 import { nameIn, subjectsOf, type Subject } from '../inspect/subject.js';
 import { LogDamaged } from '../log/errors.js';
+import { EventNotUnderstood } from '../machines/streams.js';
 import type { LogRecord } from '../log/types.js';
 import type { Forest } from '../machines/forest.js';
 import { quoted } from './moment.js';
@@ -162,12 +163,12 @@ export async function noSuchSnapshot(
   );
 }
 
-/** Null behind damage: then nobody can tell who bears what. */
+/** Null behind damage, or where a newer release wrote: then nobody can tell who bears what. */
 async function forestNow(archive: Archive): Promise<Forest | null> {
   try {
     return (await archive.stateAt((await archive.bounds()).next)).forest;
   } catch (thrown) {
-    if (thrown instanceof LogDamaged) return null;
+    if (thrown instanceof LogDamaged || thrown instanceof EventNotUnderstood) return null;
     throw thrown;
   }
 }

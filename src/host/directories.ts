@@ -51,6 +51,8 @@ export function snapshotDirectories(root: string, pool: WorkerPool): SnapshotDir
     remove: async (name, signal) => {
       const path = `${snapshots}/${name}`;
       if (!isPlainName(name)) throw new HostFault('remove', path, 'EINVAL');
+      // What a name that is no UTF-8 was decoded to: nothing has this one.
+      if (name.includes('\ufffd')) throw new HostFault('remove', path, 'EILSEQ');
       const input = { directory: snapshots, name };
       await pool.run(jobs, 'remove', input, on('walk', path, signal));
     },

@@ -11,6 +11,7 @@ import { position, type Position, type SnapshotId } from '../base/units.js';
 import { readCheckpoint } from '../log/checkpoint.js';
 import { listLog, logDirectory } from '../log/files.js';
 import { readIdentityIfSound } from '../log/identity.js';
+import { IndexUnusable } from '../log/index-head.js';
 import type { IndexedLog, OpenIndexed } from '../log/indexed-log.js';
 import type { SegmentIndex, StreamPart } from '../log/segment-index.js';
 import type { SurveyedSegment } from '../log/survey.js';
@@ -26,6 +27,27 @@ export async function pastState(
   at: Position,
 ): Promise<PastState> {
   const segments = await log.segments();
+  for (let tries = segments.length; ; tries -= 1) {
+    try {
+      return await stateBy({ disk, root, log }, segments, at);
+    } catch (thrown) {
+      // The one that led astray is not used again.
+      if (!(thrown instanceof IndexUnusable) || tries === 0) throw thrown;
+    }
+  }
+}
+
+interface Source {
+  readonly disk: Disk;
+  readonly root: string;
+  readonly log: IndexedLog;
+}
+
+async function stateBy(
+  { disk, root, log }: Source,
+  segments: readonly SurveyedSegment[],
+  at: Position,
+): Promise<PastState> {
   const first = segments[0]?.header.firstPosition ?? 0;
   const begun = await nearestCheckpoint(disk, root, first, at);
   const from = begun?.position ?? 0;

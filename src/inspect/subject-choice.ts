@@ -25,7 +25,8 @@ export function chosenFrom(
   const matches = matcherOf(text);
   const distanceOf = (id: SnapshotId) => distance(forest?.get(id), text, matches);
   const distances = new Map(ids.map((id) => [id, distanceOf(id)]));
-  const nearest = Math.min(...distances.values());
+  // Not `Math.min` of them all: a word may fit more than can be arguments.
+  const nearest = [...distances.values()].reduce((one, other) => Math.min(one, other), Infinity);
   const [id, ...others] = ids.filter((one) => distances.get(one) === nearest);
   if (id === undefined) return { kind: 'none' };
   return others.length === 0 ? { kind: 'one', id } : { kind: 'several', ids: [id, ...others] };

@@ -182,16 +182,26 @@ async function makeUpTo(
   return builder.finish(await lastChain(file, builder));
 }
 
-/** Reads with all checks, which say where the damage is. */
+/** Reads with all checks. Fails with LogDamaged where a sealed segment does not lead to the next. */
+export async function requireSound(
+  file: DiskFile,
+  segment: SurveyedSegment,
+  next: SurveyedSegment | null,
+): Promise<SegmentScan> {
+  const scan = new SegmentScan(file, startOf(segment));
+  while ((await scan.next()) !== null);
+  if (next !== null) checkSealed(segment, next, scan, scan.stop ?? { kind: 'nothing' });
+  return scan;
+}
+
+/** The same for whoever has met damage already: says where it is. */
 export async function tellDamage(
   file: DiskFile,
   segment: SurveyedSegment,
   next: SurveyedSegment | null,
 ): Promise<never> {
-  const scan = new SegmentScan(file, startOf(segment));
-  while ((await scan.next()) !== null);
+  const scan = await requireSound(file, segment, next);
   const stop = scan.stop ?? { kind: 'nothing' };
-  if (next !== null) checkSealed(segment, next, scan, stop);
   const { offset, position: at } = scan.reached;
   throw new LogDamaged(
     { segment: segment.name, offset, position: position(at) },

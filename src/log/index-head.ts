@@ -71,7 +71,8 @@ export class IndexHead {
   constructor(bytes: Buffer) {
     const headBytes = claimedHeadBytes(bytes);
     const head = bytes.subarray(INDEX.formatVersion, headBytes);
-    if (headBytes > bytes.length || crc32(head) !== bytes.readUInt32LE(INDEX.headCrc)) {
+    const isOne = headBytes >= INDEX.headerBytes && headBytes <= bytes.length;
+    if (!isOne || crc32(head) !== bytes.readUInt32LE(INDEX.headCrc)) {
       throw new IndexUnusable('it fails its checksum');
     }
     this.firstPosition = Number(bytes.readBigUInt64LE(INDEX.firstPosition));
@@ -87,7 +88,7 @@ export class IndexHead {
     // A copy: what else was read with it need not be kept.
     this.chain = Buffer.from(bytes.subarray(INDEX.chain, INDEX.chain + CHAIN_BYTES));
     this.#uuid = bytes.toString('hex', INDEX.uuid, INDEX.uuid + 16);
-    this.groups = groupsIn(bytes);
+    this.groups = groupsIn(bytes.subarray(0, headBytes));
   }
 
   get nextPosition(): number {
@@ -118,7 +119,11 @@ function groupsIn(bytes: Buffer): ReadonlyMap<string, Group> {
   const groups = new Map<string, Group>();
   let at: number = INDEX.headerBytes;
   for (let left = bytes.readUInt32LE(INDEX.groups); left > 0; left -= 1) {
-    const length = bytes.readUInt16LE(at + GROUP.prefixLength);
+    const isThere = at + GROUP.headBytes <= bytes.length;
+    const length = isThere ? bytes.readUInt16LE(at + GROUP.prefixLength) : Infinity;
+    if (at + GROUP.headBytes + length > bytes.length) {
+      throw new IndexUnusable('its groups reach beyond its head');
+    }
     const prefix = bytes.toString('latin1', at + GROUP.headBytes, at + GROUP.headBytes + length);
     groups.set(prefix, {
       prefix,

@@ -18,7 +18,7 @@ import { RECORD } from './format.js';
 import { walkHeads } from './heads.js';
 import { IndexCache } from './index-cache.js';
 import { IndexUnusable } from './index-head.js';
-import { makeIndex, tellDamage } from './index-files.js';
+import { makeIndex, requireSound, tellDamage } from './index-files.js';
 import { readIdentityIfSound } from './identity.js';
 import { startOf } from './recovery.js';
 import { SegmentScan } from './scan.js';
@@ -85,6 +85,8 @@ export class IndexedLog {
   #newest: { readonly segment: string; readonly index: SegmentIndex } | null = null;
   readonly #onNotice: ((text: string) => void) | undefined;
   #hasNoticed = false;
+  /** First positions of segments whose index led astray. */
+  readonly #distrusted = new Set<number>();
 
   constructor({ disk, root, onNotice }: IndexedLogOptions) {
     this.#disk = disk;
@@ -114,7 +116,10 @@ export class IndexedLog {
 
   /**
    * Runs with a segment's index. When it leads astray, `use` runs again with one that was made
-   * from the segment: it must begin anew each time.
+   * from the segment: it must begin anew each time. Whoever brings offsets of an earlier run along
+   * may be led astray by those; the index of then is not used again.
+   *
+   * Fails  LogDamaged; IndexUnusable where the segment is sound
    *
    * @param known what an earlier run was given of the newest segment
    */
@@ -126,7 +131,7 @@ export class IndexedLog {
   ): Promise<Value> {
     return withFile(this.#disk, segment.path, 'read', async (file) => {
       try {
-        const index = next ? await this.#indexes.read(segment, next) : known;
+        const index = next ? await this.#readIndex(segment, next) : known;
         if (index) return await use(new Indexed(file, segment, index));
       } catch (thrown) {
         if (!(thrown instanceof IndexUnusable)) throw thrown;
@@ -138,7 +143,8 @@ export class IndexedLog {
         return await use(new Indexed(file, segment, index));
       } catch (thrown) {
         if (!(thrown instanceof IndexUnusable)) throw thrown;
-        return tellDamage(file, segment, next);
+        await requireSound(file, segment, next);
+        throw thrown;
       }
     });
   }
@@ -222,11 +228,11 @@ export class IndexedLog {
       withFile(this.#disk, segment.path, 'read', use);
     try {
       if (next !== null) {
-        const head = await this.#indexes.head(segment, next);
+        const head = this.#isTrusted(segment) ? await this.#indexes.head(segment, next) : null;
         if (head !== null && !names.some((name) => head.mayHave(name))) return [];
       }
       const index = next
-        ? await this.#indexes.read(segment, next)
+        ? await this.#readIndex(segment, next)
         : await opened((file) => this.#newestIndex(file, segment));
       if (index) {
         const offsets = names.flatMap((name) => index.part(name)?.offsets ?? []);
@@ -261,7 +267,16 @@ export class IndexedLog {
     return kept.index.end;
   }
 
+  #isTrusted({ header }: SurveyedSegment): boolean {
+    return !this.#distrusted.has(header.firstPosition);
+  }
+
+  async #readIndex(segment: SurveyedSegment, next: SurveyedSegment): Promise<SegmentIndex | null> {
+    return this.#isTrusted(segment) ? this.#indexes.read(segment, next) : null;
+  }
+
   #notice(segment: SurveyedSegment, thrown: IndexUnusable): void {
+    this.#distrusted.add(segment.header.firstPosition);
     if (this.#hasNoticed) return;
     this.#hasNoticed = true;
     this.#onNotice?.(
@@ -374,6 +389,9 @@ class Indexed implements OpenIndexed {
 
   async records(offsets: readonly number[], streams?: ReadonlySet<string>): Promise<LogRecord[]> {
     const found: LogRecord[] = [];
+    if (!areRising(offsets, this.index.end)) {
+      throw new IndexUnusable('its records do not stand one behind another');
+    }
     for (let first = 0; first < offsets.length;) {
       const start = offsets[first] ?? 0;
       let last = first;
@@ -444,6 +462,16 @@ class Indexed implements OpenIndexed {
     if (found === -1) throw new IndexUnusable('no record stands where a block begins');
     return found;
   }
+}
+
+function areRising(offsets: readonly number[], end: number): boolean {
+  let before = 0;
+  for (const offset of offsets) {
+    // Also false for what is no number.
+    if (!(offset > before && offset < end)) return false;
+    before = offset;
+  }
+  return true;
 }
 
 function isNear(offsets: readonly number[], at: number, start: number): boolean {

@@ -38,6 +38,7 @@ export class SegmentIndex {
     this.head = new IndexHead(bytes);
     this.#bytes = bytes;
     this.#blocks = Math.ceil(this.head.records / BLOCK.records);
+    this.#checkPlaces();
   }
 
   get firstPosition(): number {
@@ -51,6 +52,20 @@ export class SegmentIndex {
   /** Offset in the segment behind the last record. */
   get end(): number {
     return this.head.end;
+  }
+
+  /** Whoever wrote it: what is read by it must stand in it. */
+  #checkPlaces(): void {
+    const { length } = this.#bytes;
+    let isWithin = this.#blockAt(this.#blocks) <= length;
+    for (const group of this.head.groups.values()) {
+      const pages = Math.ceil(group.streams / PAGE_STREAMS);
+      isWithin &&= pages > 0 && group.pagesAt + pages * PAGE.bytes <= length;
+      for (let page = 0; isWithin && page < pages; page += 1) {
+        isWithin = this.#bytes.readUInt32LE(group.pagesAt + page * PAGE.bytes + PAGE.at) < length;
+      }
+    }
+    if (!isWithin) throw new IndexUnusable('what it names is beyond its end');
   }
 
   /** In memory. */

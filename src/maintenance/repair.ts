@@ -124,9 +124,11 @@ async function quarantineFor(
 ): Promise<Quarantine> {
   const log = logDirectory(root);
   for (const name of await disk.list(log)) {
-    if (!name.startsWith(`${QUARANTINE}${epoch}-`)) continue;
+    // Others may be somebody's copy of one, or no directory.
+    if (!isQuarantineOf(name, epoch)) continue;
     const directory = `${log}/${name}`;
-    const entries = await disk.list(directory);
+    const entries = await entriesIn(disk, directory);
+    if (entries === null) continue;
     const staged = entries.filter((entry) => entry.endsWith(STAGED));
     const others = entries.filter((entry) => !entry.endsWith(STAGED));
     // Something was taken out: it is the quarantine of a repair that went further.
@@ -137,6 +139,21 @@ async function quarantineFor(
     return { name, hasIdentity: copy === 'moved' };
   }
   return { name: `${QUARANTINE}${epoch}-${now}`, hasIdentity: false };
+}
+
+function isQuarantineOf(name: string, epoch: number): boolean {
+  const begins = `${QUARANTINE}${epoch}-`;
+  return name.startsWith(begins) && /^\d+$/.test(name.slice(begins.length));
+}
+
+/** Null for what is no directory. */
+async function entriesIn(disk: Disk, path: string): Promise<readonly string[] | null> {
+  try {
+    return await disk.list(path);
+  } catch (thrown) {
+    if (['ENOTDIR', 'ENOENT', 'ELOOP'].includes(errnoOf(thrown) ?? '')) return null;
+    throw thrown;
+  }
 }
 
 const IDENTITY = 'identity.json';

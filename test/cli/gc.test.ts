@@ -1,11 +1,12 @@
 /** Goal: `gc` says what goes and why the rest stays, and does it: by the daemon, or by itself. Method: the built command, beside a daemon and without one. */
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, rmSync, readdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import {
   aCommitted,
   aDaemon,
+  aDirectory,
   aRoot,
   askedOf,
   builtCli,
@@ -115,6 +116,32 @@ describe('a stopped root', () => {
       expect(stderr).toContain('log');
     }
     expect(entriesOf(root)).toHaveLength(5);
+  });
+
+  it('is left alone where its directories are behind a link, as a start leaves it alone', async () => {
+    const root = await aLeftRoot();
+    const elsewhere = join(await aDirectory(), 'elsewhere');
+    renameSync(join(root, 'snapshots'), elsewhere);
+    symlinkSync(elsewhere, join(root, 'snapshots'));
+    const { code, stderr } = await stratalog(['gc', '-q', '--root', root]);
+    expect([code, stderr]).toEqual([2, expect.stringContaining('snapshots is a link')]);
+    expect(entriesOf(root)).toHaveLength(5);
+  });
+
+  it('asks no daemon that serves another one', async () => {
+    const root = await aLeftRoot();
+    const { code, stderr } = await stratalog(['gc', '--root', root, '--address', '/nowhere.sock']);
+    expect([code, stderr]).toEqual([2, expect.stringContaining('no daemon serves')]);
+    expect(entriesOf(root)).toHaveLength(5);
+  });
+
+  it('keeps a name that is no UTF-8, and does not say that it is gone', async () => {
+    const root = await aLeftRoot();
+    mkdirSync(Buffer.concat([Buffer.from(`${join(root, 'snapshots')}/bad`), Buffer.from([0xff])]));
+    const { code, stderr } = await stratalog(['gc', '-q', '--root', root]);
+    expect([code, stderr]).toEqual([1, expect.stringContaining('4 directories gone')]);
+    expect(stderr).toContain('EILSEQ');
+    expect(entriesOf(root)).toHaveLength(2);
   });
 
   it('has removals ended whose directory is gone already', async () => {
