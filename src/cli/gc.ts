@@ -107,9 +107,10 @@ async function run(flags: Flags, command: Command, out: Output): Promise<void> {
     await requireUndamaged({ root, host });
     const now = host.clock.now();
     const youngAfter = minAge === 0 ? NEVER : unixNanos(now - BigInt(minAge) * 1_000_000n);
-    const verdicts = await lookAt(root, host, youngAfter);
-    const entries = await entryLook(snapshotsDirectory(root), host.workers, host.mountTable);
-    const sizes = flags.size ? await sizesOf(verdicts, entries) : new Map<string, number>();
+    const look = await entryLook(snapshotsDirectory(root), host.workers, host.mountTable);
+    const isServed = holder?.isTool === false;
+    const verdicts = await verdictsOn({ root, host, look, isServed, youngAfter });
+    const sizes = flags.size ? await sizesOf(verdicts, look) : new Map<string, number>();
     await print({ verdicts, sizes, now }, flags, out);
     const collected = collectedOf(verdicts);
     if (collected.length === 0) return;
@@ -130,23 +131,32 @@ async function run(flags: Flags, command: Command, out: Output): Promise<void> {
   }
 }
 
+interface World {
+  readonly root: string;
+  readonly host: Host;
+  readonly look: EntryLook;
+  /** A daemon is at work. */
+  readonly isServed: boolean;
+  readonly youngAfter: UnixNanos;
+}
+
 /**
  * Directories first, so that one that appears while the log is read is of no concern; then again,
  * because one may have been removed meanwhile, as the log then says.
  */
-async function lookAt(
-  root: string,
-  host: Host,
-  youngAfter: UnixNanos,
-): Promise<readonly GcVerdict[]> {
+async function verdictsOn({
+  root,
+  host,
+  look,
+  isServed,
+  youngAfter,
+}: World): Promise<readonly GcVerdict[]> {
   const { disk } = host;
-  const isServed = (await liveHolder(root))?.isTool === false;
   const first = await namesIn(host);
   const { replay } = await replayRoot(disk, root);
   const still = new Set((await namesIn(host)).map(({ name }) => name));
   const entries = first.filter(({ name }) => still.has(name));
   const { forest } = replay;
-  const look = await entryLook(snapshotsDirectory(root), host.workers, host.mountTable);
   const changedAt = await look.changedAt(ownerlessOf(forest, entries));
   const backwards = readLogBatches({
     ...{ root, disk, from: position(0), to: replay.position, reverse: true },
