@@ -106,6 +106,8 @@ function ofDaemon({ type, data }: DaemonEvent): string {
       return `${data.collected} snapshots, ${data.orphans} orphans`;
     case 'CheckpointTaken':
       return `${data.snapshots} snapshots up to ${data.position}`;
+    case 'SegmentChecked':
+      return `records ${data.from} to ${data.to - 1}`;
     case 'SparesReserved':
     case 'SparesDropped':
       return `${data.ids.length} directories, from ${data.ids[0] ?? 'none'}`;

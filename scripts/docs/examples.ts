@@ -100,6 +100,12 @@ export const daemonExamples: { readonly [Type in DaemonEventType]: DaemonEventDa
   OrphanFound: orphan,
   OrphanRemoved: orphan,
   DirectoriesCollected: { collected: 2, orphans: 1, replayedTo: 12_131 },
+  SegmentChecked: {
+    from: 61_204,
+    to: 118_377,
+    bytes: 16_776_904,
+    sha256: 'c2b1f0a53c6f0e3f8b6d2a9f4f7f3d0c5d9b7e1a64c80f2e9a7d5b3c1e0f8a62',
+  },
   CheckpointTaken: { position: 12_140, snapshots: 38 },
   SegmentsRetired: { before: 12_000, segments: ['00000000000000000000.log'] },
   LogRepaired: {

@@ -18,6 +18,7 @@ import {
 import type { SnapshotterSettings } from '../snapshotter/settings.js';
 import { lastMountSettings } from './last-start.js';
 import { RELEASE } from './release.js';
+import { checkerIn } from './segment-checker.js';
 import { examinePlace, realRoot, refuseUnfitRoot } from './root-place.js';
 
 /** What an administrator or a caller of the library chooses. Absent: the default. */
@@ -85,7 +86,11 @@ export async function assembleSnapshotter(
     const opened = await openSnapshotter({
       root,
       release: { version: RELEASE, node: process.version, pid: process.pid },
-      ports: { ...host, random: Math.random },
+      ports: {
+        ...host,
+        random: Math.random,
+        segmentChecker: checkerIn(host.workers, 'look'),
+      },
       fileSystem: fileSystem(host),
       settings: settingsOf(choices),
       mountSettings: probe,

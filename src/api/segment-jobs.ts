@@ -3,15 +3,34 @@ import { closeSync, constants, openSync, readSync } from 'node:fs';
 import { HostFault } from '../base/errors.js';
 import { guarded } from '../host/faults.js';
 import type { JobControl } from '../host/job-module.js';
-import { checkSegment, type SegmentToCheck, type SoundSegment } from '../log/segment-check.js';
+import {
+  checkSegment,
+  type ReadNow,
+  type SegmentFacts,
+  type SegmentToCheck,
+  type SoundSegment,
+} from '../log/segment-check.js';
+import { sumSegment } from '../log/segment-sum.js';
 
-/** Fails with HostFault; ECANCELED once nobody waits. */
+/** Record by record. Fails with HostFault; ECANCELED once nobody waits. */
 export function check(segment: SegmentToCheck, control: JobControl): SoundSegment | null {
-  const { path } = segment;
+  return opened(segment, control, (read) => checkSegment(segment, read));
+}
+
+/** All records at once. Fails with HostFault; ECANCELED once nobody waits. */
+export function sum(segment: SegmentToCheck, control: JobControl): SegmentFacts | null {
+  return opened(segment, control, (read) => sumSegment(segment, read));
+}
+
+function opened<Answer>(
+  { path }: SegmentToCheck,
+  control: JobControl,
+  use: (read: ReadNow) => Answer,
+): Answer {
   const flags = constants.O_RDONLY | constants.O_NONBLOCK;
   const fd = guarded('open', path, () => openSync(path, flags));
   try {
-    return checkSegment(segment, (into, offset) => {
+    return use((into, offset) => {
       if (control.aborted()) throw new HostFault('read', path, 'ECANCELED');
       let filled = 0;
       while (filled < into.length) {

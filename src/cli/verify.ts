@@ -2,6 +2,7 @@
 import { Command } from 'commander';
 import { threadedChecker } from '../api/segment-checker.js';
 import { systemDisk } from '../host/disk.js';
+import { segmentSums } from '../inspect/segment-sums.js';
 import { checkEvents, type EventFinding } from '../inspect/check-events.js';
 import type { LogFinding, VerifySummary } from '../log/findings.js';
 import { counted } from '../base/counted.js';
@@ -19,6 +20,7 @@ interface Flags extends RootFlags {
   readonly quick?: true;
   /** False for `--no-events`. */
   readonly events: boolean;
+  readonly everyRecord?: true;
   readonly against?: string;
   readonly publicKey?: string;
   readonly json?: true;
@@ -31,8 +33,9 @@ export function verifyCommand(): Command {
     .option('--quick', 'only headers, checkpoints and the newest segment, and no events')
     .option(
       '--no-events',
-      'leave out whether each event may stand where it does: ten times as fast',
+      'the bytes and the chain alone: full segments by the sums that the log keeps of them',
     )
+    .option('--every-record', 'with --no-events: check full segments record by record, too')
     .option(
       '--against <head>',
       'prove that the log extends a head: a file that attest printed, HASH or POSITION:HASH',
@@ -71,7 +74,9 @@ async function run(flags: Flags, out: Output): Promise<void> {
   });
   try {
     progress.step('checking records');
-    const wish = { root, disk, quick: flags.quick === true, checkSegment };
+    const bySums = !flags.events && flags.everyRecord !== true;
+    const how = { quick: flags.quick === true, checkSegment, sums: segmentSums, bySums };
+    const wish = { root, disk, ...how };
     for await (const item of verifyLog(wish)) {
       if (item.kind === 'summary') {
         summary = item;
@@ -128,10 +133,12 @@ class Report {
 
   async end(summary: VerifySummary, flags: Flags): Promise<void> {
     const isQuick = flags.quick === true;
-    const { from, verifiedTo, chain, records, bytes, segments, damage, warnings } = summary;
+    const { from, verifiedTo, chain, records, bytes, segments, vouched } = summary;
+    const { damage, warnings } = summary;
     if (this.isJson) {
       await this.out.json('verify-summary', {
-        ...{ from, verifiedTo, chain, records, bytes, segments, damage, warnings },
+        ...{ from, verifiedTo, chain, records, bytes, segments, vouched },
+        ...{ damage, warnings },
         findings: this.count,
         quick: isQuick,
         events: flags.events && !isQuick,
@@ -139,7 +146,8 @@ class Report {
       return;
     }
     const begin = from === 0 ? '' : ` (from ${from} on; what was before is retired)`;
-    const partly = flags.events ? '' : ' (without the events)';
+    const sums = vouched === 0 ? '' : `, and ${vouched} of ${segments} segments by their sums`;
+    const partly = flags.events ? '' : ` (without the events${sums})`;
     const part = isQuick ? ' (quick: the newest segment only)' : partly;
     const found = this.count === 0 ? '' : `; ${counted(this.count, 'finding')}`;
     if (damage > 0) {

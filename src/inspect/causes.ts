@@ -194,6 +194,7 @@ function saidIn(record: LogRecord): Said | null {
       case 'RecoveryPlanned':
       case 'DirectoriesCollected':
       case 'CheckpointTaken':
+      case 'SegmentChecked':
       case 'SegmentsRetired':
       case 'DaemonStopped':
         return null;

@@ -35,6 +35,7 @@ export class Replay {
     replay.forest.reserveIdsBelow(head.nextId);
     replay.forest.reserveSpares(head.spares);
     replay.forest.keep(head.kept);
+    replay.forest.logCheckedTo(head.checkedTo);
     replay.daemonStreamVersion = head.daemonStreamVersion;
     return replay;
   }

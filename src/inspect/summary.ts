@@ -108,6 +108,10 @@ function daemonSummary(event: DaemonEvent): string {
     }
     case 'CheckpointTaken':
       return `of position ${event.data.position}, ${counted(event.data.snapshots, 'snapshot')}`;
+    case 'SegmentChecked': {
+      const { from, to, sha256 } = event.data;
+      return `records ${from} to ${to - 1} are sound, sha256 ${sha256.slice(0, 12)}`;
+    }
     case 'SegmentsRetired':
       return `${counted(event.data.segments.length, 'segment')} before ${event.data.before}`;
     case 'LogRepaired': {

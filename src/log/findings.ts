@@ -10,6 +10,11 @@ export type LogFindingKind =
   | 'position-wrong'
   /** A whole record, or a segment, that does not continue the hash chain: somebody changed it. */
   | 'chain-broken'
+  /**
+   * The records of a sealed segment fit together and are not those that the log, later on, says
+   * were checked: somebody wrote the segment anew, hash chain and all, up to the end of the log.
+   */
+  | 'sum-disagrees'
   /** A record's body or flags cannot be understood though its checksum holds. */
   | 'body-unusable'
   /** A stream's versions have a gap or a double. */
@@ -71,6 +76,8 @@ export interface VerifySummary {
   /** Bytes of these records and of the segment headers. */
   readonly bytes: number;
   readonly segments: number;
+  /** Of these, sealed segments that were not checked record by record: their sums vouch for them. */
+  readonly vouched: number;
   readonly damage: number;
   readonly warnings: number;
 }
@@ -87,6 +94,7 @@ export const SEVERITY: Readonly<Record<LogFindingKind, LogFindingSeverity>> = {
   'record-damaged': 'damage',
   'position-wrong': 'damage',
   'chain-broken': 'damage',
+  'sum-disagrees': 'damage',
   'body-unusable': 'damage',
   'stream-version-wrong': 'damage',
   'segment-short': 'damage',

@@ -264,6 +264,7 @@ class OpenLog implements EventLog {
   readonly durableBatches: Observable<readonly LogRecord[]>;
   readonly failures: Observable<Error>;
   readonly syncGroups: Observable<SyncGroup>;
+  readonly sealed: Observable<void>;
   /** Checkpoints and retirement look at the same files: one at a time. */
   #housekeeping: Promise<unknown> = Promise.resolve();
   #closing: Promise<void> | null = null;
@@ -280,6 +281,7 @@ class OpenLog implements EventLog {
     this.durableBatches = writer.durableBatches.asObservable();
     this.failures = writer.failures.asObservable();
     this.syncGroups = writer.syncGroups.asObservable();
+    this.sealed = writer.sealed.asObservable();
     const { disk, root, clock, indexedTexts: texts = null } = options;
     this.#indexes =
       options.writesIndexes === true

@@ -2,12 +2,13 @@
  * Checks one sealed segment as a whole, synchronously, so that it can be done on a thread: every
  * record's CRC, position, chain hash, body and flags, the versions of each stream within it, that
  * time does not step back, and that it leads exactly to the next segment. Segments are checked
- * independently of one another, because each header holds the chain hash it continues.
+ * independently of one another, because each header holds the chain hash it continues. Where the
+ * log itself says what SHA-256 a segment had when it was checked, segment-sum.ts is faster.
  *
  * It answers what the rest of the log must know, or null where anything at all is unusual. It
  * never says what: `verifyLog` then reads that segment again, slowly, and reports.
  */
-import { hash } from 'node:crypto';
+import { createHash, hash, type Hash } from 'node:crypto';
 import { crc32 } from 'node:zlib';
 import { claimedLength, parseBody, positionOf, unitContinues } from './codec.js';
 import { CHAIN_BYTES, FLAGS_UNKNOWN, RECORD } from './format.js';
@@ -28,26 +29,44 @@ export interface SegmentToCheck {
   readonly nextChain: Uint8Array;
   /** Positions in it whose chain hash is asked for. */
   readonly marks: readonly number[];
+  /** Type of the events that tell of sums (`SumEvents`); null when nobody asks. */
+  readonly sumType: string | null;
 }
 
-export interface SoundSegment {
+/** What may be said of a segment whose records are sound. */
+export interface SegmentFacts {
   readonly records: number;
   /** From the first record to behind the last. */
   readonly bytes: number;
+  /** SHA-256 of these bytes, in hex. Null when sums were not asked for. */
+  readonly sha256: string | null;
   readonly firstTime: bigint;
   readonly lastTime: bigint;
+  /** Chain hash of the record before each mark, in latin1. */
+  readonly marks: ReadonlyMap<number, string>;
+  /** Bodies of its events of `sumType`, as JSON. */
+  readonly sums: readonly string[];
+}
+
+export interface StreamsMoved {
   /** Names of streams that begin and end within the segment, one a line. */
   readonly contained: string;
   /** Other streams: the version of its first record here, and of the next one; -1 when closed. */
   readonly moved: readonly (readonly [stream: string, first: number, next: number])[];
-  /** Chain hash of the record before each mark, in latin1. */
-  readonly marks: ReadonlyMap<number, string>;
+}
+
+/** Null streams were not looked at: a sum vouches for the segment. */
+export interface SoundSegment extends SegmentFacts {
+  readonly streams: StreamsMoved | null;
 }
 
 /** Fills the buffer from the offset; answers fewer bytes only at the end of the file. */
 export type ReadNow = (into: Uint8Array, offset: number) => number;
 
-export function checkSegment(segment: SegmentToCheck, read: ReadNow): SoundSegment | null {
+export function checkSegment(
+  segment: SegmentToCheck,
+  read: ReadNow,
+): (SoundSegment & { readonly streams: StreamsMoved }) | null {
   return new SegmentCheck(segment, read).run();
 }
 
@@ -63,6 +82,8 @@ class SegmentCheck {
   readonly #firstVersions: number[] = [];
   readonly #nextVersions: number[] = [];
   readonly #marks = new Map<number, string>();
+  readonly #sha256: Hash | null;
+  readonly #sums: string[] = [];
   /** Chain hash of the record before the one at hand. */
   readonly #chain: Uint32Array<ArrayBuffer>;
   #position: number;
@@ -80,50 +101,48 @@ class SegmentCheck {
     this.#chain = new Uint32Array(Uint8Array.from(segment.chain).buffer);
     this.#position = segment.position;
     this.#offset = segment.offset;
+    this.#sha256 = segment.sumType === null ? null : createHash('sha256');
   }
 
-  run(): SoundSegment | null {
+  run(): ReturnType<typeof checkSegment> {
     const { nextPosition, nextChain, offset, position } = this.segment;
     if (!this.#checkRecords() || !this.#isWhole || this.#firstTime === null) return null;
     if (this.#position !== nextPosition || latin1(this.#chain) !== latin1(nextChain)) {
       return null;
     }
-    if (!this.#endsInZeros()) return null;
+    if (!endsInZeros(this.read, this.#offset)) return null;
     this.#mark();
     return {
       records: nextPosition - position,
       bytes: this.#offset - offset,
+      sha256: this.#sha256?.digest('hex') ?? null,
       firstTime: this.#firstTime,
       lastTime: (BigInt(this.#lastTimeHigh) << 32n) | BigInt(this.#lastTimeLow),
-      ...this.#streamsMoved(),
+      streams: this.#streamsMoved(),
       marks: this.#marks,
+      sums: this.#sums,
     };
   }
 
   #checkRecords(): boolean {
-    let buffer = Buffer.allocUnsafeSlow(READ_BYTES);
-    let words = wordsOf(buffer);
-    while (this.#position < this.segment.nextPosition) {
-      const filled = this.read(buffer, this.#offset);
-      let at = 0;
-      let needed = 0;
-      while (this.#position < this.segment.nextPosition && filled - at >= RECORD.headBytes) {
-        const padded = claimedLength(buffer, at);
-        if (padded === null) return false;
-        if (padded > filled - at) {
-          needed = padded;
-          break;
-        }
-        if (!this.#checkRecord(buffer, words, at, padded)) return false;
+    const { nextPosition } = this.segment;
+    for (const records = new RecordsInBuffers(this.read, this.#offset); ;) {
+      const limit = nextPosition - this.#position;
+      if (limit === 0) return true;
+      const whole = records.next(limit);
+      if (whole === null) return false;
+      const { bytes, end } = whole;
+      // Before the chain is looked at, which changes the buffer.
+      this.#sha256?.update(bytes.subarray(0, end));
+      const words = wordsOf(bytes);
+      for (let at = 0; at < end;) {
+        // It was looked at a moment ago.
+        const padded = claimedLength(bytes, at) ?? 0;
+        if (!this.#checkRecord(bytes, words, at, padded)) return false;
         at += padded;
       }
-      this.#offset += at;
-      if (at > 0) continue;
-      if (needed <= buffer.length) return false;
-      buffer = Buffer.allocUnsafeSlow(needed);
-      words = wordsOf(buffer);
+      this.#offset += end;
     }
-    return true;
   }
 
   #checkRecord(bytes: Buffer, words: Uint32Array, at: number, padded: number): boolean {
@@ -179,19 +198,10 @@ class SegmentCheck {
     // A name that is used again after its end (-1) is left to the slow way, too.
     else if (version !== expected) return false;
     this.#nextVersions[slot] = closesStream(bytes, at) ? -1 : version + 1;
-    return true;
-  }
-
-  /** Zeros up to the end of the file. */
-  #endsInZeros(): boolean {
-    const buffer = Buffer.allocUnsafeSlow(READ_BYTES);
-    const zeros = Buffer.alloc(READ_BYTES);
-    for (let offset = this.#offset; ;) {
-      const filled = this.read(buffer, offset);
-      if (buffer.compare(zeros, 0, filled, 0, filled) !== 0) return false;
-      if (filled < buffer.length) return true;
-      offset += filled;
+    if (isOfType(bytes, typeAt, jsonAt, this.segment.sumType)) {
+      this.#sums.push(bytes.toString('utf8', jsonAt, end));
     }
+    return true;
   }
 
   #mark(): void {
@@ -200,7 +210,7 @@ class SegmentCheck {
     }
   }
 
-  #streamsMoved(): Pick<SoundSegment, 'contained' | 'moved'> {
+  #streamsMoved(): StreamsMoved {
     const contained: string[] = [];
     const moved: [string, number, number][] = [];
     for (const [name, slot] of this.#streams.names()) {
@@ -210,6 +220,59 @@ class SegmentCheck {
       else moved.push([name, first, next]);
     }
     return { contained: contained.join('\n'), moved };
+  }
+}
+
+/** Whether the name of a type that stands there is this one. */
+export function isOfType(bytes: Buffer, start: number, end: number, type: string | null): boolean {
+  // Most have another length, and making a string of each takes time.
+  return type?.length === end - start && bytes.toString('latin1', start, end) === type;
+}
+
+/** Reads a segment a buffer at a time, each of which begins with a record. */
+export class RecordsInBuffers {
+  #buffer = Buffer.allocUnsafeSlow(READ_BYTES);
+
+  constructor(
+    private readonly read: ReadNow,
+    private offset: number,
+  ) {}
+
+  /**
+   * The next whole records, at least one and at most `limit`, by their heads alone: they stand from
+   * 0 to `end`. The buffer may be written to, and is used again. Null where no record begins.
+   */
+  next(limit: number): { readonly bytes: Buffer; readonly end: number } | null {
+    for (;;) {
+      const filled = this.read(this.#buffer, this.offset);
+      let end = 0;
+      let needed = 0;
+      for (let left = limit; left > 0 && filled - end >= RECORD.headBytes; left -= 1) {
+        const padded = claimedLength(this.#buffer, end);
+        if (padded === null) break;
+        if (padded > filled - end) {
+          needed = padded;
+          break;
+        }
+        end += padded;
+      }
+      this.offset += end;
+      if (end > 0) return { bytes: this.#buffer, end };
+      if (needed <= this.#buffer.length) return null;
+      this.#buffer = Buffer.allocUnsafeSlow(needed);
+    }
+  }
+}
+
+/** Whether there are only zeros up to the end of the file. */
+export function endsInZeros(read: ReadNow, from: number): boolean {
+  const buffer = Buffer.allocUnsafeSlow(READ_BYTES);
+  const zeros = Buffer.alloc(READ_BYTES);
+  for (let offset = from; ;) {
+    const filled = read(buffer, offset);
+    if (buffer.compare(zeros, 0, filled, 0, filled) !== 0) return false;
+    if (filled < buffer.length) return true;
+    offset += filled;
   }
 }
 

@@ -41,6 +41,22 @@ export interface Survey {
   readonly headless: readonly NamedAt[];
 }
 
+/** A segment file; null when it has no sound header. */
+export interface Part {
+  readonly named: NamedAt;
+  readonly segment: SurveyedSegment | null;
+}
+
+/** All segment files, by the position in their names. */
+export function partsOf({ segments, headless }: Survey): readonly Part[] {
+  const parts: Part[] = headless.map((named) => ({ named, segment: null }));
+  for (const segment of segments) {
+    const named = { name: segment.name, position: segment.namedPosition };
+    parts.push({ named, segment });
+  }
+  return parts.sort((a, b) => a.named.position - b.named.position);
+}
+
 /** What the identity says; null when it is not known, as in a piece of a log sent by somebody. */
 export interface SurveyExpectation {
   readonly uuid: string;

@@ -106,6 +106,9 @@ export interface EventLog {
   /** Tells of each sync group after it; for metrics. */
   readonly syncGroups: Observable<SyncGroup>;
 
+  /** A segment was filled, and will not change any more. */
+  readonly sealed: Observable<void>;
+
   /** Emits once, when a write or sync has failed and the log is read-only from now on. */
   readonly failures: Observable<Error>;
 

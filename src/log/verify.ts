@@ -9,20 +9,21 @@ import type { Disk, DiskFile } from '../base/ports.js';
 import { formatTime, position, unixNanos, type UnixNanos } from '../base/units.js';
 import { examineCheckpoint } from './checkpoint.js';
 import { RootRefused } from './errors.js';
-import { listLog, logDirectory, NO_FILE, QUARANTINE, type NamedAt } from './files.js';
+import { listLog, logDirectory, NO_FILE, type NamedAt } from './files.js';
 import { SEVERITY, type LogFinding, type LogFindingKind, type VerifyItem } from './findings.js';
 import { CHAIN_BYTES, RECORD, SEGMENT } from './format.js';
-import { readIndex } from './index-files.js';
 import { logMissing, readIdentity, type StoredIdentity } from './identity.js';
 import { scanUpTo, startOf } from './recovery.js';
 import { SegmentScan, type ScanPlace, type ScanStop } from './scan.js';
-import type { SoundSegment } from './segment-check.js';
-import { IndexUnusable } from './index-head.js';
-import { surveySegments, type Survey, type SurveyedSegment } from './survey.js';
+import type { SegmentToCheck, SoundSegment } from './segment-check.js';
+import type { SumEvents } from './segment-sum.js';
+import { partsOf, surveySegments, type Part, type Survey } from './survey.js';
 import { bytesBehind, proofOfLoss, type BytesBehind } from './tail.js';
 import type { LogRecord } from './types.js';
 import { countStreams } from './versions.js';
 import { CheckAhead, moveStreams, wishesOf, type SegmentChecker } from './verify-ahead.js';
+import { indexFindings, otherFiles, type TellFinding } from './verify-beside.js';
+import { KnownSums, sumSegments, type SummedSegments } from './verify-sums.js';
 
 export interface VerifyLogOptions {
   readonly root: string;
@@ -31,6 +32,10 @@ export interface VerifyLogOptions {
   readonly quick?: boolean;
   /** Checks sealed segments on threads, some ahead of the others; without it, one after another. */
   readonly checkSegment?: SegmentChecker;
+  /** Which events tell what SHA-256 a sealed segment had: compared where `checkSegment` is given. */
+  readonly sums?: SumEvents;
+  /** Takes their word: segments that still have their sums are not checked record by record. */
+  readonly bySums?: boolean;
 }
 
 /** Findings as they are made, and a summary as the last item. Fails with LogTooNew or HostFault. */
@@ -38,12 +43,6 @@ export async function* verifyLog(
   options: VerifyLogOptions,
 ): AsyncGenerator<VerifyItem, void, undefined> {
   yield* new Verifier(options).run();
-}
-
-/** A segment file; one without a sound header is read from its first whole record on. */
-interface Part {
-  readonly named: NamedAt;
-  readonly segment: SurveyedSegment | null;
 }
 
 type Findings<Answer> = AsyncGenerator<LogFinding, Answer, undefined>;
@@ -63,39 +62,51 @@ class Verifier {
   #damage = 0;
   #warnings = 0;
   readonly #checker: SegmentChecker | null;
+  readonly #sums: { readonly events: SumEvents; readonly suffice: boolean } | null;
+  readonly #knownSums: KnownSums | null;
+  /** SHA-256 of each sealed segment that was checked ahead. */
+  readonly #found: { readonly part: Part; readonly to: number; readonly sha256: string }[] = [];
+  #vouched = 0;
   /** Chain hashes at the positions of checkpoints, as far as segments were checked ahead. */
   readonly #marked = new Map<number, Buffer>();
 
-  constructor({ disk, root, quick, checkSegment }: VerifyLogOptions) {
+  constructor({ disk, root, quick, checkSegment, sums, bySums }: VerifyLogOptions) {
     this.#disk = disk;
     this.#root = root;
     this.#quick = quick ?? false;
     this.#checker = this.#quick ? null : (checkSegment ?? null);
+    this.#sums = sums ? { events: sums, suffice: bySums ?? false } : null;
+    this.#knownSums = sums ? new KnownSums(sums) : null;
   }
 
   async *run(): AsyncGenerator<VerifyItem, void, undefined> {
     const identity = yield* this.#identity();
     const survey = await surveySegments(this.#disk, this.#root, identity);
-    const { segments, headless } = survey;
-    const parts = partsOf(segments, headless);
+    const { segments } = survey;
+    const parts = partsOf(survey);
     const first = parts[0]?.named.position ?? 0;
     this.#knowsStreams = first === 0 && !this.#quick;
     if (segments[0]?.header.firstPosition === first) this.#verified = startOf(segments[0]);
-    const ahead = await this.#checkAhead(survey, parts);
+    const wishes = await this.#wishes(survey, parts);
+    const summed = await this.#summed(wishes, survey);
+    this.#vouched = summed?.vouched ?? 0;
+    const ahead = summed ?? (this.#checker && new CheckAhead(this.#checker, wishes));
     for (const [index, part] of parts.entries()) {
       for (const { kind, segment, position: at, found } of survey.faults) {
         if (segment === part.named.name) yield this.#finding(kind, segment, 0, at, found);
       }
       const sound = await ahead?.take(index);
-      if (sound && this.#moveOver(sound, parts[index + 1])) continue;
+      if (sound && this.#moveOver(part, sound, parts[index + 1])) continue;
       yield* this.#verifyPart(part, parts[index + 1]);
     }
+    yield* this.#compareSums();
     const lost = parts.length > 0 ? null : await logMissing(this.#disk, this.#root);
     if (lost !== null) yield this.#finding('log-missing', 'log', 0, 0, lost);
     const uuid = identity?.uuid ?? segments[0]?.header.uuid ?? '';
     yield* this.#verifyCheckpoints(uuid, parts, first);
-    yield* this.#verifyIndexes(parts);
-    yield* this.#otherFiles();
+    const tell: TellFinding = (...found) => this.#finding(...found);
+    if (!this.#quick) yield* indexFindings(this.#disk, this.#root, parts, tell);
+    yield* otherFiles(this.#disk, this.#root, this.#verified.position, tell);
     yield {
       kind: 'summary',
       from: position(first),
@@ -104,6 +115,7 @@ class Verifier {
       records: this.#records,
       bytes: this.#bytes,
       segments: parts.length,
+      vouched: this.#vouched,
       damage: this.#damage,
       warnings: this.#warnings,
     };
@@ -139,26 +151,55 @@ class Verifier {
     return { kind, severity, segment, offset, position: position(at), detail };
   }
 
-  /** Null where nobody checks ahead, or a header is not sound: then nothing may be taken for sure. */
-  async #checkAhead(survey: Survey, parts: readonly Part[]): Promise<CheckAhead | null> {
-    if (this.#checker === null || survey.faults.length > 0) return null;
+  /** None where nobody checks ahead, or a header is not sound: then nothing may be taken for sure. */
+  async #wishes(
+    survey: Survey,
+    parts: readonly Part[],
+  ): Promise<readonly (SegmentToCheck | null)[]> {
+    if (this.#checker === null || survey.faults.length > 0) return [];
     const { checkpoints } = await listLog(this.#disk, this.#root);
     const positions = checkpoints.map((checkpoint) => checkpoint.position);
     const segments = parts.map(({ segment }) => segment);
-    return new CheckAhead(this.#checker, wishesOf(segments, positions));
+    return wishesOf(segments, positions, this.#knownSums?.type ?? null);
+  }
+
+  async #summed(
+    wishes: readonly (SegmentToCheck | null)[],
+    { segments }: Survey,
+  ): Promise<SummedSegments | null> {
+    const segment = segments.at(-1);
+    if (this.#checker === null || this.#sums?.suffice !== true || !segment) return null;
+    return sumSegments(this.#checker, wishes, { disk: this.#disk, segment }, this.#sums.events);
   }
 
   /** Moves over a segment that was found sound; false when it does not fit what came before it. */
-  #moveOver(sound: SoundSegment, next: Part | undefined): boolean {
+  #moveOver(part: Part, sound: SoundSegment, next: Part | undefined): boolean {
     if (!next?.segment) return false;
     if (this.#lastTime !== null && sound.firstTime < this.#lastTime) return false;
-    if (this.#knowsStreams && !moveStreams(this.#streams, sound)) return false;
+    if (sound.streams === null) this.#knowsStreams = false;
+    else if (this.#knowsStreams && !moveStreams(this.#streams, sound.streams)) return false;
     this.#lastTime = unixNanos(sound.lastTime);
     this.#records += sound.records;
     this.#bytes += SEGMENT.headerBytes + sound.bytes;
+    this.#knownSums?.learnAll(sound.sums);
+    const { firstPosition: to } = next.segment.header;
+    if (sound.sha256 !== null) this.#found.push({ part, to, sha256: sound.sha256 });
     for (const [at, chain] of sound.marks) this.#marked.set(at, Buffer.from(chain, 'latin1'));
     if (this.#isSoundSoFar) this.#verified = startOf(next.segment);
     return true;
+  }
+
+  /** Of segments that fit together: whether they still are what later events say. */
+  *#compareSums(): Generator<LogFinding, void, undefined> {
+    for (const { part, to, sha256 } of this.#found) {
+      const { name, position: from } = part.named;
+      const said = this.#knownSums?.of(from, to, sha256);
+      if (!said || said.sha256 === sha256) continue;
+      const detail =
+        `when they were checked, the records ${from} to ${to - 1} had the SHA-256 ` +
+        `${said.sha256}; now they have ${sha256}, and fit together: they were replaced`;
+      yield this.#finding('sum-disagrees', name, SEGMENT.headerBytes, from, detail);
+    }
   }
 
   async *#verifyPart(part: Part, next: Part | undefined): Findings<void> {
@@ -218,6 +259,8 @@ class Verifier {
       const offsets = scan.offsets.slice(seen);
       seen = scan.offsets.length;
       this.#records += batch.length;
+      const known = this.#knownSums;
+      for (const { type, data } of batch) if (type === known?.type) known.learn(data);
       if (this.#knowsStreams) yield* this.#verifyVersions(name, batch, offsets);
       yield* this.#verifyTimes(name, batch, offsets);
       if (this.#isSoundSoFar) this.#verified = scan.end;
@@ -368,48 +411,6 @@ class Verifier {
     // Damage before it was reported where it is.
     return this.#damage > 0 ? 'unknown' : null;
   }
-
-  async *#verifyIndexes(parts: readonly Part[]): Findings<void> {
-    if (this.#quick) return;
-    const { indexes } = await listLog(this.#disk, this.#root);
-    for (const { name, position: at } of indexes) {
-      const index = parts.findIndex(({ named }) => named.position === at);
-      const segment = parts[index]?.segment;
-      const next = parts[index + 1];
-      if (index === -1 || next === undefined) {
-        const detail = 'an index without a sealed segment; the next start removes it';
-        yield this.#finding('left-over', name, 0, at, detail);
-      }
-      // Damage to a header was told of.
-      if (!segment || !next?.segment) continue;
-      try {
-        await readIndex(this.#disk, this.#root, segment, next.segment);
-      } catch (thrown) {
-        if (!(thrown instanceof IndexUnusable)) throw thrown;
-        yield this.#finding('index-unusable', name, 0, at, thrown.message);
-      }
-    }
-  }
-
-  async *#otherFiles(): Findings<void> {
-    const { broken, leftovers, strange } = await listLog(this.#disk, this.#root);
-    const at = this.#verified.position;
-    for (const name of broken) {
-      const what = name.startsWith(QUARANTINE)
-        ? 'what an earlier repair took out'
-        : 'a torn tail that an earlier start cut';
-      yield this.#finding('left-over', name, 0, at, what);
-    }
-    // A prepared segment beside a live writer is as it should be.
-    const unfinished = leftovers.filter((name) => name !== 'next.prepared');
-    for (const name of unfinished) {
-      const detail = 'a prepared or unfinished file; the next start removes it';
-      yield this.#finding('left-over', name, 0, at, detail);
-    }
-    for (const name of strange) {
-      yield this.#finding('strange-file', name, 0, at, 'this program gives no such name');
-    }
-  }
 }
 
 /** Whether a second look reads further than the scan did. */
@@ -417,18 +418,6 @@ async function goesOn(file: DiskFile, scan: SegmentScan): Promise<boolean> {
   const again = new SegmentScan(file, scan.end);
   await again.next();
   return again.reached.offset > scan.reached.offset;
-}
-
-function partsOf(
-  segments: readonly SurveyedSegment[],
-  headless: readonly NamedAt[],
-): readonly Part[] {
-  const parts: Part[] = headless.map((named) => ({ named, segment: null }));
-  for (const segment of segments) {
-    const named = { name: segment.name, position: segment.namedPosition };
-    parts.push({ named, segment });
-  }
-  return parts.sort((a, b) => a.named.position - b.named.position);
 }
 
 function damageKind(stop: ScanStop, isLast: boolean): LogFindingKind {

@@ -47,6 +47,15 @@ export const daemonEventSchemas = {
     replayedTo: z.number().int().describe('position up to which the log was replayed'),
   }),
   CheckpointTaken: z.object({ position: z.number().int(), snapshots: z.number().int() }),
+  SegmentChecked: z.object({
+    from: z.number().int().nonnegative().describe('its first position'),
+    to: z.number().int().nonnegative().describe('the first position behind it'),
+    bytes: z.number().int().describe('from its first record to behind its last'),
+    sha256: z
+      .string()
+      .regex(/^[0-9a-f]{64}$/)
+      .describe('of these bytes, in hex'),
+  }),
   SegmentsRetired: z.object({ before: z.number().int(), segments: z.array(z.string()) }),
   LogRepaired: z.object({
     release: z.string(),
@@ -119,6 +128,10 @@ export const DAEMON_EVENTS: {
   OrphanRemoved: { version: 1, meaning: 'it was deleted' },
   DirectoriesCollected: { version: 1, meaning: 'Cleanup replayed the log and decided' },
   CheckpointTaken: { version: 1, meaning: 'a later start needs to replay only from here' },
+  SegmentChecked: {
+    version: 1,
+    meaning: 'a full segment was read again, and every record in it is sound',
+  },
   SegmentsRetired: { version: 1, meaning: 'old segments below a checkpoint were dropped' },
   LogRepaired: {
     version: 1,

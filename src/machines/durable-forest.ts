@@ -25,6 +25,7 @@ export class DurableForest extends Forest implements Follower {
     this.reserveIdsBelow(accepted.nextId);
     this.reserveSpares([...accepted.spares]);
     this.keep([...accepted.kept]);
+    this.logCheckedTo(accepted.checkedTo);
   }
 
   /** The accepted forest is about to replace a state: until that is durable, it stands here. */

@@ -35,6 +35,7 @@ export class Forest {
   readonly #statusCounts: Map<Status, number>;
   readonly #spares = new Set<SnapshotId>();
   readonly #kept = new Set<SnapshotId>();
+  #checkedTo = 0;
   #follower: Follower | null = null;
   #nextId = 1;
 
@@ -76,7 +77,18 @@ export class Forest {
       this.reserveIdsBelow(event.data.nextId);
     } else if (event.type === 'DirectoriesReleased') {
       for (const id of event.data.ids) this.#kept.delete(id);
+    } else if (event.type === 'SegmentChecked') {
+      this.logCheckedTo(event.data.to);
     }
+  }
+
+  /** Segments before this position were checked, or are none of ours to check. */
+  get checkedTo(): number {
+    return this.#checkedTo;
+  }
+
+  logCheckedTo(position: number): void {
+    this.#checkedTo = Math.max(this.#checkedTo, position);
   }
 
   /** Directories of snapshots whose events a repair could not save: nobody's, and not garbage. */

@@ -18,6 +18,7 @@ import {
 import { STATUSES } from './chart.js';
 import { idSchema, type ParentLink } from './events.js';
 import type { SnapshotState } from './fold.js';
+import type { Forest } from './forest.js';
 import { NO_LABELS, TARGET_LABEL } from './labels.js';
 
 /** Of the head and of the lines. */
@@ -29,6 +30,7 @@ const headSchema = z.object({
   daemonStreamVersion: z.number().int().nonnegative(),
   spares: z.array(idSchema),
   kept: z.array(idSchema).default([]),
+  checkedTo: z.number().int().nonnegative().default(0),
 });
 
 /** The first line of a checkpoint: what is not any one snapshot's. */
@@ -39,12 +41,32 @@ export interface CheckpointHead {
   readonly spares: readonly SnapshotId[];
   /** Ids of directories that a repair set aside. */
   readonly kept: readonly SnapshotId[];
+  /** Segments before this position were checked, and the log tells of their sums. */
+  readonly checkedTo: number;
+}
+
+/** @param forest of which the head is, as far as it is in it */
+export function headOf(
+  forest: Pick<Forest, 'nextId' | 'spares' | 'kept' | 'checkedTo'>,
+  daemonStreamVersion: number,
+): CheckpointHead {
+  const { nextId, checkedTo } = forest;
+  return {
+    ...{ nextId, daemonStreamVersion, checkedTo },
+    spares: [...forest.spares],
+    kept: [...forest.kept],
+  };
 }
 
 export function encodeHead(head: CheckpointHead): string {
-  const { kept, ...rest } = head;
-  // Nearly always none, and then the line is as it always was.
-  return JSON.stringify({ schema: CHECKPOINT_SCHEMA, ...rest, ...(kept.length > 0 && { kept }) });
+  const { kept, checkedTo, ...rest } = head;
+  return JSON.stringify({
+    schema: CHECKPOINT_SCHEMA,
+    ...rest,
+    // Most logs have neither.
+    ...(kept.length > 0 && { kept }),
+    ...(checkedTo > 0 && { checkedTo }),
+  });
 }
 
 /** Throws ZodError or SyntaxError. */

@@ -13,6 +13,7 @@ import { openLog } from '../log/log.js';
 import type { LockHolder } from '../log/lock.js';
 import type { EventLog, EventToAppend } from '../log/types.js';
 import type { DaemonEvent } from '../machines/daemon-events.js';
+import { headOf } from '../machines/state-json.js';
 
 export interface HoldOptions {
   readonly root: string;
@@ -99,12 +100,7 @@ class Held implements HeldRoot {
     const { forest, daemonStreamVersion } = this.replay;
     const cut = forest.cut();
     const at = position(this.log.durablePosition);
-    const head = {
-      nextId: forest.nextId,
-      spares: [...forest.spares],
-      kept: [...forest.kept],
-      daemonStreamVersion,
-    };
+    const head = headOf(forest, daemonStreamVersion);
     await this.log.writeCheckpoint({ position: at, lines: checkpointLines(head, cut) });
     await this.record({ type: 'CheckpointTaken', data: { position: at, snapshots: cut.size } });
     return at;

@@ -8,6 +8,7 @@ import type { Clock } from '../base/ports.js';
 import { unixNanos } from '../base/units.js';
 import { checkpointLines } from '../inspect/owner-records.js';
 import type { EventLog } from '../log/types.js';
+import { headOf } from '../machines/state-json.js';
 import type { Dispatcher } from './dispatcher.js';
 import type { SnapshotterSettings } from './settings.js';
 
@@ -51,12 +52,7 @@ export class Checkpointing {
     // Taken in one step: it stays as it is however long writing takes.
     const cut = dispatcher.durable.cut();
     const at = dispatcher.durablePosition;
-    const head = {
-      nextId: dispatcher.durable.nextId,
-      spares: [...dispatcher.durable.spares],
-      kept: [...dispatcher.durable.kept],
-      daemonStreamVersion: dispatcher.durableDaemonStreamVersion,
-    };
+    const head = headOf(dispatcher.durable, dispatcher.durableDaemonStreamVersion);
     await log.writeCheckpoint({ position: at, lines: checkpointLines(head, cut) });
     await dispatcher.record({
       type: 'CheckpointTaken',

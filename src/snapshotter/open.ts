@@ -27,6 +27,7 @@ import type { Replay } from '../inspect/replay.js';
 import { makeDirectoryIfAbsent, snapshotsDirectory } from '../log/files.js';
 import { openLog, type OpenedLog, type OpenLogOptions } from '../log/log.js';
 import type { EventLog } from '../log/types.js';
+import type { SegmentChecker } from '../log/verify-ahead.js';
 import { DurableForest } from '../machines/durable-forest.js';
 import type { Forest } from '../machines/forest.js';
 import { Checkpointing } from './checkpointing.js';
@@ -37,6 +38,7 @@ import { Preparation } from './preparation.js';
 import { Recovery } from './recovery.js';
 import type { MountSettings } from './mounts.js';
 import type { SnapshotterSettings } from './settings.js';
+import { SegmentChecks } from './segment-checks.js';
 import { Snapshotter } from './snapshotter.js';
 import { Spares } from './spares.js';
 import { startEvents } from './start-events.js';
@@ -49,6 +51,8 @@ export interface SnapshotterPorts {
   readonly directories: SnapshotDirectories;
   /** Draws from [0, 1): jitter only. */
   readonly random: () => number;
+  /** For full segments of the log; without it they are not checked. */
+  readonly segmentChecker?: SegmentChecker;
 }
 
 export interface SnapshotterObserver extends SupervisorObserver {
@@ -255,13 +259,17 @@ function assemble(
     replayTo: async (upTo) => (await replayRoot(disk, root, upTo)).replay,
     onProblem,
   });
+  const { segmentChecker: checker } = ports;
+  const segmentChecks =
+    checker && new SegmentChecks({ disk, root, log, dispatcher, clock, checker, onProblem });
   const parts = { ...effects, layers, preparation, cleanup, spares, directories, settings };
-  return { ...parts, checkpointing, snapshotter: new Snapshotter(parts) };
+  return { ...parts, checkpointing, segmentChecks, snapshotter: new Snapshotter(parts) };
 }
 
 type Parts = ReturnType<typeof assemble>;
 
 async function closeAll(parts: Parts, log: EventLog, why: string): Promise<void> {
+  parts.segmentChecks?.close();
   parts.runner.close();
   await parts.spares.close();
   parts.supervisor.close();

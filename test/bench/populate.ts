@@ -29,7 +29,7 @@ import {
 import type { ParentLink } from '../../src/machines/events.js';
 import { fold, type SnapshotState } from '../../src/machines/fold.js';
 import { Forest } from '../../src/machines/forest.js';
-import { encodeHead, encodeState } from '../../src/machines/state-json.js';
+import { encodeHead, encodeState, headOf } from '../../src/machines/state-json.js';
 import { streamOf } from '../../src/machines/streams.js';
 import { run } from '../../scripts/rig/command.js';
 
@@ -301,7 +301,7 @@ class Populating {
   }
 
   async #checkpoint(daemonStreamVersion: number): Promise<void> {
-    const head = { nextId: this.#forest.nextId, daemonStreamVersion, spares: [], kept: [] };
+    const head = headOf(this.#forest, daemonStreamVersion);
     const states = [...this.#forest.values()];
     await this.log.writeCheckpoint({
       position: position(this.log.durablePosition),

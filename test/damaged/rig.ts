@@ -15,7 +15,7 @@ import { replayRoot } from '../../src/inspect/replay-root.js';
 import { Replay } from '../../src/inspect/replay.js';
 import { openLog } from '../../src/log/log.js';
 import { verifyLog } from '../../src/log/verify.js';
-import { encodeHead, encodeState } from '../../src/machines/state-json.js';
+import { encodeHead, encodeState, headOf } from '../../src/machines/state-json.js';
 import { executeRepair, type RepairDone } from '../../src/maintenance/repair.js';
 
 export const UUID = '0b5c7a1e-2f3d-4c6b-8a9e-112233445566';
@@ -146,10 +146,7 @@ async function checkpoint(
   log: Awaited<ReturnType<typeof openLog>>['log'],
   replay: Replay,
 ): Promise<void> {
-  const head = {
-    ...{ nextId: replay.forest.nextId, daemonStreamVersion: replay.daemonStreamVersion },
-    ...{ spares: [], kept: [] },
-  };
+  const head = headOf(replay.forest, replay.daemonStreamVersion);
   const lines = [encodeHead(head), ...[...replay.forest.values()].map(encodeState)];
   await log.writeCheckpoint({ position: log.nextPosition, lines });
 }

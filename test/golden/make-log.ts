@@ -17,7 +17,7 @@ import { openLog } from '../../src/log/log.js';
 import { readLog } from '../../src/log/reader.js';
 import type { LogRecord } from '../../src/log/types.js';
 import { verifyLog } from '../../src/log/verify.js';
-import { encodeHead, encodeState } from '../../src/machines/state-json.js';
+import { encodeHead, encodeState, headOf } from '../../src/machines/state-json.js';
 import { goldenAppends, type GoldenAppend } from './log-events.js';
 
 export const GOLDEN_UUID = '5f0c1f6e-6d1b-4f59-9d53-0a4be60f7c01';
@@ -105,7 +105,7 @@ export async function projectionOf(root: string, at?: Position): Promise<readonl
   const range = at === undefined ? {} : { to: at };
   for await (const record of readLog({ root, disk: systemDisk(), ...range })) replay.apply(record);
   const { daemonStreamVersion, forest } = replay;
-  const head = encodeHead({ nextId: forest.nextId, spares: [], kept: [], daemonStreamVersion });
+  const head = encodeHead(headOf(forest, daemonStreamVersion));
   return [head, ...[...forest.values()].map(encodeState)];
 }
 

@@ -8,7 +8,7 @@ import { streamVersion } from '../../src/base/units.js';
 import { checkEvents, type EventFinding } from '../../src/inspect/check-events.js';
 import { Replay } from '../../src/inspect/replay.js';
 import type { EventLog } from '../../src/log/types.js';
-import { encodeHead, encodeState } from '../../src/machines/state-json.js';
+import { encodeHead, encodeState, headOf } from '../../src/machines/state-json.js';
 import { collect, openTestLog, recordsOf, ROOT, segmentNames } from '../log/fixtures.js';
 import { FaultyDisk } from '../support/faulty-disk.js';
 
@@ -51,12 +51,7 @@ class World {
   async checkpoint(change: (lines: string[]) => string[] = (lines) => lines): Promise<void> {
     const replay = new Replay();
     for (const record of await recordsOf(this.disk)) replay.apply(record);
-    const head = encodeHead({
-      nextId: replay.forest.nextId,
-      spares: [],
-      kept: [],
-      daemonStreamVersion: 0,
-    });
+    const head = encodeHead(headOf(replay.forest, 0));
     const lines = change([...replay.forest.values()].map(encodeState));
     await this.log.writeCheckpoint({ position: replay.position, lines: [head, ...lines] });
   }

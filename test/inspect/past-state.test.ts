@@ -29,7 +29,7 @@ import { decide } from '../../src/machines/decide.js';
 import { encodeSnapshotEvent, SNAPSHOT_EVENTS } from '../../src/machines/events.js';
 import { fold, type SnapshotState } from '../../src/machines/fold.js';
 import { Forest } from '../../src/machines/forest.js';
-import { encodeHead, encodeState } from '../../src/machines/state-json.js';
+import { encodeHead, encodeState, headOf } from '../../src/machines/state-json.js';
 import { eventOf, parentOf } from '../../src/inspect/subject.js';
 import { idOfStream, streamOf } from '../../src/machines/streams.js';
 import { openTestLog, recordsOf, ROOT } from '../log/fixtures.js';
@@ -172,12 +172,7 @@ class Life {
   }
 
   async #checkpoint(): Promise<void> {
-    const head = encodeHead({
-      nextId: this.#forest.nextId,
-      spares: [...this.#forest.spares],
-      kept: [...this.#forest.kept],
-      daemonStreamVersion: this.#daemonVersion,
-    });
+    const head = encodeHead(headOf(this.#forest, this.#daemonVersion));
     await this.log.writeCheckpoint({
       position: this.log.durablePosition,
       lines: [head, ...[...this.#forest.values()].map(encodeState)],

@@ -78,6 +78,10 @@ const sentences: Record<
     { collected: 2, orphans: 1, replayedTo: 40 },
     '2 snapshots, 1 orphan; log replayed to 40',
   ],
+  SegmentChecked: [
+    { from: 12, to: 40, bytes: 9000, sha256: '0123456789abcdef'.repeat(4) },
+    'records 12 to 39 are sound, sha256 0123456789ab',
+  ],
   CheckpointTaken: [{ position: 12, snapshots: 1 }, 'of position 12, 1 snapshot'],
   SegmentsRetired: [{ before: 9, segments: ['a', 'b'] }, '2 segments before 9'],
   LogRepaired: [

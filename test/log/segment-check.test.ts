@@ -8,7 +8,8 @@ import { describe, expect, it } from 'vitest';
 import { parseBody } from '../../src/log/codec.js';
 import type { VerifyItem } from '../../src/log/findings.js';
 import { isSurelyObject } from '../../src/log/json-shape.js';
-import { checkSegment } from '../../src/log/segment-check.js';
+import { checkSegment, type ReadNow } from '../../src/log/segment-check.js';
+import { sumSegment } from '../../src/log/segment-sum.js';
 import { verifyLog } from '../../src/log/verify.js';
 import type { SegmentChecker } from '../../src/log/verify-ahead.js';
 import { FaultyDisk } from '../support/faulty-disk.js';
@@ -23,17 +24,22 @@ function checkerOf(disk: FaultyDisk): Counted {
     ahead: 3,
     sound: 0,
     check: (segment) => {
-      const bytes = disk.bytes(segment.path);
-      const answer = checkSegment(segment, (into, offset) => {
-        const piece = bytes.subarray(Math.min(offset, bytes.length), offset + into.length);
-        into.set(piece);
-        return piece.length;
-      });
+      const answer = checkSegment(segment, readerOf(disk, segment.path));
       if (answer !== null) checker.sound += 1;
       return Promise.resolve(answer);
     },
+    sum: (segment) => Promise.resolve(sumSegment(segment, readerOf(disk, segment.path))),
   };
   return checker;
+}
+
+function readerOf(disk: FaultyDisk, path: string): ReadNow {
+  const bytes = disk.bytes(path);
+  return (into, offset) => {
+    const piece = bytes.subarray(Math.min(offset, bytes.length), offset + into.length);
+    into.set(piece);
+    return piece.length;
+  };
 }
 
 async function bothWays(disk: FaultyDisk): Promise<{ items: VerifyItem[]; sound: number }> {

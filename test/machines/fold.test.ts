@@ -94,6 +94,7 @@ describe('fold', () => {
       spares: [snapshotId(40)],
       kept: [],
       daemonStreamVersion: 12,
+      checkedTo: 77,
     };
     expect(decodeHead(encodeHead(head))).toMatchObject(head);
     expect(() => decodeHead(JSON.stringify({ schema: 99, ...head }))).toThrow();

@@ -27,7 +27,7 @@ import { Forest } from '../../src/machines/forest.js';
 import type { ForestCut } from '../../src/machines/forest-cut.js';
 import { infoOf } from '../../src/machines/info.js';
 import { TARGET_LABEL } from '../../src/machines/labels.js';
-import { decodeState, encodeHead } from '../../src/machines/state-json.js';
+import { decodeState, encodeHead, headOf } from '../../src/machines/state-json.js';
 import { commandAbout, hostileText, plainLabels } from '../support/arbitraries.js';
 
 const NAMES = ['a', 'b', 'c', 'd', 'sha256:a', 'sha256:b', '"\\', 'ü', '__proto__'].map(
@@ -232,12 +232,7 @@ class Walk {
   /** The machine goes down: what was not durable is gone, the rest is read from a checkpoint. */
   async restore(): Promise<void> {
     this.#pending = [];
-    const head = encodeHead({
-      nextId: this.durable.nextId,
-      spares: [...this.durable.spares],
-      kept: [],
-      daemonStreamVersion: 5,
-    });
+    const head = encodeHead(headOf(this.durable, 5));
     const lines = [head, ...this.durable.cut().lines()];
     const bytes = Buffer.from(`${lines.join('\n')}\n`);
     const replay = await Replay.restore({ bytes, lines: lines.length });

@@ -9,7 +9,7 @@ import { Replay } from '../../src/inspect/replay.js';
 import { examineCheckpoint } from '../../src/log/checkpoint.js';
 import { openLog } from '../../src/log/log.js';
 import { readLog } from '../../src/log/reader.js';
-import { encodeHead, encodeState } from '../../src/machines/state-json.js';
+import { encodeHead, encodeState, headOf } from '../../src/machines/state-json.js';
 import { FaultyDisk } from '../support/faulty-disk.js';
 import { VirtualClock } from '../support/virtual-clock.js';
 import { World } from '../support/world.js';
@@ -85,12 +85,7 @@ it('starts from a checkpoint in which a removed snapshot and a new one bear one 
   commit('key', 'layer');
 
   const states = [...world.forest.values()].toSorted((a, b) => a.id - b.id);
-  const head = encodeHead({
-    nextId: world.forest.nextId,
-    spares: [],
-    kept: [],
-    daemonStreamVersion: 0,
-  });
+  const head = encodeHead(headOf(world.forest, 0));
   const lines = [head, ...states.map(encodeState)];
   const bytes = Buffer.from(lines.map((line) => `${line}\n`).join(''));
   const { forest } = await Replay.restore({ bytes, lines: lines.length });

@@ -1,0 +1,110 @@
+/**
+ * Sealed segments that need not be checked record by record, because a later event of the same log
+ * says which SHA-256 their records had when that was done. Such an event counts only where its own
+ * record was found sound, so trust goes backwards from the newest segment, whose records are
+ * always checked one by one: who changes a segment would have to change all that came later.
+ */
+import pLimit from 'p-limit';
+import type { Disk } from '../base/ports.js';
+import { withFile } from './files.js';
+import { startOf } from './recovery.js';
+import { SegmentScan } from './scan.js';
+import type { SegmentFacts, SegmentToCheck, SoundSegment } from './segment-check.js';
+import type { SegmentSum, SumEvents } from './segment-sum.js';
+import type { SurveyedSegment } from './survey.js';
+import type { ChecksAhead, SegmentChecker } from './verify-ahead.js';
+
+/** What sound events say of the sums of segments. */
+export class KnownSums {
+  /** By the first position. */
+  readonly #sums = new Map<number, SegmentSum[]>();
+
+  constructor(private readonly events: SumEvents) {}
+
+  get type(): string {
+    return this.events.type;
+  }
+
+  get isEmpty(): boolean {
+    return this.#sums.size === 0;
+  }
+
+  /** Takes the body of an event of the type. */
+  learn(body: unknown): void {
+    const sum = this.events.sumOf(body);
+    if (sum === null) return;
+    this.#sums.set(sum.from, [...(this.#sums.get(sum.from) ?? []), sum]);
+  }
+
+  learnAll(bodies: readonly string[]): void {
+    // They are JSON: their records were found sound.
+    for (const body of bodies) this.learn(JSON.parse(body));
+  }
+
+  async learnFrom(disk: Disk, segment: SurveyedSegment): Promise<void> {
+    await withFile(disk, segment.path, 'read', async (file) => {
+      const scan = new SegmentScan(file, startOf(segment));
+      for (let batch = await scan.next(); batch !== null; batch = await scan.next()) {
+        for (const { type, data } of batch) if (type === this.events.type) this.learn(data);
+      }
+    });
+  }
+
+  /**
+   * What is said of exactly these records, if possible something else than what was found. A log
+   * that was imported may be divided in another way, and then nothing is said.
+   */
+  of(from: number, to: number, found: string): SegmentSum | null {
+    const said = (this.#sums.get(from) ?? []).filter((sum) => sum.to === to);
+    return said.find(({ sha256 }) => sha256 !== found) ?? said[0] ?? null;
+  }
+}
+
+export interface SummedSegments extends ChecksAhead {
+  /** How many a sum vouches for. */
+  readonly vouched: number;
+}
+
+/**
+ * Sums all sealed segments, and checks those record by record that nothing vouches for. Null when
+ * neither the newest segment nor the one before it tells of any sum: to read all the others only
+ * to learn that they tell of none either would be for nothing.
+ *
+ * Fails  HostFault
+ */
+export async function sumSegments(
+  checker: SegmentChecker,
+  wishes: readonly (SegmentToCheck | null)[],
+  newest: { readonly disk: Disk; readonly segment: SurveyedSegment },
+  events: SumEvents,
+): Promise<SummedSegments | null> {
+  const lastWish = wishes.findLast((wish) => wish !== null) ?? null;
+  if (lastWish === null) return null;
+  const known = new KnownSums(events);
+  await known.learnFrom(newest.disk, newest.segment);
+  if (known.isEmpty) known.learnAll((await checker.check(lastWish))?.sums ?? []);
+  if (known.isEmpty) return null;
+  const summed = await pLimit(checker.ahead).map(wishes, (wish) =>
+    wish === null ? Promise.resolve(null) : checker.sum(wish),
+  );
+  const sound: (SoundSegment | null)[] = [];
+  let vouched = 0;
+  for (let index = wishes.length - 1; index >= 0; index -= 1) {
+    const wish = wishes[index] ?? null;
+    const facts = summed[index] ?? null;
+    const isVouched = wish !== null && facts !== null && vouches(known, wish, facts);
+    if (isVouched) vouched += 1;
+    const found = isVouched ? { ...facts, streams: null } : wish && (await checker.check(wish));
+    known.learnAll(found?.sums ?? []);
+    sound[index] = found;
+  }
+  return { vouched, take: (index) => Promise.resolve(sound[index] ?? null) };
+}
+
+function vouches(
+  known: KnownSums,
+  { position, nextPosition }: SegmentToCheck,
+  { sha256 }: SegmentFacts,
+): boolean {
+  return known.of(position, nextPosition, sha256 ?? '')?.sha256 === sha256;
+}
