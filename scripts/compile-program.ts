@@ -5,19 +5,44 @@
  *
  * What they print is of no interest: `scripts/bundle.ts` shows it only when this fails.
  */
-import { writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { systemDisk } from '../src/host/disk.js';
+import { snapshotTexts } from '../src/inspect/indexed-texts.js';
+import { withFile } from '../src/log/files.js';
+import { makeIndex, writeIndex } from '../src/log/index-files.js';
+import { IndexedLog } from '../src/log/indexed-log.js';
 import { codePath, compileProgram, keptCode, runProgram } from '../src/launch/compiled-program.js';
 
 const bin = fileURLToPath(new URL('../dist/bin', import.meta.url));
-const root = fileURLToPath(new URL('../test/golden/v0.1.0/root', import.meta.url));
+const sample = fileURLToPath(new URL('../test/golden/v0.1.0/root', import.meta.url));
+const root = mkdtempSync(join(tmpdir(), 'stratalog-sample-'));
+process.on('exit', () => {
+  rmSync(root, { recursive: true, force: true });
+});
+
+/** The sample log as a daemon leaves it: each full segment with its index. */
+async function copySample(): Promise<void> {
+  cpSync(sample, root, { recursive: true });
+  const disk = systemDisk();
+  const segments = await new IndexedLog({ disk, root }).segments();
+  for (const [at, next] of segments.slice(1).entries()) {
+    const segment = segments[at];
+    if (segment === undefined) continue;
+    const index = await withFile(disk, segment.path, 'read', (file) =>
+      makeIndex(file, segment, next, { texts: snapshotTexts }),
+    );
+    if (index !== null) await writeIndex(disk, root, segment.header.firstPosition, index);
+  }
+}
 
 /** Each with the exit code that it must have. */
 const questions = new Map<readonly string[], number>([[['--help'], 0]]);
 for (const words of [
-  ...['log', 'state', 'state tree', 'history 1', 'who 1', 'why 1', 'diff 0 5', 'machine 1'],
-  ...['verify', 'layers'],
+  ...['log', 'state', 'state tree', 'state --at 20', 'diff 0 5', 'machine 1', 'who 1', 'why 1'],
+  ...['history 1', 'history k8s.io/3/sha256:two', 'history 6', 'verify', 'layers'],
 ]) {
   questions.set([...words.split(' '), '--root', root], 0);
 }
@@ -27,6 +52,7 @@ questions.set(['inspect', '--offline', '--root', root], 3);
 const refused = ['--root', join(root, 'identity.json'), '--address', join(root, 'none.sock')];
 questions.set(['serve', '--config', '/dev/null', ...refused], 2);
 
+await copySample();
 // What this machine is set up to be has no place in a build.
 for (const name of Object.keys(process.env)) {
   if (name.startsWith('STRATALOG_')) Reflect.deleteProperty(process.env, name);

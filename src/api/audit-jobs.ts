@@ -3,7 +3,7 @@
  * read-only. A fault of the log is answered as data, because an error loses its class on the way.
  */
 import { position, unixNanos } from '../base/units.js';
-import { systemDisk } from '../host/disk.js';
+import { blockingDisk } from '../host/blocking-disk.js';
 import { RootArchive } from '../inspect/root-archive.js';
 import { logFaultOf, type LogFault } from './audit-faults.js';
 import { questionsTo, type SlowQuestions, type StateText } from './audit-questions.js';
@@ -43,7 +43,7 @@ async function answered<Value>(
   try {
     // Whoever gives up waiting lets the thread finish: the pool bounds how many do.
     const never = new AbortController().signal;
-    return { value: await answer(questionsTo(new RootArchive(systemDisk(), root)), never) };
+    return { value: await answer(questionsTo(new RootArchive(blockingDisk(), root)), never) };
   } catch (thrown) {
     const fault = logFaultOf(thrown);
     if (fault === null) throw thrown;

@@ -2,7 +2,7 @@
 import { Command } from 'commander';
 import { formatTime } from '../base/units.js';
 import { systemClock } from '../host/clock.js';
-import { systemDisk } from '../host/disk.js';
+import { blockingDisk } from '../host/blocking-disk.js';
 import type { Archive, PastState } from '../inspect/archive.js';
 import { diffOf, idOf, labelChanges, type Difference, type FieldChange } from '../inspect/diff.js';
 import { kindOf, stateFields, statesIn } from '../inspect/state-view.js';
@@ -40,7 +40,7 @@ export function diffCommand(): Command {
     .addHelpText('after', examples)
     .action((a: string, b: string | undefined, flags: Flags) =>
       printing(flags, (out) =>
-        withArchive(flags, systemDisk(), (archive) => run(archive, [a, b], flags, out)),
+        withArchive(flags, blockingDisk(), (archive) => run(archive, [a, b], flags, out)),
       ),
     );
 }

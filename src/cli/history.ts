@@ -1,7 +1,7 @@
 /** `stratalog history`: one snapshot's life, told from the log. */
 import { Command } from 'commander';
 import { formatTime } from '../base/units.js';
-import { systemDisk } from '../host/disk.js';
+import { blockingDisk } from '../host/blocking-disk.js';
 import type { Archive } from '../inspect/archive.js';
 import { durationInWords, sinceInWords } from '../inspect/durations.js';
 import { historyOf, type History, type HistoryRow } from '../inspect/history.js';
@@ -41,7 +41,7 @@ export function historyCommand(): Command {
     .addHelpText('after', examples)
     .action((text: string, flags: Flags) =>
       printing(flags, (out) =>
-        withArchive(flags, systemDisk(), (archive) => run(archive, text, flags, out)),
+        withArchive(flags, blockingDisk(), (archive) => run(archive, text, flags, out)),
       ),
     );
 }

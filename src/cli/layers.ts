@@ -2,7 +2,7 @@
 import { Command } from 'commander';
 import { formatTime, unixNanos, type SnapshotId, type UnixNanos } from '../base/units.js';
 import { systemClock } from '../host/clock.js';
-import { systemDisk } from '../host/disk.js';
+import { blockingDisk } from '../host/blocking-disk.js';
 import type { Archive } from '../inspect/archive.js';
 import { spanInWords } from '../inspect/durations.js';
 import { layersOf, unavailableSince, type LayerView } from '../inspect/layers.js';
@@ -48,7 +48,7 @@ Exits 0, or 3 when --unavailable lists a layer.`,
 
 async function run(flags: Flags, out: Output): Promise<void> {
   const now = systemClock().now();
-  const rows = await withArchive(flags, systemDisk(), (archive) => rowsOf(archive, flags, now));
+  const rows = await withArchive(flags, blockingDisk(), (archive) => rowsOf(archive, flags, now));
   if (flags.quiet === true) await out.lines(rows.map(({ name }) => visible(name)));
   else if (flags.json === true) for (const row of rows) await out.json('layer', jsonFields(row));
   else if (rows.length > 0) {

@@ -6,7 +6,7 @@ import { Command, Option } from 'commander';
 import { UsageError } from '../base/errors.js';
 import { formatTime, type Position } from '../base/units.js';
 import { systemClock } from '../host/clock.js';
-import { systemDisk } from '../host/disk.js';
+import { blockingDisk } from '../host/blocking-disk.js';
 import { chartMermaid } from '../inspect/chart-mermaid.js';
 import { snapshotDefinition, snapshotOutline } from '../inspect/chart-outline.js';
 import { chartSvg } from '../inspect/chart-picture.js';
@@ -68,7 +68,7 @@ async function run(snapshot: string | undefined, flags: Flags, out: Output): Pro
     await printChart(flags, format ?? 'mermaid', out);
     return;
   }
-  await withArchive(flags, systemDisk(), async (archive) => {
+  await withArchive(flags, blockingDisk(), async (archive) => {
     const at = await momentOf(archive, '--at', flags.at, systemClock().now());
     const past = () => archive.stateAt(at);
     const id = await snapshotMeant(archive, { text: snapshot, at, past });

@@ -3,7 +3,7 @@ import { Command } from 'commander';
 import { assert } from '../base/assert.js';
 import { formatTime, type Position } from '../base/units.js';
 import { systemClock } from '../host/clock.js';
-import { systemDisk } from '../host/disk.js';
+import { blockingDisk } from '../host/blocking-disk.js';
 import type { Archive, PastState } from '../inspect/archive.js';
 import { chainBelow } from '../inspect/history.js';
 import { settingsAt } from '../inspect/settings-then.js';
@@ -90,7 +90,7 @@ function looking(
   look: (past: PastState, out: Output, archive: Archive) => Promise<void>,
 ): Promise<void> {
   return printing(flags, (out) =>
-    withArchive(flags, systemDisk(), async (archive) => {
+    withArchive(flags, blockingDisk(), async (archive) => {
       const at = await momentOf(archive, '--at', flags.at, systemClock().now());
       await look(await archive.stateAt(at), out, archive);
     }),

@@ -2,7 +2,7 @@
 import { Command } from 'commander';
 import { assertNever } from '../base/assert.js';
 import { formatTime } from '../base/units.js';
-import { systemDisk } from '../host/disk.js';
+import { blockingDisk } from '../host/blocking-disk.js';
 import type { Archive } from '../inspect/archive.js';
 import { durationInWords } from '../inspect/durations.js';
 import { livesOf, subjectsOf, type Subject } from '../inspect/subject.js';
@@ -45,7 +45,7 @@ export function whyCommand(): Command {
     .addHelpText('after', examples)
     .action((text: string, flags: Flags) =>
       printing(flags, (out) =>
-        withArchive(flags, systemDisk(), (archive) => run(archive, text, flags, out)),
+        withArchive(flags, blockingDisk(), (archive) => run(archive, text, flags, out)),
       ),
     );
 }

@@ -8,8 +8,9 @@ import type { Disk } from '../base/ports.js';
 import { snapshotId, type SnapshotId } from '../base/units.js';
 import { decodeRecord, isIntact } from '../log/codec.js';
 import { withFile } from '../log/files.js';
-import { walkHeads } from '../log/heads.js';
+import { walkHeads, type HeadVisitor } from '../log/heads.js';
 import { tellDamage } from '../log/index-files.js';
+import { IndexUnusable } from '../log/index-head.js';
 import type { IndexedLog, PositionRange, WithNext } from '../log/indexed-log.js';
 import type { LogRecord } from '../log/types.js';
 import { idOfStream } from '../machines/streams.js';
@@ -63,8 +64,19 @@ async function searchLog(
 ): Promise<readonly SnapshotId[]> {
   const found = new Set<SnapshotId>();
   const segments = await log.segmentsWith(search.texts, snapshotTexts.version, search.range);
-  for (const { segment, next } of segments) {
-    await searchSegment(disk, log, { segment, next }, search, found);
+  for (const { segment, next, stretches } of segments) {
+    if (stretches === null || next === null) {
+      await searchSegment(disk, log, { segment, next }, search, found);
+      continue;
+    }
+    await log.within(segment, next, async (open) => {
+      for (const stretch of stretches) {
+        const hits = new Hits(search);
+        await open.walkStretch(stretch, hits.visitor);
+        if (hits.isUnsound) throw new IndexUnusable('a record fails its checksum');
+        hits.addTo(found);
+      }
+    });
   }
   return [...found].sort((one, other) => one - other).map(snapshotId);
 }
@@ -73,42 +85,60 @@ async function searchSegment(
   disk: Disk,
   log: IndexedLog,
   { segment, next }: WithNext,
-  { needle, isWanted }: Search,
+  search: Search,
   found: Set<SnapshotId>,
 ): Promise<void> {
   await withFile(disk, segment.path, 'read', async (file) => {
     const known = next === null ? await log.knownEnd(file, segment) : null;
-    let unsound = 0;
-    /** Where the bytes that were searched begin in the file, and the next place with the text. */
-    let searched = -1;
-    let hit = -1;
-    const pending: { readonly id: SnapshotId; readonly position: number }[] = [];
+    const hits = new Hits(search);
     const end = await walkHeads(
       file,
       segment,
-      (bytes, at, offset, padded) => {
-        if (offset === known) return false;
-        const base = offset - at;
-        if (base !== searched || (hit !== -1 && hit < at)) {
-          hit = bytes.indexOf(needle, at);
-          searched = base;
-        }
-        if (hit === -1 || hit >= at + padded) return true;
-        if (!isIntact(bytes, at, padded)) {
-          unsound += 1;
-          return false;
-        }
-        const record = decodeRecord(bytes, at);
-        const id = idOfStream(record.stream);
-        const isNew = id !== null && !found.has(id);
-        if (isNew && isWanted(record)) pending.push({ id, position: record.position });
-        return true;
-      },
+      (bytes, at, offset, padded) => offset !== known && hits.visitor(bytes, at, offset, padded),
       { checks: next === null && known === null },
     );
-    if (unsound > 0 || (next !== null && end.position !== next.header.firstPosition)) {
+    if (hits.isUnsound || (next !== null && end.position !== next.header.firstPosition)) {
       await tellDamage(file, segment, next);
     }
-    for (const { id, position } of pending) if (position < end.position) found.add(id);
+    hits.addTo(found, end.position);
   });
+}
+
+/** Records that are wanted, found by the bytes that they must hold. */
+class Hits {
+  /** A record with the needle is not what was written. */
+  isUnsound = false;
+  readonly #search: Search;
+  readonly #hits: { readonly id: SnapshotId; readonly position: number }[] = [];
+  /** Where the bytes that were searched begin in the file, and the next place with the needle. */
+  #searched = -1;
+  #hit = -1;
+
+  constructor(search: Search) {
+    this.#search = search;
+  }
+
+  readonly visitor: HeadVisitor = (bytes, at, offset, padded) => {
+    const base = offset - at;
+    if (base !== this.#searched || (this.#hit !== -1 && this.#hit < at)) {
+      this.#hit = bytes.indexOf(this.#search.needle, at);
+      this.#searched = base;
+    }
+    if (this.#hit === -1 || this.#hit >= at + padded) return true;
+    if (!isIntact(bytes, at, padded)) {
+      this.isUnsound = true;
+      return false;
+    }
+    const record = decodeRecord(bytes, at);
+    const id = idOfStream(record.stream);
+    if (id !== null && this.#search.isWanted(record)) {
+      this.#hits.push({ id, position: record.position });
+    }
+    return true;
+  };
+
+  /** @param end the first position that does not count */
+  addTo(found: Set<SnapshotId>, end = Infinity): void {
+    for (const { id, position } of this.#hits) if (position < end) found.add(id);
+  }
 }

@@ -59,7 +59,7 @@ export class IndexBuilder {
     const end = at + bytes.readUInt32LE(at + RECORD.length);
     const body = bodyOrNull(bytes.toString('utf8', bodyAt, end));
     if (body === null) return;
-    for (const text of texts.textsIn(type, body)) this.#filter.add(text);
+    for (const text of texts.textsIn(type, body)) this.#filter.add(text, this.#records);
   }
 
   get records(): number {
@@ -89,7 +89,7 @@ export class IndexBuilder {
       pages.push(written);
       pagesAt += written.length;
     }
-    const filter = this.#filter.finish();
+    const filter = this.#filter.finish(this.#records);
     const header = this.#header(chain);
     header.writeUInt32LE(headBytes, INDEX.headBytes);
     header.writeUInt32LE(groups.length, INDEX.groups);

@@ -8,7 +8,7 @@ import { bindingOf, readIndex, readIndexFilter, readIndexHead } from './index-fi
 import type { IndexHead } from './index-head.js';
 import type { SegmentIndex } from './segment-index.js';
 import type { SurveyedSegment } from './survey.js';
-import { mayHold } from './text-filter.js';
+import { stretchesThatMayHold } from './text-filter.js';
 
 /** Enough for three gigabytes of events. Heads are not counted: each has some hundred bytes. */
 const BYTES_MAX = 32 * 1024 * 1024;
@@ -49,21 +49,23 @@ export class IndexCache {
     return index;
   }
 
-  /** Whether the segment may have one of the texts; of another version all may be there. */
-  async mayHold(
+  /** The stretches that may have one of the texts; null also for texts of another version. */
+  async stretches(
     segment: SurveyedSegment,
     next: SurveyedSegment,
     texts: readonly string[],
     version: number,
-  ): Promise<boolean | null> {
-    const head = await this.head(segment, next);
-    if (head === null) return null;
-    if (head.textsVersion !== version) return true;
+  ): Promise<readonly number[] | null> {
     const known = this.#known(segment, next);
-    const filter = known?.filter ?? (await readIndexFilter(this.disk, this.root, segment, head));
-    if (filter === null) return null;
-    this.#keep({ head, filter, index: known?.index ?? null });
-    return texts.some((text) => mayHold(filter, text));
+    const found =
+      known?.filter != null
+        ? known
+        : await readIndexFilter(this.disk, this.root, segment, next, version);
+    if (found === null) return null;
+    const { head, filter } = found;
+    if (known?.filter !== filter) this.#keep({ head, filter, index: known?.index ?? null });
+    if (filter === null || head.textsVersion !== version) return null;
+    return stretchesThatMayHold(filter, texts);
   }
 
   #known(segment: SurveyedSegment, next: SurveyedSegment): Kept | null {

@@ -48,33 +48,43 @@ export function readIndexHead(
   segment: SurveyedSegment,
   next: SurveyedSegment,
 ): Promise<IndexHead | null> {
-  return withIndexFile(disk, root, segment, async (file) => {
-    let bytes = Buffer.allocUnsafe(HEAD_BYTES);
-    bytes = bytes.subarray(0, await file.read(bytes, 0));
-    const claimed = claimedHeadBytes(bytes);
-    if (claimed > bytes.length && claimed <= INDEX_BYTES_MAX) {
-      bytes = Buffer.allocUnsafe(claimed);
-      bytes = bytes.subarray(0, await file.read(bytes, 0));
-    }
-    return ofSegment(new IndexHead(bytes), segment, next);
-  });
+  return withIndexFile(disk, root, segment, (file) => headIn(file, segment, next));
 }
 
-/** The filter of texts of an index with this head. @throws IndexUnusable when it is another one */
+/** The same and the filter of texts, which is looked for when the texts are of this version. */
 export function readIndexFilter(
   disk: Disk,
   root: string,
   segment: SurveyedSegment,
-  { filter }: IndexHead,
-): Promise<Buffer | null> {
+  next: SurveyedSegment,
+  textsVersion: number,
+): Promise<{ readonly head: IndexHead; readonly filter: Buffer | null } | null> {
   return withIndexFile(disk, root, segment, async (file) => {
-    const bytes = Buffer.allocUnsafe(Math.min(filter.bytes, INDEX_BYTES_MAX));
-    const filled = await file.read(bytes, filter.at);
-    if (filled !== filter.bytes || crc32(bytes) !== filter.crc) {
+    const head = await headIn(file, segment, next);
+    if (head.textsVersion !== textsVersion) return { head, filter: null };
+    const { at, bytes, crc } = head.filter;
+    const filter = Buffer.allocUnsafe(Math.min(bytes, INDEX_BYTES_MAX));
+    const filled = await file.read(filter, at);
+    if (filled !== bytes || crc32(filter) !== crc) {
       throw new IndexUnusable('it fails its checksum');
     }
-    return bytes;
+    return { head, filter };
   });
+}
+
+async function headIn(
+  file: DiskFile,
+  segment: SurveyedSegment,
+  next: SurveyedSegment,
+): Promise<IndexHead> {
+  let bytes = Buffer.allocUnsafe(HEAD_BYTES);
+  bytes = bytes.subarray(0, await file.read(bytes, 0));
+  const claimed = claimedHeadBytes(bytes);
+  if (claimed > bytes.length && claimed <= INDEX_BYTES_MAX) {
+    bytes = Buffer.allocUnsafe(claimed);
+    bytes = bytes.subarray(0, await file.read(bytes, 0));
+  }
+  return ofSegment(new IndexHead(bytes), segment, next);
 }
 
 /** The same with all that is behind the head; every byte is checked. */

@@ -34,7 +34,7 @@ export const INDEX = {
   /** `IndexedTexts.version` of the texts in it; 0 when none were asked for. */
   textsVersion: 120,
   headerBytes: 124,
-  version: 3,
+  version: 4,
 } as const;
 
 /** One entry for so many records. */
@@ -46,6 +46,13 @@ export const BLOCK = {
   minTime: 4,
   bytes: 12,
 } as const;
+
+/** The filter of texts tells which of so many stretches of a segment's records may have one. */
+export const STRETCHES = 32;
+
+/** How many records a stretch has: whole blocks. The last stretches may have fewer, or none. */
+export const stretchRecords = (records: number): number =>
+  Math.max(1, Math.ceil(records / (STRETCHES * BLOCK.records))) * BLOCK.records;
 
 /** One entry for the streams that share a prefix; the prefix stands behind it. */
 export const GROUP = {

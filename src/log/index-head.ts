@@ -5,7 +5,7 @@
 import { crc32 } from 'node:zlib';
 import { CHAIN_BYTES } from './format.js';
 import { GROUP, INDEX, INDEX_MAGIC } from './index-format.js';
-import type { SplitName } from './stream-name.js';
+import type { NamesToFind, SplitName } from './stream-name.js';
 
 /** What an index must say to belong to a segment. */
 export interface IndexBinding {
@@ -105,13 +105,22 @@ export class IndexHead {
     return isSame ? null : 'it is of other records than the segment holds';
   }
 
-  /**
-   * False only when the segment surely has nothing of the stream. Numbers are given in order, so
-   * most segments have none near to the one that is asked for.
-   */
+  /** False only when the segment surely has nothing of the stream. */
   mayHave({ prefix, number }: SplitName): boolean {
     const group = this.groups.get(prefix);
     return group !== undefined && number >= group.firstNumber && number <= group.lastNumber;
+  }
+
+  /**
+   * Those of which the segment may have something. Numbers are given in order, so most segments
+   * have none near to those that are asked for.
+   */
+  among(names: NamesToFind): readonly SplitName[] {
+    const found: SplitName[] = [];
+    for (const { prefix, firstNumber, lastNumber } of this.groups.values()) {
+      found.push(...names.within(prefix, firstNumber, lastNumber));
+    }
+    return found;
   }
 }
 

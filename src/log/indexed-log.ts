@@ -8,30 +8,28 @@
  */
 import pLimit from 'p-limit';
 import { assert } from '../base/assert.js';
-import { errnoOf, reasonOf } from '../base/errors.js';
+import { errnoOf } from '../base/errors.js';
 import type { Disk, DiskFile } from '../base/ports.js';
 import { position, type Position } from '../base/units.js';
-import { claimedLength, decodeRecord, isIntact, positionOf } from './codec.js';
+import { decodeRecord, isIntact } from './codec.js';
 import { LogDamaged } from './errors.js';
 import { withFile } from './files.js';
 import { RECORD } from './format.js';
 import { walkHeads } from './heads.js';
 import { IndexCache } from './index-cache.js';
 import { IndexUnusable } from './index-head.js';
+import { IndexedSegment, type OpenIndexed } from './indexed-segment.js';
 import { makeIndex, requireSound, tellDamage } from './index-files.js';
 import { readIdentityIfSound } from './identity.js';
 import { startOf } from './recovery.js';
 import { SegmentScan } from './scan.js';
-import { SegmentIndex, type BlockPlace } from './segment-index.js';
-import { splitName, type SplitName } from './stream-name.js';
+import { SegmentIndex } from './segment-index.js';
+import { NamesToFind } from './stream-name.js';
 import { surveySound, type KnownHeaders, type SurveyedSegment } from './survey.js';
 import type { LogRecord } from './types.js';
 
 /** Retiring takes the oldest segments away; after so many tries it is not a race any more. */
 const TRIES = 3;
-/** Records this near to one another are read at once. */
-const GAP_BYTES = 64 * 1024;
-const READ_BYTES_MAX = 1024 * 1024;
 /** As many as the threads for files keep busy, and a segment that must be searched takes a megabyte. */
 const SEGMENTS_AT_ONCE = 16;
 
@@ -46,6 +44,12 @@ export interface IndexedLogOptions {
 export interface WithNext {
   readonly segment: SurveyedSegment;
   readonly next: SurveyedSegment | null;
+}
+
+/** Where a text may stand; null stretches: anywhere. */
+export interface MaybeHolding extends WithNext {
+  /** Their numbers, rising (index-format.ts). */
+  readonly stretches: readonly number[] | null;
 }
 
 type Sealed = WithNext & { readonly next: SurveyedSegment };
@@ -63,17 +67,6 @@ export interface PositionRange {
 export interface StreamsWish extends PositionRange {
   /** No name is used again after its end: where all have ended, the newest segment is not read. */
   readonly endOnce?: boolean;
-}
-
-/** A segment, open for reading, and its index. */
-export interface OpenIndexed {
-  readonly index: SegmentIndex;
-  /** Records at these offsets, rising; with `streams`, of these alone. */
-  records(offsets: readonly number[], streams?: ReadonlySet<string>): Promise<LogRecord[]>;
-  /** Records from a block's beginning on, until `take` answers false. */
-  walk(from: BlockPlace, take: (record: LogRecord) => boolean): Promise<void>;
-  /** Offset of the record at a position; behind the last one for the position behind it. */
-  offsetAt(at: number): Promise<number>;
 }
 
 export class IndexedLog {
@@ -132,7 +125,7 @@ export class IndexedLog {
     return withFile(this.#disk, segment.path, 'read', async (file) => {
       try {
         const index = next ? await this.#readIndex(segment, next) : known;
-        if (index) return await use(new Indexed(file, segment, index));
+        if (index) return await use(new IndexedSegment(file, segment, index));
       } catch (thrown) {
         if (!(thrown instanceof IndexUnusable)) throw thrown;
         this.#notice(segment, thrown);
@@ -140,7 +133,7 @@ export class IndexedLog {
       const index =
         next === null ? await this.#newestIndex(file, segment) : await indexOf(file, segment, next);
       try {
-        return await use(new Indexed(file, segment, index));
+        return await use(new IndexedSegment(file, segment, index));
       } catch (thrown) {
         if (!(thrown instanceof IndexUnusable)) throw thrown;
         await requireSound(file, segment, next);
@@ -153,14 +146,17 @@ export class IndexedLog {
    * Segments that may hold one of the texts, and all of those whose index cannot tell. For texts
    * that `IndexedTexts` of this version makes known.
    */
-  segmentsWith(
+  async segmentsWith(
     texts: readonly string[],
     version: number,
     range: PositionRange = {},
-  ): Promise<readonly WithNext[]> {
-    const mayHold = ({ segment, next }: Sealed) =>
-      this.#indexes.mayHold(segment, next, texts, version);
-    return this.#segmentsThat(mayHold, range);
+  ): Promise<readonly MaybeHolding[]> {
+    const found = await this.#asked(range, ({ segment, next }) =>
+      this.#indexes.stretches(segment, next, texts, version),
+    );
+    return found
+      .map(({ place, answer }) => ({ ...place, stretches: answer }))
+      .filter(({ stretches }) => stretches?.length !== 0);
   }
 
   /**
@@ -168,29 +164,27 @@ export class IndexedLog {
    * clock that was set back only makes it an earlier one than need be.
    */
   async noneBefore(time: bigint): Promise<Position> {
-    const [first] = await this.#segmentsThat(async ({ segment, next }) => {
-      const head = await this.#indexes.head(segment, next);
-      return head === null || head.maxTime >= time;
-    });
-    return position(first?.segment.header.firstPosition ?? 0);
+    const found = await this.#asked({}, ({ segment, next }) => this.#indexes.head(segment, next));
+    const first = found.find(({ answer }) => answer === null || answer.maxTime >= time);
+    return position(first?.place.segment.header.firstPosition ?? 0);
   }
 
-  /** Those that may be what is asked for, and those whose index cannot tell. */
-  async #segmentsThat(
-    isMaybe: (sealed: Sealed) => Promise<boolean | null>,
-    range: PositionRange = {},
-  ): Promise<readonly WithNext[]> {
+  /** What the index of each segment says; null where it cannot tell. */
+  async #asked<Answer>(
+    range: PositionRange,
+    ask: (sealed: Sealed) => Promise<Answer | null>,
+  ): Promise<readonly { readonly place: WithNext; readonly answer: Answer | null }[]> {
     const all = await this.#segmentsIn(range);
-    const maybe = await pLimit(SEGMENTS_AT_ONCE).map(all, async ({ segment, next }) => {
+    return pLimit(SEGMENTS_AT_ONCE).map(all, async (place) => {
+      const { segment, next } = place;
       try {
-        return next === null || ((await isMaybe({ segment, next })) ?? true);
+        return { place, answer: next === null ? null : await ask({ segment, next }) };
       } catch (thrown) {
         if (!(thrown instanceof IndexUnusable)) throw thrown;
         this.#notice(segment, thrown);
-        return true;
+        return { place, answer: null };
       }
     });
-    return all.filter((_, at) => maybe[at]);
   }
 
   async #segmentsIn({ from = 0, to = Infinity }: PositionRange): Promise<readonly WithNext[]> {
@@ -206,7 +200,7 @@ export class IndexedLog {
     const { from = 0, to = Infinity } = wish;
     const wanted = await this.#segmentsIn(wish);
     // Most segments have nothing of a stream; to see that is waiting for files, one for each.
-    const names = [...streams].map(splitName);
+    const names = new NamesToFind(streams);
     const parts = await pLimit(SEGMENTS_AT_ONCE).map(
       wanted.filter(({ next }) => next !== null),
       (place) => this.#streamsIn(place, streams, names),
@@ -222,23 +216,25 @@ export class IndexedLog {
   async #streamsIn(
     { segment, next }: WithNext,
     streams: ReadonlySet<string>,
-    names: readonly SplitName[],
+    names: NamesToFind,
   ): Promise<LogRecord[]> {
     const opened = <Value>(use: (file: DiskFile) => Promise<Value>): Promise<Value> =>
       withFile(this.#disk, segment.path, 'read', use);
     try {
       if (next !== null) {
         const head = this.#isTrusted(segment) ? await this.#indexes.head(segment, next) : null;
-        if (head !== null && !names.some((name) => head.mayHave(name))) return [];
+        if (head?.among(names).length === 0) return [];
       }
       const index = next
         ? await this.#readIndex(segment, next)
         : await opened((file) => this.#newestIndex(file, segment));
       if (index) {
-        const offsets = names.flatMap((name) => index.part(name)?.offsets ?? []);
+        const offsets = index.head.among(names).flatMap((name) => index.part(name)?.offsets ?? []);
         if (offsets.length === 0) return [];
         offsets.sort((one, other) => one - other);
-        return await opened((file) => new Indexed(file, segment, index).records(offsets, streams));
+        return await opened((file) =>
+          new IndexedSegment(file, segment, index).records(offsets, streams),
+        );
       }
     } catch (thrown) {
       if (!(thrown instanceof IndexUnusable)) throw thrown;
@@ -378,119 +374,4 @@ function isAt(bytes: Buffer, start: number, name: Buffer): boolean {
     if (bytes[start + index] !== name[index]) return false;
   }
   return true;
-}
-
-class Indexed implements OpenIndexed {
-  constructor(
-    private readonly file: DiskFile,
-    private readonly segment: SurveyedSegment,
-    readonly index: SegmentIndex,
-  ) {}
-
-  async records(offsets: readonly number[], streams?: ReadonlySet<string>): Promise<LogRecord[]> {
-    const found: LogRecord[] = [];
-    if (!areRising(offsets, this.index.end)) {
-      throw new IndexUnusable('its records do not stand one behind another');
-    }
-    for (let first = 0; first < offsets.length;) {
-      const start = offsets[first] ?? 0;
-      let last = first;
-      while (isNear(offsets, last, start)) last += 1;
-      // The length of the last one is not known: most are shorter than this.
-      const wanted = (offsets[last] ?? 0) - start + 4096;
-      let bytes = Buffer.allocUnsafe(wanted);
-      let filled = await this.file.read(bytes, start);
-      const needed = (offsets[last] ?? 0) - start + lengthAt(bytes, wanted - 4096, filled);
-      if (needed > filled) {
-        bytes = Buffer.allocUnsafe(needed);
-        filled = await this.file.read(bytes, start);
-      }
-      for (let index = first; index <= last; index += 1) {
-        found.push(this.#decode(bytes, (offsets[index] ?? 0) - start, filled, streams));
-      }
-      first = last + 1;
-    }
-    return found;
-  }
-
-  #decode(
-    bytes: Buffer,
-    at: number,
-    filled: number,
-    streams: ReadonlySet<string> | undefined,
-  ): LogRecord {
-    const padded = lengthAt(bytes, at, filled);
-    if (at + padded > filled || !isIntact(bytes, at, padded)) {
-      throw new IndexUnusable('no whole record stands where it points');
-    }
-    const found = positionOf(bytes, at);
-    const isOurs = found >= this.index.firstPosition && found < this.index.nextPosition;
-    const record = decodeChecked(bytes, at);
-    if (!isOurs || streams?.has(record.stream) === false) {
-      throw new IndexUnusable('another record stands where it points');
-    }
-    return record;
-  }
-
-  async walk(from: BlockPlace, take: (record: LogRecord) => boolean): Promise<void> {
-    await walkHeads(
-      this.file,
-      this.segment,
-      (bytes, at, offset, padded) => {
-        if (offset >= this.index.end) return false;
-        if (!isIntact(bytes, at, padded)) throw new IndexUnusable('a record fails its checksum');
-        return take(decodeChecked(bytes, at));
-      },
-      { from, breathes: true },
-    );
-  }
-
-  async offsetAt(wanted: number): Promise<number> {
-    if (wanted >= this.index.nextPosition) return this.index.end;
-    let found = -1;
-    const from = this.index.blockOf(wanted);
-    await walkHeads(
-      this.file,
-      this.segment,
-      (bytes, at, offset) => {
-        if (positionOf(bytes, at) < wanted) return true;
-        found = offset;
-        return false;
-      },
-      { from, breathes: true },
-    );
-    if (found === -1) throw new IndexUnusable('no record stands where a block begins');
-    return found;
-  }
-}
-
-function areRising(offsets: readonly number[], end: number): boolean {
-  let before = 0;
-  for (const offset of offsets) {
-    // Also false for what is no number.
-    if (!(offset > before && offset < end)) return false;
-    before = offset;
-  }
-  return true;
-}
-
-function isNear(offsets: readonly number[], at: number, start: number): boolean {
-  const next = offsets[at + 1];
-  const here = offsets[at];
-  if (next === undefined || here === undefined) return false;
-  return next - here <= GAP_BYTES && next - start <= READ_BYTES_MAX;
-}
-
-function lengthAt(bytes: Buffer, at: number, filled: number): number {
-  const padded = filled - at < RECORD.headBytes ? null : claimedLength(bytes, at);
-  if (padded === null) throw new IndexUnusable('no record stands where it points');
-  return padded;
-}
-
-function decodeChecked(bytes: Buffer, at: number): LogRecord {
-  try {
-    return decodeRecord(bytes, at);
-  } catch (thrown) {
-    throw new IndexUnusable(reasonOf(thrown), { cause: thrown });
-  }
 }

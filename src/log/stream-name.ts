@@ -18,10 +18,47 @@ export const joinName = ({ prefix, number }: SplitName): string =>
   number === 0 ? prefix : `${prefix}${number}`;
 
 export function splitName(name: string): SplitName {
-  const codes = Uint8Array.from(name, (character) => character.charCodeAt(0));
+  const codes = Buffer.from(name, 'latin1');
   const digits = numberLength(codes, 0, name.length);
   if (digits === 0) return { prefix: name, number: 0 };
   return { prefix: name.slice(0, -digits), number: Number(name.slice(-digits)) };
+}
+
+/** Names to be looked for, sorted: a question about hundreds is put to hundreds of segments. */
+export class NamesToFind {
+  readonly #numbers = new Map<string, number[]>();
+
+  constructor(names: Iterable<string>) {
+    for (const { prefix, number } of [...names].map(splitName)) {
+      const known = this.#numbers.get(prefix);
+      if (known) known.push(number);
+      else this.#numbers.set(prefix, [number]);
+    }
+    for (const numbers of this.#numbers.values()) numbers.sort((one, other) => one - other);
+  }
+
+  /** Those with the prefix and a number from `first` to `last`, both included, rising. */
+  within(prefix: string, first: number, last: number): readonly SplitName[] {
+    const numbers = this.#numbers.get(prefix) ?? [];
+    const found: SplitName[] = [];
+    for (let at = firstNotBelow(numbers, first); at < numbers.length; at += 1) {
+      const number = numbers[at] ?? Infinity;
+      if (number > last) break;
+      found.push({ prefix, number });
+    }
+    return found;
+  }
+}
+
+function firstNotBelow(numbers: readonly number[], least: number): number {
+  let low = 0;
+  let high = numbers.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if ((numbers[middle] ?? Infinity) < least) low = middle + 1;
+    else high = middle;
+  }
+  return low;
 }
 
 /** How many bytes at the end of a name are its number; 0 for none. */

@@ -1,8 +1,10 @@
 /**
- * Which texts a segment may hold, in few bytes: a Bloom filter. It never says no to one that is
- * there, and yes to about one in a thousand of those that are not. What the texts are is the
- * business of whoever keeps the log (`IndexedTexts`).
+ * Which texts a segment may hold, and in which stretch of its records, in few bytes: a Bloom filter
+ * for each stretch, all asked at once. It never says no to a text that is there, and yes to about
+ * one in two thousand of those that are not. What the texts are is the business of whoever keeps
+ * the log (`IndexedTexts`).
  */
+import { STRETCHES, stretchRecords } from './index-format.js';
 import type { EventBody } from './types.js';
 
 /** What an index can be asked for, besides streams, positions and times. */
@@ -16,52 +18,86 @@ export interface IndexedTexts {
 }
 
 /** Of a log of hundreds of segments, next to none is read for nothing. */
-const BITS_PER_TEXT = 14;
-/** Bits that are set for each text: the best number for fourteen bits a text. */
-const HASHES = 10;
+const BITS_PER_TEXT = 16;
+/** Bits that are set for each text: the best number for sixteen bits a text. */
+const HASHES = 11;
+/** Where most texts stand in few stretches, the filter becomes no larger than so many times. */
+const CROWDING_MAX = 2;
+const WORD_BYTES = 4;
 const FNV_PRIME = 0x01000193;
 const STEP_SHIFT = 11;
 const STEP_MAX = 2 ** (32 - STEP_SHIFT);
 const SEEDS = { place: 0x811c9dc5, step: 0x9747b28c } as const;
 
-/** Gathers texts, each once. */
+/** Gathers texts, with the records that have them, in order. */
 export class TextFilterBuilder {
-  /** Both hashes in one exact number. */
-  readonly #hashes = new Set<number>();
+  /** Both hashes of each in one exact number. */
+  readonly #hashes: number[] = [];
+  readonly #records: number[] = [];
 
-  add(text: string): void {
+  add(text: string, record: number): void {
     const { place, step } = hashesOf(text);
-    this.#hashes.add(place * STEP_MAX + step);
+    this.#hashes.push(place * STEP_MAX + step);
+    this.#records.push(record);
   }
 
-  finish(): Buffer {
-    const bytes = Buffer.alloc(Math.ceil((this.#hashes.size * BITS_PER_TEXT) / 8));
-    for (const both of this.#hashes) {
-      for (const bit of bitsOf(Math.floor(both / STEP_MAX), both % STEP_MAX, bytes.length)) {
-        bytes[bit >>> 3] = (bytes[bit >>> 3] ?? 0) | (1 << (bit & 7));
+  /** @param records how many the segment has */
+  finish(records: number): Buffer {
+    const stretches = this.#byStretch(stretchRecords(records));
+    const sizes = stretches.map(({ size }) => size);
+    const average = sizes.reduce((sum, size) => sum + size, 0) / STRETCHES;
+    const words = Math.ceil(BITS_PER_TEXT * Math.min(Math.max(...sizes), average * CROWDING_MAX));
+    const filter = Buffer.alloc(words * WORD_BYTES);
+    for (const [stretch, hashes] of stretches.entries()) {
+      const bit = (1 << stretch) >>> 0;
+      for (const both of hashes) {
+        const place = Math.floor(both / STEP_MAX);
+        for (let hash = 0; hash < HASHES; hash += 1) {
+          const at = ((place + hash * (both % STEP_MAX)) % words) * WORD_BYTES;
+          filter.writeUInt32LE((filter.readUInt32LE(at) | bit) >>> 0, at);
+        }
       }
     }
-    return bytes;
+    return filter;
+  }
+
+  #byStretch(length: number): readonly ReadonlySet<number>[] {
+    const stretches = Array.from({ length: STRETCHES }, () => new Set<number>());
+    for (const [index, both] of this.#hashes.entries()) {
+      stretches[Math.floor((this.#records[index] ?? 0) / length)]?.add(both);
+    }
+    return stretches;
   }
 }
 
-/** False when the filter was made without the text. */
-export function mayHold(filter: Buffer, text: string): boolean {
-  if (filter.length === 0) return false;
-  const { place, step } = hashesOf(text);
-  for (const bit of bitsOf(place, step, filter.length)) {
-    if (((filter[bit >>> 3] ?? 0) & (1 << (bit & 7))) === 0) return false;
+/** The stretches that may have one of the texts: no other one has. */
+export function stretchesThatMayHold(filter: Buffer, texts: readonly string[]): readonly number[] {
+  let mask = 0;
+  for (const text of texts) mask |= maskOf(filter, hashesOf(text));
+  const found: number[] = [];
+  for (let stretch = 0; mask !== 0; stretch += 1, mask >>>= 1) {
+    if ((mask & 1) === 1) found.push(stretch);
   }
-  return true;
+  return found;
 }
 
-function* bitsOf(place: number, step: number, bytes: number): Generator<number, void, undefined> {
-  const bits = bytes * 8;
-  for (let hash = 0; hash < HASHES; hash += 1) yield (place + hash * step) % bits;
+interface Hashes {
+  readonly place: number;
+  readonly step: number;
+}
+
+function maskOf(filter: Buffer, { place, step }: Hashes): number {
+  const words = Math.floor(filter.length / WORD_BYTES);
+  if (words === 0) return 0;
+  let mask = -1;
+  for (let hash = 0; hash < HASHES && mask !== 0; hash += 1) {
+    mask &= filter.readInt32LE(((place + hash * step) % words) * WORD_BYTES);
+  }
+  return mask;
 }
 
 /** FNV-1a over the text's UTF-8, begun in two ways; of the second one the upper 21 bits, made odd. */
-function hashesOf(text: string): { readonly place: number; readonly step: number } {
+function hashesOf(text: string): Hashes {
   let place: number = SEEDS.place;
   let step: number = SEEDS.step;
   for (const byte of Buffer.from(text, 'utf8')) {
