@@ -2,7 +2,8 @@
 import { buildProgram } from '../../src/cli/main.js';
 import { shapeOf, type CommandShape, type OptionShape } from '../../src/cli/command-shape.js';
 import { EXIT, EXIT_MEANINGS } from '../../src/cli/exit-codes.js';
-import { configEntries, defaultConfigFile } from '../../src/api/config-schema.js';
+import { defaultConfigFile } from '../../src/api/config-file.js';
+import { configEntries } from '../../src/api/config-schema.js';
 
 export interface Fact {
   readonly name: string;

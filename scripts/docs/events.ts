@@ -33,14 +33,14 @@ export function events(): string {
     'In the stream `snapshot-<id>`. What may follow what: [statecharts.md](statecharts.md).',
     '',
     ...snapshotTypes.map((type) =>
-      chapter(type, SNAPSHOT_EVENTS[type], snapshotEventSchemas[type], snapshotBody(type)),
+      chapter(type, SNAPSHOT_EVENTS[type], snapshotEventSchemas[type](), snapshotBody(type)),
     ),
     '## Events of the daemon',
     '',
     'In the stream `daemon`. They move no snapshot; they are there for the people who ask later.',
     '',
     ...daemonTypes.map((type) =>
-      chapter(type, DAEMON_EVENTS[type], daemonEventSchemas[type], daemonExamples[type]),
+      chapter(type, DAEMON_EVENTS[type], daemonEventSchemas[type](), daemonExamples[type]),
     ),
   ].join('\n');
 }

@@ -1,5 +1,6 @@
 /** docs/settings.md: every setting with its default, from the schema that checks them. */
-import { configEntries, defaultConfigFile } from '../../src/api/config-schema.js';
+import { defaultConfigFile } from '../../src/api/config-file.js';
+import { configEntries } from '../../src/api/config-schema.js';
 import { code, heading, table } from './markdown.js';
 
 export function settings(): string {

@@ -3,6 +3,8 @@ import { isUtf8 } from 'node:buffer';
 import { open } from 'node:fs/promises';
 import { UsageError } from '../base/errors.js';
 
+export const defaultConfigFile = '/etc/stratalog/config.toml';
+
 /** The sample file with every setting and its meaning has 8 KiB. */
 const bytesMax = 2 ** 20;
 

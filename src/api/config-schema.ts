@@ -14,8 +14,6 @@ import {
   socketPath,
 } from './config-values.js';
 
-export const defaultConfigFile = '/etc/stratalog/config.toml';
-
 /** What is known of a setting besides its type. */
 interface SettingNotes {
   readonly description: string;

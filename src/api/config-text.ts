@@ -1,6 +1,7 @@
 /** Configuration as text to be written to files: our own sample, and containerd's side of it. */
 import { stringify } from 'smol-toml';
-import { configEntries, defaultConfigFile } from './config-schema.js';
+import { defaultConfigFile } from './config-file.js';
+import { configEntries } from './config-schema.js';
 import type { Config } from './config.js';
 
 const width = 100;

@@ -7,7 +7,8 @@ import { closest, distance } from 'fastest-levenshtein';
 import { parse, TomlError } from 'smol-toml';
 import type * as z from 'zod';
 import { errnoOf, reasonOf, UsageError } from '../base/errors.js';
-import { configEntries, configSchema, defaultConfigFile } from './config-schema.js';
+import { defaultConfigFile } from './config-file.js';
+import { configEntries, configSchema } from './config-schema.js';
 
 type Camel<Name extends string> = Name extends `${infer Head}_${infer Tail}`
   ? `${Head}${Capitalize<Camel<Tail>>}`

@@ -8,8 +8,8 @@ import {
   type ConfigSource,
   type LoadedConfig,
 } from '../api/config.js';
-import { readConfigText } from '../api/config-file.js';
-import { configEntries, defaultConfigFile } from '../api/config-schema.js';
+import { defaultConfigFile, readConfigText } from '../api/config-file.js';
+import { configEntries } from '../api/config-schema.js';
 import {
   containerdConfigText,
   containerdLines,

@@ -3,7 +3,6 @@ import { createConnection } from 'node:net';
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { errnoOf, reasonOf, TimeLimitPassed } from '../base/errors.js';
-import { configOf } from './config.js';
 
 /** A socket that is named needs no configuration file. */
 export async function addressOf(
@@ -12,7 +11,10 @@ export async function addressOf(
   root?: string,
 ): Promise<string> {
   const named = flags.address ?? process.env['STRATALOG_ADDRESS'] ?? '';
-  return named !== '' ? resolve(named) : (await configOf(command, root)).config.address;
+  if (named !== '') return resolve(named);
+  // Few commands need it, and it takes time to load.
+  const { configOf } = await import('./config.js');
+  return (await configOf(command, root)).config.address;
 }
 
 /** Connects once, for a message that names what is wrong: gRPC would only say UNAVAILABLE. */

@@ -1,5 +1,5 @@
 /** `stratalog health`: asks the daemon, over containerd's own socket, whether it serves. */
-import { defaultConfigFile } from '../api/config-schema.js';
+import { defaultConfigFile } from '../api/config-file.js';
 import { credentials, Metadata, status as grpcStatus } from '@grpc/grpc-js';
 import { Command } from 'commander';
 import { parseDuration } from '../api/config-values.js';

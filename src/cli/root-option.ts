@@ -3,9 +3,7 @@ import { stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { errnoOf, reasonOf, UsageError } from '../base/errors.js';
-import { loadConfig } from '../api/config.js';
-import { readConfigText } from '../api/config-file.js';
-import { defaultConfigFile } from '../api/config-schema.js';
+import { defaultConfigFile, readConfigText } from '../api/config-file.js';
 import { adviceFor } from '../base/advice.js';
 
 export function withRootOption(command: Command): Command {
@@ -41,6 +39,7 @@ export async function rootOf(flags: RootFlags): Promise<string> {
 }
 
 async function configuredRoot(configFile: string | undefined): Promise<string> {
+  const { loadConfig } = await import('../api/config.js');
   const { config } = await loadConfig({
     configFile,
     env: process.env,

@@ -6,5 +6,5 @@ const type: DaemonEventType = 'SegmentChecked';
 
 export const segmentSums: SumEvents = {
   type,
-  sumOf: (body) => daemonEventSchemas[type].safeParse(body).data ?? null,
+  sumOf: (body) => daemonEventSchemas[type]().safeParse(body).data ?? null,
 };

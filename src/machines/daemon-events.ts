@@ -3,105 +3,131 @@
  * they are there for the people who ask later.
  */
 import * as z from 'zod';
+import { lazily } from '../base/lazily.js';
 import { idSchema } from './events.js';
 
-const findingSchema = z.object({
-  kind: z.string().describe('kind of finding, see docs/recovery.md'),
-  subject: z.string().describe('what it is about: a snapshot, a directory, a mount'),
-  action: z.string().describe('what is done about it'),
-});
+const findingSchema = lazily(() =>
+  z.object({
+    kind: z.string().describe('kind of finding, see docs/recovery.md'),
+    subject: z.string().describe('what it is about: a snapshot, a directory, a mount'),
+    action: z.string().describe('what is done about it'),
+  }),
+);
 
+/** To make a schema takes longer than to use it, and most commands use none of these. */
 export const daemonEventSchemas = {
-  DaemonStarted: z.object({
-    release: z.string(),
-    node: z.string().describe('version of Node.js'),
-    pid: z.number().int(),
-    epoch: z.number().int().describe('epoch of the log from here on'),
-    replayed: z.number().int().describe('records folded at start'),
-    checkpoint: z.number().int().nullable().describe('position of the checkpoint that was used'),
-    settings: z.record(z.string(), z.unknown()).describe('those that change what events mean'),
-  }),
-  TailCut: z.object({
-    segment: z.string(),
-    offset: z.number().int().describe('bytes from the start of the segment'),
-    bytes: z.number().int().describe('bytes that were not zero and not a record'),
-    savedAs: z.string().describe('where they were copied to'),
-  }),
-  RecoveryPlanned: z.object({
-    adopted: z.number().int().describe('remote layers whose mounts were right as they stood'),
-    findings: z.array(findingSchema),
-    omitted: z.number().int().describe('findings beyond those listed'),
-  }),
-  SparesReserved: z.object({
-    ids: z.array(idSchema).describe('their directories are made next'),
-  }),
-  SparesDropped: z.object({
-    ids: z.array(idSchema).describe('not used; their directories are gone'),
-  }),
-  DirectoryRecreated: z.object({ id: z.number().int(), path: z.string() }),
-  OrphanFound: z.object({ name: z.string(), path: z.string() }),
-  OrphanRemoved: z.object({ name: z.string(), path: z.string() }),
-  DirectoriesCollected: z.object({
-    collected: z.number().int().describe('snapshots whose directories were asked to go'),
-    orphans: z.number().int(),
-    replayedTo: z.number().int().describe('position up to which the log was replayed'),
-  }),
-  CheckpointTaken: z.object({ position: z.number().int(), snapshots: z.number().int() }),
-  SegmentChecked: z.object({
-    from: z.number().int().nonnegative().describe('its first position'),
-    to: z.number().int().nonnegative().describe('the first position behind it'),
-    bytes: z.number().int().describe('from its first record to behind its last'),
-    sha256: z
-      .string()
-      .regex(/^[0-9a-f]{64}$/)
-      .describe('of these bytes, in hex'),
-  }),
-  SegmentsRetired: z.object({ before: z.number().int(), segments: z.array(z.string()) }),
-  LogRepaired: z.object({
-    release: z.string(),
-    findings: z.array(
-      z.object({
-        kind: z.string().describe('kind of finding, see docs/recovery.md'),
-        place: z.string().describe('file, offset and position'),
-        detail: z.string(),
-      }),
-    ),
-    omitted: z.number().int().describe('findings beyond those listed'),
-    steps: z.array(z.string()).describe('what was done, one sentence each'),
-    quarantine: z.string().describe('directory below log/ that holds what was taken out'),
-    files: z.array(z.string()).describe('what was put there'),
-    history: z
-      .object({ from: z.number().int(), to: z.number().int() })
-      .nullable()
-      .describe(
-        'positions before a checkpoint whose records are gone; no snapshot depends on them',
+  DaemonStarted: lazily(() =>
+    z.object({
+      release: z.string(),
+      node: z.string().describe('version of Node.js'),
+      pid: z.number().int(),
+      epoch: z.number().int().describe('epoch of the log from here on'),
+      replayed: z.number().int().describe('records folded at start'),
+      checkpoint: z.number().int().nullable().describe('position of the checkpoint that was used'),
+      settings: z.record(z.string(), z.unknown()).describe('those that change what events mean'),
+    }),
+  ),
+  TailCut: lazily(() =>
+    z.object({
+      segment: z.string(),
+      offset: z.number().int().describe('bytes from the start of the segment'),
+      bytes: z.number().int().describe('bytes that were not zero and not a record'),
+      savedAs: z.string().describe('where they were copied to'),
+    }),
+  ),
+  RecoveryPlanned: lazily(() =>
+    z.object({
+      adopted: z.number().int().describe('remote layers whose mounts were right as they stood'),
+      findings: z.array(findingSchema()),
+      omitted: z.number().int().describe('findings beyond those listed'),
+    }),
+  ),
+  SparesReserved: lazily(() =>
+    z.object({
+      ids: z.array(idSchema).describe('their directories are made next'),
+    }),
+  ),
+  SparesDropped: lazily(() =>
+    z.object({
+      ids: z.array(idSchema).describe('not used; their directories are gone'),
+    }),
+  ),
+  DirectoryRecreated: lazily(() => z.object({ id: z.number().int(), path: z.string() })),
+  OrphanFound: lazily(() => z.object({ name: z.string(), path: z.string() })),
+  OrphanRemoved: lazily(() => z.object({ name: z.string(), path: z.string() })),
+  DirectoriesCollected: lazily(() =>
+    z.object({
+      collected: z.number().int().describe('snapshots whose directories were asked to go'),
+      orphans: z.number().int(),
+      replayedTo: z.number().int().describe('position up to which the log was replayed'),
+    }),
+  ),
+  CheckpointTaken: lazily(() =>
+    z.object({ position: z.number().int(), snapshots: z.number().int() }),
+  ),
+  SegmentChecked: lazily(() =>
+    z.object({
+      from: z.number().int().nonnegative().describe('its first position'),
+      to: z.number().int().nonnegative().describe('the first position behind it'),
+      bytes: z.number().int().describe('from its first record to behind its last'),
+      sha256: z
+        .string()
+        .regex(/^[0-9a-f]{64}$/)
+        .describe('of these bytes, in hex'),
+    }),
+  ),
+  SegmentsRetired: lazily(() =>
+    z.object({ before: z.number().int(), segments: z.array(z.string()) }),
+  ),
+  LogRepaired: lazily(() =>
+    z.object({
+      release: z.string(),
+      findings: z.array(
+        z.object({
+          kind: z.string().describe('kind of finding, see docs/recovery.md'),
+          place: z.string().describe('file, offset and position'),
+          detail: z.string(),
+        }),
       ),
-    lost: z
-      .object({
-        from: z.number().int(),
-        to: z.number().int(),
-        readable: z.number().int().describe('of these, records that are whole in the quarantine'),
-      })
-      .nullable()
-      .describe('positions whose events do not count any more'),
-    epochBefore: z.number().int().nullable().describe('null when no epoch was known'),
-    epoch: z.number().int(),
-    replaces: z
-      .string()
-      .nullable()
-      .describe('UUID of the log that was given up, when this is a new one'),
-    kept: z.array(idSchema).describe('directories that belong to lost snapshots: set aside'),
-    nextId: idSchema.describe('no id below it is given again'),
-  }),
-  DirectoriesReleased: z.object({
-    ids: z.array(idSchema).describe('set aside by a repair, and given free by a person'),
-  }),
-  DaemonStopped: z.object({ why: z.string() }),
+      omitted: z.number().int().describe('findings beyond those listed'),
+      steps: z.array(z.string()).describe('what was done, one sentence each'),
+      quarantine: z.string().describe('directory below log/ that holds what was taken out'),
+      files: z.array(z.string()).describe('what was put there'),
+      history: z
+        .object({ from: z.number().int(), to: z.number().int() })
+        .nullable()
+        .describe(
+          'positions before a checkpoint whose records are gone; no snapshot depends on them',
+        ),
+      lost: z
+        .object({
+          from: z.number().int(),
+          to: z.number().int(),
+          readable: z.number().int().describe('of these, records that are whole in the quarantine'),
+        })
+        .nullable()
+        .describe('positions whose events do not count any more'),
+      epochBefore: z.number().int().nullable().describe('null when no epoch was known'),
+      epoch: z.number().int(),
+      replaces: z
+        .string()
+        .nullable()
+        .describe('UUID of the log that was given up, when this is a new one'),
+      kept: z.array(idSchema).describe('directories that belong to lost snapshots: set aside'),
+      nextId: idSchema.describe('no id below it is given again'),
+    }),
+  ),
+  DirectoriesReleased: lazily(() =>
+    z.object({
+      ids: z.array(idSchema).describe('set aside by a repair, and given free by a person'),
+    }),
+  ),
+  DaemonStopped: lazily(() => z.object({ why: z.string() })),
 } as const;
 
 export type DaemonEventType = keyof typeof daemonEventSchemas;
 export type DaemonEventData<Type extends DaemonEventType> = z.output<
-  (typeof daemonEventSchemas)[Type]
+  ReturnType<(typeof daemonEventSchemas)[Type]>
 >;
 export type DaemonEvent = {
   [Type in DaemonEventType]: { readonly type: Type; readonly data: DaemonEventData<Type> };
@@ -145,10 +171,10 @@ export const DAEMON_EVENTS: {
 };
 
 export function isDaemonEventType(type: string): type is DaemonEventType {
-  return Object.hasOwn(daemonEventSchemas, type);
+  return Object.hasOwn(DAEMON_EVENTS, type);
 }
 
 /** Throws a ZodError that names the field when the body is not of the schema. */
 export function decodeDaemonEvent(type: DaemonEventType, body: unknown): DaemonEvent {
-  return { type, data: daemonEventSchemas[type].parse(body) } as DaemonEvent;
+  return { type, data: daemonEventSchemas[type]().parse(body) } as DaemonEvent;
 }

@@ -6,6 +6,7 @@
  * docs/events.md is generated from the descriptions below.
  */
 import * as z from 'zod';
+import { lazily } from '../base/lazily.js';
 import { snapshotId, snapshotName, type Labels } from '../base/units.js';
 
 const idSchema = z
@@ -47,76 +48,96 @@ const parentSchema = z
 
 const reasonSchema = z.string().describe('one sentence for a person');
 
+/** Most events are understood without (quick-decode.ts), and to make a schema takes time. */
 export const snapshotEventSchemas = {
-  SnapshotPreparing: z.object({
-    id: idSchema,
-    kind: z.enum(['active', 'view']),
-    key: nameSchema.describe('what the client calls it'),
-    parent: parentSchema.nullable(),
-    labels: labelsSchema,
-    target: z.string().nullable().describe('chain id to look for in the remote file system'),
-    caller: callerSchema,
-  }),
-  SnapshotPrepared: z.object({}),
-  RemoteMountStarted: z.object({
-    ref: z.string().describe('chain id asked for'),
-    fileSystem: z.string().describe('which implementation was asked'),
-  }),
-  RemoteMounted: z.object({}),
-  RemoteMountFailed: z.object({ reason: reasonSchema }),
-  SnapshotCommitting: z.object({
-    name: nameSchema,
-    labels: labelsSchema,
-    parent: parentSchema.nullable().describe('given when a parentless snapshot is rebased'),
-    caller: callerSchema,
-  }),
-  SnapshotCommitFailed: z.object({ reason: reasonSchema }),
-  SnapshotCommitted: z.object({
-    name: nameSchema,
-    labels: labelsSchema,
-    usage: usageSchema,
-    parent: parentSchema.nullable(),
-    remote: z
-      .object({ ref: z.string(), fileSystem: z.string() })
-      .nullable()
-      .describe('where the layer comes from when it is not in our own directory'),
-    durability: z
-      .enum(['data', 'metadata'])
-      .describe('whether file contents were made durable before this event'),
-  }),
-  LabelsUpdated: z.object({ labels: labelsSchema, caller: callerSchema }),
-  LayerUnavailable: z.object({
-    reason: reasonSchema,
-    attempts: z.number().int().nonnegative().describe('tries to restore it so far'),
-    retryAt: z.string().nullable().describe('RFC 3339; null when only a person or a use can help'),
-  }),
-  LayerAvailable: z.object({
-    how: z.enum(['mounted', 'checked']).describe('what made it usable again'),
-  }),
-  SnapshotRemoving: z.object({
-    deferred: z.boolean().describe('true: Cleanup collects the directory later'),
-    caller: callerSchema,
-  }),
-  SnapshotCollecting: z.object({}),
-  SnapshotRemoved: z.object({}),
-  SnapshotAbandoned: z.object({ reason: reasonSchema }),
-  SnapshotSalvaged: z.object({
-    id: idSchema,
-    name: nameSchema.describe('made up by the repair; what the client called it is lost'),
-    labels: labelsSchema,
-    usage: usageSchema.describe('as measured by the repair'),
-    looked: z
-      .enum(['committed', 'active', 'empty'])
-      .describe(
-        'active: a mount writes to it; empty: nothing is in it; what it was cannot be known',
-      ),
-    reason: reasonSchema,
-  }),
+  SnapshotPreparing: lazily(() =>
+    z.object({
+      id: idSchema,
+      kind: z.enum(['active', 'view']),
+      key: nameSchema.describe('what the client calls it'),
+      parent: parentSchema.nullable(),
+      labels: labelsSchema,
+      target: z.string().nullable().describe('chain id to look for in the remote file system'),
+      caller: callerSchema,
+    }),
+  ),
+  SnapshotPrepared: lazily(() => z.object({})),
+  RemoteMountStarted: lazily(() =>
+    z.object({
+      ref: z.string().describe('chain id asked for'),
+      fileSystem: z.string().describe('which implementation was asked'),
+    }),
+  ),
+  RemoteMounted: lazily(() => z.object({})),
+  RemoteMountFailed: lazily(() => z.object({ reason: reasonSchema })),
+  SnapshotCommitting: lazily(() =>
+    z.object({
+      name: nameSchema,
+      labels: labelsSchema,
+      parent: parentSchema.nullable().describe('given when a parentless snapshot is rebased'),
+      caller: callerSchema,
+    }),
+  ),
+  SnapshotCommitFailed: lazily(() => z.object({ reason: reasonSchema })),
+  SnapshotCommitted: lazily(() =>
+    z.object({
+      name: nameSchema,
+      labels: labelsSchema,
+      usage: usageSchema,
+      parent: parentSchema.nullable(),
+      remote: z
+        .object({ ref: z.string(), fileSystem: z.string() })
+        .nullable()
+        .describe('where the layer comes from when it is not in our own directory'),
+      durability: z
+        .enum(['data', 'metadata'])
+        .describe('whether file contents were made durable before this event'),
+    }),
+  ),
+  LabelsUpdated: lazily(() => z.object({ labels: labelsSchema, caller: callerSchema })),
+  LayerUnavailable: lazily(() =>
+    z.object({
+      reason: reasonSchema,
+      attempts: z.number().int().nonnegative().describe('tries to restore it so far'),
+      retryAt: z
+        .string()
+        .nullable()
+        .describe('RFC 3339; null when only a person or a use can help'),
+    }),
+  ),
+  LayerAvailable: lazily(() =>
+    z.object({
+      how: z.enum(['mounted', 'checked']).describe('what made it usable again'),
+    }),
+  ),
+  SnapshotRemoving: lazily(() =>
+    z.object({
+      deferred: z.boolean().describe('true: Cleanup collects the directory later'),
+      caller: callerSchema,
+    }),
+  ),
+  SnapshotCollecting: lazily(() => z.object({})),
+  SnapshotRemoved: lazily(() => z.object({})),
+  SnapshotAbandoned: lazily(() => z.object({ reason: reasonSchema })),
+  SnapshotSalvaged: lazily(() =>
+    z.object({
+      id: idSchema,
+      name: nameSchema.describe('made up by the repair; what the client called it is lost'),
+      labels: labelsSchema,
+      usage: usageSchema.describe('as measured by the repair'),
+      looked: z
+        .enum(['committed', 'active', 'empty'])
+        .describe(
+          'active: a mount writes to it; empty: nothing is in it; what it was cannot be known',
+        ),
+      reason: reasonSchema,
+    }),
+  ),
 } as const;
 
 export type SnapshotEventType = keyof typeof snapshotEventSchemas;
 export type SnapshotEventData<Type extends SnapshotEventType> = z.output<
-  (typeof snapshotEventSchemas)[Type]
+  ReturnType<(typeof snapshotEventSchemas)[Type]>
 >;
 
 export type SnapshotEventOf<Type extends SnapshotEventType> = {

@@ -65,7 +65,7 @@ export function decodeSnapshotEvent(type: SnapshotEventType, body: unknown): Sna
   const quick = quickDecode(type, body);
   if (quick !== null) return quick;
   // The schema is looked up by the same type, which the compiler cannot follow through a union.
-  return { type, data: snapshotEventSchemas[type].parse(body) } as SnapshotEvent;
+  return { type, data: snapshotEventSchemas[type]().parse(body) } as SnapshotEvent;
 }
 
 /** Throws EventNotUnderstood. */

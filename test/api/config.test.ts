@@ -4,7 +4,8 @@
  */
 import { expect, test } from 'vitest';
 import { loadConfig, type ConfigInputs, type LoadedConfig } from '../../src/api/config.js';
-import { configEntries, defaultConfigFile } from '../../src/api/config-schema.js';
+import { defaultConfigFile } from '../../src/api/config-file.js';
+import { configEntries } from '../../src/api/config-schema.js';
 import {
   containerdConfigText,
   containerdLines,
