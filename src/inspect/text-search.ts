@@ -66,7 +66,9 @@ async function searchLog(
   const segments = await log.segmentsWith(search.texts, snapshotTexts.version, search.range);
   for (const { segment, next, stretches } of segments) {
     if (stretches === null || next === null) {
-      await searchSegment(disk, log, { segment, next }, search, found);
+      const held = next === null ? await log.newestHolding(segment, search.needle) : null;
+      if (held === null) await searchSegment(disk, { segment, next }, search, found);
+      else for (const record of held) takeIfWanted(record, search, (id) => found.add(id));
       continue;
     }
     await log.within(segment, next, async (open) => {
@@ -81,22 +83,24 @@ async function searchLog(
   return [...found].sort((one, other) => one - other).map(snapshotId);
 }
 
+function takeIfWanted(
+  record: LogRecord,
+  { isWanted }: Search,
+  take: (id: SnapshotId) => void,
+): void {
+  const id = idOfStream(record.stream);
+  if (id !== null && isWanted(record)) take(id);
+}
+
 async function searchSegment(
   disk: Disk,
-  log: IndexedLog,
   { segment, next }: WithNext,
   search: Search,
   found: Set<SnapshotId>,
 ): Promise<void> {
   await withFile(disk, segment.path, 'read', async (file) => {
-    const known = next === null ? await log.knownEnd(file, segment) : null;
     const hits = new Hits(search);
-    const end = await walkHeads(
-      file,
-      segment,
-      (bytes, at, offset, padded) => offset !== known && hits.visitor(bytes, at, offset, padded),
-      { checks: next === null && known === null },
-    );
+    const end = await walkHeads(file, segment, hits.visitor, { checks: next === null });
     if (hits.isUnsound || (next !== null && end.position !== next.header.firstPosition)) {
       await tellDamage(file, segment, next);
     }
@@ -130,10 +134,9 @@ class Hits {
       return false;
     }
     const record = decodeRecord(bytes, at);
-    const id = idOfStream(record.stream);
-    if (id !== null && this.#search.isWanted(record)) {
+    takeIfWanted(record, this.#search, (id) => {
       this.#hits.push({ id, position: record.position });
-    }
+    });
     return true;
   };
 

@@ -14,7 +14,6 @@ import { position, type Position } from '../base/units.js';
 import { decodeRecord, isIntact } from './codec.js';
 import { LogDamaged } from './errors.js';
 import { withFile } from './files.js';
-import { RECORD } from './format.js';
 import { walkHeads } from './heads.js';
 import { IndexCache } from './index-cache.js';
 import { IndexUnusable } from './index-head.js';
@@ -22,7 +21,8 @@ import { IndexedSegment, type OpenIndexed } from './indexed-segment.js';
 import { makeIndex, requireSound, tellDamage } from './index-files.js';
 import { readIdentityIfSound } from './identity.js';
 import { startOf } from './recovery.js';
-import { SegmentScan } from './scan.js';
+import { NewestSegment, NotIntact, namesIn } from './newest-segment.js';
+import { SegmentScan, type ScanPlace } from './scan.js';
 import { SegmentIndex } from './segment-index.js';
 import { NamesToFind } from './stream-name.js';
 import { surveySound, type KnownHeaders, type SurveyedSegment } from './survey.js';
@@ -75,7 +75,7 @@ export class IndexedLog {
   readonly #indexes: IndexCache;
   readonly #headers: KnownHeaders = new Map();
   #epoch: number | null = null;
-  #newest: { readonly segment: string; readonly index: SegmentIndex } | null = null;
+  #newest: { readonly segment: string; readonly held: NewestSegment } | null = null;
   readonly #onNotice: ((text: string) => void) | undefined;
   #hasNoticed = false;
   /** First positions of segments whose index led astray. */
@@ -225,9 +225,7 @@ export class IndexedLog {
         const head = this.#isTrusted(segment) ? await this.#indexes.head(segment, next) : null;
         if (head?.among(names).length === 0) return [];
       }
-      const index = next
-        ? await this.#readIndex(segment, next)
-        : await opened((file) => this.#newestIndex(file, segment));
+      const index = next && (await this.#readIndex(segment, next));
       if (index) {
         const offsets = index.head.among(names).flatMap((name) => index.part(name)?.offsets ?? []);
         if (offsets.length === 0) return [];
@@ -240,27 +238,39 @@ export class IndexedLog {
       if (!(thrown instanceof IndexUnusable)) throw thrown;
       this.#notice(segment, thrown);
     }
-    return opened((file) => scanForStreams(file, segment, next, streams));
+    return opened(async (file) => {
+      const held = next === null ? await this.#newestIn(file, segment) : null;
+      if (held === null) return scanForStreams(file, segment, next, streams);
+      return orTellDamage(file, segment, () => held.records(streams));
+    });
   }
 
-  /** Made once, and again when something was appended: its segment has no index file yet. */
   async #newestIndex(file: DiskFile, segment: SurveyedSegment): Promise<SegmentIndex> {
-    const kept = this.#newest;
-    const isSame = kept?.segment === segment.name && !(await goesOn(file, segment, kept.index));
-    const index = isSame ? kept.index : await indexOf(file, segment, null);
-    if (!isSame) await goesOn(file, segment, index);
-    this.#newest = { segment: segment.name, index };
+    const held = await this.#newestIn(file, segment);
+    if (held !== null) return held.index();
+    const index = await indexOf(file, segment, null);
+    await goesOn(file, segment, endOf(segment, index));
     return index;
   }
 
-  /**
-   * Offset behind the last whole append of the newest segment, if an earlier question had to find
-   * it out and nothing was appended since; else null.
-   */
-  async knownEnd(file: DiskFile, segment: SurveyedSegment): Promise<number | null> {
+  /** Records of the newest segment that hold these bytes; null when it is too large to be held. */
+  newestHolding(segment: SurveyedSegment, needle: Buffer): Promise<readonly LogRecord[] | null> {
+    return withFile(this.#disk, segment.path, 'read', async (file) => {
+      const held = await this.#newestIn(file, segment);
+      return held && orTellDamage(file, segment, () => [...held.holding(needle)]);
+    });
+  }
+
+  /** Read once, and again when something was appended. */
+  async #newestIn(file: DiskFile, segment: SurveyedSegment): Promise<NewestSegment | null> {
     const kept = this.#newest;
-    if (kept?.segment !== segment.name || (await goesOn(file, segment, kept.index))) return null;
-    return kept.index.end;
+    if (kept?.segment === segment.name && !(await goesOn(file, segment, kept.held.end))) {
+      return kept.held;
+    }
+    const held = await NewestSegment.read(file, segment);
+    if (held !== null) await goesOn(file, segment, held.end);
+    this.#newest = held === null ? null : { segment: segment.name, held };
+    return held;
   }
 
   #isTrusted({ header }: SurveyedSegment): boolean {
@@ -285,6 +295,8 @@ export class IndexedLog {
     const last = segments.at(-1);
     if (last === undefined) return position(0);
     return withFile(this.#disk, last.path, 'read', async (file) => {
+      const held = await this.#newestIn(file, last);
+      if (held !== null) return position(held.end.position);
       const end = await walkHeads(file, last, () => true, { checks: true });
       return position(end.position);
     });
@@ -307,26 +319,37 @@ async function indexOf(
   return new SegmentIndex(made);
 }
 
+const endOf = (segment: SurveyedSegment, index: SegmentIndex): ScanPlace =>
+  index.head.records === 0
+    ? startOf(segment)
+    : { offset: index.end, position: index.nextPosition, chain: index.head.chain };
+
 /**
- * Whether records stand behind the end of an index of the newest segment.
+ * Whether records stand behind what was the end of the newest segment.
  *
  * Fails  LogDamaged when one is whole there and does not belong there: never a torn write
  */
-async function goesOn(
-  file: DiskFile,
-  segment: SurveyedSegment,
-  index: SegmentIndex,
-): Promise<boolean> {
-  const start =
-    index.head.records === 0
-      ? startOf(segment)
-      : { offset: index.end, position: index.nextPosition, chain: index.head.chain };
-  const scan = new SegmentScan(file, start);
+async function goesOn(file: DiskFile, segment: SurveyedSegment, end: ScanPlace): Promise<boolean> {
+  const scan = new SegmentScan(file, end);
   const more = await scan.next();
   const { stop, reached } = scan;
   if (stop?.kind !== 'contradiction') return more !== null;
   const { offset, position: at } = reached;
   throw new LogDamaged({ segment: segment.name, offset, position: position(at) }, stop.why);
+}
+
+/** Fails with LogDamaged where a record that is asked for is not intact. */
+async function orTellDamage<Value>(
+  file: DiskFile,
+  segment: SurveyedSegment,
+  take: () => Value,
+): Promise<Value> {
+  try {
+    return take();
+  } catch (thrown) {
+    if (!(thrown instanceof NotIntact)) throw thrown;
+    return tellDamage(file, segment, null);
+  }
 }
 
 async function scanForStreams(
@@ -354,24 +377,4 @@ async function scanForStreams(
     return tellDamage(file, segment, next);
   }
   return found.filter((record) => record.position < end.position);
-}
-
-/** Whether a record's stream is one of these. Of one alone no string is made to see that. */
-function namesIn(streams: ReadonlySet<string>): (bytes: Buffer, at: number) => boolean {
-  const [first = ''] = streams;
-  const name = Buffer.from(first, 'latin1');
-  return (bytes, at) => {
-    const length = bytes.readUInt16LE(at + RECORD.streamLength);
-    const start = at + RECORD.headBytes;
-    if (streams.size === 1) return length === name.length && isAt(bytes, start, name);
-    return streams.has(bytes.toString('latin1', start, start + length));
-  };
-}
-
-function isAt(bytes: Buffer, start: number, name: Buffer): boolean {
-  // Names differ at their end most often.
-  for (let index = name.length - 1; index >= 0; index -= 1) {
-    if (bytes[start + index] !== name[index]) return false;
-  }
-  return true;
 }

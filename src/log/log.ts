@@ -9,9 +9,11 @@
  *   checkpoint, retention    a faster start, and dropping what it covers
  *   heads, segment-index     records by their heads alone, and an index of them, byte by byte
  *   index-files, -keeper     indexes on disk, and who writes them
- *   indexed-log              one stream, one position, one time, without reading the rest
+ *   indexed-log, -segment    one stream, one position, one time, without reading the rest
+ *   newest-segment           the same of the segment that has no index yet
  *   cursor, reader           reading without a lock, beside a writer or from a copy
  *   subscription, verify     catching up and going live; the whole log checked
+ *   segment-check, -sum      one full segment checked on a thread: each record, or all at once
  */
 import type { Observable } from 'rxjs';
 import type { Clock, Disk, DiskLock } from '../base/ports.js';

@@ -17,7 +17,7 @@ const NINE = 0x39;
 export const joinName = ({ prefix, number }: SplitName): string =>
   number === 0 ? prefix : `${prefix}${number}`;
 
-export function splitName(name: string): SplitName {
+function splitName(name: string): SplitName {
   const codes = Buffer.from(name, 'latin1');
   const digits = numberLength(codes, 0, name.length);
   if (digits === 0) return { prefix: name, number: 0 };

@@ -18,7 +18,6 @@ import {
 import { STATUSES } from './chart.js';
 import { idSchema, type ParentLink } from './events.js';
 import type { SnapshotState } from './fold.js';
-import type { Forest } from './forest.js';
 import { NO_LABELS, TARGET_LABEL } from './labels.js';
 
 /** Of the head and of the lines. */
@@ -45,24 +44,24 @@ export interface CheckpointHead {
   readonly checkedTo: number;
 }
 
-/** @param forest of which the head is, as far as it is in it */
-export function headOf(
-  forest: Pick<Forest, 'nextId' | 'spares' | 'kept' | 'checkedTo'>,
-  daemonStreamVersion: number,
-): CheckpointHead {
+/** What a forest knows of it. */
+interface HeadOfForest {
+  readonly nextId: SnapshotId;
+  readonly spares: ReadonlySet<SnapshotId>;
+  readonly kept: ReadonlySet<SnapshotId>;
+  readonly checkedTo: number;
+}
+
+export function headOf(forest: HeadOfForest, daemonStreamVersion: number): CheckpointHead {
   const { nextId, checkedTo } = forest;
-  return {
-    ...{ nextId, daemonStreamVersion, checkedTo },
-    spares: [...forest.spares],
-    kept: [...forest.kept],
-  };
+  const [spares, kept] = [[...forest.spares], [...forest.kept]];
+  return { nextId, spares, kept, daemonStreamVersion, checkedTo };
 }
 
 export function encodeHead(head: CheckpointHead): string {
-  const { kept, checkedTo, ...rest } = head;
+  const { nextId, spares, kept, daemonStreamVersion, checkedTo } = head;
   return JSON.stringify({
-    schema: CHECKPOINT_SCHEMA,
-    ...rest,
+    ...{ schema: CHECKPOINT_SCHEMA, nextId, spares, daemonStreamVersion },
     // Most logs have neither.
     ...(kept.length > 0 && { kept }),
     ...(checkedTo > 0 && { checkedTo }),

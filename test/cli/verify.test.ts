@@ -2,11 +2,13 @@
  * Goal: verify's verdict is right and can be used in scripts. Method: the built command on sound,
  * damaged and contradictory logs, and beside a daemon that writes as fast as it can.
  */
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeAll, expect, it } from 'vitest';
 import {
   aDaemon,
+  aDaemonToBe,
+  appendTo,
   aRoot,
   askedOf,
   builtCli,
@@ -18,6 +20,7 @@ import {
   preparing,
   stratalog,
 } from './rig.js';
+import { until } from '../../scripts/rig/wait.js';
 
 beforeAll(builtCli, buildLimitMillis);
 afterEach(cleanUp);
@@ -69,6 +72,41 @@ it('locates damage, goes on behind it, and exits 3', async () => {
   const soundTo = String(finding?.['position']);
   expect(end).toBe(`sound up to position ${soundTo}; 80 records are whole; 1 finding`);
 });
+
+it(
+  'checks full segments by the sums that a daemon keeps of them',
+  { timeout: 60_000 },
+  async () => {
+    const daemon = await aDaemonToBe();
+    const { root } = daemon;
+    await appendTo(root, manyEvents);
+    const without = await stratalog(['verify', '--no-events', '--root', root]);
+    expect(without.stdout).toMatch(/ bytes \(without the events\)\n$/);
+    for (let id = 1; id <= 40; id += 1) {
+      mkdirSync(join(root, 'snapshots', `${id}`, 'fs'), { recursive: true });
+    }
+    await daemon.start();
+    let told = '';
+    await until('two segments are checked', async () => {
+      told = (await stratalog(['log', '--root', root, '--type', 'SegmentChecked'])).stdout;
+      return told.split(' are sound').length > 2;
+    });
+    expect(told).toMatch(/SegmentChecked +records 0 to \d+ are sound, sha256 [0-9a-f]{12}/);
+    await daemon.stop();
+    const by = await stratalog(['verify', '--no-events', '--root', root]);
+    expect(by).toMatchObject({ code: 0, stderr: '' });
+    expect(by.stdout).toMatch(/without the events, and \d+ of \d+ segments by their sums\)\n$/);
+    const every = await stratalog(['verify', '--no-events', '--every-record', '--root', root]);
+    expect(every.stdout).toMatch(/ bytes \(without the events\)\n$/);
+    const [first = ''] = readdirSync(join(root, 'log')).filter((name) => name.endsWith('.seg'));
+    const bytes = readFileSync(join(root, 'log', first));
+    bytes.writeUInt8(bytes.readUInt8(700) ^ 16, 700);
+    writeFileSync(join(root, 'log', first), bytes);
+    const damaged = await stratalog(['verify', '--no-events', '--root', root]);
+    expect(damaged.code).toBe(3);
+    expect(damaged.stdout).toMatch(/damage +record-damaged +position \d+, 0{20}\.seg at \d+/);
+  },
+);
 
 it('finds events that cannot be, unless --quick', async () => {
   const root = await aRoot([prepared(1), { stream: 'snapshot-2', type: 'SnapshotFrozen' }]);

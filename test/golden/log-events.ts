@@ -94,7 +94,10 @@ export function goldenAppends(): readonly GoldenAppend[] {
   const plain = ordinaryLayer(life, remote);
   leavings(life, plain);
   repaired(life);
-  life.daemon({ type: 'DaemonStopped', data: { why: 'SIGTERM' } });
+  life.daemon(
+    { type: 'SegmentChecked', data: firstSegment },
+    { type: 'DaemonStopped', data: { why: 'SIGTERM' } },
+  );
   return life.appends;
 }
 
@@ -247,3 +250,11 @@ function repaired(life: Life): void {
     },
   });
 }
+
+/** Of the first segment, as `tail -c +137 | head -c 3848 | sha256sum` has it. */
+const firstSegment = {
+  from: 0,
+  to: 17,
+  bytes: 3848,
+  sha256: '3717ebed9b732c86975509f30d250bc0b5a03788d48cedc846abc65521c81620',
+};

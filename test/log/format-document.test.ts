@@ -6,6 +6,7 @@ import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
+import { fileURLToPath } from 'node:url';
 import { crc32 } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
 import { RECORD, SEGMENT } from '../../src/log/format.js';
@@ -125,6 +126,13 @@ describe('docs/log-format.md', () => {
       offsets: [136, 256],
       closes: true,
     });
+  });
+
+  it('gives a command that sums a segment, and what it prints of the golden log', () => {
+    const [command = '', ...printed] = block('console').trimEnd().split('\n');
+    const cwd = fileURLToPath(new URL('../golden/v0.1.0/root/log', import.meta.url));
+    const found = execFileSync('sh', ['-ec', command.replace(/^\$ /, '')], { cwd });
+    expect(found.toString().trimEnd().split('\n')).toEqual(printed);
   });
 
   it('gives commands that verify the chain', () => {

@@ -1,0 +1,175 @@
+/**
+ * The newest segment, held in memory. It has no index file yet, and one question looks at it
+ * several times. Records are checked when somebody takes them; only where the log ends must be
+ * known at once, and for that the last sync group is enough: it was begun when all before it was
+ * durable.
+ */
+import type { DiskFile } from '../base/ports.js';
+import {
+  claimedLength,
+  decodeRecord,
+  groupOffsetOf,
+  isIntact,
+  positionOf,
+  unitContinues,
+} from './codec.js';
+import { CHAIN_BYTES, RECORD } from './format.js';
+import { IndexBuilder } from './index-builder.js';
+import type { ScanPlace } from './scan.js';
+import { SegmentIndex } from './segment-index.js';
+import type { SurveyedSegment } from './survey.js';
+import type { LogRecord } from './types.js';
+
+/** Larger ones are read a piece at a time by whoever asks. */
+const BYTES_MAX = 64 * 1024 * 1024;
+const READ_BYTES = 2 * 1024 * 1024;
+
+/** A record that is asked for is not what was written. */
+export class NotIntact extends Error {
+  override readonly name = 'NotIntact';
+}
+
+export class NewestSegment {
+  /** Behind the last whole append. */
+  readonly end: ScanPlace;
+  #index: SegmentIndex | null = null;
+
+  private constructor(
+    private readonly segment: SurveyedSegment,
+    /** From the first record on. */
+    private readonly bytes: Buffer,
+    /** Where each record begins in them, and where the last one ends. */
+    private readonly offsets: readonly number[],
+  ) {
+    const { headerBytes, firstPosition, chain } = segment.header;
+    const records = offsets.length - 1;
+    const last = offsets[records - 1];
+    this.end = {
+      offset: headerBytes + (offsets[records] ?? 0),
+      position: firstPosition + records,
+      chain:
+        last === undefined
+          ? chain
+          : Buffer.from(bytes.subarray(last + RECORD.chain, last + RECORD.chain + CHAIN_BYTES)),
+    };
+  }
+
+  /** Null when it is too large to be held. */
+  static async read(file: DiskFile, segment: SurveyedSegment): Promise<NewestSegment | null> {
+    const { headerBytes, firstPosition } = segment.header;
+    const size = (await file.size()) - headerBytes;
+    if (size > BYTES_MAX) return null;
+    const bytes = Buffer.allocUnsafeSlow(Math.max(size, 0));
+    const offsets = [0];
+    for (let filled = 0; ;) {
+      const piece = bytes.subarray(filled, filled + READ_BYTES);
+      filled += await file.read(piece, headerBytes + filled);
+      const isAtEnd = !walk(bytes.subarray(0, filled), offsets, firstPosition);
+      if (isAtEnd || piece.length < READ_BYTES) break;
+    }
+    offsets.length = 1 + wholeRecords(bytes, offsets);
+    return new NewestSegment(segment, bytes.subarray(0, offsets.at(-1)), offsets);
+  }
+
+  /** The records of these streams. Throws NotIntact. */
+  records(streams: ReadonlySet<string>): LogRecord[] {
+    const isNamed = namesIn(streams);
+    const found: LogRecord[] = [];
+    for (let record = 0; record < this.offsets.length - 1; record += 1) {
+      const at = this.offsets[record] ?? 0;
+      if (isNamed(this.bytes, at)) found.push(this.#take(record));
+    }
+    return found;
+  }
+
+  /** Records that hold these bytes. Throws NotIntact. */
+  *holding(needle: Buffer): Generator<LogRecord, void, undefined> {
+    const { bytes, offsets } = this;
+    for (let hit = bytes.indexOf(needle); hit !== -1 && hit < bytes.length;) {
+      const record = lastNotAbove(offsets, hit);
+      yield this.#take(record);
+      hit = bytes.indexOf(needle, offsets[record + 1]);
+    }
+  }
+
+  /** As of a sealed segment, but without texts. */
+  index(): SegmentIndex {
+    if (this.#index !== null) return this.#index;
+    const { uuid, firstPosition, headerBytes } = this.segment.header;
+    const builder = new IndexBuilder(uuid, firstPosition);
+    for (const [record, at] of this.offsets.slice(0, -1).entries()) {
+      const padded = (this.offsets[record + 1] ?? at) - at;
+      builder.take(this.bytes, at, headerBytes + at, padded);
+    }
+    const chain = this.offsets.length > 1 ? this.end.chain : Buffer.alloc(CHAIN_BYTES);
+    return (this.#index = new SegmentIndex(builder.finish(chain)));
+  }
+
+  #take(record: number): LogRecord {
+    const at = this.offsets[record] ?? 0;
+    const padded = (this.offsets[record + 1] ?? at) - at;
+    if (!isIntact(this.bytes, at, padded)) throw new NotIntact('a record fails its checksum');
+    return decodeRecord(this.bytes, at);
+  }
+}
+
+/** Goes on behind the last offset. False where no record begins, true where the bytes ran out. */
+function walk(bytes: Buffer, offsets: number[], firstPosition: number): boolean {
+  let at = offsets.at(-1) ?? 0;
+  for (let position = firstPosition + offsets.length - 1; ; position += 1) {
+    if (bytes.length - at < RECORD.headBytes) return true;
+    const padded = claimedLength(bytes, at);
+    if (padded === null || positionOf(bytes, at) !== position) return false;
+    if (padded > bytes.length - at) return true;
+    at += padded;
+    offsets.push(at);
+  }
+}
+
+/** How many of the records that seem to be there were surely written, and end a whole append. */
+function wholeRecords(bytes: Buffer, offsets: readonly number[]): number {
+  const isSound = (record: number): boolean => {
+    const at = offsets[record] ?? 0;
+    return isIntact(bytes, at, (offsets[record + 1] ?? at) - at);
+  };
+  let last = offsets.length - 2;
+  while (last >= 0 && !isSound(last)) last -= 1;
+  if (last < 0) return 0;
+  const groupStart = Math.max(0, last - groupOffsetOf(bytes, offsets[last] ?? 0));
+  let records = groupStart;
+  while (records <= last && isSound(records)) records += 1;
+  while (records > 0 && unitContinues(bytes, offsets[records - 1] ?? 0)) records -= 1;
+  return records;
+}
+
+/** Whether a record's stream is one of these. Of one alone no string is made to see that. */
+export function namesIn(streams: ReadonlySet<string>): (bytes: Buffer, at: number) => boolean {
+  const [first = ''] = streams;
+  const name = Buffer.from(first, 'latin1');
+  return (bytes, at) => {
+    const length = bytes.readUInt16LE(at + RECORD.streamLength);
+    const start = at + RECORD.headBytes;
+    if (streams.size === 1) return length === name.length && isAt(bytes, start, name);
+    return streams.has(bytes.toString('latin1', start, start + length));
+  };
+}
+
+function isAt(bytes: Buffer, start: number, name: Buffer): boolean {
+  // Names differ at their end most often.
+  for (let index = name.length - 1; index >= 0; index -= 1) {
+    if (bytes[start + index] !== name[index]) return false;
+  }
+  return true;
+}
+
+/** Of rising numbers, the index of the last one that is not above a limit which the first is not. */
+function lastNotAbove(numbers: readonly number[], limit: number): number {
+  let low = 0;
+  let high = numbers.length - 1;
+  while (low < high) {
+    const middle = (low + high + 1) >>> 1;
+    if ((numbers[middle] ?? Infinity) <= limit) low = middle;
+    else high = middle - 1;
+  }
+  return low;
+}

@@ -1,0 +1,101 @@
+/**
+ * Goal: the newest segment, held in memory, ends where a reader says that the log ends, and hands
+ * out no record that is not what was written. Method: a small segment of several sync groups and
+ * appends of several events, cut at each byte and with bits flipped.
+ */
+import { expect, it } from 'vitest';
+import { LogDamaged } from '../../src/log/errors.js';
+import { aligned } from '../../src/log/format.js';
+import { IndexedLog } from '../../src/log/indexed-log.js';
+import { FaultyDisk } from '../support/faulty-disk.js';
+import { anEvent, openTestLog, recordsOf, ROOT } from './fixtures.js';
+
+const path = `${ROOT}/log/${'0'.repeat(20)}.seg`;
+const streams = ['snapshot-1', 'snapshot-2', 'daemon'];
+
+/** Sync groups of one, two and six records; the last append of each has several events. */
+async function aLog(): Promise<FaultyDisk> {
+  const disk = new FaultyDisk();
+  const { log } = await openTestLog(disk);
+  await log.append([anEvent('snapshot-1', 0)], { sync: true }).durable;
+  await log.append([anEvent('snapshot-2', 0), anEvent('daemon', 0)], { sync: true }).durable;
+  log.append([anEvent('snapshot-1', 1)], { sync: false });
+  log.append([anEvent('daemon', 1, { needle: 'ü' }), anEvent('snapshot-1', 2)], { sync: false });
+  const last = [anEvent('snapshot-2', 1), anEvent('daemon', 2), anEvent('snapshot-1', 3)];
+  await log.append(last, { sync: true }).durable;
+  await log.close();
+  return disk;
+}
+
+async function asked(disk: FaultyDisk) {
+  const log = new IndexedLog({ disk, root: ROOT });
+  const records = await log.streams(new Set(streams));
+  return { records, next: await log.next(await log.segments()) };
+}
+
+it.each(['the file ends there', 'zeros follow'])('ends where the log does: %s', async (how) => {
+  const whole = await aLog();
+  const bytes = Buffer.from(whole.bytes(path));
+  const end = aligned(bytes.findLastIndex((byte) => byte !== 0) + 1);
+  const seen = new Set<number>();
+  for (let cut = 136; cut <= end; cut += 1) {
+    const disk = await aLog();
+    const kept = bytes.subarray(0, cut);
+    disk.put(path, how === 'zeros follow' ? Buffer.concat([kept, Buffer.alloc(4096)]) : kept);
+    const { records, next } = await asked(disk);
+    const expected = await recordsOf(disk);
+    expect({ records, next }, `cut at ${cut}`).toEqual({
+      records: expected,
+      next: expected.length,
+    });
+    seen.add(next);
+  }
+  // Never within an append.
+  expect([...seen]).toEqual([0, 1, 3, 4, 6, 9]);
+});
+
+it('hands out what was written, or tells of damage', async () => {
+  const whole = await aLog();
+  const written = await recordsOf(whole);
+  const bytes = Buffer.from(whole.bytes(path));
+  const end = bytes.findLastIndex((byte) => byte !== 0) + 1;
+  let told = 0;
+  for (let at = 136; at < end; at += 1) {
+    const spoiled = Buffer.from(bytes);
+    spoiled.writeUInt8(spoiled.readUInt8(at) ^ (1 << (at % 8)), at);
+    whole.put(path, spoiled);
+    try {
+      const { records } = await asked(whole);
+      expect(written, `byte ${at}`).toEqual(expect.arrayContaining(records));
+    } catch (thrown) {
+      expect(thrown, `byte ${at}`).toBeInstanceOf(LogDamaged);
+      told += 1;
+    }
+  }
+  expect(told).toBeGreaterThan(50);
+});
+
+it('finds the records that hold some bytes, and all that hold none', async () => {
+  const disk = await aLog();
+  const log = new IndexedLog({ disk, root: ROOT });
+  const [segment] = await log.segments();
+  if (segment === undefined) throw new Error('a log has a segment');
+  const holding = async (text: string) =>
+    (await log.newestHolding(segment, Buffer.from(text)))?.map(({ position }) => position);
+  expect(await holding('"ü"')).toEqual([4]);
+  expect(await holding('daemon')).toEqual([2, 4, 7]);
+  expect(await holding('')).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8]);
+  expect(await holding('absent')).toEqual([]);
+});
+
+it('sees what is appended between two questions', async () => {
+  const disk = new FaultyDisk();
+  const { log } = await openTestLog(disk);
+  const indexed = new IndexedLog({ disk, root: ROOT });
+  for (let version = 0; version < 5; version += 1) {
+    await log.append([anEvent('daemon', version)], { sync: true }).durable;
+    expect(await indexed.streams(new Set(['daemon']))).toHaveLength(version + 1);
+    expect(await indexed.next(await indexed.segments())).toBe(version + 1);
+  }
+  await log.close();
+});

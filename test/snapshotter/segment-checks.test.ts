@@ -1,0 +1,165 @@
+/**
+ * Goal: each full segment is checked once, and what is told of it is true. Method: a log of small
+ * segments on a disk in memory, and a clock that is moved by hand.
+ */
+import { expect, it } from 'vitest';
+import { daemonDrafts } from '../../src/inspect/owner-records.js';
+import { segmentSums } from '../../src/inspect/segment-sums.js';
+import { checkSegment, type ReadNow } from '../../src/log/segment-check.js';
+import { sumSegment } from '../../src/log/segment-sum.js';
+import { verifyLog } from '../../src/log/verify.js';
+import type { SegmentChecker } from '../../src/log/verify-ahead.js';
+import type { DaemonEvent } from '../../src/machines/daemon-events.js';
+import { Forest } from '../../src/machines/forest.js';
+import { SegmentChecks } from '../../src/snapshotter/segment-checks.js';
+import { collect, openTestLog, recordsOf, ROOT, segmentNames } from '../log/fixtures.js';
+import { FaultyDisk } from '../support/faulty-disk.js';
+import { VirtualClock } from '../support/virtual-clock.js';
+
+const checkerOf = (disk: FaultyDisk): SegmentChecker => ({
+  ahead: 1,
+  check: (segment) => Promise.resolve(checkSegment(segment, readerOf(disk, segment.path))),
+  sum: (segment) => Promise.resolve(sumSegment(segment, readerOf(disk, segment.path))),
+});
+
+function readerOf(disk: FaultyDisk, path: string): ReadNow {
+  const bytes = disk.bytes(path);
+  return (into, offset) => {
+    const piece = bytes.subarray(Math.min(offset, bytes.length), offset + into.length);
+    into.set(piece);
+    return piece.length;
+  };
+}
+
+/** In steps: a check takes some turns of the event loop. */
+async function aMinute(clock: VirtualClock): Promise<void> {
+  for (let step = 0; step < 240; step += 1) await clock.advance(250);
+}
+
+/** A daemon as far as it matters here. */
+class Daemon {
+  readonly problems: unknown[] = [];
+  readonly clock = new VirtualClock();
+  readonly durable = new Forest();
+  #version = 0;
+
+  private constructor(
+    readonly disk: FaultyDisk,
+    private readonly opened: Awaited<ReturnType<typeof openTestLog>>,
+  ) {
+    for (const { type, data } of opened.replayed) {
+      this.#version += 1;
+      this.durable.takeIn({ type, data } as unknown as DaemonEvent);
+    }
+  }
+
+  static async start(disk: FaultyDisk): Promise<Daemon> {
+    return new Daemon(disk, await openTestLog(disk, { segmentBytes: 4096 }));
+  }
+
+  check(checker = checkerOf(this.disk)): SegmentChecks {
+    const { disk, clock } = this;
+    return new SegmentChecks({
+      ...{ root: ROOT, disk, clock, checker, log: this.opened.log, dispatcher: this },
+      onProblem: (message, fields) => this.problems.push({ message, ...fields }),
+    });
+  }
+
+  async record(event: DaemonEvent): Promise<void> {
+    const drafts = daemonDrafts([event], this.#version);
+    this.#version += 1;
+    await this.opened.log.append(drafts, { sync: true }).durable;
+    this.durable.takeIn(event);
+  }
+
+  async work(events = 60): Promise<void> {
+    for (let at = 0; at < events; at += 1) {
+      await this.record({ type: 'OrphanFound', data: { name: `${at}`, path: '/a'.repeat(30) } });
+    }
+  }
+
+  async stop(): Promise<void> {
+    await this.opened.log.close();
+  }
+}
+
+const told = async (disk: FaultyDisk) =>
+  (await recordsOf(disk)).filter(({ type }) => type === 'SegmentChecked').map(({ data }) => data);
+
+const firstsOf = async (disk: FaultyDisk): Promise<number[]> =>
+  (await segmentNames(disk)).map((name) => Number(name.slice(0, 20)));
+
+it('tells of each full segment once, also of those that fill later, and of none again', async () => {
+  const daemon = await Daemon.start(new FaultyDisk());
+  const { disk, clock } = daemon;
+  await daemon.work();
+  const checks = daemon.check();
+  await clock.advance(1000);
+  expect(await told(disk)).toEqual([]);
+  await aMinute(clock);
+  const firsts = await firstsOf(disk);
+  expect((await told(disk)).map(({ from }) => from)).toEqual(firsts.slice(0, -1));
+  expect(firsts.length).toBeGreaterThan(2);
+  await daemon.work();
+  await aMinute(clock);
+  const later = await firstsOf(disk);
+  expect(later.length).toBeGreaterThan(firsts.length);
+  expect((await told(disk)).map(({ from }) => from)).toEqual(later.slice(0, -1));
+  checks.close();
+  await daemon.stop();
+  expect(daemon.problems).toEqual([]);
+
+  const again = await Daemon.start(disk);
+  again.check();
+  await aMinute(again.clock);
+  await again.stop();
+  expect(await told(disk)).toHaveLength(later.length - 1);
+
+  const wish = { root: ROOT, disk, checkSegment: checkerOf(disk), sums: segmentSums, bySums: true };
+  const items = await collect(verifyLog(wish));
+  expect(items).toMatchObject([{ kind: 'summary', damage: 0, vouched: later.length - 1 }]);
+});
+
+it('warns of a segment that is not sound, tells no sum of it, and goes on', async () => {
+  const daemon = await Daemon.start(new FaultyDisk());
+  const { disk, clock } = daemon;
+  await daemon.work();
+  const [, second = ''] = await segmentNames(disk);
+  const path = `${ROOT}/log/${second}`;
+  disk.bytes(path).writeUInt8(disk.bytes(path).readUInt8(1000) ^ 1, 1000);
+  daemon.check();
+  await aMinute(clock);
+  expect(daemon.problems).toEqual([{ message: expect.stringContaining('verify') as string, path }]);
+  const firsts = (await firstsOf(disk)).filter((at) => at !== Number(second.slice(0, 20)));
+  disk.bytes(path).writeUInt8(disk.bytes(path).readUInt8(1000) ^ 1, 1000);
+  expect((await told(disk)).map(({ from }) => from)).toEqual(firsts.slice(0, -1));
+  await daemon.stop();
+});
+
+it('records nothing once it is closed, and tells when the disk cannot be read', async () => {
+  const daemon = await Daemon.start(new FaultyDisk());
+  const { disk, clock } = daemon;
+  await daemon.work();
+  let answer: (() => void) | null = null;
+  const checks = daemon.check({
+    ...checkerOf(disk),
+    check: (segment) =>
+      new Promise((resolve) => {
+        answer = () => {
+          resolve(checkSegment(segment, readerOf(disk, segment.path)));
+        };
+      }),
+  });
+  await aMinute(clock);
+  checks.close();
+  expect(answer).not.toBeNull();
+  (answer as unknown as () => void)();
+  await aMinute(clock);
+  expect(await told(disk)).toEqual([]);
+
+  daemon.check({ ...checkerOf(disk), check: () => Promise.reject(new Error('EIO')) });
+  await aMinute(clock);
+  expect(daemon.problems).toMatchObject([{ error: 'EIO' }]);
+  expect(clock.timers).toBe(0);
+  await daemon.stop();
+});
