@@ -86,3 +86,9 @@ assert(SEGMENT.writtenBy + SEGMENT.writtenByBytes === SEGMENT.uuid, 'the release
 
 /** The next multiple of ALIGNMENT. */
 export const aligned = (bytes: number): number => (bytes + (ALIGNMENT - 1)) & ~(ALIGNMENT - 1);
+
+/** A UUID that stands as sixteen bytes, in its usual form. */
+export function uuidAt(bytes: Buffer, at: number): string {
+  const hex = bytes.toString('hex', at, at + 16);
+  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
+}

@@ -33,9 +33,14 @@ export class IndexCache {
     private readonly root: string,
   ) {}
 
+  /** If it was read before. */
+  knownHead(segment: SurveyedSegment, next: SurveyedSegment): IndexHead | null {
+    return this.#known(segment, next)?.head ?? null;
+  }
+
   async head(segment: SurveyedSegment, next: SurveyedSegment): Promise<IndexHead | null> {
-    const known = this.#known(segment, next);
-    if (known !== null) return known.head;
+    const known = this.knownHead(segment, next);
+    if (known !== null) return known;
     const head = await readIndexHead(this.disk, this.root, segment, next);
     if (head !== null) this.#keep({ head, filter: null, index: null });
     return head;

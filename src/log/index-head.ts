@@ -3,7 +3,7 @@
  * have. Of most segments a question needs no more than that.
  */
 import { crc32 } from 'node:zlib';
-import { CHAIN_BYTES } from './format.js';
+import { CHAIN_BYTES, uuidAt } from './format.js';
 import { GROUP, INDEX, INDEX_MAGIC } from './index-format.js';
 import type { NamesToFind, SplitName } from './stream-name.js';
 
@@ -87,7 +87,7 @@ export class IndexHead {
     };
     // A copy: what else was read with it need not be kept.
     this.chain = Buffer.from(bytes.subarray(INDEX.chain, INDEX.chain + CHAIN_BYTES));
-    this.#uuid = bytes.toString('hex', INDEX.uuid, INDEX.uuid + 16);
+    this.#uuid = uuidAt(bytes, INDEX.uuid);
     this.groups = groupsIn(bytes.subarray(0, headBytes));
   }
 
@@ -97,11 +97,11 @@ export class IndexHead {
 
   /** Why it does not belong to the segment; null when it does. */
   mismatch({ uuid, firstPosition, nextPosition, chain }: IndexBinding): string | null {
-    if (this.#uuid !== uuid.replaceAll('-', '')) return 'it is of another log';
     const isSame =
       this.firstPosition === firstPosition &&
       this.nextPosition === nextPosition &&
       this.chain.equals(chain);
+    if (this.#uuid !== uuid) return 'it is of another log';
     return isSame ? null : 'it is of other records than the segment holds';
   }
 

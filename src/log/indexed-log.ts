@@ -21,7 +21,7 @@ import { IndexedSegment, type OpenIndexed } from './indexed-segment.js';
 import { makeIndex, requireSound, tellDamage } from './index-files.js';
 import { readIdentityIfSound } from './identity.js';
 import { startOf } from './recovery.js';
-import { NewestSegment, NotIntact, namesIn } from './newest-segment.js';
+import { NewestSegment, namesIn } from './newest-segment.js';
 import { SegmentScan, type ScanPlace } from './scan.js';
 import { SegmentIndex } from './segment-index.js';
 import { NamesToFind } from './stream-name.js';
@@ -202,7 +202,7 @@ export class IndexedLog {
     // Most segments have nothing of a stream; to see that is waiting for files, one for each.
     const names = new NamesToFind(streams);
     const parts = await pLimit(SEGMENTS_AT_ONCE).map(
-      wanted.filter(({ next }) => next !== null),
+      wanted.filter((place) => place.next !== null && !this.#surelyHasNone(place, names)),
       (place) => this.#streamsIn(place, streams, names),
     );
     const newest = wanted.at(-1);
@@ -211,6 +211,12 @@ export class IndexedLog {
       parts.push(await this.#streamsIn(newest, streams, names));
     }
     return parts.flat().filter((record) => record.position >= from && record.position < to);
+  }
+
+  /** By what was read before, so that it takes no turn of the event loop. */
+  #surelyHasNone({ segment, next }: WithNext, names: NamesToFind): boolean {
+    const head = next && this.#isTrusted(segment) ? this.#indexes.knownHead(segment, next) : null;
+    return head?.among(names).length === 0;
   }
 
   async #streamsIn(
@@ -338,16 +344,15 @@ async function goesOn(file: DiskFile, segment: SurveyedSegment, end: ScanPlace):
   throw new LogDamaged({ segment: segment.name, offset, position: position(at) }, stop.why);
 }
 
-/** Fails with LogDamaged where a record that is asked for is not intact. */
+/** Fails with LogDamaged where a body cannot be understood though its checksum holds. */
 async function orTellDamage<Value>(
   file: DiskFile,
   segment: SurveyedSegment,
-  take: () => Value,
+  decode: () => Value,
 ): Promise<Value> {
   try {
-    return take();
-  } catch (thrown) {
-    if (!(thrown instanceof NotIntact)) throw thrown;
+    return decode();
+  } catch {
     return tellDamage(file, segment, null);
   }
 }

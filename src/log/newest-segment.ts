@@ -1,18 +1,10 @@
 /**
  * The newest segment, held in memory. It has no index file yet, and one question looks at it
- * several times. Records are checked when somebody takes them; only where the log ends must be
- * known at once, and for that the last sync group is enough: it was begun when all before it was
- * durable.
+ * several times. Each record's checksum is looked at once: what is behind the first one that is
+ * not whole does not count, as for every reader.
  */
 import type { DiskFile } from '../base/ports.js';
-import {
-  claimedLength,
-  decodeRecord,
-  groupOffsetOf,
-  isIntact,
-  positionOf,
-  unitContinues,
-} from './codec.js';
+import { claimedLength, decodeRecord, isIntact, positionOf, unitContinues } from './codec.js';
 import { CHAIN_BYTES, RECORD } from './format.js';
 import { IndexBuilder } from './index-builder.js';
 import type { ScanPlace } from './scan.js';
@@ -23,11 +15,6 @@ import type { LogRecord } from './types.js';
 /** Larger ones are read a piece at a time by whoever asks. */
 const BYTES_MAX = 64 * 1024 * 1024;
 const READ_BYTES = 2 * 1024 * 1024;
-
-/** A record that is asked for is not what was written. */
-export class NotIntact extends Error {
-  override readonly name = 'NotIntact';
-}
 
 export class NewestSegment {
   /** Behind the last whole append. */
@@ -67,27 +54,27 @@ export class NewestSegment {
       const isAtEnd = !walk(bytes.subarray(0, filled), offsets, firstPosition);
       if (isAtEnd || piece.length < READ_BYTES) break;
     }
-    offsets.length = 1 + wholeRecords(bytes, offsets);
+    offsets.length = 1 + inWholeAppends(bytes, offsets);
     return new NewestSegment(segment, bytes.subarray(0, offsets.at(-1)), offsets);
   }
 
-  /** The records of these streams. Throws NotIntact. */
+  /** The records of these streams. */
   records(streams: ReadonlySet<string>): LogRecord[] {
     const isNamed = namesIn(streams);
     const found: LogRecord[] = [];
     for (let record = 0; record < this.offsets.length - 1; record += 1) {
       const at = this.offsets[record] ?? 0;
-      if (isNamed(this.bytes, at)) found.push(this.#take(record));
+      if (isNamed(this.bytes, at)) found.push(decodeRecord(this.bytes, at));
     }
     return found;
   }
 
-  /** Records that hold these bytes. Throws NotIntact. */
+  /** Records that hold these bytes. */
   *holding(needle: Buffer): Generator<LogRecord, void, undefined> {
     const { bytes, offsets } = this;
     for (let hit = bytes.indexOf(needle); hit !== -1 && hit < bytes.length;) {
       const record = lastNotAbove(offsets, hit);
-      yield this.#take(record);
+      yield decodeRecord(bytes, offsets[record] ?? 0);
       hit = bytes.indexOf(needle, offsets[record + 1]);
     }
   }
@@ -104,16 +91,9 @@ export class NewestSegment {
     const chain = this.offsets.length > 1 ? this.end.chain : Buffer.alloc(CHAIN_BYTES);
     return (this.#index = new SegmentIndex(builder.finish(chain)));
   }
-
-  #take(record: number): LogRecord {
-    const at = this.offsets[record] ?? 0;
-    const padded = (this.offsets[record + 1] ?? at) - at;
-    if (!isIntact(this.bytes, at, padded)) throw new NotIntact('a record fails its checksum');
-    return decodeRecord(this.bytes, at);
-  }
 }
 
-/** Goes on behind the last offset. False where no record begins, true where the bytes ran out. */
+/** Goes on behind the last offset. False where no whole record is, true where the bytes ran out. */
 function walk(bytes: Buffer, offsets: number[], firstPosition: number): boolean {
   let at = offsets.at(-1) ?? 0;
   for (let position = firstPosition + offsets.length - 1; ; position += 1) {
@@ -121,23 +101,15 @@ function walk(bytes: Buffer, offsets: number[], firstPosition: number): boolean 
     const padded = claimedLength(bytes, at);
     if (padded === null || positionOf(bytes, at) !== position) return false;
     if (padded > bytes.length - at) return true;
+    if (!isIntact(bytes, at, padded)) return false;
     at += padded;
     offsets.push(at);
   }
 }
 
-/** How many of the records that seem to be there were surely written, and end a whole append. */
-function wholeRecords(bytes: Buffer, offsets: readonly number[]): number {
-  const isSound = (record: number): boolean => {
-    const at = offsets[record] ?? 0;
-    return isIntact(bytes, at, (offsets[record + 1] ?? at) - at);
-  };
-  let last = offsets.length - 2;
-  while (last >= 0 && !isSound(last)) last -= 1;
-  if (last < 0) return 0;
-  const groupStart = Math.max(0, last - groupOffsetOf(bytes, offsets[last] ?? 0));
-  let records = groupStart;
-  while (records <= last && isSound(records)) records += 1;
+/** How many of the records belong to an append whose last record is there. */
+function inWholeAppends(bytes: Buffer, offsets: readonly number[]): number {
+  let records = offsets.length - 1;
   while (records > 0 && unitContinues(bytes, offsets[records - 1] ?? 0)) records -= 1;
   return records;
 }

@@ -13,6 +13,7 @@ import {
   NO_SEGMENT_BEFORE,
   SEGMENT,
   SEGMENT_MAGIC,
+  uuidAt,
 } from './format.js';
 
 export interface SegmentHeader {
@@ -96,9 +97,8 @@ export function decodeHeader(bytes: Buffer): HeaderReading {
 
 function fieldsOf(bytes: Buffer, writtenBy: string): SegmentHeader {
   const previous = bytes.readBigUInt64LE(SEGMENT.previousFirstPosition);
-  const uuid = bytes.toString('hex', SEGMENT.uuid, SEGMENT.uuid + 16);
   return {
-    uuid: uuid.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5'),
+    uuid: uuidAt(bytes, SEGMENT.uuid),
     epoch: bytes.readUInt32LE(SEGMENT.epoch),
     writtenBy,
     firstPosition: Number(bytes.readBigUInt64LE(SEGMENT.firstPosition)),

@@ -7,16 +7,22 @@
 import { spawn } from 'node:child_process';
 import { rename, rm, stat } from 'node:fs/promises';
 import { readdirSync, writeFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
 import { run } from '../../scripts/rig/command.js';
 import { repository } from '../../scripts/rig/daemon.js';
+import { RELEASE } from '../../src/api/release.js';
+import { threadedChecker } from '../../src/api/segment-checker.js';
+import { systemClock } from '../../src/host/clock.js';
 import { systemDisk } from '../../src/host/disk.js';
-import { withFile } from '../../src/log/files.js';
+import { listLog, withFile } from '../../src/log/files.js';
 import { position, unixNanos, formatTime, type SnapshotId } from '../../src/base/units.js';
 import { snapshotTexts } from '../../src/inspect/indexed-texts.js';
 import { RootArchive } from '../../src/inspect/root-archive.js';
 import { makeIndex, writeIndex } from '../../src/log/index-files.js';
 import { IndexedLog } from '../../src/log/indexed-log.js';
+import { holdRoot } from '../../src/maintenance/hold-root.js';
+import { SegmentChecks } from '../../src/snapshotter/segment-checks.js';
 import { inWorkspace, say } from './candidates.js';
 import { populateStratalog, type Populated } from './populate.js';
 import { rowOf, type Row } from './report.js';
@@ -95,6 +101,7 @@ export async function measureHistory(options: HistoryOptions): Promise<readonly 
     await run('sync', [], { timeoutMillis: 600_000 });
     const rows = [
       ...(await indexing(root)),
+      ...(await summing(root)),
       ...(await asking(root, options, populated, 'by index')),
       ...(await verifying(root)),
     ];
@@ -137,6 +144,44 @@ async function indexing(root: string): Promise<readonly Row[]> {
     one('indexes, MiB', sizes.index / mebibytes),
     one('checkpoints, MiB', sizes.checkpoint / mebibytes),
   ];
+}
+
+/** As a daemon does it, without its rests. */
+async function summing(root: string): Promise<readonly Row[]> {
+  say('checking full segments');
+  const disk = systemDisk();
+  const clock = {
+    ...systemClock(),
+    schedule: (_millis: number, callback: () => void) => {
+      const soon = setImmediate(callback);
+      return () => {
+        clearImmediate(soon);
+      };
+    },
+  };
+  const { segments } = await listLog(disk, root);
+  const last = segments.at(-1)?.position ?? 0;
+  const checker = threadedChecker(() => undefined);
+  const onProblem = (message: string) => {
+    throw new Error(message);
+  };
+  const hold = {
+    ...{ root, disk, clock, onWarning: onProblem },
+    writtenBy: `stratalog ${RELEASE}`,
+    holder: { pid: process.pid, host: '', command: 'bench' },
+  };
+  const before = process.cpuUsage();
+  await holdRoot(hold, async (held) => {
+    const dispatcher = { durable: held.replay.forest, record: held.record.bind(held) };
+    const { log } = held;
+    const checks = new SegmentChecks({ disk, root, log, dispatcher, clock, checker, onProblem });
+    while (held.replay.forest.checkedTo < last) await sleep(50);
+    checks.close();
+  });
+  await checker.close();
+  const { user, system } = process.cpuUsage(before);
+  const each = (user + system) / 1000 / Math.max(1, segments.length - 1);
+  return [one('a full segment checked, processor ms', each)];
 }
 
 async function setIndexesAside(root: string): Promise<void> {
@@ -227,7 +272,12 @@ async function verifying(root: string): Promise<readonly Row[]> {
   for (const state of ['cached', 'from disk'] as const) {
     for (const [what, program, args] of [
       ['plain read of the segments', 'cat', bytes],
-      ['verify of the records', process.execPath, [programFile(root, verifies(root))]],
+      ['verify by sums', process.execPath, [command, 'verify', '--no-events', '--root', root]],
+      [
+        'verify of every record',
+        process.execPath,
+        [command, 'verify', '--no-events', '--every-record', '--root', root],
+      ],
     ] as const) {
       if (state === 'from disk') {
         for (const file of bytes) {
@@ -238,7 +288,7 @@ async function verifying(root: string): Promise<readonly Row[]> {
       const { wall, processor } = await timed(program, args);
       const rate = size / 1e6 / (wall / 1000);
       rows.push(
-        one(`${what}, ${state}, MB/s`, rate, what.startsWith('verify') ? '≥ 300' : null),
+        one(`${what}, ${state}, MB/s`, rate, what === 'verify by sums' ? '≥ 300' : null),
         one(`${what}, ${state}, processor ms`, processor),
       );
     }
@@ -248,20 +298,6 @@ async function verifying(root: string): Promise<readonly Row[]> {
   rows.push(one('verify with the events, s', wall / 1000));
   rows.push(one('verify with the events, processor s', processor / 1000));
   return rows;
-}
-
-function verifies(root: string): string {
-  return `
-    import { systemDisk } from ${built('host/disk.js')};
-    import { verifyLog } from ${built('log/verify.js')};
-    import { threadedChecker } from ${built('api/segment-checker.js')};
-    const checkSegment = threadedChecker(() => undefined);
-    const options = { disk: systemDisk(), root: ${JSON.stringify(root)}, checkSegment };
-    for await (const item of verifyLog(options)) {
-      if (item.kind !== 'summary') throw new Error(JSON.stringify(item));
-    }
-    await checkSegment.close();
-  `;
 }
 
 /** Wall and processor time of a process and its threads, in ms. */
