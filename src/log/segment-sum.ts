@@ -36,52 +36,84 @@ export interface SumEvents {
 }
 
 export function sumSegment(segment: SegmentToCheck, read: ReadNow): SegmentFacts | null {
-  const { offset, position, nextPosition, nextChain, sumType } = segment;
-  const sha256 = createHash('sha256');
-  const records = new RecordsInBuffers(read, offset);
-  const marks = new Map<number, string>();
-  const sums: string[] = [];
-  const chain = Buffer.from(segment.chain);
-  let firstTime: bigint | null = null;
-  let lastTime = 0n;
-  let bytes = 0;
-  for (let at = position; at < nextPosition;) {
-    const whole = records.next(nextPosition - at);
-    if (whole === null) return null;
-    const { bytes: buffer, end } = whole;
-    sha256.update(buffer.subarray(0, end));
-    if (firstTime === null) {
-      firstTime = buffer.readBigInt64LE(RECORD.time);
-      const padded = claimedLength(buffer, 0) ?? 0;
-      if (!followsChain(buffer, 0, padded, Buffer.from(segment.chain))) return null;
-    }
-    let last = 0;
-    for (let start = 0; start < end; at += 1) {
-      if (positionOf(buffer, start) !== at) return null;
-      if (segment.marks.includes(at)) marks.set(at, chainBefore(buffer, start, last, chain));
-      const typeAt = start + RECORD.headBytes + buffer.readUInt16LE(start + RECORD.streamLength);
-      const bodyAt = typeAt + buffer.readUInt16LE(start + RECORD.typeLength);
-      if (isOfType(buffer, typeAt, bodyAt, sumType)) {
-        const bodyEnd = start + buffer.readUInt32LE(start + RECORD.length);
-        sums.push(buffer.toString('utf8', bodyAt, bodyEnd));
-      }
-      last = start;
-      start += claimedLength(buffer, start) ?? 0;
-    }
-    buffer.copy(chain, 0, last + RECORD.chain, last + RECORD.chain + CHAIN_BYTES);
-    lastTime = buffer.readBigInt64LE(last + RECORD.time);
-    bytes += end;
-  }
-  if (firstTime === null || !chain.equals(nextChain)) return null;
-  if (!endsInZeros(read, offset + bytes)) return null;
-  return {
-    ...{ records: nextPosition - position, bytes, sha256: sha256.digest('hex') },
-    ...{ firstTime, lastTime, marks, sums },
-  };
+  return new SegmentSumming(segment, read).run();
 }
 
-/** Chain hash of the record before the one at `start`, in latin1. */
-function chainBefore(buffer: Buffer, start: number, last: number, known: Buffer): string {
-  if (start === 0) return known.toString('latin1');
-  return buffer.toString('latin1', last + RECORD.chain, last + RECORD.chain + CHAIN_BYTES);
+class SegmentSumming {
+  readonly #sha256 = createHash('sha256');
+  readonly #marks = new Map<number, string>();
+  readonly #sums: string[] = [];
+  /** Of the last record that was taken. */
+  readonly #chain: Buffer;
+  #position: number;
+  #bytes = 0;
+  #firstTime: bigint | null = null;
+  #lastTime = 0n;
+
+  constructor(
+    private readonly segment: SegmentToCheck,
+    private readonly read: ReadNow,
+  ) {
+    this.#chain = Buffer.from(segment.chain);
+    this.#position = segment.position;
+  }
+
+  run(): SegmentFacts | null {
+    const { offset, position, nextPosition, nextChain } = this.segment;
+    const records = new RecordsInBuffers(this.read, offset);
+    while (this.#position < nextPosition) {
+      const whole = records.next(nextPosition - this.#position);
+      if (whole === null || !this.#take(whole.bytes, whole.end)) return null;
+    }
+    if (this.#firstTime === null || !this.#chain.equals(nextChain)) return null;
+    if (!endsInZeros(this.read, offset + this.#bytes)) return null;
+    return {
+      records: nextPosition - position,
+      bytes: this.#bytes,
+      sha256: this.#sha256.digest('hex'),
+      firstTime: this.#firstTime,
+      lastTime: this.#lastTime,
+      marks: this.#marks,
+      sums: this.#sums,
+    };
+  }
+
+  #take(bytes: Buffer, end: number): boolean {
+    this.#sha256.update(bytes.subarray(0, end));
+    if (this.#firstTime === null && !this.#begins(bytes)) return false;
+    let last = 0;
+    for (let at = 0; at < end; this.#position += 1) {
+      if (positionOf(bytes, at) !== this.#position) return false;
+      if (this.segment.marks.includes(this.#position)) {
+        this.#marks.set(this.#position, this.#chainBefore(bytes, at, last));
+      }
+      this.#noticeSum(bytes, at);
+      last = at;
+      // It was looked at a moment ago.
+      at += claimedLength(bytes, at) ?? 0;
+    }
+    bytes.copy(this.#chain, 0, last + RECORD.chain, last + RECORD.chain + CHAIN_BYTES);
+    this.#lastTime = bytes.readBigInt64LE(last + RECORD.time);
+    this.#bytes += end;
+    return true;
+  }
+
+  /** Whether the first record continues the chain in the header. */
+  #begins(bytes: Buffer): boolean {
+    this.#firstTime = bytes.readBigInt64LE(RECORD.time);
+    return followsChain(bytes, 0, claimedLength(bytes, 0) ?? 0, Buffer.from(this.segment.chain));
+  }
+
+  /** In latin1. `last` is where the record before stands, if it stands in these bytes. */
+  #chainBefore(bytes: Buffer, at: number, last: number): string {
+    if (at === 0) return this.#chain.toString('latin1');
+    return bytes.toString('latin1', last + RECORD.chain, last + RECORD.chain + CHAIN_BYTES);
+  }
+
+  #noticeSum(bytes: Buffer, at: number): void {
+    const typeAt = at + RECORD.headBytes + bytes.readUInt16LE(at + RECORD.streamLength);
+    const bodyAt = typeAt + bytes.readUInt16LE(at + RECORD.typeLength);
+    if (!isOfType(bytes, typeAt, bodyAt, this.segment.sumType)) return;
+    this.#sums.push(bytes.toString('utf8', bodyAt, at + bytes.readUInt32LE(at + RECORD.length)));
+  }
 }
