@@ -35,7 +35,10 @@ export function verifyCommand(): Command {
       '--no-events',
       'the bytes and the chain alone: full segments by the sums that the log keeps of them',
     )
-    .option('--every-record', 'with --no-events: check full segments record by record, too')
+    .option(
+      '--every-record',
+      'with --no-events: check full segments record by record, as --against does',
+    )
     .option(
       '--against <head>',
       'prove that the log extends a head: a file that attest printed, HASH or POSITION:HASH',
@@ -74,7 +77,8 @@ async function run(flags: Flags, out: Output): Promise<void> {
   });
   try {
     progress.step('checking records');
-    const bySums = !flags.events && flags.everyRecord !== true;
+    // A sum is the word of whoever wrote the event: nothing is proved by it.
+    const bySums = !flags.events && flags.everyRecord !== true && against === null;
     const how = { quick: flags.quick === true, checkSegment, sums: segmentSums, bySums };
     const wish = { root, disk, ...how };
     for await (const item of verifyLog(wish)) {

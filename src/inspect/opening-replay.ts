@@ -1,5 +1,6 @@
 /** A replay that an opening log fills: handed to `openLog`, it takes in what the log says. */
 import { reasonOf } from '../base/errors.js';
+import type { Position } from '../base/units.js';
 import type { CheckpointText } from '../log/checkpoint.js';
 import { CheckpointUnusable, LogTooNew } from '../log/errors.js';
 import type { ReplayCallbacks } from '../log/recovery.js';
@@ -12,9 +13,10 @@ export class OpeningReplay implements ReplayCallbacks {
   replay = new Replay();
 
   /** Fails with CheckpointUnusable: the log then tries an older one. */
-  readonly onCheckpoint = async (text: CheckpointText): Promise<void> => {
+  readonly onCheckpoint = async (text: CheckpointText, at: Position): Promise<void> => {
     try {
       this.replay = await Replay.restore(text);
+      this.replay.position = at;
     } catch (cause) {
       throw new CheckpointUnusable(reasonOf(cause), { cause });
     }

@@ -50,9 +50,11 @@ export class NewestSegment {
     const offsets = [0];
     for (let filled = 0; ;) {
       const piece = bytes.subarray(filled, filled + READ_BYTES);
-      filled += await file.read(piece, headerBytes + filled);
+      const count = await file.read(piece, headerBytes + filled);
+      filled += count;
       const isAtEnd = !walk(bytes.subarray(0, filled), offsets, firstPosition);
-      if (isAtEnd || piece.length < READ_BYTES) break;
+      // It may have become shorter meanwhile: a full segment gives its unused end back.
+      if (isAtEnd || count < READ_BYTES) break;
     }
     offsets.length = 1 + inWholeAppends(bytes, offsets);
     return new NewestSegment(segment, bytes.subarray(0, offsets.at(-1)), offsets);

@@ -2,7 +2,7 @@
  * Sealed segments that need not be checked record by record, because a later event of the same log
  * says which SHA-256 their records had when that was done. Such an event counts only where its own
  * record was found sound, so trust goes backwards from the newest segment, whose records are
- * always checked one by one: who changes a segment would have to change all that came later.
+ * always checked one by one. It is the word of whoever wrote the event (decision 38).
  */
 import pLimit from 'p-limit';
 import type { Disk } from '../base/ports.js';
@@ -14,10 +14,15 @@ import type { SegmentSum, SumEvents } from './segment-sum.js';
 import type { SurveyedSegment } from './survey.js';
 import type { ChecksAhead, SegmentChecker } from './verify-ahead.js';
 
+interface Said {
+  readonly first: SegmentSum;
+  /** The first one that is not the same. */
+  other: SegmentSum | null;
+}
+
 /** What sound events say of the sums of segments. */
 export class KnownSums {
-  /** By the first position. */
-  readonly #sums = new Map<number, SegmentSum[]>();
+  readonly #said = new Map<string, Said>();
 
   constructor(private readonly events: SumEvents) {}
 
@@ -26,19 +31,25 @@ export class KnownSums {
   }
 
   get isEmpty(): boolean {
-    return this.#sums.size === 0;
+    return this.#said.size === 0;
   }
 
   /** Takes the body of an event of the type. */
   learn(body: unknown): void {
     const sum = this.events.sumOf(body);
     if (sum === null) return;
-    this.#sums.set(sum.from, [...(this.#sums.get(sum.from) ?? []), sum]);
+    const key = keyOf(sum.from, sum.to);
+    const said = this.#said.get(key);
+    if (said === undefined) this.#said.set(key, { first: sum, other: null });
+    else if (said.first.sha256 !== sum.sha256) said.other ??= sum;
   }
 
+  /** What is no JSON tells of nothing: a sum may have vouched for the record that has it. */
   learnAll(bodies: readonly string[]): void {
-    // They are JSON: their records were found sound.
-    for (const body of bodies) this.learn(JSON.parse(body));
+    for (const body of bodies) {
+      const found = jsonOrNull(body);
+      if (found !== null) this.learn(found);
+    }
   }
 
   async learnFrom(disk: Disk, segment: SurveyedSegment): Promise<void> {
@@ -55,8 +66,19 @@ export class KnownSums {
    * that was imported may be divided in another way, and then nothing is said.
    */
   of(from: number, to: number, found: string): SegmentSum | null {
-    const said = (this.#sums.get(from) ?? []).filter((sum) => sum.to === to);
-    return said.find(({ sha256 }) => sha256 !== found) ?? said[0] ?? null;
+    const said = this.#said.get(keyOf(from, to));
+    if (said === undefined) return null;
+    return said.first.sha256 === found ? (said.other ?? said.first) : said.first;
+  }
+}
+
+const keyOf = (from: number, to: number): string => `${from} ${to}`;
+
+function jsonOrNull(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
   }
 }
 

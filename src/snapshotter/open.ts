@@ -187,9 +187,9 @@ async function openAndReplay(
     indexedTexts: snapshotTexts,
     historyCheckpointEveryEvents: options.settings.historyCheckpointEveryEvents,
     writtenBy: `stratalog ${release.version}`,
-    onCheckpoint: (text) => {
+    onCheckpoint: (text, at) => {
       early.begin();
-      return opening.onCheckpoint(text);
+      return opening.onCheckpoint(text, at);
     },
     onRecords: (batch, origin) => {
       early.begin();

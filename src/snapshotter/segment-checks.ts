@@ -7,8 +7,10 @@
 import type { Subscription } from 'rxjs';
 import { reasonOf } from '../base/errors.js';
 import type { Clock, Disk } from '../base/ports.js';
-import type { KnownHeaders } from '../log/survey.js';
-import { surveySegments } from '../log/survey.js';
+import { LogDamaged } from '../log/errors.js';
+import { withFile } from '../log/files.js';
+import { requireSound } from '../log/index-files.js';
+import { surveySegments, type KnownHeaders, type SurveyedSegment } from '../log/survey.js';
 import type { EventLog } from '../log/types.js';
 import { wishesOf, type SegmentChecker } from '../log/verify-ahead.js';
 import type { DaemonEventType } from '../machines/daemon-events.js';
@@ -33,7 +35,7 @@ export class SegmentChecks {
   readonly #options: SegmentChecksOptions;
   readonly #subscription: Subscription;
   readonly #headers: KnownHeaders = new Map();
-  /** Before it, segments were passed over that no sum can be told of. */
+  /** Before it, segments were checked, or passed over because no sum can be told of them. */
   #passedTo = 0;
   #cancel: (() => void) | null = null;
   #isBusy = false;
@@ -89,19 +91,46 @@ export class SegmentChecks {
     const type: DaemonEventType = 'SegmentChecked';
     const { segments, faults } = await surveySegments(disk, root, null, this.#headers);
     if (faults.length > 0) return false;
-    const begin = Math.max(this.#passedTo, dispatcher.durable.checkedTo);
-    const wish = wishesOf(segments, [], type).find((one) => one !== null && one.position >= begin);
+    const begin = Math.max(this.#passedTo, this.#checkedTo(segments));
+    const wishes = wishesOf(segments, [], type);
+    const index = wishes.findIndex((one) => one !== null && one.position >= begin);
+    const wish = wishes[index];
     if (!wish) return false;
     const sound = await checker.check(wish);
-    if (this.#isClosed) return false;
-    const { position: from, nextPosition: to, path } = wish;
-    this.#passedTo = to;
+    const { position: from, nextPosition: to } = wish;
     if (sound?.sha256) {
+      if (this.#isClosed) return false;
       const { bytes, sha256 } = sound;
       await dispatcher.record({ type, data: { from, to, bytes, sha256 } });
     } else {
-      onProblem('a full segment of the log is not as it should be: see stratalog verify', { path });
+      const fault = await this.#faultOf(segments, index);
+      if (this.#isClosed) return false;
+      // The segments behind it wait: the next start warns again.
+      if (fault !== null) onProblem('a full segment of the log is damaged', { error: fault });
+      if (fault !== null) return false;
     }
+    this.#passedTo = to;
     return true;
+  }
+
+  /** No event can truly tell of the newest segment. */
+  #checkedTo(segments: readonly SurveyedSegment[]): number {
+    const { checkedTo } = this.#options.dispatcher.durable;
+    return checkedTo <= (segments.at(-1)?.header.firstPosition ?? 0) ? checkedTo : 0;
+  }
+
+  /** Reads slowly what was not plainly sound. Null for what is only unusual: the clock was set back. */
+  async #faultOf(segments: readonly SurveyedSegment[], index: number): Promise<string | null> {
+    const [segment, next] = [segments[index], segments[index + 1]];
+    if (!segment || !next) return null;
+    try {
+      await withFile(this.#options.disk, segment.path, 'read', (file) =>
+        requireSound(file, segment, next),
+      );
+      return null;
+    } catch (thrown) {
+      if (thrown instanceof LogDamaged) return thrown.message;
+      throw thrown;
+    }
   }
 }

@@ -5,7 +5,9 @@
  */
 import { expect, it } from 'vitest';
 import { aligned } from '../../src/log/format.js';
+import type { DiskFile } from '../../src/base/ports.js';
 import { IndexedLog } from '../../src/log/indexed-log.js';
+import { NewestSegment } from '../../src/log/newest-segment.js';
 import { FaultyDisk } from '../support/faulty-disk.js';
 import { anEvent, openTestLog, recordsOf, ROOT } from './fixtures.js';
 
@@ -92,3 +94,24 @@ it('sees what is appended between two questions', async () => {
   }
   await log.close();
 });
+
+it('ends when the file becomes shorter while it is read', async () => {
+  const disk = await aLog();
+  const [segment] = await new IndexedLog({ disk, root: ROOT }).segments();
+  if (segment === undefined) throw new Error('a log has a segment');
+  const file = await disk.open(path, 'read');
+  const used = (await file.size()) - 136;
+  const seemsLarger: DiskFile = {
+    path,
+    size: () => Promise.resolve(used + 10 * 1024 * 1024),
+    read: (into, offset) => file.read(into, offset),
+    close: () => file.close(),
+    ...refusesToWrite,
+  };
+  const held = await NewestSegment.read(seemsLarger, segment);
+  expect(held?.end.position).toBe(9);
+  await file.close();
+});
+
+const refused = (): Promise<never> => Promise.reject(new Error('nothing is written here'));
+const refusesToWrite = { write: refused, writeDurably: refused, sync: refused, truncate: refused };

@@ -9,6 +9,7 @@ import type { VerifyItem } from '../../src/log/findings.js';
 import { checkSegment, type ReadNow } from '../../src/log/segment-check.js';
 import { sumSegment, type SegmentSum, type SumEvents } from '../../src/log/segment-sum.js';
 import { surveySegments } from '../../src/log/survey.js';
+import { KnownSums } from '../../src/log/verify-sums.js';
 import { verifyLog } from '../../src/log/verify.js';
 import { wishesOf, type SegmentChecker } from '../../src/log/verify-ahead.js';
 import { FaultyDisk } from '../support/faulty-disk.js';
@@ -215,5 +216,15 @@ describe('a log that was written anew, hash chain and all', () => {
     });
     const { items } = await verified(disk);
     expect(items).toMatchObject([{ kind: 'sum-disagrees', position: 0 }, { kind: 'summary' }]);
+  });
+
+  it('costs little when it tells of one segment again and again', () => {
+    const known = new KnownSums(sums);
+    const sum = { from: 0, to: 5, sha256: 'ab'.repeat(32) };
+    for (let at = 0; at < 300_000; at += 1) known.learn({ ...sum, sha256: `${at}`.padStart(64) });
+    expect(known.of(0, 5, '0'.padStart(64))?.sha256).toBe('1'.padStart(64));
+    expect(known.of(0, 6, sum.sha256)).toBeNull();
+    known.learnAll(['no JSON', '{"from":7,"to":9,"sha256":"x"}']);
+    expect(known.of(7, 9, '')?.sha256).toBe('x');
   });
 });
