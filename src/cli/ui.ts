@@ -70,11 +70,13 @@ async function run(flags: Flags, out: Output): Promise<void> {
       token: randomBytes(24).toString('base64url'),
     });
     try {
+      // Whoever reads the link may interrupt at once.
+      const end = interrupted();
       if (flags.json === true) await out.json('ui', { url: page.url });
       else await out.line(page.url);
       await out.flush();
       process.stderr.write('stratalog: open this link in a browser; an interrupt ends it\n');
-      await interrupted();
+      await end;
     } finally {
       await page.close();
     }
