@@ -8,7 +8,7 @@ import { resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { errnoOf, UsageError } from '../base/errors.js';
 import type { Disk } from '../base/ports.js';
-import { systemDisk } from '../host/disk.js';
+import { blockingDisk } from '../host/blocking-disk.js';
 import { BoltUnreadable } from '../inspect/bolt-file.js';
 import {
   ctrLines,
@@ -55,7 +55,8 @@ export async function compareWithContainerd(
   flags: ContainerdFlags,
   out: Output,
 ): Promise<void> {
-  const disk = systemDisk();
+  // Beside a containerd at work, the shorter a look is, the likelier it is of one moment.
+  const disk = blockingDisk();
   const source = await sourceOf(resolve(given));
   const snapshotter = flags.snapshotter ?? usualName;
   const look = await lookAtBoth(disk, root, source, snapshotter);

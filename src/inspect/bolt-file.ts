@@ -17,7 +17,8 @@
  *
  * An owner never writes into pages of the newest transaction, only into free ones. So what was
  * read is of one moment as long as the newest transaction is still the same: ask `isCurrent`
- * afterwards, and read again when it is not.
+ * afterwards, and read again when it is not. Beside a busy owner, what counts is how long the
+ * reading takes: a file of the usual size is read whole, in one call, and looked through after.
  *
  * The bytes may be anybody's: no offset is believed before it is checked, and no page is read
  * twice, so that a tree that bites its tail ends.
@@ -62,23 +63,36 @@ const depthMax = 32;
 const pageBytesMax = 256 * 1024 * 1024;
 /** Pairs that share their bytes could be without number. */
 const pairsMax = 50_000_000;
+/** A larger file is read page by page. containerd's has some megabytes. */
+const heldBytesMax = 128 * 1024 * 1024;
+
+/** The whole file as it was read at once, and whether no transaction ended meanwhile. */
+interface Held {
+  readonly bytes: Buffer;
+  readonly isOfOneMoment: boolean;
+}
 
 export class BoltFile {
   readonly #file: DiskFile;
   readonly #meta: Meta;
+  readonly #held: Held | null;
   readonly #seen = new Set<number>();
   #pairs = 0;
 
-  private constructor(file: DiskFile, meta: Meta) {
+  private constructor(file: DiskFile, meta: Meta, held: Held | null) {
     this.#file = file;
     this.#meta = meta;
+    this.#held = held;
   }
 
-  /** @throws BoltUnreadable, HostFault */
-  static async open(disk: Disk, path: string): Promise<BoltFile> {
+  /** Up to `heldMax` bytes are read at once. @throws BoltUnreadable, HostFault */
+  static async open(disk: Disk, path: string, heldMax = heldBytesMax): Promise<BoltFile> {
     const file = await disk.open(path, 'read');
     try {
-      return new BoltFile(file, await newestMeta(file));
+      const meta = await newestMeta(file);
+      // Asked after the meta: the owner makes the file longer first, and then says so.
+      const bytes = Math.min(await file.size(), meta.end * meta.pageSize);
+      return new BoltFile(file, meta, bytes > heldMax ? null : await hold(file, meta, bytes));
     } catch (thrown) {
       await file.close();
       throw thrown;
@@ -89,9 +103,9 @@ export class BoltFile {
     return { root: this.#meta.root, inline: null };
   }
 
-  /** Whether no transaction has ended since it was opened. */
+  /** Whether all that was read so far is of one moment: no transaction ended meanwhile. */
   async isCurrent(): Promise<boolean> {
-    return (await newestMeta(this.#file)).transaction === this.#meta.transaction;
+    return this.#held?.isOfOneMoment ?? isNewest(this.#file, this.#meta);
   }
 
   close(): Promise<void> {
@@ -138,7 +152,7 @@ export class BoltFile {
     if (number < 2 || number >= end) throw new BoltUnreadable(`there is no page ${number}`);
     if (this.#seen.has(number)) throw new BoltUnreadable(`two places lead to page ${number}`);
     this.#seen.add(number);
-    const first = await readWhole(this.#file, pageSize, number * pageSize);
+    const first = await this.#read(pageSize, number * pageSize);
     if (first.readBigUInt64LE(0) !== BigInt(number)) {
       throw new BoltUnreadable(`page ${number} says that it is another one`);
     }
@@ -148,8 +162,24 @@ export class BoltFile {
     if (number + overflow >= end || bytes > pageBytesMax) {
       throw new BoltUnreadable(`page ${number} is larger than the file`);
     }
-    return readWhole(this.#file, bytes, number * pageSize);
+    return this.#read(bytes, number * pageSize);
   }
+
+  async #read(bytes: number, offset: number): Promise<Buffer> {
+    if (this.#held === null) return readWhole(this.#file, bytes, offset);
+    const read = this.#held.bytes.subarray(offset, offset + bytes);
+    if (read.length < bytes) throw endsBefore(this.#file, offset + bytes);
+    return read;
+  }
+}
+
+async function hold(file: DiskFile, meta: Meta, length: number): Promise<Held> {
+  const bytes = await readWhole(file, length, 0);
+  return { bytes, isOfOneMoment: await isNewest(file, meta) };
+}
+
+async function isNewest(file: DiskFile, meta: Meta): Promise<boolean> {
+  return (await newestMeta(file)).transaction === meta.transaction;
 }
 
 async function newestMeta(file: DiskFile): Promise<Meta> {
@@ -229,10 +259,12 @@ function countOf(page: Buffer, where: string): number {
 
 async function readWhole(file: DiskFile, bytes: number, offset: number): Promise<Buffer> {
   const into = Buffer.alloc(bytes);
-  if ((await file.read(into, offset)) < bytes) {
-    throw new BoltUnreadable(`${file.path} ends before offset ${offset + bytes}`);
-  }
+  if ((await file.read(into, offset)) < bytes) throw endsBefore(file, offset + bytes);
   return into;
+}
+
+function endsBefore(file: DiskFile, offset: number): BoltUnreadable {
+  return new BoltUnreadable(`${file.path} ends before offset ${offset}`);
 }
 
 function exact(value: bigint): number | null {

@@ -25,18 +25,19 @@ export interface ContainerdView {
   readonly snapshotters: readonly string[];
 }
 
-/** A busy containerd ends many transactions a second; one look takes milliseconds. */
+/** A busy containerd ends hundreds of transactions a second; one look takes a millisecond or two. */
 const attemptsMax = 50;
 
-/** One moment of it. @throws BoltUnreadable, HostFault */
+/** One moment of it. Files of up to `heldMax` bytes are read at once. @throws BoltUnreadable, HostFault */
 export async function readContainerdMetadata(
   disk: Disk,
   path: string,
   snapshotter: string,
+  heldMax?: number,
 ): Promise<ContainerdView> {
   let last: unknown = null;
   for (let attempt = 0; attempt < attemptsMax; attempt += 1) {
-    const file = await BoltFile.open(disk, path);
+    const file = await BoltFile.open(disk, path, heldMax);
     try {
       const view = await viewIn(file, snapshotter);
       if (await file.isCurrent()) return view;

@@ -4,6 +4,7 @@
  * of snapshots, and a daemon behind whose back things are changed on either side.
  */
 import { copyFile, readFile, writeFile } from 'node:fs/promises';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -13,7 +14,7 @@ import type { Image } from '../../scripts/rig/image.js';
 import { Rig } from '../../scripts/rig/rig.js';
 import { sampleImage } from '../../scripts/rig/sample-image.js';
 import { SnapshotsClient } from '../../src/api/generated/containerd/services/snapshots/v1/snapshots.js';
-import { systemDisk } from '../../src/host/disk.js';
+import { blockingDisk } from '../../src/host/blocking-disk.js';
 import { BoltUnreadable } from '../../src/inspect/bolt-file.js';
 import { readContainerdMetadata } from '../../src/inspect/containerd-metadata.js';
 import { againstPeer, startLimitMillis } from './support.js';
@@ -23,7 +24,7 @@ describe.runIf(!againstPeer)("containerd's memory beside the log", () => {
   let image: Image;
   let reference: string;
   let metadata: string;
-  const disk = systemDisk();
+  const disk = blockingDisk();
 
   beforeAll(async () => {
     rig = await Rig.start();
@@ -180,8 +181,8 @@ describe.runIf(!againstPeer)("containerd's memory beside the log", () => {
     large.set('containerd.io/gc.root', 'yes');
     let looks = 0;
     const writing = { isOver: false };
-    const reading = (async () => {
-      while (!writing.isOver) {
+    const reading = async (): Promise<void> => {
+      for (; !writing.isOver; await nextTurn()) {
         const { snapshots } = await readContainerdMetadata(disk, metadata, snapshotter);
         const many = snapshots.filter(({ namespace }) => namespace === 'many');
         // A moment of it: all that were made before, and none half made.
@@ -192,19 +193,27 @@ describe.runIf(!againstPeer)("containerd's memory beside the log", () => {
         ).toBe(true);
         looks += 1;
       }
-    })();
-    for (const [index, key] of keys.entries()) {
-      const labels = index % 10 === 0 ? large : new Map([['containerd.io/gc.root', 'yes']]);
-      await promised((done) =>
-        client.prepare({ snapshotter, key, parent: '', labels }, inNamespace, done),
-      );
-    }
-    writing.isOver = true;
-    await reading;
+    };
+    const write = async (): Promise<void> => {
+      for (const [index, key] of keys.entries()) {
+        const labels = index % 10 === 0 ? large : new Map([['containerd.io/gc.root', 'yes']]);
+        await promised((done) =>
+          client.prepare({ snapshotter, key, parent: '', labels }, inNamespace, done),
+        );
+      }
+    };
+    await Promise.all([
+      reading(),
+      write().finally(() => {
+        writing.isOver = true;
+      }),
+    ]);
     expect(looks).toBeGreaterThan(3);
     const { snapshots } = await readContainerdMetadata(disk, metadata, snapshotter);
     const many = snapshots.filter(({ namespace }) => namespace === 'many');
     expect(many.map(({ key }) => key).sort()).toEqual([...keys].sort());
+    const byPages = await readContainerdMetadata(disk, metadata, snapshotter, 0);
+    expect(byPages.snapshots).toEqual(snapshots);
     expect(await compared(metadata)).toEqual(agreed);
   });
 
@@ -229,15 +238,16 @@ describe.runIf(!againstPeer)("containerd's memory beside the log", () => {
     const damage = fc.record({
       flips: fc.oneof(flips, pageStarts),
       length: fc.oneof(fc.constant(whole.length), fc.nat({ max: whole.length })),
+      heldMax: fc.constantFrom(0, undefined),
     });
     let told = 0;
     await fc.assert(
-      fc.asyncProperty(damage, async ({ flips: changes, length }) => {
+      fc.asyncProperty(damage, async ({ flips: changes, length, heldMax }) => {
         const bytes = Buffer.from(whole);
         for (const { at, to } of changes) bytes[at] = to;
         await writeFile(copy, bytes.subarray(0, length));
         try {
-          const { snapshots } = await readContainerdMetadata(disk, copy, snapshotter);
+          const { snapshots } = await readContainerdMetadata(disk, copy, snapshotter, heldMax);
           expect(snapshots.length).toBeLessThanOrEqual(view.snapshots.length * 2);
         } catch (thrown) {
           expect(thrown).toBeInstanceOf(BoltUnreadable);
