@@ -132,12 +132,14 @@ export function commandAbout(
   names: fc.Arbitrary<SnapshotName>,
   given: fc.Arbitrary<Labels> = labels,
 ): fc.Arbitrary<Command> {
+  // An empty label names no layer: nobody asks for it (`targetOf`).
+  const ref = fc.string({ minLength: 1 });
   const remoteQuestion = fc.oneof(
     fc.constant({ ask: false as const }),
-    fc.record({ ask: fc.constant(true as const), ref: fc.string(), fileSystem: fc.string() }),
+    fc.record({ ask: fc.constant(true as const), ref, fileSystem: fc.string() }),
     fc.record({
       ask: fc.constant('declined' as const),
-      ref: fc.string(),
+      ref,
       fileSystem: fc.string(),
       reason,
     }),
