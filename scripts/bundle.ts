@@ -11,7 +11,7 @@ import { readdirSync, rmSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build, type BuildOptions } from 'esbuild';
-import { codePath } from '../src/launch/compiled-program.js';
+import { codePath, moduleWrapper } from '../src/launch/compiled-program.js';
 
 const dist = fileURLToPath(new URL('../dist', import.meta.url));
 const bin = join(dist, 'bin');
@@ -44,6 +44,7 @@ const modules = await build({
   },
 });
 
+const fileUrl = "const fileUrl = require('node:url').pathToFileURL(__filename).href;";
 const script = {
   ...shared,
   format: 'cjs',
@@ -51,7 +52,7 @@ const script = {
   supported: { 'dynamic-import': false },
   // The launcher reads it as latin1, which is fastest.
   charset: 'ascii',
-  banner: { js: "const fileUrl = require('node:url').pathToFileURL(__filename).href;" },
+  banner: { js: fileUrl },
   define: { 'import.meta.url': 'fileUrl' },
 } as const satisfies BuildOptions;
 
@@ -61,6 +62,9 @@ const program = await build({
   ...script,
   entryPoints: [join(dist, 'cli', 'main.js')],
   outfile: join(bin, 'program.cjs'),
+  // The function that a loader would wrap it in: to do that to three megabytes takes time.
+  banner: { js: `${moduleWrapper[0]}${fileUrl}` },
+  footer: { js: moduleWrapper[1] },
 });
 const launcher = await build({
   ...script,

@@ -5,6 +5,7 @@
 import { position, unixNanos } from '../base/units.js';
 import { blockingDisk } from '../host/blocking-disk.js';
 import { RootArchive } from '../inspect/root-archive.js';
+import type { LogDamaged } from '../log/errors.js';
 import { logFaultOf, type LogFault } from './audit-faults.js';
 import { questionsTo, type SlowQuestions, type StateText } from './audit-questions.js';
 
@@ -43,10 +44,16 @@ async function answered<Value>(
   try {
     // Whoever gives up waiting lets the thread finish: the pool bounds how many do.
     const never = new AbortController().signal;
-    return { value: await answer(questionsTo(new RootArchive(blockingDisk(), root)), never) };
+    const archive = new RootArchive(blockingDisk(), root, { asksOnce: true, onDamage: refuse });
+    return { value: await answer(questionsTo(archive), never) };
   } catch (thrown) {
     const fault = logFaultOf(thrown);
     if (fault === null) throw thrown;
     return { fault };
   }
+}
+
+/** An answer over a socket has no room for a word that more was there. */
+function refuse(damage: LogDamaged): never {
+  throw damage;
 }

@@ -1,10 +1,18 @@
 /** Which release this is, read from the package's own manifest. */
 import { readFileSync } from 'node:fs';
-import * as z from 'zod';
-
-const manifestSchema = z.object({ version: z.string() });
+import { InvariantBroken } from '../base/assert.js';
 
 /** For example `0.1.0`. */
-export const RELEASE: string = manifestSchema.parse(
+export const RELEASE: string = versionIn(
   JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')),
-).version;
+);
+
+/** Without a schema: each command asks for it, and most need none. */
+function versionIn(manifest: unknown): string {
+  const version =
+    typeof manifest === 'object' && manifest !== null && 'version' in manifest
+      ? manifest.version
+      : undefined;
+  if (typeof version === 'string') return version;
+  throw new InvariantBroken('package.json tells its version');
+}

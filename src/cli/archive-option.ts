@@ -3,9 +3,12 @@ import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { UsageError } from '../base/errors.js';
 import type { Disk } from '../base/ports.js';
+import { blockingDisk } from '../host/blocking-disk.js';
 import type { Archive } from '../inspect/archive.js';
 import { RootArchive } from '../inspect/root-archive.js';
+import type { LogDamaged } from '../log/errors.js';
 import { reach } from './daemon-socket.js';
+import { EXIT } from './exit-codes.js';
 import { rootOf, withRootOption, type RootFlags } from './root-option.js';
 
 /** Adds the flags that `withArchive` reads. */
@@ -18,6 +21,14 @@ export function withArchiveOption(command: Command): Command {
 
 export interface ArchiveFlags extends RootFlags {
   readonly address?: string;
+}
+
+export interface ArchiveWish {
+  readonly answerMillis?: number;
+  /** The whole command is one question (RootArchiveOptions). */
+  readonly asksOnce?: boolean;
+  /** Told once of damage before which the answers end; by default the user is, and exits 3. */
+  readonly onDamage?: (damage: LogDamaged) => void;
 }
 
 const REACH_MILLIS = 5_000;
@@ -34,12 +45,11 @@ export async function withArchive<Value>(
   flags: ArchiveFlags,
   disk: Disk,
   use: (archive: Archive) => Promise<Value>,
-  answerMillis = ANSWER_MILLIS,
+  { answerMillis = ANSWER_MILLIS, asksOnce = false, onDamage = tellAndCount }: ArchiveWish = {},
 ): Promise<Value> {
   const { address, root } = flags;
   if (address === undefined) {
-    const onNotice = (text: string) => void process.stderr.write(`stratalog: ${text}\n`);
-    return use(new RootArchive(disk, await rootOf(flags), { onNotice }));
+    return use(new RootArchive(disk, await rootOf(flags), { asksOnce, onNotice: say, onDamage }));
   }
   if (root !== undefined) {
     throw new UsageError(
@@ -58,4 +68,27 @@ export async function withArchive<Value>(
   } finally {
     archive.close();
   }
+}
+
+/** The same for a command that asks one thing: files are read on the spot, and listed once. */
+export function askArchive<Value>(
+  flags: ArchiveFlags,
+  use: (archive: Archive) => Promise<Value>,
+): Promise<Value> {
+  return withArchive(flags, blockingDisk(), use, { asksOnce: true });
+}
+
+const say = (text: string): void => void process.stderr.write(`stratalog: ${text}\n`);
+
+/** What was asked is answered all the same, as far as the log goes. */
+export function tellDamage({ position, segment, offset, found }: LogDamaged): void {
+  say(
+    `the log stops at position ${position}: ${segment} at offset ${offset}: ${found}. ` +
+      'What stands behind it is not told of. Run `stratalog verify`',
+  );
+}
+
+function tellAndCount(damage: LogDamaged): void {
+  tellDamage(damage);
+  process.exitCode = EXIT.findings;
 }

@@ -2,11 +2,10 @@
 import { Command } from 'commander';
 import { formatTime } from '../base/units.js';
 import { systemClock } from '../host/clock.js';
-import { blockingDisk } from '../host/blocking-disk.js';
 import type { Archive, PastState } from '../inspect/archive.js';
 import { diffOf, idOf, labelChanges, type Difference, type FieldChange } from '../inspect/diff.js';
 import { kindOf, stateFields, statesIn } from '../inspect/state-view.js';
-import { withArchive, withArchiveOption, type ArchiveFlags } from './archive-option.js';
+import { askArchive, withArchiveOption, type ArchiveFlags } from './archive-option.js';
 import { EXIT } from './exit-codes.js';
 import { momentOf } from './moment.js';
 import { humanSize, printing, visible, type Output } from './print.js';
@@ -39,9 +38,7 @@ export function diffCommand(): Command {
     .option('--no-trunc', 'print digests whole on a terminal too')
     .addHelpText('after', examples)
     .action((a: string, b: string | undefined, flags: Flags) =>
-      printing(flags, (out) =>
-        withArchive(flags, blockingDisk(), (archive) => run(archive, [a, b], flags, out)),
-      ),
+      printing(flags, (out) => askArchive(flags, (archive) => run(archive, [a, b], flags, out))),
     );
 }
 

@@ -1,11 +1,10 @@
 /** `stratalog history`: one snapshot's life, told from the log. */
 import { Command } from 'commander';
 import { formatTime } from '../base/units.js';
-import { blockingDisk } from '../host/blocking-disk.js';
 import type { Archive } from '../inspect/archive.js';
 import { durationInWords, sinceInWords } from '../inspect/durations.js';
 import { historyOf, type History, type HistoryRow } from '../inspect/history.js';
-import { withArchive, withArchiveOption, type ArchiveFlags } from './archive-option.js';
+import { askArchive, withArchiveOption, type ArchiveFlags } from './archive-option.js';
 import { printing, visible, type Output } from './print.js';
 import { oneSubject, someSubjects } from './subject-argument.js';
 
@@ -40,9 +39,7 @@ export function historyCommand(): Command {
     .option('--no-trunc', 'print digests whole on a terminal too')
     .addHelpText('after', examples)
     .action((text: string, flags: Flags) =>
-      printing(flags, (out) =>
-        withArchive(flags, blockingDisk(), (archive) => run(archive, text, flags, out)),
-      ),
+      printing(flags, (out) => askArchive(flags, (archive) => run(archive, text, flags, out))),
     );
 }
 

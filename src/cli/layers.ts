@@ -2,11 +2,10 @@
 import { Command } from 'commander';
 import { formatTime, unixNanos, type SnapshotId, type UnixNanos } from '../base/units.js';
 import { systemClock } from '../host/clock.js';
-import { blockingDisk } from '../host/blocking-disk.js';
 import type { Archive } from '../inspect/archive.js';
 import { spanInWords } from '../inspect/durations.js';
 import { layersOf, unavailableSince, type LayerView } from '../inspect/layers.js';
-import { withArchive, withArchiveOption, type ArchiveFlags } from './archive-option.js';
+import { askArchive, withArchiveOption, type ArchiveFlags } from './archive-option.js';
 import { EXIT } from './exit-codes.js';
 import { momentOf } from './moment.js';
 import { printing, visible, type Output } from './print.js';
@@ -48,7 +47,7 @@ Exits 0, or 3 when --unavailable lists a layer.`,
 
 async function run(flags: Flags, out: Output): Promise<void> {
   const now = systemClock().now();
-  const rows = await withArchive(flags, blockingDisk(), (archive) => rowsOf(archive, flags, now));
+  const rows = await askArchive(flags, (archive) => rowsOf(archive, flags, now));
   if (flags.quiet === true) await out.lines(rows.map(({ name }) => visible(name)));
   else if (flags.json === true) for (const row of rows) await out.json('layer', jsonFields(row));
   else if (rows.length > 0) {

@@ -47,8 +47,12 @@ export function logCommand(): Command {
     .action((flags: Flags) =>
       printing(flags, (out) => {
         const wish = wishOf(flags, systemClock().now());
-        return withArchive(flags, systemDisk(), async (archive) =>
-          run(archive, await rangeOf(archive, wish), flags, out),
+        return withArchive(
+          flags,
+          systemDisk(),
+          async (archive) => run(archive, await rangeOf(archive, wish), flags, out),
+          // What stands at the end of what was asked for is told behind it.
+          { onDamage: () => undefined },
         );
       }),
     );

@@ -6,13 +6,12 @@ import { Command, Option } from 'commander';
 import { UsageError } from '../base/errors.js';
 import { formatTime, type Position } from '../base/units.js';
 import { systemClock } from '../host/clock.js';
-import { blockingDisk } from '../host/blocking-disk.js';
 import { chartMermaid } from '../inspect/chart-mermaid.js';
 import { snapshotDefinition, snapshotOutline } from '../inspect/chart-outline.js';
 import { chartSvg } from '../inspect/chart-picture.js';
 import { lifeOf, marksOf, type Life } from '../inspect/life.js';
 import { summaryOf } from '../inspect/summary.js';
-import { withArchive, withArchiveOption, type ArchiveFlags } from './archive-option.js';
+import { askArchive, withArchiveOption, type ArchiveFlags } from './archive-option.js';
 import { momentOf } from './moment.js';
 import { printing, visible, type Output } from './print.js';
 import { snapshotMeant } from './subject-argument.js';
@@ -68,7 +67,7 @@ async function run(snapshot: string | undefined, flags: Flags, out: Output): Pro
     await printChart(flags, format ?? 'mermaid', out);
     return;
   }
-  await withArchive(flags, blockingDisk(), async (archive) => {
+  await askArchive(flags, async (archive) => {
     const at = await momentOf(archive, '--at', flags.at, systemClock().now());
     const past = () => archive.stateAt(at);
     const id = await snapshotMeant(archive, { text: snapshot, at, past });

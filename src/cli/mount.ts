@@ -16,6 +16,7 @@ import { mountChain, removalIn, type MountChain } from '../inspect/mount-chain.j
 import { RootArchive } from '../inspect/root-archive.js';
 import { summaryOf } from '../inspect/summary.js';
 import { snapshotsDirectory } from '../log/files.js';
+import { tellDamage } from './archive-option.js';
 import { mountForensically } from './forensic-mount.js';
 import { momentOf, quoted } from './moment.js';
 import { visible } from './print.js';
@@ -59,7 +60,7 @@ async function run(text: string, flags: Flags, command: Command): Promise<void> 
   const root = await realpath(await rootOf(flags));
   const host = openHost({ root });
   try {
-    const archive = new RootArchive(host.disk, root);
+    const archive = new RootArchive(host.disk, root, { onDamage: tellDamage });
     const at = await momentOf(archive, '--at', flags.at, host.clock.now());
     const chain = await chainFor(text, await archive.stateAt(at), archive);
     const snapshots = snapshotsDirectory(root);

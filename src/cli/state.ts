@@ -3,14 +3,13 @@ import { Command } from 'commander';
 import { assert } from '../base/assert.js';
 import { formatTime, type Position } from '../base/units.js';
 import { systemClock } from '../host/clock.js';
-import { blockingDisk } from '../host/blocking-disk.js';
 import type { Archive, PastState } from '../inspect/archive.js';
 import { chainBelow } from '../inspect/history.js';
 import { settingsAt } from '../inspect/settings-then.js';
 import { childrenIn } from '../inspect/state-kin.js';
 import { kindOf, stateFields, statesIn, treeRows } from '../inspect/state-view.js';
 import type { SnapshotState } from '../machines/fold.js';
-import { withArchive, withArchiveOption, type ArchiveFlags } from './archive-option.js';
+import { askArchive, withArchiveOption, type ArchiveFlags } from './archive-option.js';
 import { momentOf } from './moment.js';
 import { mountsThen } from './mounts-then.js';
 import { printing, visible, visibleJson, type Output } from './print.js';
@@ -90,7 +89,7 @@ function looking(
   look: (past: PastState, out: Output, archive: Archive) => Promise<void>,
 ): Promise<void> {
   return printing(flags, (out) =>
-    withArchive(flags, blockingDisk(), async (archive) => {
+    askArchive(flags, async (archive) => {
       const at = await momentOf(archive, '--at', flags.at, systemClock().now());
       await look(await archive.stateAt(at), out, archive);
     }),

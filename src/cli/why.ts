@@ -2,7 +2,6 @@
 import { Command } from 'commander';
 import { assertNever } from '../base/assert.js';
 import { formatTime } from '../base/units.js';
-import { blockingDisk } from '../host/blocking-disk.js';
 import type { Archive } from '../inspect/archive.js';
 import { durationInWords } from '../inspect/durations.js';
 import { livesOf, subjectsOf, type Subject } from '../inspect/subject.js';
@@ -14,7 +13,7 @@ import {
   type Decision,
   type LayerReason,
 } from '../inspect/why.js';
-import { withArchive, withArchiveOption, type ArchiveFlags } from './archive-option.js';
+import { askArchive, withArchiveOption, type ArchiveFlags } from './archive-option.js';
 import { printing, visible, type Output } from './print.js';
 import { noSuchSnapshot } from './subject-argument.js';
 
@@ -44,9 +43,7 @@ export function whyCommand(): Command {
     .option('--no-trunc', 'print digests whole on a terminal too')
     .addHelpText('after', examples)
     .action((text: string, flags: Flags) =>
-      printing(flags, (out) =>
-        withArchive(flags, blockingDisk(), (archive) => run(archive, text, flags, out)),
-      ),
+      printing(flags, (out) => askArchive(flags, (archive) => run(archive, text, flags, out))),
     );
 }
 

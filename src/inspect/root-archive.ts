@@ -4,6 +4,7 @@
  */
 import type { Disk } from '../base/ports.js';
 import { position, type Position, type SnapshotId, type UnixNanos } from '../base/units.js';
+import type { LogDamaged } from '../log/errors.js';
 import { readIdentityIfSound } from '../log/identity.js';
 import { IndexedLog } from '../log/indexed-log.js';
 import { followLog, readLogBatches } from '../log/reader.js';
@@ -15,8 +16,12 @@ import { bySnapshot } from './subject.js';
 import { findChildren, findText } from './text-search.js';
 
 export interface RootArchiveOptions {
+  /** For who asks one thing: all its parts are answered from the same list of segments. */
+  readonly asksOnce?: boolean;
   /** Told once that an index could not be used, and why. The answers are the same, later. */
   readonly onNotice?: (text: string) => void;
+  /** Told once of damage near the end, before which the answers end. It may throw. */
+  readonly onDamage?: (damage: LogDamaged) => void;
 }
 
 export class RootArchive implements Archive {
@@ -24,10 +29,10 @@ export class RootArchive implements Archive {
   readonly #root: string;
   readonly #log: IndexedLog;
 
-  constructor(disk: Disk, root: string, options: RootArchiveOptions = {}) {
+  constructor(disk: Disk, root: string, { asksOnce, ...told }: RootArchiveOptions = {}) {
     this.#disk = disk;
     this.#root = root;
-    this.#log = new IndexedLog({ disk, root, ...options });
+    this.#log = new IndexedLog({ disk, root, surveysOnce: asksOnce === true, ...told });
   }
 
   async bounds(): Promise<LogBounds> {

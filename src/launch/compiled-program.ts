@@ -9,7 +9,7 @@
  * are summed: what an upgrade or a power cut left of an installation must not run.
  */
 import { readFileSync } from 'node:fs';
-import { createRequire, Module } from 'node:module';
+import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { Script } from 'node:vm';
 import { crc32 } from 'node:zlib';
@@ -20,6 +20,11 @@ export interface Program {
 }
 
 export const codePath = (directory: string): string => join(directory, 'program.code');
+/** What stands around the script in its file; `runProgram` calls the function. */
+export const moduleWrapper = [
+  '(function (exports, require, module, __filename, __dirname) {',
+  '})',
+] as const;
 const programPath = (directory: string): string => join(directory, 'program.cjs');
 
 /** Whose code it is; each release of Node.js has its own build of V8. */
@@ -35,7 +40,7 @@ export function compileProgram(directory: string, kept: Buffer | null): Script {
   const source = readFileSync(filename);
   // Beyond ASCII it has letters in comments alone: scripts/bundle.ts sees to it.
   const code = kept === null ? null : codeIn(kept, source);
-  return new Script(Module.wrap(source.toString('latin1')), {
+  return new Script(source.toString('latin1'), {
     filename,
     ...(code === null ? {} : { cachedData: code }),
   });

@@ -65,7 +65,7 @@ export class IndexCache {
     const found =
       known?.filter != null
         ? known
-        : await readIndexFilter(this.disk, this.root, segment, next, version);
+        : await readIndexFilter(this.disk, this.root, segment, next, version, known?.head);
     if (found === null) return null;
     const { head, filter } = found;
     if (known?.filter !== filter) this.#keep({ head, filter, index: known?.index ?? null });

@@ -51,16 +51,21 @@ export function readIndexHead(
   return withIndexFile(disk, root, segment, (file) => headIn(file, segment, next));
 }
 
-/** The same and the filter of texts, which is looked for when the texts are of this version. */
+/**
+ * The same and the filter of texts, which is looked for when the texts are of this version.
+ *
+ * @param known the head, where it was read before
+ */
 export function readIndexFilter(
   disk: Disk,
   root: string,
   segment: SurveyedSegment,
   next: SurveyedSegment,
   textsVersion: number,
+  known: IndexHead | null = null,
 ): Promise<{ readonly head: IndexHead; readonly filter: Buffer | null } | null> {
   return withIndexFile(disk, root, segment, async (file) => {
-    const head = await headIn(file, segment, next);
+    const head = known ?? (await headIn(file, segment, next));
     if (head.textsVersion !== textsVersion) return { head, filter: null };
     const { at, bytes, crc } = head.filter;
     const filter = Buffer.allocUnsafe(Math.min(bytes, INDEX_BYTES_MAX));

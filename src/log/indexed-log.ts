@@ -12,7 +12,7 @@ import { errnoOf } from '../base/errors.js';
 import type { Disk, DiskFile } from '../base/ports.js';
 import { position, type Position } from '../base/units.js';
 import { decodeRecord, isIntact } from './codec.js';
-import { LogDamaged } from './errors.js';
+import type { LogDamaged } from './errors.js';
 import { withFile } from './files.js';
 import { walkHeads } from './heads.js';
 import { IndexCache } from './index-cache.js';
@@ -21,8 +21,9 @@ import { IndexedSegment, type OpenIndexed } from './indexed-segment.js';
 import { makeIndex, requireSound, tellDamage } from './index-files.js';
 import { readIdentityIfSound } from './identity.js';
 import { startOf } from './recovery.js';
+import { goesOn, lossBehind } from './newest-end.js';
 import { NewestSegment, namesIn } from './newest-segment.js';
-import { SegmentScan, type ScanPlace } from './scan.js';
+import type { ScanPlace } from './scan.js';
 import { SegmentIndex } from './segment-index.js';
 import { NamesToFind } from './stream-name.js';
 import { surveySound, type KnownHeaders, type SurveyedSegment } from './survey.js';
@@ -38,6 +39,13 @@ export interface IndexedLogOptions {
   readonly root: string;
   /** Told once that an index could not be used, and why. */
   readonly onNotice?: (text: string) => void;
+  /** Lists the segments once: for who asks one thing, and about one moment. */
+  readonly surveysOnce?: boolean;
+  /**
+   * Told once of damage in the newest segment: questions are then answered from what stands before
+   * it. Whoever is not told cannot know that more was there.
+   */
+  readonly onDamage?: ((damage: LogDamaged) => void) | undefined;
 }
 
 /** A segment and the one that follows it; null behind the newest. */
@@ -74,22 +82,37 @@ export class IndexedLog {
   readonly #root: string;
   readonly #indexes: IndexCache;
   readonly #headers: KnownHeaders = new Map();
+  readonly #surveysOnce: boolean;
+  #surveyed: readonly SurveyedSegment[] | null = null;
   #epoch: number | null = null;
   #newest: { readonly segment: string; readonly held: NewestSegment } | null = null;
   readonly #onNotice: ((text: string) => void) | undefined;
+  readonly #onDamage: ((damage: LogDamaged) => void) | undefined;
   #hasNoticed = false;
+  #hasToldDamage = false;
+  /** Name of the newest segment behind whose end was looked last. */
+  #lookedBehind: string | null = null;
   /** First positions of segments whose index led astray. */
   readonly #distrusted = new Set<number>();
 
-  constructor({ disk, root, onNotice }: IndexedLogOptions) {
+  constructor({ disk, root, surveysOnce, onNotice, onDamage }: IndexedLogOptions) {
     this.#disk = disk;
     this.#root = root;
+    this.#surveysOnce = surveysOnce === true;
     this.#indexes = new IndexCache(disk, root);
     this.#onNotice = onNotice;
+    this.#onDamage = onDamage;
   }
 
   /** Fails with LogDamaged at a header that is not sound; LogTooNew. */
   async segments(): Promise<readonly SurveyedSegment[]> {
+    if (this.#surveyed !== null) return this.#surveyed;
+    const found = await this.#survey();
+    if (this.#surveysOnce) this.#surveyed = found;
+    return found;
+  }
+
+  async #survey(): Promise<readonly SurveyedSegment[]> {
     for (let left = TRIES; ; left -= 1) {
       try {
         const identity = await readIdentityIfSound(this.#disk, this.#root);
@@ -276,7 +299,20 @@ export class IndexedLog {
     const held = await NewestSegment.read(file, segment);
     if (held !== null) await goesOn(file, segment, held.end);
     this.#newest = held === null ? null : { segment: segment.name, held };
+    // One that is too large to be held is read anew by each question: looked at once.
+    if (held !== null || this.#lookedBehind !== segment.name) {
+      await this.#tellLoss(file, segment, held?.end ?? startOf(segment));
+    }
+    this.#lookedBehind = segment.name;
     return held;
+  }
+
+  async #tellLoss(file: DiskFile, segment: SurveyedSegment, end: ScanPlace): Promise<void> {
+    if (this.#onDamage === undefined || this.#hasToldDamage) return;
+    const damage = await lossBehind(file, segment, end);
+    if (damage === null) return;
+    this.#hasToldDamage = true;
+    this.#onDamage(damage);
   }
 
   #isTrusted({ header }: SurveyedSegment): boolean {
@@ -329,20 +365,6 @@ const endOf = (segment: SurveyedSegment, index: SegmentIndex): ScanPlace =>
   index.head.records === 0
     ? startOf(segment)
     : { offset: index.end, position: index.nextPosition, chain: index.head.chain };
-
-/**
- * Whether records stand behind what was the end of the newest segment.
- *
- * Fails  LogDamaged when one is whole there and does not belong there: never a torn write
- */
-async function goesOn(file: DiskFile, segment: SurveyedSegment, end: ScanPlace): Promise<boolean> {
-  const scan = new SegmentScan(file, end);
-  const more = await scan.next();
-  const { stop, reached } = scan;
-  if (stop?.kind !== 'contradiction') return more !== null;
-  const { offset, position: at } = reached;
-  throw new LogDamaged({ segment: segment.name, offset, position: position(at) }, stop.why);
-}
 
 /** Fails with LogDamaged where a body cannot be understood though its checksum holds. */
 async function orTellDamage<Value>(

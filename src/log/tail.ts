@@ -9,6 +9,7 @@
 import type { DiskFile } from '../base/ports.js';
 import { claimedLength, groupOffsetOf, isIntact, positionOf } from './codec.js';
 import { aligned, ALIGNMENT, RECORD } from './format.js';
+import type { ScanStop } from './scan.js';
 
 const READ_BYTES = 256 * 1024;
 const ZEROS = Buffer.alloc(READ_BYTES);
@@ -30,17 +31,19 @@ export interface BytesBehind {
 }
 
 /**
- * Looks at all bytes from `start` to the end of the file. The file is read to memory from the
- * first byte that is not zero: at most a segment.
+ * Looks at all bytes from `start` to the end of the file. What is there up to the last byte that
+ * is not zero is read to memory: at most a segment.
  *
  * @param missing the position that would stand at `start`
+ * @param most    so many bytes are looked at
  */
 export async function bytesBehind(
   file: DiskFile,
   start: number,
   missing: number,
+  most = Infinity,
 ): Promise<BytesBehind> {
-  const end = await endOfBytes(file, start);
+  const end = await endOfBytes(file, start, most);
   if (end === start) return { end, records: [] };
   // The last record ends with its padding.
   const bytes = Buffer.allocUnsafeSlow(aligned(end - start));
@@ -48,7 +51,7 @@ export async function bytesBehind(
   return { end, records: recordsIn(bytes.subarray(0, filled), start, missing) };
 }
 
-async function endOfBytes(file: DiskFile, start: number): Promise<number> {
+async function endOfBytes(file: DiskFile, start: number, most: number): Promise<number> {
   const buffer = Buffer.allocUnsafeSlow(READ_BYTES);
   let end = start;
   for (let offset = start; ;) {
@@ -59,8 +62,8 @@ async function endOfBytes(file: DiskFile, start: number): Promise<number> {
       while (buffer[last] === 0) last -= 1;
       end = offset + last + 1;
     }
-    if (filled < READ_BYTES) return end;
     offset += filled;
+    if (filled < READ_BYTES || offset - start >= most) return end;
   }
 }
 
@@ -98,4 +101,14 @@ export function proofOfLoss(behind: BytesBehind, missing: number): RecordBehind 
     if (!isOfTornGroup) return record;
   }
   return null;
+}
+
+/** What is wrong where a scan stopped that should have gone on, and where the log can be read again. */
+export function describeLoss(stop: ScanStop, behind: BytesBehind): string {
+  const why = 'why' in stop ? stop.why : 'no record stands where one must be';
+  const [onward] = behind.records;
+  const goesOn = onward
+    ? `the next whole record is ${onward.position}, at offset ${onward.offset}`
+    : 'no whole record follows in this segment';
+  return `${why}; ${goesOn}`;
 }

@@ -18,7 +18,7 @@ import { SegmentScan, type ScanPlace, type ScanStop } from './scan.js';
 import type { SegmentToCheck, SoundSegment } from './segment-check.js';
 import type { SumEvents } from './segment-sum.js';
 import { partsOf, surveySegments, type Part, type Survey } from './survey.js';
-import { bytesBehind, proofOfLoss, type BytesBehind } from './tail.js';
+import { bytesBehind, describeLoss, proofOfLoss, type BytesBehind } from './tail.js';
 import type { LogRecord } from './types.js';
 import { countStreams } from './versions.js';
 import { CheckAhead, moveStreams, wishesOf, type SegmentChecker } from './verify-ahead.js';
@@ -357,13 +357,8 @@ class Verifier {
     stop: ScanStop,
     behind: BytesBehind,
   ): Findings<ScanPlace | null> {
-    const onward = behind.records[0];
-    const why = 'why' in stop ? stop.why : 'no record stands where one must be';
-    const goesOn = onward
-      ? `the next whole record is ${onward.position}, at offset ${onward.offset}`
-      : 'no whole record follows in this segment';
-    const kind = damageKind(stop, onward === undefined);
-    yield this.#finding(kind, name, at.offset, at.position, `${why}; ${goesOn}`);
+    const kind = damageKind(stop, behind.records.length === 0);
+    yield this.#finding(kind, name, at.offset, at.position, describeLoss(stop, behind));
     this.#knowsStreams = false;
     return this.#onward(file, behind);
   }

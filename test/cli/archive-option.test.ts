@@ -3,6 +3,7 @@
  * otherwise, with the same answers. Method: a real daemon process, killed and started again.
  */
 import { createServer, type Socket } from 'node:net';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command } from 'commander';
 import { afterEach, beforeAll, expect, it } from 'vitest';
@@ -14,11 +15,14 @@ import { encodeState } from '../../src/machines/state-json.js';
 import {
   aDaemon,
   aDirectory,
+  appendTo,
   aRoot,
   askedOf,
   buildLimitMillis,
   builtCli,
   cleanUp,
+  prepared,
+  preparing,
   stratalog,
 } from './rig.js';
 
@@ -85,7 +89,7 @@ it('does not wait for ever for a socket that takes connections and says nothing'
   const dumb = createServer((socket) => sockets.push(socket.on('error', () => undefined)));
   await new Promise<void>((resolve) => dumb.listen(path, resolve));
   try {
-    const asked = withArchive(flagsOf('-a', path), systemDisk(), nothing, 100);
+    const asked = withArchive(flagsOf('-a', path), systemDisk(), nothing, { answerMillis: 100 });
     await expect(asked).rejects.toThrow('nothing answered for 0.1 s. Is this the socket of a');
   } finally {
     for (const socket of sockets) socket.destroy();
@@ -110,4 +114,41 @@ it('refuses what cannot be meant', async () => {
   const nowhere = join(await aDirectory(), 'none.sock');
   const absent = using(['-a', nowhere], nothing);
   await expect(absent).rejects.toThrow(`there is no socket ${nowhere}: start the daemon`);
+});
+
+it('answers from what stands before damage in the newest segment, says so once, and exits 3', async () => {
+  const root = await aRoot([]);
+  // Each in a sync group of its own: what follows proves that it was durable.
+  for (const event of [preparing(1, 'one'), prepared(1), preparing(2, 'two'), prepared(2)]) {
+    await appendTo(root, [event]);
+  }
+  const path = join(root, 'log', `${'0'.repeat(20)}.seg`);
+  const bytes = readFileSync(path);
+  const at = bytes.indexOf('"two"');
+  bytes.writeUInt8(bytes.readUInt8(at + 1) ^ 4, at + 1);
+  writeFileSync(path, bytes);
+  const says =
+    /^stratalog: the log stops at position 2: 0{20}\.seg at offset \d+: a record fails its checksum; the next whole record is 3, at offset \d+\. What stands behind it is not told of\. Run `stratalog verify`\n$/;
+  for (const question of [
+    ['history', '1', '-q'],
+    ['state', '-q'],
+    ['who', '1'],
+    ['machine', '1'],
+    ['replay'],
+    ['diff', '0', '2'],
+  ]) {
+    const { code, stdout, stderr } = await stratalog([...question, '--root', root]);
+    expect({ question, code, stderr }).toEqual({
+      ...{ question, code: 3 },
+      stderr: expect.stringMatching(says) as string,
+    });
+    expect(stdout, question.join(' ')).toMatch(/\b(one|1)\b/);
+    expect(stdout).not.toContain('two');
+  }
+  // One that is not there cannot be told from one that cannot be read.
+  const lost = await stratalog(['history', '2', '--root', root]);
+  expect(lost).toMatchObject({ code: 1, stdout: '' });
+  expect(lost.stderr).toMatch(/the log stops at position 2[^]*no snapshot in the log/);
+  const before = await stratalog(['state', '-q', '--at', '0', '--root', root]);
+  expect(before).toEqual({ code: 0, stdout: '', stderr: '' });
 });

@@ -6,10 +6,11 @@
 import { expect, it } from 'vitest';
 import { aligned } from '../../src/log/format.js';
 import type { DiskFile } from '../../src/base/ports.js';
+import type { LogDamaged } from '../../src/log/errors.js';
 import { IndexedLog } from '../../src/log/indexed-log.js';
 import { NewestSegment } from '../../src/log/newest-segment.js';
 import { FaultyDisk } from '../support/faulty-disk.js';
-import { anEvent, openTestLog, recordsOf, ROOT } from './fixtures.js';
+import { anEvent, openTestLog, recordsOf, ROOT, verified } from './fixtures.js';
 
 const path = `${ROOT}/log/${'0'.repeat(20)}.seg`;
 const streams = ['snapshot-1', 'snapshot-2', 'daemon'];
@@ -29,9 +30,10 @@ async function aLog(): Promise<FaultyDisk> {
 }
 
 async function asked(disk: FaultyDisk) {
-  const log = new IndexedLog({ disk, root: ROOT });
+  const told: LogDamaged[] = [];
+  const log = new IndexedLog({ disk, root: ROOT, onDamage: (damage) => told.push(damage) });
   const records = await log.streams(new Set(streams));
-  return { records, next: await log.next(await log.segments()) };
+  return { records, next: await log.next(await log.segments()), told };
 }
 
 it.each(['the file ends there', 'zeros follow'])('ends where the log does: %s', async (how) => {
@@ -43,11 +45,12 @@ it.each(['the file ends there', 'zeros follow'])('ends where the log does: %s', 
     const disk = await aLog();
     const kept = bytes.subarray(0, cut);
     disk.put(path, how === 'zeros follow' ? Buffer.concat([kept, Buffer.alloc(4096)]) : kept);
-    const { records, next } = await asked(disk);
+    const { records, next, told } = await asked(disk);
     const expected = await recordsOf(disk);
-    expect({ records, next }, `cut at ${cut}`).toEqual({
+    expect({ records, next, told }, `cut at ${cut}`).toEqual({
       records: expected,
       next: expected.length,
+      told: [],
     });
     seen.add(next);
   }
@@ -55,8 +58,9 @@ it.each(['the file ends there', 'zeros follow'])('ends where the log does: %s', 
   expect([...seen]).toEqual([0, 1, 3, 4, 6, 9]);
 });
 
-it('ends before the first record that is not what was written', async () => {
+it('ends before the first record that is not what was written, and tells of loss as verify does', async () => {
   const disk = await aLog();
+  let losses = 0;
   const written = await recordsOf(disk);
   const bytes = Buffer.from(disk.bytes(path));
   const end = bytes.findLastIndex((byte) => byte !== 0) + 1;
@@ -64,10 +68,20 @@ it('ends before the first record that is not what was written', async () => {
     const spoiled = Buffer.from(bytes);
     spoiled.writeUInt8(spoiled.readUInt8(at) ^ (1 << (at % 8)), at);
     disk.put(path, spoiled);
-    const { records, next } = await asked(disk);
+    const { records, next, told } = await asked(disk);
     expect({ at, records }).toEqual({ at, records: written.slice(0, next) });
     expect(next).toBeLessThan(written.length);
+    const { findings } = await verified(disk);
+    const [damage] = findings.filter(({ severity }) => severity === 'damage');
+    const expected = damage && [damage.offset, damage.position, damage.detail];
+    expect(told.map(({ offset, position, found }) => [offset, position, found])).toEqual(
+      expected ? [expected] : [],
+    );
+    losses += told.length;
   }
+  // Of the last group nobody can tell a torn write from damage.
+  expect(losses).toBeGreaterThan(100);
+  expect(losses).toBeLessThan(end - 136);
 });
 
 it('finds the records that hold some bytes, and all that hold none', async () => {

@@ -1,0 +1,58 @@
+/**
+ * The end of the newest segment, for a reader without the lock: a writer may go on there at any
+ * moment, and nobody but the bytes behind it can say whether the log should have gone on.
+ */
+import { assert } from '../base/assert.js';
+import type { DiskFile } from '../base/ports.js';
+import { position } from '../base/units.js';
+import { LogDamaged } from './errors.js';
+import { SegmentScan, type ScanPlace } from './scan.js';
+import type { SurveyedSegment } from './survey.js';
+import { bytesBehind, describeLoss, proofOfLoss } from './tail.js';
+
+/** More than a fault of a disk spoils at once. `verifyLog` looks at all. */
+const LOOKED_AT_BYTES = 1024 * 1024;
+
+/**
+ * Whether a whole append stands behind what was the end.
+ *
+ * Fails  LogDamaged when one is whole there and does not belong there: never a torn write
+ */
+export async function goesOn(
+  file: DiskFile,
+  segment: SurveyedSegment,
+  end: ScanPlace,
+): Promise<boolean> {
+  const scan = new SegmentScan(file, end);
+  while ((await scan.next()) !== null) if (scan.end.position > end.position) return true;
+  const { stop, reached } = scan;
+  if (stop?.kind !== 'contradiction') return false;
+  throw damageAt(segment, reached, stop.why);
+}
+
+/**
+ * What is lost behind the end; null when all that stands there may be the rest of a torn write, or
+ * when a writer has gone on meanwhile.
+ *
+ * @param end behind the last whole append
+ */
+export async function lossBehind(
+  file: DiskFile,
+  segment: SurveyedSegment,
+  end: ScanPlace,
+): Promise<LogDamaged | null> {
+  const scan = new SegmentScan(file, end);
+  while ((await scan.next()) !== null);
+  const { reached, stop } = scan;
+  assert(stop !== null, 'a scan that ends says why');
+  const behind = await bytesBehind(file, reached.offset, reached.position, LOOKED_AT_BYTES);
+  const isLoss = stop.kind === 'contradiction' || proofOfLoss(behind, reached.position) !== null;
+  if (!isLoss || (await goesOn(file, segment, end))) return null;
+  return damageAt(segment, reached, describeLoss(stop, behind));
+}
+
+const damageAt = (
+  segment: SurveyedSegment,
+  { offset, position: at }: ScanPlace,
+  found: string,
+): LogDamaged => new LogDamaged({ segment: segment.name, offset, position: position(at) }, found);
