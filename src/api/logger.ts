@@ -39,6 +39,8 @@ export function openLogger(options: LoggerOptions): {
   const destination = pino.destination({
     fd: options.fd ?? 2,
     sync: false,
+    // With 0, which writes as soon, its `flush` waits for nothing (sonic-boom).
+    minLength: 1,
     maxLength: waitingBytesMax,
   });
   // A closed pipe at the other end is no reason to stop serving.
