@@ -11,7 +11,6 @@ import { assert } from '../base/assert.js';
 import { errnoOf } from '../base/errors.js';
 import type { Disk, DiskFile } from '../base/ports.js';
 import { position, type Position } from '../base/units.js';
-import { decodeRecord, isIntact } from './codec.js';
 import type { LogDamaged } from './errors.js';
 import { withFile } from './files.js';
 import { walkHeads } from './heads.js';
@@ -22,10 +21,11 @@ import { makeIndex, requireSound, tellDamage } from './index-files.js';
 import { readIdentityIfSound } from './identity.js';
 import { startOf } from './recovery.js';
 import { goesOn, lossBehind } from './newest-end.js';
-import { NewestSegment, namesIn } from './newest-segment.js';
+import { NewestSegment } from './newest-segment.js';
 import type { ScanPlace } from './scan.js';
 import { SegmentIndex } from './segment-index.js';
 import { NamesToFind } from './stream-name.js';
+import { scanForStreams } from './stream-scan.js';
 import { surveySound, type KnownHeaders, type SurveyedSegment } from './survey.js';
 import type { LogRecord } from './types.js';
 
@@ -377,31 +377,4 @@ async function orTellDamage<Value>(
   } catch {
     return tellDamage(file, segment, null);
   }
-}
-
-async function scanForStreams(
-  file: DiskFile,
-  segment: SurveyedSegment,
-  next: SurveyedSegment | null,
-  streams: ReadonlySet<string>,
-): Promise<LogRecord[]> {
-  const isNamed = namesIn(streams);
-  const found: LogRecord[] = [];
-  let unsound = 0;
-  const end = await walkHeads(
-    file,
-    segment,
-    (bytes, at, _offset, padded) => {
-      if (!isNamed(bytes, at)) return true;
-      if (isIntact(bytes, at, padded)) found.push(decodeRecord(bytes, at));
-      else unsound += 1;
-      return unsound === 0;
-    },
-    // Nothing else says where the newest segment ends.
-    { checks: next === null },
-  );
-  if (unsound > 0 || (next !== null && end.position !== next.header.firstPosition)) {
-    return tellDamage(file, segment, next);
-  }
-  return found.filter((record) => record.position < end.position);
 }

@@ -182,7 +182,7 @@ describe.runIf(!againstPeer)("containerd's memory beside the log", () => {
     let looks = 0;
     const writing = { isOver: false };
     const reading = async (): Promise<void> => {
-      for (; !writing.isOver; await nextTurn()) {
+      while (!writing.isOver) {
         const { snapshots } = await readContainerdMetadata(disk, metadata, snapshotter);
         const many = snapshots.filter(({ namespace }) => namespace === 'many');
         // A moment of it: all that were made before, and none half made.
@@ -192,6 +192,7 @@ describe.runIf(!againstPeer)("containerd's memory beside the log", () => {
           many.every(({ key, name }) => name.startsWith('many/') && name.endsWith(`/${key}`)),
         ).toBe(true);
         looks += 1;
+        await nextTurn();
       }
     };
     const write = async (): Promise<void> => {
