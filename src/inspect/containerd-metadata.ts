@@ -39,6 +39,8 @@ export async function readContainerdMetadata(
   for (let attempt = 0; attempt < attemptsMax; attempt += 1) {
     const file = await BoltFile.open(disk, path, heldMax);
     try {
+      // What is known to be of two moments need not be looked through.
+      if (!(await file.isCurrent())) continue;
       const view = await viewIn(file, snapshotter);
       if (await file.isCurrent()) return view;
     } catch (thrown) {

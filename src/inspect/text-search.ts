@@ -6,7 +6,7 @@
  */
 import type { Disk } from '../base/ports.js';
 import { snapshotId, type SnapshotId } from '../base/units.js';
-import { decodeRecord, isIntact } from '../log/codec.js';
+import { decodeIfUsable, isIntact } from '../log/codec.js';
 import { withFile } from '../log/files.js';
 import { walkHeads, type HeadVisitor } from '../log/heads.js';
 import { tellDamage } from '../log/index-files.js';
@@ -129,11 +129,11 @@ class Hits {
       this.#searched = base;
     }
     if (this.#hit === -1 || this.#hit >= at + padded) return true;
-    if (!isIntact(bytes, at, padded)) {
+    const record = isIntact(bytes, at, padded) ? decodeIfUsable(bytes, at) : null;
+    if (record === null) {
       this.isUnsound = true;
       return false;
     }
-    const record = decodeRecord(bytes, at);
     takeIfWanted(record, this.#search, (id) => {
       this.#hits.push({ id, position: record.position });
     });

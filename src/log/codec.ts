@@ -172,6 +172,16 @@ export function decodeRecord(bytes: Buffer, at: number): LogRecord {
   };
 }
 
+/** The same; null where it fails. */
+export function decodeIfUsable(bytes: Buffer, at: number): LogRecord | null {
+  try {
+    return decodeRecord(bytes, at);
+  } catch (thrown) {
+    if (thrown instanceof SyntaxError || thrown instanceof RangeError) return null;
+    throw thrown;
+  }
+}
+
 export function parseBody(json: string): EventBody {
   const body: unknown = JSON.parse(json);
   if (!isBody(body)) throw new SyntaxError('an event body is a JSON object');

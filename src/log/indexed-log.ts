@@ -374,7 +374,8 @@ async function orTellDamage<Value>(
 ): Promise<Value> {
   try {
     return decode();
-  } catch {
+  } catch (thrown) {
+    if (!(thrown instanceof SyntaxError || thrown instanceof RangeError)) throw thrown;
     return tellDamage(file, segment, null);
   }
 }

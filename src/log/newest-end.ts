@@ -31,7 +31,7 @@ export async function goesOn(
 }
 
 /**
- * What is lost behind the end; null when all that stands there may be the rest of a torn write, or
+ * What is lost behind the end, from which all that is readable is looked at; null when all that stands there may be the rest of a torn write, or
  * when a writer has gone on meanwhile.
  *
  * @param end behind the last whole append
@@ -47,7 +47,7 @@ export async function lossBehind(
   assert(stop !== null, 'a scan that ends says why');
   const behind = await bytesBehind(file, reached.offset, reached.position, LOOKED_AT_BYTES);
   const isLoss = stop.kind === 'contradiction' || proofOfLoss(behind, reached.position) !== null;
-  if (!isLoss || (await goesOn(file, segment, end))) return null;
+  if (!isLoss || (await goesOn(file, segment, scan.end))) return null;
   return damageAt(segment, reached, describeLoss(stop, behind));
 }
 

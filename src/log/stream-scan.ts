@@ -1,6 +1,6 @@
 /** The records of some streams in a segment that has no index, or none that can be used. */
 import type { DiskFile } from '../base/ports.js';
-import { decodeRecord, isIntact } from './codec.js';
+import { decodeIfUsable, isIntact } from './codec.js';
 import { walkHeads } from './heads.js';
 import { tellDamage } from './index-files.js';
 import { namesIn } from './newest-segment.js';
@@ -27,7 +27,8 @@ export async function scanForStreams(
     segment,
     (bytes, at, _offset, padded) => {
       if (!isNamed(bytes, at)) return true;
-      if (isIntact(bytes, at, padded)) found.push(decodeRecord(bytes, at));
+      const record = isIntact(bytes, at, padded) ? decodeIfUsable(bytes, at) : null;
+      if (record !== null) found.push(record);
       else unsound += 1;
       return unsound === 0;
     },

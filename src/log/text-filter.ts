@@ -45,7 +45,9 @@ export class TextFilterBuilder {
   finish(records: number): Buffer {
     const stretches = this.#byStretch(stretchRecords(records));
     const sizes = stretches.map(({ size }) => size);
-    const average = sizes.reduce((sum, size) => sum + size, 0) / STRETCHES;
+    // A small segment has records in few of its stretches.
+    const inUse = Math.min(STRETCHES, Math.max(1, Math.ceil(records / stretchRecords(records))));
+    const average = sizes.reduce((sum, size) => sum + size, 0) / inUse;
     const words = Math.ceil(BITS_PER_TEXT * Math.min(Math.max(...sizes), average * CROWDING_MAX));
     const filter = Buffer.alloc(words * WORD_BYTES);
     for (const [stretch, hashes] of stretches.entries()) {

@@ -23,7 +23,7 @@ import type { LogRecord } from './types.js';
 import { countStreams } from './versions.js';
 import { CheckAhead, moveStreams, wishesOf, type SegmentChecker } from './verify-ahead.js';
 import { indexFindings, otherFiles, type TellFinding } from './verify-beside.js';
-import { KnownSums, sumSegments, type SummedSegments } from './verify-sums.js';
+import { KnownSums, sumBetween, sumSegments, type SummedSegments } from './verify-sums.js';
 
 export interface VerifyLogOptions {
   readonly root: string;
@@ -64,7 +64,7 @@ class Verifier {
   readonly #checker: SegmentChecker | null;
   readonly #sums: { readonly events: SumEvents; readonly suffice: boolean } | null;
   readonly #knownSums: KnownSums | null;
-  /** SHA-256 of each sealed segment that was checked ahead. */
+  /** SHA-256 of the records of each sealed segment in which nothing is damaged. */
   readonly #found: { readonly part: Part; readonly to: number; readonly sha256: string }[] = [];
   #vouched = 0;
   /** Chain hashes at the positions of checkpoints, as far as segments were checked ahead. */
@@ -97,6 +97,7 @@ class Verifier {
       }
       const sound = await ahead?.take(index);
       if (sound && this.#moveOver(part, sound, parts[index + 1])) continue;
+      if (sound?.streams === null) this.#vouched -= 1;
       yield* this.#verifyPart(part, parts[index + 1]);
     }
     yield* this.#compareSums();
@@ -199,6 +200,7 @@ class Verifier {
         `when they were checked, the records ${from} to ${to - 1} had the SHA-256 ` +
         `${said.sha256}; now they have ${sha256}, and fit together: they were replaced`;
       yield this.#finding('sum-disagrees', name, SEGMENT.headerBytes, from, detail);
+      if (part.segment && from < this.#verified.position) this.#verified = startOf(part.segment);
     }
   }
 
@@ -218,13 +220,31 @@ class Verifier {
       this.#bytes += SEGMENT.headerBytes;
       let start = part.segment ? startOf(part.segment) : await this.#firstWhole(file, part.named);
       while (start) {
+        const begin: ScanPlace = start;
         const scan: SegmentScan = new SegmentScan(file, start, { keepOffsets: true });
         yield* this.#verifyRecords(part.named.name, scan, start);
         start = yield* this.#judgeStop(file, part, next, scan);
+        if (part.segment && next?.segment && begin.position === part.named.position) {
+          await this.#sum(file, {
+            part,
+            begin,
+            end: scan.end,
+            to: next.segment.header.firstPosition,
+          });
+        }
       }
     } finally {
       await file.close();
     }
+  }
+
+  /** Sums of what was read here are compared as well: an event may tell of it. */
+  async #sum(
+    file: DiskFile,
+    { part, begin, end, to }: { part: Part; begin: ScanPlace; end: ScanPlace; to: number },
+  ): Promise<void> {
+    if (this.#knownSums === null || end.position !== to) return;
+    this.#found.push({ part, to, sha256: await sumBetween(file, begin.offset, end.offset) });
   }
 
   /** Null for what only has the name of a segment: the finding about its header has said so. */
@@ -319,7 +339,7 @@ class Verifier {
       return null;
     }
     // Beside a writer: what was not yet there may be there now, and more behind it.
-    if (behind.end > reached.offset && (await goesOn(file, scan))) return end;
+    if (behind.end > reached.offset && (await readsFurther(file, scan))) return end;
     if (stop.kind === 'contradiction' || proofOfLoss(behind, reached.position)) {
       return yield* this.#damaged(file, name, reached, stop, behind);
     }
@@ -409,7 +429,7 @@ class Verifier {
 }
 
 /** Whether a second look reads further than the scan did. */
-async function goesOn(file: DiskFile, scan: SegmentScan): Promise<boolean> {
+async function readsFurther(file: DiskFile, scan: SegmentScan): Promise<boolean> {
   const again = new SegmentScan(file, scan.end);
   await again.next();
   return again.reached.offset > scan.reached.offset;

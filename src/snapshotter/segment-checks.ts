@@ -2,7 +2,8 @@
  * Reads each segment of the log once more when it is full, record by record, and writes down what
  * SHA-256 its records have. So a flipped bit is told of while somebody may still mend it, and a
  * later `verify` need not do the same work again. On a thread, one segment at a time, and not
- * right after a start. Nothing depends on it: what goes wrong here is tried again by the next start.
+ * right after a start; only where one is not plainly sound is it read here, a piece at a time, to
+ * say why. Nothing depends on it: what goes wrong here is tried again by the next start.
  */
 import type { Subscription } from 'rxjs';
 import { reasonOf } from '../base/errors.js';
@@ -71,8 +72,10 @@ export class SegmentChecks {
           if (!this.#isClosed) this.#tell(thrown);
           return false;
         })
-        .then((goesOn) => {
+        .finally(() => {
           this.#isBusy = false;
+        })
+        .then((goesOn) => {
           if (goesOn || this.#isAwoken) this.#schedule(restMillis);
         })
         .catch(() => undefined);
@@ -105,7 +108,7 @@ export class SegmentChecks {
     } else {
       const fault = await this.#faultOf(segments, index);
       if (this.#isClosed) return false;
-      // The segments behind it wait: the next start warns again.
+      // The segments behind it wait. The next start warns again, and so does the next full segment.
       if (fault !== null) onProblem('a full segment of the log is damaged', { error: fault });
       if (fault !== null) return false;
     }

@@ -163,8 +163,9 @@ async function summing(root: string): Promise<readonly Row[]> {
   const { segments } = await listLog(disk, root);
   const last = segments.at(-1)?.position ?? 0;
   const checker = threadedChecker(() => undefined);
+  const problems: string[] = [];
   const onProblem = (message: string) => {
-    throw new Error(message);
+    problems.push(message);
   };
   const hold = {
     ...{ root, disk, clock, onWarning: onProblem },
@@ -176,8 +177,9 @@ async function summing(root: string): Promise<readonly Row[]> {
     const dispatcher = { durable: held.replay.forest, record: held.record.bind(held) };
     const { log } = held;
     const checks = new SegmentChecks({ disk, root, log, dispatcher, clock, checker, onProblem });
-    while (held.replay.forest.checkedTo < last) await sleep(50);
+    while (held.replay.forest.checkedTo < last && problems.length === 0) await sleep(50);
     checks.close();
+    if (problems.length > 0) throw new Error(problems.join('; '));
   });
   await checker.close();
   const { user, system } = process.cpuUsage(before);
