@@ -33,8 +33,8 @@ const waitingBytesMax = 8 * 1024 * 1024;
  */
 export function openLogger(options: LoggerOptions): {
   readonly logger: Logger;
-  /** Resolves when all is written, or after the limit: the reader of stderr may be stuck. */
-  readonly flushed: (limitMillis?: number) => Promise<void>;
+  /** True when all is written; false after the limit: the reader of stderr is stuck. */
+  readonly flushed: (limitMillis?: number) => Promise<boolean>;
 } {
   const destination = pino.destination({
     fd: options.fd ?? 2,
@@ -65,10 +65,12 @@ export function openLogger(options: LoggerOptions): {
     },
     stream,
   );
-  const flushed = (limitMillis = 5000): Promise<void> =>
+  const flushed = (limitMillis = 5000): Promise<boolean> =>
     new Promise((resolve) => {
-      setTimeout(resolve, limitMillis).unref();
-      destination.flush(() => resolve());
+      setTimeout(resolve, limitMillis, false).unref();
+      destination.flush(() => {
+        resolve(true);
+      });
     });
   return { logger, flushed };
 }

@@ -15,9 +15,16 @@ export function serveCommand(): Command {
       logger.debug({ file }, 'configuration read');
       // Only this command needs the whole service; the others start faster without it.
       const { runDaemon } = await import('../api/daemon.js');
-      const end = await runDaemon({ config, logger, environment: process.env }).finally(flushed);
+      let isWritten = true;
+      const end = await runDaemon({ config, logger, environment: process.env }).finally(
+        async () => {
+          isWritten = await flushed();
+        },
+      );
       process.exitCode = end.code;
-      // An ordinary exit would join the worker threads, and one of them may hang for ever.
-      if (end.code === EXIT.broken || end.hangingThreads > 0) endProcess(end.code);
+      // An ordinary exit would wait for threads that may hang for ever: those that work, and the
+      // one that writes to stderr.
+      const hangs = end.hangingThreads > 0 || !isWritten;
+      if (end.code === EXIT.broken || hangs) endProcess(end.code);
     });
 }

@@ -33,15 +33,15 @@ export function verifyCommand(): Command {
     .option('--quick', 'only headers, checkpoints and the newest segment, and no events')
     .option(
       '--no-events',
-      'the bytes and the chain alone: full segments by the sums that the log keeps of them',
+      'without the events, which is fast: full segments by the sums that the log keeps of them',
     )
     .option(
       '--every-record',
-      'with --no-events: check full segments record by record, as --against does',
+      'with --no-events: believe no sum, and check full segments record by record',
     )
     .option(
       '--against <head>',
-      'prove that the log extends a head: a file that attest printed, HASH or POSITION:HASH',
+      'prove, record by record, that the log extends a head: a file of attest, HASH or POSITION:HASH',
     )
     .option('--public-key <file>', 'check the signatures of --against with this key in PEM')
     .option('--json', 'print a JSON object for each finding, and one for the summary')
@@ -51,7 +51,7 @@ export function verifyCommand(): Command {
       `
 Examples:
   stratalog verify
-  stratalog verify --no-events                                     the bytes and the chain alone
+  stratalog verify --no-events                                     whether anything was damaged since
   stratalog verify --against heads.jsonl --public-key public.pem   it extends what was attested
 
 Exits 0 when nothing is wrong, 3 when something was found or --against is not proven.`,
@@ -63,6 +63,9 @@ async function run(flags: Flags, out: Output): Promise<void> {
   const root = await rootOf(flags);
   if (flags.publicKey !== undefined && flags.against === undefined) {
     throw new UsageError('--public-key checks what --against names: give both');
+  }
+  if (flags.quick === true && flags.everyRecord === true) {
+    throw new UsageError('--quick reads the newest segment only, and --every-record all: give one');
   }
   const against =
     flags.against === undefined ? null : await againstOf(flags.against, flags.publicKey);
@@ -150,7 +153,7 @@ class Report {
       return;
     }
     const begin = from === 0 ? '' : ` (from ${from} on; what was before is retired)`;
-    const sums = vouched === 0 ? '' : `, and ${vouched} of ${segments} segments by their sums`;
+    const sums = vouched === 0 ? '' : `; ${vouched} of ${segments} segments by their sums`;
     const partly = flags.events ? '' : ` (without the events${sums})`;
     const part = isQuick ? ' (quick: the newest segment only)' : partly;
     const found = this.count === 0 ? '' : `; ${counted(this.count, 'finding')}`;

@@ -82,7 +82,10 @@ export class Forest {
     }
   }
 
-  /** Segments before this position were checked, or are none of ours to check. */
+  /**
+   * `to` of the newest SegmentChecked: segments before it were checked, or passed over because no
+   * sum can be told of them.
+   */
   get checkedTo(): number {
     return this.#checkedTo;
   }

@@ -40,7 +40,7 @@ export interface CheckpointHead {
   readonly spares: readonly SnapshotId[];
   /** Ids of directories that a repair set aside. */
   readonly kept: readonly SnapshotId[];
-  /** Segments before this position were checked, and the log tells of their sums. */
+  /** `Forest.checkedTo`. */
   readonly checkedTo: number;
 }
 

@@ -84,6 +84,29 @@ it('ends before the first record that is not what was written, and tells of loss
   expect(losses).toBeLessThan(end - 136);
 });
 
+it('tells the same of one that is too large to be held', async () => {
+  const disk = await aLog();
+  const bytes = Buffer.from(disk.bytes(path));
+  const end = bytes.findLastIndex((byte) => byte !== 0) + 1;
+  const large = Buffer.alloc(65 * 1024 * 1024);
+  let losses = 0;
+  for (let at = 136; at < end; at += 113) {
+    bytes.copy(large);
+    large.writeUInt8(large.readUInt8(at) ^ 1, at);
+    disk.put(path, large);
+    const { records, next, told } = await asked(disk);
+    expect({ at, records }).toEqual({ at, records: await recordsOf(disk) });
+    const { findings } = await verified(disk);
+    const damage = findings.filter(({ severity }) => severity === 'damage');
+    expect(told.map(({ position, found }) => [position, found])).toEqual(
+      damage.map(({ position, detail }) => [position, detail]),
+    );
+    expect(next).toBe(records.length);
+    losses += told.length;
+  }
+  expect(losses).toBeGreaterThan(2);
+});
+
 it('finds the records that hold some bytes, and all that hold none', async () => {
   const disk = await aLog();
   const log = new IndexedLog({ disk, root: ROOT });

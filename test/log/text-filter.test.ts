@@ -47,3 +47,13 @@ it('stays small where all texts are of one stretch', () => {
   expect(filter.length).toBe((2 * 16 * 1000) / 8);
   expect(stretchesThatMayHold(filter, ['key 7'])).toEqual([0]);
 });
+
+it('tells what is not there also of a segment that has records in one stretch only', () => {
+  const builder = new TextFilterBuilder();
+  for (let at = 0; at < 60; at += 1) builder.add(`key ${at}`, at);
+  const filter = builder.finish(60);
+  const absent = Array.from({ length: 1000 }, (_, at) => `absent ${at}`);
+  const mistaken = absent.filter((text) => stretchesThatMayHold(filter, [text]).length > 0);
+  expect(mistaken.length).toBeLessThan(10);
+  expect(stretchesThatMayHold(filter, ['key 59'])).toEqual([0]);
+});
