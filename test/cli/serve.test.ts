@@ -4,10 +4,8 @@
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeAll, expect, it } from 'vitest';
-import { until } from '../support/daemon.js';
+import { afterEach, beforeAll, expect, it, vi } from 'vitest';
 import { aDirectory, buildLimitMillis, builtCli, cleanUp, cliPath, stratalog } from './rig.js';
 
 beforeAll(builtCli, buildLimitMillis);
@@ -25,8 +23,13 @@ it('serves, and ends when it is told to, though nobody reads its stderr', async 
   });
   const ended = once(child, 'exit');
   try {
-    await until('the daemon listens', () => existsSync(socket));
-    expect(await stratalog(['health', '--address', socket])).toMatchObject({ code: 0 });
+    await vi.waitFor(
+      async () => {
+        const health = await stratalog(['health', '--address', socket]);
+        expect(health).toMatchObject({ code: 0 });
+      },
+      { timeout: 30_000, interval: 100 },
+    );
     child.kill('SIGTERM');
     expect(await ended).toEqual([0, null]);
   } finally {
