@@ -33,7 +33,7 @@ const waitingBytesMax = 8 * 1024 * 1024;
  */
 export function openLogger(options: LoggerOptions): {
   readonly logger: Logger;
-  /** True when all is written; false after the limit: the reader of stderr is stuck. */
+  /** True when all is written; false when it cannot be, or not within the limit. */
   readonly flushed: (limitMillis?: number) => Promise<boolean>;
 } {
   const destination = pino.destination({
@@ -68,8 +68,9 @@ export function openLogger(options: LoggerOptions): {
   const flushed = (limitMillis = 5000): Promise<boolean> =>
     new Promise((resolve) => {
       setTimeout(resolve, limitMillis, false).unref();
-      destination.flush(() => {
-        resolve(true);
+      destination.flush((thrown) => {
+        // A pipe has no `fsync`.
+        resolve(!thrown || (thrown as NodeJS.ErrnoException).syscall === 'fsync');
       });
     });
   return { logger, flushed };

@@ -77,6 +77,10 @@ async function run(archive: Archive, range: LogRange, flags: Flags, out: Output)
   if (print === printLine) await out.line(heading);
   const { countMax } = range;
   let shown = 0;
+  const { isReverse } = range;
+  // Whether more should be there is seen in files only.
+  const root = archive instanceof RootArchive ? await rootOf(flags) : null;
+  if (root !== null && isReverse) await tellEnd(root, range, false);
   try {
     if (countMax === 0) return;
     const isWanted = await checkOf(archive, range);
@@ -95,16 +99,14 @@ async function run(archive: Archive, range: LogRange, flags: Flags, out: Output)
   if (range.isFollowing) return;
   await out.flush();
   const isBare = print === printLine && shown === 0;
-  // Whether more should be there is seen in files only.
-  if (archive instanceof RootArchive) await tellEnd(await rootOf(flags), range, isBare);
+  if (root !== null && !isReverse) await tellEnd(root, range, isBare);
   else if (isBare) tellNone((await archive.bounds()).next);
 }
 
 /** A reader simply stops at the first bytes that are no record: whether more was there is told here. */
 async function tellEnd(root: string, range: LogRange, isBare: boolean): Promise<void> {
-  if (range.isReverse && !isBare) return;
   const { position, damage, isTorn } = await endOf(root);
-  const isAsked = !range.isReverse && (range.to === null || position < range.to);
+  const isAsked = range.to === null || position < range.to;
   if (isAsked && damage !== null) {
     say(`the log stops at position ${position}: ${damage}. Run \`stratalog verify\``);
     process.exitCode = EXIT.findings;

@@ -3,7 +3,7 @@ import { Command } from 'commander';
 import { openLogger } from '../api/logger.js';
 import { systemClock } from '../host/clock.js';
 import { endProcess } from '../host/limits.js';
-import { EXIT } from './exit-codes.js';
+import { EXIT, exitCodeOf } from './exit-codes.js';
 import { configOf, withConfigOptions } from './config.js';
 
 export function serveCommand(): Command {
@@ -15,16 +15,15 @@ export function serveCommand(): Command {
       logger.debug({ file }, 'configuration read');
       // Only this command needs the whole service; the others start faster without it.
       const { runDaemon } = await import('../api/daemon.js');
-      let isWritten = true;
-      const end = await runDaemon({ config, logger, environment: process.env }).finally(
-        async () => {
-          isWritten = await flushed();
-        },
-      );
+      const running = runDaemon({ config, logger, environment: process.env });
+      const end = await running.catch(async (thrown: unknown) => {
+        if (!(await flushed())) endProcess(exitCodeOf(thrown));
+        throw thrown;
+      });
       process.exitCode = end.code;
-      // An ordinary exit would wait for threads that may hang for ever: those that work, and the
-      // one that writes to stderr.
-      const hangs = end.hangingThreads > 0 || !isWritten;
+      // An ordinary exit would try for ever to write what stderr does not take, and wait for
+      // threads that may hang for ever.
+      const hangs = !(await flushed()) || end.hangingThreads > 0;
       if (end.code === EXIT.broken || hangs) endProcess(end.code);
     });
 }

@@ -10,8 +10,8 @@ import { SegmentScan, type ScanPlace } from './scan.js';
 import type { SurveyedSegment } from './survey.js';
 import { bytesBehind, describeLoss, proofOfLoss } from './tail.js';
 
-/** More than a fault of a disk spoils at once. `verifyLog` looks at all. */
-const LOOKED_AT_BYTES = 1024 * 1024;
+/** More than a fault of a disk clears at once. `verifyLog` looks behind them too. */
+const ZEROS_MAX = 1024 * 1024;
 
 /**
  * Whether a whole append stands behind what was the end.
@@ -45,7 +45,9 @@ export async function lossBehind(
   while ((await scan.next()) !== null);
   const { reached, stop } = scan;
   assert(stop !== null, 'a scan that ends says why');
-  const behind = await bytesBehind(file, reached.offset, reached.position, LOOKED_AT_BYTES);
+  const behind = await bytesBehind(file, reached.offset, reached.position, ZEROS_MAX);
+  // The record that was missing: a writer has gone on, perhaps not yet to the end of its append.
+  if (behind.records[0]?.offset === reached.offset) return null;
   const isLoss = stop.kind === 'contradiction' || proofOfLoss(behind, reached.position) !== null;
   if (!isLoss || (await goesOn(file, segment, scan.end))) return null;
   return damageAt(segment, reached, describeLoss(stop, behind));

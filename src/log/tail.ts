@@ -35,15 +35,15 @@ export interface BytesBehind {
  * is not zero is read to memory: at most a segment.
  *
  * @param missing the position that would stand at `start`
- * @param most    so many bytes are looked at
+ * @param zeros   behind so many zeros nothing is looked for
  */
 export async function bytesBehind(
   file: DiskFile,
   start: number,
   missing: number,
-  most = Infinity,
+  zeros = Infinity,
 ): Promise<BytesBehind> {
-  const end = await endOfBytes(file, start, most);
+  const end = await endOfBytes(file, start, zeros);
   if (end === start) return { end, records: [] };
   // The last record ends with its padding.
   const bytes = Buffer.allocUnsafeSlow(aligned(end - start));
@@ -51,7 +51,7 @@ export async function bytesBehind(
   return { end, records: recordsIn(bytes.subarray(0, filled), start, missing) };
 }
 
-async function endOfBytes(file: DiskFile, start: number, most: number): Promise<number> {
+async function endOfBytes(file: DiskFile, start: number, zeros: number): Promise<number> {
   const buffer = Buffer.allocUnsafeSlow(READ_BYTES);
   let end = start;
   for (let offset = start; ;) {
@@ -63,7 +63,7 @@ async function endOfBytes(file: DiskFile, start: number, most: number): Promise<
       end = offset + last + 1;
     }
     offset += filled;
-    if (filled < READ_BYTES || offset - start >= most) return end;
+    if (filled < READ_BYTES || offset - end >= zeros) return end;
   }
 }
 

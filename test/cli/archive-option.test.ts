@@ -147,8 +147,12 @@ it('answers from what stands before damage in the newest segment, says so once, 
   }
   // One that is not there cannot be told from one that cannot be read.
   const lost = await stratalog(['history', '2', '--root', root]);
-  expect(lost).toMatchObject({ code: 1, stdout: '' });
+  expect(lost).toMatchObject({ code: 3, stdout: '' });
   expect(lost.stderr).toMatch(/the log stops at position 2[^]*no snapshot in the log/);
+  // Read from the end, what is told first is not what came last.
+  const reverse = await stratalog(['log', '-q', '--reverse', '-n', '1', '--root', root]);
+  expect(reverse).toMatchObject({ code: 3, stdout: '1\n' });
+  expect(reverse.stderr).toMatch(/^stratalog: the log stops at position 2: .*\n$/);
   const before = await stratalog(['state', '-q', '--at', '0', '--root', root]);
   expect(before).toEqual({ code: 0, stdout: '', stderr: '' });
 });

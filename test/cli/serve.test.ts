@@ -1,6 +1,6 @@
 /**
  * Goal: a stop ends, whatever becomes of the messages. Method: a real daemon whose stderr is a pipe
- * that was filled before it began, and that nobody reads.
+ * that was filled before it began, and that nobody reads; or a device that is full.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -11,29 +11,46 @@ import { aDirectory, buildLimitMillis, builtCli, cleanUp, cliPath, stratalog } f
 beforeAll(builtCli, buildLimitMillis);
 afterEach(cleanUp);
 
-const filled = 'timeout 1 cat /dev/zero >&2; exec "$@"';
+const stuck = {
+  'a full pipe that nobody reads': 'timeout 1 cat /dev/zero >&2; exec "$@"',
+  'a full device': 'exec "$@" 2>/dev/full',
+};
 
-it('serves, and ends when it is told to, though nobody reads its stderr', async () => {
+it.each(Object.entries(stuck))(
+  'serves, and ends when it is told to: %s',
+  async (_, script) => {
+    const directory = await aDirectory();
+    const socket = join(directory, 'daemon.sock');
+    const serve = ['serve', '--config', '/dev/null', '--address', socket];
+    const command = [process.execPath, cliPath, ...serve, '--root', join(directory, 'root')];
+    const child = spawn('bash', ['-c', script, 'bash', ...command], {
+      stdio: ['ignore', 'ignore', 'pipe'],
+    });
+    const ended = once(child, 'exit');
+    try {
+      await vi.waitFor(
+        async () => {
+          const health = await stratalog(['health', '--address', socket]);
+          expect(health).toMatchObject({ code: 0 });
+        },
+        { timeout: 30_000, interval: 100 },
+      );
+      child.kill('SIGTERM');
+      expect(await ended).toEqual([0, null]);
+    } finally {
+      child.kill('SIGKILL');
+      await ended;
+    }
+  },
+  60_000,
+);
+
+it('says that it cannot start, and ends, though its stderr takes nothing', async () => {
   const directory = await aDirectory();
-  const socket = join(directory, 'daemon.sock');
-  const serve = ['serve', '--config', '/dev/null', '--address', socket];
-  const command = [process.execPath, cliPath, ...serve, '--root', join(directory, 'root')];
-  const child = spawn('bash', ['-c', filled, 'bash', ...command], {
-    stdio: ['ignore', 'ignore', 'pipe'],
+  const serve = `"$@" serve --config /dev/null --address ${directory}/s --root /dev/null 2>/dev/full`;
+  const child = spawn('bash', ['-c', serve, 'bash', process.execPath, cliPath], {
+    stdio: 'ignore',
   });
-  const ended = once(child, 'exit');
-  try {
-    await vi.waitFor(
-      async () => {
-        const health = await stratalog(['health', '--address', socket]);
-        expect(health).toMatchObject({ code: 0 });
-      },
-      { timeout: 30_000, interval: 100 },
-    );
-    child.kill('SIGTERM');
-    expect(await ended).toEqual([0, null]);
-  } finally {
-    child.kill('SIGKILL');
-    await ended;
-  }
+  const [code] = (await once(child, 'exit')) as [number];
+  expect(code).toBeGreaterThan(0);
 }, 60_000);

@@ -107,6 +107,20 @@ it('tells the same of one that is too large to be held', async () => {
   expect(losses).toBeGreaterThan(2);
 });
 
+it('tells of damage in a record that is longer than a fault of a disk', async () => {
+  const disk = new FaultyDisk();
+  const { log } = await openTestLog(disk, { segmentBytes: 8 * 1024 * 1024 });
+  for (const [version, text] of ['a', 'b'.repeat(3_000_000), 'c'].entries()) {
+    await log.append([anEvent('daemon', version, { text })], { sync: true }).durable;
+  }
+  await log.close();
+  const bytes = Buffer.from(disk.bytes(path));
+  bytes.writeUInt8(0, bytes.indexOf('bbbb') + 1000);
+  disk.put(path, bytes);
+  const { next, told } = await asked(disk);
+  expect({ next, told: told.length }).toEqual({ next: 1, told: 1 });
+});
+
 it('finds the records that hold some bytes, and all that hold none', async () => {
   const disk = await aLog();
   const log = new IndexedLog({ disk, root: ROOT });
