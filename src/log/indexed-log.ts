@@ -39,7 +39,7 @@ export interface IndexedLogOptions {
   readonly root: string;
   /** Told once that an index could not be used, and why. */
   readonly onNotice?: (text: string) => void;
-  /** Lists the segments once: for who asks one thing, and about one moment. */
+  /** Lists the segments once: for who asks one thing. */
   readonly surveysOnce?: boolean;
   /**
    * Told once of damage in the newest segment: questions are then answered from what stands before

@@ -1,7 +1,7 @@
 /**
  * The newest segment, held in memory. It has no index file yet, and one question looks at it
  * several times. Each record's checksum is looked at once: what is behind the first one that is
- * not whole does not count, as for every reader.
+ * not whole does not count, as for every reader. The hash chain is for those who prove something.
  */
 import type { DiskFile } from '../base/ports.js';
 import { claimedLength, decodeRecord, isIntact, positionOf, unitContinues } from './codec.js';

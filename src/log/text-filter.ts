@@ -1,7 +1,8 @@
 /**
  * Which texts a segment may hold, and in which stretch of its records, in few bytes: a Bloom filter
- * for each stretch, all asked at once. It never says no to a text that is there, and yes to about
- * one in two thousand of those that are not. What the texts are is the business of whoever keeps
+ * for each stretch, all asked at once. It never says no to a text that is there. Of those that are
+ * not, each stretch says yes to about one in two thousand, so a segment to one in sixty; to far
+ * more where most texts stand in few of many stretches. What the texts are is the business of whoever keeps
  * the log (`IndexedTexts`).
  */
 import { STRETCHES, stretchRecords } from './index-format.js';
@@ -17,7 +18,7 @@ export interface IndexedTexts {
   textsIn(type: string, body: EventBody): Iterable<string>;
 }
 
-/** Of a log of hundreds of segments, next to none is read for nothing. */
+/** Of a log of hundreds of segments, a few stretches are read for nothing. */
 const BITS_PER_TEXT = 16;
 /** Bits that are set for each text: the best number for sixteen bits a text. */
 const HASHES = 11;

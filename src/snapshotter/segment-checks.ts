@@ -42,6 +42,8 @@ export class SegmentChecks {
   #isBusy = false;
   #isAwoken = false;
   #isClosed = false;
+  /** What was told last: of damage that stays, each full segment would tell again. */
+  #told = '';
 
   constructor(options: SegmentChecksOptions) {
     this.#options = options;
@@ -88,12 +90,22 @@ export class SegmentChecks {
     });
   }
 
+  #tellDamage(error: string): void {
+    if (this.#isClosed || error === this.#told) return;
+    this.#told = error;
+    this.#options.onProblem('a full segment of the log is damaged', { error });
+  }
+
   /** False when there is no more to do. */
   async #checkNext(): Promise<boolean> {
-    const { disk, root, checker, dispatcher, onProblem } = this.#options;
+    const { disk, root, checker, dispatcher } = this.#options;
     const type: DaemonEventType = 'SegmentChecked';
     const { segments, faults } = await surveySegments(disk, root, null, this.#headers);
-    if (faults.length > 0) return false;
+    const [badHeader] = faults;
+    if (badHeader !== undefined) {
+      this.#tellDamage(`${badHeader.segment}: ${badHeader.found}`);
+      return false;
+    }
     const begin = Math.max(this.#passedTo, this.#checkedTo(segments));
     const wishes = wishesOf(segments, [], type);
     const index = wishes.findIndex((one) => one !== null && one.position >= begin);
@@ -108,9 +120,11 @@ export class SegmentChecks {
     } else {
       const fault = await this.#faultOf(segments, index);
       if (this.#isClosed) return false;
-      // The segments behind it wait. The next start warns again, and so does the next full segment.
-      if (fault !== null) onProblem('a full segment of the log is damaged', { error: fault });
-      if (fault !== null) return false;
+      if (fault !== null) {
+        // The segments behind it wait, and the next start warns again.
+        this.#tellDamage(fault);
+        return false;
+      }
     }
     this.#passedTo = to;
     return true;

@@ -94,7 +94,7 @@ test('what was logged before the exit is written', async () => {
   // All threads that write are busy with something else.
   const busy = `const { pbkdf2 } = await import('node:crypto');
     for (let n = 0; n < 8; n += 1) pbkdf2('a', 'b', 200_000, 64, 'sha512', () => {});`;
-  expect(await isKilled(`${busy} logger.info('x'); await flushed();`)).toContain('"msg":"x"');
+  expect(await isKilled(`${busy} logger.info('x'); await flushed(60_000);`)).toContain('"msg":"x"');
   // With nothing to write it does not wait for ever.
   expect(await isKilled('await flushed(60_000);')).toBe('');
 });

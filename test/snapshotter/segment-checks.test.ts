@@ -139,6 +139,9 @@ it('warns of a segment that is not sound at each start, and goes on when it is m
   for (let start = 0; start < 2; start += 1) {
     const checks = daemon.check();
     await aMinute(clock);
+    // What is filled meanwhile is no reason to say the same again.
+    await daemon.work();
+    await aMinute(clock);
     checks.close();
   }
   const told_ = { message: 'a full segment of the log is damaged' };
@@ -151,6 +154,21 @@ it('warns of a segment that is not sound at each start, and goes on when it is m
   daemon.check();
   await aMinute(clock);
   expect((await told(disk)).map(({ from }) => from)).toEqual((await firstsOf(disk)).slice(0, -1));
+  await daemon.stop();
+});
+
+it('warns of a damaged header, once', async () => {
+  const daemon = await Daemon.start(new FaultyDisk());
+  const { disk, clock } = daemon;
+  await daemon.work();
+  const [, second = 0] = await firstsOf(disk);
+  const name = `${String(second).padStart(20, '0')}.seg`;
+  disk.bytes(`${ROOT}/log/${name}`).writeUInt8(0, 16);
+  daemon.check();
+  await aMinute(clock);
+  await daemon.work();
+  await aMinute(clock);
+  expect(daemon.problems).toMatchObject([{ error: expect.stringContaining(name) as string }]);
   await daemon.stop();
 });
 
