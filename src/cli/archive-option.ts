@@ -9,6 +9,7 @@ import { RootArchive } from '../inspect/root-archive.js';
 import type { LogDamaged } from '../log/errors.js';
 import { reach } from './daemon-socket.js';
 import { EXIT } from './exit-codes.js';
+import { say } from './print.js';
 import { rootOf, withRootOption, type RootFlags } from './root-option.js';
 
 /** Adds the flags that `withArchive` reads. */
@@ -77,8 +78,6 @@ export function askArchive<Value>(
 ): Promise<Value> {
   return withArchive(flags, blockingDisk(), use, { asksOnce: true });
 }
-
-const say = (text: string): void => void process.stderr.write(`stratalog: ${text}\n`);
 
 /** What was asked is answered all the same, as far as the log goes. */
 export function tellDamage({ position, segment, offset, found }: LogDamaged): void {

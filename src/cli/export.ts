@@ -13,6 +13,7 @@ import { endOf } from './log-end.js';
 import { momentOf } from './moment.js';
 import { withSink, type Sink } from './new-file.js';
 import { readingProgress } from './reading-progress.js';
+import { say } from './print.js';
 import { rootOf, withRootOption, type RootFlags } from './root-option.js';
 
 interface Flags extends RootFlags {
@@ -122,5 +123,3 @@ function tell(summary: ExportSummary, flags: Flags): void {
   const what = `${records} record${records === 1 ? '' : 's'}`;
   say(`${what}, positions ${from} to ${to}, chain head ${chain}${where}`);
 }
-
-const say = (text: string): boolean => process.stderr.write(`stratalog: ${text}\n`);

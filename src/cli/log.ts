@@ -14,7 +14,7 @@ import { EXIT } from './exit-codes.js';
 import { endOf } from './log-end.js';
 import { rangeOf, wishOf, type LogFlags, type LogRange } from './log-range.js';
 import type { Output } from './print.js';
-import { printing, visible } from './print.js';
+import { printing, say, visible } from './print.js';
 import { rootOf } from './root-option.js';
 
 interface Flags extends LogFlags, ArchiveFlags {
@@ -75,9 +75,8 @@ async function run(archive: Archive, range: LogRange, flags: Flags, out: Output)
   if (range.isFollowing) process.once('SIGINT', interrupt).once('SIGTERM', interrupt);
   const print = printerOf(flags, out);
   if (print === printLine) await out.line(heading);
-  const { countMax } = range;
+  const { countMax, isReverse } = range;
   let shown = 0;
-  const { isReverse } = range;
   // Whether more should be there is seen in files only.
   const root = archive instanceof RootArchive ? await rootOf(flags) : null;
   if (root !== null && isReverse) await tellEnd(root, range, false);
@@ -117,9 +116,7 @@ async function tellEnd(root: string, range: LogRange, isBare: boolean): Promise<
   }
 }
 
-const tellNone = (end: number): boolean => say(`no event matches; the log ends at position ${end}`);
-
-const say = (text: string): boolean => process.stderr.write(`stratalog: ${text}\n`);
+const tellNone = (end: number): void => say(`no event matches; the log ends at position ${end}`);
 
 async function* batchesOf(
   archive: Archive,

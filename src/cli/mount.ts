@@ -19,7 +19,7 @@ import { snapshotsDirectory } from '../log/files.js';
 import { tellDamage } from './archive-option.js';
 import { mountForensically } from './forensic-mount.js';
 import { momentOf, quoted } from './moment.js';
-import { visible } from './print.js';
+import { visible, say } from './print.js';
 import { NotInLog, snapshotMeant } from './subject-argument.js';
 import { rootOf, withRootOption, type RootFlags } from './root-option.js';
 
@@ -86,8 +86,6 @@ async function run(text: string, flags: Flags, command: Command): Promise<void> 
     await host.close();
   }
 }
-
-const say = (text: string): boolean => process.stderr.write(`stratalog: ${text}\n`);
 
 /** What stands before `--` and behind it; commander joins them. */
 function wordsOf(command: Command): { target: string | null; words: readonly string[] } {

@@ -106,6 +106,11 @@ function jsonOf(kind: string, fields: Readonly<Record<string, unknown>>): string
 }
 
 /** As ctr writes sizes: `3.4 MiB`. */
+/** One line beside the results, for people. */
+export function say(text: string): void {
+  process.stderr.write(`stratalog: ${text}\n`);
+}
+
 export function humanSize(bytes: number): string {
   const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
   let value = bytes;

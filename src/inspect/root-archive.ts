@@ -29,10 +29,10 @@ export class RootArchive implements Archive {
   readonly #root: string;
   readonly #log: IndexedLog;
 
-  constructor(disk: Disk, root: string, { asksOnce, ...told }: RootArchiveOptions = {}) {
+  constructor(disk: Disk, root: string, options: RootArchiveOptions = {}) {
     this.#disk = disk;
     this.#root = root;
-    this.#log = new IndexedLog({ disk, root, surveysOnce: asksOnce === true, ...told });
+    this.#log = new IndexedLog({ disk, root, ...options });
   }
 
   async bounds(): Promise<LogBounds> {

@@ -172,12 +172,16 @@ export function decodeRecord(bytes: Buffer, at: number): LogRecord {
   };
 }
 
-/** The same; null where it fails. */
+/** Whether `decodeRecord` failed because of what stands in the record. */
+export const isUnusable = (thrown: unknown): boolean =>
+  thrown instanceof SyntaxError || thrown instanceof RangeError;
+
+/** As `decodeRecord`; null where the record is unusable. */
 export function decodeIfUsable(bytes: Buffer, at: number): LogRecord | null {
   try {
     return decodeRecord(bytes, at);
   } catch (thrown) {
-    if (thrown instanceof SyntaxError || thrown instanceof RangeError) return null;
+    if (isUnusable(thrown)) return null;
     throw thrown;
   }
 }

@@ -11,6 +11,7 @@ import { assert } from '../base/assert.js';
 import { errnoOf } from '../base/errors.js';
 import type { Disk, DiskFile } from '../base/ports.js';
 import { position, type Position } from '../base/units.js';
+import { isUnusable } from './codec.js';
 import type { LogDamaged } from './errors.js';
 import { withFile } from './files.js';
 import { walkHeads } from './heads.js';
@@ -40,12 +41,12 @@ export interface IndexedLogOptions {
   /** Told once that an index could not be used, and why. */
   readonly onNotice?: (text: string) => void;
   /** Lists the segments once: for who asks one thing. */
-  readonly surveysOnce?: boolean;
+  readonly asksOnce?: boolean;
   /**
    * Told once of damage in the newest segment: questions are then answered from what stands before
    * it. Whoever is not told cannot know that more was there.
    */
-  readonly onDamage?: ((damage: LogDamaged) => void) | undefined;
+  readonly onDamage?: (damage: LogDamaged) => void;
 }
 
 /** A segment and the one that follows it; null behind the newest. */
@@ -82,23 +83,22 @@ export class IndexedLog {
   readonly #root: string;
   readonly #indexes: IndexCache;
   readonly #headers: KnownHeaders = new Map();
-  readonly #surveysOnce: boolean;
+  readonly #asksOnce: boolean;
   #surveyed: readonly SurveyedSegment[] | null = null;
   #epoch: number | null = null;
-  #newest: { readonly segment: string; readonly held: NewestSegment } | null = null;
+  /** Null `held`: too large, and read anew by each question. */
+  #newest: { readonly segment: string; readonly held: NewestSegment | null } | null = null;
   readonly #onNotice: ((text: string) => void) | undefined;
   readonly #onDamage: ((damage: LogDamaged) => void) | undefined;
   #hasNoticed = false;
   #hasToldDamage = false;
-  /** Name of the newest segment behind whose end was looked last. */
-  #lookedBehind: string | null = null;
   /** First positions of segments whose index led astray. */
   readonly #distrusted = new Set<number>();
 
-  constructor({ disk, root, surveysOnce, onNotice, onDamage }: IndexedLogOptions) {
+  constructor({ disk, root, asksOnce, onNotice, onDamage }: IndexedLogOptions) {
     this.#disk = disk;
     this.#root = root;
-    this.#surveysOnce = surveysOnce === true;
+    this.#asksOnce = asksOnce === true;
     this.#indexes = new IndexCache(disk, root);
     this.#onNotice = onNotice;
     this.#onDamage = onDamage;
@@ -108,7 +108,7 @@ export class IndexedLog {
   async segments(): Promise<readonly SurveyedSegment[]> {
     if (this.#surveyed !== null) return this.#surveyed;
     const found = await this.#survey();
-    if (this.#surveysOnce) this.#surveyed = found;
+    if (this.#asksOnce) this.#surveyed = found;
     return found;
   }
 
@@ -292,18 +292,15 @@ export class IndexedLog {
 
   /** Read once, and again when something was appended. */
   async #newestIn(file: DiskFile, segment: SurveyedSegment): Promise<NewestSegment | null> {
-    const kept = this.#newest;
-    if (kept?.segment === segment.name && !(await goesOn(file, segment, kept.held.end))) {
-      return kept.held;
-    }
+    const kept = this.#newest?.segment === segment.name ? this.#newest : null;
+    if (kept?.held && !(await goesOn(file, segment, kept.held.end))) return kept.held;
     const held = await NewestSegment.read(file, segment);
     if (held !== null) await goesOn(file, segment, held.end);
-    this.#newest = held === null ? null : { segment: segment.name, held };
-    // One that is too large to be held is read anew by each question: looked at once.
-    if (held !== null || this.#lookedBehind !== segment.name) {
+    this.#newest = { segment: segment.name, held };
+    // To look behind the end of one that is too large is to read it: once.
+    if (held !== null || kept === null) {
       await this.#tellLoss(file, segment, held?.end ?? startOf(segment));
     }
-    this.#lookedBehind = segment.name;
     return held;
   }
 
@@ -375,7 +372,7 @@ async function orTellDamage<Value>(
   try {
     return decode();
   } catch (thrown) {
-    if (!(thrown instanceof SyntaxError || thrown instanceof RangeError)) throw thrown;
+    if (!isUnusable(thrown)) throw thrown;
     return tellDamage(file, segment, null);
   }
 }

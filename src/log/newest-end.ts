@@ -31,10 +31,12 @@ export async function goesOn(
 }
 
 /**
- * What is lost behind the end, from which all that is readable is looked at; null when all that stands there may be the rest of a torn write, or
- * when a writer has gone on meanwhile.
+ * What is lost behind the last readable record; null when all that stands there may be the rest of
+ * a torn write, or when a writer has gone on meanwhile.
  *
- * @param end behind the last whole append
+ * Fails  LogDamaged when a record is whole there and does not belong there
+ *
+ * @param end behind any whole append: it is read on from there
  */
 export async function lossBehind(
   file: DiskFile,

@@ -2,8 +2,8 @@
  * Which texts a segment may hold, and in which stretch of its records, in few bytes: a Bloom filter
  * for each stretch, all asked at once. It never says no to a text that is there. Of those that are
  * not, each stretch says yes to about one in two thousand, so a segment to one in sixty; to far
- * more where most texts stand in few of many stretches. What the texts are is the business of whoever keeps
- * the log (`IndexedTexts`).
+ * more where most texts stand in few of many stretches. What the texts are is the business of
+ * whoever keeps the log (`IndexedTexts`).
  */
 import { STRETCHES, stretchRecords } from './index-format.js';
 import type { EventBody } from './types.js';
@@ -44,10 +44,11 @@ export class TextFilterBuilder {
 
   /** @param records how many the segment has */
   finish(records: number): Buffer {
-    const stretches = this.#byStretch(stretchRecords(records));
+    const length = stretchRecords(records);
+    const stretches = this.#byStretch(length);
     const sizes = stretches.map(({ size }) => size);
     // A small segment has records in few of its stretches.
-    const inUse = Math.min(STRETCHES, Math.max(1, Math.ceil(records / stretchRecords(records))));
+    const inUse = Math.max(1, Math.ceil(records / length));
     const average = sizes.reduce((sum, size) => sum + size, 0) / inUse;
     const words = Math.ceil(BITS_PER_TEXT * Math.min(Math.max(...sizes), average * CROWDING_MAX));
     const filter = Buffer.alloc(words * WORD_BYTES);
