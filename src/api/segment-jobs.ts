@@ -3,9 +3,9 @@ import { closeSync, constants, openSync, readSync } from 'node:fs';
 import { HostFault } from '../base/errors.js';
 import { guarded } from '../host/faults.js';
 import type { JobControl } from '../host/job-module.js';
+import type { ReadNow } from '../log/segment-bytes.js';
 import {
   checkSegment,
-  type ReadNow,
   type SegmentFacts,
   type SegmentToCheck,
   type SoundSegment,

@@ -9,7 +9,7 @@ import { snapshotId, type SnapshotId } from '../base/units.js';
 import { decodeIfUsable, isIntact } from '../log/codec.js';
 import { withFile } from '../log/files.js';
 import { walkHeads, type HeadVisitor } from '../log/heads.js';
-import { tellDamage } from '../log/index-files.js';
+import { failAtDamage } from '../log/index-files.js';
 import { IndexUnusable } from '../log/index-head.js';
 import type { IndexedLog, PositionRange, WithNext } from '../log/indexed-log.js';
 import type { LogRecord } from '../log/types.js';
@@ -102,7 +102,7 @@ async function searchSegment(
     const hits = new Hits(search);
     const end = await walkHeads(file, segment, hits.visitor, { checks: next === null });
     if (hits.isUnsound || (next !== null && end.position !== next.header.firstPosition)) {
-      await tellDamage(file, segment, next);
+      await failAtDamage(file, segment, next);
     }
     hits.addTo(found, end.position);
   });

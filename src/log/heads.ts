@@ -84,3 +84,29 @@ export async function walkHeads(
 export function closesStream(bytes: Buffer, at: number): boolean {
   return (bytes.readUInt16LE(at + RECORD.flags) & FLAG_CLOSES_STREAM) !== 0;
 }
+
+/** Whether the name of a type that stands there is this one. */
+export function isOfType(bytes: Buffer, start: number, end: number, type: string | null): boolean {
+  // Most have another length, and making a string of each takes time.
+  return type?.length === end - start && bytes.toString('latin1', start, end) === type;
+}
+
+/** Whether a record's stream is one of these. Of one alone no string is made to see that. */
+export function isOfStreams(streams: ReadonlySet<string>): (bytes: Buffer, at: number) => boolean {
+  const [first = ''] = streams;
+  const name = Buffer.from(first, 'latin1');
+  return (bytes, at) => {
+    const length = bytes.readUInt16LE(at + RECORD.streamLength);
+    const start = at + RECORD.headBytes;
+    if (streams.size === 1) return length === name.length && isAt(bytes, start, name);
+    return streams.has(bytes.toString('latin1', start, start + length));
+  };
+}
+
+function isAt(bytes: Buffer, start: number, name: Buffer): boolean {
+  // Names differ at their end most often.
+  for (let index = name.length - 1; index >= 0; index -= 1) {
+    if (bytes[start + index] !== name[index]) return false;
+  }
+  return true;
+}

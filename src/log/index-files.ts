@@ -165,7 +165,7 @@ export async function makeIndex(
   const chain = await lastChain(file, builder);
   if (next !== null) {
     const isWhole = end.position === next.header.firstPosition && chain.equals(next.header.chain);
-    if (!isWhole) await tellDamage(file, segment, next);
+    if (!isWhole) await failAtDamage(file, segment, next);
   } else if (end.reachedPosition !== end.position) {
     return makeUpTo(file, segment, end.position, texts);
   }
@@ -210,7 +210,7 @@ export async function requireSound(
 }
 
 /** The same for whoever has met damage already: says where it is. */
-export async function tellDamage(
+export async function failAtDamage(
   file: DiskFile,
   segment: SurveyedSegment,
   next: SurveyedSegment | null,

@@ -18,7 +18,7 @@ import { walkHeads } from './heads.js';
 import { IndexCache } from './index-cache.js';
 import { IndexUnusable } from './index-head.js';
 import { IndexedSegment, type OpenIndexed } from './indexed-segment.js';
-import { makeIndex, requireSound, tellDamage } from './index-files.js';
+import { makeIndex, requireSound, failAtDamage } from './index-files.js';
 import { readIdentityIfSound } from './identity.js';
 import { startOf } from './recovery.js';
 import { goesOn, lossBehind } from './newest-end.js';
@@ -270,7 +270,7 @@ export class IndexedLog {
     return opened(async (file) => {
       const held = next === null ? await this.#newestIn(file, segment) : null;
       if (held === null) return scanForStreams(file, segment, next, streams);
-      return orTellDamage(file, segment, () => held.records(streams));
+      return orFailAtDamage(file, segment, () => held.records(streams));
     });
   }
 
@@ -286,7 +286,7 @@ export class IndexedLog {
   newestHolding(segment: SurveyedSegment, needle: Buffer): Promise<readonly LogRecord[] | null> {
     return withFile(this.#disk, segment.path, 'read', async (file) => {
       const held = await this.#newestIn(file, segment);
-      return held && orTellDamage(file, segment, () => [...held.holding(needle)]);
+      return held && orFailAtDamage(file, segment, () => [...held.holding(needle)]);
     });
   }
 
@@ -364,7 +364,7 @@ const endOf = (segment: SurveyedSegment, index: SegmentIndex): ScanPlace =>
     : { offset: index.end, position: index.nextPosition, chain: index.head.chain };
 
 /** Fails with LogDamaged where a body cannot be understood though its checksum holds. */
-async function orTellDamage<Value>(
+async function orFailAtDamage<Value>(
   file: DiskFile,
   segment: SurveyedSegment,
   decode: () => Value,
@@ -373,6 +373,6 @@ async function orTellDamage<Value>(
     return decode();
   } catch (thrown) {
     if (!isUnusable(thrown)) throw thrown;
-    return tellDamage(file, segment, null);
+    return failAtDamage(file, segment, null);
   }
 }

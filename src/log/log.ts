@@ -14,6 +14,7 @@
  *   cursor, reader           reading without a lock, beside a writer or from a copy
  *   subscription, verify     catching up and going live; the whole log checked
  *   segment-check, -sum      one full segment checked on a thread: each record, or all at once
+ *   segment-bytes            how these two read it
  */
 import type { Observable } from 'rxjs';
 import type { Clock, Disk, DiskLock } from '../base/ports.js';

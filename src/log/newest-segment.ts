@@ -6,6 +6,7 @@
 import type { DiskFile } from '../base/ports.js';
 import { claimedLength, decodeRecord, isIntact, positionOf, unitContinues } from './codec.js';
 import { CHAIN_BYTES, RECORD } from './format.js';
+import { isOfStreams } from './heads.js';
 import { IndexBuilder } from './index-builder.js';
 import type { ScanPlace } from './scan.js';
 import { SegmentIndex } from './segment-index.js';
@@ -62,7 +63,7 @@ export class NewestSegment {
 
   /** The records of these streams. */
   records(streams: ReadonlySet<string>): LogRecord[] {
-    const isNamed = namesIn(streams);
+    const isNamed = isOfStreams(streams);
     const found: LogRecord[] = [];
     for (let record = 0; record < this.offsets.length - 1; record += 1) {
       const at = this.offsets[record] ?? 0;
@@ -114,26 +115,6 @@ function inWholeAppends(bytes: Buffer, offsets: readonly number[]): number {
   let records = offsets.length - 1;
   while (records > 0 && unitContinues(bytes, offsets[records - 1] ?? 0)) records -= 1;
   return records;
-}
-
-/** Whether a record's stream is one of these. Of one alone no string is made to see that. */
-export function namesIn(streams: ReadonlySet<string>): (bytes: Buffer, at: number) => boolean {
-  const [first = ''] = streams;
-  const name = Buffer.from(first, 'latin1');
-  return (bytes, at) => {
-    const length = bytes.readUInt16LE(at + RECORD.streamLength);
-    const start = at + RECORD.headBytes;
-    if (streams.size === 1) return length === name.length && isAt(bytes, start, name);
-    return streams.has(bytes.toString('latin1', start, start + length));
-  };
-}
-
-function isAt(bytes: Buffer, start: number, name: Buffer): boolean {
-  // Names differ at their end most often.
-  for (let index = name.length - 1; index >= 0; index -= 1) {
-    if (bytes[start + index] !== name[index]) return false;
-  }
-  return true;
 }
 
 /** Of rising numbers, the index of the last one that is not above a limit which the first is not. */

@@ -10,14 +10,9 @@
 import { createHash } from 'node:crypto';
 import { claimedLength, followsChain, positionOf } from './codec.js';
 import { CHAIN_BYTES, RECORD } from './format.js';
-import {
-  endsInZeros,
-  isOfType,
-  RecordsInBuffers,
-  type ReadNow,
-  type SegmentFacts,
-  type SegmentToCheck,
-} from './segment-check.js';
+import { isOfType } from './heads.js';
+import { endsInZeros, RecordsInBuffers, type ReadNow } from './segment-bytes.js';
+import type { SegmentFacts, SegmentToCheck } from './segment-check.js';
 
 /** What an event says of a sealed segment: the SHA-256 of its records from one position to another. */
 export interface SegmentSum {

@@ -1,9 +1,8 @@
 /** The records of some streams in a segment that has no index, or none that can be used. */
 import type { DiskFile } from '../base/ports.js';
 import { decodeIfUsable, isIntact } from './codec.js';
-import { walkHeads } from './heads.js';
-import { tellDamage } from './index-files.js';
-import { namesIn } from './newest-segment.js';
+import { isOfStreams, walkHeads } from './heads.js';
+import { failAtDamage } from './index-files.js';
 import type { SurveyedSegment } from './survey.js';
 import type { LogRecord } from './types.js';
 
@@ -19,7 +18,7 @@ export async function scanForStreams(
   next: SurveyedSegment | null,
   streams: ReadonlySet<string>,
 ): Promise<LogRecord[]> {
-  const isNamed = namesIn(streams);
+  const isNamed = isOfStreams(streams);
   const found: LogRecord[] = [];
   let unsound = 0;
   const end = await walkHeads(
@@ -36,7 +35,7 @@ export async function scanForStreams(
     { checks: next === null },
   );
   if (unsound > 0 || (next !== null && end.position !== next.header.firstPosition)) {
-    return tellDamage(file, segment, next);
+    return failAtDamage(file, segment, next);
   }
   return found.filter((record) => record.position < end.position);
 }
