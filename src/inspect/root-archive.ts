@@ -6,7 +6,7 @@ import type { Disk } from '../base/ports.js';
 import { position, type Position, type SnapshotId, type UnixNanos } from '../base/units.js';
 import type { LogDamaged } from '../log/errors.js';
 import { readIdentityIfSound } from '../log/identity.js';
-import { IndexedLog } from '../log/indexed-log.js';
+import { IndexedLog, type StreamsWish } from '../log/indexed-log.js';
 import { followLog, readLogBatches } from '../log/reader.js';
 import type { LogRecord } from '../log/types.js';
 import { streamOf } from '../machines/streams.js';
@@ -35,15 +35,17 @@ export class RootArchive implements Archive {
     this.#log = new IndexedLog({ disk, root, ...options });
   }
 
-  async bounds(): Promise<LogBounds> {
-    const identity = await readIdentityIfSound(this.#disk, this.#root);
-    const segments = await this.#log.segments();
-    return {
-      uuid: identity?.uuid ?? null,
-      epoch: identity?.epoch ?? null,
-      first: position(segments[0]?.header.firstPosition ?? 0),
-      next: await this.#log.next(segments),
-    };
+  bounds(): Promise<LogBounds> {
+    return this.#log.acrossRetiring(async () => {
+      const identity = await readIdentityIfSound(this.#disk, this.#root);
+      const segments = await this.#log.segments();
+      return {
+        uuid: identity?.uuid ?? null,
+        epoch: identity?.epoch ?? null,
+        first: position(segments[0]?.header.firstPosition ?? 0),
+        next: await this.#log.next(segments),
+      };
+    });
   }
 
   async *read(range: ArchiveRange = {}): AsyncGenerator<readonly LogRecord[], void, undefined> {
@@ -52,7 +54,7 @@ export class RootArchive implements Archive {
       yield* readLogBatches({ root: this.#root, disk: this.#disk, ...range });
       return;
     }
-    const records = await this.#log.streams(new Set([stream]), { from, to });
+    const records = await this.#streams(new Set([stream]), { from, to });
     if (records.length > 0) yield reverse === true ? records.reverse() : records;
   }
 
@@ -65,31 +67,39 @@ export class RootArchive implements Archive {
   }
 
   stateAt(at: Position): Promise<PastState> {
-    return pastState(this.#disk, this.#root, this.#log, at);
+    return this.#log.acrossRetiring(() => pastState(this.#disk, this.#root, this.#log, at));
   }
 
   historyOf(id: SnapshotId, range: LifeRange = {}): Promise<readonly LogRecord[]> {
-    return this.#streams([id], range);
+    return this.#lives([id], range);
   }
 
   async historiesOf(
     ids: readonly SnapshotId[],
     range: LifeRange = {},
   ): Promise<ReadonlyMap<SnapshotId, readonly LogRecord[]>> {
-    return bySnapshot(await this.#streams(ids, range));
+    return bySnapshot(await this.#lives(ids, range));
   }
 
   /** A number is given to one snapshot alone. */
-  #streams(ids: readonly SnapshotId[], range: LifeRange): Promise<readonly LogRecord[]> {
-    return this.#log.streams(new Set(ids.map(streamOf)), { ...range, endOnce: true });
+  #lives(ids: readonly SnapshotId[], range: LifeRange): Promise<readonly LogRecord[]> {
+    return this.#streams(new Set(ids.map(streamOf)), { ...range, endOnce: true });
+  }
+
+  #streams(streams: ReadonlySet<string>, wish: StreamsWish): Promise<LogRecord[]> {
+    return this.#log.acrossRetiring(() => this.#log.streams(streams, wish));
   }
 
   childrenOf(id: SnapshotId, range: LifeRange): Promise<readonly SnapshotId[]> {
-    return findChildren(this.#disk, this.#log, id, range);
+    return this.#log.acrossRetiring(() => findChildren(this.#disk, this.#log, id, range));
+  }
+
+  positionAt(time: UnixNanos): Promise<Position> {
+    return this.#log.acrossRetiring(() => this.#positionAt(time));
   }
 
   /** From the end: the last segment that has a record which is not younger holds the answer. */
-  async positionAt(time: UnixNanos): Promise<Position> {
+  async #positionAt(time: UnixNanos): Promise<Position> {
     const segments = await this.#log.segments();
     for (let at = segments.length - 1; at >= 0; at -= 1) {
       const segment = segments[at];
@@ -111,10 +121,10 @@ export class RootArchive implements Archive {
   }
 
   noneBefore(time: UnixNanos): Promise<Position> {
-    return this.#log.noneBefore(time);
+    return this.#log.acrossRetiring(() => this.#log.noneBefore(time));
   }
 
   find(text: string): Promise<readonly SnapshotId[]> {
-    return findText(this.#disk, this.#log, text);
+    return this.#log.acrossRetiring(() => findText(this.#disk, this.#log, text));
   }
 }

@@ -104,30 +104,39 @@ export class IndexedLog {
     this.#onDamage = onDamage;
   }
 
+  /**
+   * Asks again, of a new list of segments, when one that was listed is retired before it is read.
+   * The question must begin anew each time.
+   */
+  async acrossRetiring<Value>(ask: () => Promise<Value>): Promise<Value> {
+    for (let left = TRIES; ; left -= 1) {
+      try {
+        return await ask();
+      } catch (thrown) {
+        if (errnoOf(thrown) !== 'ENOENT' || left === 0) throw thrown;
+        this.#surveyed = null;
+      }
+    }
+  }
+
   /** Fails with LogDamaged at a header that is not sound; LogTooNew. */
   async segments(): Promise<readonly SurveyedSegment[]> {
     if (this.#surveyed !== null) return this.#surveyed;
-    const found = await this.#survey();
+    const found = await this.acrossRetiring(() => this.#survey());
     if (this.#asksOnce) this.#surveyed = found;
     return found;
   }
 
   async #survey(): Promise<readonly SurveyedSegment[]> {
-    for (let left = TRIES; ; left -= 1) {
-      try {
-        const identity = await readIdentityIfSound(this.#disk, this.#root);
-        const epoch = identity?.epoch ?? null;
-        // A repair may give a name to another segment, and raises the epoch.
-        if (epoch === null || epoch !== this.#epoch) {
-          this.#headers.clear();
-          this.#newest = null;
-        }
-        this.#epoch = epoch;
-        return (await surveySound(this.#disk, this.#root, identity, this.#headers)).segments;
-      } catch (thrown) {
-        if (errnoOf(thrown) !== 'ENOENT' || left === 0) throw thrown;
-      }
+    const identity = await readIdentityIfSound(this.#disk, this.#root);
+    const epoch = identity?.epoch ?? null;
+    // A repair may give a name to another segment, and raises the epoch.
+    if (epoch === null || epoch !== this.#epoch) {
+      this.#headers.clear();
+      this.#newest = null;
     }
+    this.#epoch = epoch;
+    return (await surveySound(this.#disk, this.#root, identity, this.#headers)).segments;
   }
 
   /**

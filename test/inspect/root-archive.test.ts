@@ -1,4 +1,7 @@
-/** The archive of a golden root: what it answers is what the log says, at every position. */
+/**
+ * The archive of a golden root: what it answers is what the log says, at every position. And that
+ * it answers from what is left when a daemon retires segments meanwhile.
+ */
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { position, snapshotId, unixNanos } from '../../src/base/units.js';
@@ -8,6 +11,9 @@ import { Replay } from '../../src/inspect/replay.js';
 import { RootArchive } from '../../src/inspect/root-archive.js';
 import type { LogRecord } from '../../src/log/types.js';
 import { encodeState } from '../../src/machines/state-json.js';
+import { writeSound } from '../damaged/rig.js';
+import { ROOT, segmentNames } from '../log/fixtures.js';
+import { FaultyDisk } from '../support/faulty-disk.js';
 
 const root = fileURLToPath(new URL('../golden/v0.1.0/root', import.meta.url));
 const archive = new RootArchive(systemDisk(), root);
@@ -56,4 +62,27 @@ describe('the archive of a root', () => {
     expect(await archive.historyOf(snapshotId(99_999))).toEqual([]);
     expect(await archive.find('no such name')).toEqual([]);
   });
+});
+
+it('answers from what is left when segments it has listed are retired before it reads them', async () => {
+  const disk = new FaultyDisk();
+  await writeSound(ROOT, disk, { checkpoints: [12, 26] });
+  const questions: readonly ((archive: RootArchive) => Promise<unknown>)[] = [
+    (asked) => asked.historyOf(snapshotId(1)),
+    (asked) => asked.childrenOf(snapshotId(1), {}),
+    (asked) => asked.find('default/1/key-1'),
+    (asked) => asked.positionAt(unixNanos(0n)),
+    (asked) => asked.stateAt(position(5)).catch((thrown: unknown) => String(thrown)),
+    (asked) => asked.stateAt(position(20)).then(({ forest }) => [...forest.values()]),
+  ];
+  const early = questions.map(() => new RootArchive(disk, ROOT, { asksOnce: true }));
+  for (const asked of early) expect(await asked.bounds()).toMatchObject({ first: 0 });
+  // As a daemon does it.
+  const [oldest] = await segmentNames(disk);
+  await disk.remove(`${ROOT}/log/${oldest ?? ''}`);
+  for (const [index, ask] of questions.entries()) {
+    const late = await ask(new RootArchive(disk, ROOT));
+    expect(await ask(early[index] ?? archive)).toEqual(late);
+  }
+  expect(await new RootArchive(disk, ROOT).bounds()).toMatchObject({ first: 8 });
 });
