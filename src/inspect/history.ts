@@ -9,7 +9,6 @@ import { metaOf, type Status } from '../machines/chart.js';
 import type { Caller, ParentLink, SnapshotEvent } from '../machines/events.js';
 import { fold, type SnapshotState } from '../machines/fold.js';
 import type { Forest } from '../machines/forest.js';
-import { idOfStream } from '../machines/streams.js';
 import { MomentUnknown, type Archive } from './archive.js';
 import { eventOf, parentOf, type Subject } from './subject.js';
 import { summaryOf } from './summary.js';
@@ -242,7 +241,6 @@ const mayHaveChildren = ({ isWhole, kinds, status }: Course): boolean =>
 
 /** Those who ever stood on it, and how long. */
 async function childrenOf(archive: Archive, { id, records }: Subject): Promise<readonly Child[]> {
-  const children = new Map<SnapshotId, Child>();
   const first = records[0];
   const last = records.at(-1);
   if (first === undefined || last === undefined) return [];
@@ -250,33 +248,35 @@ async function childrenOf(archive: Archive, { id, records }: Subject): Promise<r
   const end = records.find(({ type }) => endings.has(type))?.position;
   const range = end === undefined ? { from: first.position } : { from: first.position, to: end };
   const lives = await archive.historiesOf(await archive.childrenOf(id, range), range);
-  for (const life of lives.values()) for (const record of life) noteChild(children, id, record);
-  return [...children.values()].sort((one, other) => one.from - other.from);
+  return [...lives]
+    .flatMap(([child, life]) => childIn(child, life, id) ?? [])
+    .sort((one, other) => one.from - other.from);
 }
 
-const concernsChildren: ReadonlySet<string> = new Set([
+/** They give a name, and may give a parent. */
+const namings: ReadonlySet<string> = new Set([
   'SnapshotPreparing',
   'SnapshotCommitting',
   'SnapshotCommitted',
-  ...endings,
 ]);
 
-function noteChild(children: Map<SnapshotId, Child>, parent: SnapshotId, record: LogRecord): void {
-  if (!concernsChildren.has(record.type)) return;
-  const id = idOfStream(record.stream);
-  if (id === null || id === parent) return;
-  const known = children.get(id);
-  if (endings.has(record.type)) {
-    if (known !== undefined) children.set(id, { ...known, until: record.position });
-    return;
+/** Null for who never stood on it. Few of the events are decoded: there may be hundreds of lives. */
+function childIn(id: SnapshotId, life: readonly LogRecord[], parent: SnapshotId): Child | null {
+  const from = life.find(
+    (record) => namings.has(record.type) && parentOf(eventOf(record))?.id === parent,
+  )?.position;
+  if (from === undefined) return null;
+  const since = life.filter((record) => record.position >= from).reverse();
+  const until = since.find(({ type }) => endings.has(type))?.position ?? null;
+  for (const record of since) {
+    const name = namings.has(record.type) ? nameGivenBy(eventOf(record)) : null;
+    if (name !== null) return { id, name, from, until };
   }
-  const event = eventOf(record);
-  if (event === null || (known === undefined && parentOf(event)?.id !== parent)) return;
-  const name =
-    event.type === 'SnapshotPreparing'
-      ? event.data.key
-      : event.type === 'SnapshotCommitted' || event.type === 'SnapshotCommitting'
-        ? event.data.name
-        : (known?.name ?? '');
-  children.set(id, { id, from: record.position, until: null, ...known, name });
+  return { id, name: '', from, until };
+}
+
+function nameGivenBy(event: SnapshotEvent | null): string | null {
+  if (event?.type === 'SnapshotPreparing') return event.data.key;
+  if (event?.type === 'SnapshotCommitting') return event.data.name;
+  return event?.type === 'SnapshotCommitted' ? event.data.name : null;
 }

@@ -74,7 +74,7 @@ async function searchLog(
     await log.within(segment, next, async (open) => {
       for (const stretch of stretches) {
         const hits = new Hits(search);
-        await open.walkStretch(stretch, hits.visitor);
+        await open.walkStretch(stretch, search.needle, hits.visitor);
         if (hits.isUnsound) throw new IndexUnusable('a record fails its checksum');
         hits.addTo(found);
       }

@@ -124,11 +124,13 @@ export function followsChain(bytes: Buffer, at: number, padded: number, chain: B
   return true;
 }
 
+/** Of 64 bits, and exact as a number. A bigint for each record costs more than all that is read of it. */
+export function wideNumberAt(bytes: Buffer, at: number): number {
+  return bytes.readUInt32LE(at) + bytes.readUInt32LE(at + 4) * HIGH_WORD;
+}
+
 export function positionOf(bytes: Buffer, at: number): number {
-  return (
-    bytes.readUInt32LE(at + RECORD.position) +
-    bytes.readUInt32LE(at + RECORD.position + 4) * HIGH_WORD
-  );
+  return wideNumberAt(bytes, at + RECORD.position);
 }
 
 export function groupOffsetOf(bytes: Buffer, at: number): number {

@@ -4,7 +4,7 @@ import type { DiskFile } from '../base/ports.js';
 import { claimedLength, decodeRecord, isIntact, positionOf } from './codec.js';
 import { RECORD } from './format.js';
 import { walkHeads, type HeadVisitor } from './heads.js';
-import { stretchRecords } from './index-format.js';
+import { BLOCK, stretchRecords } from './index-format.js';
 import { IndexUnusable } from './index-head.js';
 import type { BlockPlace, SegmentIndex } from './segment-index.js';
 import type { SurveyedSegment } from './survey.js';
@@ -13,6 +13,10 @@ import type { LogRecord } from './types.js';
 /** Records this near to one another are read at once. */
 const GAP_BYTES = 64 * 1024;
 const READ_BYTES_MAX = 1024 * 1024;
+/** What is searched before its heads are walked; to search is many times as fast. */
+const PIECE_BYTES = 128 * 1024;
+
+const nothingThere = 'no record stands where it points';
 
 /** A segment, open for reading, and its index. */
 export interface OpenIndexed {
@@ -21,8 +25,11 @@ export interface OpenIndexed {
   records(offsets: readonly number[], streams?: ReadonlySet<string>): Promise<LogRecord[]>;
   /** Records from a block's beginning on, until `take` answers false. */
   walk(from: BlockPlace, take: (record: LogRecord) => boolean): Promise<void>;
-  /** The heads of a stretch of records. Fails with IndexUnusable when they do not stand there. */
-  walkStretch(stretch: number, visit: HeadVisitor): Promise<void>;
+  /**
+   * The heads of those records of a stretch that may hold these bytes, and of others near to them.
+   * Fails with IndexUnusable when they do not stand there.
+   */
+  walkStretch(stretch: number, needle: Buffer, visit: HeadVisitor): Promise<void>;
   /** Offset of the record at a position; behind the last one for the position behind it. */
   offsetAt(at: number): Promise<number>;
 }
@@ -92,17 +99,51 @@ export class IndexedSegment implements OpenIndexed {
     );
   }
 
-  async walkStretch(stretch: number, visit: HeadVisitor): Promise<void> {
+  async walkStretch(stretch: number, needle: Buffer, visit: HeadVisitor): Promise<void> {
     const length = stretchRecords(this.index.head.records);
     const begin = this.index.firstPosition + stretch * length;
-    const to = Math.min(begin + length, this.index.nextPosition);
-    if (begin >= to) return;
-    const from = this.index.blockOf(begin);
-    const seen: HeadVisitor = (bytes, at, offset, padded) =>
+    const end = Math.min(begin + length, this.index.nextPosition);
+    for (let at = begin; at < end;) {
+      const to = this.#pieceEnd(at, end);
+      if ((await this.#mayHold(at, to, needle)) && !(await this.#walk(at, to, visit))) return;
+      at = to;
+    }
+  }
+
+  /** False when the visitor ended it. */
+  async #walk(begin: number, to: number, visit: HeadVisitor): Promise<boolean> {
+    const isWanted: HeadVisitor = (bytes, at, offset, padded) =>
       positionOf(bytes, at) < to && visit(bytes, at, offset, padded);
-    const end = await walkHeads(this.file, this.segment, seen, { from });
-    if (end.wasStopped || end.reachedPosition >= to) return;
-    throw new IndexUnusable('no record stands where it points');
+    const from = this.index.blockOf(begin);
+    const end = await walkHeads(this.file, this.segment, isWanted, { from });
+    if (end.reachedPosition >= to) return true;
+    if (!end.wasStopped) throw new IndexUnusable(nothingThere);
+    return false;
+  }
+
+  /** Behind the blocks that are searched at once: one at least, and no more than a few bytes. */
+  #pieceEnd(from: number, end: number): number {
+    let to = from + BLOCK.records;
+    while (to < end && this.#bytesIn(from, to + BLOCK.records) <= PIECE_BYTES) to += BLOCK.records;
+    return Math.min(to, end);
+  }
+
+  /** Of whole blocks, or of all that is left. */
+  #bytesIn(from: number, to: number): number {
+    const { index } = this;
+    const end = to < index.nextPosition ? index.blockOf(to).offset : index.end;
+    return end - index.blockOf(from).offset;
+  }
+
+  async #mayHold(from: number, to: number, needle: Buffer): Promise<boolean> {
+    const length = this.#bytesIn(from, to);
+    // A few large records.
+    if (length > PIECE_BYTES) return true;
+    if (length < RECORD.headBytes) throw new IndexUnusable(nothingThere);
+    const bytes = Buffer.allocUnsafe(length);
+    const filled = await this.file.read(bytes, this.index.blockOf(from).offset);
+    if (filled < length || positionOf(bytes, 0) !== from) throw new IndexUnusable(nothingThere);
+    return bytes.includes(needle);
   }
 
   async offsetAt(wanted: number): Promise<number> {
@@ -143,7 +184,7 @@ function isNear(offsets: readonly number[], at: number, start: number): boolean 
 
 function lengthAt(bytes: Buffer, at: number, filled: number): number {
   const padded = filled - at < RECORD.headBytes ? null : claimedLength(bytes, at);
-  if (padded === null) throw new IndexUnusable('no record stands where it points');
+  if (padded === null) throw new IndexUnusable(nothingThere);
   return padded;
 }
 

@@ -5,6 +5,7 @@
  * in memory.
  */
 import { crc32 } from 'node:zlib';
+import { wideNumberAt } from './codec.js';
 import { ALIGNMENT } from './format.js';
 import { BLOCK, INDEX, PAGE, PAGE_STREAMS } from './index-format.js';
 import { claimedHeadBytes, IndexHead, IndexUnusable, type Group } from './index-head.js';
@@ -142,7 +143,7 @@ export class SegmentIndex {
   }
 
   #firstNumber(group: Group, page: number): number {
-    return Number(this.#bytes.readBigUInt64LE(group.pagesAt + page * PAGE.bytes));
+    return wideNumberAt(this.#bytes, group.pagesAt + page * PAGE.bytes);
   }
 
   *#page(group: Group, page: number): Generator<StreamPart, void, undefined> {
