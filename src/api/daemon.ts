@@ -131,9 +131,7 @@ class Daemon {
       await this.#serveHttp(core);
       return await this.#listen(core);
     } catch (thrown) {
-      for (const cleanup of this.#cleanups) await cleanup();
-      await core.close(`could not start: ${reasonOf(thrown)}`);
-      await core.host.close();
+      await this.#close(core, `could not start: ${reasonOf(thrown)}`);
       throw thrown;
     }
   }
@@ -383,17 +381,30 @@ class Daemon {
     this.#logger.info({ why: ending.why }, 'stopping');
     this.#notify({ stopping: true, status: `stopping: ${ending.why}` });
     await server.stop(this.#config.drainTimeout);
-    for (const cleanup of this.#cleanups) await cleanup();
     // After a broken invariant, what is queued rests on a false belief and must not be written.
-    if (ending.code !== EXIT_BROKEN) {
+    return this.#close(core, ending.code === EXIT_BROKEN ? null : ending.why);
+  }
+
+  /**
+   * All that is open, whatever fails on the way. Answers how many threads hang.
+   *
+   * @param why null: nothing more may be written to the log
+   */
+  async #close(core: Assembled, why: string | null): Promise<number> {
+    for (const cleanup of this.#cleanups) {
       try {
-        await core.close(ending.why);
+        await cleanup();
       } catch (thrown) {
-        this.#logger.error(
-          { error: thrown },
-          'no checkpoint at the end; the next start replays more',
-        );
+        this.#logger.warn({ error: thrown }, 'something could not be closed');
       }
+    }
+    try {
+      if (why !== null) await core.close(why);
+    } catch (thrown) {
+      this.#logger.error(
+        { error: thrown },
+        'no checkpoint at the end; the next start replays more',
+      );
     }
     const hanging = await core.host.close();
     if (hanging > 0) this.#logger.warn({ hanging }, 'threads hang in system calls');

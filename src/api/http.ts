@@ -115,6 +115,8 @@ function bindPort(server: Server, address: Extract<HttpAddress, { host: string }
     server.once('error', fail);
     server.listen(address.port, address.host, () => {
       server.off('error', fail);
+      // What cannot be accepted is its client's loss: a scraper asks again.
+      server.on('error', () => undefined);
       resolve();
     });
   });

@@ -197,8 +197,11 @@ class LibrarySnapshotter implements SnapshotterApi {
   }
 
   async close() {
-    await this.#core.close('closed by its owner');
-    await this.#core.host.close();
+    try {
+      await this.#core.close('closed by its owner');
+    } finally {
+      await this.#core.host.close();
+    }
   }
 }
 

@@ -1,6 +1,7 @@
 /** Where the metrics' gauges read from: the running core. Answers how to stop. */
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { errnoOf } from '../base/errors.js';
 import type { Assembled } from './assembly.js';
 import type { Audit } from './audit.js';
 import type { Health } from './health.js';
@@ -22,7 +23,7 @@ export function feedMetrics(
   let checkpointAt: number | null = null;
   const look = () => {
     void bytesIn(join(root, 'log')).then((bytes) => {
-      logBytes = bytes;
+      logBytes = bytes ?? logBytes;
     });
   };
   look();
@@ -53,15 +54,23 @@ export function feedMetrics(
   };
 }
 
-/** Zero when it cannot be told: a gauge is no reason for a fault. */
-async function bytesIn(directory: string): Promise<number> {
+/** Null when it cannot be told: a gauge is no reason for a fault. */
+async function bytesIn(directory: string): Promise<number | null> {
   try {
     const names = await readdir(directory);
-    const sizes = await Promise.all(
-      names.map((name) => stat(join(directory, name)).then((found) => found.size)),
-    );
+    const sizes = await Promise.all(names.map((name) => sizeIfThere(join(directory, name))));
     return sizes.reduce((sum, size) => sum + size, 0);
   } catch {
-    return 0;
+    return null;
+  }
+}
+
+/** Segments are retired, and get their names, at any time. */
+async function sizeIfThere(path: string): Promise<number> {
+  try {
+    return (await stat(path)).size;
+  } catch (thrown) {
+    if (errnoOf(thrown) === 'ENOENT') return 0;
+    throw thrown;
   }
 }

@@ -87,7 +87,8 @@ export function tellDamage({ position, segment, offset, found }: LogDamaged): vo
   );
 }
 
-function tellAndCount(damage: LogDamaged): void {
+/** The same, and the command ends with the exit code of findings. */
+export function tellAndCount(damage: LogDamaged): void {
   tellDamage(damage);
   process.exitCode = EXIT.findings;
 }

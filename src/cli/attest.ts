@@ -10,6 +10,7 @@ import { systemDisk } from '../host/disk.js';
 import { attest, KeyUnusable } from '../inspect/export-attestation.js';
 import { chainHexBefore, soundSegments } from '../inspect/export-records.js';
 import { RootArchive } from '../inspect/root-archive.js';
+import { tellAndCount } from './archive-option.js';
 import { momentOf } from './moment.js';
 import { printing, type Output } from './print.js';
 import { rootOf, withRootOption, type RootFlags } from './root-option.js';
@@ -46,7 +47,10 @@ async function run(flags: Flags, out: Output): Promise<void> {
   const key = await privateKeyOf(flags);
   const disk = systemDisk();
   const now = systemClock().now();
-  const position = await momentOf(new RootArchive(disk, root), '--at', flags.at, now);
+  const archive = new RootArchive(disk, root, { onDamage: tellAndCount });
+  // Damage is told of also when the moment is behind it.
+  await archive.bounds();
+  const position = await momentOf(archive, '--at', flags.at, now);
   const sound = await soundSegments(disk, root);
   const { identity, segments } = sound;
   const whose = identity ?? segments.at(-1)?.header;

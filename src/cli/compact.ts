@@ -38,7 +38,8 @@ export function compactCommand(): Command {
       `
 ${heldRootHelp}
 Whole segments go, those that lie wholly before the moment; the newest always stays. A checkpoint
-is written first when none covers them. What is forgotten cannot be brought back: export it before.
+is written first when none covers them. The state of a moment can be told only behind the oldest
+checkpoint that stays: beyond what goes, too. What is forgotten cannot be brought back: export it before.
 
 Examples:
   stratalog compact --before 90d --dry-run
@@ -94,7 +95,7 @@ function planLines(plan: CompactPlan): string[] {
       'nothing to forget: no segment lies wholly before that moment, and the newest always stays',
     ];
   }
-  const { wholeLives, lostBeginnings, lostBeginningsOfRemoved } = plan;
+  const { wholeLives, lostBeginnings, lostBeginningsOfRemoved, statesFrom } = plan;
   const time = (value: UnixNanos | null): string =>
     value === null ? 'unknown' : formatTime(value);
   return [
@@ -102,6 +103,9 @@ function planLines(plan: CompactPlan): string[] {
     `  segments    ${segments.length}, ${humanSize(bytes)}`,
     `  records     ${records}, positions ${from} to ${keepFrom}; the log then begins at ${keepFrom}`,
     `  written     ${time(oldest)} to ${time(newest)}`,
+    statesFrom === null
+      ? '  states      all of the past: the oldest checkpoint that stays is made now, at the end'
+      : `  states      those before position ${statesFrom}, where the oldest checkpoint that stays stands`,
     `  snapshots   ${counted(wholeLives, 'whole life', 'whole lives')} of snapshots that were removed`,
     `              ${counted(lostBeginnings, 'living snapshot')} whose beginning goes: they stay as they are`,
     `              ${counted(lostBeginningsOfRemoved, 'snapshot')} removed later, of which only the end stays`,

@@ -109,7 +109,8 @@ async function run(flags: Flags, command: Command, out: Output): Promise<void> {
     const youngAfter = minAge === 0 ? NEVER : unixNanos(now - BigInt(minAge) * 1_000_000n);
     const look = await entryLook(snapshotsDirectory(root), host.workers, host.mountTable);
     const isServed = holder?.isTool === false;
-    const verdicts = await verdictsOn({ root, host, look, isServed, youngAfter });
+    const world = { root, host, look, isServed, youngAfter };
+    const verdicts = await verdictsOn(world);
     const sizes = flags.size ? await sizesOf(verdicts, look) : new Map<string, number>();
     await print({ verdicts, sizes, now }, flags, out);
     const collected = collectedOf(verdicts);
@@ -124,7 +125,7 @@ async function run(flags: Flags, command: Command, out: Output): Promise<void> {
       await askCleanup(await addressOf(flags, command, root));
       await tellWhatStayed(collected, host);
     } else {
-      await collectHere(root, collected, host);
+      await collectHere(world, collected);
     }
   } finally {
     await host.close();
@@ -312,15 +313,21 @@ async function askCleanup(address: string): Promise<void> {
 }
 
 /** A daemon that was started meanwhile has the root: it is exit code 4 then. */
-async function collectHere(root: string, entries: readonly string[], host: Host): Promise<void> {
+async function collectHere(world: World, told: readonly string[]): Promise<void> {
+  const { root, host } = world;
   const line = statusLine(process.stderr);
   const onNext = (done: number, of: number) =>
     line.draw(() => `${done} of ${of} directories removed`);
   const { directories } = host;
   const snapshotsPath = snapshotsDirectory(root);
-  const { removed, stayed } = await withHeldRoot(root, 'gc', (held) =>
-    collect(held, entries, { snapshotsPath, directories, onNext }),
-  ).finally(() => line.erase());
+  const { removed, stayed } = await withHeldRoot(root, 'gc', async (held) => {
+    // Somebody may have collected, or begun a snapshot, before the root was held.
+    const look = await entryLook(snapshotsPath, host.workers, host.mountTable);
+    const now = new Set(collectedOf(await verdictsOn({ ...world, look })));
+    const entries = told.filter((entry) => now.has(entry));
+    if (entries.length === 0) return { removed: 0, stayed: [] };
+    return collect(held, entries, { snapshotsPath, directories, onNext });
+  }).finally(() => line.erase());
   process.stderr.write(`stratalog: ${counted(removed, 'directory', 'directories')} gone\n`);
   if (stayed.length === 0) return;
   const lines = stayed.slice(0, STAYED_MAX).map(({ entry, why }) => `  ${visible(entry)}: ${why}`);

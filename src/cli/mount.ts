@@ -4,10 +4,10 @@
  */
 import { spawn } from 'node:child_process';
 import { constants } from 'node:os';
-import { lstat, realpath } from 'node:fs/promises';
+import { lstat, readdir, realpath } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { Command } from 'commander';
-import { errnoOf, UsageError } from '../base/errors.js';
+import { errnoOf, reasonOf, UsageError } from '../base/errors.js';
 import type { MountEntry } from '../base/ports.js';
 import { formatTime, type SnapshotId } from '../base/units.js';
 import { openHost, type Host } from '../host/host.js';
@@ -55,7 +55,8 @@ Exits as the command does, else 0; 1 when there is no such snapshot, or a direct
 
 async function run(text: string, flags: Flags, command: Command): Promise<void> {
   if (process.geteuid?.() !== 0) throw new UsageError('only root may mount: run it as root');
-  const { target, words } = wordsOf(command);
+  const { target: named, words } = wordsOf(command);
+  const target = named === null ? null : await emptyDirectory(named);
   // A link in its path would not be found in the mount table.
   const root = await realpath(await rootOf(flags));
   const host = openHost({ root });
@@ -85,6 +86,20 @@ async function run(text: string, flags: Flags, command: Command): Promise<void> 
   } finally {
     await host.close();
   }
+}
+
+/** Its real path: a link would not be found in the mount table, and the mount would stay. */
+async function emptyDirectory(path: string): Promise<string> {
+  let entries: readonly string[];
+  try {
+    entries = await readdir(path);
+  } catch (cause) {
+    throw new UsageError(`${quoted(path)} is no place to mount on: ${reasonOf(cause)}`, { cause });
+  }
+  if (entries.length > 0) {
+    throw new UsageError(`${quoted(path)} is not empty: name an empty directory to mount on`);
+  }
+  return realpath(path);
 }
 
 /** What stands before `--` and behind it; commander joins them. */

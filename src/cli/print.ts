@@ -102,15 +102,15 @@ export async function printing(
 
 /** The schema's name stands first, so that a person sees it in a long line. */
 function jsonOf(kind: string, fields: Readonly<Record<string, unknown>>): string {
-  return JSON.stringify({ schema: `stratalog.${kind}/v1`, ...fields });
+  return visibleJson(JSON.stringify({ schema: `stratalog.${kind}/v1`, ...fields }));
 }
 
-/** As ctr writes sizes: `3.4 MiB`. */
 /** One line beside the results, for people. */
 export function say(text: string): void {
   process.stderr.write(`stratalog: ${text}\n`);
 }
 
+/** As ctr writes sizes: `3.4 MiB`. */
 export function humanSize(bytes: number): string {
   const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
   let value = bytes;

@@ -53,8 +53,11 @@ async function stateBy(
   const begun = await nearestCheckpoint(disk, root, first, at);
   const from = begun?.position ?? 0;
   if (begun === null && first > 0) {
+    const { checkpoints } = await listLog(disk, root);
+    const oldest = checkpoints.find((checkpoint) => checkpoint.position >= first);
     throw new MomentUnknown(
-      `the log begins at position ${first}, and no checkpoint is kept of what was before ${at}`,
+      `the log begins at position ${first}, and no checkpoint is kept of what was before ${at}` +
+        (oldest === undefined ? '' : `: the oldest state that is known is of ${oldest.position}`),
     );
   }
   const replay = begun?.replay ?? new Replay();

@@ -101,7 +101,7 @@ export class LogCursor {
   async #openOne(
     choose: (segments: readonly NamedAt[]) => NamedAt | undefined,
   ): Promise<Current | null> {
-    for (let left = OPEN_TRIES; ; left--) {
+    for (let left = OPEN_TRIES - 1; ; left--) {
       const { segments } = await listLog(this.#disk, this.#root);
       const chosen = choose(segments);
       if (!chosen) return null;

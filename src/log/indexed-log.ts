@@ -109,7 +109,7 @@ export class IndexedLog {
    * The question must begin anew each time.
    */
   async acrossRetiring<Value>(ask: () => Promise<Value>): Promise<Value> {
-    for (let left = TRIES; ; left -= 1) {
+    for (let left = TRIES - 1; ; left -= 1) {
       try {
         return await ask();
       } catch (thrown) {

@@ -9,6 +9,7 @@ import { position, type Position, type UnixNanos } from '../base/units.js';
 import { rawBatches, soundSegments } from '../inspect/export-records.js';
 import { replayRoot } from '../inspect/replay-root.js';
 import { LogDamaged } from '../log/errors.js';
+import { listLog } from '../log/files.js';
 import { DAEMON_STREAM } from '../machines/daemon-events.js';
 import { idOfStream } from '../machines/streams.js';
 import type { HeldRoot } from './hold-root.js';
@@ -19,6 +20,8 @@ export type CompactWish = { readonly before: Position } | { readonly olderThan: 
 export interface CompactPlan {
   /** The first position that is kept. */
   readonly keepFrom: Position;
+  /** The first position whose state can still be told; null: that of the checkpoint to be made. */
+  readonly statesFrom: Position | null;
   /** File names, oldest first; none when there is nothing to drop. */
   readonly segments: readonly string[];
   readonly bytes: number;
@@ -80,8 +83,11 @@ export async function planCompact(
     keepFrom = position(next);
   }
   const living = names.length === 0 ? 0 : await countLiving(disk, root, open);
+  const { checkpoints } = await listLog(disk, root);
+  const oldest = checkpoints.find((checkpoint) => checkpoint.position >= keepFrom);
+  const statesFrom = keepFrom === 0 ? keepFrom : oldest ? position(oldest.position) : null;
   return {
-    ...{ keepFrom, from, segments: names, ...sum, wholeLives },
+    ...{ keepFrom, statesFrom, from, segments: names, ...sum, wholeLives },
     lostBeginnings: living,
     lostBeginningsOfRemoved: open.size - living,
   };

@@ -271,9 +271,8 @@ type Parts = ReturnType<typeof assemble>;
 async function closeAll(parts: Parts, log: EventLog, why: string): Promise<void> {
   parts.segmentChecks?.close();
   parts.runner.close();
-  await parts.spares.close();
-  parts.supervisor.close();
   try {
+    await parts.spares.close().finally(() => parts.supervisor.close());
     await parts.dispatcher.record({ type: 'DaemonStopped', data: { why } });
     await parts.checkpointing.takeNow();
   } finally {

@@ -81,9 +81,12 @@ export class Spares {
     const dropped = Promise.resolve(this.#filling).then(() =>
       this.drop(this.#ready.splice(0), () => isLate),
     );
-    await Promise.race([dropped, hangs]);
-    cancel();
-    giveUp();
+    try {
+      await Promise.race([dropped, hangs]);
+    } finally {
+      cancel();
+      giveUp();
+    }
   }
 
   /**

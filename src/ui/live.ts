@@ -28,9 +28,8 @@ export async function sendLive(
   signal: AbortSignal,
 ): Promise<void> {
   const gathered: Gathered = { next: from, count: 0, events: [] };
-  const sender = { isSending: false };
+  let sending: Promise<void> | null = null;
   const send = async (): Promise<void> => {
-    sender.isSending = true;
     while (gathered.count > 0 && !signal.aborted) {
       await new Promise((resolve) => setTimeout(resolve, gatherMillis));
       const message: LiveMessage = { ...gathered, events: [...gathered.events] };
@@ -38,7 +37,7 @@ export async function sendLive(
       gathered.events = [];
       await write(response, `data: ${JSON.stringify(message)}\n\n`, signal);
     }
-    sender.isSending = false;
+    sending = null;
   };
   // Tells the browser that the stream stands, before there is anything to tell.
   await write(response, ': following\n\n', signal);
@@ -50,9 +49,11 @@ export async function sendLive(
         gathered.events.push(eventRow(record));
       }
       gathered.events.splice(0, gathered.events.length - eventsMax);
-      if (!sender.isSending) void send();
+      sending ??= send();
     }
   } catch (thrown) {
+    // What came just before it is told first.
+    await sending;
     if (signal.aborted) return;
     await write(response, `event: failure\ndata: ${JSON.stringify(failureOf(thrown))}\n\n`, signal);
   }

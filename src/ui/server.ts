@@ -81,6 +81,8 @@ function listen(server: Server, { host, port }: PageOptions): Promise<number> {
     server.once('error', fail);
     server.listen(port, host, () => {
       server.off('error', fail);
+      // What cannot be accepted is its client's loss: a browser asks again.
+      server.on('error', () => undefined);
       const bound: AddressInfo | string | null = server.address();
       resolve(typeof bound === 'object' && bound !== null ? bound.port : port);
     });

@@ -4,7 +4,7 @@
  * stands there, on what is sound and on what was changed.
  */
 import { execFileSync } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeAll, expect, it } from 'vitest';
 import { bash, blocks, exported, golden, manyEvents } from './recipes.js';
@@ -122,6 +122,31 @@ it(
     }
   },
 );
+
+it('signs only what stands before damage, and says so', async () => {
+  const directory = await aDirectory();
+  await bash('openssl genpkey -algorithm ed25519 -out key.pem', directory);
+  const root = await aRoot(manyEvents);
+  const [newest = ''] = readdirSync(join(root, 'log'))
+    .filter((name) => name.endsWith('.seg'))
+    .sort()
+    .reverse();
+  const path = join(root, 'log', newest);
+  const bytes = readFileSync(path);
+  // In the JSON of the last record but a few.
+  const at = bytes.lastIndexOf('SnapshotPreparing') + 30;
+  bytes[at] = (bytes[at] ?? 0) ^ 1;
+  writeFileSync(path, bytes);
+  const attest = ['attest', '--root', root, '--key', join(directory, 'key.pem')];
+  const found = await stratalog(attest);
+  expect(found.code).toBe(3);
+  expect(found.stderr).toContain('the log stops at position');
+  const [head] = jsonLines(found.stdout);
+  expect(head?.['position']).toBeLessThan(41);
+  const beyond = await stratalog([...attest, '--at', '41']);
+  expect(beyond).toMatchObject({ code: 2, stdout: '' });
+  expect(beyond.stderr).toContain('the log stops at position');
+});
 
 it('needs the passphrase of a key that has one', async () => {
   const directory = await aDirectory();

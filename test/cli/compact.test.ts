@@ -89,6 +89,7 @@ it('says what would be forgotten, and with --dry-run changes nothing', limit, as
   const [, second = '', third = ''] = namesIn(root, '.seg');
   const keepFrom = Math.max(...[second, third].map(Number.parseFloat).filter((at) => at <= 40));
   expect(stdout).toContain(`positions 0 to ${keepFrom}; the log then begins at ${keepFrom}`);
+  expect(stdout).toMatch(/states +all of the past/);
   expect(stdout).toMatch(/\d+ living snapshots whose beginning goes/);
   expect(filesOf(root)).toEqual(before);
   const asked = await stratalog(['compact', '--root', root, '--before', '40']);
@@ -132,6 +133,9 @@ it('drops what is below a checkpoint of its own, and a daemon starts on it', lim
   expect(code).toBe(0);
   const [done] = jsonLines(stdout);
   expect(done).toMatchObject({ schema: 'stratalog.compact/v1', done: true, checkpoint: 62 });
+  const unknown = await stratalog(['state', '--root', root, '--at', '61']);
+  expect(unknown.code).toBe(1);
+  expect(unknown.stderr).toContain('the oldest state that is known is of 62');
   const [first = ''] = namesIn(root, '.seg');
   expect(Number.parseFloat(first)).toBe(done?.['keepFrom']);
   expect(done?.['keepFrom']).toBeGreaterThan(0);

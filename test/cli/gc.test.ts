@@ -107,6 +107,23 @@ describe('a stopped root', () => {
     expect([again.code, again.stdout]).toEqual([0, '']);
   });
 
+  it('is collected once by two that do it at once', async () => {
+    const root = await aLeftRoot();
+    const both = ['gc', '-q', '--root', root];
+    const ended = await Promise.all([stratalog(both), stratalog(both)]);
+    // Whoever finds the root held by the other is told so.
+    for (const { code } of ended) expect([0, 4]).toContain(code);
+    expect(entriesOf(root)).toEqual(['1']);
+    const types = await typesOf(root);
+    for (const [type, count] of [
+      ['DirectoriesCollected', 1],
+      ['OrphanFound', 2],
+      ['OrphanRemoved', 2],
+    ] as const) {
+      expect(types.filter((one) => one === type)).toHaveLength(count);
+    }
+  });
+
   it('is not collected, nor called garbage, when its log is gone', async () => {
     const root = await aLeftRoot();
     rmSync(join(root, 'log'), { recursive: true });

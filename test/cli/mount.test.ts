@@ -3,7 +3,7 @@
  * command on a daemon's root, with real overlays.
  */
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeAll, expect, it } from 'vitest';
 import { until } from '../../scripts/rig/wait.js';
@@ -126,6 +126,21 @@ it('warns of a directory that a container is writing to, and shows it all the sa
     expect(stderr).toContain('it is in use');
   } finally {
     execFileSync('umount', [at]);
+  }
+});
+
+it('goes from behind a link, and is made on nothing but an empty directory', async () => {
+  const { mount, tmp } = await aStack();
+  const [target, link] = [join(tmp, 'target'), join(tmp, 'link')];
+  mkdirSync(target);
+  symlinkSync(target, link);
+  const linked = await mount('2', link, '--', 'cat', 'a');
+  expect([linked.code, linked.stdout, mountsIn(tmp)]).toEqual([0, 'high', []]);
+  writeFileSync(join(target, 'mine'), 'x');
+  for (const place of [target, link, join(target, 'mine'), join(target, 'none')]) {
+    const refused = await mount('2', place, '--', 'true');
+    expect([refused.code, refused.stdout, mountsIn(tmp)]).toEqual([2, '', []]);
+    expect(refused.stderr).toMatch(/is not empty: name an empty directory|is no place to mount on/);
   }
 });
 

@@ -54,6 +54,16 @@ describe('a terminal', () => {
 });
 
 describe('a pipe', () => {
+  it('gets JSON in which nothing moves a cursor or turns the reading direction', async () => {
+    const pipe = new Collected();
+    const out = new Output(pipe as unknown as OutputStream, { isShort: true });
+    const key = 'a\u009b31m\u202e\u{e0001}';
+    await out.json('event', { key });
+    await out.flush();
+    expect(pipe.text).toContain('a\\u009b31m\\u202e\\udb40\\udc01');
+    expect(JSON.parse(pipe.text)).toMatchObject({ key });
+  });
+
   it('gets whole lines without colours', async () => {
     const pipe = new Collected();
     const out = new Output(pipe as unknown as OutputStream, { isShort: true });

@@ -2,7 +2,7 @@
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { HostFault, LogReadOnly } from '../../src/base/errors.js';
 import type { Disk } from '../../src/base/ports.js';
-import { TestDaemon, testRoot, told, type TestRoot } from '../support/daemon.js';
+import { TestDaemon, testRoot, told, until, type TestRoot } from '../support/daemon.js';
 
 let root: TestRoot;
 beforeEach(() => {
@@ -53,6 +53,23 @@ it('answers a Prepare and a Commit in flight, refuses later changes, and goes on
   await expect(daemon.prepare('later')).rejects.toBeInstanceOf(LogReadOnly);
   expect([...allNames(daemon)]).toEqual(['kept']);
   await daemon.crash();
+  const again = await TestDaemon.open(root);
+  expect([...allNames(again)]).toEqual(['kept']);
+  await again.close();
+});
+
+it('gives the root back though directories that were made ahead are left', async () => {
+  const disk = failingDisk();
+  const daemon = await TestDaemon.open(root, { disk: disk.of, spareDirectories: 4 });
+  expect(told(await daemon.prepare('kept'))).toBe('ok');
+  await until('the spares stand', async () => {
+    const reserved = await daemon.eventsOfType('SparesReserved');
+    return reserved.length > 0 && daemon.snapshotter.actors().length === 0;
+  });
+  disk.break();
+  await expect(daemon.commit('kept', 'lost')).rejects.toBeInstanceOf(LogReadOnly);
+  await expect(daemon.close()).rejects.toBeInstanceOf(LogReadOnly);
+  daemon.fileSystem.release();
   const again = await TestDaemon.open(root);
   expect([...allNames(again)]).toEqual(['kept']);
   await again.close();
