@@ -24,7 +24,7 @@ import { metadataPathOf } from './containerd-socket.js';
 import { EXIT } from './exit-codes.js';
 import { liveHolder } from './holder.js';
 import { quoted } from './moment.js';
-import { visible, type Output } from './print.js';
+import { say, visible, type Output } from './print.js';
 
 export interface ContainerdFlags {
   readonly containerd?: string;
@@ -111,18 +111,16 @@ async function lookAtBoth(
 /** With the wrong name, all of ours would look like garbage. */
 function refuseStrangers({ ours, view }: Look, snapshotter: string, isNamed: boolean): void {
   const { snapshotters, snapshots } = view;
-  if (!isNamed && !snapshotters.includes(snapshotter) && ours.length > 0) {
+  if (!snapshotters.includes(snapshotter) && ours.length > 0) {
     const known = snapshotters.length === 0 ? 'none at all' : snapshotters.map(visible).join(', ');
-    throw new UsageError(
-      `containerd remembers nothing of a snapshotter ${quoted(snapshotter)}; it knows ${known}. ` +
-        'Give its name in containerd with --snapshotter',
-    );
+    const told = `containerd remembers nothing of a snapshotter ${quoted(snapshotter)}; it knows ${known}`;
+    if (!isNamed) throw new UsageError(`${told}. Give its name in containerd with --snapshotter`);
+    // It may have lost its memory, and whoever gave the name may know.
+    say(`warning: ${told}. Is that its name in containerd's configuration?`);
   }
   const names = new Set(ours.map(({ name }) => name));
   if (ours.length > 0 && snapshots.length > 0 && !snapshots.some(({ name }) => names.has(name))) {
-    process.stderr.write(
-      'stratalog: warning: they have not one snapshot in common; is this the root of that snapshotter?\n',
-    );
+    say('warning: they have not one snapshot in common; is this the root of that snapshotter?');
   }
 }
 

@@ -13,6 +13,7 @@ import { withArchive, withArchiveOption, type ArchiveFlags } from './archive-opt
 import { EXIT } from './exit-codes.js';
 import { endOf } from './log-end.js';
 import { rangeOf, wishOf, type LogFlags, type LogRange } from './log-range.js';
+import { requireReached } from './moment.js';
 import type { Output } from './print.js';
 import { printing, say, visible } from './print.js';
 import { rootOf } from './root-option.js';
@@ -67,6 +68,8 @@ Examples:
 Exits 3 when the log stops at damage: what stands before it was printed.`;
 
 async function run(archive: Archive, range: LogRange, flags: Flags, out: Output): Promise<void> {
+  // Whoever waits for more behind what is not there may wait for another log's events.
+  if (range.isFollowing) requireReached(range.from, (await archive.bounds()).next);
   const stop = new AbortController();
   const interrupt = (): void => {
     stop.abort();

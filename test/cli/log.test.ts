@@ -250,6 +250,13 @@ it('ends quietly when its reader has gone', async () => {
   }
 });
 
+it('does not wait behind what is not there yet', async () => {
+  const root = await aRoot(aStory);
+  const beyond = await stratalog(['log', '-f', '--root', root, '--after', '500']);
+  expect(beyond).toMatchObject({ code: 1, stdout: '' });
+  expect(beyond.stderr).toContain('501 is not there yet');
+});
+
 it('follows a living daemon, outlives its death, and resumes', { timeout: 60_000 }, async () => {
   const daemon = await aDaemon();
   const asked = askedOf(daemon);
