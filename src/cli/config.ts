@@ -17,6 +17,7 @@ import {
   type ContainerdLine,
 } from '../api/config-text.js';
 import { EXIT } from './exit-codes.js';
+import { writeOut } from './print.js';
 
 /** Flags that stand for settings; everything else is set in the file. */
 const settingFlags: readonly {
@@ -106,7 +107,7 @@ export function configCommand(): Command {
     .command('default')
     .description('print a configuration file with every setting, its default and its meaning')
     .action(() => {
-      process.stdout.write(defaultConfigText());
+      writeOut(defaultConfigText());
     });
   withConfigOptions(command.command('check'))
     .description('check the configuration and tell where each changed setting comes from')
@@ -126,7 +127,7 @@ export function configCommand(): Command {
         containerdVersion: ContainerdLine;
         name: string;
       }>();
-      process.stdout.write(containerdConfigText(config, name, containerdVersion));
+      writeOut(containerdConfigText(config, name, containerdVersion));
     });
   return command;
 }
@@ -136,13 +137,13 @@ async function check(command: Command): Promise<void> {
   const asJson = command.opts<{ json?: boolean }>().json === true;
   try {
     const loaded = await configOf(command);
-    process.stdout.write(asJson ? checkedJson(loaded) : checkedText(loaded));
+    writeOut(asJson ? checkedJson(loaded) : checkedText(loaded));
   } catch (thrown) {
     if (!(thrown instanceof UsageError)) throw thrown;
     process.stderr.write(`${thrown.message}\n`);
     if (asJson) {
       const mistakes = thrown.message.split('\n');
-      process.stdout.write(`${JSON.stringify({ schema: checkSchema, ok: false, mistakes })}\n`);
+      writeOut(`${JSON.stringify({ schema: checkSchema, ok: false, mistakes })}\n`);
     }
     process.exitCode = EXIT.usage;
   }

@@ -2,12 +2,13 @@
  * The `stratalog` command. Results go to stdout, everything else to stderr; an error is one line
  * that says what was wrong, where, and what to do next, and an exit code that says which sort.
  */
-import { Command, CommanderError, Help } from 'commander';
+import { Command, CommanderError, Help, type OutputConfiguration } from 'commander';
 import { reasonOf } from '../base/errors.js';
 import { RELEASE } from '../api/release.js';
 import { adviceFor } from '../base/advice.js';
 import { EXIT, exitCodeOf } from './exit-codes.js';
 import { OutputClosed } from './output-closed.js';
+import { writeOut } from './print.js';
 import { endBy, EndedBySignal } from './signals.js';
 
 export async function main(argv: readonly string[]): Promise<void> {
@@ -34,7 +35,8 @@ export async function buildProgram(word?: string): Promise<Command> {
     .configureHelp({
       subcommandTerm: (command) => [command.name(), ...command.aliases()].join('|'),
     })
-    .exitOverride();
+    .exitOverride()
+    .configureOutput(outputs);
   for (const load of needed(word)) program.addCommand(inheriting(await load()));
   return program;
 }
@@ -76,6 +78,10 @@ function needed(word: string | undefined): Iterable<() => Promise<Command>> {
 }
 
 const plainHelp = new Help();
+const outputs: OutputConfiguration = {
+  writeOut,
+  outputError: (text, write) => write(text.replace(/^error: /, 'stratalog: ')),
+};
 
 /** Errors of sub-commands must come back to `main` too, and their helps look alike. */
 function inheriting(command: Command): Command {
@@ -84,9 +90,7 @@ function inheriting(command: Command): Command {
       `${plainHelp.optionDescription(option)}${option.mandatory ? ' (must be given)' : ''}`,
   });
   command.exitOverride();
-  command.configureOutput({
-    outputError: (text, write) => write(text.replace(/^error: /, 'stratalog: ')),
-  });
+  command.configureOutput(outputs);
   for (const child of command.commands) inheriting(child);
   return command;
 }
@@ -94,7 +98,7 @@ function inheriting(command: Command): Command {
 function report(thrown: unknown): number {
   if (thrown instanceof CommanderError) {
     // commander has printed its message already; help and version are no failures.
-    return thrown.exitCode === 0 ? EXIT.ok : EXIT.usage;
+    return thrown.exitCode === 0 ? Number(process.exitCode ?? EXIT.ok) : EXIT.usage;
   }
   if (thrown instanceof OutputClosed) return EXIT.ok;
   if (thrown instanceof EndedBySignal) endBy(thrown.signal);

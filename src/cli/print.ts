@@ -4,7 +4,8 @@
  * only where there is a terminal. Lines are never cut: what one came for may stand at their end.
  */
 import pico from 'picocolors';
-import { errnoOf } from '../base/errors.js';
+import { errnoOf, reasonOf } from '../base/errors.js';
+import { EXIT } from './exit-codes.js';
 import { OutputClosed } from './output-closed.js';
 import { tableLines } from './table.js';
 
@@ -103,6 +104,18 @@ export async function printing(
 /** The schema's name stands first, so that a person sees it in a long line. */
 function jsonOf(kind: string, fields: Readonly<Record<string, unknown>>): string {
   return visibleJson(JSON.stringify({ schema: `stratalog.${kind}/v1`, ...fields }));
+}
+
+/** A short result that is written at once. That its reader has gone is no failure; a full disk is. */
+export function writeOut(text: string): void {
+  // Help comes in several pieces.
+  process.stdout.off('error', tellUnwritten).on('error', tellUnwritten).write(text);
+}
+
+function tellUnwritten(fault: Error): void {
+  if (errnoOf(fault) === 'EPIPE') return;
+  say(`the output cannot be written: ${reasonOf(fault)}`);
+  process.exitCode = EXIT.failed;
 }
 
 /** One line beside the results, for people. */

@@ -103,6 +103,7 @@ export async function openSnapshotter(options: OpenSnapshotterOptions): Promise<
   const { ports, observer } = options;
   const early = new EarlyLook(() => Promise.all([lookAround(ports), options.mountSettings()]));
   const { replay, opened } = await openAndReplay(options, early).finally(() => early.ended());
+  let assembled: Parts | null = null;
   try {
     const snapshotsPath = snapshotsDirectory(options.root);
     await makeDirectoryIfAbsent(ports.disk, snapshotsPath);
@@ -111,6 +112,7 @@ export async function openSnapshotter(options: OpenSnapshotterOptions): Promise<
     const plan = planRecovery(replay.forest, { directories, mounts }, snapshotsPath);
     const settings = { ...options.settings, mounts: mountSettings };
     const parts = assemble({ ...options, settings }, opened.log, replay, snapshotsPath);
+    assembled = parts;
     const told = { root: options.root, ...settingsToTell(settings, options.fileSystem) };
     await parts.dispatcher.record(...startEvents(options.release, opened, plan, told));
     const recovery = new Recovery({ ...parts, plan, onWarning: observer.warning.bind(observer) });
@@ -124,6 +126,8 @@ export async function openSnapshotter(options: OpenSnapshotterOptions): Promise<
       close: (why) => closeAll(parts, opened.log, why),
     };
   } catch (thrown) {
+    assembled?.segmentChecks?.close();
+    assembled?.supervisor.close();
     await opened.log.close();
     throw thrown;
   }

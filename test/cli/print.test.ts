@@ -12,6 +12,7 @@ import {
   type OutputStream,
 } from '../../src/cli/print.js';
 import { tableLines } from '../../src/cli/table.js';
+import { buildLimitMillis, builtCli, shell } from './rig.js';
 
 const digest = `sha256:${'0123456789ab'.padEnd(64, 'c')}`;
 
@@ -164,3 +165,16 @@ describe('a table', () => {
     expect([...lines]).toEqual(['a', 'c']);
   });
 });
+
+it.each(['--help', '--version', 'history --help', 'config default'])(
+  'says in one line that what `stratalog %s` prints cannot be written',
+  async (words) => {
+    await builtCli();
+    const full = await shell(`stratalog ${words} >/dev/full`);
+    expect(full).toMatchObject({ code: 1, stdout: '' });
+    expect(full.stderr).toMatch(/^stratalog: the output cannot be written: ENOSPC.*\n$/);
+    const gone = await shell(`set -o pipefail; stratalog ${words} | head -0`);
+    expect([gone.code, gone.stderr]).toEqual([0, '']);
+  },
+  buildLimitMillis,
+);
