@@ -79,7 +79,10 @@ function listOptions(command: Command): Command {
 
 function momentOptions(command: Command): Command {
   return withArchiveOption(command)
-    .option('--at <moment>', 'before this position, or at this time: RFC 3339, 90s, 3d ago')
+    .option(
+      '--at <moment>',
+      'before this position, or at this time: RFC 3339, or so long ago: 90s, 3d',
+    )
     .option('--json', 'print a JSON object for each snapshot')
     .option('--no-trunc', 'print digests whole on a terminal too');
 }

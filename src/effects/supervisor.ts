@@ -77,13 +77,13 @@ export class Supervisor {
         () => undefined,
         () => undefined,
       )
-      .then(() => {
-        if (run.isWorking) this.#hanging.add(what);
-        return run.workEnded();
-      })
-      .then(() => {
+      .then(async () => {
+        // Another run of the same may hang on: only the mark of this one goes with it.
+        const hangs = run.isWorking;
+        if (hangs) this.#hanging.add(what);
+        await run.workEnded();
         this.#runs.delete(run);
-        this.#hanging.delete(what);
+        if (hangs) this.#hanging.delete(what);
       });
     return { result, idle, stop: (reason) => run.stop(reason) };
   }

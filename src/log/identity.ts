@@ -216,8 +216,8 @@ function refuseLostIdentity(
     throw new RootRefused(
       root,
       'not-initialised',
-      'identity.json is missing, but this root is configured as one that was used before. ' +
-        'Is its disk mounted?',
+      'identity.json is missing, and so is the log: nothing was kept here yet. ' +
+        'If the root was used before, is its disk mounted?',
     );
   }
 }
