@@ -47,7 +47,7 @@ async function run(flags: Flags, out: Output): Promise<void> {
   const key = await privateKeyOf(flags);
   const disk = systemDisk();
   const now = systemClock().now();
-  const archive = new RootArchive(disk, root, { onDamage: tellAndCount });
+  const archive = new RootArchive(disk, root, { asksOnce: true, onDamage: tellAndCount });
   // Damage is told of also when the moment is behind it.
   await archive.bounds();
   const position = await momentOf(archive, '--at', flags.at, now);

@@ -121,7 +121,7 @@ export class RootArchive implements Archive {
   }
 
   noneBefore(time: UnixNanos): Promise<Position> {
-    return this.#log.acrossRetiring(() => this.#log.noneBefore(time));
+    return this.#log.noneBefore(time);
   }
 
   find(text: string): Promise<readonly SnapshotId[]> {

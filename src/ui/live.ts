@@ -49,7 +49,8 @@ export async function sendLive(
         gathered.events.push(eventRow(record));
       }
       gathered.events.splice(0, gathered.events.length - eventsMax);
-      sending ??= send();
+      // With nothing to send it would end before it is kept, and be taken for one at work.
+      if (gathered.count > 0) sending ??= send();
     }
   } catch (thrown) {
     // What came just before it is told first.
