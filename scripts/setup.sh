@@ -100,6 +100,12 @@ install_packages() {
 
 if [ -n "$packages" ]; then (install_packages); fi
 
+if [ "$purpose" = test ]; then
+  next=$(sh scripts/debian-next.sh)
+  mkdir -p .cache
+  ln -sfn "$next" .cache/debian-next
+fi
+
 # --- npm packages -----------------------------------------------------------------------
 
 # Whether node_modules holds what the lockfile asks for. Dates prove nothing after a clone.

@@ -32,6 +32,7 @@ cp -a node_modules "$copy/node_modules"
 # Built Go programs do not depend on Node.
 mkdir -p "$copy/.cache" .cache/go
 ln -s "$repository/.cache/go" "$copy/.cache/go"
+ln -s "$(readlink -f .cache/debian-next)" "$copy/.cache/debian-next"
 
 cd "$copy"
 PATH="$node_home/bin:$PATH"

@@ -4,7 +4,7 @@
  *
  * STRATALOG_CONTAINERD and STRATALOG_CTR name other binaries, for example of a 2.x release.
  */
-import { readFileSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { removeCgroups } from './cgroups.js';
@@ -38,7 +38,7 @@ export class PrivateContainerd {
     this.major = major;
     this.address = workspace.path('containerd.sock');
     this.ctr = new Ctr({
-      binary: process.env['STRATALOG_CTR'] ?? siblingCtr(),
+      binary: ctrBinary(),
       address: this.address,
       namespace: 'default',
       snapshotter: snapshotterName,
@@ -69,8 +69,14 @@ export class PrivateContainerd {
         program: containerdBinary(),
         args: ['--config', workspace.path('containerd.toml')],
         logFile: workspace.path('containerd.log'),
-        // Its temporary mounts belong into the workspace too.
-        env: { TMPDIR: workspace.makeDirectory('tmp') },
+        env: {
+          // Its temporary mounts belong into the workspace too.
+          TMPDIR: workspace.makeDirectory('tmp'),
+          // The shim is looked up in PATH first, and must be of the same release.
+          ...(containerdBinary().includes('/') && {
+            PATH: `${dirname(containerdBinary())}:${process.env['PATH'] ?? ''}`,
+          }),
+        },
       },
       () => accepts(this.address),
     );
@@ -130,10 +136,19 @@ export async function containerdMajor(): Promise<number> {
   throw new Error(`cannot tell the release of containerd: ${stdout}`);
 }
 
-const containerdBinary = (): string => process.env['STRATALOG_CONTAINERD'] ?? 'containerd';
+/** Throws, with advice, when the file that is named does not exist. */
+function containerdBinary(): string {
+  const binary = process.env['STRATALOG_CONTAINERD'] ?? 'containerd';
+  if (binary.includes('/') && !existsSync(binary)) {
+    throw new Error(`${binary} does not exist; run 'sh scripts/setup.sh test'`);
+  }
+  return binary;
+}
 
-/** The `ctr` that came with the chosen containerd. */
-function siblingCtr(): string {
+/** The chosen `ctr`: by default the one next to the chosen containerd. */
+export function ctrBinary(): string {
+  const chosen = process.env['STRATALOG_CTR'] ?? '';
+  if (chosen !== '') return chosen;
   const binary = containerdBinary();
   return binary.includes('/') ? join(dirname(binary), 'ctr') : 'ctr';
 }

@@ -9,6 +9,7 @@ import { credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { run } from '../../scripts/rig/command.js';
+import { ctrBinary } from '../../scripts/rig/containerd.js';
 import { stratalog } from '../../scripts/rig/daemon.js';
 import type { Image } from '../../scripts/rig/image.js';
 import { Rig } from '../../scripts/rig/rig.js';
@@ -160,8 +161,7 @@ describe.runIf(!againstPeer)("containerd's memory beside the log", () => {
     const env = { CONTAINERD_ADDRESS: rig.containerd.address };
     for (const line of commands) {
       expect(line.includes(`--address ${rig.containerd.address}`)).toBe(areWhole);
-      const ctr = process.env['STRATALOG_CTR'] ?? 'ctr';
-      const args = ['--norc', '-c', line.replace(/^ctr /, `${ctr} `)];
+      const args = ['--norc', '-c', line.replace(/^ctr /, `${ctrBinary()} `)];
       const { exitCode, stderr } = await run('bash', args, { env, mayFail: true });
       // Behind the first removal containerd collects by itself, and may be quicker.
       const isCollected =

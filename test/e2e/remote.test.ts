@@ -8,7 +8,8 @@ import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { stratalog } from '../../scripts/rig/daemon.js';
 import { directoriesInUse } from '../../scripts/rig/directories.js';
-import { type Image, writeLayout } from '../../scripts/rig/image.js';
+import { type Image, imageOf, writeLayout } from '../../scripts/rig/image.js';
+import { layerOf } from '../../scripts/rig/layer.js';
 import { mountsWithin, unmountWithin } from '../../scripts/rig/mounts.js';
 import type { Rig } from '../../scripts/rig/rig.js';
 import { sampleImage, stackCheck } from '../../scripts/rig/sample-image.js';
@@ -108,7 +109,10 @@ describe.skipIf(againstPeer)('a layer store that is gone when the daemon starts'
       const { running, reference, layerStore } = await rigWithLayers('directory');
       const { ctr, daemon } = running;
       await pullByLayers(running, reference);
-      const plain = await running.publish(await sampleImage({ seed: 'plain' }), 'plain');
+      // Another lowest layer, so that no chain id of it is in the store.
+      const lowest = await layerOf([{ kind: 'file', path: 'lowest', content: 'plain\n' }]);
+      const { layers } = await sampleImage({ seed: 'plain' });
+      const plain = await running.publish(imageOf([lowest, ...layers]), 'plain');
       await ctr.inNamespace('plain').pull(plain);
       const before = await ctr.snapshots();
 

@@ -1,13 +1,11 @@
 /**
- * containerd's own snapshotter suite (core/snapshots/testsuite) against Stratalog, three ways: a
- * daemon for each case, one daemon for all, and through containerd, as its clients go. Each case
- * of the suite is a case here, and a case that is skipped without a known reason is a failure.
+ * containerd's own snapshotter suite (core/snapshots/testsuite) against Stratalog. Each case of the
+ * suite is a case here, and a case that is skipped without a known reason is a failure.
  *
  * STRATALOG_RIG_PEER=1 runs the same against containerd's overlayfs snapshotter behind a socket:
  * when that fails too, the fault is in the rig or the machine.
  */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { PrivateContainerd } from '../../scripts/rig/containerd.js';
 import { Daemon } from '../../scripts/rig/daemon.js';
 import { buildGo } from '../../scripts/rig/go-programs.js';
 import { run } from '../../scripts/rig/command.js';
@@ -49,64 +47,49 @@ interface SuiteRun {
   readonly output: string;
 }
 
-let workspace: Workspace;
-let suite: string;
+/** How the suite reaches the snapshotter: a server for each case, one for all, or containerd. */
+export type Connect = (
+  snapshotter: Daemon,
+  workspace: Workspace,
+) => Promise<readonly ['-serve' | '-address' | '-containerd', ...string[]]>;
 
-beforeAll(async () => {
-  workspace = await Workspace.create();
-  suite = await buildGo('tests', 'test/conformance/go');
-}, 300_000);
+/** Declares the cases of the suite as tests. */
+export function describeSuite(connection: string, connect: Connect): void {
+  describe(`the suite of containerd, ${connection}`, () => {
+    let workspace: Workspace;
+    let suiteRun: SuiteRun;
 
-afterAll(async () => {
-  await workspace.close();
-});
+    beforeAll(async () => {
+      workspace = await Workspace.create();
+      suiteRun = await runSuite(
+        workspace,
+        await connect(await snapshotterIn(workspace), workspace),
+      );
+    }, 300_000);
 
-async function snapshotter(name: string): Promise<Daemon> {
-  return againstPeer
-    ? Daemon.peer(workspace, await buildGo('program', 'test/bench/go'), name)
-    : Daemon.stratalog(workspace, {}, name);
+    afterAll(() => workspace.close());
+
+    it('has the cases that are known here, no more and no fewer', () => {
+      expect([...suiteRun.outcomes.keys()].sort(), suiteRun.output).toEqual([...cases].sort());
+    });
+
+    it.for(cases)('%s', (name, { skip }) => {
+      const outcome = suiteRun.outcomes.get(name);
+      const reason = skippedBySuite[name];
+      if (outcome === 'SKIP' && reason !== undefined) skip(reason);
+      expect(outcome, outputOf(suiteRun.output, name)).toBe('PASS');
+    });
+  });
 }
 
-const ways: Record<string, () => Promise<SuiteRun>> = {
-  'a daemon for each case': async () =>
-    runSuite('-serve', ...(await snapshotter('each')).serveCommand),
-  'one daemon for all cases': async () => {
-    const daemon = await snapshotter('shared');
-    await daemon.start();
-    return runSuite('-address', daemon.address);
-  },
-  'through containerd': async () => {
-    const daemon = await snapshotter('proxied');
-    await daemon.start();
-    const containerd = await PrivateContainerd.start({
-      workspace,
-      pluginAddress: daemon.address,
-      pluginRoot: daemon.root,
-    });
-    return runSuite('-containerd', containerd.address);
-  },
-};
+async function snapshotterIn(workspace: Workspace): Promise<Daemon> {
+  return againstPeer
+    ? Daemon.peer(workspace, await buildGo('program', 'test/bench/go'))
+    : Daemon.stratalog(workspace);
+}
 
-describe.each(Object.entries(ways))('the suite of containerd, %s', (_, start) => {
-  let suiteRun: SuiteRun;
-
-  beforeAll(async () => {
-    suiteRun = await start();
-  }, 300_000);
-
-  it('has the cases that are known here, no more and no fewer', () => {
-    expect([...suiteRun.outcomes.keys()].sort(), suiteRun.output).toEqual([...cases].sort());
-  });
-
-  it.for(cases)('%s', (name, { skip }) => {
-    const outcome = suiteRun.outcomes.get(name);
-    const reason = skippedBySuite[name];
-    if (outcome === 'SKIP' && reason !== undefined) skip(reason);
-    expect(outcome, outputOf(suiteRun.output, name)).toBe('PASS');
-  });
-});
-
-async function runSuite(...args: string[]): Promise<SuiteRun> {
+async function runSuite(workspace: Workspace, args: readonly string[]): Promise<SuiteRun> {
+  const suite = await buildGo('tests', 'test/conformance/go');
   const { stdout, stderr } = await run(suite, ['-test.v', '-test.root', ...args], {
     mayFail: true,
     timeoutMillis: 240_000,
