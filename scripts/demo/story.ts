@@ -100,6 +100,8 @@ function ofDaemon({ type, data }: DaemonEvent): string {
         : data.findings
             .map(({ kind, subject, action }) => `${kind} ${subject}: ${action}`)
             .join('; ');
+    case 'RootFileSystemChanged':
+      return `${data.part}: ${data.how}`;
     case 'TailCut':
       return `${data.bytes} unfinished bytes saved as ${data.savedAs}`;
     case 'DirectoriesCollected':

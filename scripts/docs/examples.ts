@@ -83,6 +83,12 @@ export const daemonExamples: { readonly [Type in DaemonEventType]: DaemonEventDa
     bytes: 151,
     savedAs: '/var/lib/stratalog/log/quarantine/12094.tail',
   },
+  RootFileSystemChanged: {
+    part: 'root',
+    how: 'same-id',
+    before: { type: 'btrfs', id: 'bb51af6d-feb7-4caa-9076-7c387cc803a2/256', device: '45' },
+    after: { type: 'btrfs', id: 'bb51af6d-feb7-4caa-9076-7c387cc803a2/256', device: '48' },
+  },
   RecoveryPlanned: {
     adopted: 3,
     findings: [

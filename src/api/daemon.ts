@@ -177,6 +177,10 @@ class Daemon {
       },
       'log replayed',
     );
+    for (const { how, ...change } of recoveryReport.fileSystems) {
+      if (how !== 'same-id') continue;
+      this.#logger.info(change, 'the device number of the file system has changed, its id has not');
+    }
     if (recoveryReport.tornTail !== null) {
       this.#logger.warn({ ...recoveryReport.tornTail }, 'a torn tail was set aside and cut');
     }

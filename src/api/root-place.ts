@@ -5,6 +5,7 @@
 import { lstat, mkdir, readdir, realpath, rmdir, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { errnoOf, UsageError } from '../base/errors.js';
+import { LOST_AND_FOUND } from '../base/lost-and-found.js';
 import type { KernelFacts } from '../host/kernel.js';
 import { identityPath, logDirectory, snapshotsDirectory } from '../log/files.js';
 import { whyNoRootPath } from './config-values.js';
@@ -67,7 +68,7 @@ export async function examinePlace(
   if (tryIt === null) return;
   const isAbsent = (await statusOf(root)) === null;
   // What holds something is not ours to write to before its log was looked at and locked.
-  if (!isAbsent && (await readdir(root)).some((name) => name !== 'lost+found')) return;
+  if (!isAbsent && (await readdir(root)).some((name) => name !== LOST_AND_FOUND)) return;
   if (isAbsent) await mkdir(root, { mode: 0o700 });
   try {
     await tryIt();

@@ -9,7 +9,10 @@ import type { SnapshotId, UnixNanos, Usage } from './units.js';
 export interface Clock {
   /** The real-time clock with all its nanoseconds. May step backwards. */
   now(): UnixNanos;
-  /** Never steps backwards; has no relation to the time of day. */
+  /**
+   * Never steps backwards and has no relation to the time of day. Goes on while the machine is
+   * suspended, so that a resume does not look like a step of the real-time clock.
+   */
   monotonicMillis(): number;
   /** Calls back once after the delay. The returned function cancels. Does not keep the process alive. */
   schedule(delayMillis: number, callback: () => void): () => void;
@@ -26,6 +29,8 @@ export interface Disk {
   /** Names in a directory, unsorted. ENOENT when there is none. */
   list(directory: string): Promise<readonly string[]>;
   stat(path: string): Promise<DiskStat>;
+  /** What identifies the file system that a directory is on. ENOENT when there is none. */
+  fileSystem(directory: string): Promise<FileSystemFacts>;
   makeDirectory(path: string): Promise<void>;
   rename(from: string, to: string): Promise<void>;
   remove(path: string): Promise<void>;
@@ -41,9 +46,24 @@ export interface Disk {
 
 export interface DiskStat {
   readonly size: number;
-  /** Device number: tells a root that was moved to, or not yet mounted on, another file system. */
+  /** Device number (`st_dev`): tells two file systems apart while both are mounted. */
   readonly device: bigint;
   readonly isDirectory: boolean;
+}
+
+/** The file system of a directory, and the mount that shows it. */
+export interface FileSystemFacts {
+  /** `ext4`, `xfs`, `btrfs`, `nfs` …; the magic number of statfs(2) in hex for rare ones. */
+  readonly type: string;
+  /**
+   * Stays the same as long as the file system exists: its UUID, on btrfs followed by a slash and
+   * the number of the subvolume. Null where it has none, or none that can be read.
+   */
+  readonly id: string | null;
+  /** `st_dev`. Assigned at mount time: after a reboot it may be another file system's. */
+  readonly device: bigint;
+  /** Number of the mount in this mount namespace. Differs from the parent's at a mount point. */
+  readonly mountId: number;
 }
 
 export interface DiskFile {

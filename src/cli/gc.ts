@@ -102,8 +102,8 @@ async function run(flags: Flags, command: Command, out: Output): Promise<void> {
     // Deletes nothing through a link, nor in a directory that a root above this one owns.
     if (!isDry && holder === null) await examinePlace(root, null);
     // A copy of a root may be looked at; only where it was made it may be changed.
-    const examined = { expectExisting: true, acceptMovedRoot: isDry || holder !== null };
-    await examineRoot(host.disk, root, examined);
+    const acceptedMove = isDry || holder !== null ? 'copy' : 'none';
+    await examineRoot(host.disk, root, { expectExisting: true, acceptedMove });
     await requireUndamaged({ root, host });
     const now = host.clock.now();
     const youngAfter = minAge === 0 ? NEVER : unixNanos(now - BigInt(minAge) * 1_000_000n);

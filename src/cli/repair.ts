@@ -102,7 +102,8 @@ async function repair(flags: Flags, root: string, host: Host, out: Output): Prom
       );
     }
     const options = {
-      ...{ root, disk: host.disk, clock: host.clock, uuid: randomUUID, device: world.device },
+      ...{ root, disk: host.disk, clock: host.clock, uuid: randomUUID },
+      fileSystems: world.fileSystems,
       writtenBy: `stratalog ${RELEASE}`,
       lookInto: (id: SnapshotId) => lookInto(host, id),
     };

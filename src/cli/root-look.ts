@@ -14,6 +14,7 @@ import { settingsIn } from '../inspect/settings-then.js';
 import { replayToDamage } from '../inspect/replay-root.js';
 import { countSnapshots, type SnapshotCounts } from '../inspect/report.js';
 import { LogDamaged, RootRefused } from '../log/errors.js';
+import { compareFileSystems, fileSystemsOf } from '../log/file-systems.js';
 import type { LogFinding } from '../log/findings.js';
 import { examineRoot, readIdentityIfSound, type StoredIdentity } from '../log/identity.js';
 import { readLog } from '../log/reader.js';
@@ -168,10 +169,9 @@ async function whyUnknown(
 ): Promise<string | null> {
   if (isOffline) return '--offline was given';
   if (identity === null) return 'the root has no identity';
-  const device = (await host.disk.stat(root)).device.toString();
-  if (device !== identity.device) {
-    return `the root was made on device ${identity.device} and is on device ${device} here`;
-  }
+  const { fileSystems } = identity;
+  const verdict = compareFileSystems(fileSystems, await fileSystemsOf(host.disk, root), 'none');
+  if (verdict.kind === 'refused') return verdict.found;
   const last = await lastHolder(root);
   if (last !== null && last.host !== '' && last.host !== hostname()) {
     return `it was last served on host ${last.host}`;
@@ -202,10 +202,10 @@ async function directoriesOf(host: Host): Promise<readonly SnapshotDirectoryEntr
   }
 }
 
-/** Another device is a reason of its own not to know the mounts, and told there. */
+/** Of a copied root only the mounts are unknown, and that is reported on its own. */
 async function refusalOf({ host, root }: LookOptions): Promise<RootRefused | null> {
   try {
-    await examineRoot(host.disk, root, { expectExisting: false, acceptMovedRoot: true });
+    await examineRoot(host.disk, root, { expectExisting: false, acceptedMove: 'copy' });
     return await lockRefusal(root);
   } catch (thrown) {
     if (thrown instanceof RootRefused) return thrown;

@@ -5,6 +5,7 @@
 import * as fs from 'node:fs';
 import * as nodePath from 'node:path';
 import { HostFault, errnoOf } from '../base/errors.js';
+import { LOST_AND_FOUND } from '../base/lost-and-found.js';
 import type { DirectoryOwner, FileOwner, MeasuredDirectory } from '../base/ports.js';
 import { asHostFault, guarded } from './faults.js';
 import type { JobControl } from './job-module.js';
@@ -303,7 +304,9 @@ export function list({
   readonly looksInside: boolean;
 }): ListedNames {
   const entries = guarded('readdir', path, () => fs.readdirSync(path, { withFileTypes: true }));
-  const directories = entries.filter((entry) => entry.isDirectory()).map(({ name }) => name);
+  const directories = entries
+    .filter((entry) => entry.isDirectory() && entry.name !== LOST_AND_FOUND)
+    .map(({ name }) => name);
   const inside = (looksInside ? directories : []).map((name) => ({
     name,
     has: directoriesIn(`${path}/${name}`),

@@ -6,6 +6,7 @@ import * as fs from 'node:fs';
 import { HostFault, errnoOf } from '../base/errors.js';
 import type { Disk, DiskFile, DiskLock, DiskStat } from '../base/ports.js';
 import { asHostFault } from './faults.js';
+import { fileSystemFacts } from './file-system.js';
 
 const { O_RDONLY, O_RDWR, O_WRONLY, O_CREAT, O_EXCL, O_DSYNC, O_DIRECTORY } = fs.constants;
 const { O_NONBLOCK, O_NOFOLLOW } = fs.constants;
@@ -60,6 +61,7 @@ export function systemDisk(): Disk {
     },
     list: (directory) => hop<string[]>('readdir', directory, (done) => fs.readdir(directory, done)),
     stat,
+    fileSystem: fileSystemFacts,
     makeDirectory: (path) => voidHop('mkdir', path, (done) => fs.mkdir(path, 0o700, done)),
     rename: (from, to) => voidHop('rename', from, (done) => fs.rename(from, to, done)),
     remove: (path) => voidHop('unlink', path, (done) => fs.unlink(path, done)),

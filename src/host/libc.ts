@@ -17,6 +17,10 @@ export type LibraryCall = (...args: Argument[]) => number;
 
 type Koffi = typeof koffiModule;
 
+interface KoffiFunc {
+  readonly async: (...args: unknown[]) => void;
+}
+
 // Loaded at the first need: it takes a tenth of a short command, and reading files needs none of it.
 let loaded: Koffi | undefined;
 const koffi = (): Koffi => (loaded ??= createRequire(import.meta.url)('koffi') as Koffi);
@@ -31,6 +35,24 @@ export function libraryCall(prototype: string): LibraryCall {
     library ??= koffi().load(null);
     call ??= library.func(prototype) as (...args: Argument[]) => unknown;
     return Number(call(...args));
+  };
+}
+
+/**
+ * The same on a thread of libuv's pool, for calls that may wait for a disk. The errno is that
+ * thread's own and cannot be read: -1 is all there is to know of a failure.
+ */
+export function libraryCallAsync(prototype: string): (...args: Argument[]) => Promise<number> {
+  let call: KoffiFunc | undefined;
+  return (...args) => {
+    library ??= koffi().load(null);
+    const bound = (call ??= library.func(prototype) as KoffiFunc);
+    return new Promise((resolve, reject) => {
+      bound.async(...args, (thrown: unknown, result: unknown) => {
+        if (thrown instanceof Error) reject(thrown);
+        else resolve(Number(result));
+      });
+    });
   };
 }
 

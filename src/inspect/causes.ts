@@ -191,6 +191,7 @@ function saidIn(record: LogRecord): Said | null {
         return { record, ids: [], name: data.name };
       case 'DaemonStarted':
       case 'TailCut':
+      case 'RootFileSystemChanged':
       case 'RecoveryPlanned':
       case 'DirectoriesCollected':
       case 'CheckpointTaken':

@@ -207,6 +207,7 @@ const holding = (disk: Disk, file: DiskFile): Disk => ({
   open: () => Promise.resolve(unclosed(file)),
   list: (directory) => disk.list(directory),
   stat: (path) => disk.stat(path),
+  fileSystem: (path) => disk.fileSystem(path),
   makeDirectory: (path) => disk.makeDirectory(path),
   rename: (from, to) => disk.rename(from, to),
   remove: (path) => disk.remove(path),

@@ -5,6 +5,7 @@
  */
 import { streamVersion } from '../base/units.js';
 import type { CutTail } from '../log/cut.js';
+import type { FileSystemChange } from '../log/file-systems.js';
 import type { EventToAppend } from '../log/types.js';
 import { DAEMON_EVENTS, DAEMON_STREAM, type DaemonEvent } from '../machines/daemon-events.js';
 import {
@@ -47,6 +48,11 @@ export function snapshotDraft(state: SnapshotState, event: SnapshotEvent): Event
 /** A torn tail that an open has cut must stand in the log for ever. */
 export function tailCutEvent({ segment, offset, bytes, savedAs }: CutTail): DaemonEvent {
   return { type: 'TailCut', data: { segment, offset, bytes, savedAs } };
+}
+
+/** What an open found to be different about the file systems of a root. */
+export function fileSystemEvents(changes: readonly FileSystemChange[]): readonly DaemonEvent[] {
+  return changes.map((change) => ({ type: 'RootFileSystemChanged', data: change }));
 }
 
 /** A checkpoint's lines: the head, then a snapshot each. */

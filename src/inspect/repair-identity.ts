@@ -1,4 +1,5 @@
 /** Which log a repaired root holds. */
+import type { RecordedFileSystems } from '../log/file-systems.js';
 import { FORMAT_VERSION } from '../log/format.js';
 import type { StoredIdentity } from '../log/identity.js';
 import type { RepairLook } from './repair-look.js';
@@ -11,7 +12,7 @@ export function identityAfter(
   more: {
     readonly uuid: string;
     readonly now: bigint;
-    readonly device: string;
+    readonly fileSystems: RecordedFileSystems;
     readonly writtenBy: string;
   },
 ): Omit<StoredIdentity, 'created'> & { readonly created: bigint } {
@@ -21,7 +22,7 @@ export function identityAfter(
     created: plan.identity.created ?? more.now,
     formatVersion: FORMAT_VERSION,
     epoch: plan.identity.epoch,
-    device: identity.kind === 'sound' ? identity.identity.device : more.device,
+    fileSystems: identity.kind === 'sound' ? identity.identity.fileSystems : more.fileSystems,
     writtenBy: more.writtenBy,
   };
 }

@@ -9,6 +9,7 @@
  */
 import type { SnapshotId } from '../base/units.js';
 import { snapshotId } from '../base/units.js';
+import { compareFileSystems, type RecordedFileSystems } from '../log/file-systems.js';
 import { segmentName } from '../log/files.js';
 import { SEGMENT } from '../log/format.js';
 import type { SegmentHeader } from '../log/segment.js';
@@ -96,7 +97,7 @@ export interface RepairWorld {
   readonly loose: readonly LooseRecord[];
   /** Numbers of the directories in `snapshots/`. */
   readonly directories: readonly SnapshotId[];
-  readonly device: string;
+  readonly fileSystems: RecordedFileSystems;
 }
 
 /** More than any crash can leave: a far number is a stranger's. */
@@ -159,7 +160,7 @@ function basics(world: RepairWorld, walk: Walk, lost: LostRange | null): RepairP
     finished: [],
     nextId: walk.replay.forest.nextId,
     daemonVersion: walk.streams.get('daemon') ?? 0,
-    needsPerson: deviceAdvice(look.identity, world.device),
+    needsPerson: moveAdvice(look.identity, world.fileSystems),
   };
 }
 
@@ -442,12 +443,11 @@ function eventAdvice({ eventFault }: Walk): string {
         `stratalog repair --end-at ${position} ends the log before it`;
 }
 
-function deviceAdvice(look: IdentityLook, device: string): readonly string[] {
-  if (look.kind !== 'sound' || look.identity.device === device) return [];
-  return [
-    `the root was made on device ${look.identity.device} and is on device ${device}: a start refuses it ` +
-      'until it is told that the move is meant, with accept_moved_root',
-  ];
+function moveAdvice(look: IdentityLook, found: RecordedFileSystems): readonly string[] {
+  if (look.kind !== 'sound') return [];
+  const verdict = compareFileSystems(look.identity.fileSystems, found, 'none');
+  if (verdict.kind === 'accepted') return [];
+  return [`${verdict.found}: a start refuses it until accept_moved_root says that the move is meant`];
 }
 
 const emptyForest = new Forest();

@@ -1,7 +1,9 @@
 /** Everything a repair plan is made of, read in one go. Writes nothing, takes no lock. */
 import type { Disk } from '../base/ports.js';
 import type { SnapshotId } from '../base/units.js';
+import { compareFileSystems, fileSystemsOf } from '../log/file-systems.js';
 import { SEGMENT } from '../log/format.js';
+import { fileSystemRefused } from '../log/identity.js';
 import { lookForRepair, looseRecords, type LooseRecord } from './repair-look.js';
 import type { RepairWorld } from './repair-plan.js';
 import { filesOfLog, furthestWalk } from './repair-walk.js';
@@ -15,10 +17,18 @@ export interface SurveyOptions {
   readonly endAt?: number;
 }
 
-/** Fails with LogTooNew, HostFault. */
+/**
+ * Fails  LogTooNew, HostFault; RootRefused when `log/` or `snapshots/` is not the one it was: what is
+ *        not there cannot be set aside, and a later start would delete it
+ */
 export async function surveyForRepair(options: SurveyOptions): Promise<RepairWorld> {
   const { disk, root, directories } = options;
   const look = await lookForRepair(disk, root);
+  const fileSystems = await fileSystemsOf(disk, root);
+  if (look.identity.kind === 'sound') {
+    const verdict = compareFileSystems(look.identity.identity.fileSystems, fileSystems, 'copy');
+    if (verdict.kind === 'refused') throw fileSystemRefused(root, verdict);
+  }
   const walk = await furthestWalk(disk, root, look, options.endAt);
   const loose: LooseRecord[] = [];
   for (const file of filesOfLog(look)) {
@@ -26,6 +36,5 @@ export async function surveyForRepair(options: SurveyOptions): Promise<RepairWor
     const from = piece?.to.offset ?? SEGMENT.headerBytes;
     loose.push(...(await looseRecords(disk, root, file, from)));
   }
-  const device = (await disk.stat(root)).device.toString();
-  return { look, walk, loose, directories, device };
+  return { look, walk, loose, directories, fileSystems };
 }

@@ -4,7 +4,7 @@
  */
 import { counted } from '../base/counted.js';
 import { assertNever } from '../base/assert.js';
-import type { DaemonEvent } from '../machines/daemon-events.js';
+import type { DaemonEvent, DaemonEventData } from '../machines/daemon-events.js';
 import type { Caller, ParentLink, SnapshotEvent } from '../machines/events.js';
 import { understand, type RecordLike, type Understood } from '../machines/streams.js';
 import { idsInWords } from './findings.js';
@@ -85,6 +85,11 @@ function daemonSummary(event: DaemonEvent): string {
       const { segment, offset, bytes, savedAs } = event.data;
       return `${counted(bytes, 'byte')} of ${segment} from offset ${offset}, kept as ${savedAs}`;
     }
+    case 'RootFileSystemChanged': {
+      const { part, how, before, after } = event.data;
+      const where = part === 'root' ? 'the root' : `${part}/`;
+      return `${where}: ${fileSystemWords(before)}, now ${fileSystemWords(after)} (${changeWords[how]})`;
+    }
     case 'RecoveryPlanned': {
       const { adopted, findings, omitted } = event.data;
       const kinds = new Map<string, number>();
@@ -136,6 +141,20 @@ function daemonSummary(event: DaemonEvent): string {
     default:
       return assertNever(event);
   }
+}
+
+const changeWords = {
+  'same-id': 'the same file system',
+  assumed: 'no id tells; taken for the same',
+  accepted: 'accepted by the operator',
+} as const;
+
+function fileSystemWords(
+  found: DaemonEventData<'RootFileSystemChanged'>['after'],
+): string {
+  if (found === null) return "on the root's file system";
+  const { type, id, device } = found;
+  return `${type}${id === null ? '' : ` ${id}`}, device ${device}`;
 }
 
 const words = (...parts: readonly (string | false | null)[]): string =>

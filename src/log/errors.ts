@@ -70,8 +70,10 @@ export type RootRefusal =
   | 'not-initialised'
   /** Segments or snapshot directories without an identity, or snapshots without a log. */
   | 'log-missing'
-  /** The root is on another device than the one it was made on. */
-  | 'device-changed'
+  /** The root, or its `log/` or `snapshots/`, is on another file system than before. */
+  | 'file-system-changed'
+  /** `log/` or `snapshots/` was a mount of its own, and nothing is mounted there. */
+  | 'file-system-missing'
   /** `identity.json` cannot be read, or is older than the log beside it. */
   | 'identity-damaged'
   /** Something that is no regular file has the name of the lock. */

@@ -3,6 +3,7 @@
  * one. Knows names, not contents.
  */
 import { errnoOf } from '../base/errors.js';
+import { LOST_AND_FOUND } from '../base/lost-and-found.js';
 import type { Disk, DiskFile } from '../base/ports.js';
 
 export const identityPath = (root: string): string => `${root}/identity.json`;
@@ -60,14 +61,20 @@ export async function listLog(disk: Disk, root: string): Promise<LogFiles> {
       numbered.get(parts[2] ?? '')?.push({ name, position: at });
     } else if (name.endsWith('.broken') || name.startsWith(QUARANTINE)) broken.push(name);
     else if (name === 'next.prepared' || name.endsWith('.new')) leftovers.push(name);
-    else if (name !== 'lock') strange.push(name);
+    else if (name !== 'lock' && name !== LOST_AND_FOUND) strange.push(name);
   }
   for (const list of numbered.values()) list.sort((a, b) => a.position - b.position);
   return { segments, checkpoints, indexes, broken: broken.sort(), leftovers, strange };
 }
 
+/** Names in `snapshots/`; none when there is no such directory. */
+export async function snapshotEntries(disk: Disk, root: string): Promise<readonly string[]> {
+  const names = await listOrEmpty(disk, snapshotsDirectory(root));
+  return names.filter((name) => name !== LOST_AND_FOUND);
+}
+
 /** Names in a directory; none when it does not exist. */
-export async function listOrEmpty(disk: Disk, directory: string): Promise<readonly string[]> {
+async function listOrEmpty(disk: Disk, directory: string): Promise<readonly string[]> {
   try {
     return await disk.list(directory);
   } catch (thrown) {

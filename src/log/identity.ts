@@ -9,20 +9,28 @@ import type { Disk } from '../base/ports.js';
 import { unixNanos, type UnixNanos } from '../base/units.js';
 import { LogTooNew, RootRefused } from './errors.js';
 import {
+  compareFileSystems,
+  fileSystemsOf,
+  type AcceptedMove,
+  type FileSystemChange,
+  type RecordedDevice,
+  type RecordedFileSystem,
+  type RecordedFileSystems,
+} from './file-systems.js';
+import {
   identityPath,
   listLog,
-  listOrEmpty,
   NO_FILE,
   replaceDurably,
   readWhole,
-  snapshotsDirectory,
+  snapshotEntries,
 } from './files.js';
 import { FORMAT_VERSION } from './format.js';
 import type { LogIdentity } from './types.js';
 
 export interface StoredIdentity extends LogIdentity {
-  /** Device number of the root when the identity was written, in decimal. */
-  readonly device: string;
+  /** The device number alone in an identity of an earlier release, until a writer has opened it. */
+  readonly fileSystems: RecordedFileSystems | RecordedDevice;
   /** The release that wrote this file. */
   readonly writtenBy: string;
 }
@@ -33,7 +41,7 @@ const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 export function newIdentity(
   uuid: string,
   created: UnixNanos,
-  device: bigint,
+  fileSystems: RecordedFileSystems,
   writtenBy: string,
 ): StoredIdentity {
   if (!UUID.test(uuid)) throw new RangeError(`not a UUID in lower case: ${uuid}`);
@@ -42,14 +50,14 @@ export function newIdentity(
     created,
     formatVersion: FORMAT_VERSION,
     epoch: 1,
-    device: device.toString(),
+    fileSystems,
     writtenBy,
   };
 }
 
 /**
- * Reads the identity of a root; null when it has none. For tools too: checks no device and
- * takes no lock.
+ * Reads the identity of a root; null when it has none. For tools too: compares no file system
+ * and takes no lock.
  *
  * Fails  RootRefused when the file is there but cannot be understood, LogTooNew
  */
@@ -78,7 +86,7 @@ export async function readIdentityIfSound(
   }
 }
 
-/** Ours has 250 bytes. */
+/** Ours has some hundred bytes. */
 const BYTES_MAX = 64 * 1024;
 
 async function readFileOf(disk: Disk, root: string): Promise<Buffer | null> {
@@ -93,9 +101,10 @@ async function readFileOf(disk: Disk, root: string): Promise<Buffer | null> {
   throw damaged(root, `it has ${BYTES_MAX} bytes or more`);
 }
 
-function parseIdentity(root: string, fields: unknown): StoredIdentity {
-  if (typeof fields !== 'object' || fields === null) throw damaged(root, 'it is not an object');
-  const of = new Map<string, unknown>(Object.entries(fields));
+/** Fails with RootRefused, LogTooNew. */
+export function parseIdentity(root: string, fields: unknown): StoredIdentity {
+  const of = entriesOf(fields);
+  if (of === null) throw damaged(root, 'it is not an object');
   if (of.has('repair')) {
     throw new RootRefused(
       root,
@@ -121,9 +130,37 @@ function parseIdentity(root: string, fields: unknown): StoredIdentity {
     created: unixNanos(BigInt(text('created', /^\d{1,19}$/))),
     formatVersion,
     epoch: count('epoch'),
-    device: text('device', /^\d{1,20}$/),
+    fileSystems: of.has('fileSystems')
+      ? parseFileSystems(root, of.get('fileSystems'))
+      : { device: text('device', DEVICE) },
     writtenBy,
   };
+}
+
+const DEVICE = /^\d{1,20}$/;
+
+function parseFileSystems(root: string, value: unknown): RecordedFileSystems {
+  const of = entriesOf(value);
+  const part = (name: string): RecordedFileSystem => {
+    const fields = entriesOf(of?.get(name));
+    const [type, id, device] = [fields?.get('type'), fields?.get('id'), fields?.get('device')];
+    const isSound =
+      isText(type, /^\w{1,40}$/) &&
+      (id === null || isText(id, /^[\w/-]{1,100}$/)) &&
+      isText(device, DEVICE);
+    if (isSound) return { type, id, device };
+    throw damaged(root, `"fileSystems" is malformed at "${name}"`);
+  };
+  const own = (name: string) => (of?.get(name) === null ? null : part(name));
+  return { root: part('root'), log: own('log'), snapshots: own('snapshots') };
+}
+
+const isText = (value: unknown, shape: RegExp): value is string =>
+  typeof value === 'string' && shape.test(value);
+
+/** Null for what is no object. */
+function entriesOf(value: unknown): ReadonlyMap<string, unknown> | null {
+  return typeof value === 'object' && value !== null ? new Map(Object.entries(value)) : null;
 }
 
 const damaged = (root: string, why: string, cause?: unknown): RootRefused =>
@@ -147,13 +184,20 @@ export async function writeIdentity(
 export interface RootRules {
   /** The configuration says that this root was used before. */
   readonly expectExisting: boolean;
-  /** The operator has confirmed that the root is meant to be on another device now. */
-  readonly acceptMovedRoot: boolean;
+  readonly acceptedMove: AcceptedMove;
+}
+
+export interface ExaminedRoot {
+  readonly identity: StoredIdentity;
+  /** How its file systems differ from those recorded; to be logged before they are recorded anew. */
+  readonly changes: readonly FileSystemChange[];
+  /** To be recorded from now on. */
+  readonly fileSystems: RecordedFileSystems;
 }
 
 /**
- * Decides whether a root may be opened for writing; answers its identity, or null when a new
- * log may begin here. Writes nothing.
+ * Decides whether a root may be opened for writing; null when a new log may begin here. Writes
+ * nothing.
  *
  * Fails  RootRefused with the reason, LogTooNew
  */
@@ -161,24 +205,25 @@ export async function examineRoot(
   disk: Disk,
   root: string,
   rules: RootRules,
-): Promise<StoredIdentity | null> {
+): Promise<ExaminedRoot | null> {
   const identity = await readIdentity(disk, root);
+  // First of all: where a disk is not mounted, nothing else that is found means anything.
+  const verdict =
+    identity === null
+      ? null
+      : compareFileSystems(
+          identity.fileSystems,
+          await fileSystemsOf(disk, root),
+          rules.acceptedMove,
+        );
+  if (verdict?.kind === 'refused') throw fileSystemRefused(root, verdict);
   const { segments } = await listLog(disk, root);
   // There may be very many, and where identity and log are there nobody asks.
   const isWhole = identity !== null && segments.length > 0;
-  const snapshots = isWhole ? 0 : (await listOrEmpty(disk, snapshotsDirectory(root))).length;
-  if (identity === null) {
+  const snapshots = isWhole ? 0 : (await snapshotEntries(disk, root)).length;
+  if (identity === null || verdict === null) {
     refuseLostIdentity(root, rules, segments.length, snapshots);
     return null;
-  }
-  const device = (await disk.stat(root)).device.toString();
-  if (device !== identity.device && !rules.acceptMovedRoot) {
-    throw new RootRefused(
-      root,
-      'device-changed',
-      `this root was made on device ${identity.device} and is now on device ${device}. ` +
-        'Is its disk mounted? If the move is meant, start once with `serve --accept-moved-root`',
-    );
   }
   if (segments.length === 0 && snapshots > 0) {
     throw new RootRefused(
@@ -188,12 +233,24 @@ export async function examineRoot(
         'An empty log would make all of them garbage. Bring the log back from a backup',
     );
   }
-  return identity;
+  return { identity, changes: verdict.changes, fileSystems: verdict.now };
+}
+
+/** The refusal of a root that is not on the file systems it was on before, and what to do. */
+export function fileSystemRefused(
+  root: string,
+  { reason, found }: { readonly reason: 'file-system-changed' | 'file-system-missing'; readonly found: string },
+): RootRefused {
+  const remedy =
+    reason === 'file-system-missing'
+      ? 'Mount it: the next start then succeeds. If its content was moved into the root on purpose, '
+      : 'Is the right disk mounted there? If it was moved, copied or restored on purpose, ';
+  return new RootRefused(root, reason, `${found}. ${remedy}start once with \`serve --accept-moved-root\``);
 }
 
 /** What is wrong with a root whose log has no segment; null when it was never used. */
 export async function logMissing(disk: Disk, root: string): Promise<string | null> {
-  const { length } = await listOrEmpty(disk, snapshotsDirectory(root));
+  const { length } = await snapshotEntries(disk, root);
   return length === 0 ? null : `there are ${length} entries in snapshots/ but no segment in log/`;
 }
 

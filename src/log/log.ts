@@ -3,6 +3,7 @@
  *
  *   format, codec, segment   what stands on disk, byte by byte (docs/log-format.md)
  *   files, identity, lock    the root: names, whose log it is, who may write
+ *   file-systems             what the root is on, and whether that is what it was on
  *   survey, scan, tail       reading: headers, records, and what stands behind the last record
  *   recovery, cut            opening: replay, tell torn from damaged, cut a torn tail
  *   segments, writer         writing: prepared files and group commit
@@ -16,6 +17,7 @@
  *   segment-check, -sum      one full segment checked on a thread: each record, or all at once
  *   segment-bytes            how these two read it
  */
+import { isDeepStrictEqual } from 'node:util';
 import type { Observable } from 'rxjs';
 import type { Clock, Disk, DiskLock } from '../base/ports.js';
 import { position, type Position, type UnixNanos } from '../base/units.js';
@@ -23,7 +25,15 @@ import { publishCheckpoint, writeCheckpointAside } from './checkpoint.js';
 import { cutTail, type CutTail } from './cut.js';
 import { listLog, logDirectory, makeDirectoryIfAbsent, removeIfThere, withFile } from './files.js';
 import { SEGMENT, SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MIN } from './format.js';
-import { examineRoot, newIdentity, writeIdentity, type StoredIdentity } from './identity.js';
+import { fileSystemsOf, type FileSystemChange } from './file-systems.js';
+import {
+  examineRoot,
+  fileSystemRefused,
+  newIdentity,
+  writeIdentity,
+  type ExaminedRoot,
+  type StoredIdentity,
+} from './identity.js';
 import { takeLock, type LockHolder } from './lock.js';
 import { IndexKeeper } from './index-keeper.js';
 import { chainBefore } from './reader.js';
@@ -63,8 +73,13 @@ export interface OpenLogOptions extends ReplayCallbacks {
   readonly segmentBytes?: number;
   /** Refuses a root without an identity: its disk may not be mounted yet. */
   readonly expectExisting?: boolean;
-  /** Accepts, and records, that the root is on another device than before. */
+  /** Accepts, and records, that the root is on another file system than before. */
   readonly acceptMovedRoot?: boolean;
+  /**
+   * What in the root contradicts the log, or null. Asked after the replay, where a file system has
+   * nothing but a device number and that has changed; without it, such a root is refused.
+   */
+  readonly contradictionInRoot?: () => Promise<string | null>;
   /** Who a second writer is told about; this process by default. */
   readonly holder?: LockHolder;
   /** Applied to every record that is read: on replay and in subscriptions. */
@@ -91,11 +106,18 @@ export interface RecoveryReport {
   readonly checkpoint: Position | null;
   readonly ignoredCheckpoints: readonly IgnoredCheckpoint[];
   readonly recordsReplayed: number;
+  /** How the file systems of the root differ from those at the last start. */
+  readonly fileSystems: readonly FileSystemChange[];
 }
 
 export interface OpenedLog {
   readonly log: EventLog;
   readonly recovery: RecoveryReport;
+  /**
+   * Records in `identity.json` what the root is on now. To be called when the events that tell of
+   * the changes are durable: until then, each open finds and reports them again.
+   */
+  recordFileSystems(): Promise<void>;
 }
 
 /**
@@ -113,7 +135,7 @@ export async function openLog(options: OpenLogOptions): Promise<OpenedLog> {
   }
   const rules = {
     expectExisting: options.expectExisting ?? false,
-    acceptMovedRoot: options.acceptMovedRoot ?? false,
+    acceptedMove: options.acceptMovedRoot === true ? ('any' as const) : ('none' as const),
   };
   // Before the lock, because the lock file would make a directory in a root that is refused.
   await examineRoot(disk, root, rules);
@@ -122,9 +144,10 @@ export async function openLog(options: OpenLogOptions): Promise<OpenedLog> {
   const lock = await takeLock(disk, options.clock, root, holderOf(options));
   try {
     const known = await examineRoot(disk, root, rules);
-    const identity = known ?? (await beginIdentity(options));
-    const end = await replayLog(disk, root, identity, upcasting(options));
-    return await makeReady(options, segmentBytes, lock, identity, end, known === null);
+    const examined = known ?? (await beginIdentity(options));
+    const end = await replayLog(disk, root, examined.identity, upcasting(options));
+    await refuseContradiction(options, examined.changes);
+    return await makeReady(options, segmentBytes, lock, examined, end, known === null);
   } catch (thrown) {
     await lock.release();
     throw thrown;
@@ -144,12 +167,32 @@ function upcasting(options: OpenLogOptions): ReplayCallbacks {
   };
 }
 
-async function beginIdentity(options: OpenLogOptions): Promise<StoredIdentity> {
+async function beginIdentity(options: OpenLogOptions): Promise<ExaminedRoot> {
   const { disk, root, clock } = options;
-  const { device } = await disk.stat(root);
-  const identity = newIdentity(options.uuid(), clock.now(), device, options.writtenBy);
+  const fileSystems = await fileSystemsOf(disk, root);
+  const identity = newIdentity(options.uuid(), clock.now(), fileSystems, options.writtenBy);
   await writeIdentity(disk, root, identity);
-  return identity;
+  return { identity, changes: [], fileSystems };
+}
+
+/** A file system without a lasting id is taken for the one of before only where all else agrees. */
+async function refuseContradiction(
+  { root, contradictionInRoot }: OpenLogOptions,
+  changes: readonly FileSystemChange[],
+): Promise<void> {
+  const assumed = changes.find(({ how }) => how === 'assumed');
+  if (assumed === undefined) return;
+  const found = contradictionInRoot ? await contradictionInRoot() : 'nothing was compared with it';
+  if (found === null) return;
+  const { part, before, after } = assumed;
+  const where = part === 'root' ? 'the root' : `${part}/`;
+  throw fileSystemRefused(root, {
+    reason: 'file-system-changed',
+    found:
+      `the device number of ${where} has changed from ${before?.device ?? 'none'} to ` +
+      `${after?.device ?? 'none'}, its file system has no id that would tell whether it is the ` +
+      `same, and the log does not agree with what is in it: ${found}`,
+  });
 }
 
 /** Everything that changes files stands here: the whole log was found good. */
@@ -157,7 +200,7 @@ async function makeReady(
   options: OpenLogOptions,
   segmentBytes: number,
   lock: DiskLock,
-  identity: StoredIdentity,
+  { identity, changes, fileSystems }: ExaminedRoot,
   end: LogEnd,
   isNew: boolean,
 ): Promise<OpenedLog> {
@@ -165,7 +208,7 @@ async function makeReady(
   for (const { name, reason } of end.ignored) {
     options.onWarning(`checkpoint ${name} was ignored: ${reason}`);
   }
-  let current = await acceptDevice(options, identity);
+  let current = identity;
   let tornTail: CutTail | null = null;
   if (end.torn) {
     const result = await cutTail(disk, clock, root, current, end.torn);
@@ -185,19 +228,14 @@ async function makeReady(
     checkpoint: end.checkpoint,
     ignoredCheckpoints: end.ignored,
     recordsReplayed: end.recordsReplayed,
+    fileSystems: changes,
   };
-  return { log, recovery };
-}
-
-async function acceptDevice(
-  options: OpenLogOptions,
-  identity: StoredIdentity,
-): Promise<StoredIdentity> {
-  const device = (await options.disk.stat(options.root)).device.toString();
-  if (device === identity.device) return identity;
-  const moved = { ...identity, device, writtenBy: options.writtenBy };
-  await writeIdentity(options.disk, options.root, moved);
-  return moved;
+  const recorded = current;
+  const recordFileSystems = async (): Promise<void> => {
+    if (isDeepStrictEqual(recorded.fileSystems, fileSystems)) return;
+    await writeIdentity(disk, root, { ...recorded, fileSystems, writtenBy: options.writtenBy });
+  };
+  return { log, recovery, recordFileSystems };
 }
 
 async function removeLeftovers(disk: Disk, root: string): Promise<void> {

@@ -14,6 +14,14 @@ const findingSchema = lazily(() =>
   }),
 );
 
+const fileSystemSchema = lazily(() =>
+  z.object({
+    type: z.string(),
+    id: z.string().nullable().describe('lasts as long as the file system; null where it has none'),
+    device: z.string().describe('device number, in decimal'),
+  }),
+);
+
 /** To make a schema takes longer than to use it, and most commands use none of these. */
 export const daemonEventSchemas = {
   DaemonStarted: lazily(() =>
@@ -33,6 +41,18 @@ export const daemonEventSchemas = {
       offset: z.number().int().describe('bytes from the start of the segment'),
       bytes: z.number().int().describe('bytes that were not zero and not a record'),
       savedAs: z.string().describe('where they were copied to'),
+    }),
+  ),
+  RootFileSystemChanged: lazily(() =>
+    z.object({
+      part: z.enum(['root', 'log', 'snapshots']).describe('the root, or its directory'),
+      how: z
+        .enum(['same-id', 'assumed', 'accepted'])
+        .describe(
+          'same-id: only the device number is another one; assumed: it has no id, and the log agrees with the directories; accepted: the operator said so',
+        ),
+      before: fileSystemSchema().nullable().describe("null: an ordinary directory of the root's"),
+      after: fileSystemSchema().nullable().describe('the same'),
     }),
   ),
   RecoveryPlanned: lazily(() =>
@@ -140,6 +160,10 @@ export const DAEMON_EVENTS: {
 } = {
   DaemonStarted: { version: 1, meaning: 'the log is open and replayed' },
   TailCut: { version: 1, meaning: 'unfinished bytes after the last good record were set aside' },
+  RootFileSystemChanged: {
+    version: 1,
+    meaning: 'the root, or a mount in it, has another device number or is on another file system',
+  },
   RecoveryPlanned: { version: 1, meaning: 'what differs from the log at start, and what is done' },
   SparesReserved: {
     version: 1,

@@ -6,9 +6,15 @@
 import { reasonOf } from '../base/errors.js';
 import type { Clock, Disk } from '../base/ports.js';
 import { position, type Position } from '../base/units.js';
-import { checkpointLines, daemonDrafts, tailCutEvent } from '../inspect/owner-records.js';
+import {
+  checkpointLines,
+  daemonDrafts,
+  fileSystemEvents,
+  tailCutEvent,
+} from '../inspect/owner-records.js';
 import { OpeningReplay } from '../inspect/opening-replay.js';
 import type { Replay } from '../inspect/replay.js';
+import { contradictionInRoot } from '../inspect/root-agreement.js';
 import { openLog } from '../log/log.js';
 import type { LockHolder } from '../log/lock.js';
 import type { EventLog, EventToAppend } from '../log/types.js';
@@ -51,7 +57,7 @@ export async function holdRoot<Value>(
   use: (held: HeldRoot) => Promise<Value>,
 ): Promise<Value> {
   const opening = new OpeningReplay();
-  const { log, recovery } = await openLog({
+  const { log, recovery, recordFileSystems } = await openLog({
     ...options,
     // A root that is not there is not made here.
     expectExisting: true,
@@ -60,6 +66,8 @@ export async function holdRoot<Value>(
     },
     onCheckpoint: opening.onCheckpoint,
     onRecords: opening.onRecords,
+    contradictionInRoot: () =>
+      contradictionInRoot(options.disk, options.root, opening.replay.forest),
     onWarning: (message, cause) => {
       options.onWarning(cause === undefined ? message : `${message}: ${reasonOf(cause)}`);
     },
@@ -73,6 +81,10 @@ export async function holdRoot<Value>(
       );
       await held.record(tailCutEvent(recovery.tornTail));
     }
+    if (recovery.fileSystems.length > 0) {
+      await held.record(...fileSystemEvents(recovery.fileSystems));
+    }
+    await recordFileSystems();
     return await use(held);
   } finally {
     await log.close();

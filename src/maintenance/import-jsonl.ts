@@ -10,6 +10,7 @@ import {
   readRecordLine,
 } from '../inspect/export-lines.js';
 import { LogTooNew } from '../log/errors.js';
+import { fileSystemsOf } from '../log/file-systems.js';
 import { CHAIN_BYTES, FORMAT_VERSION, RECORD_BYTES_MAX } from '../log/format.js';
 import { writeIdentity } from '../log/identity.js';
 import type { ImportedLog } from './imported-log.js';
@@ -50,11 +51,10 @@ export async function importLines(
   if (!/^0{64}$/.test(head.chainBefore))
     throw new ExportInvalid('nothing stands before position 0');
   const { uuid, epoch } = head;
-  const { device } = await disk.stat(root);
   await writeIdentity(disk, root, {
     ...{ uuid, epoch, formatVersion: FORMAT_VERSION, writtenBy },
     created: unixNanos(BigInt(head.created)),
-    device: device.toString(),
+    fileSystems: await fileSystemsOf(disk, root),
   });
   const segments = new ImportedSegments(disk, clock, wishOf(wish, uuid, epoch));
   try {

@@ -8,6 +8,7 @@ import { EPOCH_MAX, ExportInvalid } from '../inspect/export-lines.js';
 import { TAR_ABOUT, TAR_MANIFEST, TAR_SCHEMA } from '../inspect/export-tar.js';
 import { parseBody } from '../log/codec.js';
 import { LogTooNew, RootRefused } from '../log/errors.js';
+import { fileSystemsOf } from '../log/file-systems.js';
 import { identityPath } from '../log/files.js';
 import { readIdentity, writeIdentity, type StoredIdentity } from '../log/identity.js';
 import type { ImportedLog } from './imported-log.js';
@@ -147,8 +148,8 @@ async function settleIdentity(
   if (identity?.uuid !== uuid) {
     throw new ExportInvalid(`${identityPath('')} in the tar is not of the log that was exported`);
   }
-  const device = (await disk.stat(root)).device.toString();
-  await writeIdentity(disk, root, { ...identity, device, writtenBy });
+  const fileSystems = await fileSystemsOf(disk, root);
+  await writeIdentity(disk, root, { ...identity, fileSystems, writtenBy });
   return identity.epoch;
 }
 

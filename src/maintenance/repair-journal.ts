@@ -6,9 +6,8 @@
  */
 import * as z from 'zod';
 import type { Disk } from '../base/ports.js';
-import { unixNanos } from '../base/units.js';
 import { identityPath, logDirectory, readWhole, replaceDurably } from '../log/files.js';
-import { writeIdentity } from '../log/identity.js';
+import { parseIdentity, writeIdentity } from '../log/identity.js';
 
 /** How a segment is called in the quarantine until it gets its place. */
 export const STAGED = '.next';
@@ -22,14 +21,8 @@ const journalSchema = z.object({
     renamed: z.array(z.object({ from: z.string(), to: z.string() })),
     /** Segments that stand in the quarantine and belong into `log/`. */
     published: z.array(z.string()),
-    identity: z.object({
-      uuid: z.string(),
-      created: z.string().transform((text) => unixNanos(BigInt(text))),
-      formatVersion: z.number().int(),
-      epoch: z.number().int(),
-      device: z.string(),
-      writtenBy: z.string(),
-    }),
+    /** In the form of any release that may have begun the repair. */
+    identity: z.unknown().transform((fields) => parseIdentity('', fields)),
   }),
 });
 

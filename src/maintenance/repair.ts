@@ -17,6 +17,7 @@ import { repairSteps } from '../inspect/repair-text.js';
 import { identityAfter } from '../inspect/repair-identity.js';
 import type { RepairPlan } from '../inspect/repair-plan.js';
 import type { RepairLook } from '../inspect/repair-look.js';
+import type { RecordedFileSystems } from '../log/file-systems.js';
 import {
   identityPath,
   logDirectory,
@@ -48,7 +49,7 @@ export interface RepairOptions {
   readonly root: string;
   /** For example `stratalog 0.1.0`. */
   readonly writtenBy: string;
-  readonly device: string;
+  readonly fileSystems: RecordedFileSystems;
   lookInto(id: SnapshotId): Promise<DirectoryLook>;
 }
 
@@ -67,9 +68,9 @@ export async function executeRepair(
   plan: RepairPlan,
   look: RepairLook,
 ): Promise<RepairDone> {
-  const { disk, root, clock, device, writtenBy } = options;
+  const { disk, root, clock, fileSystems, writtenBy } = options;
   const now = clock.now();
-  const after = identityAfter(plan, look, { uuid: options.uuid(), now, device, writtenBy });
+  const after = identityAfter(plan, look, { uuid: options.uuid(), now, fileSystems, writtenBy });
   const identity = { ...after, created: unixNanos(after.created) };
   const { name, hasIdentity } = await quarantineFor(disk, root, identity.epoch, now);
   const directory = `${logDirectory(root)}/${name}`;

@@ -21,6 +21,7 @@ import { Supervisor, type SupervisorObserver } from '../effects/supervisor.js';
 import type { FileSystem } from '../filesystems/contract.js';
 import { snapshotTexts } from '../inspect/indexed-texts.js';
 import { planRecovery, type Plan } from '../inspect/plan.js';
+import { contradictionInRoot } from '../inspect/root-agreement.js';
 import { replayRoot } from '../inspect/replay-root.js';
 import { OpeningReplay } from '../inspect/opening-replay.js';
 import type { Replay } from '../inspect/replay.js';
@@ -115,6 +116,7 @@ export async function openSnapshotter(options: OpenSnapshotterOptions): Promise<
     assembled = parts;
     const told = { root: options.root, ...settingsToTell(settings, options.fileSystem) };
     await parts.dispatcher.record(...startEvents(options.release, opened, plan, told));
+    await recordFileSystems(opened, observer);
     const recovery = new Recovery({ ...parts, plan, onWarning: observer.warning.bind(observer) });
     return {
       snapshotter: parts.snapshotter,
@@ -132,6 +134,25 @@ export async function openSnapshotter(options: OpenSnapshotterOptions): Promise<
     throw thrown;
   }
 }
+
+/** After the events that tell of it. A full disk must not keep the start: the next one reports it again. */
+async function recordFileSystems(opened: OpenedLog, observer: SnapshotterObserver): Promise<void> {
+  for (const { part, how, before, after } of opened.recovery.fileSystems) {
+    if (how === 'same-id') continue;
+    observer.warning(how === 'assumed' ? takenForTheSame : moveAccepted, { part, before, after });
+  }
+  try {
+    await opened.recordFileSystems();
+  } catch (thrown) {
+    observer.warning('the file systems of the root could not be recorded in identity.json', {
+      error: reasonOf(thrown),
+    });
+  }
+}
+
+const takenForTheSame =
+  'the device number has changed, and this file system has no id: log and directories agree, so it is taken for the same one';
+const moveAccepted = 'the root is on another file system than before, as accept_moved_root allows';
 
 /** More than any crash can leave: operations in flight, and directories made ahead. */
 const idsAheadMax = 1_000_000;
@@ -199,6 +220,7 @@ async function openAndReplay(
       early.begin();
       opening.onRecords(batch, origin);
     },
+    contradictionInRoot: () => contradictionInRoot(ports.disk, root, opening.replay.forest),
     onWarning: (message, cause) => {
       observer.warning(message, cause === undefined ? {} : { error: reasonOf(cause) });
     },

@@ -1,6 +1,6 @@
 /** What the log is told at a start, before anything is done: who started, what was found. */
 import { actionFor, isOrdinary, subjectOf, type Finding } from '../inspect/findings.js';
-import { tailCutEvent } from '../inspect/owner-records.js';
+import { fileSystemEvents, tailCutEvent } from '../inspect/owner-records.js';
 import type { Plan } from '../inspect/plan.js';
 import type { OpenedLog } from '../log/log.js';
 import type { DaemonEvent } from '../machines/daemon-events.js';
@@ -27,7 +27,7 @@ export function startEvents(
       settings: { ...settings },
     },
   };
-  const events: DaemonEvent[] = [started];
+  const events: DaemonEvent[] = [started, ...fileSystemEvents(recovery.fileSystems)];
   if (recovery.tornTail !== null) events.push(tailCutEvent(recovery.tornTail));
   const findings = plan.findings.filter((finding) => !isOrdinary(finding));
   if (findings.length > 0 || plan.adopted.length > 0) {

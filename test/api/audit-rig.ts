@@ -180,6 +180,7 @@ export class WithholdingDisk {
       open: async (path, mode) => held(await disk.open(path, mode)),
       list: (directory) => disk.list(directory),
       stat: (path) => disk.stat(path),
+      fileSystem: (path) => disk.fileSystem(path),
       makeDirectory: (path) => disk.makeDirectory(path),
       rename: (from, to) => disk.rename(from, to),
       remove: (path) => disk.remove(path),

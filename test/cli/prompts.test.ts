@@ -7,6 +7,7 @@ import { cpSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node
 import { join } from 'node:path';
 import { afterEach, beforeAll, expect, it } from 'vitest';
 import { systemDisk } from '../../src/host/disk.js';
+import type { RecordedFileSystems } from '../../src/log/file-systems.js';
 import { writeJournal } from '../../src/maintenance/repair-journal.js';
 import { unixNanos } from '../../src/base/units.js';
 import {
@@ -72,7 +73,7 @@ async function aRootWithAJournal(): Promise<string> {
   const identity = JSON.parse(readFileSync(join(root, 'identity.json'), 'utf8')) as {
     readonly uuid: string;
     readonly created: string;
-    readonly device: string;
+    readonly fileSystems: RecordedFileSystems;
   };
   const quarantine = 'quarantine-2-1';
   cpSync(join(root, 'identity.json'), join(root, 'log', quarantine, 'identity.json'));

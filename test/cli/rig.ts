@@ -24,6 +24,11 @@ export async function cleanUp(): Promise<void> {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
 }
 
+/** Runs at the end of the test, before what was registered earlier. */
+export function later(cleanup: () => unknown): void {
+  cleanups.push(cleanup);
+}
+
 export async function aDirectory(): Promise<string> {
   const directory = await mkdtemp(join(tmpdir(), 'stratalog-cli-'));
   cleanups.push(() => rm(directory, { recursive: true, force: true }));

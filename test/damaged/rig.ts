@@ -182,7 +182,7 @@ export async function repair(
   clock: Clock = steppingClock(1_800_000_000_000_000_000n),
 ): Promise<RepairDone> {
   const options = {
-    ...{ root, disk, device: world.device, uuid: () => OTHER_UUID, writtenBy: release },
+    ...{ root, disk, fileSystems: world.fileSystems, uuid: () => OTHER_UUID, writtenBy: release },
     clock,
     lookInto: () =>
       Promise.resolve({ usage: { size: 4096, inodes: 2 }, looked: 'committed' as const }),

@@ -40,8 +40,7 @@ export class Volume {
     fs.truncateSync(image, bytesOf[kind]);
     const [program, ...words] = mkfs[kind];
     await run(program, [...words, image]);
-    // It may come back on another loop device.
-    const flags = ['--accept-moved-root', '--log-format', 'json'];
+    const flags = ['--log-format', 'json'];
     const daemon = Daemon.stratalog(workspace, { config, flags }, 'volume');
     fs.mkdirSync(daemon.root);
     const volume = new Volume(daemon, image, kind);

@@ -110,8 +110,6 @@ function open(root: string, found: string[]): Promise<OpenedSnapshotter> {
     log: {
       uuid: randomUUID,
       segmentBytes: 1024 * 1024,
-      // The image is shown by another loop device than the one it was made on.
-      acceptMovedRoot: true,
     },
     observer: {
       warning: (message, fields) => found.push(`warning: ${message} ${JSON.stringify(fields)}`),

@@ -6,7 +6,7 @@
  * digest of each file. The clock and the UUID are fixed, so the bytes are the same each time.
  */
 import { createHash } from 'node:crypto';
-import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { Clock, Disk } from '../../src/base/ports.js';
@@ -45,10 +45,16 @@ export interface GoldenExpectation {
   readonly files: Readonly<Record<string, string>>;
 }
 
-/** Device 0 everywhere: the real number differs from machine to machine. */
+/** The same file system everywhere: the real one differs from machine to machine. */
 export function goldenDisk(): Disk {
-  const disk = systemDisk();
-  return { ...disk, stat: async (path) => ({ ...(await disk.stat(path)), device: 0n }) };
+  const facts = { type: 'ext4', id: '3c0e2b4a-8f5d-4d1b-9a77-52c1e6a90b34', device: 0n, mountId: 1 };
+  return {
+    ...systemDisk(),
+    fileSystem: async (path) => {
+      await stat(path);
+      return facts;
+    },
+  };
 }
 
 /** Digests of all files of a root. */

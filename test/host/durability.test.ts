@@ -4,12 +4,13 @@
  * mounted, which replays its journal. A prepare that is not durable is the control: it must be
  * missing, or the method shows nothing.
  */
-import { execFileSync, spawnSync } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import * as fs from 'node:fs';
 import { afterAll, afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { snapshotId } from '../../src/base/units.js';
 import { snapshotDirectories } from '../../src/host/directories.js';
 import { WorkerPool } from '../../src/host/workers.js';
+import { isVolumeAvailable } from '../support/loop-volume.js';
 import { modeOf, temporaryDirectory } from './support.js';
 import type { TemporaryDirectory } from './support.js';
 
@@ -27,20 +28,13 @@ afterEach(() => {
 });
 
 const fileSystems = [
-  { type: 'ext4', make: ['mkfs.ext4', '-q', '-F'], megabytes: 64 },
-  { type: 'xfs', make: ['mkfs.xfs', '-q', '-f'], megabytes: 320 },
-  { type: 'btrfs', make: ['mkfs.btrfs', '-q', '-f'], megabytes: 128 },
+  { type: 'ext4' as const, make: ['mkfs.ext4', '-q', '-F'], megabytes: 64 },
+  { type: 'xfs' as const, make: ['mkfs.xfs', '-q', '-f'], megabytes: 320 },
+  { type: 'btrfs' as const, make: ['mkfs.btrfs', '-q', '-f'], megabytes: 128 },
 ];
 
-/** Both halves are needed: the tool, and a kernel that mounts what it makes. */
-function isAvailable(type: string): boolean {
-  const known = fs.readFileSync('/proc/filesystems', 'utf8').split(/\s+/).includes(type);
-  const tool = spawnSync('sh', ['-c', `command -v mkfs.${type}`]).status === 0;
-  return tool && (known || spawnSync('modprobe', [type]).status === 0);
-}
-
 describe.each(fileSystems)('on $type', ({ type, make, megabytes }) => {
-  test.skipIf(!isAvailable(type))('what prepare made durable is there after a cut', async () => {
+  test.skipIf(!isVolumeAvailable(type))('what prepare made durable is there after a cut', async () => {
     const image = `${directory.path}/image`;
     const root = `${directory.path}/root`;
     const after = `${directory.path}/after`;

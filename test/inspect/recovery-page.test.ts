@@ -26,7 +26,8 @@ const findings: Record<FindingKind, true> = {
 const refusals: Record<RootRefusal, true> = {
   'not-initialised': true,
   'log-missing': true,
-  'device-changed': true,
+  'file-system-changed': true,
+  'file-system-missing': true,
   'identity-damaged': true,
   'lock-unusable': true,
   'no-usable-checkpoint': true,

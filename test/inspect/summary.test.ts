@@ -62,6 +62,13 @@ const sentences: Record<
     { segment: '0.seg', offset: 136, bytes: 9, savedAs: '0.seg.136.broken' },
     '9 bytes of 0.seg from offset 136, kept as 0.seg.136.broken',
   ],
+  RootFileSystemChanged: [
+    {
+      ...{ part: 'snapshots', how: 'accepted', before: null },
+      after: { type: 'xfs', id: '46ed0ed7', device: '1794' },
+    },
+    "snapshots/: on the root's file system, now xfs 46ed0ed7, device 1794 (accepted by the operator)",
+  ],
   RecoveryPlanned: [
     {
       ...{ adopted: 1, omitted: 3 },

@@ -30,7 +30,7 @@ describe('a new root', () => {
     expect(log.identity).toMatchObject({ uuid: UUID, epoch: 1, formatVersion: 1 });
     expect(await readIdentity(disk, ROOT)).toMatchObject({
       uuid: UUID,
-      device: '7',
+      fileSystems: { root: { type: 'ext4', id: disk.fileSystemId, device: '7' }, log: null },
       writtenBy: 'stratalog 0.1.0',
     });
     // The owner may make snapshot directories at once; the next start must not refuse them.
@@ -114,17 +114,18 @@ describe('a root with an identity', () => {
     await expect(openTestLog(disk)).rejects.toThrow(/no segment in log/);
   });
 
-  it('is refused on another device, until the move is accepted', async () => {
+  it('is refused on another file system, until the move is accepted', async () => {
     const disk = new FaultyDisk();
     const { log } = await openTestLog(disk);
     await appendSingly(log, 'a', 0, 1);
     await log.close();
-    disk.device = 8n;
-    await expect(openTestLog(disk)).rejects.toMatchObject({ reason: 'device-changed' });
-    await expect(openTestLog(disk)).rejects.toThrow(/made on device 7 and is now on device 8/);
+    disk.fileSystemId = 'another';
+    await expect(openTestLog(disk)).rejects.toMatchObject({ reason: 'file-system-changed' });
+    await expect(openTestLog(disk)).rejects.toThrow(/the root was on ext4 6f1d.* now on ext4 another/);
     // Readers do not mind.
     expect(await recordsOf(disk)).toHaveLength(1);
     const moved = await openTestLog(disk, { acceptMovedRoot: true });
+    await moved.recordFileSystems();
     await moved.log.close();
     const again = await openTestLog(disk);
     await again.log.close();

@@ -3,7 +3,7 @@
  * life around it. Write and sync of `writeDurably` are two steps here, so that the power can go
  * between them.
  */
-import type { Disk, DiskFile, DiskLock, DiskStat } from '../../src/base/ports.js';
+import type { Disk, DiskFile, DiskLock, DiskStat, FileSystemFacts } from '../../src/base/ports.js';
 import type { FaultyDisk } from '../support/faulty-disk.js';
 import type { Life } from './life.js';
 
@@ -31,6 +31,10 @@ export class SimDisk implements Disk {
 
   stat(path: string): Promise<DiskStat> {
     return this.#call(`stat ${path}`, () => this.#inner.stat(path));
+  }
+
+  fileSystem(directory: string): Promise<FileSystemFacts> {
+    return this.#call(`file system of ${directory}`, () => this.#inner.fileSystem(directory));
   }
 
   makeDirectory(path: string): Promise<void> {

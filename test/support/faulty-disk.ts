@@ -7,7 +7,7 @@
  * writes nothing (fsync(2) reports an error once).
  */
 import { HostFault } from '../../src/base/errors.js';
-import type { Disk, DiskFile, DiskLock, DiskStat } from '../../src/base/ports.js';
+import type { Disk, DiskFile, DiskLock, DiskStat, FileSystemFacts } from '../../src/base/ports.js';
 import { PendingRenames } from './pending-renames.js';
 
 const SECTOR_BYTES = 512;
@@ -46,6 +46,11 @@ export class FaultyDisk implements Disk {
   readonly counts = new Map<DiskOperation, number>();
   plan: FaultPlan = () => undefined;
   device = 7n;
+  /** Lasting id of the file system; null where there is none. */
+  fileSystemId: string | null = '6f1d3a52-0c4e-4b7a-9a51-2d9c3e8f7b10';
+  fileSystemType = 'ext4';
+  /** Directories that are mounts of their own, and what is mounted there. */
+  readonly mounts = new Map<string, Omit<FileSystemFacts, 'mountId'>>();
 
   readonly #live = new Map<string, Inode | 'directory'>();
   readonly #durable = new Map<string, Inode | 'directory'>();
@@ -64,7 +69,7 @@ export class FaultyDisk implements Disk {
   powerCut(draw: () => number): FaultyDisk {
     this.#isOff = true;
     const after = new FaultyDisk([]);
-    after.device = this.device;
+    after.#isOnTheSame(this);
     const paths = new Set([...this.#durable.keys(), ...this.#live.keys()]);
     const renamed = this.#renames.remains(this.#live, this.#durable, draw);
     for (const path of paths) {
@@ -93,7 +98,7 @@ export class FaultyDisk implements Disk {
     // Whoever still holds this object is dead.
     this.#isOff = true;
     const after = new FaultyDisk([]);
-    after.device = this.device;
+    after.#isOnTheSame(this);
     for (const [path, entry] of this.#live) after.#live.set(path, entry);
     for (const [path, entry] of this.#durable) after.#durable.set(path, entry);
     after.#renames = this.#renames.copy();
@@ -103,13 +108,20 @@ export class FaultyDisk implements Disk {
   /** An independent copy of what a process sees, all of it durable. */
   copy(): FaultyDisk {
     const copy = new FaultyDisk([]);
-    copy.device = this.device;
+    copy.#isOnTheSame(this);
     for (const [path, entry] of this.#live) {
       const twin = entry === 'directory' ? entry : inodeOf(Buffer.from(entry.live));
       copy.#live.set(path, twin);
       copy.#durable.set(path, twin);
     }
     return copy;
+  }
+
+  #isOnTheSame({ device, fileSystemId, fileSystemType, mounts }: FaultyDisk): void {
+    this.device = device;
+    this.fileSystemId = fileSystemId;
+    this.fileSystemType = fileSystemType;
+    for (const [directory, facts] of mounts) this.mounts.set(directory, facts);
   }
 
   /** The bytes a process sees; changing them is changing the disk behind everybody's back. */
@@ -166,6 +178,17 @@ export class FaultyDisk implements Disk {
       if (entry === undefined) throw new HostFault('stat', path, 'ENOENT');
       const size = entry === 'directory' ? 0 : entry.live.length;
       return { size, device: this.device, isDirectory: entry === 'directory' };
+    });
+  }
+
+  fileSystem(directory: string): Promise<FileSystemFacts> {
+    return this.#hop(() => {
+      if (!this.isDirectory(directory)) {
+        throw new HostFault('identify the file system of', directory, 'ENOENT');
+      }
+      const { fileSystemType: type, fileSystemId: id, device } = this;
+      const mountId = [...this.mounts.keys()].indexOf(directory) + 1;
+      return { ...(this.mounts.get(directory) ?? { type, id, device }), mountId };
     });
   }
 

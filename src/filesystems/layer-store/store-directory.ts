@@ -20,6 +20,7 @@ import { join } from 'node:path';
 import * as z from 'zod';
 
 import { errnoOf, UsageError } from '../../base/errors.js';
+import { LOST_AND_FOUND } from '../../base/lost-and-found.js';
 import type { DiskLock, MountTable } from '../../base/ports.js';
 import { exchange } from '../../host/exchange.js';
 import { syncFileSystem } from '../../host/directory-jobs.js';
@@ -79,7 +80,7 @@ export function openOrMakeStore(directory: string): string {
   if (!names.includes('store.json')) {
     // Another importer may be at the same point; all else is somebody's data.
     const stranger = names.find((name) => !/^(sha256|staging|store\.json\.[0-9a-f]+)$/.test(name));
-    if (stranger !== undefined && stranger !== 'lost+found') {
+    if (stranger !== undefined && stranger !== LOST_AND_FOUND) {
       throw new UsageError(
         `${directory} is not a layer store, and not empty either: it holds ${stranger}`,
       );

@@ -134,6 +134,12 @@ export function gatedDisk(inner: Disk, gate: Gate, tree: RealTree, snapshots: st
         path === snapshots ? known('readdir', () => fs.readdirSync(path)) : inner.list(path),
       ),
     stat: (path) => gate.look(() => inner.stat(path)),
+    fileSystem: (path) =>
+      gate.look(async () => ({
+        ...(await inner.fileSystem(dirname(snapshots))),
+        // Only whether it exists is known of the real directory.
+        ...(path === snapshots && (await known('statx', () => fs.statSync(path))) && {}),
+      })),
     makeDirectory: (path) => {
       if (path !== snapshots) {
         return gate.step(`mkdir ${shown(path)}`, () => inner.makeDirectory(path));
