@@ -102,6 +102,8 @@ function ofDaemon({ type, data }: DaemonEvent): string {
             .join('; ');
     case 'RootFileSystemChanged':
       return `${data.part}: ${data.how}`;
+    case 'ClockStepped':
+      return `by ${data.byMillis} ms`;
     case 'TailCut':
       return `${data.bytes} unfinished bytes saved as ${data.savedAs}`;
     case 'DirectoriesCollected':

@@ -89,6 +89,11 @@ export const daemonExamples: { readonly [Type in DaemonEventType]: DaemonEventDa
     before: { type: 'btrfs', id: 'bb51af6d-feb7-4caa-9076-7c387cc803a2/256', device: '45' },
     after: { type: 'btrfs', id: 'bb51af6d-feb7-4caa-9076-7c387cc803a2/256', device: '48' },
   },
+  ClockStepped: {
+    byMillis: -3_600_000,
+    expected: '2026-03-29T04:12:07.512000000Z',
+    found: '2026-03-29T03:12:07.512000000Z',
+  },
   RecoveryPlanned: {
     adopted: 3,
     findings: [

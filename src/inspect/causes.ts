@@ -192,6 +192,7 @@ function saidIn(record: LogRecord): Said | null {
       case 'DaemonStarted':
       case 'TailCut':
       case 'RootFileSystemChanged':
+      case 'ClockStepped':
       case 'RecoveryPlanned':
       case 'DirectoriesCollected':
       case 'CheckpointTaken':

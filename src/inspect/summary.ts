@@ -7,6 +7,7 @@ import { assertNever } from '../base/assert.js';
 import type { DaemonEvent, DaemonEventData } from '../machines/daemon-events.js';
 import type { Caller, ParentLink, SnapshotEvent } from '../machines/events.js';
 import { understand, type RecordLike, type Understood } from '../machines/streams.js';
+import { durationInWords } from './durations.js';
 import { idsInWords } from './findings.js';
 
 /** May hold any character that a client chose: make it visible before it goes to a terminal. */
@@ -89,6 +90,11 @@ function daemonSummary(event: DaemonEvent): string {
       const { part, how, before, after } = event.data;
       const where = part === 'root' ? 'the root' : `${part}/`;
       return `${where}: ${fileSystemWords(before)}, now ${fileSystemWords(after)} (${changeWords[how]})`;
+    }
+    case 'ClockStepped': {
+      const { byMillis, expected, found } = event.data;
+      const span = durationInWords(BigInt(Math.abs(byMillis)) * 1_000_000n);
+      return `set ${byMillis > 0 ? 'ahead' : 'back'} by ${span}: ${found} instead of ${expected}`;
     }
     case 'RecoveryPlanned': {
       const { adopted, findings, omitted } = event.data;

@@ -239,13 +239,20 @@ export async function examineRoot(
 /** The refusal of a root that is not on the file systems it was on before, and what to do. */
 export function fileSystemRefused(
   root: string,
-  { reason, found }: { readonly reason: 'file-system-changed' | 'file-system-missing'; readonly found: string },
+  {
+    reason,
+    found,
+  }: { readonly reason: 'file-system-changed' | 'file-system-missing'; readonly found: string },
 ): RootRefused {
   const remedy =
     reason === 'file-system-missing'
       ? 'Mount it: the next start then succeeds. If its content was moved into the root on purpose, '
       : 'Is the right disk mounted there? If it was moved, copied or restored on purpose, ';
-  return new RootRefused(root, reason, `${found}. ${remedy}start once with \`serve --accept-moved-root\``);
+  return new RootRefused(
+    root,
+    reason,
+    `${found}. ${remedy}start once with \`serve --accept-moved-root\``,
+  );
 }
 
 /** What is wrong with a root whose log has no segment; null when it was never used. */

@@ -8,6 +8,7 @@
  *   recovery, cut            opening: replay, tell torn from damaged, cut a torn tail
  *   segments, writer         writing: prepared files and group commit
  *   checkpoint, retention    a faster start, and dropping what it covers
+ *   segment-age              how old a segment is when the clock was wrong
  *   heads, segment-index     records by their heads alone, and an index of them, byte by byte
  *   index-files, -keeper     indexes on disk, and who writes them
  *   indexed-log, -segment    one stream, one position, one time, without reading the rest
@@ -44,7 +45,7 @@ import {
   type LogEnd,
   type ReplayCallbacks,
 } from './recovery.js';
-import { dropOldCheckpoints, retireSegments } from './retention.js';
+import { begunTimes, dropOldCheckpoints, retireSegments } from './retention.js';
 import { encodeHeader } from './segment.js';
 import { reopen, SegmentSupply, type NewHeader } from './segments.js';
 import { subscribeToLog } from './subscription.js';
@@ -55,6 +56,7 @@ import type {
   EventToAppend,
   LogIdentity,
   LogRecord,
+  RetiredAge,
   SyncGroup,
   Upcast,
 } from './types.js';
@@ -391,11 +393,15 @@ class OpenLog implements EventLog {
     return checkpoints.map((checkpoint) => position(checkpoint.position));
   }
 
-  retire(before: Position, writtenBefore?: UnixNanos): Promise<readonly string[]> {
+  retire(before: Position, age?: RetiredAge): Promise<readonly string[]> {
     const { disk, root } = this.options;
     return this.#oneAtATime(() =>
-      retireSegments(disk, root, this.identity.uuid, before, writtenBefore),
+      retireSegments(disk, root, this.identity.uuid, before, age ?? null),
     );
+  }
+
+  begunTimes(below: Position): AsyncGenerator<UnixNanos, void, undefined> {
+    return begunTimes(this.options.disk, this.options.root, below);
   }
 
   close(): Promise<void> {

@@ -9,6 +9,8 @@ import { examineCheckpoint } from './checkpoint.js';
 import { listLog, logDirectory, removeIfThere, withFile, type NamedAt } from './files.js';
 import { indexPath } from './index-files.js';
 import { readHeader } from './segment.js';
+import { SegmentAges } from './segment-age.js';
+import type { RetiredAge } from './types.js';
 
 const CHECKPOINTS_KEPT = 2;
 /** All checkpoints together never have more than this of the bytes of the segments. */
@@ -16,7 +18,7 @@ const HISTORY_SHARE = 1 / 4;
 
 /**
  * Removes segments that lie wholly below `before`, oldest first, and answers their file names.
- * With `writtenBefore`, only those whose last record is older than that.
+ * With `age`, only those that are old enough; a segment was last written to before the next began.
  *
  * Fails  UsageError when no sound checkpoint is at or above `before`: without it the log could
  *        not be started again
@@ -26,7 +28,7 @@ export async function retireSegments(
   root: string,
   uuid: string,
   before: number,
-  writtenBefore: UnixNanos | null = null,
+  age: RetiredAge | null = null,
 ): Promise<readonly string[]> {
   const covered = await newestCheckpoint(disk, root, uuid);
   if (covered === null || covered < before) {
@@ -36,13 +38,18 @@ export async function retireSegments(
     );
   }
   const { segments } = await listLog(disk, root);
+  const endOf = async (index: number): Promise<UnixNanos | null> => {
+    const next = segments[index + 1];
+    return next === undefined ? null : begunAt(disk, root, next.name);
+  };
+  const ages = age && new SegmentAges(endOf, age.now);
   const dropped: string[] = [];
   for (const [index, segment] of segments.entries()) {
     const { name } = segment;
     // A segment ends where the next begins; the newest is open and always stays.
     const next = segments[index + 1];
     if (next === undefined || next.position > before) break;
-    if (writtenBefore !== null && (await begunAt(disk, root, next.name)) > writtenBefore) break;
+    if (age && ages && (await ages.latestWrite(index)) > age.writtenBefore) break;
     await disk.remove(`${logDirectory(root)}/${name}`);
     await removeIfThere(disk, indexPath(root, segment.position));
     // One at a time, so that a power cut never leaves a gap.
@@ -53,7 +60,18 @@ export async function retireSegments(
   return dropped;
 }
 
-/** When a segment was begun: every record of the one before it is older. */
+/** As their headers have it, newest first, of segments that begin below a position. */
+export async function* begunTimes(
+  disk: Disk,
+  root: string,
+  below: number,
+): AsyncGenerator<UnixNanos, void, undefined> {
+  const { segments } = await listLog(disk, root);
+  for (const { name, position } of segments.toReversed()) {
+    if (position < below) yield begunAt(disk, root, name);
+  }
+}
+
 async function begunAt(disk: Disk, root: string, name: string): Promise<UnixNanos> {
   const reading = await withFile(disk, `${logDirectory(root)}/${name}`, 'read', readHeader);
   if (reading.kind !== 'valid') throw new UsageError(`the header of ${name} is not sound`);

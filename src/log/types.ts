@@ -73,6 +73,13 @@ export interface SyncGroup {
   readonly seconds: number;
 }
 
+/** Which segments are old: those to which nothing was written since. */
+export interface RetiredAge {
+  readonly writtenBefore: UnixNanos;
+  /** What is later than this in the log is known to be wrong (segment-age.ts). */
+  readonly now: UnixNanos;
+}
+
 export interface EventLog {
   readonly identity: LogIdentity;
   /** The position the next appended record gets. */
@@ -123,10 +130,12 @@ export interface EventLog {
 
   /**
    * Drops sealed segments that lie wholly below `position`, which must itself be covered by a
-   * checkpoint; with `writtenBefore`, only those whose records are all older than that.
-   * Answers the file names that were dropped.
+   * checkpoint; with `age`, only those that are old enough. Answers the file names that were dropped.
    */
-  retire(before: Position, writtenBefore?: UnixNanos): Promise<readonly string[]>;
+  retire(before: Position, age?: RetiredAge): Promise<readonly string[]>;
+
+  /** When the segments that begin below a position were begun, as their headers have it, newest first. */
+  begunTimes(below: Position): AsyncGenerator<UnixNanos, void, undefined>;
 
   /** Writes and syncs what is queued, then releases the lock. */
   close(): Promise<void>;

@@ -55,6 +55,15 @@ export const daemonEventSchemas = {
       after: fileSystemSchema().nullable().describe('the same'),
     }),
   ),
+  ClockStepped: lazily(() =>
+    z.object({
+      byMillis: z.number().int().describe('milliseconds; above zero it was set ahead, below back'),
+      expected: z
+        .string()
+        .describe('RFC 3339: what it would have shown; at a start, the time of the newest record'),
+      found: z.string().describe('RFC 3339: what it showed'),
+    }),
+  ),
   RecoveryPlanned: lazily(() =>
     z.object({
       adopted: z.number().int().describe('remote layers whose mounts were right as they stood'),
@@ -163,6 +172,10 @@ export const DAEMON_EVENTS: {
   RootFileSystemChanged: {
     version: 1,
     meaning: 'the root, or a mount in it, has another device number or is on another file system',
+  },
+  ClockStepped: {
+    version: 1,
+    meaning: 'the wall clock was set; times before and after cannot be compared',
   },
   RecoveryPlanned: { version: 1, meaning: 'what differs from the log at start, and what is done' },
   SparesReserved: {

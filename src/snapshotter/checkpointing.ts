@@ -4,11 +4,11 @@
  */
 import type { Subscription } from 'rxjs';
 import { reasonOf } from '../base/errors.js';
-import type { Clock } from '../base/ports.js';
-import { unixNanos } from '../base/units.js';
+import { unixNanos, type Position } from '../base/units.js';
 import { checkpointLines } from '../inspect/owner-records.js';
 import type { EventLog } from '../log/types.js';
 import { headOf } from '../machines/state-json.js';
+import type { ClockWatch } from './clock-watch.js';
 import type { Dispatcher } from './dispatcher.js';
 import type { SnapshotterSettings } from './settings.js';
 
@@ -16,7 +16,7 @@ export interface CheckpointingOptions {
   readonly log: EventLog;
   readonly dispatcher: Dispatcher;
   readonly settings: SnapshotterSettings;
-  readonly clock: Clock;
+  readonly clockWatch: ClockWatch;
   readonly observer: {
     warning(message: string, fields: Readonly<Record<string, unknown>>): void;
   };
@@ -25,11 +25,14 @@ export interface CheckpointingOptions {
 export class Checkpointing {
   readonly #options: CheckpointingOptions;
   readonly #subscription: Subscription;
+  /** Segments that begin below were begun by earlier processes. */
+  readonly #from: Position;
   #eventsSince = 0;
   #taking: Promise<void> | null = null;
 
   constructor(options: CheckpointingOptions) {
     this.#options = options;
+    this.#from = options.log.nextPosition;
     this.#subscription = options.log.durableBatches.subscribe((records) => {
       this.#eventsSince += records.length;
       if (this.#eventsSince < options.settings.checkpointEveryEvents || this.#taking) return;
@@ -61,14 +64,19 @@ export class Checkpointing {
     await this.#retire();
   }
 
-  /** Drops history that is over its time, but never what the older checkpoint still needs. */
+  /**
+   * Drops history that is over its time, but never what the older checkpoint still needs. What is
+   * dropped cannot be brought back, so only a settled time decides.
+   */
   async #retire(): Promise<void> {
-    const { log, dispatcher, settings, clock } = this.#options;
+    const { log, dispatcher, settings, clockWatch } = this.#options;
     if (settings.retainMillis === null) return;
     const before = (await log.checkpoints()).at(-2);
     if (before === undefined) return;
-    const writtenBefore = unixNanos(clock.now() - BigInt(settings.retainMillis) * 1_000_000n);
-    const segments = await log.retire(before, writtenBefore);
+    const now = await clockWatch.settledTime(log.begunTimes(this.#from));
+    if (now === null) return;
+    const writtenBefore = unixNanos(now - BigInt(settings.retainMillis) * 1_000_000n);
+    const segments = await log.retire(before, { writtenBefore, now });
     if (segments.length === 0) return;
     await dispatcher.record({ type: 'SegmentsRetired', data: { before, segments: [...segments] } });
   }

@@ -16,6 +16,7 @@ import type {
   SnapshotDirectoryEntry,
 } from '../base/ports.js';
 import { SharedRun } from '../base/shared-run.js';
+import type { UnixNanos } from '../base/units.js';
 import type { EffectWorld } from '../effects/state-effects.js';
 import { Supervisor, type SupervisorObserver } from '../effects/supervisor.js';
 import type { FileSystem } from '../filesystems/contract.js';
@@ -29,10 +30,13 @@ import { makeDirectoryIfAbsent, snapshotsDirectory } from '../log/files.js';
 import { openLog, type OpenedLog, type OpenLogOptions } from '../log/log.js';
 import type { EventLog } from '../log/types.js';
 import type { SegmentChecker } from '../log/verify-ahead.js';
+import type { DaemonEvent } from '../machines/daemon-events.js';
 import { DurableForest } from '../machines/durable-forest.js';
 import type { Forest } from '../machines/forest.js';
 import { Checkpointing } from './checkpointing.js';
 import { Cleanup } from './cleanup.js';
+import { ClockSteps, clockStepped } from './clock-steps.js';
+import { ClockWatch } from './clock-watch.js';
 import { Dispatcher } from './dispatcher.js';
 import { Layers } from './layers.js';
 import { Preparation } from './preparation.js';
@@ -103,7 +107,9 @@ export interface OpenedSnapshotter {
 export async function openSnapshotter(options: OpenSnapshotterOptions): Promise<OpenedSnapshotter> {
   const { ports, observer } = options;
   const early = new EarlyLook(() => Promise.all([lookAround(ports), options.mountSettings()]));
-  const { replay, opened } = await openAndReplay(options, early).finally(() => early.ended());
+  const { replay, opened, newest } = await openAndReplay(options, early).finally(() =>
+    early.ended(),
+  );
   let assembled: Parts | null = null;
   try {
     const snapshotsPath = snapshotsDirectory(options.root);
@@ -115,7 +121,8 @@ export async function openSnapshotter(options: OpenSnapshotterOptions): Promise<
     const parts = assemble({ ...options, settings }, opened.log, replay, snapshotsPath);
     assembled = parts;
     const told = { root: options.root, ...settingsToTell(settings, options.fileSystem) };
-    await parts.dispatcher.record(...startEvents(options.release, opened, plan, told));
+    const events = startEvents(options.release, opened, plan, told);
+    await parts.dispatcher.record(...events, ...clockBehind(newest, parts, observer));
     await recordFileSystems(opened, observer);
     const recovery = new Recovery({ ...parts, plan, onWarning: observer.warning.bind(observer) });
     return {
@@ -129,10 +136,27 @@ export async function openSnapshotter(options: OpenSnapshotterOptions): Promise<
     };
   } catch (thrown) {
     assembled?.segmentChecks?.close();
+    assembled?.clockSteps.close();
     assembled?.supervisor.close();
     await opened.log.close();
     throw thrown;
   }
+}
+
+/**
+ * A clock that shows less than the newest record does was ahead then, or is behind now. Less than a
+ * second is what clocks of one machine differ by after a restart.
+ */
+function clockBehind(
+  newest: UnixNanos | null,
+  { clockWatch }: Parts,
+  observer: SnapshotterObserver,
+): readonly DaemonEvent[] {
+  const { wall } = clockWatch;
+  if (newest === null || newest - wall < 1_000_000_000n) return [];
+  const event = clockStepped(newest, wall);
+  observer.warning('the clock is behind the newest event of the log', event.data);
+  return [event];
 }
 
 /** After the events that tell of it. A full disk must not keep the start: the next one reports it again. */
@@ -200,9 +224,10 @@ class EarlyLook<Found> {
 async function openAndReplay(
   options: OpenSnapshotterOptions,
   early: { begin(): void },
-): Promise<{ replay: Replay; opened: OpenedLog }> {
+): Promise<{ replay: Replay; opened: OpenedLog; newest: UnixNanos | null }> {
   const { ports, observer, release, root } = options;
   const opening = new OpeningReplay();
+  let newest: UnixNanos | null = null;
   const opened = await openLog({
     ...options.log,
     root,
@@ -219,13 +244,14 @@ async function openAndReplay(
     onRecords: (batch, origin) => {
       early.begin();
       opening.onRecords(batch, origin);
+      newest = batch.at(-1)?.time ?? newest;
     },
     contradictionInRoot: () => contradictionInRoot(ports.disk, root, opening.replay.forest),
     onWarning: (message, cause) => {
       observer.warning(message, cause === undefined ? {} : { error: reasonOf(cause) });
     },
   });
-  return { replay: opening.replay, opened };
+  return { replay: opening.replay, opened, newest };
 }
 
 function assemble(
@@ -277,7 +303,13 @@ function assemble(
   });
   const remoteName = fileSystem?.name ?? null;
   const preparation = new Preparation({ ...effects, layers, spares, fileSystem: remoteName });
-  const checkpointing = new Checkpointing({ log, dispatcher, settings, clock, observer });
+  const stretch = Math.min(SETTLED_AFTER_MILLIS, settings.retainMillis ?? Infinity);
+  const clockWatch = new ClockWatch(clock, stretch);
+  const clockSteps = new ClockSteps({
+    ...{ log, clockWatch, onWarning: onProblem },
+    record: (event) => dispatcher.record(event),
+  });
+  const checkpointing = new Checkpointing({ log, dispatcher, settings, clockWatch, observer });
   const cleanup = new Cleanup({
     ...effects,
     directories,
@@ -289,13 +321,22 @@ function assemble(
   const segmentChecks =
     checker && new SegmentChecks({ disk, root, log, dispatcher, clock, checker, onProblem });
   const parts = { ...effects, layers, preparation, cleanup, spares, directories, settings };
-  return { ...parts, checkpointing, segmentChecks, snapshotter: new Snapshotter(parts) };
+  const clocks = { clockWatch, clockSteps };
+  return { ...parts, ...clocks, checkpointing, segmentChecks, snapshotter: new Snapshotter(parts) };
 }
 
 type Parts = ReturnType<typeof assemble>;
 
+/**
+ * How long the wall clock must agree with the monotonic one before it decides what is dropped for
+ * good: long enough to set it right after a boot, or after a warning. Never longer than history is
+ * kept.
+ */
+const SETTLED_AFTER_MILLIS = 3_600_000;
+
 async function closeAll(parts: Parts, log: EventLog, why: string): Promise<void> {
   parts.segmentChecks?.close();
+  parts.clockSteps.close();
   parts.runner.close();
   try {
     await parts.spares.close().finally(() => parts.supervisor.close());

@@ -142,9 +142,12 @@ export class StateRunner implements EffectRunner {
     const retryAt = state.unavailability?.retryAt ?? null;
     // Without a time, only a use of the layer or a person can bring it back.
     if (retryAt === null) return;
-    const nowMillis = Number(this.#options.clock.now() / 1_000_000n);
-    const delay = Math.max(0, Date.parse(retryAt) - nowMillis);
-    const cancel = this.#options.clock.schedule(delay, () => {
+    const { clock, policies } = this.#options;
+    const nowMillis = Number(clock.now() / 1_000_000n);
+    const left = Math.max(0, Date.parse(retryAt) - nowMillis);
+    // No wait was ever longer: a time further off was recorded by a clock that was ahead.
+    const delay = Math.min(left, policies.restoreLayer.backoffMillisMax);
+    const cancel = clock.schedule(delay, () => {
       this.#retryTimers.delete(state.id);
       if (!this.#running.has(state.id)) this.#start(state, 'restoreLayer');
     });

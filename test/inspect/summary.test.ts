@@ -69,6 +69,13 @@ const sentences: Record<
     },
     "snapshots/: on the root's file system, now xfs 46ed0ed7, device 1794 (accepted by the operator)",
   ],
+  ClockStepped: [
+    {
+      ...{ byMillis: -3_600_000, expected: '2026-03-29T04:12:07Z' },
+      found: '2026-03-29T03:12:07Z',
+    },
+    'set back by 1 h: 2026-03-29T03:12:07Z instead of 2026-03-29T04:12:07Z',
+  ],
   RecoveryPlanned: [
     {
       ...{ adopted: 1, omitted: 3 },

@@ -7,7 +7,7 @@ import { randomUUID } from 'node:crypto';
 import * as fs from 'node:fs';
 import * as os from 'node:os';
 import * as path from 'node:path';
-import type { Disk, MountTable, SnapshotDirectories } from '../../src/base/ports.js';
+import type { Clock, Disk, MountTable, SnapshotDirectories } from '../../src/base/ports.js';
 import type { Result } from '../../src/base/result.js';
 import { snapshotName, type Labels } from '../../src/base/units.js';
 import { defaultPolicies, type EffectPolicies } from '../../src/effects/policies.js';
@@ -104,6 +104,7 @@ export interface TestDaemonOptions extends Partial<SnapshotterSettings> {
   readonly disk?: (real: Disk) => Disk;
   /** In place of the bind file system, or round it. */
   readonly fileSystem?: (bind: BindFileSystem, host: Host) => FileSystem;
+  readonly clock?: (real: Clock) => Clock;
   readonly mountTable?: (real: MountTable) => MountTable;
   readonly directories?: (real: SnapshotDirectories) => SnapshotDirectories;
 }
@@ -154,7 +155,8 @@ export class TestDaemon {
 
   static async open(root: TestRoot, options: TestDaemonOptions = {}): Promise<TestDaemon> {
     const { remote = false, beforeRecovery, disk, segmentBytes = 1024 * 1024, ...more } = options;
-    const { fileSystem: round, mountTable, directories, recovers = true, ...chosen } = more;
+    const { fileSystem: round, clock, mountTable, directories, ...rest } = more;
+    const { recovers = true, ...chosen } = rest;
     const heard: Heard = { warnings: [], fatal: [], health: [], failures: [] };
     const host = hostOf(root);
     // A thread that has yet to start must not be counted against the limit of a mount.
@@ -165,6 +167,7 @@ export class TestDaemon {
       release: { version: '0.0.0', node: process.version, pid: process.pid },
       ports: {
         ...host,
+        clock: clock?.(host.clock) ?? host.clock,
         disk: disk?.(host.disk) ?? host.disk,
         mountTable: mountTable?.(host.mountTable) ?? host.mountTable,
         directories: directories?.(host.directories) ?? host.directories,
