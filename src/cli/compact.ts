@@ -52,13 +52,14 @@ Exits 0 also with --dry-run and when there is nothing to drop.`,
 
 async function run(flags: Flags, out: Output): Promise<void> {
   const root = await rootOf(flags);
-  const wish = wishOf(flags.before, systemClock().now());
+  const now = systemClock().now();
+  const wish = wishOf(flags.before, now);
   const disk = systemDisk();
   if (flags.dryRun !== true) await refuseLive(root);
   if ('before' in wish) {
     requireReached(wish.before, (await new RootArchive(disk, root).bounds()).next);
   }
-  const plan = await planCompact(disk, root, wish);
+  const plan = await planCompact(disk, root, wish, now);
   const isJson = flags.json === true;
   if (!isJson) await out.lines(planLines(plan));
   await out.flush();
@@ -71,8 +72,8 @@ async function run(flags: Flags, out: Output): Promise<void> {
   if (flags.yes !== true) await confirm('Forget this for ever?', asking);
   const done = await withHeldRoot(root, 'compact', async (held) => {
     // Somebody may have started and stopped a daemon since.
-    const now = await planCompact(disk, root, { before: plan.keepFrom });
-    if (now.segments.join() !== plan.segments.join()) {
+    const again = await planCompact(disk, root, { before: plan.keepFrom }, now);
+    if (again.segments.join() !== plan.segments.join()) {
       throw new UsageError(
         'the log has changed since it was looked at: nothing was dropped. Ask again',
       );
@@ -93,6 +94,7 @@ function planLines(plan: CompactPlan): string[] {
   if (segments.length === 0) {
     return [
       'nothing to forget: no segment lies wholly before that moment, and the newest always stays',
+      ...clockLines(plan.clock),
     ];
   }
   const { wholeLives, lostBeginnings, lostBeginningsOfRemoved, statesFrom } = plan;
@@ -109,7 +111,26 @@ function planLines(plan: CompactPlan): string[] {
     `  snapshots   ${counted(wholeLives, 'whole life', 'whole lives')} of snapshots that were removed`,
     `              ${counted(lostBeginnings, 'living snapshot')} whose beginning goes: they stay as they are`,
     `              ${counted(lostBeginningsOfRemoved, 'snapshot')} removed later, of which only the end stays`,
+    ...clockLines(plan.clock),
   ];
+}
+
+/** What is old is decided by the clock of this machine: where the log contradicts it, both are shown. */
+function clockLines({ now, newest, aheadSegments, aheadTo }: CompactPlan['clock']): string[] {
+  const lines: string[] = [];
+  if (newest !== null && newest > now) {
+    lines.push(
+      `clock: it shows ${formatTime(now)} here, and the newest record is of ${formatTime(newest)}: ` +
+        'it is behind, or it was ahead then. Set it right first if you are not sure',
+    );
+  }
+  if (aheadTo !== null) {
+    lines.push(
+      `clock: times up to ${formatTime(aheadTo)} in ${counted(aheadSegments, 'segment')} are still to ` +
+        'come; what bears them counts as no younger than what was written after it',
+    );
+  }
+  return lines;
 }
 
 function doneLines(plan: CompactPlan, { checkpoint, dropped }: Compacted): string[] {
@@ -121,12 +142,19 @@ function doneLines(plan: CompactPlan, { checkpoint, dropped }: Compacted): strin
 }
 
 function jsonOf(root: string, plan: CompactPlan, done: Compacted | null) {
-  const { oldest, newest, ...rest } = plan;
+  const { oldest, newest, clock, ...rest } = plan;
+  const timeOf = (time: UnixNanos | null) => (time === null ? null : formatTime(time));
   return {
     root,
     ...rest,
-    oldest: oldest === null ? null : formatTime(oldest),
-    newest: newest === null ? null : formatTime(newest),
+    oldest: timeOf(oldest),
+    newest: timeOf(newest),
+    clock: {
+      now: timeOf(clock.now),
+      newestRecord: timeOf(clock.newest),
+      aheadSegments: clock.aheadSegments,
+      aheadTo: timeOf(clock.aheadTo),
+    },
     done: done !== null,
     checkpoint: done?.checkpoint ?? null,
   };

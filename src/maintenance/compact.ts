@@ -6,10 +6,12 @@
  */
 import type { Disk } from '../base/ports.js';
 import { position, type Position, type UnixNanos } from '../base/units.js';
-import { rawBatches, soundSegments } from '../inspect/export-records.js';
+import { rawBatches, soundSegments, type SoundSegments } from '../inspect/export-records.js';
 import { replayRoot } from '../inspect/replay-root.js';
 import { LogDamaged } from '../log/errors.js';
 import { listLog } from '../log/files.js';
+import { readLog } from '../log/reader.js';
+import { SegmentAges } from '../log/segment-age.js';
 import { DAEMON_STREAM } from '../machines/daemon-events.js';
 import { idOfStream } from '../machines/streams.js';
 import type { HeldRoot } from './hold-root.js';
@@ -27,6 +29,7 @@ export interface CompactPlan {
   readonly bytes: number;
   readonly from: Position;
   readonly records: number;
+  readonly clock: CompactClock;
   /** Times of the oldest and the newest record that would go. */
   readonly oldest: UnixNanos | null;
   readonly newest: UnixNanos | null;
@@ -38,6 +41,17 @@ export interface CompactPlan {
   readonly lostBeginningsOfRemoved: number;
 }
 
+/** What the clock shows, beside what the log has: a person decides by both. */
+export interface CompactClock {
+  readonly now: UnixNanos;
+  /** Time of the newest record; null in an empty log. */
+  readonly newest: UnixNanos | null;
+  /** Segments that were looked at and hold times that are still to come. */
+  readonly aheadSegments: number;
+  /** The latest of these times. */
+  readonly aheadTo: UnixNanos | null;
+}
+
 interface Counted {
   bytes: number;
   records: number;
@@ -47,6 +61,7 @@ interface Counted {
 
 /**
  * What would be dropped: whole segments, never the newest. Reads what would go, and the snapshots.
+ * Times that are still to come are wrong, and do not keep a segment (segment-age.ts).
  *
  * Fails  LogDamaged when what would go cannot be read, LogTooNew, HostFault
  */
@@ -54,6 +69,7 @@ export async function planCompact(
   disk: Disk,
   root: string,
   wish: CompactWish,
+  now: UnixNanos,
 ): Promise<CompactPlan> {
   const sound = await soundSegments(disk, root);
   const { segments, fault } = sound;
@@ -67,11 +83,15 @@ export async function planCompact(
   let wholeLives = 0;
   const from = position(segments[0]?.header.firstPosition ?? 0);
   let keepFrom = from;
+  // A moment that is still to come is taken at its word.
+  const until = 'olderThan' in wish && wish.olderThan > now ? wish.olderThan : now;
+  const parts = new SegmentParts(disk, sound, until);
+  const ages = new SegmentAges((index) => parts.endOf(index), until);
   for (const [index, segment] of segments.entries()) {
     const next = segments[index + 1]?.header.firstPosition;
     if (next === undefined || ('before' in wish && next > wish.before)) break;
-    const part = await readSegment(disk, sound, segment.header.firstPosition, next);
-    if ('olderThan' in wish && (part.newest ?? wish.olderThan) >= wish.olderThan) break;
+    if ('olderThan' in wish && (await ages.latestWrite(index)) >= wish.olderThan) break;
+    const part = await parts.at(index);
     names.push(segment.name);
     sum.bytes += (await disk.stat(segment.path)).size;
     sum.records += next - segment.header.firstPosition;
@@ -88,6 +108,7 @@ export async function planCompact(
   const statesFrom = keepFrom === 0 ? keepFrom : oldest ? position(oldest.position) : null;
   return {
     ...{ keepFrom, statesFrom, from, segments: names, ...sum, wholeLives },
+    clock: { now, newest: await newestTime(disk, root), ...parts.ahead(now) },
     lostBeginnings: living,
     lostBeginningsOfRemoved: open.size - living,
   };
@@ -96,31 +117,93 @@ export async function planCompact(
 interface SegmentPart {
   readonly oldest: UnixNanos | null;
   readonly newest: UnixNanos | null;
+  /** The newest that is not still to come. */
+  readonly newestPast: UnixNanos | null;
+  /** Of the last record. */
+  readonly last: UnixNanos | null;
   /** Streams of snapshots. A snapshot's number never comes again, so a stream ends once. */
   readonly seen: ReadonlySet<string>;
   readonly ended: ReadonlySet<string>;
 }
 
+/** Segments as they are read, each once. */
+class SegmentParts {
+  readonly #parts = new Map<number, Promise<SegmentPart>>();
+  readonly #read: SegmentPart[] = [];
+
+  /** `until`: what is later is still to come. */
+  constructor(
+    private readonly disk: Disk,
+    private readonly sound: SoundSegments,
+    private readonly until: UnixNanos,
+  ) {}
+
+  at(index: number): Promise<SegmentPart> {
+    let part = this.#parts.get(index);
+    if (part === undefined) {
+      part = this.#readAt(index);
+      this.#parts.set(index, part);
+    }
+    return part;
+  }
+
+  /** When a segment was last written to; where its own clock was ahead, when the next was begun. */
+  async endOf(index: number): Promise<UnixNanos | null> {
+    const segment = this.sound.segments[index];
+    if (segment === undefined) return null;
+    const { last, newestPast } = await this.at(index);
+    if (last === null) return segment.header.created;
+    if (last <= this.until && newestPast !== null) return newestPast;
+    return this.sound.segments[index + 1]?.header.created ?? last;
+  }
+
+  ahead(now: UnixNanos): Pick<CompactClock, 'aheadSegments' | 'aheadTo'> {
+    const ahead = this.#read.flatMap(({ newest }) =>
+      newest !== null && newest > now ? [newest] : [],
+    );
+    const aheadTo = ahead.reduce<UnixNanos | null>(greater, null);
+    return { aheadSegments: ahead.length, aheadTo };
+  }
+
+  async #readAt(index: number): Promise<SegmentPart> {
+    const { segments } = this.sound;
+    const first = segments[index]?.header.firstPosition ?? 0;
+    const end = segments[index + 1]?.header.firstPosition ?? Infinity;
+    const part = await readSegment(this.disk, this.sound, { first, end, until: this.until });
+    this.#read.push(part);
+    return part;
+  }
+}
+
+async function newestTime(disk: Disk, root: string): Promise<UnixNanos | null> {
+  for await (const { time } of readLog({ root, disk, reverse: true })) return time;
+  return null;
+}
+
 async function readSegment(
   disk: Disk,
-  sound: Awaited<ReturnType<typeof soundSegments>>,
-  first: number,
-  end: number,
+  sound: SoundSegments,
+  wish: { readonly first: number; readonly end: number; readonly until: UnixNanos },
 ): Promise<SegmentPart> {
+  const { first, end, until } = wish;
   let oldest: UnixNanos | null = null;
   let newest: UnixNanos | null = null;
+  let newestPast: UnixNanos | null = null;
+  let last: UnixNanos | null = null;
   const seen = new Set<string>();
   const ended = new Set<string>();
   for await (const { records } of rawBatches(disk, sound, first, end)) {
     for (const { time, stream, closesStream } of records) {
       oldest = lesser(oldest, time);
       newest = greater(newest, time);
+      if (time <= until) newestPast = greater(newestPast, time);
+      last = time;
       if (stream === DAEMON_STREAM) continue;
       seen.add(stream);
       if (closesStream) ended.add(stream);
     }
   }
-  return { oldest, newest, seen, ended };
+  return { oldest, newest, newestPast, last, seen, ended };
 }
 
 async function countLiving(disk: Disk, root: string, open: ReadonlySet<string>): Promise<number> {

@@ -16,6 +16,7 @@ import {
   builtCli,
   buildLimitMillis,
   cleanUp,
+  clockFrom,
   daemonStarted,
   jsonLines,
   prepared,
@@ -113,6 +114,38 @@ it('says what would be forgotten, and with --dry-run changes nothing', limit, as
     expect({ moment, code: other.code }).toEqual({ moment, code: exit });
   }
   expect(filesOf(root)).toEqual(before);
+});
+
+it('is not kept by a clock that was ahead, and says what it showed', limit, async () => {
+  const lives = (from: number) =>
+    [...Array(12).keys()].flatMap((n) => [
+      preparing(from + n, `n/${from + n}/key`),
+      prepared(from + n),
+    ]);
+  const root = await aRoot(lives(1), clockFrom('2020-01-01T00:00:00Z'));
+  await appendTo(root, lives(21), clockFrom('2090-06-01T00:00:00Z'));
+  await appendTo(root, lives(41), clockFrom('2021-01-01T00:00:00Z'));
+  const compact = ['compact', '--root', root, '--dry-run'];
+  const sealed = namesIn(root, '.seg').slice(0, -1);
+  const all = await stratalog([...compact, '--before', '30d']);
+  expect(all.stdout).toContain(`segments    ${sealed.length},`);
+  expect(all.stdout).toMatch(/clock: times up to 2090-06-01T\S+ in \d segments? are still to come/);
+  // What was written while the clock was ahead is no older than what was written before.
+  const early = await stratalog([...compact, '--before', '2020-06-01T00:00:00Z', '--json']);
+  const [plan] = jsonLines(early.stdout);
+  expect(plan?.['segments']).not.toContain(sealed.at(-1));
+  expect(plan).toMatchObject({
+    clock: { aheadTo: expect.stringMatching(/^2090-06-01/) as string },
+  });
+  const none = await stratalog([...compact, '--before', '2019-01-01T00:00:00Z']);
+  expect(none.stdout).toContain('nothing to forget');
+  // A clock that is behind makes nothing old.
+  await appendTo(root, lives(61), clockFrom('2091-01-01T00:00:00Z'));
+  const behind = await stratalog([...compact, '--before', '1s']);
+  expect(behind.stdout).toMatch(/clock: it shows .* here, and the newest record is of 2091-01-01/);
+  const done = await stratalog(['compact', '--root', root, '--before', '30d', '--yes']);
+  expect(done).toMatchObject({ code: 0 });
+  expect((await stratalog(['verify', '--root', root])).code).toBe(0);
 });
 
 it('drops what is below a checkpoint of its own, and a daemon starts on it', limit, async () => {

@@ -11,7 +11,8 @@ import { credentials, type ServiceError } from '@grpc/grpc-js';
 import { Daemon, repository, type DaemonOptions } from '../../scripts/rig/daemon.js';
 import { Workspace } from '../../scripts/rig/workspace.js';
 import { SnapshotsClient } from '../../src/api/generated/containerd/services/snapshots/v1/snapshots.js';
-import { streamVersion } from '../../src/base/units.js';
+import type { Clock } from '../../src/base/ports.js';
+import { streamVersion, unixNanos } from '../../src/base/units.js';
 import { systemClock } from '../../src/host/clock.js';
 import { systemDisk } from '../../src/host/disk.js';
 import { openLog } from '../../src/log/log.js';
@@ -164,12 +165,16 @@ export interface TestEvent {
 }
 
 /** Appends real events to a root on the real disk, each durable in its own sync group. */
-export async function appendTo(root: string, events: readonly TestEvent[]): Promise<void> {
+export async function appendTo(
+  root: string,
+  events: readonly TestEvent[],
+  clock: Clock = systemClock(),
+): Promise<void> {
   const versions = new Map<string, number>();
   const { log } = await openLog({
     root,
     disk: systemDisk(),
-    clock: systemClock(),
+    clock,
     uuid: randomUUID,
     writtenBy: 'stratalog 0.1.0',
     segmentBytes: 4096,
@@ -192,10 +197,17 @@ export async function appendTo(root: string, events: readonly TestEvent[]): Prom
   }
 }
 
+/** Begins at a moment, and goes on from there as time does. */
+export function clockFrom(begin: string): Clock {
+  const clock = systemClock();
+  const ahead = BigInt(Date.parse(begin)) * 1_000_000n - clock.now();
+  return { ...clock, now: () => unixNanos(clock.now() + ahead) };
+}
+
 /** A new root with these events in its log, and nothing in `snapshots`. */
-export async function aRoot(events: readonly TestEvent[]): Promise<string> {
+export async function aRoot(events: readonly TestEvent[], clock?: Clock): Promise<string> {
   const root = join(await aDirectory(), 'root');
-  await appendTo(root, events);
+  await appendTo(root, events, clock);
   mkdirSync(join(root, 'snapshots'));
   return root;
 }
