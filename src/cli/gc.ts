@@ -109,7 +109,7 @@ async function run(flags: Flags, command: Command, out: Output): Promise<void> {
     const youngAfter = minAge === 0 ? NEVER : unixNanos(now - BigInt(minAge) * 1_000_000n);
     const look = await entryLook(snapshotsDirectory(root), host.workers, host.mountTable);
     const isServed = holder?.isTool === false;
-    const world = { root, host, look, isServed, youngAfter };
+    const world = { root, host, look, isServed, youngAfter, now };
     const verdicts = await verdictsOn(world);
     const sizes = flags.size ? await sizesOf(verdicts, look) : new Map<string, number>();
     await print({ verdicts, sizes, now }, flags, out);
@@ -139,6 +139,7 @@ interface World {
   /** A daemon is at work. */
   readonly isServed: boolean;
   readonly youngAfter: UnixNanos;
+  readonly now: UnixNanos;
 }
 
 /**
@@ -151,6 +152,7 @@ async function verdictsOn({
   look,
   isServed,
   youngAfter,
+  now,
 }: World): Promise<readonly GcVerdict[]> {
   const { disk } = host;
   const first = await namesIn(host);
@@ -163,7 +165,7 @@ async function verdictsOn({
     ...{ root, disk, from: position(0), to: replay.position, reverse: true },
   });
   const removedAt = await removalTimes(removalsIn(forest), backwards);
-  return gcVerdicts({ forest, entries, isServed, changedAt, removedAt, youngAfter });
+  return gcVerdicts({ forest, entries, isServed, changedAt, removedAt, youngAfter, now });
 }
 
 /** A root that was imported has no `snapshots/`. */
@@ -286,12 +288,12 @@ function gathered(
 
 /** Cleanup knows no age: it would take what was just said to be kept. */
 function refuseYoung(verdicts: readonly GcVerdict[], minAge: string): void {
-  const young = verdicts.filter(({ verdict }) => verdict.because.kind === 'young');
+  const young = verdicts.filter(({ verdict }) => /^(young|age-unknown)$/.test(verdict.because.kind));
   const [first] = young;
   if (first === undefined) return;
   const more = young.length === 1 ? '' : ` and ${young.length - 1} more`;
   throw new Error(
-    `nothing was collected: ${visible(first.entry)}${more} is younger than --min-age ${minAge}, and ` +
+    `nothing was collected: ${visible(first.entry)}${more} may be younger than --min-age ${minAge}, and ` +
       "the daemon's Cleanup asks for no age. Move it out of snapshots/, wait, or leave out --min-age",
   );
 }

@@ -2,7 +2,7 @@
 import { Command } from 'commander';
 import { formatTime } from '../base/units.js';
 import type { Archive } from '../inspect/archive.js';
-import { durationInWords, sinceInWords } from '../inspect/durations.js';
+import { durationInWords, durationMillis, sinceInWords } from '../inspect/durations.js';
 import { historyOf, type History, type HistoryRow } from '../inspect/history.js';
 import { askArchive, withArchiveOption, type ArchiveFlags } from './archive-option.js';
 import { printing, visible, type Output } from './print.js';
@@ -59,8 +59,6 @@ async function run(archive: Archive, text: string, flags: Flags, out: Output): P
   }
 }
 
-const millisOf = (nanos: bigint): number => Number(nanos) / 1e6;
-
 async function printJson(out: Output, history: History): Promise<void> {
   const { id, names, kinds, status, isWhole, parents, children, rows } = history;
   await out.json('history', { id, names, kinds, status, isWhole, parents, children });
@@ -69,10 +67,10 @@ async function printJson(out: Output, history: History): Promise<void> {
       id,
       position: record.position,
       time: formatTime(record.time),
-      sincePreviousMillis: sincePrevious === null ? null : millisOf(sincePrevious),
+      sincePreviousMillis: sincePrevious === null ? null : durationMillis(sincePrevious),
       type: record.type,
       summary,
-      step: step === null ? null : { what: step.what, millis: millisOf(step.nanos) },
+      step: step === null ? null : { what: step.what, millis: durationMillis(step.nanos) },
       caller,
       data: record.data,
     });

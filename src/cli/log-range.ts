@@ -4,7 +4,7 @@ import { UsageError } from '../base/errors.js';
 import { position, type Position, type UnixNanos } from '../base/units.js';
 import type { Archive } from '../inspect/archive.js';
 import type { CallerWish, LogFilter } from '../inspect/log-filter.js';
-import { LogDamaged } from '../log/errors.js';
+import { timeRange, type TimeQuery } from '../inspect/time-range.js';
 import { DAEMON_EVENTS, DAEMON_STREAM } from '../machines/daemon-events.js';
 import { SNAPSHOT_EVENTS } from '../machines/events.js';
 import { idOfStream } from '../machines/streams.js';
@@ -41,7 +41,7 @@ export interface LogRange extends LogFilter, LogOrder {
 }
 
 /** What can be understood without looking into a log. */
-export interface LogWish extends LogFilter, LogOrder {
+export interface LogWish extends Omit<LogFilter, 'isInTime'>, LogOrder, TimeQuery {
   readonly from: Moment;
   readonly to: Moment | null;
 }
@@ -74,31 +74,23 @@ export function wishOf(flags: LogFlags, now: UnixNanos): LogWish {
     countMax: wholeNumber('-n', flags.count) ?? Infinity,
     isReverse: flags.reverse === true,
     isFollowing: flags.follow === true,
+    now,
   };
 }
 
 /** Where in this log that is. What is surely older or younger than was asked for is not read. */
 export async function rangeOf(archive: Archive, wish: LogWish): Promise<LogRange> {
-  const { since, until, isFollowing } = wish;
+  const { since, until, now, isFollowing, ...filter } = wish;
   const from = await positionOf(archive, wish.from);
   const to = wish.to === null ? null : await positionOf(archive, wish.to);
-  const old = since === null ? null : await ifSound(archive.noneBefore(since));
-  const young = until === null || isFollowing ? null : await ifSound(archive.positionAt(until));
+  const time = await timeRange(archive, { since, until, now });
   return {
-    ...wish,
-    from: position(Math.max(from, old ?? 0)),
-    to: young === null || (to !== null && to < young) ? to : young,
+    ...filter,
+    isFollowing,
+    isInTime: time.holds,
+    from: position(Math.max(from, time.from)),
+    to: time.to === null || (to !== null && to < time.to) ? to : time.to,
   };
-}
-
-/** Null where damage hides it: then all is read up to there, and the filter decides. */
-async function ifSound(asked: Promise<Position>): Promise<Position | null> {
-  try {
-    return await asked;
-  } catch (thrown) {
-    if (thrown instanceof LogDamaged) return null;
-    throw thrown;
-  }
 }
 
 /** `daemon`, `snapshot-12`, or `12` for short. */

@@ -3,7 +3,7 @@ import { Command } from 'commander';
 import { assertNever } from '../base/assert.js';
 import { formatTime } from '../base/units.js';
 import type { Archive } from '../inspect/archive.js';
-import { durationInWords } from '../inspect/durations.js';
+import { durationInWords, durationMillis } from '../inspect/durations.js';
 import { livesOf, subjectsOf, type Subject } from '../inspect/subject.js';
 import {
   labelledWith,
@@ -100,7 +100,7 @@ function jsonOf(reason: LayerReason): Readonly<Record<string, unknown>> {
   return {
     ...more,
     time: formatTime(time),
-    readyAfterMillis: readyAfter === null ? null : Number(readyAfter) / 1e6,
+    readyAfterMillis: readyAfter === null ? null : durationMillis(readyAfter),
     downloaded: isDownload(decision),
     decision,
   };

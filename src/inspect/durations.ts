@@ -13,10 +13,10 @@ const units = [
 
 /**
  * Two digits or so: `0.4 ms`, `12 ms`, `3.4 s`, `2 min 5 s`, `3 h 20 min`, `4 d 2 h`. A span below
- * zero is one during which the clock was set back.
+ * zero is one during which the clock was set back, and how long it was is not known.
  */
 export function durationInWords(nanos: bigint): string {
-  if (nanos < 0n) return `-${durationInWords(-nanos)}`;
+  if (nanos < 0n) return 'an unknown time (the clock was set back)';
   const millis = Number(nanos) / NANOS_PER_MILLI;
   if (millis < 9.95) return `${trimmed(millis)} ms`;
   if (millis < MILLIS_PER_SECOND - 0.5) return `${Math.round(millis)} ms`;
@@ -25,13 +25,25 @@ export function durationInWords(nanos: bigint): string {
   return wholes(Math.round(seconds), 2);
 }
 
-/** How long after another moment: `+3.4 s`; `-3.4 s` when the clock was set back between them. */
+/** How long after another moment: `+3.4 s`; `set back 3.4 s` when the clock was, by so much at least. */
 export function sinceInWords(nanos: bigint): string {
-  return `${nanos < 0n ? '' : '+'}${durationInWords(nanos)}`;
+  return nanos < 0n ? `set back ${durationInWords(-nanos)}` : `+${durationInWords(nanos)}`;
 }
 
-/** An age, in its largest unit: `3 min` for 200 seconds; rounded down, and never less than `0 s`. */
+/** For JSON: null where the clock was set back, and no span is known. */
+export function durationMillis(nanos: bigint): number | null {
+  return nanos < 0n ? null : Number(nanos) / NANOS_PER_MILLI;
+}
+
+/** What two clocks of one machine may differ by. */
+const SLACK_NANOS = 1_000_000_000n;
+
+/**
+ * An age, in its largest unit: `3 min` for 200 seconds, rounded down. `unknown` for what began at a
+ * time that is still to come.
+ */
 export function spanInWords(nanos: bigint): string {
+  if (nanos < -SLACK_NANOS) return 'unknown';
   const seconds = Number(nanos / BigInt(NANOS_PER_MILLI * MILLIS_PER_SECOND));
   return wholes(Math.max(seconds, 0), 1);
 }

@@ -31,7 +31,9 @@ export type KeepReason =
   | { readonly kind: 'set-aside' }
   /** Its number is not in the log yet: whoever asked for it is not answered yet. */
   | { readonly kind: 'in-flight' }
-  | { readonly kind: 'young' };
+  | { readonly kind: 'young' }
+  /** Its last change is still to come by the clock of this machine: one of the two clocks was wrong. */
+  | { readonly kind: 'age-unknown' };
 
 export type CollectReason =
   | (OfSnapshot & { readonly kind: 'awaiting-cleanup'; readonly since: UnixNanos | null })
@@ -61,6 +63,7 @@ export interface GcWorld {
   readonly removedAt: ReadonlyMap<SnapshotId, UnixNanos>;
   /** What nobody owns is kept when it changed after this. */
   readonly youngAfter: UnixNanos;
+  readonly now: UnixNanos;
 }
 
 /** Kept ones first, by number; names that are no numbers come last. */
@@ -122,13 +125,15 @@ export async function removalTimes(
 }
 
 function ownerless({ name, id }: SnapshotDirectoryEntry, world: GcWorld): GcVerdict {
-  const { forest, isServed, changedAt, youngAfter } = world;
+  const { forest, isServed, changedAt, youngAfter, now } = world;
   const since = changedAt.get(name) ?? null;
   const told = { entry: name, since, loggedSize: null };
   if (id !== null && forest.isSpare(id)) return kept(told, { kind: 'spare' });
   if (id !== null && forest.isKept(id)) return kept(told, { kind: 'set-aside' });
   if (id !== null && id >= forest.nextId && isServed) return kept(told, { kind: 'in-flight' });
-  if (since !== null && since > youngAfter) return kept(told, { kind: 'young' });
+  if (since !== null && since > youngAfter) {
+    return kept(told, { kind: since > now ? 'age-unknown' : 'young' });
+  }
   return { ...told, verdict: { kind: 'collected', because: { kind: 'orphan' } } };
 }
 
@@ -179,6 +184,8 @@ export function reasonInWords(
       return 'just being made: its number is not in the log yet';
     case 'young':
       return 'no snapshot owns it, but it is younger than --min-age';
+    case 'age-unknown':
+      return 'no snapshot owns it, but its last change is still to come, so its age is unknown';
     case 'awaiting-cleanup':
       return `removed, awaiting Cleanup${since(because.since)}: ${because.name}`;
     case 'unfinished-removal':

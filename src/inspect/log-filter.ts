@@ -1,11 +1,12 @@
 /** Which events somebody wishes to see, by whose they are, who asked and when. */
-import type { SnapshotId, UnixNanos } from '../base/units.js';
+import type { SnapshotId } from '../base/units.js';
 import type { LogRecord } from '../log/types.js';
 import type { Caller } from '../machines/events.js';
 import { idOfStream } from '../machines/streams.js';
 import { MomentUnknown, type Archive } from './archive.js';
 import { matcherOf, namespaceIn, textsOf } from './bears-text.js';
 import { eventOf } from './subject.js';
+import type { TimeRange } from './time-range.js';
 
 /** Who asked, as far as it matters; at least one is given. */
 export type CallerWish = Partial<Pick<Caller, 'pid' | 'uid' | 'namespace' | 'lease'>>;
@@ -18,8 +19,7 @@ export interface LogFilter {
   /** Of a key the snapshot ever bore. */
   readonly namespace: string | null;
   readonly caller: CallerWish | null;
-  readonly since: UnixNanos | null;
-  readonly until: UnixNanos | null;
+  readonly isInTime: TimeRange['holds'];
 }
 
 export type WantedCheck = (record: LogRecord) => boolean;
@@ -33,8 +33,7 @@ export async function checkOf(archive: Archive, filter: LogFilter): Promise<Want
   return (record) =>
     (filter.types === null || filter.types.has(record.type)) &&
     (filter.stream === null || record.stream === filter.stream) &&
-    (filter.since === null || record.time >= filter.since) &&
-    (filter.until === null || record.time <= filter.until) &&
+    filter.isInTime(record) &&
     isOfThese(record) &&
     (filter.caller === null || isBy(record, filter.caller));
 }

@@ -447,7 +447,9 @@ function moveAdvice(look: IdentityLook, found: RecordedFileSystems): readonly st
   if (look.kind !== 'sound') return [];
   const verdict = compareFileSystems(look.identity.fileSystems, found, 'none');
   if (verdict.kind === 'accepted') return [];
-  return [`${verdict.found}: a start refuses it until accept_moved_root says that the move is meant`];
+  return [
+    `${verdict.found}: a start refuses it until accept_moved_root says that the move is meant`,
+  ];
 }
 
 const emptyForest = new Forest();

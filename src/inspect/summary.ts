@@ -155,9 +155,7 @@ const changeWords = {
   accepted: 'accepted by the operator',
 } as const;
 
-function fileSystemWords(
-  found: DaemonEventData<'RootFileSystemChanged'>['after'],
-): string {
+function fileSystemWords(found: DaemonEventData<'RootFileSystemChanged'>['after']): string {
   if (found === null) return "on the root's file system";
   const { type, id, device } = found;
   return `${type}${id === null ? '' : ` ${id}`}, device ${device}`;

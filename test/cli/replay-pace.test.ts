@@ -61,7 +61,7 @@ it('says in the first line how long it really was, before and after', () => {
   const before = firstLine({ step: stepAt(2n * second), wait });
   expect(before).toMatch(/^position 5 of 9 {2}1970\S+Z \(\+2 s\) {2}playing 10x: /);
   expect(before).toMatch(/: next after 2 h, shortened to 3 s$/);
-  expect(firstLine({ step: stepAt(-3n * second) })).toMatch(/Z \(-3 s\)$/);
+  expect(firstLine({ step: stepAt(-3n * second) })).toMatch(/Z \(set back 3 s\)$/);
   expect(firstLine({ wait: { millis: 5, shortened: null }, pace: 'steady' })).toBe(
     'position 5 of 9  playing 10x steady',
   );

@@ -1,7 +1,12 @@
 /** Spans in words: by a table, and by a property about their size. */
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
-import { durationInWords, sinceInWords, spanInWords } from '../../src/inspect/durations.js';
+import {
+  durationInWords,
+  durationMillis,
+  sinceInWords,
+  spanInWords,
+} from '../../src/inspect/durations.js';
 
 it.each([
   [0n, '0 ms'],
@@ -17,19 +22,20 @@ it.each([
   [125_000_000_000n, '2 min 5 s'],
   [12_000_000_000_000n, '3 h 20 min'],
   [352_800_000_000_000n, '4 d 2 h'],
-  [-12_000_000n, '-12 ms'],
+  [-12_000_000n, 'an unknown time (the clock was set back)'],
 ])('says %s nanoseconds as %s', (nanos, words) => {
   expect(durationInWords(nanos)).toBe(words);
 });
 
 it('has a sign for what is since another moment', () => {
   expect([-12_000_000n, 0n, 3_440_000_000n].map(sinceInWords)).toEqual([
-    ...['-12 ms', '+0 ms', '+3.4 s'],
+    ...['set back 12 ms', '+0 ms', '+3.4 s'],
   ]);
 });
 
 it.each([
-  [-5_000_000_000n, '0 s'],
+  [-5_000_000_000n, 'unknown'],
+  [-900_000_000n, '0 s'],
   [999_999_999n, '0 s'],
   [59_999_999_999n, '59 s'],
   [200_000_000_000n, '3 min'],
@@ -37,6 +43,10 @@ it.each([
   [352_800_000_000_000n, '4 d'],
 ])('says of an age of %s nanoseconds %s', (nanos, words) => {
   expect(spanInWords(nanos)).toBe(words);
+});
+
+it('has no milliseconds for a span during which the clock was set back', () => {
+  expect([-1n, 0n, 1_500_000n].map(durationMillis)).toEqual([null, 0, 1.5]);
 });
 
 it('is right to one in ten, whatever the span', () => {

@@ -92,7 +92,7 @@ async function aRandomRoot(
 
 async function verdictsOf(
   daemon: TestDaemon,
-  wish: { readonly isServed: boolean; readonly youngAfter?: bigint },
+  wish: { readonly isServed: boolean; readonly youngAfter?: bigint; readonly now?: bigint },
 ): Promise<readonly GcVerdict[]> {
   const { root, host } = daemon;
   const { disk } = host;
@@ -105,6 +105,7 @@ async function verdictsOf(
     changedAt: await look.changedAt(ownerlessOf(forest, entries)),
     removedAt: await removalTimes(removalsIn(forest), readLogBatches(range)),
     youngAfter: unixNanos(wish.youngAfter ?? 1n << 80n),
+    now: unixNanos(wish.now ?? 1n << 80n),
   });
 }
 
@@ -185,13 +186,22 @@ describe('reasons', () => {
       ['notes.txt', '007'],
     );
     const daemon = await TestDaemon.open(root, { recovers: false });
-    const verdicts = await verdictsOf(daemon, { isServed: true, youngAfter: 0n });
-    await daemon.close();
-    const kinds = verdicts.map(({ entry, verdict }) => [entry, verdict.because.kind]);
-    expect(kinds.sort()).toEqual([
+    const kindsAt = async (now?: bigint) => {
+      const wish = { isServed: true, youngAfter: 0n, ...(now !== undefined && { now }) };
+      const verdicts = await verdictsOf(daemon, wish);
+      return verdicts.map(({ entry, verdict }) => [entry, verdict.because.kind]).sort();
+    };
+    expect(await kindsAt()).toEqual([
       ['007', 'young'],
       ['1', 'awaiting-cleanup'],
       ['notes.txt', 'young'],
     ]);
+    // A clock that is behind, or was ahead.
+    expect(await kindsAt(1n)).toEqual([
+      ['007', 'age-unknown'],
+      ['1', 'awaiting-cleanup'],
+      ['notes.txt', 'age-unknown'],
+    ]);
+    await daemon.close();
   });
 });
