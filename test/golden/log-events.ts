@@ -237,6 +237,21 @@ function repaired(life: Life): void {
       },
     },
     { type: 'DirectoriesReleased', data: { ids: [snapshotId(9)] } },
+    {
+      type: 'RootFileSystemChanged',
+      data: {
+        ...{ part: 'snapshots', how: 'same-id' },
+        before: { type: 'xfs', id: '46ed0ed7-bc0d-4693-b6b8-e3089692e887', device: '1792' },
+        after: { type: 'xfs', id: '46ed0ed7-bc0d-4693-b6b8-e3089692e887', device: '1793' },
+      },
+    },
+    {
+      type: 'ClockStepped',
+      data: {
+        byMillis: 3_600_000,
+        ...{ expected: '2026-01-01T01:00:00Z', found: '2026-01-01T02:00:00Z' },
+      },
+    },
   );
   life.snapshot(snapshotId(7), true, {
     type: 'SnapshotSalvaged',
