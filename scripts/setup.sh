@@ -58,6 +58,7 @@ if [ "$purpose" = test ]; then
   need getfattr attr 'reads the extended attributes of layers' command -v getfattr
   need mkfs.xfs xfsprogs 'makes a file system to lose power on' command -v mkfs.xfs
   need mkfs.btrfs btrfs-progs 'makes another one' command -v mkfs.btrfs
+  need faketime faketime 'sets the clock of a daemon' command -v faketime
   need jq jq 'verifies an export without Stratalog' command -v jq
   need openssl openssl 'checks an attestation without Stratalog' command -v openssl
   need chromium chromium 'shows the page' command -v chromium

@@ -68,8 +68,10 @@ export class Calls {
       finish(ending.code);
       sendStatus(ending);
     };
+    // gRPC has made a time of day of what the client sends as a span; the clock may be set meanwhile.
+    const expires = started + Number(next.getDeadline()) - Date.now();
     // A cancellation also comes after an ordinary end; `finish` counts each call once.
-    const call = new WatchedCall(next, caller, () => finish(endOfCancelled(next.getDeadline())));
+    const call = new WatchedCall(next, caller, () => finish(endOfCancelled(expires)));
     const entry: OpenCall = {
       path,
       end: (code, details) => call.sendStatus({ code, details }),
@@ -131,8 +133,8 @@ class WatchedCall extends ServerInterceptingCall {
 const deadlineSlackMillis = 50;
 
 /** A call that ends without a status of ours: its client left, or its deadline passed. */
-function endOfCancelled(deadline: Date | number): status {
-  const passed = Number(deadline) <= Date.now() + deadlineSlackMillis;
+function endOfCancelled(expires: number): status {
+  const passed = expires <= performance.now() + deadlineSlackMillis;
   return passed ? status.DEADLINE_EXCEEDED : status.CANCELLED;
 }
 
