@@ -125,7 +125,7 @@ export const configSchema = z.strictObject({
   accept_moved_root: setting(
     z.boolean(),
     false,
-    'Accept a root whose device number is not the one it was made on, and remember the new one. Needed once after a move, or where a reboot renumbers devices; otherwise it means that the wrong disk is mounted.',
+    'Accept a root on another file system than before, and record the new one. For one start after a root was moved, copied or restored; otherwise a refusal means that the wrong disk is mounted, or none. Device numbers that change with a reboot do not need it.',
   ),
   audit: setting(
     z.boolean(),

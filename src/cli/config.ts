@@ -42,7 +42,7 @@ const settingFlags: readonly {
   {
     flags: '--accept-moved-root',
     setting: 'accept_moved_root',
-    help: 'accept that the root is on another device than before',
+    help: 'accept, once, that the root is on another file system than before',
   },
   {
     flags: '--metrics-address <address>',
