@@ -288,7 +288,9 @@ function gathered(
 
 /** Cleanup knows no age: it would take what was just said to be kept. */
 function refuseYoung(verdicts: readonly GcVerdict[], minAge: string): void {
-  const young = verdicts.filter(({ verdict }) => /^(young|age-unknown)$/.test(verdict.because.kind));
+  const young = verdicts.filter(({ verdict }) =>
+    /^(young|age-unknown)$/.test(verdict.because.kind),
+  );
   const [first] = young;
   if (first === undefined) return;
   const more = young.length === 1 ? '' : ` and ${young.length - 1} more`;

@@ -118,13 +118,22 @@ function uuidText(bytes: Buffer): string | null {
 }
 
 /** The superblock of ext2, ext3 and ext4: `s_magic` and `s_uuid` (fs/ext4/ext4.h). */
-const extSuperblock = { offset: 1024, bytes: 120, magicAt: 56, magic: 0xef53, uuidAt: 104 } as const;
+const extSuperblock = {
+  offset: 1024,
+  bytes: 120,
+  magicAt: 56,
+  magic: 0xef53,
+  uuidAt: 104,
+} as const;
 
 /** For kernels before 6.0, where ext4 has no request for it. Null where the disk cannot be read. */
 export async function uuidOfBlockDevice(device: bigint): Promise<string | null> {
   const { offset, bytes, magicAt, magic, uuidAt } = extSuperblock;
   try {
-    const about = await fs.readFile(`/sys/dev/block/${major(device)}:${minor(device)}/uevent`, 'utf8');
+    const about = await fs.readFile(
+      `/sys/dev/block/${major(device)}:${minor(device)}/uevent`,
+      'utf8',
+    );
     const name = /^DEVNAME=(.+)$/m.exec(about)?.[1];
     if (name === undefined) return null;
     const disk = await fs.open(`/dev/${name}`, fs.constants.O_RDONLY);

@@ -119,7 +119,7 @@ export interface OpenedLog {
    * Records in `identity.json` what the root is on now. To be called when the events that tell of
    * the changes are durable: until then, each open finds and reports them again.
    */
-  recordFileSystems(): Promise<void>;
+  readonly recordFileSystems: () => Promise<void>;
 }
 
 /**

@@ -34,7 +34,7 @@ interface Node {
   /** The same with --accept-moved-root. */
   readonly accepting: Daemon;
   readonly root: string;
-  volume(type: VolumeType): LoopVolume;
+  readonly volume: (type: VolumeType) => LoopVolume;
   /** Another root on the disk of the workspace. */
   readonly elsewhere: string;
 }

@@ -34,39 +34,42 @@ const fileSystems = [
 ];
 
 describe.each(fileSystems)('on $type', ({ type, make, megabytes }) => {
-  test.skipIf(!isVolumeAvailable(type))('what prepare made durable is there after a cut', async () => {
-    const image = `${directory.path}/image`;
-    const root = `${directory.path}/root`;
-    const after = `${directory.path}/after`;
-    fs.mkdirSync(root);
-    fs.mkdirSync(after);
-    fs.writeFileSync(image, '');
-    fs.truncateSync(image, megabytes * 2 ** 20);
-    const [tool = '', ...options] = make;
-    execFileSync(tool, [...options, image], { stdio: 'ignore' });
-    // The journal must not be written by its own timer between the control and the copy.
-    const patience = type === 'xfs' ? 'loop' : 'loop,commit=300';
-    execFileSync('mount', ['-o', patience, image, root]);
-    fs.mkdirSync(`${root}/snapshots`);
-    execFileSync('sync', ['-f', root]);
+  test.skipIf(!isVolumeAvailable(type))(
+    'what prepare made durable is there after a cut',
+    async () => {
+      const image = `${directory.path}/image`;
+      const root = `${directory.path}/root`;
+      const after = `${directory.path}/after`;
+      fs.mkdirSync(root);
+      fs.mkdirSync(after);
+      fs.writeFileSync(image, '');
+      fs.truncateSync(image, megabytes * 2 ** 20);
+      const [tool = '', ...options] = make;
+      execFileSync(tool, [...options, image], { stdio: 'ignore' });
+      // The journal must not be written by its own timer between the control and the copy.
+      const patience = type === 'xfs' ? 'loop' : 'loop,commit=300';
+      execFileSync('mount', ['-o', patience, image, root]);
+      fs.mkdirSync(`${root}/snapshots`);
+      execFileSync('sync', ['-f', root]);
 
-    const directories = snapshotDirectories(root, pool);
-    const owner = { uid: 11, gid: 12 };
-    const durable = { work: true, owner, durable: true };
-    await directories.prepare(snapshotId(1), durable);
-    await directories.prepare(snapshotId(2), { ...durable, work: false });
-    await directories.prepare(snapshotId(3), { ...durable, durable: false });
-    execFileSync('cp', ['--sparse=always', image, `${image}-cut`]);
+      const directories = snapshotDirectories(root, pool);
+      const owner = { uid: 11, gid: 12 };
+      const durable = { work: true, owner, durable: true };
+      await directories.prepare(snapshotId(1), durable);
+      await directories.prepare(snapshotId(2), { ...durable, work: false });
+      await directories.prepare(snapshotId(3), { ...durable, durable: false });
+      execFileSync('cp', ['--sparse=always', image, `${image}-cut`]);
 
-    // Two mounted copies of one xfs or btrfs would be refused: they carry the same identity.
-    execFileSync('umount', [root]);
-    execFileSync('mount', ['-o', 'loop', `${image}-cut`, after]);
-    expect(fs.readdirSync(`${after}/snapshots`).sort()).toEqual(['1', '2']);
-    const made = ['1', '1/fs', '1/work', '2', '2/fs'];
-    const modes = made.map((name) => modeOf(`${after}/snapshots/${name}`));
-    expect(modes).toEqual(['700', '755', '711', '700', '755']);
-    const { uid, gid } = fs.statSync(`${after}/snapshots/2/fs`);
-    expect({ uid, gid }).toEqual(owner);
-    execFileSync('umount', [after]);
-  });
+      // Two mounted copies of one xfs or btrfs would be refused: they carry the same identity.
+      execFileSync('umount', [root]);
+      execFileSync('mount', ['-o', 'loop', `${image}-cut`, after]);
+      expect(fs.readdirSync(`${after}/snapshots`).sort()).toEqual(['1', '2']);
+      const made = ['1', '1/fs', '1/work', '2', '2/fs'];
+      const modes = made.map((name) => modeOf(`${after}/snapshots/${name}`));
+      expect(modes).toEqual(['700', '755', '711', '700', '755']);
+      const { uid, gid } = fs.statSync(`${after}/snapshots/2/fs`);
+      expect({ uid, gid }).toEqual(owner);
+      execFileSync('umount', [after]);
+    },
+  );
 });

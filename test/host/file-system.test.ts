@@ -17,7 +17,7 @@ import {
 import { codeOf, temporaryDirectory, type TemporaryDirectory } from './support.js';
 
 let directory: TemporaryDirectory;
-let volumes: LoopVolume[] = [];
+const volumes: LoopVolume[] = [];
 beforeEach(() => {
   directory = temporaryDirectory();
 });

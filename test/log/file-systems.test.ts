@@ -65,7 +65,9 @@ describe('what is recorded and what is found', () => {
     const mounted = { ...alone(ext4('r')), [part]: ext4('a', '2') };
     const missing = compareFileSystems(mounted, alone(ext4('r')), 'none');
     expect(missing).toMatchObject({ kind: 'refused', reason: 'file-system-missing' });
-    expect(missing).toMatchObject({ found: expect.stringContaining(`${part}/ was a mount of`) });
+    expect(missing).toMatchObject({
+      found: expect.stringContaining(`${part}/ was a mount of`) as string,
+    });
     const added = compareFileSystems(alone(ext4('r')), mounted, 'none');
     expect(added).toMatchObject(refused);
     for (const [recorded, found] of [

@@ -121,7 +121,9 @@ describe('a root with an identity', () => {
     await log.close();
     disk.fileSystemId = 'another';
     await expect(openTestLog(disk)).rejects.toMatchObject({ reason: 'file-system-changed' });
-    await expect(openTestLog(disk)).rejects.toThrow(/the root was on ext4 6f1d.* now on ext4 another/);
+    await expect(openTestLog(disk)).rejects.toThrow(
+      /the root was on ext4 6f1d.* now on ext4 another/,
+    );
     // Readers do not mind.
     expect(await recordsOf(disk)).toHaveLength(1);
     const moved = await openTestLog(disk, { acceptMovedRoot: true });

@@ -135,11 +135,11 @@ export function gatedDisk(inner: Disk, gate: Gate, tree: RealTree, snapshots: st
       ),
     stat: (path) => gate.look(() => inner.stat(path)),
     fileSystem: (path) =>
-      gate.look(async () => ({
-        ...(await inner.fileSystem(dirname(snapshots))),
+      gate.look(async () => {
         // Only whether it exists is known of the real directory.
-        ...(path === snapshots && (await known('statx', () => fs.statSync(path))) && {}),
-      })),
+        if (path === snapshots) await known('open', () => fs.statSync(path));
+        return inner.fileSystem(path === snapshots ? dirname(path) : path);
+      }),
     makeDirectory: (path) => {
       if (path !== snapshots) {
         return gate.step(`mkdir ${shown(path)}`, () => inner.makeDirectory(path));
