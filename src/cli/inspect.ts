@@ -15,7 +15,7 @@ import { compareWithContainerd, type ContainerdFlags } from './inspect-container
 import type { Output } from './print.js';
 import { printing, visible } from './print.js';
 import { lookAtRoot, type LookOptions, type RootLook } from './root-look.js';
-import { rootOf, withRootOption, type RootFlags } from './root-option.js';
+import { namedRoot, withRootOption, type RootFlags } from './root-option.js';
 
 interface Flags extends RootFlags, ContainerdFlags {
   readonly offline?: true;
@@ -56,7 +56,7 @@ Exits 0 when there is nothing to do, 3 when something was found. docs/recovery.m
 }
 
 async function run(flags: Flags, out: Output): Promise<void> {
-  const root = await rootOf(flags);
+  const root = await namedRoot(flags);
   const { containerd } = flags;
   if (containerd !== undefined) return compareWithContainerd(root, containerd, flags, out);
   const host = openHost({ root });

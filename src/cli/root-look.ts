@@ -10,15 +10,22 @@ import { formatTime } from '../base/units.js';
 import type { Host } from '../host/host.js';
 import { snapshotsDirectory } from '../log/files.js';
 import { planRecovery, type Plan } from '../inspect/plan.js';
+import { contradictionInRoot } from '../inspect/root-agreement.js';
 import { settingsIn } from '../inspect/settings-then.js';
 import { replayToDamage } from '../inspect/replay-root.js';
 import { countSnapshots, type SnapshotCounts } from '../inspect/report.js';
 import { LogDamaged, RootRefused } from '../log/errors.js';
 import { compareFileSystems, fileSystemsOf } from '../log/file-systems.js';
 import type { LogFinding } from '../log/findings.js';
-import { examineRoot, readIdentityIfSound, type StoredIdentity } from '../log/identity.js';
+import {
+  examineRoot,
+  readIdentityIfSound,
+  refuseContradiction,
+  type StoredIdentity,
+} from '../log/identity.js';
 import { readLog } from '../log/reader.js';
 import { verifyLog } from '../log/verify.js';
+import type { Forest } from '../machines/forest.js';
 import { lastHolder, liveHolder, lockRefusal, type LiveHolder } from './holder.js';
 
 export interface LookOptions {
@@ -89,7 +96,7 @@ export async function lookAtRoot(options: LookOptions): Promise<RootLook> {
     root,
     holder,
     identity,
-    refusal: await refusalOf(options),
+    refusal: await refusalOf(options, damage === null ? replay.forest : null),
     mountsUnknown,
     damage,
     // Directories of snapshots behind the damage would look like orphans.
@@ -203,9 +210,16 @@ async function directoriesOf(host: Host): Promise<readonly SnapshotDirectoryEntr
 }
 
 /** Of a copied root only the mounts are unknown, and that is reported on its own. */
-async function refusalOf({ host, root }: LookOptions): Promise<RootRefused | null> {
+async function refusalOf(
+  { host: { disk }, root }: LookOptions,
+  forest: Forest | null,
+): Promise<RootRefused | null> {
   try {
-    await examineRoot(host.disk, root, { expectExisting: false, acceptedMove: 'copy' });
+    const rules = { expectExisting: false, acceptedMove: 'copy' } as const;
+    const changes = (await examineRoot(disk, root, rules))?.changes ?? [];
+    if (forest !== null) {
+      await refuseContradiction(root, changes, () => contradictionInRoot(disk, root, forest));
+    }
     return await lockRefusal(root);
   } catch (thrown) {
     if (thrown instanceof RootRefused) return thrown;

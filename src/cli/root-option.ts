@@ -1,10 +1,14 @@
 /** `--root` for commands that look into a root from outside, without a daemon. */
-import { stat } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { errnoOf, reasonOf, UsageError } from '../base/errors.js';
 import { defaultConfigFile, readConfigText } from '../api/config-file.js';
 import { adviceFor } from '../base/advice.js';
+import { systemDisk } from '../host/disk.js';
+import { logDirectory } from '../log/files.js';
+import { compareFileSystems, fileSystemsOf } from '../log/file-systems.js';
+import { fileSystemRefused, readIdentityIfSound } from '../log/identity.js';
 
 export function withRootOption(command: Command): Command {
   return command
@@ -18,13 +22,25 @@ export interface RootFlags {
 }
 
 /**
- * The root that is meant, absolute. A root that is named needs no configuration, so that a copied
- * one can be looked at anywhere; a relative one is taken from the working directory.
+ * The root that is meant, absolute.
  *
- * @throws UsageError when nothing of a root is there: a slip of the pen must not look like an
- *   empty log.
+ * @throws UsageError when nothing of a root is there, RootRefused when the disk of its log is not
+ *   mounted: neither must look like an empty log.
  */
 export async function rootOf(flags: RootFlags): Promise<string> {
+  const root = await namedRoot(flags);
+  await refuseMissingLog(root);
+  return root;
+}
+
+/**
+ * The same for a command that reports what is missing. A root that is named needs no
+ * configuration, so that a copied one can be looked at anywhere; a relative one is taken from the
+ * working directory.
+ *
+ * @throws UsageError when nothing of a root is there
+ */
+export async function namedRoot(flags: RootFlags): Promise<string> {
   const named = flags.root ?? process.env['STRATALOG_ROOT'] ?? '';
   const root = named !== '' ? resolve(named) : await configuredRoot(flags.config);
   const parts = ['identity.json', 'log', 'snapshots'];
@@ -36,6 +52,27 @@ export async function rootOf(flags: RootFlags): Promise<string> {
     );
   }
   return root;
+}
+
+/** Only where there is no segment: nothing is asked of an ordinary root. */
+async function refuseMissingLog(root: string): Promise<void> {
+  const disk = systemDisk();
+  if ((await segmentNames(root)).length > 0) return;
+  const identity = await readIdentityIfSound(disk, root);
+  if (identity === null) return;
+  const found = await fileSystemsOf(disk, root);
+  const verdict = compareFileSystems(identity.fileSystems, found, 'copy');
+  if (verdict.kind === 'refused') throw fileSystemRefused(root, verdict);
+}
+
+async function segmentNames(root: string): Promise<readonly string[]> {
+  try {
+    return (await readdir(logDirectory(root))).filter((name) => name.endsWith('.seg'));
+  } catch (thrown) {
+    const code = errnoOf(thrown);
+    if (code === 'ENOENT' || code === 'ENOTDIR') return [];
+    throw thrown;
+  }
 }
 
 async function configuredRoot(configFile: string | undefined): Promise<string> {

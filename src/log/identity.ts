@@ -255,6 +255,34 @@ export function fileSystemRefused(
   );
 }
 
+/**
+ * A file system without a lasting id is taken for the one of before only where the directories in it
+ * agree with the log.
+ *
+ * @param contradictionInRoot what does not agree, or null; without it nothing is known to agree
+ *
+ * Fails  RootRefused
+ */
+export async function refuseContradiction(
+  root: string,
+  changes: readonly FileSystemChange[],
+  contradictionInRoot: (() => Promise<string | null>) | undefined,
+): Promise<void> {
+  const assumed = changes.find(({ how }) => how === 'assumed');
+  if (assumed === undefined) return;
+  const found = contradictionInRoot ? await contradictionInRoot() : 'nothing was compared with it';
+  if (found === null) return;
+  const { part, before, after } = assumed;
+  const where = part === 'root' ? 'the root' : `${part}/`;
+  throw fileSystemRefused(root, {
+    reason: 'file-system-changed',
+    found:
+      `the device number of ${where} has changed from ${before?.device ?? 'none'} to ` +
+      `${after?.device ?? 'none'}, its file system has no id that would tell whether it is the ` +
+      `same, and the log does not agree with what is in it: ${found}`,
+  });
+}
+
 /** What is wrong with a root whose log has no segment; null when it was never used. */
 export async function logMissing(disk: Disk, root: string): Promise<string | null> {
   const { length } = await snapshotEntries(disk, root);

@@ -29,8 +29,8 @@ import { SEGMENT, SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MIN } from './format.js';
 import { fileSystemsOf, type FileSystemChange } from './file-systems.js';
 import {
   examineRoot,
-  fileSystemRefused,
   newIdentity,
+  refuseContradiction,
   writeIdentity,
   type ExaminedRoot,
   type StoredIdentity,
@@ -148,7 +148,7 @@ export async function openLog(options: OpenLogOptions): Promise<OpenedLog> {
     const known = await examineRoot(disk, root, rules);
     const examined = known ?? (await beginIdentity(options));
     const end = await replayLog(disk, root, examined.identity, upcasting(options));
-    await refuseContradiction(options, examined.changes);
+    await refuseContradiction(root, examined.changes, options.contradictionInRoot);
     return await makeReady(options, segmentBytes, lock, examined, end, known === null);
   } catch (thrown) {
     await lock.release();
@@ -175,26 +175,6 @@ async function beginIdentity(options: OpenLogOptions): Promise<ExaminedRoot> {
   const identity = newIdentity(options.uuid(), clock.now(), fileSystems, options.writtenBy);
   await writeIdentity(disk, root, identity);
   return { identity, changes: [], fileSystems };
-}
-
-/** A file system without a lasting id is taken for the one of before only where all else agrees. */
-async function refuseContradiction(
-  { root, contradictionInRoot }: OpenLogOptions,
-  changes: readonly FileSystemChange[],
-): Promise<void> {
-  const assumed = changes.find(({ how }) => how === 'assumed');
-  if (assumed === undefined) return;
-  const found = contradictionInRoot ? await contradictionInRoot() : 'nothing was compared with it';
-  if (found === null) return;
-  const { part, before, after } = assumed;
-  const where = part === 'root' ? 'the root' : `${part}/`;
-  throw fileSystemRefused(root, {
-    reason: 'file-system-changed',
-    found:
-      `the device number of ${where} has changed from ${before?.device ?? 'none'} to ` +
-      `${after?.device ?? 'none'}, its file system has no id that would tell whether it is the ` +
-      `same, and the log does not agree with what is in it: ${found}`,
-  });
 }
 
 /** Everything that changes files stands here: the whole log was found good. */

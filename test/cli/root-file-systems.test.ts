@@ -79,6 +79,9 @@ async function changesIn(root: string): Promise<unknown[]> {
   return jsonLines(stdout).map(({ data }) => data);
 }
 
+const withoutSnapshots = [['gc'], ['gc', '--dry-run'], ['repair', '--yes'], ['checkpoint']];
+const withoutLog = [...withoutSnapshots, ['verify'], ['log'], ['state'], ['history', '1']];
+
 /** Names below a directory, for what must not change. */
 const namesIn = (directory: string): string[] =>
   fs.readdirSync(directory, { recursive: true, encoding: 'utf8' }).sort();
@@ -171,7 +174,7 @@ it.skipIf(!isVolumeAvailable('ext4'))(
       const look = await stratalog(['inspect', '--root', root]);
       expect(look).toMatchObject({ code: 3 });
       expect(look.stdout).toContain('file-system-missing');
-      for (const command of [['gc'], ['gc', '--dry-run'], ['repair', '--yes'], ['checkpoint']]) {
+      for (const command of part === 'log' ? withoutLog : withoutSnapshots) {
         const outcome = await stratalog([...command, '--root', root]);
         expect(outcome, command.join(' ')).toMatchObject({ code: 1 });
         expect(outcome.stderr).toContain(`${part}/ was a mount of`);
@@ -271,6 +274,8 @@ it(
     tmpfs(root);
     execFileSync('cp', ['-a', `${elsewhere}/.`, root]);
     fs.rmSync(`${root}/snapshots/${id}`, { recursive: true });
+    const look = await stratalog(['inspect', '--root', root]);
+    expect(look.stdout).toMatch(/^file-system-changed .*refuse to start/m);
     expect(await refusalOf(daemon)).toContain(`the directory of snapshot ${id} is missing`);
   },
 );
