@@ -12,6 +12,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { chainIdOn, digestOf } from '../../../src/filesystems/layer-store/digest.js';
 import { sweepStaging } from '../../../src/filesystems/layer-store/store-directory.js';
 import { fullCheck } from '../../../src/filesystems/layer-store/verify-layer.js';
+import { isVolumeAvailable, LoopVolume } from '../../support/loop-volume.js';
 import type { Entry } from './support.js';
 import { Bench, everyFormat, reasonFor, tarOf } from './support.js';
 
@@ -62,6 +63,22 @@ describe('flags', () => {
       expect(refused.stderr).toContain('Say it as 500MiB or 64GiB.');
     }
   });
+});
+
+it.skipIf(!isVolumeAvailable('ext4'))('a store may be a fresh disk of its own', async () => {
+  const volume = new LoopVolume(path.join(bench.directory('disk'), 'ext4'), 'ext4');
+  try {
+    volume.mount(bench.store);
+    const { path: layout, chainIds } = bench.layout([await tarOf(small)]);
+    expect(await bench.import(`oci:${layout}`)).toMatchObject([{ outcome: 'imported' }]);
+    const { stdout } = await layer('ls', '--layer-store', bench.store, '--check', '--json');
+    expect(stdout).toContain(chainIds[0]);
+    expect(stdout).not.toContain('lost+found');
+    expect(await sweepStaging(bench.store, bench.mountTable)).toBe(0);
+    expect(fs.readdirSync(bench.store)).toContain('lost+found');
+  } finally {
+    volume.close();
+  }
 });
 
 describe('sources', () => {
