@@ -288,14 +288,16 @@ function gathered(
 
 /** Cleanup knows no age: it would take what was just said to be kept. */
 function refuseYoung(verdicts: readonly GcVerdict[], minAge: string): void {
-  const young = verdicts.filter(({ verdict }) =>
-    /^(young|age-unknown)$/.test(verdict.because.kind),
-  );
+  const young = verdicts.filter(({ verdict }) => {
+    const { kind } = verdict.because;
+    return kind === 'young' || kind === 'age-unknown';
+  });
   const [first] = young;
   if (first === undefined) return;
   const more = young.length === 1 ? '' : ` and ${young.length - 1} more`;
+  const is = first.verdict.because.kind === 'young' ? 'is' : 'may be';
   throw new Error(
-    `nothing was collected: ${visible(first.entry)}${more} may be younger than --min-age ${minAge}, and ` +
+    `nothing was collected: ${visible(first.entry)}${more} ${is} younger than --min-age ${minAge}, and ` +
       "the daemon's Cleanup asks for no age. Move it out of snapshots/, wait, or leave out --min-age",
   );
 }

@@ -103,9 +103,6 @@ async function print(rows: readonly Row[], now: UnixNanos | null, out: Output): 
   );
 }
 
-/** Far more than the longest back-off. */
-const LONGEST_WAIT_NANOS = 3_600_000_000_000n;
-
 function sinceInWords(since: UnixNanos, now: UnixNanos | null): string {
   return now === null ? formatTime(since) : spanInWords(now - since);
 }
@@ -115,7 +112,5 @@ function retryInWords(retryAt: string | null, now: UnixNanos | null): string {
   if (now === null) return visible(retryAt);
   const left = unixNanos(BigInt(Date.parse(retryAt)) * 1_000_000n) - now;
   // A daemon tries at once what is due; a stopped one, when it starts.
-  if (left <= 0n) return 'due';
-  // Recorded by a clock that was ahead: no daemon waits that long.
-  return left > LONGEST_WAIT_NANOS ? 'soon' : `in ${spanInWords(left)}`;
+  return left <= 0n ? 'due' : `in ${spanInWords(left)}`;
 }
