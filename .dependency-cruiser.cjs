@@ -9,9 +9,11 @@ const mayImport = {
   host: ['base'],
   log: ['base'],
   machines: ['base'],
-  filesystems: ['base', 'host'],
+  // Tar archives: bytes in, entries out, and back.
+  tar: ['base'],
+  filesystems: ['base', 'host', 'tar'],
   effects: ['base', 'machines', 'filesystems/contract'],
-  inspect: ['base', 'log', 'machines'],
+  inspect: ['base', 'log', 'machines', 'tar'],
   // Writes to a root that no daemon holds; what it finds out first, it asks of inspect.
   maintenance: ['base', 'log', 'machines', 'inspect'],
   // The page: reads an archive, wherever it is.
@@ -25,6 +27,7 @@ const mayImport = {
     'machines',
     'inspect',
     'maintenance',
+    'tar',
     'ui',
     'snapshotter',
     'filesystems',

@@ -2,8 +2,8 @@
 import { createHash } from 'node:crypto';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { pack } from 'tar-stream';
-import { type Layer, bytesOf, digestOf } from './layer.js';
+import { type Layer, digestOf } from './layer.js';
+import { tarOf } from './tar.js';
 
 const mediaTypes = {
   index: 'application/vnd.oci.image.index.v1+json',
@@ -79,9 +79,8 @@ export async function writeLayout(image: Image, directory: string, tag: string):
 
 /** The layout as one tar, for `ctr images import`. */
 export async function writeArchive(image: Image, file: string, name: string): Promise<void> {
-  const archive = pack();
-  for (const { path, bytes } of layoutFiles(image, name)) archive.entry({ name: path }, bytes);
-  await writeFile(file, await bytesOf(archive));
+  const files = layoutFiles(image, name);
+  await writeFile(file, tarOf(files.map(({ path, bytes }) => ({ name: path, content: bytes }))));
 }
 
 function layoutFiles(image: Image, tag: string): { path: string; bytes: Buffer }[] {

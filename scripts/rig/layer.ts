@@ -1,7 +1,7 @@
 /** One layer of an image: a deterministic, gzipped tar with OCI whiteouts (image-spec, layer.md). */
 import { createHash } from 'node:crypto';
 import { gunzipSync, gzipSync } from 'node:zlib';
-import { type Pack, pack } from 'tar-stream';
+import { tarOf, type Entry } from './tar.js';
 
 export type LayerEntry =
   | {
@@ -28,56 +28,26 @@ export interface Layer {
 export const digestOf = (bytes: Uint8Array | string): string =>
   `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
 
-/** Entries in the order given; parents before children. */
-export async function layerOf(entries: readonly LayerEntry[]): Promise<Layer> {
-  const archive = pack();
-  for (const entry of entries) addEntry(archive, entry);
-  const tar = await bytesOf(archive);
+/** Entries in the order given; parents before children. The same bytes on every machine and day. */
+export function layerOf(entries: readonly LayerEntry[]): Layer {
+  const tar = tarOf(entries.map(tarEntryOf));
   const gzipped = gzipSync(tar, { level: 6 });
   return { digest: digestOf(gzipped), diffId: digestOf(tar), gzipped };
 }
 
-/** Ends the archive and answers all of it. */
-export async function bytesOf(archive: Pack): Promise<Buffer> {
-  archive.finalize();
-  const chunks: Buffer[] = [];
-  for await (const chunk of archive as AsyncIterable<Buffer>) chunks.push(chunk);
-  return Buffer.concat(chunks);
-}
-
-function addEntry(archive: Pack, entry: LayerEntry): void {
-  // The same bytes on every machine and day, so that digests can be compared.
-  const common = { mtime: new Date(0), uid: 0, gid: 0, uname: '', gname: '' };
+function tarEntryOf(entry: LayerEntry): Entry {
   const slash = entry.path.lastIndexOf('/') + 1;
   switch (entry.kind) {
     case 'file':
-      archive.entry({ ...common, name: entry.path, mode: entry.mode ?? 0o644 }, entry.content);
-      return;
+      return { name: entry.path, mode: entry.mode ?? 0o644, content: entry.content };
     case 'directory':
-      archive.entry({ ...common, name: entry.path, type: 'directory', mode: entry.mode ?? 0o755 });
-      return;
+      return { name: `${entry.path}/`, type: 'directory', mode: entry.mode ?? 0o755 };
     case 'symlink':
-      archive.entry({
-        ...common,
-        name: entry.path,
-        type: 'symlink',
-        linkname: entry.target,
-        mode: 0o777,
-      });
-      return;
+      return { name: entry.path, type: 'symlink', linkname: entry.target, mode: 0o777 };
     case 'whiteout':
-      archive.entry(
-        {
-          ...common,
-          name: `${entry.path.slice(0, slash)}.wh.${entry.path.slice(slash)}`,
-          mode: 0o644,
-        },
-        '',
-      );
-      return;
+      return { name: `${entry.path.slice(0, slash)}.wh.${entry.path.slice(slash)}` };
     case 'opaque':
-      archive.entry({ ...common, name: `${entry.path}/.wh..wh..opq`, mode: 0o644 }, '');
-      return;
+      return { name: `${entry.path}/.wh..wh..opq` };
   }
 }
 

@@ -25,14 +25,14 @@ const busyboxPath = process.env['STRATALOG_BUSYBOX'] ?? '/bin/busybox';
 export async function sampleImage(options: SampleOptions = {}): Promise<Image> {
   const seed = options.seed ?? 'sample';
   const layers = [
-    await layerOf(baseEntries(await readFile(busyboxPath))),
-    await layerOf([
+    layerOf(baseEntries(await readFile(busyboxPath))),
+    layerOf([
       { kind: 'directory', path: 'app' },
       { kind: 'file', path: 'app/hello.txt', content: `hello from ${seed}\n` },
       { kind: 'directory', path: 'old' },
       { kind: 'whiteout', path: 'old/secret.txt' },
     ]),
-    await layerOf([
+    layerOf([
       { kind: 'directory', path: 'settings' },
       { kind: 'opaque', path: 'settings' },
       { kind: 'file', path: 'settings/new.conf', content: `new ${seed}\n` },
@@ -41,7 +41,7 @@ export async function sampleImage(options: SampleOptions = {}): Promise<Image> {
   for (let index = 0; index < (options.extraLayers ?? 0); index += 1) {
     const content = noise(options.bytesPerLayer ?? 1024, `${seed} ${index}`);
     layers.push(
-      await layerOf([
+      layerOf([
         { kind: 'directory', path: 'layers' },
         { kind: 'file', path: `layers/${index}`, content },
       ]),

@@ -1,24 +1,22 @@
-/** The reader of a layer's tar, which trusts no archive, for the tar of an export. */
-import { LayerTarInvalid, readTarEntries } from '../filesystems/layer-store/tar-entries.js';
+/** The tar of an export as its entries. */
 import { ExportInvalid } from '../inspect/export-lines.js';
 import type { ArchiveEntry } from '../maintenance/import-tar.js';
+import { tarEntries } from '../tar/entries.js';
+import { TarInvalid } from '../tar/header.js';
 
 /** Fails with ExportInvalid when the archive cannot be read, between entries or within one. */
 export async function* readTar(input: AsyncIterable<Uint8Array>): AsyncGenerator<ArchiveEntry> {
-  for await (const entry of ofExport(readTarEntries(input))) {
-    yield { ...entry, content: ofExport(entry.content) };
+  for await (const { header, content } of ofExport(tarEntries(input))) {
+    yield { type: header.type, name: header.name, size: header.size, content: ofExport(content) };
   }
 }
 
-/** Passes all on; what the reader says of a layer is said of an export. */
+/** Passes all on; what makes a tar invalid makes an export invalid. */
 async function* ofExport<Part>(parts: AsyncIterable<Part>): AsyncGenerator<Part> {
   try {
     yield* parts;
   } catch (cause) {
-    if (!(cause instanceof LayerTarInvalid)) throw cause;
-    const why = cause.message
-      .replace(/^the layer is/, 'it is')
-      .replace(/(that|which) layers do not have$/, 'which no export has');
-    throw new ExportInvalid(`the tar cannot be read: ${why}`, { cause });
+    if (!(cause instanceof TarInvalid)) throw cause;
+    throw new ExportInvalid(`the tar cannot be read: ${cause.message}`, { cause });
   }
 }

@@ -5,7 +5,6 @@
  * checkpoints, then the segments, the newest one cut behind its last whole append.
  */
 import { createHash } from 'node:crypto';
-import * as tar from 'tar-stream';
 import { reasonOf } from '../base/errors.js';
 import type { Disk, DiskFile } from '../base/ports.js';
 import { examineCheckpoint } from '../log/checkpoint.js';
@@ -13,6 +12,7 @@ import { LogDamaged } from '../log/errors.js';
 import { identityPath, listLog, logDirectory, readWhole } from '../log/files.js';
 import type { SurveyedSegment } from '../log/survey.js';
 import { NothingToExport, type ExportSummary, type ExportWish } from './export-jsonl.js';
+import { fileHeader, paddingAfter, TAR_END } from '../tar/writer.js';
 import { chainAt, chainHexBefore, rawBatches, soundSegments } from './export-records.js';
 
 /** What the tar says of itself: `export.json` in it. */
@@ -40,29 +40,6 @@ export async function* exportAsTar(
   root: string,
   wish: Omit<ExportWish, 'from' | 'to'> & { readonly modified: Date },
 ): AsyncGenerator<Uint8Array, ExportSummary, undefined> {
-  const pack = tar.pack();
-  const packed = fill(pack, disk, root, wish);
-  packed.catch((thrown: unknown) => {
-    pack.destroy(thrown instanceof Error ? thrown : new Error(reasonOf(thrown)));
-  });
-  try {
-    for await (const piece of pack) yield piece as Uint8Array;
-  } catch (thrown) {
-    await packed;
-    throw thrown;
-  } finally {
-    pack.destroy();
-    await packed.catch(() => undefined);
-  }
-  return packed;
-}
-
-async function fill(
-  pack: tar.Pack,
-  disk: Disk,
-  root: string,
-  wish: Omit<ExportWish, 'from' | 'to'> & { readonly modified: Date },
-): Promise<ExportSummary> {
   const identity = await readWhole(disk, identityPath(root), IDENTITY_BYTES_MAX);
   const checkpoints = await openCheckpoints(disk, root);
   try {
@@ -75,26 +52,24 @@ async function fill(
     }
     const usable = await usableCheckpoints(disk, root, plan, checkpoints);
     const sums: string[] = [];
-    const add = async (name: string, size: number, pieces: Pieces): Promise<void> => {
-      sums.push(`${await addEntry(pack, { name, size, mtime: wish.modified }, pieces)}  ${name}\n`);
+    const entry = async function* (name: string, size: number, pieces: Pieces) {
+      const sum = yield* entryOf({ name, size, modified: wish.modified }, pieces);
+      sums.push(`${sum}  ${name}\n`);
     };
-    const addText = (name: string, bytes: Buffer): Promise<void> =>
-      add(name, bytes.length, [bytes]);
-    await addText('identity.json', identity);
+    yield* entry('identity.json', identity.length, [identity]);
     for (const { name, size, open } of [...plan.files, ...usable]) {
       const file = await open();
       try {
-        await add(name, size, piecesOf(file, size));
+        yield* entry(name, size, piecesOf(file, size));
       } finally {
         await file.close();
       }
     }
-    await addText(TAR_ABOUT, aboutOf(plan.uuid, plan.summary, wish));
+    const about = aboutOf(plan.uuid, plan.summary, wish);
+    yield* entry(TAR_ABOUT, about.length, [about]);
     const manifest = Buffer.from(sums.join(''));
-    await addEntry(pack, { name: TAR_MANIFEST, size: manifest.length, mtime: wish.modified }, [
-      manifest,
-    ]);
-    pack.finalize();
+    yield* entry(TAR_MANIFEST, manifest.length, [manifest]);
+    yield TAR_END;
     return plan.summary;
   } finally {
     for (const { file } of checkpoints) await file.close();
@@ -239,40 +214,17 @@ async function* piecesOf(file: DiskFile, size: number): AsyncGenerator<Uint8Arra
   }
 }
 
-/** Answers the SHA-256 of the content. */
-async function addEntry(
-  pack: tar.Pack,
-  header: { readonly name: string; readonly size: number; readonly mtime: Date },
+/** A file of the tar. Returns the SHA-256 of its content. */
+async function* entryOf(
+  file: { readonly name: string; readonly size: number; readonly modified: Date },
   pieces: Pieces,
-): Promise<string> {
+): AsyncGenerator<Uint8Array, string, undefined> {
   const hash = createHash('sha256');
-  let sink: ReturnType<tar.Pack['entry']> | null = null;
-  const added = new Promise<void>((resolve, reject) => {
-    sink = pack.entry({ ...header, mode: 0o600, type: 'file' }, (fault) => {
-      if (fault) reject(fault);
-      else resolve();
-    });
-  });
-  added.catch(() => undefined);
-  const entry = sink as ReturnType<tar.Pack['entry']> | null;
-  if (entry === null) throw new Error('tar-stream made no entry');
+  yield fileHeader({ ...file, mode: 0o600 });
   for await (const piece of pieces) {
     hash.update(piece);
-    if (!entry.write(piece)) await Promise.race([drained(entry), added]);
+    yield piece;
   }
-  entry.end(undefined);
-  await added;
+  yield paddingAfter(file.size);
   return hash.digest('hex');
-}
-
-function drained(entry: ReturnType<tar.Pack['entry']>): Promise<void> {
-  return new Promise((resolve) => {
-    const done = (): void => {
-      entry.removeListener('drain', done);
-      entry.removeListener('close', done);
-      resolve();
-    };
-    entry.on('drain', done);
-    entry.on('close', done);
-  });
 }

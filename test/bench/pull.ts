@@ -25,7 +25,7 @@ const bytesOfAFile = 50_000;
 export async function measurePulls(programs: Programs, turns: number): Promise<readonly Row[]> {
   return inWorkspace(async (registryWorkspace) => {
     say('making an image');
-    const image = await bigImage();
+    const image = bigImage();
     const registry = await Registry.start(registryWorkspace);
     await pushImage(image, registry.url, 'bench/big', 'v1');
     const reference = registry.reference('bench/big', 'v1');
@@ -41,7 +41,7 @@ export async function measurePulls(programs: Programs, turns: number): Promise<r
 }
 
 /** Half of each file can be compressed, as of most programs. */
-async function bigImage(): Promise<Image> {
+function bigImage(): Image {
   const layers = [];
   for (let layer = 0; layer < layersOfTheImage; layer += 1) {
     const top = `usr/lib/layer-${layer}`;
@@ -55,7 +55,7 @@ async function bigImage(): Promise<Image> {
       const content = Buffer.concat([noise, Buffer.alloc(bytesOfAFile / 2, `${layer} ${file} `)]);
       entries.push({ kind: 'file', path: `${top}/file-${file}`, content });
     }
-    layers.push(await layerOf(entries));
+    layers.push(layerOf(entries));
   }
   return imageOf(layers);
 }

@@ -5,7 +5,6 @@
  */
 import { createHash } from 'node:crypto';
 import fc from 'fast-check';
-import { pack } from 'tar-stream';
 import { describe, expect, it } from 'vitest';
 import type { Disk } from '../../src/base/ports.js';
 import { readTar } from '../../src/cli/read-tar.js';
@@ -16,6 +15,7 @@ import { chainHexBefore, rawBatches, soundSegments } from '../../src/inspect/exp
 import { importLines } from '../../src/maintenance/import-jsonl.js';
 import type { ImportedLog } from '../../src/maintenance/imported-log.js';
 import { importTar } from '../../src/maintenance/import-tar.js';
+import { tarOf as archiveOf } from '../../scripts/rig/tar.js';
 import { ROOT, steppingClock, verified } from '../log/fixtures.js';
 import { FaultyDisk } from '../support/faulty-disk.js';
 import { diskWith, randomAppends, type RandomAppend } from '../support/random-logs.js';
@@ -357,10 +357,5 @@ async function repacked(bytes: Buffer, change: (text: string) => string): Promis
   const sum = (content: Buffer): string => createHash('sha256').update(content).digest('hex');
   const manifest = files.get('MANIFEST')?.toString().replace(sum(identity), sum(other)) ?? '';
   files.set('MANIFEST', Buffer.from(manifest));
-  const tar = pack();
-  for (const [name, content] of files) tar.entry({ name }, content);
-  tar.finalize();
-  const pieces: Buffer[] = [];
-  for await (const piece of tar) pieces.push(Buffer.from(piece as Uint8Array));
-  return Buffer.concat(pieces);
+  return archiveOf([...files].map(([name, content]) => ({ name, content })));
 }
