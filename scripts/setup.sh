@@ -56,6 +56,7 @@ if [ "$purpose" = test ]; then
   need mkfs.erofs erofs-utils 'writes EROFS layers' command -v mkfs.erofs
   need mksquashfs squashfs-tools 'writes squashfs layers' command -v mksquashfs
   need getfattr attr 'reads the extended attributes of layers' command -v getfattr
+  need zstd zstd 'compresses layers, and unpacks them where Node.js does not' command -v zstd
   need mkfs.xfs xfsprogs 'makes a file system to lose power on' command -v mkfs.xfs
   need mkfs.btrfs btrfs-progs 'makes another one' command -v mkfs.btrfs
   need faketime faketime 'sets the clock of a daemon' command -v faketime

@@ -25,6 +25,7 @@ const lchownCall = libraryCall('int lchown(const void *path, unsigned int uid, u
 
 const currentDirectory = -100; // AT_FDCWD
 const symlinkNofollow = 0x100; // AT_SYMLINK_NOFOLLOW
+const createOnly = 1; // XATTR_CREATE
 /** `tv_nsec` that leaves a time as it is. */
 const utimeOmit = 0x3ffffffen;
 const nanosPerSecond = 1_000_000_000n;
@@ -35,22 +36,31 @@ export type Path = string | Uint8Array;
 const shown = (path: Path): string =>
   typeof path === 'string' ? path : Buffer.from(path).toString('utf8');
 
-/** Sets `name` (`user.…`, `trusted.…`, `security.capability`), whether it is there or not. */
-export function lsetxattr(path: Path, name: string, value: Uint8Array): void {
-  const arguments_ = [cString(path), cString(name), value, value.length, 0] as const;
+/**
+ * Sets `name` (`user.…`, `trusted.…`, `security.capability`), whether it exists or not. With
+ * `create`, one that exists fails with EEXIST and keeps its value.
+ */
+export function lsetxattr(
+  path: Path,
+  name: Path,
+  value: Uint8Array,
+  { create = false }: { readonly create?: boolean } = {},
+): void {
+  const flags = create ? createOnly : 0;
+  const arguments_ = [cString(path), cString(name), value, value.length, flags] as const;
   checked('lsetxattr', shown(path), lsetxattrCall, ...arguments_);
 }
 
 /** Null when the file has no such attribute, or its file system has none at all. */
-export function lgetxattr(path: Path, name: string): Uint8Array | null {
+export function lgetxattr(path: Path, name: Path): Uint8Array | null {
   return readGrowing('lgetxattr', path, lgetxattrCall, cString(path), cString(name));
 }
 
-/** The names of all attributes that this process may see. */
+/** The names of all attributes that this process may see: bytes, one character each (latin1). */
 export function llistxattr(path: Path): readonly string[] {
   const list = readGrowing('llistxattr', path, llistxattrCall, cString(path));
   if (list === null || list.length === 0) return [];
-  return Buffer.from(list).toString('utf8').slice(0, -1).split('\0');
+  return Buffer.from(list).toString('latin1').slice(0, -1).split('\0');
 }
 
 export function lremovexattr(path: Path, name: string): void {

@@ -13,7 +13,7 @@ import type { LayerSource } from '../../src/filesystems/layer-store/import-layer
 import type { LayerFormat } from '../../src/filesystems/layer-store/layout.js';
 import { openStore } from '../../src/filesystems/layer-store/store-directory.js';
 import { fullCheck } from '../../src/filesystems/layer-store/verify-layer.js';
-import { tarOf } from '../filesystems/layer-store/support.js';
+import { tarOf } from '../../scripts/rig/tar.js';
 import { all } from './crash/choice.js';
 import { draws } from './crash/enumerate.js';
 import { Gate } from './crash/gate.js';
@@ -66,12 +66,12 @@ const deaths = [
 const stride = all ? 1 : 251;
 
 /** Two layers; the upper one implies a directory of the lower, so that it must look into it. */
-async function image(): Promise<readonly LayerSource[]> {
-  const lower = await tarOf([
+function image(): readonly LayerSource[] {
+  const lower = tarOf([
     { name: 'etc/', type: 'directory', mode: 0o750 },
     { name: 'etc/hosts', content: 'the hosts' },
   ]);
-  const upper = await tarOf([{ name: 'etc/new', content: 'new' }]);
+  const upper = tarOf([{ name: 'etc/new', content: 'new' }]);
   return sourcesOf([lower, upper]);
 }
 
@@ -150,7 +150,7 @@ describe.each(cases)('an import as $format, force $force', (each) => {
   }
 
   it('may die at every boundary', { timeout: all ? 3_600_000 : 240_000 }, async () => {
-    const sources = await image();
+    const sources = image();
     const seen = new Set<string>();
     let [boundary, tried, pairs, turn] = [0, 0, 0, 0];
     const attempt = async (at: number, draw: (() => () => number) | null, second: number) => {

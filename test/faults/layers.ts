@@ -27,7 +27,7 @@ export async function makeLayerStore(
       let parent: ChainId | null = null;
       for (let level = 0; level < depth; level += 1) {
         const content = `layer ${level} of chain ${chain}\n`;
-        const layer = await layerOf([{ kind: 'file', path: `file-${level}`, content }]);
+        const layer = layerOf([{ kind: 'file', path: `file-${level}`, content }]);
         const diffId = isDigest(layer.diffId) ? layer.diffId : fromHex('');
         const chainId: ChainId = chainIdOn(parent, diffId);
         const source = {
@@ -37,6 +37,7 @@ export async function makeLayerStore(
           diffId,
           blob: null,
           open: () => chunks(layer.gzipped),
+          repeatable: true,
         };
         await importLayer(store, source, {
           format: 'directory',

@@ -5,7 +5,7 @@
  *     content:ROOT@sha256:…             containerd's content store, by the digest of a manifest or index
  *     tar:FILE                          one layer's tar, with its chain id given beside it
  */
-import { createReadStream, lstatSync, readFileSync } from 'node:fs';
+import { createReadStream, lstatSync, readFileSync, statSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import * as z from 'zod';
 
@@ -104,6 +104,7 @@ export function openSource(
     diffId: layer.diffId,
     blob: { digest: layer.blob.digest, size: layer.blob.size, mediaType: layer.blob.mediaType },
     open: () => blobs.stream(layer.blob.digest, layer.blob.size),
+    repeatable: true,
   }));
 }
 
@@ -120,6 +121,7 @@ function tarSource(file: string, chain: TarChain): LayerSource {
     diffId: null,
     blob: null,
     open: () => createReadStream(file, { highWaterMark: 256 * 1024 }),
+    repeatable: statSync(file).isFile(),
   };
 }
 

@@ -6,7 +6,7 @@
  * layer that lies is noticed at its end, in staging, and never published.
  */
 import { randomBytes } from 'node:crypto';
-import { lstatSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, lchownSync, lstatSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { UsageError } from '../../base/errors.js';
@@ -14,7 +14,9 @@ import type { MountTable } from '../../base/ports.js';
 import type { ChainId, Digest } from './digest.js';
 import { chainIdOn } from './digest.js';
 import { measure } from '../../host/directory-jobs.js';
-import { lsetxattr } from '../../host/xattrs.js';
+import { lgetxattr, lremovexattr, lsetxattr } from '../../host/xattrs.js';
+import { TarInvalid } from '../../tar/header.js';
+import { limitsOf } from './format-limits.js';
 import { buildImage, imageTool } from './image-build.js';
 import { LayerBytesWrong, openLayerBytes } from './layer-bytes.js';
 import type { LayerFormat } from './layout.js';
@@ -22,9 +24,11 @@ import { contentNames, identityAttribute, layerPath } from './layout.js';
 import { LowerDirectories } from './lower-directories.js';
 import type { LayerManifest } from './manifest.js';
 import { formatManifest, manifestSchemaName } from './manifest.js';
+import { LayerTarInvalid } from './rooted-tree.js';
 import type { Staging } from './store-directory.js';
 import { confirmNames, openStaging, publish, replace } from './store-directory.js';
 import { isUnsupported, requireAttribute, unpackLayer } from './tar-layer.js';
+import type { Unpacked } from './tar-layer.js';
 import { digestOfFile, mountsOf, quickCheck } from './verify-layer.js';
 
 /** A layer and where its bytes come from. */
@@ -41,6 +45,8 @@ export interface LayerSource {
     readonly mediaType: string;
   } | null;
   open(): AsyncIterable<Uint8Array>;
+  /** False for a pipe, which can be opened only once. */
+  readonly repeatable: boolean;
 }
 
 export interface ImportOptions {
@@ -112,7 +118,6 @@ async function stageLayer(
   const tree =
     format === 'directory' ? join(staged, contentNames.directory) : join(staging.path, 'tree');
   mkdirSync(staged, { mode: 0o700 });
-  mkdirSync(tree, { mode: 0o755 });
   const diffId = await unpack(store, staging, source, tree, options);
   const common = {
     schema: manifestSchemaName,
@@ -142,6 +147,11 @@ async function stageLayer(
   return staged;
 }
 
+/**
+ * Unpacks the layer into a new directory. A lowest layer is unpacked by rules of its own, and of a
+ * tar that comes with a chain id alone only its end tells whether it is one: then it may have to
+ * be unpacked a second time.
+ */
 async function unpack(
   store: string,
   staging: Staging,
@@ -149,6 +159,28 @@ async function unpack(
   tree: string,
   options: ImportOptions,
 ): Promise<Digest> {
+  const lowest = source.parentChainId === null;
+  const { diffId, whiteouts } = await unpackAs(lowest, store, staging, source, tree, options);
+  requireChain(source, diffId, options);
+  if (!lowest || diffId === source.chainId || whiteouts === 0) return diffId;
+  if (!source.repeatable) {
+    throw new UsageError(
+      `${source.description} deletes files of the layers below it: name its parent with --parent, or give a file instead of a pipe`,
+    );
+  }
+  rmSync(tree, { recursive: true });
+  return (await unpackAs(false, store, staging, source, tree, options)).diffId;
+}
+
+async function unpackAs(
+  lowest: boolean,
+  store: string,
+  staging: Staging,
+  source: LayerSource,
+  tree: string,
+  options: ImportOptions,
+): Promise<Unpacked & { readonly diffId: Digest }> {
+  makeRoot(tree);
   const bytes = openLayerBytes(source.open(), {
     description: source.description,
     blob: source.blob,
@@ -158,23 +190,53 @@ async function unpack(
   });
   const lower = new LowerDirectories(store, source.parentChainId, staging.path, options);
   try {
-    await unpackLayer(bytes.tar, tree, {
-      // A tar that comes with a chain id alone is a lowest layer when the two are one.
-      hasParent: () =>
-        source.parentChainId !== null ||
-        (source.diffId === null && bytes.diffId() !== source.chainId),
-      findLower: (components) => lower.find(components),
-      wholeSeconds: options.format === 'squashfs',
+    const unpacked = await unpackLayer(bytes.tar, tree, {
+      lowest,
+      findLower: (path) => lower.find(path),
+      limits: limitsOf(options.format),
       entriesMax: options.entriesMax,
+      contentBytesMax: options.tarBytesMax,
       warn: options.warn,
       signal: options.signal,
     });
+    return { ...unpacked, diffId: bytes.diffId() };
+  } catch (thrown) {
+    throw namedFault(source, thrown, bytes.guess());
   } finally {
     await lower.close();
   }
-  const diffId = bytes.diffId();
-  requireChain(source, diffId, options);
-  return diffId;
+}
+
+/** What makes a layer invalid, with the layer's name. */
+function namedFault(source: LayerSource, thrown: unknown, guess: string | null): unknown {
+  if (thrown instanceof LayerTarInvalid) {
+    return new LayerTarInvalid(`${source.description}: ${thrown.message}`, { cause: thrown });
+  }
+  if (thrown instanceof UsageError) {
+    return new UsageError(`${source.description}: ${thrown.message}`, { cause: thrown });
+  }
+  if (!(thrown instanceof TarInvalid)) return thrown;
+  const hint =
+    guess === null
+      ? ''
+      : `; it seems to be ${guess}: layers are tars, compressed with gzip, zstd or not at all as their media type says`;
+  return new LayerTarInvalid(
+    `${source.description} is not a whole tar archive: ${thrown.message}${hint}`,
+    { cause: thrown },
+  );
+}
+
+/** The root of a layer as containerd makes it, whatever the store's own directory would pass on. */
+function makeRoot(tree: string): void {
+  mkdirSync(tree);
+  removeAttribute(tree, 'system.posix_acl_default');
+  removeAttribute(tree, 'system.posix_acl_access');
+  lchownSync(tree, 0, 0);
+  chmodSync(tree, 0o755);
+}
+
+function removeAttribute(path: string, name: string): void {
+  if (lgetxattr(path, name) !== null) lremovexattr(path, name);
 }
 
 /** The chain id of a tar given by hand is checked as far as the parent is known. */

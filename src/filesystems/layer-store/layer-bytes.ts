@@ -1,6 +1,8 @@
 /**
  * From a layer's blob to its tar, with both digests watched on the way. The compression is told
- * by the first bytes, as containerd tells it (pkg/archive/compression): media types lie.
+ * as containerd tells it: by the first bytes (pkg/archive/compression), unless the media type says
+ * that there is none (DiffCompression in core/images). A gzip blob is all gzip members, a zstd blob
+ * all frames; what is neither is damage.
  */
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -21,8 +23,12 @@ export class LayerBytesWrong extends Error {
 export interface ExpectedBytes {
   /** What messages call the layer. */
   readonly description: string;
-  /** Digest and size of the blob as it is stored, where they are known. */
-  readonly blob: { readonly digest: Digest; readonly size: number } | null;
+  /** The blob's descriptor, where there is one. */
+  readonly blob: {
+    readonly digest: Digest;
+    readonly size: number;
+    readonly mediaType: string;
+  } | null;
   /** Digest of the tar, where it is known. */
   readonly diffId: Digest | null;
   /** Bytes of tar at most. */
@@ -36,6 +42,8 @@ export interface LayerBytes {
   readonly tar: AsyncIterable<Uint8Array>;
   /** The tar's digest, once `tar` has been read to its end. */
   diffId(): Digest;
+  /** What a blob seems to be whose bytes are no tar; null when there is no guess. */
+  guess(): string | null;
 }
 
 export function openLayerBytes(
@@ -43,10 +51,14 @@ export function openLayerBytes(
   expected: ExpectedBytes,
 ): LayerBytes {
   let found: Digest | null = null;
+  let guess: string | null = null;
   async function* tar(): AsyncGenerator<Uint8Array> {
     const hash = createHash('sha256');
     let size = 0;
-    for await (const chunk of decompressed(watched(blob, expected))) {
+    const opened = await peeked(watched(blob, expected));
+    const compression = isPlain(expected) ? 'none' : compressionOf(opened.head);
+    if (compression === 'none') guess = guessOf(opened.head);
+    for await (const chunk of decompressed(opened.bytes, compression)) {
       size += chunk.length;
       if (size > expected.tarBytesMax) {
         throw new LayerBytesWrong(
@@ -69,6 +81,7 @@ export function openLayerBytes(
       if (found === null) throw new RangeError('the tar has not been read to its end');
       return found;
     },
+    guess: () => guess,
   };
 }
 
@@ -99,62 +112,85 @@ async function* watched(
 
 type Compression = 'none' | 'gzip' | 'zstd';
 
-/** Bytes that tell each compression. */
-const longestMagic = 6;
+/** What tells the compression, of the frames that zstd skips the longest. */
+const headBytes = 10;
 
-async function* decompressed(blob: AsyncGenerator<Uint8Array>): AsyncGenerator<Uint8Array> {
-  const head: Uint8Array[] = [];
-  let length = 0;
-  while (length < longestMagic) {
+/** The first bytes of a blob, and all of it. */
+async function peeked(
+  blob: AsyncGenerator<Uint8Array>,
+): Promise<{ readonly head: Buffer; readonly bytes: AsyncGenerator<Uint8Array> }> {
+  const first: Uint8Array[] = [];
+  for (let length = 0; length < headBytes;) {
     const next = await blob.next();
     if (next.done === true) break;
-    head.push(next.value);
+    first.push(next.value);
     length += next.value.length;
   }
-  const first = Buffer.concat(head);
   async function* whole(): AsyncGenerator<Uint8Array> {
-    if (first.length > 0) yield first;
+    yield* first;
     yield* blob;
   }
-  const compression = compressionOf(first);
-  if (compression === 'none') yield* whole();
-  else if (compression === 'gzip') yield* through(whole(), zlib.createGunzip());
-  else yield* unzstd(whole());
+  return { head: Buffer.concat(first).subarray(0, headBytes), bytes: whole() };
 }
 
-function compressionOf(first: Buffer): Compression {
-  if (first.length >= 3 && first[0] === 0x1f && first[1] === 0x8b && first[2] === 8) return 'gzip';
-  if (first.length < 4) return 'none';
-  const magic = first.readUInt32LE(0);
+async function* decompressed(
+  blob: AsyncGenerator<Uint8Array>,
+  compression: Compression,
+): AsyncGenerator<Uint8Array> {
+  if (compression === 'none') yield* blob;
+  else if (compression === 'gzip') yield* through(blob, zlib.createGunzip(), 'gzip member');
+  else yield* unzstd(blob);
+}
+
+/** OCI's media types say whether a layer is compressed; docker's may lie. */
+const isPlain = ({ blob }: ExpectedBytes): boolean =>
+  blob !== null &&
+  /^application\/vnd\.oci\.image\.layer\.(nondistributable\.)?v1\.tar$/.test(blob.mediaType);
+
+function compressionOf(head: Buffer): Compression {
+  if (head.toString('latin1', 0, 3) === '\x1f\x8b\x08') return 'gzip';
+  if (head.toString('latin1', 0, 4) === zstdMagic) return 'zstd';
   // Skippable frames (0x184D2A50-5F) may come first, as in zstd:chunked.
-  const isZstd = magic === 0xfd2fb528 || (magic & 0xfffffff0) >>> 0 === 0x184d2a50;
-  if (isZstd) return 'zstd';
-  const other = others.find(([, begin]) => first.toString('latin1', 0, begin.length) === begin);
-  if (other === undefined) return 'none';
-  throw new LayerBytesWrong(
-    `the layer is compressed with ${other[0]}; layers are compressed with gzip, zstd or not at all`,
-  );
+  const isSkippable = head.length >= 8 && (head.readUInt32LE(0) & 0xfffffff0) === 0x184d2a50;
+  return isSkippable ? 'zstd' : 'none';
 }
 
-/** What no image may use, but somebody's tar may. */
-const others: readonly (readonly [name: string, begin: string])[] = [
-  ['xz', '\xfd7zXZ'],
-  ['bzip2', 'BZh'],
-  ['lz4', '\x04"M\x18'],
-  ['zip', 'PK\x03\x04'],
+const zstdMagic = '\x28\xb5\x2f\xfd';
+
+/** What a blob that is no tar may be. A tar may begin with any of it: with the name of a file. */
+const guesses: readonly (readonly [name: string, begin: string])[] = [
+  ['compressed with gzip', '\x1f\x8b'],
+  ['compressed with zstd', zstdMagic],
+  ['compressed with xz', '\xfd7zXZ'],
+  ['compressed with bzip2', 'BZh'],
+  ['compressed with lz4', '\x04"M\x18'],
+  ['a zip archive', 'PK\x03\x04'],
 ];
 
-/** Writes a source into a duplex stream and reads what comes out, whoever fails first. */
+function guessOf(head: Buffer): string | null {
+  const fits = guesses.find(([, begin]) => head.toString('latin1', 0, begin.length) === begin);
+  return fits?.[0] ?? null;
+}
+
+/** Passes a source through a decompressor that ends where the source ends, and not before. */
 async function* through(
   source: AsyncIterable<Uint8Array>,
-  transform: Duplex,
+  transform: Duplex & { readonly bytesWritten: number },
+  unit: string,
 ): AsyncGenerator<Uint8Array> {
-  const input = Readable.from(source, { objectMode: false });
+  let size = 0;
+  async function* counted(): AsyncGenerator<Uint8Array> {
+    for await (const chunk of source) {
+      size += chunk.length;
+      yield chunk;
+    }
+  }
+  const input = Readable.from(counted(), { objectMode: false });
   input.on('error', (error) => transform.destroy(error));
   input.pipe(transform);
   try {
     for await (const chunk of transform) yield chunk as Uint8Array;
-    // A compressor may end before its input does; the rest still counts for the digest.
+    // A decompressor may end before its input does; the rest still counts for the digest.
     const rest = input[Symbol.asyncIterator]();
     while ((await rest.next()).done !== true);
   } catch (thrown) {
@@ -165,16 +201,33 @@ async function* through(
     input.destroy();
     transform.destroy();
   }
+  const consumed = transform.bytesWritten;
+  if (consumed < size) {
+    throw new LayerBytesWrong(
+      `the layer cannot be decompressed: ${size - consumed} bytes after its last ${unit} are none`,
+    );
+  }
 }
+
+/** As containerd: a frame may need a window of 512 MiB, which is held in memory. */
+const zstdWindowLogMax = 29;
+/** ZSTD_d_windowLogMax in zstd.h. */
+const zstdWindowLogMaxParameter = 100;
+
+type ZstdConstructor = (options: {
+  readonly params: Readonly<Record<number, number>>;
+}) => Duplex & { readonly bytesWritten: number };
 
 /** By Node's zlib where it has zstd (22.15 and later), else by the zstd program. */
 async function* unzstd(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
   const create: unknown = Reflect.get(zlib, 'createZstdDecompress');
   if (typeof create === 'function') {
-    yield* through(source, (create as () => Duplex)());
+    const params = { [zstdWindowLogMaxParameter]: zstdWindowLogMax };
+    yield* through(source, (create as ZstdConstructor)({ params }), 'zstd frame');
     return;
   }
-  const program = spawn('zstd', ['-dcq'], { stdio: ['pipe', 'pipe', 'pipe'] });
+  const zstdArguments = ['-dcq', `--long=${zstdWindowLogMax}`];
+  const program = spawn('zstd', zstdArguments, { stdio: ['pipe', 'pipe', 'pipe'] });
   let complaint = '';
   program.stderr.on(
     'data',

@@ -1,34 +1,37 @@
 /**
  * How a directory looks in the layers below. An archive may hold `a/b` without `a`; the `a` that
  * must be made for it would then hide owner and mode of the `a` below (overlay shows the topmost).
- * containerd copies the look of the lower directory (pkg/archive, WithParents); so do we, from the
- * store, as far as the layers below are in it. Images are mounted in staging for the while.
+ * containerd copies the look of the lower directory (mkparent in its pkg/archive); so do we, from
+ * the store, as far as the layers below are in it. Images are mounted in staging meanwhile.
  */
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 
 import type { MountTable } from '../../base/ports.js';
-import { lstat } from './contained-tree.js';
-import type { ChainId } from './digest.js';
 import { lgetxattr, llistxattr } from '../../host/xattrs.js';
+import type { ByteString } from '../../tar/byte-string.js';
+import { bytesOf } from '../../tar/byte-string.js';
+import type { ChainId } from './digest.js';
 import { contentPath } from './layout.js';
+import { lstat, RootedTree } from './rooted-tree.js';
 import { showLayer } from './show-layer.js';
-import type { ByteString } from './tar-entries.js';
-import { bytesOf, byteString } from './tar-entries.js';
 import { readLayer } from './verify-layer.js';
-import { opaqueAttribute } from './whiteouts.js';
 
 export interface DirectoryLook {
   readonly mode: number;
   readonly uid: number;
   readonly gid: number;
-  readonly modifiedNanos: bigint;
-  readonly attributes: ReadonlyMap<string, Uint8Array>;
+  /** Nanoseconds since 1970. */
+  readonly modified: bigint;
+  readonly attributes: readonly (readonly [name: ByteString, value: Uint8Array])[];
 }
 
-export type FindLowerDirectory = (
-  components: readonly ByteString[],
-) => Promise<DirectoryLook | null>;
+/**
+ * The look of a directory in the layers below, by its path from the root; null for a new one.
+ *
+ * Fails  ENOTDIR when a layer below has something else than a directory on the way
+ */
+export type FindLowerDirectory = (path: ByteString) => Promise<DirectoryLook | null>;
 
 interface Host {
   readonly mountTable: MountTable;
@@ -39,8 +42,8 @@ export class LowerDirectories {
   private readonly store: string;
   private readonly staging: string;
   private readonly host: Host;
-  /** Roots of the layers opened so far, topmost first, and the next one below them. */
-  private readonly roots: ByteString[] = [];
+  /** The layers opened so far, topmost first, and the next one below them. */
+  private readonly trees: RootedTree[] = [];
   private readonly mounted: string[] = [];
   private next: ChainId | null;
 
@@ -51,14 +54,18 @@ export class LowerDirectories {
     this.host = host;
   }
 
-  /** The look of the topmost lower directory of that path; null when there is none to be seen. */
-  async find(components: readonly ByteString[]): Promise<DirectoryLook | null> {
+  /**
+   * As containerd looks, each layer by itself: the first layer that has something at the path
+   * decides, and neither opaque directories nor symlinks of other layers count.
+   */
+  async find(path: ByteString): Promise<DirectoryLook | null> {
     for (let depth = 0; ; depth += 1) {
-      const root = this.roots[depth] ?? (await this.openNext());
-      if (root === null) return null;
-      const found = lookIn(root, components);
-      if (found.kind === 'found') return found.look;
-      if (found.kind === 'hidden') return null;
+      const tree = this.trees[depth] ?? (await this.openNext());
+      if (tree === null) return null;
+      const resolved = tree.resolve(path);
+      const stats = lstat(resolved);
+      if (stats?.isDirectory() === true) return lookAt(resolved);
+      if (stats !== null) return null;
     }
   }
 
@@ -68,7 +75,7 @@ export class LowerDirectories {
     }
   }
 
-  private async openNext(): Promise<ByteString | null> {
+  private async openNext(): Promise<RootedTree | null> {
     if (this.next === null) return null;
     const chainId = this.next;
     this.next = null;
@@ -77,56 +84,31 @@ export class LowerDirectories {
     this.next = layer.parentChainId;
     let root = contentPath(this.store, chainId, layer.format);
     if (layer.format !== 'directory') {
-      const mountpoint = join(this.staging, `lower-${this.roots.length}`);
+      const mountpoint = join(this.staging, `lower-${this.trees.length}`);
       mkdirSync(mountpoint);
       await showLayer(layer, root, mountpoint, this.host, this.host.signal);
       this.mounted.push(mountpoint);
       root = mountpoint;
     }
-    const bytes = byteString(root);
-    this.roots.push(bytes);
-    return bytes;
+    const tree = new RootedTree(root);
+    this.trees.push(tree);
+    return tree;
   }
-}
-
-type Found =
-  | { readonly kind: 'found'; readonly look: DirectoryLook }
-  /** Not in this layer: the layers below are to be asked. */
-  | { readonly kind: 'absent' }
-  /** This layer has something there that hides all below: a whiteout, a file, an opaque parent. */
-  | { readonly kind: 'hidden' };
-
-function lookIn(root: ByteString, components: readonly ByteString[]): Found {
-  let path = root;
-  let opaque = false;
-  for (const component of components) {
-    path = `${path}/${component}`;
-    const stats = lstat(path);
-    if (stats === null) return { kind: opaque ? 'hidden' : 'absent' };
-    if (!stats.isDirectory()) return { kind: 'hidden' };
-    opaque ||= isOpaque(path);
-  }
-  return { kind: 'found', look: lookAt(path) };
-}
-
-function isOpaque(path: ByteString): boolean {
-  const value = lgetxattr(bytesOf(path), opaqueAttribute);
-  return value !== null && Buffer.from(value).toString('latin1') === 'y';
 }
 
 function lookAt(path: ByteString): DirectoryLook {
   const stats = lstat(path);
   if (stats === null) throw new RangeError(`${path} vanished`);
-  const attributes = new Map<string, Uint8Array>();
+  const attributes: (readonly [ByteString, Uint8Array])[] = [];
   for (const name of llistxattr(bytesOf(path))) {
-    const value = lgetxattr(bytesOf(path), name);
-    if (value !== null) attributes.set(name, value);
+    const value = lgetxattr(bytesOf(path), bytesOf(name));
+    if (value !== null) attributes.push([name, value]);
   }
   return {
     mode: Number(stats.mode) & 0o7777,
     uid: Number(stats.uid),
     gid: Number(stats.gid),
-    modifiedNanos: stats.mtimeNs,
+    modified: stats.mtimeNs,
     attributes,
   };
 }

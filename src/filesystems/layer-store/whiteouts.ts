@@ -1,49 +1,35 @@
 /**
- * How a layer's archive says "gone", and how overlay wants to hear it.
- *
- * In the archive (image-spec, layer.md): `.wh.NAME` hides NAME of the layers below, and
- * `.wh..wh..opq` hides everything below its directory. Both are about *lower* layers only: an
- * entry of the same layer is kept, whichever comes first. On disk (kernel, overlayfs.rst): a
- * character device 0:0 called NAME, and `trusted.overlay.opaque=y` on the directory.
+ * How a layer's archive says that something of the layers below is gone (image-spec, layer.md), as
+ * containerd unpacks it: `.wh.NAME` hides NAME, `.wh..wh..opq` hides all that is below its
+ * directory. Every name with the prefix is one of the two, aufs' own files included.
  */
-import type { ByteString } from './tar-entries.js';
-import { LayerTarInvalid, readable } from './tar-entries.js';
+import type { ByteString } from '../../tar/byte-string.js';
+import { LayerTarInvalid } from './rooted-tree.js';
 
 const prefix = '.wh.';
-const metaPrefix = '.wh..wh.';
 const opaqueMarker = '.wh..wh..opq';
 
+/** Of a directory that hides the one below it (kernel, overlayfs.rst). */
 export const opaqueAttribute = 'trusted.overlay.opaque';
 
-export type Meaning =
-  | { readonly kind: 'entry' }
-  /** `hidden` is the name without its prefix, in the same directory. */
-  | { readonly kind: 'whiteout'; readonly hidden: ByteString }
-  | { readonly kind: 'opaque' }
-  /** aufs' own bookkeeping (`.wh..wh.plnk`, `.wh..wh.aufs`), and all below it. */
-  | { readonly kind: 'ignored' };
+export type Whiteout =
+  /** `hidden` is a name in the directory of the whiteout. */
+  { readonly kind: 'name'; readonly hidden: ByteString } | { readonly kind: 'opaque' };
 
 /**
- * What an entry means by its name.
+ * The whiteout that an entry is by the last component of its name; null for any other entry.
  *
- * Fails  LayerTarInvalid for a whiteout of nothing, of `.` or of `..`.
+ * Fails  LayerTarInvalid for a whiteout of nothing, of `.` or of `..`
  */
-export function meaningOf(components: readonly ByteString[]): Meaning {
-  const base = components.at(-1) ?? '';
+export function whiteoutOf(base: ByteString): Whiteout | null {
   if (base === opaqueMarker) return { kind: 'opaque' };
-  if (components.some((part) => part.startsWith(metaPrefix))) return { kind: 'ignored' };
-  if (!base.startsWith(prefix)) return { kind: 'entry' };
+  if (!base.startsWith(prefix)) return null;
   const hidden = base.slice(prefix.length);
   if (hidden === '' || hidden === '.' || hidden === '..') {
-    throw new LayerTarInvalid(`${readable(components.join('/'))} is a whiteout of no name`);
+    throw new LayerTarInvalid('it is a whiteout of no name');
   }
-  return { kind: 'whiteout', hidden };
+  return { kind: 'name', hidden };
 }
 
-/**
- * Attributes an image may not set: they steer overlay itself (a redirect or a metacopy would
- * show other files of the chain), or are how the store knows its layers.
- */
-export function isReservedAttribute(name: ByteString): boolean {
-  return /^(trusted|user)\.(overlay|stratalog)\./.test(name);
-}
+/** Attributes that no archive sets: they steer overlay, or are how a store knows its layers. */
+export const isTrusted = (name: ByteString): boolean => name.startsWith('trusted.');

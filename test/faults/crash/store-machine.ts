@@ -28,7 +28,8 @@ export function sourcesOf(tars: readonly Buffer[]): readonly LayerSource[] {
       yield await Promise.resolve(tar);
     };
     const parentChainId = chainIds[index - 1] ?? null;
-    return { description: `layer ${index}`, chainId, parentChainId, diffId, blob: null, open };
+    const description = `layer ${index}`;
+    return { description, chainId, parentChainId, diffId, blob: null, open, repeatable: true };
   });
 }
 

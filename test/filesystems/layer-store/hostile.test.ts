@@ -7,8 +7,8 @@ import * as path from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 
-import type { Entry } from './support.js';
-import { Bench, reasonFor, rechecked, tarOf } from './support.js';
+import { rechecked, tarOf, type Entry } from '../../../scripts/rig/tar.js';
+import { Bench, reasonFor } from './support.js';
 
 let bench: Bench;
 let outside: string;
@@ -30,26 +30,28 @@ function expectUntouched(): void {
 
 describe('archives that are refused', () => {
   const cases: readonly (readonly [string, readonly Entry[], RegExp])[] = [
-    ['a name above the root', [{ name: '../escape', content: 'x' }], /leaves the root/],
-    ['a hidden way up', [{ name: 'a/../../escape', content: 'x' }], /leaves the root/],
     [
       'an entry below a file',
       [
         { name: 'file', content: 'x' },
         { name: 'file/below', content: 'x' },
       ],
-      /is not a directory/,
+      /the layer sha256:[0-9a-f]{64}: file\/below cannot be unpacked: its parent is not a directory/,
     ],
     [
       'an entry below a device',
       [{ name: 'zero', type: 'character-device', devmajor: 1, devminor: 5 }, { name: 'zero/x' }],
-      /is not a directory/,
+      /its parent is not a directory/,
     ],
-    ['a hard link to nothing', [{ name: 'a', type: 'link', linkname: 'b' }], /hard link to b/],
+    [
+      'a hard link to nothing',
+      [{ name: 'a', type: 'link', linkname: 'b' }],
+      /a cannot be unpacked: it is a hard link to b, which is not in the layer/,
+    ],
     [
       'a hard link out of the layer',
       [{ name: 'a', type: 'link', linkname: '../../../etc/passwd' }],
-      /leaves the root/,
+      /hard link to \.\.\/\.\.\/\.\.\/etc\/passwd, which is not in the layer/,
     ],
     [
       'a hard link to an absolute name outside',
@@ -76,19 +78,30 @@ describe('archives that are refused', () => {
     ['a whiteout of nothing', [{ name: 'd/.wh.' }], /whiteout of no name/],
     ['a whiteout of the directory above', [{ name: 'd/.wh...' }], /whiteout of no name/],
     [
-      'a root that is a file',
-      [{ name: './', type: 'symlink', linkname: '/etc' }],
-      /not a directory/,
+      'a component over 255 bytes',
+      [{ name: 'n'.repeat(256) }],
+      /longer than Linux allows \(ENAMETOOLONG\)/,
     ],
-    ['a component over 255 bytes', [{ name: 'n'.repeat(256) }], /over 255 bytes/],
     ['a name over 4095 bytes', [{ name: 'n/'.repeat(2100) + 'x' }], /longer than Linux/],
-    ['an owner out of range', [{ name: 'a', pax: { uid: '4294967295' } }], /out of its range/],
-    ['a negative owner', [{ name: 'a', pax: { gid: '-1' } }], /out of its range/],
-    ['a sparse file', [{ name: 'a', pax: { 'GNU.sparse.major': '1' } }], /sparse/],
+    [
+      'an owner that is no number',
+      [{ name: 'a', pax: { uid: '1e3' } }],
+      /not a whole tar archive: a PAX record has "1e3" for a number \(header at byte 1024\)/,
+    ],
+    [
+      'a device that Linux would take for another',
+      [{ name: 'a', type: 'block-device', devmajor: 4096 }],
+      /a cannot be unpacked: there is no device 4096:0 on Linux/,
+    ],
+    [
+      'a type that containerd does not unpack',
+      [{ name: 'a', raw: { flag: 'V' } }],
+      /containerd does not unpack entries of the type "V"/,
+    ],
     [
       'an attribute over 64 KiB',
       [{ name: 'a', pax: { 'SCHILY.xattr.user.a': 'x'.repeat(65_537) } }],
-      /over 64 KiB/,
+      /an attribute is larger than Linux allows \(E2BIG\)/,
     ],
   ];
 
@@ -97,32 +110,30 @@ describe('archives that are refused', () => {
     expectUntouched();
   });
 
-  it('an unknown type of entry', async () => {
-    const tar = await tarOf([{ name: 'a' }]);
-    tar[156] = 'S'.charCodeAt(0);
-    const layout = bench.layout([rechecked(tar)]);
-    expect(await reasonFor(bench.import(`oci:${layout.path}:v1`))).toMatch(/of a type/);
-    expectUntouched();
-  });
-
   it('a PAX header that does not follow its form', async () => {
-    const tar = await tarOf([{ name: 'a', pax: { mtime: '1' } }]);
+    const tar = tarOf([{ name: 'a', pax: { mtime: '1' } }]);
     tar.write('99', 512);
     const layout = bench.layout([tar]);
-    expect(await reasonFor(bench.import(`oci:${layout.path}:v1`))).toMatch(/PAX/);
+    expect(await reasonFor(bench.import(`oci:${layout.path}:v1`))).toMatch(
+      /a PAX record does not follow its form \(header at byte 0\)/,
+    );
     expectUntouched();
   });
 
   it('an archive that ends in the middle of a file', async () => {
-    const tar = await tarOf([{ name: 'a', content: 'x'.repeat(5000) }]);
+    const tar = tarOf([{ name: 'a', content: 'x'.repeat(5000) }]);
     const layout = bench.layout([tar.subarray(0, 1500)]);
-    expect(await reasonFor(bench.import(`oci:${layout.path}:v1`))).toMatch(/not a whole tar/);
+    expect(await reasonFor(bench.import(`oci:${layout.path}:v1`))).toMatch(
+      /not a whole tar archive: the archive ends in the middle of an entry/,
+    );
     expectUntouched();
   });
 
   it('what is no tar at all', async () => {
     const layout = bench.layout([Buffer.alloc(4096, 'no tar ')]);
-    expect(await reasonFor(bench.import(`oci:${layout.path}:v1`))).toMatch(/not a whole tar/);
+    expect(await reasonFor(bench.import(`oci:${layout.path}:v1`))).toMatch(
+      /not a whole tar archive: the checksum does not match \(header at byte 0\)$/,
+    );
     expectUntouched();
   });
 
@@ -138,11 +149,32 @@ describe('archives that are refused', () => {
     );
     expectUntouched();
   });
+
+  it('sparse files that are larger than allowed, or have a map that is', async () => {
+    const sparse = (map: string, size: number): Entry => {
+      const version = { 'GNU.sparse.major': '1', 'GNU.sparse.minor': '0' };
+      return {
+        name: 'a',
+        content: map.padEnd(Math.ceil(map.length / 512) * 512, '\0'),
+        pax: { ...version, 'GNU.sparse.realsize': String(size) },
+      };
+    };
+    expect(await reasonFor(bench.importEntries([sparse('0\n', 2 ** 50)]))).toMatch(
+      /the layer unpacks to more than 1073741824 bytes; --max-size allows more/,
+    );
+    const pairs = '0\n0\n'.repeat(300_000);
+    expect(await reasonFor(bench.importEntries([sparse(`300000\n${pairs}`, 0)]))).toMatch(
+      /the map of a sparse file has more than 1 MiB/,
+    );
+    expectUntouched();
+  });
 });
 
 describe('archives that are contained', () => {
-  it('keeps absolute names and symlinked parents within the layer', async () => {
+  it('keeps absolute names, names above the root and symlinked parents within the layer', async () => {
     const chainId = await bench.importEntries([
+      { name: '../../../above', content: 'at the root' },
+      { name: './', type: 'symlink', linkname: outside },
       { name: `${outside}/absolute`, content: 'in the layer' },
       { name: 'way-out', type: 'symlink', linkname: outside },
       { name: 'way-out/through', content: 'in the layer' },
@@ -156,7 +188,26 @@ describe('archives that are contained', () => {
     expect(fs.readdirSync(outside)).toEqual([]);
     expect(fs.readdirSync(`${root}${outside}`).sort()).toEqual(['absolute', 'through']);
     expect(fs.readFileSync(`${root}/top`, 'utf8')).toBe('at the root');
+    expect(fs.readFileSync(`${root}/above`, 'utf8')).toBe('at the root');
+    expect(fs.statSync(root).isDirectory()).toBe(true);
     expect(fs.readFileSync(`${root}/usr/lib/found`, 'utf8')).toBe('merged');
+  });
+
+  it('does not follow a symlink that has replaced an implied directory', async () => {
+    const victim = path.join(outside, 'a/b');
+    fs.mkdirSync(victim, { recursive: true });
+    fs.utimesSync(victim, 1000, 1000);
+    await bench.importEntries([
+      { name: 'd/a/b/f', content: 'x' },
+      { name: 'd/a', type: 'symlink', linkname: `${outside}/a` },
+      { name: 'd/.wh..wh..opq' },
+    ]);
+    await bench.importEntries([
+      { name: 'e/b/f', content: 'x' },
+      { name: 'e', type: 'symlink', linkname: `${outside}/a` },
+    ]);
+    expect(fs.statSync(victim).mtimeMs).toBe(1_000_000);
+    fs.rmSync(path.join(outside, 'a'), { recursive: true });
   });
 
   it('does not write through a symlink that an entry replaces', async () => {
@@ -184,7 +235,6 @@ describe('archives that are contained', () => {
       { name: 'f/inside', content: 'x' },
       { name: 'twice', content: 'first, and longer' },
       { name: 'twice', content: 'second' },
-      { name: '.wh.twice' },
     ]);
     const root = fsOf(chainId);
     expect(fs.readFileSync(`${root}/d`, 'utf8')).toBe('a file now');
@@ -201,13 +251,13 @@ describe('archives that are contained', () => {
       },
     ]);
     expect(bench.warnings).toEqual([
-      'attribute trusted.overlay.redirect of d/ was left out: reserved',
+      'attribute trusted.overlay.redirect of d/ was left out: no layer may set trusted attributes',
     ]);
     expect(fs.readdirSync(fsOf(chainId))).toEqual(['d']);
   });
 
   it('keeps names that are not UTF-8 and records called __proto__', async () => {
-    const tar = await tarOf([
+    const tar = tarOf([
       { name: 'latin-X', content: 'x', pax: { __proto__x: '1' } },
       { name: 'p', content: 'x', pax: { path: 'pax-\xe9', ['__proto__']: 'polluted' } },
     ]);
@@ -225,8 +275,8 @@ describe('archives that are contained', () => {
 
 describe('layouts that lie', () => {
   it('are refused when a blob, a size or a diff id does not hold', async () => {
-    const good = await tarOf([{ name: 'a', content: 'x' }]);
-    const other = await tarOf([{ name: 'b', content: 'y' }]);
+    const good = tarOf([{ name: 'a', content: 'x' }]);
+    const other = tarOf([{ name: 'b', content: 'y' }]);
     const blob = (layout: { path: string; blobs: readonly string[] }): string =>
       path.join(layout.path, 'blobs/sha256', layout.blobs[0]?.slice(7) ?? '');
 
@@ -250,7 +300,7 @@ describe('layouts that lie', () => {
   });
 
   it('are refused when a document or a blob is missing, damaged, or a way out', async () => {
-    const layout = bench.layout([await tarOf([{ name: 'a' }])]);
+    const layout = bench.layout([tarOf([{ name: 'a' }])]);
     const at = (digest = ''): string => path.join(layout.path, 'blobs/sha256', digest.slice(7));
     const run = (): Promise<string> => reasonFor(bench.import(`oci:${layout.path}:v1`));
     expect(await reasonFor(bench.import(`oci:${layout.path}:v2`))).toMatch(

@@ -13,8 +13,9 @@ import { chainIdOn, digestOf } from '../../../src/filesystems/layer-store/digest
 import { sweepStaging } from '../../../src/filesystems/layer-store/store-directory.js';
 import { fullCheck } from '../../../src/filesystems/layer-store/verify-layer.js';
 import { isVolumeAvailable, LoopVolume } from '../../support/loop-volume.js';
-import type { Entry } from './support.js';
-import { Bench, everyFormat, reasonFor, tarOf } from './support.js';
+import { tarOf, type Entry } from '../../../scripts/rig/tar.js';
+import { llistxattr, lsetxattr } from '../../../src/host/xattrs.js';
+import { Bench, everyFormat, reasonFor } from './support.js';
 
 let bench: Bench;
 beforeEach(() => {
@@ -35,6 +36,16 @@ interface Ran {
 function layer(...given: string[]): Promise<Ran> {
   return new Promise((resolve) => {
     execFile(process.execPath, [...nodeArguments, ...given], (error, stdout, stderr) => {
+      resolve({ code: typeof error?.code === 'number' ? error.code : 0, stdout, stderr });
+    });
+  });
+}
+
+/** The same with a file on its stdin, through a pipe. */
+function layerFrom(input: string, ...given: string[]): Promise<Ran> {
+  const words = ['cat "$0" | "$@"', input, process.execPath, ...nodeArguments, ...given];
+  return new Promise((resolve) => {
+    execFile('sh', ['-c', ...words], (error, stdout, stderr) => {
       resolve({ code: typeof error?.code === 'number' ? error.code : 0, stdout, stderr });
     });
   });
@@ -69,7 +80,7 @@ it.skipIf(!isVolumeAvailable('ext4'))('a store may be a fresh disk of its own', 
   const volume = new LoopVolume(path.join(bench.directory('disk'), 'ext4'), 'ext4');
   try {
     volume.mount(bench.store);
-    const { path: layout, chainIds } = bench.layout([await tarOf(small)]);
+    const { path: layout, chainIds } = bench.layout([tarOf(small)]);
     expect(await bench.import(`oci:${layout}`)).toMatchObject([{ outcome: 'imported' }]);
     const { stdout } = await layer('ls', '--layer-store', bench.store, '--check', '--json');
     expect(stdout).toContain(chainIds[0]);
@@ -83,7 +94,7 @@ it.skipIf(!isVolumeAvailable('ext4'))('a store may be a fresh disk of its own', 
 
 describe('sources', () => {
   it('are an OCI layout by tag or digest, and the content store of containerd', async () => {
-    const layout = bench.layout([await tarOf(small)], { tag: 'registry:5000/name:tag' });
+    const layout = bench.layout([tarOf(small)], { tag: 'registry:5000/name:tag' });
     const top = await layer('import', '--layer-store', bench.store, `oci:${layout.path}`);
     expect(top).toEqual({ code: 0, stdout: `${layout.chainIds[0] ?? ''} imported\n`, stderr: '' });
     for (const source of [
@@ -108,7 +119,7 @@ describe('sources', () => {
   });
 
   it('are a tar with its chain id, checked as far as its parent is known', async () => {
-    const tar = await tarOf([{ name: '.wh.gone' }, { name: 'a', content: 'x' }]);
+    const tar = tarOf([{ name: '.wh.gone' }, { name: 'a', content: 'x' }]);
     const file = path.join(bench.path, 'layer.tar');
     fs.writeFileSync(file, tar);
     const diffId = digestOf(tar);
@@ -131,6 +142,71 @@ describe('sources', () => {
     expect(await run()).toMatchObject({ code: 2 });
     expect(await run('--chain-id', 'sha256:short')).toMatchObject({ code: 1 });
   });
+});
+
+describe('a tar whose chain id alone is known', () => {
+  const tar = tarOf([{ name: 'd/f', content: 'x' }, { name: 'd/.wh.gone' }, { name: '.wh.other' }]);
+  /** On a parent that the import is not told of. */
+  const chainId = chainIdOn(digestOf('parent'), digestOf(tar));
+  const whiteouts = (): string[] => {
+    const root = path.join(bench.store, 'sha256', chainId.slice(7), 'fs');
+    return ['d/gone', 'other'].filter((name) =>
+      fs.lstatSync(`${root}/${name}`).isCharacterDevice(),
+    );
+  };
+
+  it('is unpacked as an upper layer when its digest says that it is one', async () => {
+    const file = path.join(bench.path, 'layer.tar');
+    fs.writeFileSync(file, tar);
+    const command = ['import', '--layer-store', bench.store, '--chain-id', chainId, `tar:${file}`];
+    const { code, stderr } = await layer(...command);
+    expect(code).toBe(0);
+    expect(stderr).toContain('unchecked: name its parent with --parent');
+    expect(whiteouts()).toEqual(['d/gone', 'other']);
+  });
+
+  it('is refused from a pipe, which cannot be read twice, and taken with its parent', async () => {
+    const file = path.join(bench.path, 'layer.tar');
+    fs.writeFileSync(file, tar);
+    const piped = (...more: string[]): Promise<Ran> =>
+      layerFrom(file, 'import', '--layer-store', bench.store, '--chain-id', chainId, ...more);
+    const refused = await piped('tar:/dev/stdin');
+    expect(refused).toMatchObject({ code: 2, stdout: '' });
+    expect(refused.stderr).toMatch(
+      /deletes files of the layers below it: name its parent with --parent, or give a file/,
+    );
+    expect(layersIn()).toEqual([]);
+    const taken = await piped('--parent', digestOf('parent'), 'tar:/dev/stdin');
+    expect(taken).toMatchObject({ code: 0, stderr: '' });
+    expect(whiteouts()).toEqual(['d/gone', 'other']);
+  });
+});
+
+it('passes nothing on that the directory of the store would pass on', async () => {
+  fs.mkdirSync(bench.store);
+  // What setfacl -d -m u:1234:rwx writes (linux/posix_acl_xattr.h).
+  const entry = (tag: number, permissions: number, id = 0xffffffff): number[] => {
+    const bytes = Buffer.alloc(8);
+    bytes.writeUInt16LE(tag, 0);
+    bytes.writeUInt16LE(permissions, 2);
+    bytes.writeUInt32LE(id, 4);
+    return [...bytes];
+  };
+  const acl = [entry(1, 7), entry(2, 7, 1234), entry(4, 5), entry(16, 7), entry(32, 5)].flat();
+  lsetxattr(bench.store, 'system.posix_acl_default', Buffer.from([2, 0, 0, 0, ...acl]));
+  fs.chownSync(bench.store, 0, 4321);
+  fs.chmodSync(bench.store, 0o2755);
+  const chainId = await bench.importEntries([{ name: 'implied/f', content: 'x' }]);
+  const root = path.join(bench.store, 'sha256', chainId.slice(7), 'fs');
+  for (const name of ['', '/implied', '/implied/f']) {
+    const stats = fs.statSync(root + name);
+    expect([stats.uid, stats.gid, stats.mode & 0o7777]).toEqual([
+      0,
+      0,
+      name === '/implied/f' ? 0o644 : 0o755,
+    ]);
+    expect(llistxattr(root + name).filter((each) => each.startsWith('system.'))).toEqual([]);
+  }
 });
 
 it('lists what is there, as a table, as JSON, as ids, and exits 3 on damage', async () => {
@@ -178,7 +254,7 @@ it('does not replace a directory layer that is mounted', async () => {
 });
 
 it.each(everyFormat)('lets one of several imports at once win, as %s', async (format) => {
-  const layout = bench.layout([await tarOf(manyFiles(300)), await tarOf(small)]);
+  const layout = bench.layout([tarOf(manyFiles(300)), tarOf(small)]);
   const command = ['import', '--layer-store', bench.store, '--format', format];
   const ran = await Promise.all([1, 2, 3].map(() => layer(...command, `oci:${layout.path}:v1`)));
   expect(ran.map(({ code, stderr }) => ({ code, stderr }))).toEqual(
@@ -193,7 +269,7 @@ it.each(everyFormat)('lets one of several imports at once win, as %s', async (fo
 });
 
 it('leaves no half layer when it is killed, and the next import cleans up', async () => {
-  const layout = bench.layout([await tarOf(manyFiles(20_000))]);
+  const layout = bench.layout([tarOf(manyFiles(20_000))]);
   const source = `oci:${layout.path}:v1`;
   const command = ['import', '--layer-store', bench.store, source];
   const killed = spawn(process.execPath, [...nodeArguments, ...command], { stdio: 'ignore' });

@@ -11,7 +11,8 @@ import { afterEach, beforeEach, expect, it } from 'vitest';
 import { HostFault } from '../../../src/base/errors.js';
 import type { MountTable } from '../../../src/base/ports.js';
 import { openLayerStore } from '../../../src/filesystems/layer-store/layer-store.js';
-import { Bench, everyFormat, labelsOf, noSignal, reasonFor, tarOf } from './support.js';
+import { tarOf } from '../../../scripts/rig/tar.js';
+import { Bench, everyFormat, labelsOf, noSignal, reasonFor } from './support.js';
 
 let bench: Bench;
 let searchPath: string | undefined;
@@ -43,9 +44,10 @@ it('knows a directory by its inode where there are no trusted attributes', async
   );
 
   // A layer that would be wrong without them is refused, and leaves nothing.
-  const opaque = [{ name: 'd/.wh..wh..opq' }];
-  expect(await reasonFor(bench.importEntries(opaque))).toMatch(/cannot hold the attribute/);
-  expect(await reasonFor(bench.importEntries(opaque, { format: 'erofs' }))).toMatch(
+  const layout = bench.layout([tarOf([{ name: 'other' }]), tarOf([{ name: 'd/.wh..wh..opq' }])]);
+  const opaque = `oci:${layout.path}:v1`;
+  expect(await reasonFor(bench.import(opaque))).toMatch(/cannot hold the attribute/);
+  expect(await reasonFor(bench.import(opaque, { format: 'erofs' }))).toMatch(
     /import into a store on a local file system/,
   );
   expect(stagingIn()).toEqual([]);
@@ -109,7 +111,7 @@ it('says why mkfs.erofs failed, and what is known to trip it', async () => {
 
 it.each(everyFormat)('leaves nothing when an import is given up, as %s', async (format) => {
   const files = Array.from({ length: 500 }, (_, index) => ({ name: `${index}`, content: 'x' }));
-  const layout = bench.layout([await tarOf(files)]);
+  const layout = bench.layout([tarOf(files)]);
   const stop = new AbortController();
   const given = bench.import(`oci:${layout.path}:v1`, {
     format,

@@ -8,8 +8,8 @@ import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 
-import type { Entry } from './support.js';
-import { attribute, Bench, everyFormat, labelsOf, noSignal, tarOf } from './support.js';
+import { tarOf, type Entry } from '../../../scripts/rig/tar.js';
+import { attribute, Bench, everyFormat, labelsOf, noSignal } from './support.js';
 
 let bench: Bench;
 beforeEach(() => {
@@ -34,7 +34,7 @@ const lower: readonly Entry[] = [
   { name: 'replaced/inside', content: 'old' },
   { name: 'private/', type: 'directory', mode: 0o710, uid: 1234, gid: 4321 },
   { name: 'private/below', content: 'x' },
-  { name: 'hard', type: 'link', linkname: 'kept' },
+  { name: 'hard', type: 'link', linkname: 'kept', pax: { mtime: '1577934245.123456789' } },
   { name: 'link', type: 'symlink', linkname: '/kept', pax: { mtime: '1400000000.000000001' } },
   { name: 'setuid', content: '#!', mode: 0o4755, uid: 70_000, gid: 80_000 },
   { name: 'null', type: 'character-device', devmajor: 1, devminor: 3, mode: 0o666 },
@@ -54,13 +54,13 @@ const lower: readonly Entry[] = [
 
 const upper: readonly Entry[] = [
   { name: '.wh.deleted' },
+  { name: '.wh.replaced' },
   // The mark may come after what the layer itself puts there.
   { name: 'opaque/', type: 'directory', mode: 0o755 },
   { name: 'opaque/new', content: 'new' },
   { name: 'opaque/.wh..wh..opq' },
   { name: 'replaced/', type: 'directory', mode: 0o700 },
   { name: 'replaced/fresh', content: 'new' },
-  { name: '.wh.replaced' },
   // No entry for its directory: it must look as it does below.
   { name: 'private/added', content: 'y' },
   { name: '.wh..wh.aufs', content: 'bookkeeping' },
@@ -70,7 +70,7 @@ const nanos = (file: string): bigint => fs.lstatSync(file, { bigint: true }).mti
 
 describe.each(everyFormat)('two layers as %s', (format) => {
   it('show through overlay what the archives said', async () => {
-    const layout = bench.layout([await tarOf(lower), await tarOf(upper)]);
+    const layout = bench.layout([tarOf(lower), tarOf(upper)]);
     const imported = await bench.import(`oci:${layout.path}:v1`, { format });
     expect(imported.map((each) => each.outcome)).toEqual(['imported', 'imported']);
     expect(bench.mountpoints()).toEqual([]);
@@ -87,7 +87,8 @@ describe.each(everyFormat)('two layers as %s', (format) => {
         .sort(),
     );
     expect(fs.readdirSync(at('opaque'))).toEqual(['new']);
-    expect(fs.readdirSync(at('replaced'))).toEqual(['fresh']);
+    // As with containerd: the directory takes the place of its own whiteout, and is not opaque.
+    expect(fs.readdirSync(at('replaced')).sort()).toEqual(['fresh', 'inside']);
     expect(fs.readdirSync(at('private')).sort()).toEqual(['added', 'below']);
     const look = fs.statSync(at('private'));
     expect([look.mode & 0o7777, look.uid, look.gid]).toEqual([0o710, 1234, 4321]);
@@ -125,7 +126,7 @@ describe.each(everyFormat)('two layers as %s', (format) => {
   });
 
   it('gives the same image for the same layer, and whole layers whatever the compression', async () => {
-    const layout = bench.layout([await tarOf(lower)]);
+    const layout = bench.layout([tarOf(lower)]);
     const chainId = layout.chainIds[0] ?? '';
     const manifest = (): Record<string, unknown> => {
       const file = path.join(bench.store, 'sha256', chainId.slice(7), 'manifest.json');
@@ -150,7 +151,7 @@ describe.each(everyFormat)('two layers as %s', (format) => {
         (input: Buffer): Buffer => execFileSync('zstd', ['-cq'], { input }),
       ],
     ] as const) {
-      const other = bench.layout([await tarOf(lower)], { mediaType, compress });
+      const other = bench.layout([tarOf(lower)], { mediaType, compress });
       const outcome = await bench.import(`oci:${other.path}:v1`, { format, force: true });
       expect(outcome).toEqual([{ chainId, outcome: 'replaced' }]);
       const { blob } = manifest();
@@ -158,4 +159,18 @@ describe.each(everyFormat)('two layers as %s', (format) => {
     }
     await bench.open().mount(bench.directory('last'), labelsOf(chainId), noSignal());
   });
+});
+
+it('reports what squashfs stores in another way', async () => {
+  const entries: readonly Entry[] = [
+    { name: 's', type: 'symlink', linkname: 'kept' },
+    { name: 's2', type: 'link', linkname: 's' },
+    { name: 'late', content: 'x', pax: { mtime: '4294967296' } },
+    { name: 'last', content: 'x', pax: { mtime: '4294967295.9' } },
+  ];
+  await bench.importEntries(entries, { format: 'squashfs' });
+  expect(bench.warnings).toEqual([
+    's2 and s are one symlink, and become two: squashfs has no hard links to symlinks',
+    'the time of late is later than squashfs can hold',
+  ]);
 });

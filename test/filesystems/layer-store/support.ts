@@ -4,7 +4,6 @@ import * as fs from 'node:fs';
 import * as os from 'node:os';
 import * as path from 'node:path';
 import { gzipSync } from 'node:zlib';
-import * as tar from 'tar-stream';
 
 import type { Digest } from '../../../src/filesystems/layer-store/digest.js';
 import { chainIdsOf, digestOf, hexOf } from '../../../src/filesystems/layer-store/digest.js';
@@ -19,70 +18,9 @@ import { TARGET_LABEL } from '../../../src/base/target-label.js';
 import { openLayerStore } from '../../../src/filesystems/layer-store/layer-store.js';
 import type { LayerStore } from '../../../src/filesystems/layer-store/layer-store.js';
 import { systemMountTable } from '../../../src/host/mounts.js';
+import { tarOf, type Entry } from '../../../scripts/rig/tar.js';
 import { WorkerPool } from '../../../src/host/workers.js';
 import type { Labels } from '../../../src/base/units.js';
-
-export type Header = Partial<Omit<tar.Header, 'pax'>> & {
-  readonly name: string;
-  /** PAX records; values are bytes, one character each. */
-  readonly pax?: Readonly<Record<string, string>>;
-};
-
-export interface Entry extends Header {
-  readonly content?: string | Buffer;
-}
-
-/** A tar of these entries. PAX records are written here, byte by byte. */
-export async function tarOf(entries: readonly Entry[]): Promise<Buffer> {
-  const pieces: Buffer[] = [];
-  for (const { content = '', pax, ...header } of entries) {
-    if (pax !== undefined) {
-      const records = Buffer.from(Object.entries(pax).map(paxRecord).join(''), 'latin1');
-      pieces.push(asPaxHeader(await packed({ name: 'PaxHeader' }, records)));
-    }
-    pieces.push(await packed(header, Buffer.from(content as string)));
-  }
-  return Buffer.concat([...pieces, Buffer.alloc(1024)]);
-}
-
-/** One entry without the archive's end. */
-async function packed(header: Omit<Header, 'pax'>, content: Buffer): Promise<Buffer> {
-  const pack = tar.pack();
-  const chunks: Buffer[] = [];
-  pack.on('data', (chunk) => chunks.push(chunk as Buffer));
-  const ended = new Promise((resolve) => pack.on('end', () => resolve(undefined)));
-  const isFile = header.type === undefined || header.type === 'file';
-  const size = isFile ? { size: content.length } : {};
-  const whole = { mode: 0o644, mtime: new Date(0), ...header, ...size };
-  if (isFile) pack.entry(whole, content);
-  else pack.entry(whole);
-  pack.finalize();
-  await ended;
-  return Buffer.concat(chunks).subarray(0, -1024);
-}
-
-/** tar-stream writes PAX values as UTF-8 only: the records go in as a file, its type is changed. */
-function asPaxHeader(file: Buffer): Buffer {
-  file[156] = 'x'.charCodeAt(0);
-  return rechecked(file);
-}
-
-/** A header whose bytes were changed gets its checksum anew. */
-export function rechecked(header: Buffer): Buffer {
-  header.fill(' ', 148, 156);
-  const sum = header.subarray(0, 512).reduce((total, byte) => total + byte, 0);
-  header.write(`${sum.toString(8).padStart(6, '0')}\0 `, 148, 'latin1');
-  return header;
-}
-
-function paxRecord([key, value]: readonly [string, string]): string {
-  const rest = ` ${key}=${value}\n`;
-  let length = rest.length;
-  while (String(length).length + rest.length !== length) {
-    length = String(length).length + rest.length;
-  }
-  return `${length}${rest}`;
-}
 
 export interface Layout {
   readonly path: string;
@@ -156,12 +94,17 @@ function writeLayout(
 
 /** One test's directory, threads and mounts. */
 export class Bench {
-  readonly path = fs.realpathSync(fs.mkdtempSync(path.join(os.tmpdir(), 'stratalog-layers-')));
+  readonly path: string;
   readonly workers = new WorkerPool();
   readonly mountTable = systemMountTable(this.workers);
-  readonly store = path.join(this.path, 'store');
+  readonly store: string;
   readonly warnings: string[] = [];
   private made = 0;
+
+  constructor(parent = os.tmpdir()) {
+    this.path = fs.realpathSync(fs.mkdtempSync(path.join(parent, 'stratalog-layers-')));
+    this.store = path.join(this.path, 'store');
+  }
 
   directory(name: string): string {
     const made = path.join(this.path, `${name}-${(this.made += 1)}`);
@@ -203,7 +146,7 @@ export class Bench {
     entries: readonly Entry[],
     options: Partial<ImportOptions> = {},
   ): Promise<Digest> {
-    const layout = this.layout([await tarOf(entries)]);
+    const layout = this.layout([tarOf(entries)]);
     await this.import(`oci:${layout.path}:v1`, options);
     return layout.chainIds[0] as Digest;
   }

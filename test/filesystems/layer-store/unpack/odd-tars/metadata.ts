@@ -1,0 +1,68 @@
+/** Modes, owners, times and devices. */
+import { base256, octal } from '../../../../../scripts/rig/tar.js';
+import { directory, file, link, raw, symlink, unpacks, type OddTar } from './kit.js';
+
+export const metadata: readonly OddTar[] = [
+  unpacks('all permission bits', [
+    file('a', 'x', { mode: 0o4755 }),
+    file('b', 'x', { mode: 0o2755 }),
+    directory('c/', { mode: 0o1777 }),
+    directory('d/', { mode: 0o2770, gid: 50 }),
+    file('d/e', 'x', { mode: 0 }),
+    directory('d/f/', { mode: 0o755 }),
+    file('d/implied/g'),
+    directory('locked/', { mode: 0 }),
+    file('locked/h', 'x', { mode: 0o7777 }),
+    file('i', 'x', { mode: 0o100644 }),
+    file('j', 'x', { mode: 0o040755 }),
+    symlink('k', 'a', { mode: 0o4000 }),
+    file('l', 'x', raw({ mode: base256(-1n, 8) })),
+  ]),
+  unpacks('owners of every size', [
+    file('a', 'x', { pax: { uid: '4294967294', gid: '65536' } }),
+    file('b', 'x', { pax: { uid: '4294967295', gid: '4294967295' } }),
+    file('c', 'x', { pax: { uid: '4294967301', gid: '-2' } }),
+    file('d', 'x', raw({ uid: base256(-1n, 8) })),
+    file('e', 'x', { pax: { uid: '9223372036854775807' } }),
+    file('f', 'x', { uid: 5, gid: 6 }),
+    link('f2', 'f', { pax: { uid: '-1', gid: '4294967295' } }),
+  ]),
+  unpacks('times of every size', [
+    file('a', 'x', { pax: { mtime: '-1.5' } }),
+    file('b', 'x', { pax: { mtime: '-0.5' } }),
+    file('c', 'x', { pax: { mtime: '1.000000001999' } }),
+    file('d', 'x', { pax: { mtime: '4294967295.999999999' } }),
+    file('e', 'x', { pax: { mtime: '4294967296' } }),
+    file('f', 'x', { pax: { mtime: '9223372036.854775807' } }),
+    file('g', 'x', { pax: { mtime: '9223372036.854775808' } }),
+    file('h', 'x', { pax: { mtime: '9223372036854775807' } }),
+    file('i', 'x', raw({ mtime: base256(-5n, 12) })),
+    file('j', 'x', raw({ mtime: base256(1n << 62n, 12) })),
+    file('k', 'x', { pax: { mtime: '5.' } }),
+    file('l', 'x', { pax: { mtime: '500', atime: '9223372036854775807' } }),
+    file('m', 'x', { pax: { mtime: '500', atime: '1000.25' } }),
+    file('n', 'x', { pax: { mtime: '500', atime: '100' } }),
+    file('o', 'x', { pax: { mtime: '-9223372036854775808', atime: '-62135596801' } }),
+    directory('p/', { pax: { mtime: '1577934245.123456789' } }),
+    file('p/f'),
+    symlink('q', 'p', { pax: { mtime: '1400000000.000000001' } }),
+  ]),
+  unpacks('devices and pipes', [
+    { name: 'null', type: 'character-device', devmajor: 1, devminor: 3, mode: 0o666 },
+    { name: 'loop', type: 'block-device', devmajor: 7, devminor: 300, mode: 0o660 },
+    { name: 'most', type: 'block-device', devmajor: 4095, raw: { devminor: octal(1_048_575, 8) } },
+    { name: 'pipe', type: 'fifo', devmajor: 5, devminor: 6, mode: 0o600 },
+    { name: 'v7', type: 'character-device', dialect: 'v7' },
+  ]),
+  unpacks(
+    'a device number that Linux would cut',
+    [{ name: 'c', type: 'character-device', devmajor: 4097, devminor: 3 }],
+    { unsafe: /there is no device 4097:3 on Linux/ },
+  ),
+  unpacks(
+    'a negative device number',
+    [{ name: 'c', type: 'character-device', raw: { devmajor: base256(-1n, 8) } }],
+    { unsafe: /there is no device -1:0 on Linux/ },
+  ),
+  unpacks('files whose first name looks like a compression', [file('BZh9'), file('PK\x03\x04')]),
+];
