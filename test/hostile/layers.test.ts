@@ -412,7 +412,10 @@ it('a hundred thousand entries that hide nothing cost no more than their bytes',
     rechecked(all.subarray(index * 512, index * 512 + 512));
   }
   const { store } = place();
-  expect(await importing(store, written(all), digestOf(all))).toMatchObject({ code: 0, message: '' });
+  expect(await importing(store, written(all), digestOf(all))).toMatchObject({
+    code: 0,
+    message: '',
+  });
   const root = path.join(store, 'sha256', digestOf(all).slice(7), 'fs');
   expect(fs.readdirSync(`${root}/d`)).toEqual([]);
 });
