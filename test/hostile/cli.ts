@@ -12,7 +12,7 @@ export interface Told extends Answer {
 }
 
 /** Longer than any refusal takes; a daemon that serves after all is stopped then, and exits 0. */
-const patienceMillis = 15_000;
+const patienceMillis = 60_000;
 
 const signals = ['SIGTERM', 'SIGINT', 'SIGUSR2'] as const;
 
