@@ -15,6 +15,8 @@ export default defineConfig({
     reporters: ['default', './test/reporter.ts'],
     pool: 'forks',
     sequence: { sequencer: LongestFirst },
+    // A poll waits for a state. Its limit is for what never comes, also on a busy machine.
+    expect: { poll: { timeout: 25_000 } },
     // Two cores are the smallest machine this is meant for.
     maxWorkers: 2,
     projects: [

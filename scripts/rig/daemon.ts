@@ -34,6 +34,24 @@ export interface DaemonOptions {
   readonly env?: Readonly<Record<string, string>>;
 }
 
+/**
+ * Configuration for tests of something else than time limits: on a machine with a busy disk, a
+ * directory may take longer to make than operators want to wait. Tables come last in a file.
+ */
+export const patientLimits = `
+[limits.budgets]
+prepare = "10m"
+mounts = "10m"
+commit = "10m"
+read = "10m"
+[effects]
+directories_timeout = "5m"
+mount_timeout = "5m"
+check_timeout = "5m"
+restore_timeout = "5m"
+unmount_timeout = "5m"
+`;
+
 /** Any program with a root and a socket; Stratalog, or the peer that it is compared with. */
 export class Daemon implements SnapshotterProcess {
   readonly root: string;

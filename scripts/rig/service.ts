@@ -54,7 +54,7 @@ export class Service {
     workspace: Workspace,
     spec: ServiceSpec,
     ready: () => Promise<boolean>,
-    timeoutMillis = 30_000,
+    timeoutMillis = 60_000,
   ): Promise<Service> {
     workspace.assertOpen();
     const log = openSync(spec.logFile, 'a');
@@ -96,7 +96,7 @@ export class Service {
   }
 
   /** SIGTERM, and SIGKILL when that is not heard within the time. */
-  async stop(graceMillis = 15_000): Promise<Ended> {
+  async stop(graceMillis = 60_000): Promise<Ended> {
     if (this.#end !== null) return this.#end;
     this.#child.kill('SIGTERM');
     const timer = setTimeout(() => this.#child.kill('SIGKILL'), graceMillis);

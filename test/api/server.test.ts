@@ -300,9 +300,7 @@ test('stop ends what does not finish with Unavailable, and says so', async () =>
   const stuck = asked((done) => rig.snapshots().stat(stat, done));
   const outcome = stuck.catch((thrown: unknown) => thrown as ServiceError);
   await expect.poll(() => rig.server.load().calls).toBe(1);
-  const began = performance.now();
   await rig.server.stop(100);
-  expect(performance.now() - began).toBeLessThan(1000);
   expect(await outcome).toMatchObject({
     code: status.UNAVAILABLE,
     details: 'the server is stopping',
@@ -318,9 +316,8 @@ test('a health watcher is told of the stop and does not delay it', async () => {
   watch.on('data', (message: { status: Serving }) => states.push(message.status));
   const failed = once(watch, 'error') as Promise<[ServiceError]>;
   await expect.poll(() => states).toEqual([Serving.SERVING]);
-  const began = performance.now();
-  await rig.server.stop(10_000);
-  expect(performance.now() - began).toBeLessThan(2000);
+  // Longer than this test may take: a stop that waits for the watcher fails it.
+  await rig.server.stop(600_000);
   expect((await failed)[0].code).toBe(status.UNAVAILABLE);
   expect(states).toEqual([Serving.SERVING, Serving.NOT_SERVING]);
 });
@@ -331,8 +328,7 @@ test('connections on which nothing happens do not delay a stop', async () => {
   const silent = createConnection({ path: rig.path });
   silent.resume();
   await expect.poll(() => rig.server.load().connections).toBe(2);
-  const began = performance.now();
-  await Promise.all([rig.server.stop(10_000), once(silent, 'close')]);
-  expect(performance.now() - began).toBeLessThan(1000);
+  // Longer than this test may take: a stop that waits for them fails it.
+  await Promise.all([rig.server.stop(600_000), once(silent, 'close')]);
   expect(rig.server.load()).toEqual({ connections: 0, calls: 0 });
 });

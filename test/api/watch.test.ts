@@ -26,14 +26,16 @@ function block(millis: number): void {
 }
 
 test('a blocked event loop is told with how late it was, and being well again', async () => {
-  const reports = watched({ loopDelayMillis: 300, descriptorsReserve: 1, intervalMillis: 50 });
+  // More than a busy machine makes a timer late by itself.
+  const limit = 2_000;
+  const reports = watched({ loopDelayMillis: limit, descriptorsReserve: 1, intervalMillis: 50 });
   await delay(120);
-  block(500);
-  await expect.poll(() => reports.length, { timeout: 5000 }).toBe(2);
+  block(limit + 500);
+  await expect.poll(() => reports.length).toBe(2);
   const [unwell, well] = reports;
   expect(unwell?.source).toBe('event loop');
-  const late = Number(/was (\d+) ms late \(limit 300 ms\)$/.exec(unwell?.reason ?? '')?.[1]);
-  expect(late).toBeGreaterThan(400);
+  const late = Number(/was (\d+) ms late \(limit 2000 ms\)$/.exec(unwell?.reason ?? '')?.[1]);
+  expect(late).toBeGreaterThan(limit);
   expect(well).toEqual({ source: 'event loop', reason: null });
 });
 

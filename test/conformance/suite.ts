@@ -6,10 +6,11 @@
  * when that fails too, the fault is in the rig or the machine.
  */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { Daemon } from '../../scripts/rig/daemon.js';
+import { Daemon, patientLimits } from '../../scripts/rig/daemon.js';
 import { buildGo } from '../../scripts/rig/go-programs.js';
 import { run } from '../../scripts/rig/command.js';
 import { Workspace } from '../../scripts/rig/workspace.js';
+import { type CaseResult, casesOf } from './go-test-output.js';
 
 const againstPeer = process.env['STRATALOG_RIG_PEER'] === '1';
 
@@ -43,7 +44,7 @@ const skippedBySuite: Readonly<Record<string, string>> = {
 };
 
 interface SuiteRun {
-  readonly outcomes: ReadonlyMap<string, string>;
+  readonly results: ReadonlyMap<string, CaseResult>;
   readonly output: string;
 }
 
@@ -65,19 +66,19 @@ export function describeSuite(connection: string, connect: Connect): void {
         workspace,
         await connect(await snapshotterIn(workspace), workspace),
       );
-    }, 300_000);
+    }, 1_000_000);
 
     afterAll(() => workspace.close());
 
     it('has the cases that are known here, no more and no fewer', () => {
-      expect([...suiteRun.outcomes.keys()].sort(), suiteRun.output).toEqual([...cases].sort());
+      expect([...suiteRun.results.keys()].sort(), suiteRun.output).toEqual([...cases].sort());
     });
 
     it.for(cases)('%s', (name, { skip }) => {
-      const outcome = suiteRun.outcomes.get(name);
+      const result = suiteRun.results.get(name);
       const reason = skippedBySuite[name];
-      if (outcome === 'SKIP' && reason !== undefined) skip(reason);
-      expect(outcome, outputOf(suiteRun.output, name)).toBe('PASS');
+      if (result?.outcome === 'SKIP' && reason !== undefined) skip(reason);
+      expect(result?.outcome, result?.output ?? suiteRun.output).toBe('PASS');
     });
   });
 }
@@ -85,31 +86,16 @@ export function describeSuite(connection: string, connect: Connect): void {
 async function snapshotterIn(workspace: Workspace): Promise<Daemon> {
   return againstPeer
     ? Daemon.peer(workspace, await buildGo('program', 'test/bench/go'))
-    : Daemon.stratalog(workspace);
+    : Daemon.stratalog(workspace, { config: patientLimits });
 }
 
 async function runSuite(workspace: Workspace, args: readonly string[]): Promise<SuiteRun> {
   const suite = await buildGo('tests', 'test/conformance/go');
   const { stdout, stderr } = await run(suite, ['-test.v', '-test.root', ...args], {
     mayFail: true,
-    timeoutMillis: 240_000,
+    timeoutMillis: 900_000,
     env: { TMPDIR: workspace.makeDirectory('suite') },
   });
   const output = stdout + stderr;
-  const outcomes = new Map<string, string>();
-  for (const [, outcome, name] of output.matchAll(
-    /^\s*--- (PASS|FAIL|SKIP): TestSnapshotter\/(\S+) /gm,
-  )) {
-    if (name !== undefined && outcome !== undefined) outcomes.set(name, outcome);
-  }
-  return { outcomes, output };
-}
-
-/** The lines below a case's result, or the end of everything. */
-function outputOf(output: string, name: string): string {
-  const lines = output.split('\n');
-  const start = lines.findIndex((line) => line.includes(`TestSnapshotter/${name} (`));
-  if (start < 0) return lines.slice(-60).join('\n');
-  const length = lines.slice(start + 1).findIndex((line) => line.includes('--- '));
-  return lines.slice(start, length < 0 ? start + 60 : start + 1 + length).join('\n');
+  return { results: casesOf(output, 'TestSnapshotter'), output };
 }

@@ -12,13 +12,13 @@ import { run } from '../../scripts/rig/command.js';
 import { ctrBinary } from '../../scripts/rig/containerd.js';
 import { stratalog } from '../../scripts/rig/daemon.js';
 import type { Image } from '../../scripts/rig/image.js';
-import { Rig } from '../../scripts/rig/rig.js';
+import type { Rig } from '../../scripts/rig/rig.js';
 import { sampleImage } from '../../scripts/rig/sample-image.js';
 import { SnapshotsClient } from '../../src/api/generated/containerd/services/snapshots/v1/snapshots.js';
 import { blockingDisk } from '../../src/host/blocking-disk.js';
 import { BoltUnreadable } from '../../src/inspect/bolt-file.js';
 import { readContainerdMetadata } from '../../src/inspect/containerd-metadata.js';
-import { againstPeer, startLimitMillis } from './support.js';
+import { againstPeer, startLimitMillis, startRig } from './support.js';
 
 describe.runIf(!againstPeer)("containerd's memory beside the log", () => {
   let rig: Rig;
@@ -28,7 +28,7 @@ describe.runIf(!againstPeer)("containerd's memory beside the log", () => {
   const disk = blockingDisk();
 
   beforeAll(async () => {
-    rig = await Rig.start();
+    rig = await startRig();
     image = await sampleImage({ extraLayers: 2, bytesPerLayer: 2_000 });
     reference = await rig.publish(image, 'sample');
     await rig.ctr.pull(reference);

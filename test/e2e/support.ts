@@ -1,5 +1,5 @@
 /** What the end-to-end tests share: a rig with the chosen snapshotter. */
-import { Daemon, type DaemonOptions } from '../../scripts/rig/daemon.js';
+import { Daemon, type DaemonOptions, patientLimits } from '../../scripts/rig/daemon.js';
 import { buildGo } from '../../scripts/rig/go-programs.js';
 import { Rig } from '../../scripts/rig/rig.js';
 import { until } from '../../scripts/rig/wait.js';
@@ -14,7 +14,9 @@ export const againstPeer = process.env['STRATALOG_RIG_PEER'] === '1';
 export const startLimitMillis = 300_000;
 
 export async function startRig(options: DaemonOptions = {}): Promise<Rig> {
-  if (!againstPeer) return Rig.start(options);
+  if (!againstPeer) {
+    return Rig.start({ ...options, config: `${options.config ?? ''}${patientLimits}` });
+  }
   const binary = await buildGo('program', 'test/bench/go');
   return Rig.start({ snapshotter: (workspace) => Daemon.peer(workspace, binary) });
 }
@@ -22,7 +24,7 @@ export async function startRig(options: DaemonOptions = {}): Promise<Rig> {
 /** containerd waits up to 3 s before it connects again to a snapshotter that was gone. */
 export function connectedAgain<T>(work: () => Promise<T>): Promise<T> {
   return until('containerd has connected again', async () => ({ value: await work() }), {
-    timeoutMillis: 20_000,
+    timeoutMillis: 60_000,
     pauseMillis: 200,
   }).then(({ value }) => value);
 }

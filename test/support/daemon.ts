@@ -85,11 +85,11 @@ export function valueOf<Value>(result: Result<Value, Refusal>): Value {
 }
 
 export async function until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
-  for (let tries = 0; tries < 500; tries += 1) {
-    if (await holds()) return;
+  const deadline = performance.now() + 25_000;
+  while (!(await holds())) {
+    if (performance.now() > deadline) throw new Error(`never happened: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
-  throw new Error(`never happened: ${what}`);
 }
 
 export interface TestDaemonOptions extends Partial<SnapshotterSettings> {

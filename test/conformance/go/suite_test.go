@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"syscall"
 	"testing"
 	"time"
@@ -81,7 +82,7 @@ func serveEachRoot(_ context.Context, root string) (snapshots.Snapshotter, func(
 	command.Stdout, command.Stderr = output, output
 	// A suite that is killed must not leave servers behind.
 	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := command.Start(); err != nil {
+	if err := startOnLastingThread(command); err != nil {
 		return nil, nil, err
 	}
 	exited := make(chan error, 1)
@@ -98,10 +99,10 @@ func serveEachRoot(_ context.Context, root string) (snapshots.Snapshotter, func(
 				return fmt.Errorf("the server ended badly: %w%s", err, logOf(socketDir))
 			}
 			return nil
-		case <-time.After(20 * time.Second):
+		case <-time.After(patience):
 			_ = command.Process.Kill()
 			<-exited
-			return fmt.Errorf("the server did not end within 20 s of SIGTERM%s", logOf(socketDir))
+			return fmt.Errorf("the server did not end within %s of SIGTERM%s", patience, logOf(socketDir))
 		}
 	}
 
@@ -113,6 +114,7 @@ func serveEachRoot(_ context.Context, root string) (snapshots.Snapshotter, func(
 	}
 	service, hangUp, err := dial(socket)
 	if err != nil {
+		err = fmt.Errorf("%w%s", err, logOf(socketDir))
 		_ = stop()
 		return nil, nil, err
 	}
@@ -125,9 +127,37 @@ func serveEachRoot(_ context.Context, root string) (snapshots.Snapshotter, func(
 	}, nil
 }
 
+// patience ends a wait for what never comes. A busy machine is slow, not broken.
+const patience = 3 * time.Minute
+
+// starts carries commands to the one thread that starts them all.
+var starts = make(chan startRequest)
+
+type startRequest struct {
+	command *exec.Cmd
+	started chan error
+}
+
+func init() {
+	go func() {
+		// Never unlocked: the thread lasts as long as the process.
+		runtime.LockOSThread()
+		for request := range starts {
+			request.started <- request.command.Start()
+		}
+	}()
+}
+
+// startOnLastingThread is for commands with Pdeathsig, which the kernel sends when the thread that
+// started them ends, not the process (prctl(2), PR_SET_PDEATHSIG).
+func startOnLastingThread(command *exec.Cmd) error {
+	request := startRequest{command, make(chan error)}
+	starts <- request
+	return <-request.started
+}
+
 func waitUntilAccepting(socket string, exited chan error) error {
-	// 21 servers start at once on what may be two cores.
-	deadline := time.Now().Add(60 * time.Second)
+	deadline := time.Now().Add(patience)
 	for time.Now().Before(deadline) {
 		select {
 		case err := <-exited:
@@ -141,12 +171,12 @@ func waitUntilAccepting(socket string, exited chan error) error {
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-	return fmt.Errorf("the server did not listen within 60 s")
+	return fmt.Errorf("the server did not listen within %s", patience)
 }
 
 func dial(socket string) (snapshots.Snapshotter, func() error, error) {
 	connection, err := grpc.Dial("unix://"+socket, grpc.WithInsecure(), grpc.WithBlock(),
-		grpc.WithTimeout(10*time.Second))
+		grpc.WithTimeout(patience))
 	if err != nil {
 		return nil, nil, fmt.Errorf("dial %s: %w", socket, err)
 	}
