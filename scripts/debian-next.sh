@@ -1,6 +1,6 @@
 #!/bin/sh
 # Programs of Debian's next release that the tests run and this release does not have, such as
-# containerd 2.x. They are unpacked into a cache of the machine and never installed. Prints the
+# containerd 2.x and Docker Engine 28. They are unpacked into a cache of the machine and never installed. Prints the
 # cache's directory. Later runs find it there and need no network; to have newer versions, delete it.
 #
 # apt works in a directory of its own, with the mirror, the keyring and the Acquire settings of
@@ -11,12 +11,12 @@ set -eu
 release=${STRATALOG_NEXT_RELEASE:-forky}
 store=/var/cache/stratalog-test
 # Raise the number when the list of programs changes.
-cache=$store/$release-1
+cache=$store/$release-2
 
 say() { printf '%s\n' "debian-next: $*" >&2; }
 refuse() {
   say "$*"
-  say "the tests need containerd 2.x of Debian $release; STRATALOG_NEXT_RELEASE names another release, and $cache may be copied from another machine"
+  say "the tests need containerd 2.x and Docker Engine of Debian $release; STRATALOG_NEXT_RELEASE names another release, and $cache may be copied from another machine"
   exit 2
 }
 
@@ -127,14 +127,19 @@ take() {
   done
 }
 
-say "fetching containerd 2.x of Debian $release into $cache"
+say "fetching containerd 2.x and Docker Engine of Debian $release (70 MB) into $cache"
 quietly apt-get --quiet update
 take containerd containerd bin/containerd bin/ctr bin/containerd-shim-runc-v2
+take docker.io docker sbin/dockerd
+take docker-cli docker bin/docker
+take docker-buildx docker/cli-plugins cli-plugins/docker-buildx
+take golang-k8s-cri-api-dev cri-api runtime/v1/api.proto
 
 # Built against a newer C library: whether they run here is known only by running them.
-for program in containerd ctr; do
-  quietly "$work/out/containerd/$program" --version
+for program in containerd/containerd containerd/ctr docker/dockerd docker/docker; do
+  quietly "$work/out/$program" --version
 done
+quietly "$work/out/docker/cli-plugins/docker-buildx" version
 version=$("$work/out/containerd/containerd" --version)
 case $version in
   *' 2.'* | *' v2.'*) ;;

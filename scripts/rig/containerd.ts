@@ -22,6 +22,10 @@ export interface ContainerdSpec {
   readonly pluginAddress: string;
   /** Directory that the snapshotter keeps its layers in. */
   readonly pluginRoot: string;
+  /** What `stratalog config containerd` prints, in place of the rig's own sections. */
+  readonly printedSections?: string;
+  /** With the plugins that serve the kubelet. Their settings, in addition to the printed sections. */
+  readonly cri?: string;
 }
 
 export class PrivateContainerd {
@@ -160,6 +164,22 @@ export function ctrBinary(): string {
  */
 function configOf(spec: ContainerdSpec, address: string, major: number): string {
   const { workspace } = spec;
+  const disabled = [...pluginsWithoutUse, ...(spec.cri === undefined ? criPlugins : [])];
+  // Keys of the top level come before the first table; the printed sections begin with one of them.
+  return `root = "${workspace.makeDirectory('containerd-root')}"
+state = "${workspace.makeDirectory('containerd-state')}"
+disabled_plugins = [${disabled.map((name) => `"${name}"`).join(', ')}]
+${spec.printedSections ?? ownSections(spec, major)}
+[grpc]
+  address = "${address}"
+[ttrpc]
+  address = "${address}.ttrpc"
+[debug]
+  level = "debug"
+${spec.cri ?? ''}`;
+}
+
+function ownSections(spec: ContainerdSpec, major: number): string {
   const unpack =
     major === 1
       ? ''
@@ -173,16 +193,6 @@ function configOf(spec: ContainerdSpec, address: string, major: number): string 
     snapshotter = "overlayfs"
 `;
   return `version = ${major === 1 ? 2 : 3}
-root = "${workspace.makeDirectory('containerd-root')}"
-state = "${workspace.makeDirectory('containerd-state')}"
-disabled_plugins = [${pluginsWithoutUse.map((name) => `"${name}"`).join(', ')}]
-
-[grpc]
-  address = "${address}"
-[ttrpc]
-  address = "${address}.ttrpc"
-[debug]
-  level = "debug"
 
 [proxy_plugins.${snapshotterName}]
   type = "snapshot"
@@ -193,11 +203,14 @@ disabled_plugins = [${pluginsWithoutUse.map((name) => `"${name}"`).join(', ')}]
 ${unpack}`;
 }
 
-const pluginsWithoutUse = [
+const criPlugins = [
   'io.containerd.grpc.v1.cri',
   'io.containerd.cri.v1.images',
   'io.containerd.cri.v1.runtime',
   'io.containerd.sandbox.controller.v1.podsandbox',
+];
+
+const pluginsWithoutUse = [
   'io.containerd.nri.v1.nri',
   'io.containerd.internal.v1.opt',
   'io.containerd.internal.v1.tracing',

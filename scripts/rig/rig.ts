@@ -1,6 +1,6 @@
 /** Everything joined: a workspace, a snapshotter, a private containerd that uses it, a registry. */
-import { type DaemonOptions, Daemon, type SnapshotterProcess } from './daemon.js';
-import { PrivateContainerd } from './containerd.js';
+import { type DaemonOptions, Daemon, type SnapshotterProcess, stratalog } from './daemon.js';
+import { PrivateContainerd, containerdMajor } from './containerd.js';
 import type { Ctr } from './ctr.js';
 import { type Image, pushImage } from './image.js';
 import { Registry } from './registry.js';
@@ -9,6 +9,10 @@ import { Workspace } from './workspace.js';
 export interface RigOptions extends DaemonOptions {
   /** Another snapshotter in Stratalog's place: the rig's own proof. */
   readonly snapshotter?: (workspace: Workspace) => SnapshotterProcess;
+  /** containerd is configured with what `stratalog config containerd` prints, as an operator would. */
+  readonly asPrinted?: boolean;
+  /** containerd serves the kubelet too, with these settings. */
+  readonly cri?: (registry: Registry, workspace: Workspace) => string;
 }
 
 export class Rig {
@@ -39,6 +43,8 @@ export class Rig {
         workspace,
         pluginAddress: daemon.address,
         pluginRoot: daemon.root,
+        ...(options.asPrinted === true && { printedSections: await printedSections(daemon) }),
+        ...(options.cri && { cri: options.cri(registry, workspace) }),
       });
       return new Rig(workspace, daemon, containerd, registry);
     } catch (error) {
@@ -60,4 +66,12 @@ export class Rig {
   close(): Promise<void> {
     return this.workspace.close();
   }
+}
+
+async function printedSections({ root, address }: SnapshotterProcess): Promise<string> {
+  const line = (await containerdMajor()) === 1 ? '1.6' : '2.x';
+  const args = ['--root', root, '--address', address, '--containerd-version', line];
+  const { exitCode, stdout, stderr } = await stratalog('config', 'containerd', ...args);
+  if (exitCode !== 0) throw new Error(stderr);
+  return stdout;
 }

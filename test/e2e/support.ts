@@ -1,7 +1,7 @@
 /** What the end-to-end tests share: a rig with the chosen snapshotter. */
-import { Daemon, type DaemonOptions, patientLimits } from '../../scripts/rig/daemon.js';
+import { Daemon, patientLimits } from '../../scripts/rig/daemon.js';
 import { buildGo } from '../../scripts/rig/go-programs.js';
-import { Rig } from '../../scripts/rig/rig.js';
+import { Rig, type RigOptions } from '../../scripts/rig/rig.js';
 import { until } from '../../scripts/rig/wait.js';
 
 /**
@@ -13,7 +13,7 @@ export const againstPeer = process.env['STRATALOG_RIG_PEER'] === '1';
 /** For `beforeAll`: Go programs may have to be built first. */
 export const startLimitMillis = 300_000;
 
-export async function startRig(options: DaemonOptions = {}): Promise<Rig> {
+export async function startRig(options: RigOptions = {}): Promise<Rig> {
   if (!againstPeer) {
     return Rig.start({ ...options, config: `${options.config ?? ''}${patientLimits}` });
   }
