@@ -11,7 +11,7 @@ const containerd2 = fileURLToPath(
 );
 
 /** Docker Engine of Debian's next release, and the kubelet's interface, go with containerd 2.x. */
-const clients = ['test/e2e/docker.test.ts'];
+const clients = ['test/e2e/docker.test.ts', 'test/e2e/cri.test.ts'];
 
 export default defineConfig({
   test: {

@@ -11,7 +11,7 @@ set -eu
 release=${STRATALOG_NEXT_RELEASE:-forky}
 store=/var/cache/stratalog-test
 # Raise the number when the list of programs changes.
-cache=$store/$release-2
+cache=$store/$release-3
 
 say() { printf '%s\n' "debian-next: $*" >&2; }
 refuse() {
@@ -24,7 +24,7 @@ if [ -d "$cache" ]; then
   echo "$cache"
   exit 0
 fi
-for program in apt-get apt-config dpkg-deb; do
+for program in apt-get apt-config dpkg-deb patchelf; do
   command -v "$program" >/dev/null || refuse "cannot fetch packages of $release: $program is not installed"
 done
 
@@ -121,9 +121,9 @@ take() {
   quietly dpkg-deb --extract "$work/$package"_*.deb "$work/unpacked"
   mkdir -p "$folder"
   for file in "$@"; do
-    found=$(find "$work/unpacked" -type f -path "*/$file" | head -n 1)
+    found=$(find "$work/unpacked" ! -type d -path "*/$file" | head -n 1)
     [ -n "$found" ] || refuse "package $package of $release has no file $file"
-    mv "$found" "$folder/"
+    cp -L "$found" "$folder/"
   done
 }
 
@@ -134,6 +134,12 @@ take docker.io docker sbin/dockerd
 take docker-cli docker bin/docker
 take docker-buildx docker/cli-plugins cli-plugins/docker-buildx
 take golang-k8s-cri-api-dev cri-api runtime/v1/api.proto
+# Pods with user namespaces need runc 1.2, which needs a newer C library than Debian 12 has.
+take runc runc sbin/runc
+take libseccomp2 runc/lib libseccomp.so.2
+take libc6 runc/lib libc.so.6 'ld-linux*.so.*'
+loader=$(basename "$work"/out/runc/lib/ld-linux*)
+patchelf --set-interpreter "$cache/runc/lib/$loader" --set-rpath "$cache/runc/lib" "$work/out/runc/runc"
 
 # Built against a newer C library: whether they run here is known only by running them.
 for program in containerd/containerd containerd/ctr docker/dockerd docker/docker; do
@@ -149,4 +155,8 @@ esac
 # Another run may have been faster; its cache is as good.
 mv --no-target-directory "$work/out" "$cache" 2>/dev/null || [ -d "$cache" ] ||
   refuse "cannot make $cache"
+"$cache/runc/runc" --version >/dev/null 2>&1 || {
+  rm -rf "$cache"
+  refuse "runc of $release does not run here"
+}
 echo "$cache"

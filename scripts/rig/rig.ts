@@ -12,7 +12,7 @@ export interface RigOptions extends DaemonOptions {
   /** containerd is configured with what `stratalog config containerd` prints, as an operator would. */
   readonly asPrinted?: boolean;
   /** containerd serves the kubelet too, with these settings. */
-  readonly cri?: (registry: Registry, workspace: Workspace) => string;
+  readonly cri?: (registry: Registry, workspace: Workspace) => Promise<string>;
 }
 
 export class Rig {
@@ -44,7 +44,7 @@ export class Rig {
         pluginAddress: daemon.address,
         pluginRoot: daemon.root,
         ...(options.asPrinted === true && { printedSections: await printedSections(daemon) }),
-        ...(options.cri && { cri: options.cri(registry, workspace) }),
+        ...(options.cri && { cri: await options.cri(registry, workspace) }),
       });
       return new Rig(workspace, daemon, containerd, registry);
     } catch (error) {

@@ -1,0 +1,69 @@
+/**
+ * Goal: the kubelet can run pods on Stratalog. Method: a containerd 2.x with the sections that
+ * `stratalog config containerd` prints, and a client of the CRI in the kubelet's place.
+ */
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { Cri, criSettings } from '../../scripts/rig/cri.js';
+import { directoriesInUse } from '../../scripts/rig/directories.js';
+import type { Rig } from '../../scripts/rig/rig.js';
+import { sampleImage, stackCheck } from '../../scripts/rig/sample-image.js';
+import { until } from '../../scripts/rig/wait.js';
+import { startLimitMillis, startRig } from './support.js';
+
+const sample = { extraLayers: 2, bytesPerLayer: 100_000 };
+
+describe('the CRI of containerd', () => {
+  let rig: Rig;
+  let cri: Cri;
+  let reference: string;
+  let sandbox: string;
+
+  beforeAll(async () => {
+    rig = await startRig({
+      asPrinted: true,
+      cri: (registry, workspace) => criSettings(workspace, registry.reference('pause', 'v1')),
+    });
+    sandbox = await rig.publish(
+      await sampleImage({ seed: 'pause', command: ['/bin/sleep', '3600'] }),
+      'pause',
+    );
+    reference = await rig.publish(await sampleImage(sample), 'sample');
+    cri = await Cri.connect(rig.workspace, rig.containerd.address);
+    await cri.pull(reference);
+  }, startLimitMillis);
+
+  afterAll(() => rig.close());
+
+  const inKubernetes = () => rig.ctr.inNamespace('k8s.io');
+
+  it('tells the kubelet to measure the file system of the root', async () => {
+    expect(await cri.images()).toEqual([reference]);
+    expect(await cri.imageFileSystem()).toBe(rig.daemon.root);
+  });
+
+  it('runs a pod whose container goes on while Stratalog is killed', async () => {
+    const pod = await cri.runPod('plain');
+    const container = await cri.start(pod, 'worker', reference, 'echo mine > /mine; sleep 600');
+    expect(await cri.exec(container, stackCheck(sample))).toBe('stacked rightly\n');
+    await rig.daemon.crash();
+    expect(await cri.exec(container, 'cat /mine')).toBe('mine\n');
+    await rig.daemon.start();
+    expect(await cri.containerState(container)).toBe('CONTAINER_RUNNING');
+    const second = await until('containerd has connected again', () =>
+      cri.start(pod, `second-${process.hrtime.bigint()}`, reference, 'sleep 600'),
+    );
+    expect(await cri.exec(second, 'test -e /mine || echo fresh')).toBe('fresh\n');
+    for (const id of [container, second]) await cri.removeContainer(id);
+    await cri.removePod(pod);
+  });
+
+  it('leaves nothing when everything is removed', async () => {
+    for (const image of [reference, sandbox]) await cri.removeImage(image);
+    await until(
+      'no snapshot and no directory is left',
+      async () =>
+        (await inKubernetes().snapshots()).length === 0 &&
+        (await directoriesInUse(rig.daemon.root)).length === 0,
+    );
+  });
+});
