@@ -69,6 +69,7 @@ if [ "$purpose" = test ]; then
   need fish fish 'is asked too' command -v fish
   need mandoc mandoc 'checks the man page' command -v mandoc
   need patchelf patchelf "runs runc of Debian's next release with its own C library" command -v patchelf
+  need g++ g++ 'builds a module that Node.js refuses' command -v g++
   need go golang-go "builds containerd's own snapshotter suite" command -v go
   need "containerd's Go sources" golang-github-containerd-containerd-dev 'are that suite' \
     test -d "$gocode/snapshots/testsuite"

@@ -34,6 +34,11 @@ export class NotBegun extends Error {
   override readonly name = 'NotBegun';
 }
 
+/** A native module cannot be loaded by this Node.js. The message names the command that helps. */
+export class ModuleUnusable extends Error {
+  override readonly name = 'ModuleUnusable';
+}
+
 /** The log can no longer be written; the daemon serves reads until it exits. */
 export class LogReadOnly extends Error {
   override readonly name = 'LogReadOnly';

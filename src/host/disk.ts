@@ -7,6 +7,7 @@ import { HostFault, errnoOf } from '../base/errors.js';
 import type { Disk, DiskFile, DiskLock, DiskStat } from '../base/ports.js';
 import { asHostFault } from './faults.js';
 import { fileSystemFacts } from './file-system.js';
+import { lockModule } from './lock-module.js';
 
 const { O_RDONLY, O_RDWR, O_WRONLY, O_CREAT, O_EXCL, O_DSYNC, O_DIRECTORY } = fs.constants;
 const { O_NONBLOCK, O_NOFOLLOW } = fs.constants;
@@ -130,7 +131,7 @@ async function syncDirectory(path: string): Promise<void> {
  * loaded by one thread of a process only, and whoever merely reads must not be that one.
  */
 async function lock(path: string): Promise<DiskLock | null> {
-  const { flock } = await import('fs-ext');
+  const { flock } = lockModule();
   const fd = await openRegular(path, lockFlags);
   try {
     await voidHop('flock', path, (done) => flock(fd, 'exnb', done));
