@@ -1,5 +1,6 @@
 /** Configuration as text to be written to files: our own sample, and containerd's side of it. */
 import { stringify } from 'smol-toml';
+import { UsageError } from '../base/errors.js';
 import { defaultConfigFile } from './config-file.js';
 import { configEntries } from './config-schema.js';
 import type { Config } from './config.js';
@@ -43,17 +44,32 @@ function comment(text: string): string[] {
 export const containerdLines = ['1.6', '1.7', '2.x'] as const;
 export type ContainerdLine = (typeof containerdLines)[number];
 
+/** Snapshotters of containerd itself, in any of its lines (plugins/snapshots in its repository). */
+const builtIn: ReadonlySet<string> = new Set([
+  ...['aufs', 'blockfile', 'btrfs', 'devmapper', 'erofs', 'native', 'overlayfs', 'zfs'],
+]);
+
 /**
  * What to add to /etc/containerd/config.toml.
  *
  * `exports.root` is in all of them: without it the kubelet measures the wrong file system and
  * never collects. `rebase` is in none: with it, images lose their lower layers (containerd #13264).
+ *
+ * @throws UsageError for a name that containerd has given away itself
  */
 export function containerdConfigText(
   config: Pick<Config, 'root' | 'address'>,
   name: string,
   line: ContainerdLine,
 ): string {
+  if (name === '' || builtIn.has(name)) {
+    throw new UsageError(
+      name === ''
+        ? 'the name of a plugin cannot be empty; choose one, such as stratalog'
+        : `containerd has a snapshotter named ${name}, and ends at its start when a proxy plugin has ` +
+            'that name too, even if its own is disabled; choose another name, such as stratalog',
+    );
+  }
   const quoted = (value: string): string => JSON.stringify(value);
   const plugin = /^[\w-]+$/.test(name) ? name : quoted(name);
   const versionTwo = line !== '2.x';

@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { parse } from 'smol-toml';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { defaultConfigText } from '../../src/api/config-text.js';
+import { containerdConfigText, defaultConfigText } from '../../src/api/config-text.js';
 
 const run = promisify(execFile);
 let directory: string;
@@ -97,6 +97,28 @@ test('an unknown line of containerd is a usage error', async () => {
   const refused = await config(['containerd', '--containerd-version', '1.5']);
   expect(refused.code).not.toBe(0);
   expect(refused.stderr).toContain('Allowed choices are 1.6, 1.7, 2.x');
+});
+
+test('a name that containerd uses itself is refused: containerd would not start', async () => {
+  const refused = await config(['containerd', '--name', 'overlayfs']);
+  expect(refused.code).not.toBe(0);
+  expect(refused.stdout).toBe('');
+  expect(refused.stderr).toContain('containerd has a snapshotter named overlayfs');
+  // As it is in the distribution's containerd.
+  const place = { root: '/srv/s', address: '/run/s.sock' };
+  const printed = containerdConfigText(place, 'stratalog', '1.6');
+  const file = join(directory, 'containerd.toml');
+  const state = `root = "${directory}/root"\nstate = "${directory}/state"\n`;
+  const own = 'disabled_plugins = ["io.containerd.snapshotter.v1.overlayfs"]\n';
+  const grpc = `[grpc]\naddress = "${directory}/containerd.sock"\n`;
+  const named = printed
+    .replaceAll('stratalog]', 'overlayfs]')
+    .replace('proxy_plugins.stratalog.', 'proxy_plugins.overlayfs.');
+  await writeFile(file, `${state}${own}${named}${grpc}`);
+  await expect(run('containerd', ['--config', file])).rejects.toThrow('id already registered');
+  for (const name of ['', 'native', 'erofs']) {
+    expect(() => containerdConfigText(place, name, '2.x')).toThrow('choose');
+  }
 });
 
 test('containerd itself understands its side', async () => {
