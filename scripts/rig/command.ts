@@ -15,6 +15,8 @@ export interface CommandOptions {
   readonly input?: string;
   /** Answer with the exit code instead of throwing. A passed time limit still throws. */
   readonly mayFail?: boolean;
+  /** Ends the program at once. */
+  readonly signal?: AbortSignal;
 }
 
 class CommandFailed extends Error {
@@ -61,6 +63,7 @@ export function runForBytes(
         maxBuffer: outputBytesMax,
         env: { ...process.env, ...options.env },
         ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
+        ...(options.signal && { signal: options.signal }),
       },
       (error, stdout, stderr) => {
         const text = stderr.toString();

@@ -56,10 +56,11 @@ export class Ctr {
     });
   }
 
-  async pull(reference: string): Promise<void> {
+  /** The signal ends the client in the middle of the pull. */
+  async pull(reference: string, signal?: AbortSignal): Promise<void> {
     await this.finish(
       ['images', 'pull', '--plain-http', '--snapshotter', this.#settings.snapshotter, reference],
-      { timeoutMillis: 120_000 },
+      { timeoutMillis: 120_000, ...(signal && { signal }) },
     );
   }
 
