@@ -239,7 +239,7 @@ describe('settings', () => {
   const known = new Set(configEntries().map(({ path }) => path.join('.')));
   /** containerd's own, and names of other things. */
   const others =
-    /^(enable_remote_snapshot_annotations|disable_snapshot_annotations|unpack_config|proxy_plugins|exports|stratalog_.*|st_dev|process_\*|nodejs_\*|index=off)$/;
+    /^(enable_remote_snapshot_annotations|disable_snapshot_annotations|unpack_config|proxy_plugins|exports|discard_unpacked_layers|runtime_platforms|schedule_delay|pause_threshold|stratalog_.*|st_dev|process_\*|nodejs_\*|index=off)$/;
 
   it.each(pages.filter((page) => page !== 'docs/settings.md'))('named in %s are there', (page) => {
     const groups = [...known].flatMap((path) => path.split('.').slice(0, -1));
