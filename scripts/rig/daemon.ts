@@ -3,7 +3,7 @@ import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type Finished, run } from './command.js';
-import { type Ended, Service, accepts } from './service.js';
+import { type Ended, Service, type StopSignal, accepts } from './service.js';
 import type { Workspace } from './workspace.js';
 
 /** The top of this repository. */
@@ -18,8 +18,8 @@ export interface SnapshotterProcess {
   readonly isRunning: boolean;
   /** Starts it, at first or again, with the root and the address it had. */
   start(): Promise<void>;
-  /** SIGTERM. */
-  stop(): Promise<Ended>;
+  /** SIGTERM by default. */
+  stop(signal?: StopSignal): Promise<Ended>;
   /** SIGKILL. */
   crash(): Promise<void>;
   log(): string;
@@ -115,8 +115,8 @@ export class Daemon implements SnapshotterProcess {
     );
   }
 
-  async stop(): Promise<Ended> {
-    return (await this.#service?.stop()) ?? { exitCode: null, signal: null };
+  async stop(signal?: StopSignal): Promise<Ended> {
+    return (await this.#service?.stop(signal)) ?? { exitCode: null, signal: null };
   }
 
   async crash(): Promise<void> {

@@ -15,6 +15,8 @@ export interface ServiceSpec {
   readonly env?: Readonly<Record<string, string>>;
 }
 
+export type StopSignal = 'SIGTERM' | 'SIGINT';
+
 export interface Ended {
   readonly exitCode: number | null;
   readonly signal: NodeJS.Signals | null;
@@ -95,11 +97,11 @@ export class Service {
     await this.#ended;
   }
 
-  /** SIGTERM, and SIGKILL when that is not heard within the time. */
-  async stop(graceMillis = 60_000): Promise<Ended> {
+  /** Sends the signal, and SIGKILL if the program has not ended within a minute. */
+  async stop(signal: StopSignal = 'SIGTERM'): Promise<Ended> {
     if (this.#end !== null) return this.#end;
-    this.#child.kill('SIGTERM');
-    const timer = setTimeout(() => this.#child.kill('SIGKILL'), graceMillis);
+    this.#child.kill(signal);
+    const timer = setTimeout(() => this.#child.kill('SIGKILL'), 60_000);
     try {
       return await this.#ended;
     } finally {

@@ -99,15 +99,24 @@ describe('a snapshotter that is killed', () => {
 });
 
 describe('a snapshotter that is stopped in order', () => {
-  it('ends with 0 and leaves containers alone', { timeout: 120_000 }, async () => {
-    const { lines } = await runningContainer();
-    expect(await rig.daemon.stop()).toEqual({ exitCode: 0, signal: null });
-    const stopped = lines().length;
-    await until('it counts on', () => lines().length > stopped + 5);
-    await rig.daemon.start();
-    expect(await connectedAgain(() => rig.ctr.exec('counter', 'echo here'))).toBe('here\n');
-    expect(lines()).not.toContain('broken');
-  });
+  const signals = ['SIGTERM', 'SIGINT'] as const;
+  it.each(signals)(
+    'ends at %s and leaves containers alone',
+    { timeout: 120_000 },
+    async (signal) => {
+      const { lines, reference } = await runningContainer();
+      expect(await rig.daemon.stop(signal)).toEqual({ exitCode: 0, signal: null });
+      const stopped = lines().length;
+      await until('it counts on', () => lines().length > stopped + 5);
+      await rig.daemon.start();
+      await connectedAgain(() => rig.ctr.snapshots());
+      expect(await rig.ctr.exec('counter', 'echo here')).toBe('here\n');
+      expect(lines()).not.toContain('broken');
+      expect(await rig.ctr.runOnce(reference, 'fresh', stackCheck(sample))).toBe(
+        'stacked rightly\n',
+      );
+    },
+  );
 });
 
 describe('a containerd that is killed', () => {

@@ -8,7 +8,7 @@ import { directoriesInUse } from '../../scripts/rig/directories.js';
 import type { Rig } from '../../scripts/rig/rig.js';
 import { sampleImage, stackCheck } from '../../scripts/rig/sample-image.js';
 import { until } from '../../scripts/rig/wait.js';
-import { startLimitMillis, startRig } from './support.js';
+import { connectedAgain, startLimitMillis, startRig } from './support.js';
 
 const sample = { extraLayers: 2, bytesPerLayer: 100_000 };
 
@@ -54,6 +54,24 @@ describe('the CRI of containerd', () => {
     );
     expect(await cri.exec(second, 'test -e /mine || echo fresh')).toBe('fresh\n');
     for (const id of [container, second]) await cri.removeContainer(id);
+    await cri.removePod(pod);
+  });
+
+  it('works in a containerd that started before Stratalog (nydus-snapshotter #796)', async () => {
+    await rig.daemon.stop();
+    await rig.containerd.crash();
+    await rig.containerd.startAgain();
+    // Without a socket to wait in, containerd cannot see what is unpacked, and lists no image.
+    expect(await connectedAgain(() => cri.images())).toEqual([]);
+    await rig.daemon.start();
+    await connectedAgain(() => inKubernetes().snapshots());
+    await rig.registry.newRequests();
+    await cri.pull(reference);
+    expect(await rig.registry.newBlobsServed()).toEqual([]);
+    const pod = await cri.runPod('early');
+    const container = await cri.start(pod, 'early', reference, 'sleep 600');
+    expect(await cri.exec(container, stackCheck(sample))).toBe('stacked rightly\n');
+    await cri.removeContainer(container);
     await cri.removePod(pod);
   });
 

@@ -73,6 +73,32 @@ describe('Docker Engine with the containerd image store', () => {
     },
   );
 
+  it('builds several images on one base while containerd collects (buildkit #6521)', async () => {
+    const names = ['first', 'second', 'third'];
+    await Promise.all([
+      ...names.map(async (name) => {
+        const files = {
+          Dockerfile: [
+            `FROM ${reference}`,
+            'RUN rm /old/kept.txt',
+            `COPY --link name /name`,
+            'RUN cat /name > /copied',
+          ].join('\n'),
+          name: `${name}\n`,
+        };
+        const context = rig.workspace.path(`context-${name}`);
+        await docker.build('buildkit', `${name}-image`, files, context);
+      }),
+      inMoby().collectGarbage(),
+      docker.run('image', 'prune', '--force'),
+    ]);
+    for (const name of names) {
+      const script = 'cat /name /copied; ls /old; cat /app/hello.txt';
+      expect(await runOnce(`${name}-image`, script)).toBe(`${name}\n${name}\nhello from sample\n`);
+    }
+    await docker.run('rmi', ...names.map((name) => `${name}-image`));
+  });
+
   it('commits a container, which goes on while Stratalog is killed', async () => {
     const script = 'echo written > /written; sleep 600';
     await docker.run(

@@ -38,7 +38,7 @@ const slow = { timeout: startLimitMillis };
 const sample = { extraLayers: 4, bytesPerLayer: 200_000 };
 
 describe('pulls that meet', () => {
-  it('five pulls of one image at once (containerd #1041, #1240, #1639, #9774)', slow, async () => {
+  it('five pulls of one image at once (containerd #1041, #1240, #1639)', slow, async () => {
     const running = await started();
     const image = await sampleImage(sample);
     const reference = await running.publish(image, 'sample');
@@ -115,7 +115,7 @@ describe.skipIf(againstPeer)('a root that is not what it was', () => {
     expect(await ctr.runOnce(reference, 'again', stackCheck(sample))).toBe(rightly);
   });
 
-  it('a new, empty root under an old containerd (k3s #4852, #19)', slow, async () => {
+  it('a new, empty root under an old containerd (containerd #5521)', slow, async () => {
     const running = await started();
     const { ctr, containerd, daemon } = running;
     const reference = await running.publish(await sampleImage(sample), 'sample');
@@ -136,7 +136,7 @@ describe.skipIf(againstPeer)('a root that is not what it was', () => {
 });
 
 describe('an image that another snapshotter holds', () => {
-  it('is unpacked again, but not fetched again (cvmfs #2858, nydus #1725)', slow, async () => {
+  it('is unpacked again, but not fetched again (moby #45647, nydus #1725)', slow, async () => {
     const running = await started();
     const { ctr, registry } = running;
     const image = await sampleImage(sample);
