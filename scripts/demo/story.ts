@@ -69,6 +69,7 @@ function ofSnapshot({ type, data }: SnapshotEvent): string {
     case 'RemoteMountFailed':
     case 'LayerUnavailable':
     case 'SnapshotAbandoned':
+    case 'SnapshotRemovalFailed':
     case 'SnapshotSalvaged':
       return data.reason;
     case 'SnapshotRemoving':
@@ -122,8 +123,10 @@ function ofDaemon({ type, data }: DaemonEvent): string {
       return data.name;
     case 'LogRepaired':
       return data.steps.join('; ');
+    case 'DirectoriesSetAside':
+      return data.directories.map(({ name }) => name).join(', ');
     case 'DirectoriesReleased':
-      return data.ids.join(', ');
+      return data.names.join(', ');
     case 'SegmentsRetired':
       return data.segments.join(', ');
   }
@@ -167,7 +170,7 @@ export function renderStory(rows: readonly StoryRow[]): string {
 function colourOf(event: string): (text: string) => string {
   if (event.startsWith('Daemon') || event === 'RecoveryPlanned') return pc.cyan;
   if (event === 'SnapshotCommitted' || event === 'SnapshotPrepared') return pc.green;
-  if (/Failed|Unavailable|Abandoned|TailCut|Orphan/.test(event)) return pc.red;
+  if (/Failed|Unavailable|Abandoned|TailCut|Orphan|SetAside/.test(event)) return pc.red;
   if (/Remov|Collect/.test(event)) return pc.yellow;
   return (text) => text;
 }

@@ -67,6 +67,7 @@ const COMMANDS: { readonly [Name in CommandName]: Variants<Name> } = {
   LayerFound: { decision: { how: 'mounted' } },
   Collect: { decision: {} },
   DirectoriesGone: { decision: {} },
+  RemovalFailed: { 'for the first time': { path: '/snapshots/2/fs', code: 'EBUSY', reason } },
   Recover: { decision: {} },
 };
 

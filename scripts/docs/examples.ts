@@ -52,6 +52,12 @@ export const snapshotExamples: {
   SnapshotRemoved: {},
   SnapshotAbandoned: {
     reason: 'the daemon stopped while this was under way; no client was told of it',
+    inferred: true,
+  },
+  SnapshotRemovalFailed: {
+    path: '/var/lib/stratalog/snapshots/12/fs/mnt',
+    code: 'EBUSY',
+    reason: 'remove /var/lib/stratalog/snapshots/12/fs/mnt: EBUSY',
   },
   SnapshotSalvaged: {
     id: snapshotId(12),
@@ -100,7 +106,7 @@ export const daemonExamples: { readonly [Type in DaemonEventType]: DaemonEventDa
       {
         kind: 'AbandonedPreparation',
         subject: 'snapshot 40 k8s.io/77/web',
-        action: 'abandon and remove its directory',
+        action: 'abandon it, and remove its directory if it is unused',
       },
     ],
     omitted: 0,
@@ -140,6 +146,9 @@ export const daemonExamples: { readonly [Type in DaemonEventType]: DaemonEventDa
     kept: [40, 41].map(snapshotId),
     nextId: snapshotId(42),
   },
-  DirectoriesReleased: { ids: [41].map(snapshotId) },
+  DirectoriesSetAside: {
+    directories: [{ name: '43', because: 'preallocated', evidence: 'fs is not empty' }],
+  },
+  DirectoriesReleased: { names: ['43'], because: 'requested', caller: { pid: 4800, uid: 0 } },
   DaemonStopped: { why: 'SIGTERM' },
 };

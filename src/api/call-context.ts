@@ -66,6 +66,10 @@ export class CallContext {
     return controller.signal;
   }
 
+  get metadata(): Metadata {
+    return this.#call.metadata;
+  }
+
   get caller(): Caller {
     const { metadata } = this.#call;
     const process = callerOf(this.#call);

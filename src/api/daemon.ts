@@ -8,6 +8,7 @@
 import { firstValueFrom } from 'rxjs/internal/firstValueFrom';
 import { Subject } from 'rxjs/internal/Subject';
 import { adviceFor } from '../base/advice.js';
+import { counted } from '../base/counted.js';
 import { LogReadOnly, reasonOf, UsageError } from '../base/errors.js';
 import { raiseDescriptorLimit } from '../host/limits.js';
 import { notify, watchdogMillis } from '../host/notify.js';
@@ -306,10 +307,26 @@ class Daemon {
     }
     const onReleased = (millis: number) => this.#logger.debug({ millis }, 'memory given back');
     this.#cleanups.push(releaseAtRest(onReleased));
+    this.#watchDirectories(core);
     this.#every(STATUS_MILLIS, () => this.#notify({ status: statusLine(core) }));
     const watchdog = watchdogMillis(this.#environment, process.pid);
     // From the event loop: when that hangs, systemd is right to restart us.
     if (watchdog !== null) this.#every(watchdog / 2, () => this.#notify({ watchdog: true }));
+  }
+
+  /** After events, and now and then: a directory that could not be looked at has no event. */
+  #watchDirectories(core: Assembled): void {
+    let reported: string | null = null;
+    const look = () => {
+      const reason = directoriesReason(core);
+      if (reason === reported) return;
+      reported = reason;
+      this.#health.report('directories', reason, ['directories']);
+    };
+    look();
+    this.#every(STATUS_MILLIS, look);
+    const batches = core.log.durableBatches.subscribe(look);
+    this.#cleanups.push(() => batches.unsubscribe());
   }
 
   #every(millis: number, action: () => void): void {
@@ -425,5 +442,19 @@ function statusLine(core: Assembled): string {
   const { active, view, committed, unavailable } = core.snapshotter.counts();
   const total = active + view + committed;
   const lost = unavailable === 0 ? '' : `, ${unavailable} layer(s) unavailable`;
-  return `serving ${total} snapshot(s)${lost}; log at position ${core.log.durablePosition}`;
+  const reason = directoriesReason(core);
+  const troubles = reason === null ? '' : `, ${reason}`;
+  return `serving ${total} snapshot(s)${lost}${troubles}; log at position ${core.log.durablePosition}`;
+}
+
+/** Null when all directories are as the log has them. */
+function directoriesReason(core: Assembled): string | null {
+  const { setAside, failing } = core.snapshotter.directoryTroubles();
+  const parts = [
+    ...(setAside === 0 ? [] : [`${counted(setAside, 'directory', 'directories')} set aside`]),
+    ...(failing === 0
+      ? []
+      : [`${counted(failing, 'directory', 'directories')} that cannot be deleted`]),
+  ];
+  return parts.length === 0 ? null : parts.join(', ');
 }

@@ -15,11 +15,18 @@ import {
 export const snapshotsServiceName = 'containerd.services.snapshots.v1.Snapshots';
 export const auditServiceName = 'stratalog.audit.v1.Audit';
 
-/** What can be asked about: `''` is the whole server, `log` is whether events can be appended. */
-export type HealthName = '' | typeof snapshotsServiceName | typeof auditServiceName | 'log';
+/**
+ * What can be asked about: `''` is the whole server, `log` is whether events can be appended,
+ * `directories` is whether all of them are as the log has them.
+ */
+export type HealthName =
+  '' | typeof snapshotsServiceName | typeof auditServiceName | 'log' | 'directories';
 
 /** What each server has. */
-const usualNames: readonly HealthName[] = ['', snapshotsServiceName, 'log'];
+const usualNames: readonly HealthName[] = ['', snapshotsServiceName, 'log', 'directories'];
+
+/** Faults that need a person and that no restart mends: no reason for a probe to fail. */
+export const advisoryNames: readonly string[] = ['directories'];
 
 export interface HealthState {
   readonly serving: Readonly<Partial<Record<HealthName, boolean>>>;

@@ -85,7 +85,7 @@ export interface SnapshotterApi {
     visit: (info: SnapshotInfo) => void | Promise<void>,
     ...filters: readonly string[]
   ): Promise<void>;
-  /** Replays the log, and removes the directories that it shows to be garbage. */
+  /** Removes the directories that the log shows to be garbage. */
   cleanup(options?: Pick<CallOptions, 'signal'>): Promise<void>;
   /** Settles when what a crash had left has been dealt with. Calls are served before that. */
   readonly recovered: Promise<void>;
@@ -193,7 +193,7 @@ class LibrarySnapshotter implements SnapshotterApi {
   }
 
   async cleanup(options: Pick<CallOptions, 'signal'> = {}) {
-    await this.#core.snapshotter.cleanup(signalOf(options));
+    unwrap(await this.#core.snapshotter.cleanup(signalOf(options)));
   }
 
   async close() {

@@ -42,6 +42,7 @@ export function feedMetrics(
       checkpointAt === null ? null : (performance.now() - checkpointAt) / 1000,
     snapshots: () => core.snapshotter.countsByKindAndState(),
     layersUnavailable: () => core.snapshotter.counts().unavailable,
+    directoryTroubles: () => core.snapshotter.directoryTroubles(),
     connections: () => server.load().connections,
     callsInFlight: () => server.load().calls,
     auditStreams: () => audit?.streams() ?? 0,

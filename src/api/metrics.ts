@@ -18,6 +18,7 @@ export interface MetricSources {
     readonly count: number;
   }>;
   readonly layersUnavailable: () => number;
+  readonly directoryTroubles: () => { readonly setAside: number; readonly failing: number };
   readonly connections: () => number;
   readonly callsInFlight: () => number;
   /** Streams of the audit service that are open. */
@@ -131,6 +132,16 @@ export class Metrics {
       'layers_unavailable',
       'Committed layers that cannot be used now.',
       sources.layersUnavailable,
+    );
+    this.gauge(
+      'directories_set_aside',
+      'Directories in use that the log knows only as garbage: kept until a person names them.',
+      () => sources.directoryTroubles().setAside,
+    );
+    this.gauge(
+      'directories_failing',
+      'Directories that cannot be deleted, or looked at; tried again.',
+      () => sources.directoryTroubles().failing,
     );
     this.gauge('connections', 'Open connections on the socket.', sources.connections);
     this.gauge('calls_in_flight', 'Calls that are not answered yet.', sources.callsInFlight);

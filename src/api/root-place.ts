@@ -2,6 +2,7 @@
  * Whether a directory can be a root, before anything is written to it: what it is, what lies
  * round it, and what its file system can do. What is in its log is the log's business.
  */
+import type { Stats } from 'node:fs';
 import { lstat, mkdir, readdir, realpath, rmdir, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { errnoOf, UsageError } from '../base/errors.js';
@@ -61,7 +62,7 @@ export async function examinePlace(
   await refuseLinkedSnapshots(root);
   for (const part of [logDirectory(root), snapshotsDirectory(root)]) {
     // What is here now is asked, so a link to a directory is one.
-    const found = await stat(part).catch(() => null);
+    const found = await orAbsent(stat(part));
     if (found === null || found.isDirectory()) continue;
     throw new UsageError(`${part} is not a directory; move it away, or choose another root`);
   }
@@ -103,9 +104,11 @@ async function refuseNested(root: string): Promise<void> {
 }
 
 /** What stands under a name itself, or null. */
-async function statusOf(path: string) {
+const statusOf = (path: string): Promise<Stats | null> => orAbsent(lstat(path));
+
+async function orAbsent(asked: Promise<Stats>): Promise<Stats | null> {
   try {
-    return await lstat(path);
+    return await asked;
   } catch (thrown) {
     if (errnoOf(thrown) === 'ENOENT' || errnoOf(thrown) === 'ENOTDIR') return null;
     throw thrown;

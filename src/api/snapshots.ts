@@ -23,6 +23,7 @@ import type {
   SnapshotsServer,
   UpdateSnapshotRequest,
 } from './generated/containerd/services/snapshots/v1/snapshots.js';
+import { requestedDeletions } from './deletion-request.js';
 import { BudgetSpent, statusOfRefusal, statusOfThrown, statusOfUnreadable } from './status.js';
 import { unreadable } from './strict-requests.js';
 import { infoBytesMax, toInfo, toMounts } from './wire.js';
@@ -181,7 +182,9 @@ async function cleanUp(
   call: CallContext,
 ): Promise<Result<void, Refusal>> {
   try {
-    await snapshotter.cleanup(call.signal);
+    const names = requestedDeletions(call.metadata);
+    const { signal, caller } = call;
+    return await snapshotter.cleanup(signal, names.length === 0 ? null : { names, caller });
   } catch (thrown) {
     if (!(thrown instanceof BudgetSpent)) throw thrown;
   }

@@ -138,14 +138,45 @@ export interface MeasuredDirectory {
 
 export interface SnapshotDirectoryEntry {
   readonly name: string;
-  /** The id when the name is a plain decimal number, else null (`new-…`, a stranger's file). */
+  /** The id when the name is a plain decimal number, else null (`new-…`, a foreign file). */
   readonly id: SnapshotId | null;
   readonly isDirectory: boolean;
-  /** Whether `fs` stands in it; null when nobody looked. */
-  readonly hasFs: boolean | null;
-  /** Whether `work` stands in it; null when nobody looked. Only active snapshots need one. */
-  readonly hasWork: boolean | null;
+  readonly parts: DirectoryParts;
 }
+
+/** A system call that failed: what is at the path is not known. */
+export interface FailedLook {
+  readonly operation: string;
+  readonly path: string;
+  /** The errno's name. */
+  readonly code: string;
+}
+
+/**
+ * Which parts a snapshot's directory has. Absent is what the file system says is absent (ENOENT);
+ * a look that failed in any other way is `unknown`, and no decision may rest on it.
+ */
+export type DirectoryParts =
+  /** Only the names were requested. */
+  | { readonly kind: 'unchecked' }
+  /** Only active snapshots need `work`. */
+  | { readonly kind: 'seen'; readonly fs: boolean; readonly work: boolean }
+  /** Something is mounted on the directory itself: what is under it cannot be seen. */
+  | { readonly kind: 'hidden' }
+  | ({ readonly kind: 'unknown' } & FailedLook);
+
+/** Whether a directory is in use, as far as its content and the mount table show. */
+export type DirectoryUse =
+  | { readonly kind: 'absent' }
+  /** `fs` is empty, `work` holds at most overlayfs's own empty directories, no mount uses it. */
+  | { readonly kind: 'unused' }
+  | {
+      readonly kind: 'used';
+      /** `mount` decides: while a mount uses it, its content is not looked at. */
+      readonly by: 'content' | 'mount';
+      readonly evidence: string;
+    }
+  | ({ readonly kind: 'unknown' } & FailedLook);
 
 /**
  * `<root>/snapshots/<id>/{fs,work}`: the directories behind the snapshots. Every call runs off
@@ -182,10 +213,24 @@ export interface SnapshotDirectories {
   empty(id: SnapshotId, signal?: AbortSignal): Promise<void>;
   /**
    * Deletes `snapshots/<name>` and all below it. Looks at the mount table first: EBUSY while
-   * something is mounted at or below it. Never crosses onto another device (EXDEV).
-   * An absent directory is success.
+   * something is mounted at or below it. Never enters a mount (EBUSY, or EXDEV before Linux 5.8).
+   * Durable when it resolves. An absent directory is success. With `unlessUsed`, EBUSY also while a mount elsewhere uses it
+   * (upperdir, lowerdir, bind source).
    */
-  remove(name: string, signal?: AbortSignal): Promise<void>;
+  remove(
+    name: string,
+    signal?: AbortSignal,
+    options?: { readonly unlessUsed: boolean },
+  ): Promise<void>;
+  /** Whether each entry is in use, in the order of the names. Never looks through a mount. */
+  usesOf(names: readonly string[], signal?: AbortSignal): Promise<readonly DirectoryUse[]>;
+  /**
+   * Deletes `snapshots/<name>` by rmdir(2) if it is unused, in one step with the look, and answers
+   * `absent` then. Otherwise answers how it is used, and leaves it as it is.
+   */
+  removeUnused(name: string, signal?: AbortSignal): Promise<DirectoryUse>;
+  /** Whether `fs` exists: false only on ENOENT, else a HostFault. */
+  hasFs(id: SnapshotId, signal?: AbortSignal): Promise<boolean>;
   /** With `namesOnly`, it need not look into each: that takes seconds when there are many. */
   list(
     signal?: AbortSignal,

@@ -3,9 +3,10 @@
  * only whoever holds the root writes events: beside a daemon the collecting is its Cleanup; of a
  * stopped root it is done here.
  */
-import { credentials, Metadata } from '@grpc/grpc-js';
+import { credentials } from '@grpc/grpc-js';
 import { Command } from 'commander';
 import { parseDuration } from '../api/config-values.js';
+import { deletionRequests } from '../api/deletion-request.js';
 import { examinePlace } from '../api/root-place.js';
 import { SnapshotsClient } from '../api/generated/containerd/services/snapshots/v1/snapshots.js';
 import { counted } from '../base/counted.js';
@@ -18,6 +19,7 @@ import { spanInWords } from '../inspect/durations.js';
 import { idsInWords } from '../inspect/findings.js';
 import {
   gcVerdicts,
+  lookedAt,
   ownerlessOf,
   reasonInWords,
   removalsIn,
@@ -25,10 +27,12 @@ import {
   type GcVerdict,
 } from '../inspect/gc.js';
 import { replayRoot } from '../inspect/replay-root.js';
+import { usesByName, type Uses } from '../inspect/unowned.js';
 import { snapshotsDirectory } from '../log/files.js';
 import { examineRoot } from '../log/identity.js';
 import { readLogBatches } from '../log/reader.js';
 import { collect } from '../maintenance/collect.js';
+import { confirm } from './confirm.js';
 import { addressOf, reach } from './daemon-socket.js';
 import { EXIT } from './exit-codes.js';
 import { refuseLive, withHeldRoot } from './held-root.js';
@@ -42,6 +46,8 @@ import { statusLine } from './status-line.js';
 interface Flags extends RootFlags {
   readonly dryRun?: true;
   readonly minAge: string;
+  readonly delete?: readonly string[];
+  readonly yes?: true;
   readonly address?: string;
   /** False for `--no-size`. */
   readonly size: boolean;
@@ -62,6 +68,12 @@ export function gcCommand(): Command {
     .description('tell of each directory whether it is kept or collected, and why; collect')
     .option('--dry-run', 'collect nothing; exits 3 when something would be collected')
     .option('--min-age <duration>', 'keep what no snapshot owns when it is younger: 24h', '0s')
+    .option(
+      '--delete <directory>',
+      'also delete this entry of snapshots/, with its content; may be repeated',
+      (name: string, names: readonly string[] | undefined) => [...(names ?? []), name],
+    )
+    .option('-y, --yes', 'do not ask before --delete')
     .option('-a, --address <socket>', "the daemon's socket (STRATALOG_ADDRESS; else configured)")
     .option('--no-size', 'do not measure: with many large directories that takes a while')
     .option('--json', 'print a JSON object for each directory')
@@ -74,10 +86,14 @@ Examples:
   stratalog gc --dry-run                          what the next Cleanup removes, and why the rest stays
   stratalog gc --dry-run --json | jq 'select(.verdict == "collected") | .size'
   stratalog gc --min-age 24h                      collect now, but nothing unowned that is younger
+  stratalog gc --delete 17                        also directory 17, which is set aside, and what is in it
 
 Beside a daemon the collecting is its own Cleanup, which containerd calls too after each of its
 garbage collections; it knows no age, so nothing is collected while something is younger than
 --min-age. A stopped root is collected here.
+
+A directory that no snapshot owns is deleted only if it is unused: its fs is empty, and no mount
+uses it. One that is in use is kept and set aside; --delete deletes it, unless a mount uses it.
 Exits 0, or 3 when --dry-run finds something to collect.`,
     )
     .action((flags: Flags, command: Command) => printing(flags, (out) => run(flags, command, out)));
@@ -109,20 +125,23 @@ async function run(flags: Flags, command: Command, out: Output): Promise<void> {
     const youngAfter = minAge === 0 ? NEVER : unixNanos(now - BigInt(minAge) * 1_000_000n);
     const look = await entryLook(snapshotsDirectory(root), host.workers, host.mountTable);
     const isServed = holder?.isTool === false;
-    const world = { root, host, look, isServed, youngAfter, now };
-    const verdicts = await verdictsOn(world);
+    const requested: ReadonlySet<string> = new Set(flags.delete ?? []);
+    const world = { root, host, look, isServed, youngAfter, now, requested };
+    const { verdicts, hasNews } = await verdictsOn(world);
+    refuseRequested(verdicts, requested);
     const sizes = flags.size ? await sizesOf(verdicts, look) : new Map<string, number>();
     await print({ verdicts, sizes, now }, flags, out);
     const collected = collectedOf(verdicts);
-    if (collected.length === 0) return;
     if (isDry) {
-      process.exitCode = EXIT.findings;
+      if (collected.length > 0) process.exitCode = EXIT.findings;
       return;
     }
+    if (collected.length === 0 && !hasNews) return;
     await out.flush();
+    await confirmRequested(flags);
     if (holder !== null) {
       refuseYoung(verdicts, flags.minAge);
-      await askCleanup(await addressOf(flags, command, root));
+      await askCleanup(await addressOf(flags, command, root), requested);
       await tellWhatStayed(collected, host);
     } else {
       await collectHere(world, collected);
@@ -140,6 +159,15 @@ interface World {
   readonly isServed: boolean;
   readonly youngAfter: UnixNanos;
   readonly now: UnixNanos;
+  /** Entries to be deleted with their content. */
+  readonly requested: ReadonlySet<string>;
+}
+
+interface Verdicts {
+  readonly verdicts: readonly GcVerdict[];
+  readonly uses: Uses;
+  /** Something in use is not set aside yet. */
+  readonly hasNews: boolean;
 }
 
 /**
@@ -153,19 +181,54 @@ async function verdictsOn({
   isServed,
   youngAfter,
   now,
-}: World): Promise<readonly GcVerdict[]> {
+  requested,
+}: World): Promise<Verdicts> {
   const { disk } = host;
   const first = await namesIn(host);
   const { replay } = await replayRoot(disk, root);
   const still = new Set((await namesIn(host)).map(({ name }) => name));
   const entries = first.filter(({ name }) => still.has(name));
   const { forest } = replay;
+  const candidates = lookedAt(forest, entries);
+  const names = candidates.map(({ name }) => name);
+  const uses = usesByName(candidates, await host.directories.usesOf(names));
   const changedAt = await look.changedAt(ownerlessOf(forest, entries));
   const backwards = readLogBatches({
     ...{ root, disk, from: position(0), to: replay.position, reverse: true },
   });
   const removedAt = await removalTimes(removalsIn(forest), backwards);
-  return gcVerdicts({ forest, entries, isServed, changedAt, removedAt, youngAfter, now });
+  const verdicts = gcVerdicts({
+    ...{ forest, entries, uses, requested, isServed, changedAt, removedAt, youngAfter, now },
+  });
+  const hasNews = verdicts.some(
+    ({ entry, verdict }) => verdict.because.kind === 'in-use' && !forest.setAside.has(entry),
+  );
+  return { verdicts, uses, hasNews };
+}
+
+/** Only what nothing owns can be named, and only what exists. */
+function refuseRequested(verdicts: readonly GcVerdict[], requested: ReadonlySet<string>): void {
+  for (const name of requested) {
+    const found = verdicts.find(({ entry }) => entry === name);
+    if (found === undefined) {
+      throw new UsageError(`--delete ${quoted(name)}: there is no such entry in snapshots/`);
+    }
+    const { because } = found.verdict;
+    if (because.kind === 'requested') continue;
+    const why = visible(reasonInWords(because, formatTime));
+    const advice =
+      because.kind === 'in-use' ? '; end what uses it first (a container, a mount)' : '';
+    throw new UsageError(`--delete ${quoted(name)}: it is not deleted: ${why}${advice}`);
+  }
+}
+
+async function confirmRequested(flags: Flags): Promise<void> {
+  const names = flags.delete ?? [];
+  if (names.length === 0 || flags.yes === true) return;
+  await confirm(`Delete ${visible(names.join(', '))} and all that is in it?`, {
+    undone: 'nothing was deleted',
+    isForScript: flags.json === true || flags.quiet === true,
+  });
 }
 
 /** A root that was imported has no `snapshots/`. */
@@ -302,17 +365,19 @@ function refuseYoung(verdicts: readonly GcVerdict[], minAge: string): void {
   );
 }
 
-async function askCleanup(address: string): Promise<void> {
+async function askCleanup(address: string, requested: ReadonlySet<string>): Promise<void> {
   await reach(address, 5_000);
   const client = new SnapshotsClient(`unix:${address}`, credentials.createInsecure());
   try {
-    await new Promise<void>((settle, reject) => {
-      const deadline = Date.now() + collectMillisMax;
-      client.cleanup({ snapshotter: '' }, new Metadata(), { deadline }, (fault) => {
-        if (fault === null) settle();
-        else reject(new Error(`Cleanup of the daemon at ${address} failed: ${fault.details}`));
+    for (const metadata of deletionRequests(requested)) {
+      await new Promise<void>((settle, reject) => {
+        const deadline = Date.now() + collectMillisMax;
+        client.cleanup({ snapshotter: '' }, metadata, { deadline }, (fault) => {
+          if (fault === null) settle();
+          else reject(new Error(`Cleanup of the daemon at ${address} failed: ${fault.details}`));
+        });
       });
-    });
+    }
   } finally {
     client.close();
   }
@@ -329,10 +394,11 @@ async function collectHere(world: World, told: readonly string[]): Promise<void>
   const { removed, stayed } = await withHeldRoot(root, 'gc', async (held) => {
     // Somebody may have collected, or begun a snapshot, before the root was held.
     const look = await entryLook(snapshotsPath, host.workers, host.mountTable);
-    const now = new Set(collectedOf(await verdictsOn({ ...world, look })));
+    const { verdicts, uses } = await verdictsOn({ ...world, look });
+    const now = new Set(collectedOf(verdicts));
     const entries = told.filter((entry) => now.has(entry));
-    if (entries.length === 0) return { removed: 0, stayed: [] };
-    return collect(held, entries, { snapshotsPath, directories, onNext });
+    const { requested } = world;
+    return collect(held, entries, { snapshotsPath, directories, uses, requested, onNext });
   }).finally(() => line.erase());
   process.stderr.write(`stratalog: ${counted(removed, 'directory', 'directories')} gone\n`);
   if (stayed.length === 0) return;

@@ -9,6 +9,7 @@ import {
   type HealthCheckResponse,
   type HealthListResponse,
 } from '../api/generated/grpc/health/v1/health.js';
+import { advisoryNames } from '../api/health.js';
 import { UsageError } from '../base/errors.js';
 import { formatTime } from '../base/units.js';
 import { systemClock } from '../host/clock.js';
@@ -114,7 +115,7 @@ async function report(
   out: Output,
 ): Promise<void> {
   const rows = [...statuses].sort(([one], [other]) => (one < other ? -1 : 1));
-  if (rows.some(([, status]) => status !== ServingStatus.SERVING)) process.exitCode = EXIT.failed;
+  if (!areServing(statuses, flags)) process.exitCode = EXIT.failed;
   if (flags.quiet === true) return;
   if (flags.json === true) {
     for (const [service, status] of rows) {
@@ -124,6 +125,19 @@ async function report(
   }
   const cells = rows.map(([service, status]) => [nameOf(service), painted(status, out)]);
   await out.table(['SERVICE', 'STATUS'], cells);
+  const advisory = rows.filter(([name]) => advisoryNames.includes(name));
+  if (advisory.some(([, status]) => status !== ServingStatus.SERVING)) {
+    await out.line('');
+    await out.line('directories need a person: stratalog inspect shows which, and why');
+  }
+}
+
+/** A service that was named counts as it is; of all, those that say whether the daemon serves. */
+function areServing(statuses: ReadonlyMap<string, ServingStatus>, { service }: Flags): boolean {
+  return [...statuses].every(([name, status]) => {
+    const counts = service !== undefined || !advisoryNames.includes(name);
+    return !counts || status === ServingStatus.SERVING;
+  });
 }
 
 /** Until a signal, or until the server ends a stream: then it is going away. */
@@ -148,8 +162,7 @@ async function watchAll(
   });
   const fault = await ended;
   if (fault !== null) throw fault;
-  const isServing = [...last.values()].every((status) => status === ServingStatus.SERVING);
-  process.exitCode = isServing ? EXIT.ok : EXIT.failed;
+  process.exitCode = areServing(last, flags) ? EXIT.ok : EXIT.failed;
 }
 
 async function printChange(

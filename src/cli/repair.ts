@@ -5,7 +5,7 @@ import { hostname } from 'node:os';
 import { Command } from 'commander';
 import { RELEASE } from '../api/release.js';
 import { errnoOf, UsageError } from '../base/errors.js';
-import type { SnapshotId } from '../base/units.js';
+import type { SnapshotId, Usage } from '../base/units.js';
 import { openHost, type Host } from '../host/host.js';
 import { planRepair, type RepairPlan, type RepairWorld } from '../inspect/repair-plan.js';
 import { surveyForRepair } from '../inspect/repair-survey.js';
@@ -14,7 +14,7 @@ import { takeLock } from '../log/lock.js';
 import { executeRepair, type DirectoryLook } from '../maintenance/repair.js';
 import { replayRoot } from '../inspect/replay-root.js';
 import { finishJournal, readJournal, type RepairJournal } from '../maintenance/repair-journal.js';
-import { findingsLeft, release, releaseOf, type Release } from '../maintenance/repair-after.js';
+import { findingsLeft, release, unverifiedIn } from '../maintenance/repair-after.js';
 import { confirm } from './confirm.js';
 import { EXIT } from './exit-codes.js';
 import { refuseLive, withHeldRoot } from './held-root.js';
@@ -42,14 +42,15 @@ export function repairCommand(): Command {
     .option('-y, --yes', 'do not ask')
     .option('--from-directories', 'take directories without a history in, as unverified layers')
     .option('--end-at <position>', 'end the log before this event, though its bytes are good')
-    .option('--release <ids>', 'let go what a repair has set aside: ids with commas, or all')
+    .option('--release <ids>', 'let containerd remove snapshots that a repair took in: ids, or all')
     .option('--json', 'print a JSON object for the plan, and one for what was done')
     .option('--no-trunc', 'print digests whole on a terminal too')
     .addHelpText(
       'after',
       `
 Nothing is deleted: what is taken out of the log stands in log/quarantine-… afterwards, byte for
-byte. Directories of snapshots whose events are lost are set aside, and no start deletes them.
+byte. Directories of snapshots whose events are lost are set aside: only stratalog gc --delete
+deletes them.
 
 Examples:
   stratalog repair --root /var/lib/stratalog --dry-run
@@ -67,7 +68,7 @@ async function run(flags: Flags, out: Output): Promise<void> {
   const host = openHost({ root });
   try {
     await refuseLive(root);
-    if (flags.release !== undefined) await letGo(flags, root, host, out);
+    if (flags.release !== undefined) await releaseSnapshots(flags, root, host, out);
     else await repair(flags, root, host, out);
   } finally {
     await host.close();
@@ -207,63 +208,71 @@ async function lookInto(host: Host, id: SnapshotId): Promise<DirectoryLook> {
   if (mounts.some(({ superOptions }) => superOptions.includes(`upperdir=${fs}`))) {
     return { usage: await usageOf(host, id), looked: 'active' };
   }
-  const entries = await readdir(fs).catch(() => []);
+  const entries = await unlessAbsent(readdir(fs), []);
   return { usage: await usageOf(host, id), looked: entries.length === 0 ? 'empty' : 'committed' };
 }
 
 async function usageOf(host: Host, id: SnapshotId) {
+  const nothing = { usage: { size: 0, inodes: 0 } };
+  return (await unlessAbsent<{ usage: Usage }>(host.directories.measure(id), nothing)).usage;
+}
+
+/** What cannot be read is not empty: a repair that cannot look at a directory says so and ends. */
+async function unlessAbsent<Found>(look: Promise<Found>, whenAbsent: Found): Promise<Found> {
   try {
-    return (await host.directories.measure(id)).usage;
+    return await look;
   } catch (thrown) {
-    if (errnoOf(thrown) === undefined) throw thrown;
-    return { size: 0, inodes: 0 };
+    if (errnoOf(thrown) === 'ENOENT') return whenAbsent;
+    throw thrown;
   }
 }
 
 /** Looks first, and takes the root only to do what was confirmed. */
-async function letGo(flags: Flags, root: string, host: Host, out: Output): Promise<void> {
-  const wanted = flags.release === 'all' ? null : idsOf(flags.release ?? '');
-  const { replay } = await replayRoot(host.disk, root);
-  const would = releaseOf(replay.forest, wanted);
-  const all: readonly number[] = [...would.directories, ...would.snapshots];
-  const strangers = (wanted ?? []).filter((id) => !all.includes(id));
-  if (strangers.length > 0) {
+async function releaseSnapshots(
+  flags: Flags,
+  root: string,
+  host: Host,
+  out: Output,
+): Promise<void> {
+  const ids = flags.release === 'all' ? null : idsOf(flags.release ?? '');
+  const { forest } = (await replayRoot(host.disk, root)).replay;
+  const unverified = unverifiedIn(forest, ids).map(({ id }) => id);
+  const others = (ids ?? []).filter((id) => !unverified.some((known) => known === id));
+  const setAside = others.filter((id) => forest.setAside.has(String(id)));
+  const quotedFlag = `--release ${quoted(flags.release ?? '')}`;
+  if (setAside.length > 0) {
     throw new UsageError(
-      `--release ${quoted(flags.release ?? '')}: no repair has set ${strangers.join(', ')} aside; ` +
-        '`stratalog inspect` lists what is (KeptDirectories)',
+      `${quotedFlag}: ${setAside.join(', ')} is no snapshot, but a directory that is set aside; ` +
+        `stratalog gc --delete ${setAside[0]} deletes it`,
     );
   }
-  if (flags.dryRun === true || all.length === 0) {
-    await tellRelease(flags, root, out, would, 'would let go');
-    if (all.length > 0) process.exitCode = EXIT.findings;
+  if (others.length > 0) {
+    throw new UsageError(
+      `${quotedFlag}: no repair took ${others.join(', ')} in as an unverified snapshot; ` +
+        '`stratalog layers` lists snapshots',
+    );
+  }
+  if (flags.dryRun === true || unverified.length === 0) {
+    await printRelease(flags, root, out, unverified, 'would release');
+    if (unverified.length > 0) process.exitCode = EXIT.findings;
     return;
   }
-  const question = `Let go ${all.join(', ')}? The next start, or containerd, may delete them.`;
-  await agreed(flags, out, question);
-  const done = await withHeldRoot(root, 'repair', (held) => release(held, wanted));
-  await tellRelease(flags, root, out, done, 'let go');
+  await agreed(flags, out, `Release ${unverified.join(', ')}? containerd may remove them then.`);
+  const done = await withHeldRoot(root, 'repair', (held) => release(held, ids));
+  await printRelease(flags, root, out, done, 'released');
 }
 
-async function tellRelease(
+async function printRelease(
   flags: Flags,
   root: string,
   out: Output,
-  { directories, snapshots }: Release,
+  snapshots: readonly SnapshotId[],
   what: string,
 ): Promise<void> {
-  if (flags.json === true) {
-    await out.json('repair-release', {
-      root,
-      directories,
-      snapshots,
-      dryRun: flags.dryRun === true,
-    });
-  } else if (directories.length + snapshots.length === 0) {
-    await out.line('nothing is set aside');
-  } else {
-    const list = (ids: readonly number[]): string => ids.join(', ') || 'none';
-    await out.line(`${what}: directories ${list(directories)}; snapshots ${list(snapshots)}`);
-  }
+  const isDry = flags.dryRun === true;
+  if (flags.json === true) await out.json('repair-release', { root, snapshots, dryRun: isDry });
+  else if (snapshots.length === 0) await out.line('no snapshot is unverified');
+  else await out.line(`${what}: snapshots ${snapshots.join(', ')}`);
 }
 
 function idsOf(text: string): readonly number[] {

@@ -5,15 +5,15 @@
 import { realpath } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { errnoOf } from '../base/errors.js';
-import type { MountEntry, SnapshotDirectoryEntry } from '../base/ports.js';
-import { formatTime } from '../base/units.js';
+import { formatTime, type SnapshotId } from '../base/units.js';
 import type { Host } from '../host/host.js';
 import { snapshotsDirectory } from '../log/files.js';
-import { planRecovery, type Plan } from '../inspect/plan.js';
+import type { Plan } from '../inspect/plan.js';
 import { contradictionInRoot } from '../inspect/root-agreement.js';
 import { settingsIn } from '../inspect/settings-then.js';
 import { replayToDamage } from '../inspect/replay-root.js';
 import { countSnapshots, type SnapshotCounts } from '../inspect/report.js';
+import { startupPlan } from '../inspect/startup-plan.js';
 import { LogDamaged, RootRefused } from '../log/errors.js';
 import { compareFileSystems, fileSystemsOf } from '../log/file-systems.js';
 import type { LogFinding } from '../log/findings.js';
@@ -78,7 +78,9 @@ export async function placeOfRoot(options: LookOptions): Promise<RootPlace> {
   return { root, holder, identity, mountsUnknown };
 }
 
-const nothingCompared: Plan = { findings: [], adopted: [] };
+const nothingCompared = (nextId: SnapshotId): Plan => ({
+  ...{ findings: [], adopted: [], candidates: [], uses: new Map(), vanished: [], nextId },
+});
 
 /** Fails as `replayToDamage` does. */
 export async function lookAtRoot(options: LookOptions): Promise<RootLook> {
@@ -89,9 +91,6 @@ export async function lookAtRoot(options: LookOptions): Promise<RootLook> {
   const { replay, checkpoint, damage: met } = await replayToDamage(disk, root);
   const damage = met ?? damageIn(logFindings.filter(hasRest));
   // Directories after the log: the log is the first to know of a snapshot.
-  const directories = await directoriesOf(host);
-  const mounts: readonly MountEntry[] | null =
-    mountsUnknown === null ? await host.mountTable.read() : null;
   return {
     root,
     holder,
@@ -102,8 +101,13 @@ export async function lookAtRoot(options: LookOptions): Promise<RootLook> {
     // Directories of snapshots behind the damage would look like orphans.
     plan:
       damage === null
-        ? planRecovery(replay.forest, { directories, mounts }, snapshotsDirectory(root))
-        : nothingCompared,
+        ? await startupPlan(replay.forest, {
+            directories: host.directories,
+            mountTable: mountsUnknown === null ? host.mountTable : null,
+            snapshotsPath: snapshotsDirectory(root),
+            isLive: holder !== null,
+          })
+        : nothingCompared(replay.forest.nextId),
     snapshots: countSnapshots(replay.forest),
     position: replay.position,
     checkpoint: checkpoint === null ? null : await checkpointInUse(options, checkpoint),
@@ -198,15 +202,6 @@ async function quickFindings(
     findings.push(item);
   }
   return findings;
-}
-
-async function directoriesOf(host: Host): Promise<readonly SnapshotDirectoryEntry[]> {
-  try {
-    return await host.directories.list();
-  } catch (thrown) {
-    if (errnoOf(thrown) === 'ENOENT') return [];
-    throw thrown;
-  }
 }
 
 /** Of a copied root only the mounts are unknown, and that is reported on its own. */

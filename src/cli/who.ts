@@ -7,7 +7,7 @@ import type { MountEntry } from '../base/ports.js';
 import { formatTime, type SnapshotId } from '../base/units.js';
 import { openHost, type Host } from '../host/host.js';
 import type { Archive } from '../inspect/archive.js';
-import { idsShownBy, mountOf } from '../inspect/mount-layers.js';
+import { idsShownBy, mountOf } from '../base/mount-layers.js';
 import { snapshotsDirectory } from '../log/files.js';
 import type { Caller } from '../machines/events.js';
 import {
@@ -243,14 +243,16 @@ function inFull(answer: Answer, here: Here): readonly string[] {
   }
   if (answer.kind === 'set-aside') {
     return [
-      `A repair lost the events of snapshot ${answer.id}, and set its directory aside: no start deletes it.`,
-      `When it may go: stratalog repair --release ${answer.id}`,
+      answer.because === 'repair'
+        ? `A repair lost the events of snapshot ${answer.id}, and set its directory aside.`
+        : `Directory ${answer.id} is set aside: the log has it as ${answer.because}, and ${answer.evidence}.`,
+      `Nothing deletes it but stratalog gc --delete ${answer.id}`,
     ];
   }
   if (answer.kind === 'orphan') {
     return [
       `No snapshot in the log owns ${answer.name}.`,
-      'A start removes such directories; `stratalog inspect` says what it would do.',
+      'Startup removes such directories if they are unused; `stratalog inspect` says what it would do.',
     ];
   }
   const { life } = answer;

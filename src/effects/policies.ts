@@ -21,15 +21,17 @@ export type GivingUp =
   | 'fail the command'
   /** The layer is unavailable until a later attempt, whose time stands in the log. */
   | 'mark the layer unavailable'
-  /** The state stays; the next Cleanup or restart tries again. */
-  | 'leave for Cleanup';
+  /** It stays; the next Cleanup or restart tries again. */
+  | 'leave for Cleanup'
+  /** Tried again for as long as the daemon runs, and at once by each Cleanup. */
+  | 'never given up';
 
 export interface EffectPolicy {
   readonly concurrency: number;
   readonly timeLimitMillis: number;
   /** How long it may wait for a place; null where nobody waits for the answer. */
   readonly waitLimitMillis: number | null;
-  /** Attempts after the first, within one run of the effect. */
+  /** Attempts after the first, within one run of the effect; may be Infinity. */
   readonly retries: number;
   /** Before the first retry; doubles with each, up to the maximum, with jitter. */
   readonly backoffMillis: number;
@@ -82,19 +84,19 @@ export const defaultPolicies: EffectPolicies = {
     concurrency: 2,
     timeLimitMillis: 10 * MINUTE,
     waitLimitMillis: null,
-    retries: 5,
+    retries: Infinity,
     backoffMillis: SECOND,
     backoffMillisMax: MINUTE,
-    givingUp: 'leave for Cleanup',
+    givingUp: 'never given up',
   },
   removeRemote: {
     concurrency: 16,
     timeLimitMillis: 30 * SECOND,
     waitLimitMillis: null,
-    retries: 5,
+    retries: Infinity,
     backoffMillis: SECOND,
     backoffMillisMax: MINUTE,
-    givingUp: 'leave for Cleanup',
+    givingUp: 'never given up',
   },
   checkLayer: {
     concurrency: 32,

@@ -14,13 +14,16 @@ export interface EffectRequest<Value> {
   /** Whom it is for: shown to operators. */
   readonly snapshot: SnapshotId | null;
   readonly work: (signal: AbortSignal) => Promise<Value>;
+  /** Called when an attempt has failed, whether or not another one follows. */
+  readonly onAttemptFailed?: (thrown: unknown) => void;
 }
 
 /** A running or waiting actor, for /debug/actors. */
 export interface ActorEntry {
   readonly effect: EffectName;
   readonly snapshot: SnapshotId | null;
-  readonly state: 'waiting' | 'running' | 'backing off' | 'let go';
+  /** `hanging`: past its time limit and still at work, with another attempt to follow. */
+  readonly state: 'waiting' | 'running' | 'hanging' | 'backing off' | 'let go';
   readonly attempts: number;
   readonly ageMillis: number;
 }
@@ -54,6 +57,8 @@ export class Run {
   #cancelTimer: () => void = () => undefined;
   #leaveQueue: () => void = () => undefined;
   #onWorkEnded: () => void = () => undefined;
+  /** Set while an attempt that passed its limit still works, and another one is to follow. */
+  #retryWhenEnded: (() => void) | null = null;
   #busy = 0;
 
   constructor(
@@ -79,6 +84,13 @@ export class Run {
     if (this.#ended) return;
     this.#end();
     this.#reject(reason);
+  }
+
+  /** Ends a back-off: the next attempt begins as soon as there is a place. */
+  retryNow(): void {
+    if (this.#ended || this.#state !== 'backing off') return;
+    this.#cancelTimer();
+    this.#enter();
   }
 
   /** Whether an attempt's work is in progress, waited for or not. */
@@ -127,7 +139,10 @@ export class Run {
         // The place is given back when the work is over, not when we stopped waiting for it.
         this.#busy -= 1;
         this.#places.leave();
-        if (this.#busy === 0) this.#onWorkEnded();
+        if (this.#busy === 0) {
+          this.#onWorkEnded();
+          this.#retryWhenEnded?.();
+        }
       }
     };
     const actor = createActor(effectLogic, { input: { work } });
@@ -155,14 +170,22 @@ export class Run {
     if (this.#ended) return;
     this.#cancelTimer();
     this.#onFailure(thrown);
+    this.#request.onAttemptFailed?.(thrown);
     const policy = this.#options.policies[this.#request.effect];
-    // What still runs cannot be run a second time beside itself.
     const retriesLeft = policy.retries - (this.#attempts - 1);
-    if (retriesLeft <= 0 || thrown instanceof TimeLimitPassed) {
-      this.#giveUp(thrown);
-      return;
-    }
+    if (retriesLeft <= 0) this.#giveUp(thrown);
+    // What still runs cannot be run a second time beside itself.
+    else if (this.#busy > 0) {
+      this.#state = 'hanging';
+      this.#retryWhenEnded = () => this.#backOff();
+    } else this.#backOff();
+  }
+
+  #backOff(): void {
+    if (this.#ended) return;
+    this.#retryWhenEnded = null;
     this.#state = 'backing off';
+    const policy = this.#options.policies[this.#request.effect];
     const delay = backoffMillis(policy, this.#attempts - 1, this.#options.random());
     this.#cancelTimer = this.#options.clock.schedule(delay, () => this.#enter());
   }

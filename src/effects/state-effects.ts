@@ -3,8 +3,15 @@
  * like any other. Every effect may be run again from the start: after a crash it will be.
  */
 import { assert, assertNever } from '../base/assert.js';
-import { reasonOf } from '../base/errors.js';
-import type { DirectoryOwner, FileOwner, MountTable, SnapshotDirectories } from '../base/ports.js';
+import { errnoOf, HostFault, NotBegun, reasonOf, TimeLimitPassed } from '../base/errors.js';
+import { entriesInUse, useInWords, type MountUse } from '../base/mount-layers.js';
+import type {
+  DirectoryOwner,
+  DirectoryUse,
+  FileOwner,
+  MountTable,
+  SnapshotDirectories,
+} from '../base/ports.js';
 import type { SnapshotId } from '../base/units.js';
 import type { FileSystem } from '../filesystems/contract.js';
 import type { Command, RemoteQuestion } from '../machines/commands.js';
@@ -22,6 +29,8 @@ export interface EffectWorld {
   readonly durability: 'data' | 'metadata';
   /** Makes all layer data durable; shared by the commits that wait for it. */
   readonly flush: () => Promise<void>;
+  /** Records that an abandoned directory is in use and kept. Resolves when that is durable. */
+  readonly setAside: (id: SnapshotId, evidence: string) => Promise<void>;
   /** Told of each owner of a directory that came to be known. */
   readonly ownerLearned: (id: SnapshotId, owner: FileOwner) => void;
   /** Whether, and for what, the remote file system is asked once the directories stand. */
@@ -77,6 +86,21 @@ export function failureOf(
       return assertNever(effect);
   }
 }
+
+/** The command that reports a failed attempt to remove directories; null if none was made. */
+export function removalFailureOf(
+  { id }: SnapshotState,
+  thrown: unknown,
+  paths: Pick<SnapshotDirectories, 'fsPath'>,
+): Extract<Outcome, { command: 'RemovalFailed' }> | null {
+  if (thrown instanceof NotBegun) return null;
+  const path = thrown instanceof HostFault ? thrown.path : paths.fsPath(id);
+  const code =
+    thrown instanceof TimeLimitPassed ? 'ETIMEDOUT' : (errnoOf(thrown) ?? nameOf(thrown));
+  return { command: 'RemovalFailed', path, code, reason: reasonOf(thrown) };
+}
+
+const nameOf = (thrown: unknown): string => (thrown instanceof Error ? thrown.name : 'Error');
 
 async function prepareDirectories(
   state: SnapshotState,
@@ -216,8 +240,7 @@ async function findOrdinaryLayer(
   world: EffectWorld,
   signal: AbortSignal,
 ): Promise<Outcome> {
-  const entries = await world.directories.list(signal);
-  if (entries.some((entry) => entry.id === state.id && entry.hasFs)) {
+  if (await world.directories.hasFs(state.id, signal)) {
     return { command: 'LayerFound', how: 'checked' };
   }
   const path = world.directories.fsPath(state.id);
@@ -231,14 +254,57 @@ async function removeDirectories(
   world: EffectWorld,
   signal: AbortSignal,
 ): Promise<Outcome> {
-  if (state.remote !== null) {
-    const mountpoint = world.directories.fsPath(state.id);
-    if (world.fileSystem !== null) await world.fileSystem.unmount(mountpoint, signal);
-    // Without the file system that made it, a plain unmount is all that can be done.
-    else await unmountIfMounted(mountpoint, world.mountTable, signal);
-  }
+  if (state.removal?.because === 'inferred') return removeIfUnused(state, world, signal);
+  await unmountLayer(state, world, signal);
   await world.directories.remove(String(state.id), signal);
   return { command: 'DirectoriesGone' };
+}
+
+/**
+ * That the preparation was abandoned is concluded from a log that lacks its end. If that end was
+ * lost with later records, a container may use the directory: then it is kept, its mount as well.
+ */
+async function removeIfUnused(
+  state: SnapshotState,
+  world: EffectWorld,
+  signal: AbortSignal,
+): Promise<Outcome> {
+  const { directories } = world;
+  const name = String(state.id);
+  const user = state.remote === null ? null : await userOfLayer(state, world, signal);
+  if (user === null) await unmountLayer(state, world, signal);
+  const use: DirectoryUse =
+    user === null
+      ? await directories.removeUnused(name, signal)
+      : { kind: 'used', by: 'mount', evidence: useInWords(user) };
+  if (use.kind === 'unknown') throw new HostFault(use.operation, use.path, use.code);
+  if (use.kind === 'used') await world.setAside(state.id, use.evidence);
+  return { command: 'DirectoriesGone' };
+}
+
+/** A mount elsewhere that uses the layer; its own mount, which the preparation made, is none. */
+async function userOfLayer(
+  { id }: SnapshotState,
+  { directories, mountTable }: EffectWorld,
+  signal: AbortSignal,
+): Promise<MountUse | null> {
+  const mounts = await mountTable.read(signal);
+  const own = directories.fsPath(id);
+  const others = mounts.filter(({ mountpoint }) => mountpoint !== own);
+  const snapshots = own.slice(0, own.lastIndexOf(`/${id}/`));
+  return entriesInUse([snapshots], others).get(String(id)) ?? null;
+}
+
+async function unmountLayer(
+  { id, remote }: SnapshotState,
+  { directories, fileSystem, mountTable }: EffectWorld,
+  signal: AbortSignal,
+): Promise<void> {
+  if (remote === null) return;
+  const mountpoint = directories.fsPath(id);
+  if (fileSystem !== null) await fileSystem.unmount(mountpoint, signal);
+  // Without the file system that made it, a plain unmount is all that can be done.
+  else await unmountIfMounted(mountpoint, mountTable, signal);
 }
 
 async function unmountIfMounted(

@@ -19,6 +19,8 @@ export interface EffectRun<Value> {
   /** Resolves when no work is in progress any more, which may be long after the result. */
   readonly idle: Promise<void>;
   stop(reason: Error): void;
+  /** Begins the next attempt now instead of at the end of a back-off. */
+  retryNow(): void;
 }
 
 export interface SupervisorObserver {
@@ -63,7 +65,9 @@ export class Supervisor {
     if (request.snapshot !== null && this.#hanging.has(what)) {
       // One thing that hangs must not take place after place, however often it is asked for.
       const fault = new NotBegun(`${what} was begun earlier and still hangs`);
-      return { result: Promise.reject(fault), idle: Promise.resolve(), stop: () => undefined };
+      const nothing = () => undefined;
+      const result = Promise.reject<Value>(fault);
+      return { result, idle: Promise.resolve(), stop: nothing, retryNow: nothing };
     }
     const places = this.#placesOf(request.effect, policy.concurrency);
     const run = new Run(request, places, this.#options, (reason) => this.#failed(request, reason));
@@ -85,7 +89,12 @@ export class Supervisor {
         this.#runs.delete(run);
         if (hangs) this.#hanging.delete(what);
       });
-    return { result, idle, stop: (reason) => run.stop(reason) };
+    return {
+      result,
+      idle,
+      stop: (reason) => run.stop(reason),
+      retryNow: () => run.retryNow(),
+    };
   }
 
   actors(): readonly ActorEntry[] {

@@ -6,7 +6,14 @@ import * as fs from 'node:fs';
 import * as nodePath from 'node:path';
 import { HostFault, errnoOf } from '../base/errors.js';
 import { LOST_AND_FOUND } from '../base/lost-and-found.js';
-import type { DirectoryOwner, FileOwner, MeasuredDirectory } from '../base/ports.js';
+import { below, entriesInUse } from '../base/mount-layers.js';
+import type {
+  DirectoryOwner,
+  FailedLook,
+  FileOwner,
+  MeasuredDirectory,
+  MountEntry,
+} from '../base/ports.js';
 import { asHostFault, guarded } from './faults.js';
 import type { JobControl } from './job-module.js';
 import { checked, libraryCall } from './libc.js';
@@ -234,17 +241,38 @@ export function empty({ path }: { readonly path: string }, control: JobControl):
 export interface RemoveInput {
   readonly directory: string;
   readonly name: string;
+  /** EBUSY also while a mount elsewhere uses it. */
+  readonly unlessUsed: boolean;
 }
 
 /** Deletes `directory/name` and all below it. */
-export function remove({ directory, name }: RemoveInput, control: JobControl): void {
+export function remove({ directory, name, unlessUsed }: RemoveInput, control: JobControl): void {
   const path = `${directory}/${name}`;
   const fd = openDirectory(directory);
   try {
+    if (unlessUsed) refuseUsed(directory, name);
     refuseMountsBelow(path);
     removeAt(fd, Buffer.from(name), path, control.aborted);
+    if (!control.aborted()) syncRemoval(fd, directory);
   } finally {
     fs.closeSync(fd);
+  }
+}
+
+/** What fsync(2) of a directory fails with where the file system does not have it. */
+const UNSUPPORTED: ReadonlySet<string> = new Set(['EINVAL', 'ENOSYS', 'EOPNOTSUPP', 'ENOTSUP']);
+
+/**
+ * The caller records that the directory is gone. After a power cut it must not come back: with its
+ * content, and without an owner, it would look like that of a newer log.
+ */
+function syncRemoval(fd: number, path: string): void {
+  try {
+    guarded('fsync', path, () => {
+      fs.fsyncSync(fd);
+    });
+  } catch (thrown) {
+    if (!UNSUPPORTED.has(errnoOf(thrown) ?? '')) throw thrown;
   }
 }
 
@@ -261,6 +289,12 @@ function refuseMountsBelow(path: string): void {
   if (/^[\w./-]+$/.test(real) && !table.includes(real)) return;
   const mounted = parseMountinfo(table).find((entry) => isAtOrBelow(entry.mountpoint, real));
   if (mounted !== undefined) throw new HostFault('remove', mounted.mountpoint, 'EBUSY');
+}
+
+function refuseUsed(directory: string, name: string): void {
+  const real = guarded('realpath', directory, () => fs.realpathSync(directory));
+  const use = entriesInUse([directory, real], readMountinfo()).get(name);
+  if (use !== undefined) throw new HostFault('remove', use.mountpoint, 'EBUSY');
 }
 
 function openIfThere(path: string): number | null {
@@ -291,6 +325,10 @@ export interface ListedNames {
   /** Those of the directories that have no `fs`, when it was looked for; then those without `work`. */
   readonly withoutFs: string;
   readonly withoutWork: string;
+  /** Those of the directories that something is mounted on. */
+  readonly hidden: string;
+  /** Directories that could not be looked into. */
+  readonly failed: readonly ({ readonly name: string } & FailedLook)[];
   /** What is no directory. */
   readonly others: string;
 }
@@ -307,27 +345,67 @@ export function list({
   const directories = entries
     .filter((entry) => entry.isDirectory() && entry.name !== LOST_AND_FOUND)
     .map(({ name }) => name);
-  const inside = (looksInside ? directories : []).map((name) => ({
-    name,
-    has: directoriesIn(`${path}/${name}`),
-  }));
-  const without = (part: string) =>
-    inside.flatMap(({ name, has }) => (has.includes(part) ? [] : [name])).join('/');
+  const withoutFs: string[] = [];
+  const withoutWork: string[] = [];
+  const failed: ListedNames['failed'][number][] = [];
+  const mounted = looksInside ? mountedIn(path) : new Set<string>();
+  for (const name of looksInside ? directories : []) {
+    // What is mounted there may be a server that does not answer.
+    if (mounted.has(name)) continue;
+    const parts = partsIn(`${path}/${name}`);
+    if ('code' in parts) {
+      failed.push({ name, ...parts });
+      continue;
+    }
+    if (!parts.fs) withoutFs.push(name);
+    if (!parts.work) withoutWork.push(name);
+  }
   const others = entries.filter((entry) => !entry.isDirectory()).map(({ name }) => name);
   return {
     directories: directories.join('/'),
-    withoutFs: without('fs'),
-    withoutWork: without('work'),
+    withoutFs: withoutFs.join('/'),
+    withoutWork: withoutWork.join('/'),
+    hidden: directories.filter((name) => mounted.has(name)).join('/'),
+    failed,
     others: others.join('/'),
   };
 }
 
-function directoriesIn(path: string): readonly string[] {
+function partsIn(path: string): { readonly fs: boolean; readonly work: boolean } | FailedLook {
   try {
-    const entries = fs.readdirSync(path, { withFileTypes: true });
-    return entries.filter((entry) => entry.isDirectory()).map(({ name }) => name);
-  } catch {
-    // It went away between the two looks, or cannot be read: there is nothing to be used.
-    return [];
+    const entries = guarded('readdir', path, () => fs.readdirSync(path, { withFileTypes: true }));
+    const has = (part: string) =>
+      entries.some((entry) => entry.name === part && entry.isDirectory());
+    return { fs: has('fs'), work: has('work') };
+  } catch (thrown) {
+    if (!(thrown instanceof HostFault)) throw thrown;
+    // Deleted since the names were read.
+    if (thrown.code === 'ENOENT') return { fs: false, work: false };
+    return { operation: thrown.operation, path: thrown.path, code: thrown.code };
   }
+}
+
+/** Entries that are mount points themselves. */
+function mountedIn(path: string): ReadonlySet<string> {
+  const real = guarded('realpath', path, () => fs.realpathSync(path));
+  const names = readMountinfo().map(({ mountpoint }) => below(mountpoint, real) ?? '');
+  return new Set(names.filter((name) => name !== '' && !name.includes('/')));
+}
+
+function readMountinfo(): readonly MountEntry[] {
+  const path = '/proc/self/mountinfo';
+  return parseMountinfo(guarded('read', path, () => fs.readFileSync(path, 'utf8')));
+}
+
+/**
+ * Whether `<name>/fs` is a directory; by the name alone, so a mount on it cannot hang the look.
+ *
+ * Fails    HostFault for every errno but ENOENT
+ */
+export function hasFs({ snapshots, name }: Pick<PrepareInput, 'snapshots' | 'name'>): boolean {
+  const path = `${snapshots}/${name}`;
+  if (mountedIn(snapshots).has(name)) throw new HostFault('look under the mount on', path, 'EBUSY');
+  const parts = partsIn(path);
+  if ('code' in parts) throw new HostFault(parts.operation, parts.path, parts.code);
+  return parts.fs;
 }

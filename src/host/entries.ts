@@ -10,7 +10,7 @@ import type { WorkerPool } from './workers.js';
 const jobs = jobModule<typeof entryJobs>(new URL('./entry-jobs.js', import.meta.url));
 
 export interface EntryLook {
-  /** Last change of each; those that are gone are left out. */
+  /** Last change of each; those that are gone, or that a mount hides, are left out. */
   changedAt(names: readonly string[]): Promise<ReadonlyMap<string, UnixNanos>>;
   /** Allocated bytes; null when it is gone, or when something is mounted in it. */
   size(name: string): Promise<number | null>;
@@ -39,6 +39,7 @@ export async function entryLook(
       const times = new Map<string, UnixNanos>();
       for (const name of names) {
         const path = `${snapshots}/${name}`;
+        if (mountpoints.includes(path)) continue;
         const time = await ask(pool.run(jobs, 'changedAt', { path }, { lane: 'fast', path }));
         if (time !== null) times.set(name, unixNanos(time));
       }

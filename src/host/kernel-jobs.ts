@@ -5,7 +5,7 @@
  */
 import * as fs from 'node:fs';
 import * as os from 'node:os';
-import { errnoOf, HostFault, isWantOfRoom, reasonOf } from '../base/errors.js';
+import { errnoOf, HostFault, reasonOf } from '../base/errors.js';
 import { emptyTree } from './remove-tree.js';
 import { guarded } from './faults.js';
 import { checked, cString, errnoName, lastErrno, libraryCall } from './libc.js';
@@ -53,6 +53,11 @@ const idmapAttribute = 0x00100000n; // MOUNT_ATTR_IDMAP
 interface Directory {
   readonly directory: string;
 }
+
+/** Errors that say nothing of the kernel: the disk, its room, or what this process may hold open. */
+const NO_ANSWER: ReadonlySet<string> = new Set([
+  ...['ENOSPC', 'EDQUOT', 'EIO', 'ESTALE', 'EMFILE', 'ENFILE', 'ENOMEM', 'EAGAIN', 'EINTR'],
+]);
 
 export function fileSystemStatus({ path }: { readonly path: string }): FileSystemStatus {
   return statfs(path);
@@ -222,6 +227,7 @@ export function canMountErofsFiles({ directory }: Directory): ProbeResult {
       case 'ENODEV':
         return unsupported('the kernel has no EROFS');
       default:
+        refuseNoAnswer('mount', mountpoint, code);
         return unsupported(`mount(2) says ${code}`);
     }
   });
@@ -229,10 +235,12 @@ export function canMountErofsFiles({ directory }: Directory): ProbeResult {
 
 /** Whether loop devices can be had: the control device answers. */
 export function canUseLoopDevices(): ProbeResult {
+  const device = '/dev/loop-control';
   try {
-    fs.closeSync(fs.openSync('/dev/loop-control', fs.constants.O_RDWR));
+    fs.closeSync(fs.openSync(device, fs.constants.O_RDWR));
     return supported;
   } catch (error) {
+    refuseNoAnswer('open', device, errnoOf(error));
     return unsupported(reasonOf(error));
   }
 }
@@ -262,8 +270,7 @@ function tryOverlayIn(
   const [target, type] = [cString(merged), cString('overlay')];
   if (mountCall(type, target, type, 0, cString(data)) !== 0) {
     const code = errnoName(lastErrno());
-    const fault = new HostFault('mount', merged, code);
-    if (isWantOfRoom(fault)) throw fault;
+    refuseNoAnswer('mount', merged, code);
     return unsupported(`mounting an overlay says ${code}`);
   }
   umount2(target, detach);
@@ -271,20 +278,24 @@ function tryOverlayIn(
 }
 
 /**
- * A directory of its own for one try, deleted behind it. What the world refuses is the answer, but
- * for want of room: then nothing was tried, and HostFault ENOSPC or EDQUOT says so.
+ * A directory of its own for one try, deleted behind it. What the kernel refuses is the answer.
+ *
+ * Fails with a HostFault when nothing could be tried, as on a full or a broken disk.
  */
 function withScratch(directory: string, attempt: (scratch: string) => ProbeResult): ProbeResult {
   const scratch = guarded('mkdtemp', directory, () => fs.mkdtempSync(`${directory}/.probe-`));
   try {
     return attempt(scratch);
   } catch (error) {
-    const code = errnoOf(error);
-    if (code !== undefined && isWantOfRoom(error)) throw new HostFault('try', scratch, code);
+    refuseNoAnswer('try', scratch, errnoOf(error));
     if (error instanceof HostFault) return unsupported(error.message);
     throw error;
   } finally {
     emptyTree(openDirectory(scratch), scratch, () => false);
     fs.rmdirSync(scratch);
   }
+}
+
+function refuseNoAnswer(operation: string, path: string, code: string | undefined): void {
+  if (code !== undefined && NO_ANSWER.has(code)) throw new HostFault(operation, path, code);
 }

@@ -1,13 +1,14 @@
 /**
- * Deleting a tree that containers have written, and nothing but that tree: no link is followed,
- * no other device entered (EXDEV), no mount entered (EBUSY), whatever happens beside it. Locked
- * away directories and immutable files are no obstacle; they were ours before the container's.
+ * Deleting a tree that containers have written, and nothing but that tree: no link is followed and
+ * no mount entered (EBUSY; EXDEV where the kernel reports devices only), whatever happens beside
+ * it. A nested btrfs subvolume is part of the tree, as for rm(1). Locked away directories and
+ * immutable files are no obstacle; they were ours before the container's.
  * For use on the threads of workers.ts.
  */
 import * as fs from 'node:fs';
 import { HostFault } from '../base/errors.js';
 import { cString, checked, errnoName, lastErrno, libraryCall } from './libc.js';
-import { attribute, statusAt, statusIfThere } from './statx.js';
+import { areOnOneMount, attribute, statusAt, statusIfThere, type FileStatus } from './statx.js';
 import { childPath, namesIn, openForcibly, walk } from './tree.js';
 import type { Level, Visitor } from './tree.js';
 
@@ -31,15 +32,15 @@ type Outcome = 'gone' | 'isDirectory' | 'notEmpty' | 'denied';
 /**
  * Deletes all that is below an open directory, which stays. Closes the descriptor.
  *
- * Fails    EXDEV at another device, EBUSY at a mount, ENOTEMPTY when it fills as fast as we delete
+ * Fails    EBUSY or EXDEV at a mount, ENOTEMPTY when it fills as fast as we delete
  */
 export function emptyTree(fd: number, path: string, aborted: () => boolean): void {
   const root = statusAt(fd, '', path);
-  const refills = new Map<bigint, number>();
+  const refills = new Map<string, number>();
   const visitor: Visitor = {
     aborted,
     enter: (level) => {
-      refuseOtherDevice(level, root.device);
+      if (level.name.length > 0) refuseMount(level.status, root, level.path);
       unlock(level);
       unlinkFiles(level, aborted);
     },
@@ -47,8 +48,9 @@ export function emptyTree(fd: number, path: string, aborted: () => boolean): voi
       if (parent === null) return;
       const outcome = removeName(parent.fd, level.name, removeDirectory, level.path);
       if (outcome === 'gone') return;
-      const count = (refills.get(level.status.inode) ?? 0) + 1;
-      refills.set(level.status.inode, count);
+      const { device, inode } = level.status;
+      const count = (refills.get(`${device} ${inode}`) ?? 0) + 1;
+      refills.set(`${device} ${inode}`, count);
       if (count > refillsMax) throw new HostFault('rmdir', level.path, 'ENOTEMPTY');
       parent.pending.push(level.name);
     },
@@ -63,13 +65,12 @@ export function removeAt(
   path: string,
   aborted: () => boolean,
 ): void {
-  const device = statusAt(directory, '', path).device;
+  const parent = statusAt(directory, '', path);
   for (let round = 0; round <= refillsMax; round += 1) {
     const status = statusIfThere(directory, name, path);
     if (status === null) return;
     if (status.isDirectory) {
-      refuseMount(status.attributes, path);
-      if (status.device !== device) throw new HostFault('remove', path, 'EXDEV');
+      refuseMount(status, parent, path);
       emptyTree(openForcibly(directory, name, path), path, aborted);
       if (aborted()) return;
     }
@@ -79,15 +80,10 @@ export function removeAt(
   throw new HostFault('rmdir', path, 'ENOTEMPTY');
 }
 
-function refuseOtherDevice(level: Level, device: bigint): void {
-  if (level.name.length === 0) return;
-  // A bind mount of the same file system has the same device, but is the root of a mount.
-  refuseMount(level.status.attributes, level.path);
-  if (level.status.device !== device) throw new HostFault('remove', level.path, 'EXDEV');
-}
-
-function refuseMount(attributes: number, path: string): void {
-  if ((attributes & attribute.mountRoot) !== 0) throw new HostFault('remove', path, 'EBUSY');
+/** A bind mount of the same file system has the same device, but is the root of a mount. */
+function refuseMount(status: FileStatus, tree: FileStatus, path: string): void {
+  if ((status.attributes & attribute.mountRoot) !== 0) throw new HostFault('remove', path, 'EBUSY');
+  if (!areOnOneMount(status, tree)) throw new HostFault('remove', path, 'EXDEV');
 }
 
 /** Gives us the right to delete in the directory. */
@@ -104,6 +100,20 @@ function unlinkFiles(level: Level, aborted: () => boolean): void {
     const path = childPath(level.path, name);
     if (removeName(level.fd, name, 0, path) === 'isDirectory') level.pending.push(name);
   }
+}
+
+/**
+ * rmdir(2) of a name in an open directory; success when it is gone already.
+ *
+ * Answers  false when it is not empty
+ * Fails    HostFault: EBUSY at a mount, ENOTDIR, EPERM, EIO …
+ */
+export function removeIfEmpty(directory: number, name: string, path: string): boolean {
+  if (unlinkat(directory, cString(name), removeDirectory) === 0) return true;
+  const code = errnoName(lastErrno());
+  if (code === 'ENOENT') return true;
+  if (code === 'ENOTEMPTY' || code === 'EEXIST') return false;
+  throw new HostFault('rmdir', path, code);
 }
 
 function removeName(directory: number, name: Uint8Array, flags: number, path: string): Outcome {

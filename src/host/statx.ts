@@ -13,6 +13,8 @@ const atEmptyPath = 0x1000;
 const atSymlinkNofollow = 0x100;
 const atNoAutomount = 0x800;
 const basicStats = 0x7ff;
+const mountIdMask = 0x1000; // STATX_MNT_ID, Linux 5.8
+const requested = basicStats | mountIdMask;
 const structBytes = 256;
 
 /** `stx_attributes`, statx(2). */
@@ -28,6 +30,8 @@ export interface FileStatus {
   readonly links: number;
   readonly inode: bigint;
   readonly device: bigint;
+  /** Of the mount that it was reached through; null before Linux 5.8. */
+  readonly mountId: bigint | null;
   /** Allocated, in units of 512 bytes. */
   readonly blocks: number;
   readonly isDirectory: boolean;
@@ -41,7 +45,7 @@ const fields = new DataView(memory.buffer);
 /** Of a name in an open directory, or of the directory itself when the name is empty. */
 export function statusAt(directory: number, name: Uint8Array | '', path: string): FileStatus {
   const flags = atSymlinkNofollow | atNoAutomount | (name === '' ? atEmptyPath : 0);
-  checked('statx', path, statxCall, directory, cString(name), flags, basicStats, memory);
+  checked('statx', path, statxCall, directory, cString(name), flags, requested, memory);
   return currentFields();
 }
 
@@ -52,10 +56,19 @@ export function statusIfThere(
   path: string,
 ): FileStatus | null {
   const flags = atSymlinkNofollow | atNoAutomount;
-  if (statxCall(directory, cString(name), flags, basicStats, memory) === 0) return currentFields();
+  if (statxCall(directory, cString(name), flags, requested, memory) === 0) return currentFields();
   const code = errnoName(lastErrno());
   if (code === 'ENOENT') return null;
   throw new HostFault('statx', path, code);
+}
+
+/**
+ * Whether two are on one mount. A nested btrfs subvolume has a device number of its own and is no
+ * mount, so the device decides only where the kernel does not report mounts.
+ */
+export function areOnOneMount(one: FileStatus, other: FileStatus): boolean {
+  if (one.mountId !== null && other.mountId !== null) return one.mountId === other.mountId;
+  return one.device === other.device;
 }
 
 function currentFields(): FileStatus {
@@ -67,6 +80,8 @@ function currentFields(): FileStatus {
     links: fields.getUint32(16, true),
     inode: fields.getBigUint64(32, true),
     device: (BigInt(fields.getUint32(136, true)) << 32n) | BigInt(fields.getUint32(140, true)),
+    mountId:
+      (fields.getUint32(0, true) & mountIdMask) === 0 ? null : fields.getBigUint64(144, true),
     blocks: Number(fields.getBigUint64(48, true)),
     isDirectory: (mode & typeMask) === typeDirectory,
     attributes: fields.getUint32(8, true),

@@ -9,7 +9,7 @@
  * another takes its place, up to a bound.
  */
 import { assert } from '../base/assert.js';
-import { HostFault } from '../base/errors.js';
+import { HostFault, NotBegun } from '../base/errors.js';
 import { fromPlainError } from './job-module.js';
 import type { JobAnswer, JobInput, JobModule, JobReply } from './job-module.js';
 import { WorkerThread } from './worker-thread.js';
@@ -57,6 +57,8 @@ export interface JobOptions {
   /** What the job is about, for faults that the pool itself raises. */
   readonly path: string;
   readonly signal?: AbortSignal | undefined;
+  /** NotBegun while an earlier job of this name and path is lost: one that hangs takes one thread. */
+  readonly alone?: boolean;
 }
 
 export interface LaneState {
@@ -101,7 +103,7 @@ export class WorkerPool {
    * Runs an exported function of a job module on a thread and answers what it returns.
    *
    * Fails    what the job threw (HostFault keeps its class); the signal's reason, at once;
-   *          HostFault EAGAIN when too many threads hang or too many jobs wait;
+   *          HostFault EAGAIN when too many threads hang or too many jobs wait; NotBegun;
    *          EOWNERDEAD when the thread died; ECANCELED after `close`.
    */
   run<Table, Name extends keyof Table & string>(
@@ -134,7 +136,11 @@ export class WorkerPool {
         lane.abandon(job);
       };
       signal?.addEventListener('abort', onAbort, { once: true });
-      lane.submit(job);
+      if (options.alone === true && lane.hasLost(job)) {
+        job.settle({
+          error: new NotBegun(`${name} ${options.path} was begun earlier and still hangs`),
+        });
+      } else lane.submit(job);
     });
   }
 
@@ -191,6 +197,13 @@ class Lane {
       waiting: this.#waiting.size,
       lost: this.#lostCount(),
     };
+  }
+
+  hasLost({ name, path }: PendingJob): boolean {
+    for (const { lost, job } of this.#seats) {
+      if (lost && job?.name === name && job.path === path) return true;
+    }
+    return false;
   }
 
   submit(job: PendingJob): void {

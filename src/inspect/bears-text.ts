@@ -68,6 +68,7 @@ export function textsOf(record: RecordLike): readonly string[] {
       case 'SnapshotCollecting':
       case 'SnapshotRemoved':
       case 'SnapshotAbandoned':
+      case 'SnapshotRemovalFailed':
         return [];
       default:
         return assertNever(event);

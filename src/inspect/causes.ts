@@ -11,7 +11,7 @@ import type { SnapshotEventType } from '../machines/events.js';
 import { understand } from '../machines/streams.js';
 import type { Archive } from './archive.js';
 import type { Finding } from './findings.js';
-import { below } from './mount-layers.js';
+import { below } from '../base/mount-layers.js';
 
 /** What a finding is about, as far as an event can be behind it. */
 export type Matter =
@@ -25,6 +25,9 @@ export type Cause =
   | { readonly kind: 'event'; readonly record: LogRecord }
   /** Why there is none, or why nobody can tell, in words. */
   | { readonly kind: 'none' | 'unknown'; readonly why: string };
+
+/** Of a finding about many directories, those whose events are looked for. */
+const NAMES_MAX = 20;
 
 /** Causes beyond this number are left out: each has to be looked for in the log. */
 export const CAUSES_MAX = 100;
@@ -80,9 +83,8 @@ interface Testimony {
 
 interface Said {
   readonly record: LogRecord;
-  readonly ids: readonly number[];
-  /** Of an entry in `snapshots/`. */
-  readonly name: string | null;
+  /** Of entries in `snapshots/`. */
+  readonly names: ReadonlySet<string>;
 }
 
 async function testimonyOn(
@@ -145,9 +147,16 @@ function idsBehind(finding: Finding, snapshotsPath: string): readonly SnapshotId
     case 'ForeignMount':
       return oneOrNone(idOfMountpoint(finding.mountpoint, snapshotsPath));
     case 'OrphanDirectory':
+    case 'ForeignEntry':
+    case 'UncheckedDirectory':
       return oneOrNone(parseSnapshotId(finding.name));
+    case 'LogOlderThanDirectories':
+      return finding.directories
+        .slice(0, NAMES_MAX)
+        .flatMap(({ name }) => parseSnapshotId(name) ?? []);
     case 'SpareDirectories':
     case 'KeptDirectories':
+    case 'ReleasedDirectories':
       return [];
     default:
       return assertNever(finding);
@@ -165,8 +174,12 @@ function idOfMountpoint(mountpoint: string, snapshotsPath: string): SnapshotId |
 function asksDaemon({ kind }: Finding): boolean {
   return (
     kind === 'OrphanDirectory' ||
+    kind === 'ForeignEntry' ||
+    kind === 'UncheckedDirectory' ||
+    kind === 'LogOlderThanDirectories' ||
     kind === 'SpareDirectories' ||
     kind === 'KeptDirectories' ||
+    kind === 'ReleasedDirectories' ||
     kind === 'MissingDirectory'
   );
 }
@@ -177,18 +190,25 @@ function saidIn(record: LogRecord): Said | null {
     const understood = understand(record);
     if (understood.about !== 'daemon') return null;
     const { type, data } = understood.event;
+    const of = (names: readonly (string | number)[]): Said => ({
+      record,
+      names: new Set(names.map(String)),
+    });
     switch (type) {
       case 'SparesReserved':
       case 'SparesDropped':
-      case 'DirectoriesReleased':
-        return { record, ids: data.ids, name: null };
+        return of(data.ids);
       case 'LogRepaired':
-        return { record, ids: data.kept, name: null };
+        return of(data.kept);
+      case 'DirectoriesSetAside':
+        return of(data.directories.map(({ name }) => name));
+      case 'DirectoriesReleased':
+        return of(data.names);
       case 'DirectoryRecreated':
-        return { record, ids: [data.id], name: null };
+        return of([data.id]);
       case 'OrphanFound':
       case 'OrphanRemoved':
-        return { record, ids: [], name: data.name };
+        return of([data.name]);
       case 'DaemonStarted':
       case 'TailCut':
       case 'RootFileSystemChanged':
@@ -233,7 +253,7 @@ function damageBefore(finding: Finding, told: Testimony): LogDamaged | null {
 }
 
 function whyNone({ kind }: Finding): string {
-  if (kind === 'OrphanDirectory') return 'the log never spoke of it';
+  if (kind === 'OrphanDirectory' || kind === 'ForeignEntry') return 'the log never spoke of it';
   return kind === 'ForeignMount' ? 'no event of the log mounted it' : 'the log does not have it';
 }
 
@@ -255,27 +275,29 @@ function eventBehind(finding: Finding, told: Testimony): LogRecord | null {
       return lastOf(lifeOf(finding.id), 'SnapshotRemoving');
     case 'MissingDirectory': {
       const { id } = finding;
-      const again = lastSaid(told, ({ record, ids }) => {
-        return record.type === 'DirectoryRecreated' && ids.includes(id);
+      const again = lastSaid(told, ({ record, names }) => {
+        return record.type === 'DirectoryRecreated' && names.has(String(id));
       });
       return newest(lastOf(lifeOf(id), ...makings), again);
     }
+    case 'HiddenDirectory':
+      return lastOf(lifeOf(finding.id), ...makings);
     case 'MissingMount':
       return lastOf(lifeOf(finding.id), ...mountings);
     case 'UnavailableLayer':
       return lastOf(lifeOf(finding.id), 'LayerUnavailable');
-    case 'OrphanDirectory': {
-      const { name } = finding;
-      const id = parseSnapshotId(name);
-      const said = lastSaid(told, (one) => {
-        return one.name === name || (id !== null && one.ids.includes(id));
-      });
-      return newest(said, id === null ? null : (lifeOf(id).at(-1) ?? null));
-    }
+    case 'OrphanDirectory':
+    case 'ForeignEntry':
+    case 'UncheckedDirectory':
+      return lastAbout(told, [finding.name]);
+    case 'LogOlderThanDirectories':
+      return lastAbout(told, namesOf(finding.directories));
     case 'SpareDirectories':
-      return lastNaming(told, 'SparesReserved', finding.ids);
+      return lastNaming(told, ['SparesReserved'], finding.ids.map(String));
     case 'KeptDirectories':
-      return lastNaming(told, 'LogRepaired', finding.ids);
+      return lastNaming(told, ['LogRepaired', 'DirectoriesSetAside'], namesOf(finding.directories));
+    case 'ReleasedDirectories':
+      return lastNaming(told, ['DirectoriesReleased'], finding.names);
     case 'ForeignMount': {
       const id = idOfMountpoint(finding.mountpoint, told.snapshotsPath);
       if (id === null) return null;
@@ -306,13 +328,28 @@ function lastSaid({ daemon }: Testimony, isIt: (said: Said) => boolean): LogReco
   return daemon.findLast(isIt)?.record ?? null;
 }
 
-function lastNaming(told: Testimony, type: string, ids: readonly number[]): LogRecord | null {
-  const wanted = new Set(ids);
-  return lastSaid(
-    told,
-    (said) => said.record.type === type && said.ids.some((id) => wanted.has(id)),
-  );
+function lastNaming(
+  told: Testimony,
+  types: readonly string[] | null,
+  names: readonly string[],
+): LogRecord | null {
+  return lastSaid(told, (said) => {
+    const isIt = types === null || types.includes(said.record.type);
+    return isIt && names.some((name) => said.names.has(name));
+  });
 }
+
+/** The newest event that names one of these entries, or is of a snapshot whose directory one was. */
+function lastAbout(told: Testimony, names: readonly string[]): LogRecord | null {
+  const ofLives = names.map((name) => {
+    const id = parseSnapshotId(name);
+    return id === null ? null : (told.lives.get(id)?.at(-1) ?? null);
+  });
+  return newest(lastNaming(told, null, names), ...ofLives);
+}
+
+const namesOf = (directories: readonly { readonly name: string }[]): readonly string[] =>
+  directories.slice(0, NAMES_MAX).map(({ name }) => name);
 
 function newest(...records: readonly (LogRecord | null)[]): LogRecord | null {
   let found: LogRecord | null = null;

@@ -120,6 +120,10 @@ export const arrowPlaces: ReadonlyMap<string, PlacedArrow> = new Map<string, Pla
   ],
   ['committed.unavailable:LayerAvailable', arrow(middle(581, 549), [646, 531], [516, 531])],
   ['awaitingCleanup:SnapshotCollecting', arrow(start(300, 667), [254, 649], [646, 649])],
+  [
+    'removing:SnapshotRemovalFailed',
+    arrow(start(722, 694), [762, 662], [762, 680], [800, 680], [800, 652], [778, 652]),
+  ],
   ['removing:SnapshotRemoved', arrow(end(703, 687), [712, 662], [712, 702])],
 ]);
 

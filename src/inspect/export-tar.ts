@@ -5,11 +5,11 @@
  * checkpoints, then the segments, the newest one cut behind its last whole append.
  */
 import { createHash } from 'node:crypto';
-import { reasonOf } from '../base/errors.js';
+import { errnoOf, reasonOf } from '../base/errors.js';
 import type { Disk, DiskFile } from '../base/ports.js';
-import { examineCheckpoint } from '../log/checkpoint.js';
+import { examineCheckpoint, refuseUnread } from '../log/checkpoint.js';
 import { LogDamaged } from '../log/errors.js';
-import { identityPath, listLog, logDirectory, readWhole } from '../log/files.js';
+import { identityPath, listLog, logDirectory, NO_FILE, readWhole } from '../log/files.js';
 import type { SurveyedSegment } from '../log/survey.js';
 import { NothingToExport, type ExportSummary, type ExportWish } from './export-jsonl.js';
 import { fileHeader, paddingAfter, TAR_END } from '../tar/writer.js';
@@ -94,8 +94,13 @@ interface OpenCheckpoint {
 async function openCheckpoints(disk: Disk, root: string): Promise<readonly OpenCheckpoint[]> {
   const open: OpenCheckpoint[] = [];
   for (const { name } of (await listLog(disk, root)).checkpoints) {
-    const file = await disk.open(`${logDirectory(root)}/${name}`, 'read').catch(() => null);
-    if (file !== null) open.push({ name, file });
+    try {
+      open.push({ name, file: await disk.open(`${logDirectory(root)}/${name}`, 'read') });
+    } catch (thrown) {
+      const code = errnoOf(thrown) ?? '';
+      // Removed meanwhile, or no file. One that cannot be read is not left out unsaid.
+      if (code !== 'ENOENT' && !NO_FILE.has(code)) throw thrown;
+    }
   }
   return open;
 }
@@ -163,7 +168,10 @@ async function usableCheckpoints(
       `${logDirectory(root)}/${name}`,
       uuid ?? '',
     );
-    if (reading.kind === 'unusable') continue;
+    if (reading.kind === 'unusable') {
+      refuseUnread(reading);
+      continue;
+    }
     const { position, chain } = reading.envelope;
     if (Number(name.slice(0, 20)) !== position) continue;
     if (position < summary.from || position > summary.to) continue;

@@ -3,11 +3,22 @@
  * one difference; what is done about it is part of it. docs/recovery.md explains each kind.
  */
 import { assertNever } from '../base/assert.js';
-import type { SnapshotId } from '../base/units.js';
+import type { FailedLook } from '../base/ports.js';
+import { parseSnapshotId, type SnapshotId } from '../base/units.js';
+import type { SET_ASIDE_REASONS } from '../machines/daemon-events.js';
+import type { SetAside } from '../machines/set-aside.js';
+
+/** What the log has of a directory that no living snapshot owns. */
+export type GarbageReason = (typeof SET_ASIDE_REASONS)[number];
 
 interface OfSnapshot {
   readonly id: SnapshotId;
   readonly name: string;
+}
+
+export interface KeptDirectory {
+  readonly name: string;
+  readonly evidence: string;
 }
 
 export type Finding =
@@ -16,11 +27,27 @@ export type Finding =
   /** Commit was under way; the snapshot is still active. */
   | (OfSnapshot & { readonly kind: 'UnfinishedCommit' })
   /** Removed for the client, but its directory is still being deleted. */
-  | (OfSnapshot & { readonly kind: 'UnfinishedRemoval' })
+  | (OfSnapshot & {
+      readonly kind: 'UnfinishedRemoval';
+      /** The end of a preparation that a crash cut off: its directory is kept if it is in use. */
+      readonly isInferred: boolean;
+      /** The newest attempt, if it failed. */
+      readonly failed: {
+        readonly path: string;
+        readonly code: string;
+        readonly since: string;
+      } | null;
+    })
   /** Removed, and waiting for Cleanup, as asynchronous removal wants it. */
   | (OfSnapshot & { readonly kind: 'AwaitingCleanup' })
   | (OfSnapshot & {
       readonly kind: 'MissingDirectory';
+      readonly shownAs: 'active' | 'view' | 'committed';
+      readonly path: string;
+    })
+  /** Something is mounted on the directory of a snapshot, so that its files cannot be seen. */
+  | (OfSnapshot & {
+      readonly kind: 'HiddenDirectory';
       readonly shownAs: 'active' | 'view' | 'committed';
       readonly path: string;
     })
@@ -31,8 +58,37 @@ export type Finding =
   | { readonly kind: 'OrphanDirectory'; readonly name: string; readonly path: string }
   /** Made ahead for snapshots that nobody has asked for yet. */
   | { readonly kind: 'SpareDirectories'; readonly ids: readonly SnapshotId[] }
-  /** Set aside by a repair: what was in them belongs to snapshots whose events are lost. */
-  | { readonly kind: 'KeptDirectories'; readonly ids: readonly SnapshotId[] }
+  /**
+   * Directories in use that the log knows only as garbage: an older log was put back, or the disk
+   * lost its newest records.
+   */
+  | {
+      readonly kind: 'LogOlderThanDirectories';
+      readonly directories: readonly {
+        readonly name: string;
+        readonly because: GarbageReason;
+        readonly evidence: string;
+      }[];
+      /** The log gives this id next: those from here on it does not know at all. */
+      readonly nextId: SnapshotId;
+    }
+  /** Something in `snapshots/` under a name that Stratalog does not give, and that is in use. */
+  | {
+      readonly kind: 'ForeignEntry';
+      readonly name: string;
+      readonly path: string;
+      readonly evidence: string;
+    }
+  /** A look that failed: what is there is not known. */
+  | ({ readonly kind: 'UncheckedDirectory'; readonly name: string } & FailedLook)
+  /** Set aside: no snapshot owns them, and only a person may have them deleted. */
+  | {
+      readonly kind: 'KeptDirectories';
+      readonly because: SetAside['because'];
+      readonly directories: readonly KeptDirectory[];
+    }
+  /** Set aside before, and then requested to be deleted. */
+  | { readonly kind: 'ReleasedDirectories'; readonly names: readonly string[] }
   /** Something mounted below our root that is no layer of ours. */
   | { readonly kind: 'ForeignMount'; readonly mountpoint: string; readonly type: string }
   /** A mount elsewhere that uses our directories: a container's root, most likely. */
@@ -46,33 +102,49 @@ export type FindingKind = Finding['kind'];
 
 /** What the daemon does about a finding at start. */
 export type Action =
-  | 'abandon and remove its directory'
+  | 'abandon it, and remove its directory if it is unused'
   | 'return it to active'
   | 'remove its directory'
+  | 'remove its directory if it is unused'
   | 'remove the directories'
   | 'leave it to Cleanup'
   | 'make an empty directory'
   | 'mark the layer unavailable'
   | 'mount the layer'
   | 'try to restore the layer'
+  | 'set the directories aside'
+  | 'set it aside'
+  | 'leave it alone'
   | 'leave them alone'
   | 'report only';
 
-const ACTIONS: Readonly<Record<Exclude<FindingKind, 'MissingDirectory'>, Action>> = {
-  AbandonedPreparation: 'abandon and remove its directory',
+type FixedKind = Exclude<FindingKind, 'MissingDirectory' | 'HiddenDirectory' | 'UnfinishedRemoval'>;
+
+const ACTIONS: Readonly<Record<FixedKind, Action>> = {
+  AbandonedPreparation: 'abandon it, and remove its directory if it is unused',
   UnfinishedCommit: 'return it to active',
-  UnfinishedRemoval: 'remove its directory',
   AwaitingCleanup: 'leave it to Cleanup',
   MissingMount: 'mount the layer',
   UnavailableLayer: 'try to restore the layer',
   OrphanDirectory: 'remove its directory',
   SpareDirectories: 'remove the directories',
+  LogOlderThanDirectories: 'set the directories aside',
+  ForeignEntry: 'set it aside',
+  UncheckedDirectory: 'leave it alone',
   KeptDirectories: 'leave them alone',
+  ReleasedDirectories: 'remove the directories',
   ForeignMount: 'report only',
   MountElsewhere: 'report only',
 };
 
 export function actionFor(finding: Finding): Action {
+  if (finding.kind === 'UnfinishedRemoval') {
+    return finding.isInferred ? 'remove its directory if it is unused' : 'remove its directory';
+  }
+  if (finding.kind === 'HiddenDirectory') {
+    // A container on another file system's files would be wrong without a sign.
+    return finding.shownAs === 'committed' ? 'mark the layer unavailable' : 'report only';
+  }
   if (finding.kind !== 'MissingDirectory') return ACTIONS[finding.kind];
   // A committed layer that is gone must not come back empty: containers would start on nothing.
   return finding.shownAs === 'committed' ? 'mark the layer unavailable' : 'make an empty directory';
@@ -82,10 +154,16 @@ export function actionFor(finding: Finding): Action {
 export function subjectOf(finding: Finding): string {
   switch (finding.kind) {
     case 'OrphanDirectory':
+    case 'ForeignEntry':
+    case 'UncheckedDirectory':
       return finding.path;
     case 'SpareDirectories':
+      return `directories ${idsInWords(finding.ids)}`;
+    case 'LogOlderThanDirectories':
     case 'KeptDirectories':
-      return `snapshots ${idsInWords(finding.ids)}`;
+      return `directories ${namesInWords(finding.directories.map(({ name }) => name))}`;
+    case 'ReleasedDirectories':
+      return `directories ${namesInWords(finding.names)}`;
     case 'ForeignMount':
     case 'MountElsewhere':
       return finding.mountpoint;
@@ -94,6 +172,7 @@ export function subjectOf(finding: Finding): string {
     case 'UnfinishedRemoval':
     case 'AwaitingCleanup':
     case 'MissingDirectory':
+    case 'HiddenDirectory':
     case 'MissingMount':
     case 'UnavailableLayer':
       return `snapshot ${finding.id} ${finding.name}`;
@@ -108,15 +187,29 @@ export function isOrdinary(finding: Finding): boolean {
     finding.kind === 'MountElsewhere' ||
     finding.kind === 'AwaitingCleanup' ||
     finding.kind === 'SpareDirectories' ||
-    finding.kind === 'KeptDirectories'
+    // The person who had the log repaired knows of them.
+    (finding.kind === 'KeptDirectories' && finding.because === 'repair')
   );
 }
+
+/** Named one by one; the rest is counted. */
+const NAMED_MAX = 20;
+
+/** `4 to 35`, or one by one up to a number that fits into a line. */
+export function namesInWords(names: readonly string[]): string {
+  const ids = names.map((name) => parseSnapshotId(name));
+  if (ids.every((id) => id !== null) && isRow(ids)) return idsInWords(ids);
+  const more = names.length - NAMED_MAX;
+  return `${names.slice(0, NAMED_MAX).join(', ')}${more > 0 ? ` and ${more} more` : ''}`;
+}
+
+const isRow = (ids: readonly number[]): boolean =>
+  (ids.at(-1) ?? 0) - (ids[0] ?? 0) === ids.length - 1;
 
 /** `4 to 35`, or one by one where there is a gap. */
 export function idsInWords(ids: readonly number[]): string {
   const first = ids[0];
   const last = ids.at(-1);
   if (first === undefined || last === undefined) return 'none';
-  const isRow = last - first === ids.length - 1;
-  return isRow && ids.length > 2 ? `${first} to ${last}` : ids.join(', ');
+  return isRow(ids) && ids.length > 2 ? `${first} to ${last}` : ids.join(', ');
 }

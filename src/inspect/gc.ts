@@ -3,13 +3,15 @@
  * daemon's Cleanup does (src/snapshotter/cleanup.ts), told beforehand; a test holds both equal.
  */
 import { assertNever } from '../base/assert.js';
-import type { SnapshotDirectoryEntry } from '../base/ports.js';
+import type { FailedLook, SnapshotDirectoryEntry } from '../base/ports.js';
 import type { SnapshotId, SnapshotName, UnixNanos } from '../base/units.js';
 import type { LogRecord } from '../log/types.js';
 import { metaOf } from '../machines/chart.js';
 import type { SnapshotState } from '../machines/fold.js';
 import type { Forest } from '../machines/forest.js';
+import type { SetAside } from '../machines/set-aside.js';
 import { idOfStream } from '../machines/streams.js';
+import { unownedIn, type Candidate, type Uses } from './unowned.js';
 
 interface OfSnapshot {
   readonly id: SnapshotId;
@@ -27,8 +29,12 @@ export type KeepReason =
   | (OfSnapshot & { readonly kind: 'left-to-start' })
   /** Made ahead for a coming snapshot. */
   | { readonly kind: 'spare' }
-  /** A repair lost the events of its snapshot: only `repair --release` frees it. */
-  | { readonly kind: 'set-aside' }
+  /** Set aside by an event: only a request that names it deletes it. */
+  | ({ readonly kind: 'set-aside' } & SetAside)
+  /** No snapshot owns it, and it holds files, or a mount uses it. */
+  | { readonly kind: 'in-use'; readonly evidence: string }
+  /** It could not be looked at. */
+  | ({ readonly kind: 'unchecked' } & FailedLook)
   /** Its number is not in the log yet: whoever asked for it is not answered yet. */
   | { readonly kind: 'in-flight' }
   | { readonly kind: 'young' }
@@ -37,8 +43,15 @@ export type KeepReason =
 
 export type CollectReason =
   | (OfSnapshot & { readonly kind: 'awaiting-cleanup'; readonly since: UnixNanos | null })
-  | (OfSnapshot & { readonly kind: 'unfinished-removal'; readonly since: UnixNanos | null })
-  | { readonly kind: 'orphan' };
+  | (OfSnapshot & {
+      readonly kind: 'unfinished-removal';
+      readonly since: UnixNanos | null;
+      /** `EBUSY on /path`, when the newest attempt failed. */
+      readonly failure: string | null;
+    })
+  | { readonly kind: 'orphan' }
+  /** Named by a person, now or before: deleted with its content. */
+  | { readonly kind: 'requested' };
 
 export interface GcVerdict {
   /** The entry's name in `snapshots/`; of an unfinished removal it may be gone already. */
@@ -57,6 +70,10 @@ export interface GcWorld {
   readonly entries: readonly SnapshotDirectoryEntry[];
   /** Whether a daemon is at work: what is half made belongs to it. */
   readonly isServed: boolean;
+  /** How the entries of `lookedAt` are used. */
+  readonly uses: Uses;
+  /** Entries that a person names, to be deleted with their content. */
+  readonly requested: ReadonlySet<string>;
   /** Last change of entries that no snapshot owns. */
   readonly changedAt: ReadonlyMap<string, UnixNanos>;
   /** When removals were asked for. */
@@ -68,7 +85,9 @@ export interface GcWorld {
 
 /** Kept ones first, by number; names that are no numbers come last. */
 export function gcVerdicts(world: GcWorld): readonly GcVerdict[] {
-  const verdicts = world.entries.map((entry) => {
+  const verdicts = world.entries.flatMap((entry) => {
+    // Deleted since it was listed.
+    if (world.uses.get(entry.name)?.kind === 'absent') return [];
     const state = entry.id === null ? undefined : world.forest.get(entry.id);
     return state === undefined ? ownerless(entry, world) : owned(entry.name, state, world);
   });
@@ -98,6 +117,23 @@ export function ownerlessOf(
   return entries.filter(({ id }) => id === null || !forest.has(id)).map(({ name }) => name);
 }
 
+/** Entries whose use must be known for a verdict: only a look can tell that they are garbage. */
+export function lookedAt(
+  forest: Forest,
+  entries: readonly SnapshotDirectoryEntry[],
+): readonly Candidate[] {
+  const abandoned = [...forest.unsettled()].flatMap((state): readonly Candidate[] => {
+    const isGoing = state.removal?.because === 'inferred' && state.status === 'removing';
+    return isGoing ? [{ name: String(state.id), id: state.id, because: 'abandoned' }] : [];
+  });
+  const kept = entries.flatMap(({ name, id }): readonly Candidate[] => {
+    return forest.setAside.has(name) || forest.released.has(name)
+      ? [{ name, id, because: 'unowned' }]
+      : [];
+  });
+  return [...abandoned, ...unownedIn(entries, forest), ...kept];
+}
+
 /** Snapshots whose removal is under way or put off. */
 export function removalsIn(forest: Forest): ReadonlySet<SnapshotId> {
   const ids = new Set<SnapshotId>();
@@ -125,12 +161,21 @@ export async function removalTimes(
 }
 
 function ownerless({ name, id }: SnapshotDirectoryEntry, world: GcWorld): GcVerdict {
-  const { forest, isServed, changedAt, youngAfter, now } = world;
+  const { forest, isServed, changedAt, youngAfter, now, requested } = world;
   const since = changedAt.get(name) ?? null;
   const told = { entry: name, since, loggedSize: null };
+  const use = world.uses.get(name);
+  const setAside = forest.setAside.get(name);
+  if (id !== null && forest.isSpare(id) && isServed) return kept(told, { kind: 'spare' });
+  if (requested.has(name) || forest.released.has(name)) {
+    if (use?.kind === 'used' && use.by === 'mount') return inUse(told, use.evidence);
+    return { ...told, verdict: { kind: 'collected', because: { kind: 'requested' } } };
+  }
   if (id !== null && forest.isSpare(id)) return kept(told, { kind: 'spare' });
-  if (id !== null && forest.isKept(id)) return kept(told, { kind: 'set-aside' });
+  if (setAside !== undefined) return kept(told, { kind: 'set-aside', ...setAside });
   if (id !== null && id >= forest.nextId && isServed) return kept(told, { kind: 'in-flight' });
+  if (use?.kind === 'used') return inUse(told, use.evidence);
+  if (use?.kind === 'unknown') return kept(told, { ...use, kind: 'unchecked' });
   if (since !== null && since > youngAfter) {
     return kept(told, { kind: since > now ? 'age-unknown' : 'young' });
   }
@@ -138,12 +183,22 @@ function ownerless({ name, id }: SnapshotDirectoryEntry, world: GcWorld): GcVerd
 }
 
 function owned(entry: string, state: SnapshotState, world: GcWorld): GcVerdict {
-  const { id, name, status, usage, createdAt } = state;
+  const { id, name, status, usage, createdAt, removal } = state;
   const { shownAs, afterCrash } = metaOf(status);
   const told = { entry, since: createdAt, loggedSize: usage?.size ?? null };
-  if (status === 'awaitingCleanup' || status === 'removing') {
-    const kind = status === 'removing' ? 'unfinished-removal' : 'awaiting-cleanup';
-    const because = { kind, id, name, since: world.removedAt.get(id) ?? null } as const;
+  const use = removal?.because === 'inferred' ? world.uses.get(entry) : undefined;
+  if (use?.kind === 'used') return inUse(told, use.evidence);
+  const of = { id, name, since: world.removedAt.get(id) ?? null };
+  if (status === 'awaitingCleanup') {
+    return {
+      ...told,
+      verdict: { kind: 'collected', because: { kind: 'awaiting-cleanup', ...of } },
+    };
+  }
+  if (status === 'removing') {
+    const failed = removal?.failure ?? null;
+    const failure = failed === null ? null : `${failed.code} on ${failed.path}`;
+    const because = { kind: 'unfinished-removal', failure, ...of } as const;
     return { ...told, verdict: { kind: 'collected', because } };
   }
   if (shownAs !== null) {
@@ -153,6 +208,9 @@ function owned(entry: string, state: SnapshotState, world: GcWorld): GcVerdict {
   const isGivenUp = afterCrash === 'SnapshotAbandoned' && !world.isServed;
   return kept(told, { kind: isGivenUp ? 'left-to-start' : 'being-prepared', id, name });
 }
+
+const inUse = (told: Omit<GcVerdict, 'verdict'>, evidence: string): GcVerdict =>
+  kept(told, { kind: 'in-use', evidence });
 
 function kept(told: Omit<GcVerdict, 'verdict'>, because: KeepReason): GcVerdict {
   return { ...told, verdict: { kind: 'kept', because } };
@@ -175,11 +233,17 @@ export function reasonInWords(
     case 'being-prepared':
       return `being prepared: ${because.name}`;
     case 'left-to-start':
-      return `half prepared when the daemon ended, the next start gives it up: ${because.name}`;
+      return `half prepared when the daemon ended, the next start abandons it: ${because.name}`;
     case 'spare':
       return 'spare: made ahead for a coming snapshot';
     case 'set-aside':
-      return 'set aside by a repair: the events of its snapshot are lost';
+      return because.because === 'repair'
+        ? 'set aside by a repair: the events of its snapshot are lost; --delete deletes it'
+        : `set aside, in use although the log has it as ${because.because}: ${because.evidence}; --delete deletes it`;
+    case 'in-use':
+      return `no snapshot owns it, and it is in use: ${because.evidence}`;
+    case 'unchecked':
+      return `not known: ${because.operation} failed with ${because.code} on ${because.path}`;
     case 'in-flight':
       return 'just being made: its number is not in the log yet';
     case 'young':
@@ -189,9 +253,13 @@ export function reasonInWords(
     case 'awaiting-cleanup':
       return `removed, awaiting Cleanup${since(because.since)}: ${because.name}`;
     case 'unfinished-removal':
-      return `removal unfinished${since(because.since)}: ${because.name}`;
+      return because.failure === null
+        ? `removal unfinished${since(because.since)}: ${because.name}`
+        : `removal fails with ${because.failure}${since(because.since)}: ${because.name}`;
+    case 'requested':
+      return 'requested to be deleted with its content';
     case 'orphan':
-      return 'orphan: no snapshot in the log owns it';
+      return 'orphan: no snapshot in the log owns it, and it is unused';
     default:
       return assertNever(because);
   }

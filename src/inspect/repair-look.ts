@@ -7,7 +7,7 @@ import { errnoOf, reasonOf } from '../base/errors.js';
 import type { Disk, DiskFile } from '../base/ports.js';
 import { position } from '../base/units.js';
 import { decodeRecord } from '../log/codec.js';
-import { readCheckpoint } from '../log/checkpoint.js';
+import { readCheckpoint, refuseUnread } from '../log/checkpoint.js';
 import { LogTooNew, RootRefused } from '../log/errors.js';
 import { listLog, logDirectory, NO_FILE, withFile, type LogFiles } from '../log/files.js';
 import type { LogFinding } from '../log/findings.js';
@@ -97,7 +97,7 @@ async function findingsIn(
     for await (const finding of checkEvents(disk, root)) findings.push(finding);
   } catch (thrown) {
     const noFiles = segments.filter(({ isFile }) => !isFile);
-    if (errnoOf(thrown) === undefined || noFiles.length === 0) throw thrown;
+    if (!NO_FILE.has(errnoOf(thrown) ?? '') || noFiles.length === 0) throw thrown;
     for (const { name, namedPosition } of noFiles) {
       if (findings.some((finding) => 'segment' in finding && finding.segment === name)) continue;
       findings.push({
@@ -167,7 +167,8 @@ async function uuidIn(disk: Disk, path: string): Promise<string | null> {
       const text = bytes.toString('utf8', 0, await file.read(bytes, 0));
       return /^\{"format":\d+,"root":"([0-9a-f-]{36})"/.exec(text)?.[1] ?? null;
     });
-  } catch {
+  } catch (thrown) {
+    if (!NO_FILE.has(errnoOf(thrown) ?? '')) throw thrown;
     return null;
   }
 }
@@ -181,11 +182,18 @@ async function checkpointOf(
 ): Promise<TakenCheckpoint | null> {
   const path = `${logDirectory(root)}/${name}`;
   const reading = await readCheckpoint(disk, path, uuid);
-  if (reading.kind === 'unusable' || reading.envelope.position !== at) return null;
+  if (reading.kind === 'unusable') {
+    refuseUnread(reading);
+    return null;
+  }
+  if (reading.envelope.position !== at) return null;
   const { chain, streams, streamsPosition } = reading.envelope;
   const restore = async (): Promise<Replay | null> => {
     const again = await readCheckpoint(disk, path, uuid);
-    if (again.kind === 'unusable') return null;
+    if (again.kind === 'unusable') {
+      refuseUnread(again);
+      return null;
+    }
     try {
       return await Replay.restore(again.text);
     } catch {

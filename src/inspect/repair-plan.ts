@@ -13,7 +13,7 @@ import { compareFileSystems, type RecordedFileSystems } from '../log/file-system
 import { segmentName } from '../log/files.js';
 import { SEGMENT } from '../log/format.js';
 import type { SegmentHeader } from '../log/segment.js';
-import { Forest } from '../machines/forest.js';
+import { Forest, ID_GAP_MAX } from '../machines/forest.js';
 import { idOfStream } from '../machines/streams.js';
 import type { IdentityLook, LooseRecord, RepairLook } from './repair-look.js';
 import { filesOfLog, firstOf, type Piece, type Walk } from './repair-walk.js';
@@ -100,9 +100,6 @@ export interface RepairWorld {
   readonly fileSystems: RecordedFileSystems;
 }
 
-/** More than any crash can leave: a far number is a stranger's. */
-const IDS_AHEAD_MAX = 1_000_000;
-
 export function planRepair(world: RepairWorld, wish: RepairWish): RepairPlan {
   const { look, walk } = world;
   if (walk === null) return withoutLog(world, wish);
@@ -115,7 +112,7 @@ export function planRepair(world: RepairWorld, wish: RepairWish): RepairPlan {
   const kept = walk.start === 0 ? null : historyLost(look, walk);
   const unowned = unownedBy(walk.replay.forest, world.directories);
   const { forest } = walk.replay;
-  const lostNow = lost === null ? unowned.filter((id) => forest.isKept(id)) : unowned;
+  const lostNow = lost === null ? unowned.filter((id) => forest.setAside.has(String(id))) : unowned;
   const { empty, ...changes } = segments;
   const plan: RepairPlan = {
     ...base,
@@ -371,7 +368,7 @@ function nextIdOf({ directories, loose }: RepairWorld, forest: Forest): Snapshot
   const seen = loose.flatMap(({ record }) =>
     record === null ? [] : (idOfStream(record.stream) ?? []),
   );
-  const end = forest.nextId + IDS_AHEAD_MAX;
+  const end = forest.nextId + ID_GAP_MAX;
   const taken = [...directories, ...seen].filter((id) => id < end).map((id) => id + 1);
   return snapshotId(Math.max(forest.nextId, ...taken));
 }

@@ -34,7 +34,11 @@ export class Replay {
     const replay = new Replay(new Forest(packed));
     replay.forest.reserveIdsBelow(head.nextId);
     replay.forest.reserveSpares(head.spares);
-    replay.forest.keep(head.kept);
+    const { setAside, released } = head;
+    replay.forest.restoreSetAside(
+      setAside.map(([name, because, evidence]) => [name, { because, evidence }]),
+      released,
+    );
     replay.forest.logCheckedTo(head.checkedTo);
     replay.daemonStreamVersion = head.daemonStreamVersion;
     return replay;

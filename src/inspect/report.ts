@@ -2,7 +2,15 @@
 import { assertNever } from '../base/assert.js';
 import { metaOf } from '../machines/chart.js';
 import type { Forest } from '../machines/forest.js';
-import { actionFor, isOrdinary, subjectOf, type Action, type Finding } from './findings.js';
+import {
+  actionFor,
+  isOrdinary,
+  subjectOf,
+  type Action,
+  type Finding,
+  type GarbageReason,
+  type KeptDirectory,
+} from './findings.js';
 
 export interface FindingReport {
   readonly kind: Finding['kind'];
@@ -32,22 +40,27 @@ export function reportOf(finding: Finding, isLive: boolean): FindingReport {
 function lossOf(finding: Finding): string {
   switch (finding.kind) {
     case 'AbandonedPreparation':
-      return 'an unacknowledged preparation: no client was told of it';
+      return 'nothing: no client was told of the preparation';
     case 'MissingDirectory':
       return lossOfDirectory(finding);
-    case 'OrphanDirectory':
-      return `the contents of ${finding.path}`;
-    case 'KeptDirectories':
-      return 'nothing; the events of their snapshots were lost before';
+    case 'LogOlderThanDirectories':
+      return 'nothing more than the events that the log lacks';
     case 'UnfinishedCommit':
     case 'UnfinishedRemoval':
     case 'AwaitingCleanup':
+    case 'HiddenDirectory':
     case 'MissingMount':
     case 'UnavailableLayer':
+    case 'OrphanDirectory':
+    case 'ForeignEntry':
+    case 'UncheckedDirectory':
+    case 'KeptDirectories':
     case 'SpareDirectories':
     case 'ForeignMount':
     case 'MountElsewhere':
       return 'nothing';
+    case 'ReleasedDirectories':
+      return 'what is in them, as requested';
     default:
       return assertNever(finding);
   }
@@ -60,9 +73,12 @@ function lossOfDirectory({ shownAs, path }: Finding & { kind: 'MissingDirectory'
 }
 
 /** What a living daemon is doing at any moment, and what only a crash leaves behind. */
-function isUnderWay({ kind }: Finding): boolean {
+function isUnderWay(finding: Finding): boolean {
+  if (finding.kind === 'UnfinishedRemoval') return finding.failed === null;
   return (
-    kind === 'AbandonedPreparation' || kind === 'UnfinishedCommit' || kind === 'UnfinishedRemoval'
+    finding.kind === 'AbandonedPreparation' ||
+    finding.kind === 'UnfinishedCommit' ||
+    finding.kind === 'ReleasedDirectories'
   );
 }
 
@@ -73,21 +89,33 @@ function evidenceOf(finding: Finding): string {
     case 'UnfinishedCommit':
       return 'the log has SnapshotCommitting, and neither SnapshotCommitted nor SnapshotCommitFailed';
     case 'UnfinishedRemoval':
-      return 'the log has SnapshotRemoving or SnapshotAbandoned, and not SnapshotRemoved';
+      return finding.failed === null
+        ? 'the log has SnapshotRemoving or SnapshotAbandoned, and not SnapshotRemoved'
+        : `it fails with ${finding.failed.code} on ${finding.failed.path} since ${finding.failed.since}`;
     case 'AwaitingCleanup':
       return 'the log has SnapshotRemoving with deferred: true';
     case 'MissingDirectory':
       return `${finding.path} is not there, and the snapshot is ${finding.shownAs}`;
+    case 'HiddenDirectory':
+      return `something is mounted on ${finding.path}, and the snapshot is ${finding.shownAs}`;
     case 'MissingMount':
       return `nothing is mounted on ${finding.mountpoint}`;
     case 'UnavailableLayer':
       return finding.reason;
     case 'OrphanDirectory':
-      return 'no snapshot in the log owns it';
+      return 'no snapshot in the log owns it, and it is unused';
+    case 'LogOlderThanDirectories':
+      return olderEvidence(finding);
+    case 'ForeignEntry':
+      return `Stratalog does not give this name, and ${finding.evidence}; stratalog gc --delete ${finding.name} deletes it`;
+    case 'UncheckedDirectory':
+      return `${finding.operation} failed with ${finding.code}: what is there is not known`;
     case 'SpareDirectories':
       return 'the log has set them aside in SparesReserved, and no snapshot has been given one';
     case 'KeptDirectories':
-      return 'a repair has set them aside in LogRepaired: the events of their snapshots are lost';
+      return `${keptEvidence(finding)}; stratalog gc --delete <name> deletes one`;
+    case 'ReleasedDirectories':
+      return 'they were requested to be deleted with their content';
     case 'ForeignMount':
       return `a mount of type ${finding.type} below the snapshots that is no layer of ours`;
     case 'MountElsewhere':
@@ -95,6 +123,45 @@ function evidenceOf(finding: Finding): string {
     default:
       return assertNever(finding);
   }
+}
+
+type Newer = Extract<Finding, { kind: 'LogOlderThanDirectories' }>;
+
+/** What happened, by which directories it shows, and the way out. */
+function olderEvidence({ directories, nextId }: Newer): string {
+  const count = (because: GarbageReason) =>
+    directories.filter((directory) => directory.because === because).length;
+  const known = (['preallocated', 'abandoned', 'unowned'] as const).flatMap((because) =>
+    count(because) === 0 ? [] : [`${count(because)} ${because}`],
+  );
+  const beyond = directories.filter(({ name }) => Number(name) >= nextId).length;
+  const ids =
+    beyond === 0 ? '' : `, ${beyond} of them with ids from ${nextId} on, which it never gave`;
+  return (
+    `the log is older than these directories, which are in use (${examples(directories)}): it has ` +
+    `${known.join(', ')}${ids}. Put the newer log back while the daemon is stopped, or save what is in them; ` +
+    'they are kept until stratalog gc --delete <name>'
+  );
+}
+
+function keptEvidence({
+  because,
+  directories,
+}: Extract<Finding, { kind: 'KeptDirectories' }>): string {
+  if (because === 'repair') {
+    return 'a repair has set them aside in LogRepaired: the events of their snapshots are lost';
+  }
+  return `in use (${examples(directories)}) although the log has them as ${because}`;
+}
+
+/** Enough to see what it is about. */
+const EXAMPLES_MAX = 3;
+
+function examples(directories: readonly KeptDirectory[]): string {
+  const shown = directories
+    .slice(0, EXAMPLES_MAX)
+    .map(({ name, evidence }) => `${name}: ${evidence}`);
+  return `${shown.join('; ')}${directories.length > EXAMPLES_MAX ? '; …' : ''}`;
 }
 
 /** How many snapshots of each kind; those that no client is shown are under way or on their way out. */

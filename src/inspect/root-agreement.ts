@@ -16,9 +16,9 @@ export async function contradictionInRoot(
 ): Promise<string | null> {
   const directories = (await snapshotEntries(disk, root)).map((name) => ({
     ...{ name, id: parseSnapshotId(name) },
-    ...{ isDirectory: true, hasFs: null, hasWork: null },
+    ...{ isDirectory: true, parts: { kind: 'unchecked' } as const },
   }));
-  const observed = { directories, mounts: null };
+  const observed = { directories, mounts: null, nextId: forest.nextId, isLive: false };
   const { findings } = planRecovery(forest, observed, snapshotsDirectory(root));
   const missing = findings.filter(({ kind }) => kind === 'MissingDirectory');
   const [first] = missing;

@@ -8,7 +8,7 @@ import type { DaemonEvent, DaemonEventData } from '../machines/daemon-events.js'
 import type { Caller, ParentLink, SnapshotEvent } from '../machines/events.js';
 import { understand, type RecordLike, type Understood } from '../machines/streams.js';
 import { durationInWords } from './durations.js';
-import { idsInWords } from './findings.js';
+import { idsInWords, namesInWords } from './findings.js';
 
 /** May hold any character that a client chose: make it visible before it goes to a terminal. */
 export function summaryOf(record: RecordLike): string {
@@ -61,6 +61,7 @@ function snapshotSummary(event: SnapshotEvent): string {
     case 'RemoteMountFailed':
     case 'SnapshotCommitFailed':
     case 'SnapshotAbandoned':
+    case 'SnapshotRemovalFailed':
       return event.data.reason;
     case 'SnapshotPrepared':
     case 'RemoteMounted':
@@ -115,7 +116,7 @@ function daemonSummary(event: DaemonEvent): string {
       return event.data.path;
     case 'DirectoriesCollected': {
       const { collected, orphans, replayedTo } = event.data;
-      return `${counted(collected, 'snapshot')}, ${counted(orphans, 'orphan')}; log replayed to ${replayedTo}`;
+      return `${counted(collected, 'snapshot')}, ${counted(orphans, 'orphan')}; log folded to ${replayedTo}`;
     }
     case 'CheckpointTaken':
       return `of position ${event.data.position}, ${counted(event.data.snapshots, 'snapshot')}`;
@@ -125,28 +126,39 @@ function daemonSummary(event: DaemonEvent): string {
     }
     case 'SegmentsRetired':
       return `${counted(event.data.segments.length, 'segment')} before ${event.data.before}`;
-    case 'LogRepaired': {
-      const { findings, omitted, lost, kept, epoch, quarantine } = event.data;
-      const what =
-        lost === null
-          ? 'no event was lost'
-          : lost.from === lost.to
-            ? `what came from position ${lost.from} on is not known`
-            : `events ${lost.from} to ${lost.to - 1} do not count any more`;
-      const aside =
-        kept.length === 0 ? '' : `; ${counted(kept.length, 'directory', 'directories')} kept`;
-      return (
-        `${counted(findings.length + omitted, 'finding')}; ${what}${aside}; epoch ${epoch}, ` +
-        `taken out to ${quarantine}`
-      );
+    case 'LogRepaired':
+      return repairSummary(event);
+    case 'DirectoriesSetAside': {
+      const { directories } = event.data;
+      return directories
+        .map(({ name, because, evidence }) => `${name} (${because}: ${evidence})`)
+        .join(', ');
     }
-    case 'DirectoriesReleased':
-      return idsInWords(event.data.ids);
+    case 'DirectoriesReleased': {
+      const { names, because, caller } = event.data;
+      return words(`${namesInWords(names)}, ${because}`, caller === undefined ? null : by(caller));
+    }
     case 'DaemonStopped':
       return event.data.why;
     default:
       return assertNever(event);
   }
+}
+
+function repairSummary({ data }: DaemonEvent & { type: 'LogRepaired' }): string {
+  const { findings, omitted, lost, kept, epoch, quarantine } = data;
+  const what =
+    lost === null
+      ? 'no event was lost'
+      : lost.from === lost.to
+        ? `what came from position ${lost.from} on is not known`
+        : `events ${lost.from} to ${lost.to - 1} do not count any more`;
+  const aside =
+    kept.length === 0 ? '' : `; ${counted(kept.length, 'directory', 'directories')} kept`;
+  return (
+    `${counted(findings.length + omitted, 'finding')}; ${what}${aside}; epoch ${epoch}, ` +
+    `taken out to ${quarantine}`
+  );
 }
 
 const changeWords = {

@@ -8,6 +8,7 @@ const ofSnapshots = [
   'SnapshotAbandoned',
   'SnapshotSalvaged',
   'LayerUnavailable',
+  'SnapshotRemovalFailed',
 ] as const satisfies readonly SnapshotEventType[];
 
 const ofDaemon = [
@@ -15,6 +16,7 @@ const ofDaemon = [
   'LogRepaired',
   'DirectoryRecreated',
   'OrphanFound',
+  'DirectoriesSetAside',
 ] as const satisfies readonly DaemonEventType[];
 
 /** Events of snapshots that went as they should. */

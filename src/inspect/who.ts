@@ -8,9 +8,10 @@ import type { LogRecord } from '../log/types.js';
 import type { Caller, ParentLink } from '../machines/events.js';
 import type { SnapshotState } from '../machines/fold.js';
 import type { Forest } from '../machines/forest.js';
+import type { SetAside } from '../machines/set-aside.js';
 import type { Archive } from './archive.js';
 import { chainBelow, courseOf } from './history.js';
-import { below, idsShownBy } from './mount-layers.js';
+import { below, idsShownBy } from '../base/mount-layers.js';
 import { childrenIn } from './state-kin.js';
 import { eventOf } from './subject.js';
 
@@ -155,14 +156,15 @@ export type Answer =
   | { readonly kind: 'snapshot'; readonly life: WhoseLife }
   /** Made ahead, for a snapshot that nobody has asked for yet. */
   | { readonly kind: 'spare'; readonly id: SnapshotId }
-  /** A repair lost the events of its snapshot, and keeps it. */
-  | { readonly kind: 'set-aside'; readonly id: SnapshotId }
+  /** No snapshot owns it, and it is kept: it holds files, or a mount uses it. */
+  | ({ readonly kind: 'set-aside'; readonly id: SnapshotId } & SetAside)
   /** Below the snapshots, and of none that the log has. */
   | { readonly kind: 'orphan'; readonly name: string };
 
 export async function answerFor(archive: Archive, forest: Forest, id: SnapshotId): Promise<Answer> {
   if (forest.isSpare(id)) return { kind: 'spare', id };
-  if (forest.isKept(id)) return { kind: 'set-aside', id };
+  const setAside = forest.setAside.get(String(id));
+  if (setAside !== undefined) return { kind: 'set-aside', id, ...setAside };
   const life = lifeInShort(id, await archive.historyOf(id), forest);
   return life === null ? { kind: 'orphan', name: String(id) } : { kind: 'snapshot', life };
 }

@@ -5,10 +5,10 @@
  * need it, unless early segments were retired.
  */
 import { createHash } from 'node:crypto';
-import { reasonOf } from '../base/errors.js';
+import { HostFault, reasonOf } from '../base/errors.js';
 import type { Disk, DiskFile } from '../base/ports.js';
 import { LogTooNew } from './errors.js';
-import { checkpointName, logDirectory, removeIfThere, withFile } from './files.js';
+import { checkpointName, logDirectory, NO_FILE, removeIfThere, withFile } from './files.js';
 
 const CHECKPOINT_FORMAT = 2;
 /** Bytes of text that are made or hashed at once: about a millisecond of work. */
@@ -126,8 +126,24 @@ export interface SoundCheckpoint {
   readonly end: number;
 }
 
-export type CheckpointReading =
-  SoundCheckpoint | { readonly kind: 'unusable'; readonly reason: string };
+export interface UnusableCheckpoint {
+  readonly kind: 'unusable';
+  readonly reason: string;
+  readonly cause: unknown;
+}
+
+export type CheckpointReading = SoundCheckpoint | UnusableCheckpoint;
+
+/**
+ * Whoever drops a checkpoint for good must have read it: one that the disk does not give now may
+ * be sound.
+ *
+ * Fails with a HostFault when it could not be read. One that is gone or no file is just unusable.
+ */
+export function refuseUnread({ cause }: UnusableCheckpoint): void {
+  if (!(cause instanceof HostFault)) return;
+  if (cause.code !== 'ENOENT' && !NO_FILE.has(cause.code)) throw cause;
+}
 
 /** The owner's lines as they stand in the file: UTF-8, each ended by a newline. */
 export interface CheckpointText {
@@ -153,10 +169,7 @@ export async function readCheckpoint(
   disk: Disk,
   path: string,
   uuid: string,
-): Promise<
-  | (SoundCheckpoint & { readonly text: CheckpointText })
-  | Extract<CheckpointReading, { kind: 'unusable' }>
-> {
+): Promise<(SoundCheckpoint & { readonly text: CheckpointText }) | UnusableCheckpoint> {
   const reading = await read(disk, path, uuid, (size) => Buffer.allocUnsafeSlow(size));
   if (reading.kind === 'unusable') return reading;
   const { sound, bytes } = reading;
@@ -165,7 +178,7 @@ export async function readCheckpoint(
 
 type Read =
   | { readonly kind: 'valid'; readonly sound: SoundCheckpoint; readonly bytes: Buffer }
-  | { readonly kind: 'unusable'; readonly reason: string };
+  | UnusableCheckpoint;
 
 async function read(
   disk: Disk,
@@ -177,7 +190,7 @@ async function read(
     return await withFile(disk, path, 'read', (file) => readChecked(file, uuid, allocate));
   } catch (thrown) {
     if (thrown instanceof LogTooNew) throw thrown;
-    return { kind: 'unusable', reason: reasonOf(thrown) };
+    return { kind: 'unusable', reason: reasonOf(thrown), cause: thrown };
   }
 }
 

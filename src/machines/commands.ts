@@ -58,6 +58,13 @@ export type Command =
     }
   | { readonly command: 'Collect' }
   | { readonly command: 'DirectoriesGone' }
+  /** An attempt to remove the directories failed; it will be repeated. */
+  | {
+      readonly command: 'RemovalFailed';
+      readonly path: string;
+      readonly code: string;
+      readonly reason: string;
+    }
   /** The daemon has just started: nobody waits for what was under way. */
   | { readonly command: 'Recover' };
 

@@ -4,7 +4,10 @@
  */
 import * as z from 'zod';
 import { lazily } from '../base/lazily.js';
-import { idSchema } from './events.js';
+import { callerSchema, idSchema } from './events.js';
+
+/** Why a directory in use looks like garbage to the log. */
+export const SET_ASIDE_REASONS = ['preallocated', 'abandoned', 'unowned'] as const;
 
 const findingSchema = lazily(() =>
   z.object({
@@ -78,7 +81,7 @@ export const daemonEventSchemas = {
   ),
   SparesDropped: lazily(() =>
     z.object({
-      ids: z.array(idSchema).describe('not used; their directories are gone'),
+      ids: z.array(idSchema).describe('not used; their directories do not exist'),
     }),
   ),
   DirectoryRecreated: lazily(() => z.object({ id: z.number().int(), path: z.string() })),
@@ -88,7 +91,7 @@ export const daemonEventSchemas = {
     z.object({
       collected: z.number().int().describe('snapshots whose directories were asked to go'),
       orphans: z.number().int(),
-      replayedTo: z.number().int().describe('position up to which the log was replayed'),
+      replayedTo: z.number().int().describe('position up to which the log was folded'),
     }),
   ),
   CheckpointTaken: lazily(() =>
@@ -146,9 +149,28 @@ export const daemonEventSchemas = {
       nextId: idSchema.describe('no id below it is given again'),
     }),
   ),
+  DirectoriesSetAside: lazily(() =>
+    z.object({
+      directories: z.array(
+        z.object({
+          name: z.string().describe('entry in snapshots/'),
+          because: z
+            .enum(SET_ASIDE_REASONS)
+            .describe('what the log has of it: nothing but this would call it garbage'),
+          evidence: z.string().describe('what shows that it is in use'),
+        }),
+      ),
+    }),
+  ),
   DirectoriesReleased: lazily(() =>
     z.object({
-      ids: z.array(idSchema).describe('set aside by a repair, and given free by a person'),
+      names: z.array(z.string()).describe('entries in snapshots/ that were set aside'),
+      because: z
+        .enum(['requested', 'gone', 'salvaged'])
+        .describe(
+          'requested: a person named them, and they are deleted with their content; gone: they do not exist any more; salvaged: a repair took them in as snapshots',
+        ),
+      caller: callerSchema.optional(),
     }),
   ),
   DaemonStopped: lazily(() => z.object({ why: z.string() })),
@@ -158,9 +180,11 @@ export type DaemonEventType = keyof typeof daemonEventSchemas;
 export type DaemonEventData<Type extends DaemonEventType> = z.output<
   ReturnType<(typeof daemonEventSchemas)[Type]>
 >;
-export type DaemonEvent = {
-  [Type in DaemonEventType]: { readonly type: Type; readonly data: DaemonEventData<Type> };
-}[DaemonEventType];
+export interface DaemonEventOf<Type extends DaemonEventType> {
+  readonly type: Type;
+  readonly data: DaemonEventData<Type>;
+}
+export type DaemonEvent = { [Type in DaemonEventType]: DaemonEventOf<Type> }[DaemonEventType];
 
 export const DAEMON_STREAM = 'daemon';
 
@@ -189,7 +213,7 @@ export const DAEMON_EVENTS: {
   },
   OrphanFound: { version: 1, meaning: 'something in snapshots/ that no snapshot owns' },
   OrphanRemoved: { version: 1, meaning: 'it was deleted' },
-  DirectoriesCollected: { version: 1, meaning: 'Cleanup replayed the log and decided' },
+  DirectoriesCollected: { version: 1, meaning: 'Cleanup decided from the folded log' },
   CheckpointTaken: { version: 1, meaning: 'a later start needs to replay only from here' },
   SegmentChecked: {
     version: 1,
@@ -200,10 +224,12 @@ export const DAEMON_EVENTS: {
     version: 1,
     meaning: 'the log was damaged, and was repaired by a person: what was lost and what was kept',
   },
-  DirectoriesReleased: {
+  DirectoriesSetAside: {
     version: 1,
-    meaning: 'directories that a repair set aside are ordinary orphans from now on',
+    meaning:
+      'directories that the log would call garbage are in use: kept until a person names them',
   },
+  DirectoriesReleased: { version: 1, meaning: 'directories are not set aside any more' },
   DaemonStopped: { version: 1, meaning: 'an orderly stop; mounts are left alone' },
 };
 

@@ -48,7 +48,9 @@ export function decide(forest: Forest, state: SnapshotState | null, command: Com
     case 'DirectoriesReady':
       return outcome(state, directoriesReady(command));
     case 'DirectoriesFailed':
-      return outcome(state, [{ type: 'SnapshotAbandoned', data: { reason: command.reason } }]);
+      return outcome(state, [
+        { type: 'SnapshotAbandoned', data: { reason: command.reason, inferred: false } },
+      ]);
     case 'RemoteReady':
       return decideRemoteReady(forest, state, command);
     case 'RemoteFailed':
@@ -65,6 +67,8 @@ export function decide(forest: Forest, state: SnapshotState | null, command: Com
       return outcome(state, [{ type: 'SnapshotCollecting', data: {} }]);
     case 'DirectoriesGone':
       return outcome(state, [{ type: 'SnapshotRemoved', data: {} }]);
+    case 'RemovalFailed':
+      return decideRemovalFailed(state, command);
     case 'Recover':
       return ok(recoveryOf(state));
     default:
@@ -300,11 +304,23 @@ function decideLayerLost(state: SnapshotState | null, command: CommandOf<'LayerL
   ]);
 }
 
+/** The same error on the same path is no news: a removal is repeated for as long as it fails. */
+function decideRemovalFailed(
+  state: SnapshotState | null,
+  { path, code, reason }: CommandOf<'RemovalFailed'>,
+): Decision {
+  const known = state?.removal?.failure;
+  if (known?.path === path && known.code === code) return ok([]);
+  return outcome(state, [{ type: 'SnapshotRemovalFailed', data: { path, code, reason } }]);
+}
+
 function recoveryOf(state: SnapshotState | null): readonly SnapshotEvent[] {
   const afterCrash = state === null ? undefined : metaOf(state.status).afterCrash;
   if (afterCrash === undefined) return [];
   const reason = 'the daemon stopped while this was under way; no client was told of it';
-  return [{ type: afterCrash, data: { reason } }];
+  return afterCrash === 'SnapshotAbandoned'
+    ? [{ type: afterCrash, data: { reason, inferred: true } }]
+    : [{ type: afterCrash, data: { reason } }];
 }
 
 /** Events of an effect that ended, if the snapshot still is where the effect was started. */

@@ -24,7 +24,7 @@ export class DurableForest extends Forest implements Follower {
     accepted.followedBy(this);
     this.reserveIdsBelow(accepted.nextId);
     this.reserveSpares([...accepted.spares]);
-    this.keep([...accepted.kept]);
+    this.restoreSetAside(accepted.setAside, accepted.released);
     this.logCheckedTo(accepted.checkedTo);
   }
 
@@ -40,6 +40,11 @@ export class DurableForest extends Forest implements Follower {
     if (accepted !== durable) this.#keep(next.id, durable ?? null);
     this.useSpare(next.id);
     this.reserveIdsBelow(next.id + 1);
+  }
+
+  /** Ahead by what is in line to be written: no client is told of it. */
+  override get failingRemovals(): Forest['failingRemovals'] {
+    return this.#accepted.failingRemovals;
   }
 
   override get size(): number {

@@ -32,7 +32,7 @@ const usageSchema = z.object({
   inodes: z.number().int().nonnegative().describe('distinct inodes'),
 });
 
-const callerSchema = z
+export const callerSchema = z
   .object({
     namespace: z.string().optional().describe('first containerd-namespace header'),
     lease: z.string().optional().describe('containerd-lease header'),
@@ -118,7 +118,23 @@ export const snapshotEventSchemas = {
   ),
   SnapshotCollecting: lazily(() => z.object({})),
   SnapshotRemoved: lazily(() => z.object({})),
-  SnapshotAbandoned: lazily(() => z.object({ reason: reasonSchema })),
+  SnapshotAbandoned: lazily(() =>
+    z.object({
+      reason: reasonSchema,
+      inferred: z
+        .boolean()
+        .describe(
+          'true: concluded after a crash, so its directory is deleted only if unused; false: the daemon itself gave the preparation up',
+        ),
+    }),
+  ),
+  SnapshotRemovalFailed: lazily(() =>
+    z.object({
+      path: z.string().describe('what could not be deleted or unmounted'),
+      code: z.string().describe('errno, or the name of the error'),
+      reason: reasonSchema,
+    }),
+  ),
   SnapshotSalvaged: lazily(() =>
     z.object({
       id: idSchema,
@@ -182,7 +198,15 @@ export const SNAPSHOT_EVENTS: {
   LayerAvailable: { version: 1, meaning: 'the layer can be used' },
   SnapshotRemoving: { version: 1, meaning: 'Remove was asked for; the name is free' },
   SnapshotCollecting: { version: 1, meaning: 'Cleanup decided that its directory goes now' },
-  SnapshotRemoved: { version: 1, meaning: 'nothing of it is left' },
+  SnapshotRemovalFailed: {
+    version: 1,
+    meaning:
+      'its directory cannot be deleted; tried again, and recorded again when the error changes',
+  },
+  SnapshotRemoved: {
+    version: 1,
+    meaning: 'its directory is deleted, or set aside (DirectoriesSetAside)',
+  },
   SnapshotAbandoned: { version: 1, meaning: 'the preparation was given up; nobody was told of it' },
   SnapshotSalvaged: {
     version: 1,

@@ -40,6 +40,24 @@ export interface Unavailability {
   readonly retryAt: string | null;
 }
 
+export interface Removal {
+  /**
+   * `removed` by a client, or `abandoned` by the process that prepared it: a fact. `inferred`:
+   * concluded after a crash, so its directory is deleted only if it is unused.
+   */
+  readonly because: 'removed' | 'abandoned' | 'inferred';
+  /** Why the newest attempt to delete its directory failed; null before one did. */
+  readonly failure: RemovalFailure | null;
+}
+
+export interface RemovalFailure {
+  readonly path: string;
+  /** The errno, or the name of the error. */
+  readonly code: string;
+  readonly reason: string;
+  readonly since: UnixNanos;
+}
+
 export interface SnapshotFacts {
   readonly id: SnapshotId;
   /** What it was prepared as; a committed one was always active before. */
@@ -54,6 +72,8 @@ export interface SnapshotFacts {
   readonly commit: PendingCommit | null;
   readonly usage: Usage | null;
   readonly unavailability: Unavailability | null;
+  /** Null until its removal is decided. */
+  readonly removal: Removal | null;
   readonly createdAt: UnixNanos;
   readonly updatedAt: UnixNanos;
   readonly streamVersion: StreamVersion;
@@ -81,6 +101,7 @@ function begin(recorded: Recorded<SnapshotEventOf<'SnapshotPreparing'>>): Snapsh
     commit: null,
     usage: null,
     unavailability: null,
+    removal: null,
     createdAt: recorded.time,
     updatedAt: recorded.time,
     streamVersion: recorded.streamVersion,
@@ -101,6 +122,7 @@ function salvage(recorded: Recorded<SnapshotEventOf<'SnapshotSalvaged'>>): Snaps
     commit: null,
     usage,
     unavailability: null,
+    removal: null,
     createdAt: recorded.time,
     updatedAt: recorded.time,
     streamVersion: recorded.streamVersion,
@@ -146,9 +168,18 @@ function changesBy(
     case 'SnapshotPrepared':
     case 'RemoteMounted':
     case 'SnapshotRemoving':
+      return { removal: { because: 'removed', failure: null } };
+    case 'SnapshotAbandoned': {
+      const because = event.data.inferred ? 'inferred' : 'abandoned';
+      return { removal: { because, failure: null } };
+    }
+    case 'SnapshotRemovalFailed': {
+      assert(facts.removal !== null, 'a removal that failed was decided before');
+      const { path, code, reason } = event.data;
+      return { removal: { ...facts.removal, failure: { path, code, reason, since: time } } };
+    }
     case 'SnapshotCollecting':
     case 'SnapshotRemoved':
-    case 'SnapshotAbandoned':
       return {};
     default:
       return assertNever(event);

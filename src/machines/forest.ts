@@ -10,19 +10,24 @@
  * What a checkpoint held is packed (packed-states.ts) until somebody asks for it by id or name.
  */
 import { assert } from '../base/assert.js';
-import { snapshotId, type SnapshotId, type SnapshotName } from '../base/units.js';
+import { parseSnapshotId, snapshotId, type SnapshotId, type SnapshotName } from '../base/units.js';
 import { metaOf, type Status } from './chart.js';
 import type { DaemonEvent } from './daemon-events.js';
 import type { ParentLink } from './events.js';
+import type { RemovalFailure } from './facts.js';
 import type { SnapshotState } from './fold.js';
 import { ForestCut } from './forest-cut.js';
 import { TARGET_LABEL } from './labels.js';
 import { PackedStates } from './packed-states.js';
+import { SetAsideDirectories, type SetAside } from './set-aside.js';
 
 /** Is told of each state before it is replaced. */
 export interface Follower {
   replacing(id: SnapshotId, before: SnapshotState | undefined): void;
 }
+
+/** More ids than operations in flight and preallocated directories can take at a crash. */
+export const ID_GAP_MAX = 1_000_000;
 
 export class Forest {
   readonly #packed: PackedStates;
@@ -34,7 +39,8 @@ export class Forest {
   readonly #byTargetLabel: Index = new Map();
   readonly #statusCounts: Map<Status, number>;
   readonly #spares = new Set<SnapshotId>();
-  readonly #kept = new Set<SnapshotId>();
+  readonly #setAside = new SetAsideDirectories();
+  readonly #failingRemovals = new Map<SnapshotId, RemovalFailure>();
   #checkedTo = 0;
   #follower: Follower | null = null;
   #nextId = 1;
@@ -48,6 +54,7 @@ export class Forest {
       packed.take(row);
       this.#byId.set(state.id, state);
       this.#index(state);
+      this.#noteRemoval(state);
     }
   }
 
@@ -67,16 +74,33 @@ export class Forest {
     this.#nextId = Math.max(this.#nextId, next);
   }
 
+  /**
+   * Reserves the ids of directories, which the log need not know, so that none is given again. An
+   * id far above all of ours is none, and must not move ours.
+   */
+  reserveSeen(names: readonly string[]): void {
+    const end = this.#nextId + ID_GAP_MAX;
+    for (const name of names) {
+      const id = parseSnapshotId(name);
+      if (id !== null && id < end) this.reserveIdsBelow(id + 1);
+    }
+  }
+
   /** What the daemon said of itself, as far as it changes what is whose. */
   takeIn(event: DaemonEvent): void {
+    this.#setAside.takeIn(event);
     if (event.type === 'SparesReserved') this.reserveSpares(event.data.ids);
     else if (event.type === 'SparesDropped') {
       for (const id of event.data.ids) this.#spares.delete(id);
     } else if (event.type === 'LogRepaired') {
-      this.keep(event.data.kept);
+      for (const id of event.data.kept) this.#spares.delete(id);
       this.reserveIdsBelow(event.data.nextId);
+    } else if (event.type === 'DirectoriesSetAside') {
+      const names = event.data.directories.map(({ name }) => name);
+      for (const name of names) this.#spares.delete(snapshotId(Number(name)));
+      this.reserveSeen(names);
     } else if (event.type === 'DirectoriesReleased') {
-      for (const id of event.data.ids) this.#kept.delete(id);
+      for (const name of event.data.names) this.#spares.delete(snapshotId(Number(name)));
     } else if (event.type === 'SegmentChecked') {
       this.logCheckedTo(event.data.to);
     }
@@ -94,20 +118,20 @@ export class Forest {
     this.#checkedTo = Math.max(this.#checkedTo, position);
   }
 
-  /** Directories of snapshots whose events a repair could not save: nobody's, and not garbage. */
-  keep(ids: readonly SnapshotId[]): void {
-    for (const id of ids) {
-      this.#kept.add(id);
-      this.#spares.delete(id);
-    }
+  /** As a checkpoint recorded them. */
+  restoreSetAside(kept: Iterable<readonly [string, SetAside]>, released: Iterable<string>): void {
+    for (const [name, why] of kept) this.#setAside.keep(name, why);
+    for (const name of released) this.#setAside.release(name);
   }
 
-  isKept(id: SnapshotId): boolean {
-    return this.#kept.has(id);
+  /** Entries of `snapshots/` that no snapshot owns and that nothing may delete, by name. */
+  get setAside(): ReadonlyMap<string, SetAside> {
+    return this.#setAside.kept;
   }
 
-  get kept(): ReadonlySet<SnapshotId> {
-    return this.#kept;
+  /** Entries of `snapshots/` that a person requested to be deleted with their content. */
+  get released(): ReadonlySet<string> {
+    return this.#setAside.released;
   }
 
   /** Ids whose directories are made before a snapshot is asked for. Nobody else's from now on. */
@@ -124,6 +148,11 @@ export class Forest {
 
   get spares(): ReadonlySet<SnapshotId> {
     return this.#spares;
+  }
+
+  /** Removed snapshots whose directory cannot be deleted, and why. */
+  get failingRemovals(): ReadonlyMap<SnapshotId, RemovalFailure> {
+    return this.#failingRemovals;
   }
 
   get size(): number {
@@ -243,9 +272,15 @@ export class Forest {
       if (!isIndexedAlike) this.#index(next);
       this.#countStatus(next.status, 1);
     }
+    this.#noteRemoval(next);
     this.useSpare(next.id);
-    this.#kept.delete(next.id);
     this.#nextId = Math.max(this.#nextId, next.id + 1);
+  }
+
+  #noteRemoval({ id, status, removal }: SnapshotState): void {
+    const failure = status === 'removed' ? null : (removal?.failure ?? null);
+    if (failure === null) this.#failingRemovals.delete(id);
+    else this.#failingRemovals.set(id, failure);
   }
 
   /** A snapshot has taken this id: its directories are nobody's spares any more. */

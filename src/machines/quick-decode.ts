@@ -46,6 +46,7 @@ export function quickDecode(type: SnapshotEventType, body: unknown): SnapshotEve
     case 'LayerUnavailable':
     case 'LayerAvailable':
     case 'SnapshotAbandoned':
+    case 'SnapshotRemovalFailed':
     case 'SnapshotSalvaged':
       return null;
     default:

@@ -25,6 +25,8 @@ const REFUSAL_CLASSES = {
   NotMountable: 'FailedPrecondition',
   HasChildren: 'FailedPrecondition',
   Unverified: 'FailedPrecondition',
+  DirectoryOwned: 'FailedPrecondition',
+  DirectoryUnknown: 'NotFound',
   CommitInProgress: 'Unavailable',
   LayerNotAvailable: 'Unavailable',
   TargetReady: 'AlreadyExists',
@@ -102,8 +104,15 @@ export const refusals = {
     refusal(
       'Unverified',
       `cannot remove snapshot ${quote(name)}: it was salvaged from directory ${id} and is kept until ` +
-        `it is let go with stratalog repair --release ${id}: failed precondition`,
+        `it is released with stratalog repair --release ${id}: failed precondition`,
     ),
+  directoryOwned: (name: string, owner: string) =>
+    refusal(
+      'DirectoryOwned',
+      `cannot delete directory ${quote(name)}: it belongs to ${owner}: failed precondition`,
+    ),
+  directoryUnknown: (name: string) =>
+    refusal('DirectoryUnknown', `directory ${quote(name)} does not exist: not found`),
   commitInProgress: (key: string) =>
     refusal(
       'CommitInProgress',

@@ -170,7 +170,10 @@ export const snapshotMachine = setup({
     },
     removing: {
       meta: { ...hidden, effect: { name: 'removeDirectories', onceEventIs: 'durable' } },
-      on: { SnapshotRemoved: { target: 'removed', actions: 'record' } },
+      on: {
+        SnapshotRemovalFailed: { actions: 'record' },
+        SnapshotRemoved: { target: 'removed', actions: 'record' },
+      },
     },
     removed: { type: 'final', meta: hidden },
   },

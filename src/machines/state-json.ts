@@ -17,18 +17,21 @@ import {
 } from '../base/units.js';
 import { STATUSES } from './chart.js';
 import { idSchema, type ParentLink } from './events.js';
+import type { Removal } from './facts.js';
 import type { SnapshotState } from './fold.js';
 import { NO_LABELS, TARGET_LABEL } from './labels.js';
+import { SET_ASIDE_KINDS, type SetAside } from './set-aside.js';
 
 /** Of the head and of the lines. */
-export const CHECKPOINT_SCHEMA = 2;
+export const CHECKPOINT_SCHEMA = 3;
 
 const headSchema = z.object({
   schema: z.literal(CHECKPOINT_SCHEMA),
   nextId: z.number().int().positive().transform(snapshotId),
   daemonStreamVersion: z.number().int().nonnegative(),
   spares: z.array(idSchema),
-  kept: z.array(idSchema).default([]),
+  setAside: z.array(z.tuple([z.string(), z.enum(SET_ASIDE_KINDS), z.string()])).default([]),
+  released: z.array(z.string()).default([]),
   checkedTo: z.number().int().nonnegative().default(0),
 });
 
@@ -38,8 +41,10 @@ export interface CheckpointHead {
   readonly daemonStreamVersion: number;
   /** Ids whose directories are made ahead, for snapshots that nobody has asked for yet. */
   readonly spares: readonly SnapshotId[];
-  /** Ids of directories that a repair set aside. */
-  readonly kept: readonly SnapshotId[];
+  /** `Forest.setAside`: name, why, evidence. */
+  readonly setAside: readonly (readonly [string, SetAside['because'], string])[];
+  /** `Forest.released`. */
+  readonly released: readonly string[];
   /** `Forest.checkedTo`. */
   readonly checkedTo: number;
 }
@@ -48,22 +53,27 @@ export interface CheckpointHead {
 interface HeadOfForest {
   readonly nextId: SnapshotId;
   readonly spares: ReadonlySet<SnapshotId>;
-  readonly kept: ReadonlySet<SnapshotId>;
+  readonly setAside: ReadonlyMap<string, SetAside>;
+  readonly released: ReadonlySet<string>;
   readonly checkedTo: number;
 }
 
 export function headOf(forest: HeadOfForest, daemonStreamVersion: number): CheckpointHead {
   const { nextId, checkedTo } = forest;
-  const [spares, kept] = [[...forest.spares], [...forest.kept]];
-  return { nextId, spares, kept, daemonStreamVersion, checkedTo };
+  const setAside = [...forest.setAside].map(
+    ([name, { because, evidence }]) => [name, because, evidence] as const,
+  );
+  const [spares, released] = [[...forest.spares], [...forest.released]];
+  return { nextId, spares, setAside, released, daemonStreamVersion, checkedTo };
 }
 
 export function encodeHead(head: CheckpointHead): string {
-  const { nextId, spares, kept, daemonStreamVersion, checkedTo } = head;
+  const { nextId, spares, setAside, released, daemonStreamVersion, checkedTo } = head;
   return JSON.stringify({
     ...{ schema: CHECKPOINT_SCHEMA, nextId, spares, daemonStreamVersion },
-    // Most logs have neither.
-    ...(kept.length > 0 && { kept }),
+    // Most logs have none of these.
+    ...(setAside.length > 0 && { setAside }),
+    ...(released.length > 0 && { released }),
     ...(checkedTo > 0 && { checkedTo }),
   });
 }
@@ -86,6 +96,8 @@ interface Rest {
   };
   readonly usage?: readonly [size: number, inodes: number];
   readonly unavailability?: SnapshotState['unavailability'];
+  /** Why, then of the newest failure: path, code, reason, since when. */
+  readonly removal?: readonly [Removal['because'], ...(readonly string[])];
   readonly version: number;
 }
 
@@ -105,6 +117,7 @@ export function encodeState(state: SnapshotState): string {
     ...(commit && { commit: { ...commit, labels: Object.fromEntries(commit.labels) } }),
     ...(usage && { usage: [usage.size, usage.inodes] }),
     ...(state.unavailability && { unavailability: state.unavailability }),
+    ...(state.removal && { removal: encodeRemoval(state.removal) }),
     version: state.streamVersion,
   };
   return JSON.stringify([
@@ -145,6 +158,7 @@ export function decodeState(line: string): SnapshotState {
     commit: rest.commit === undefined ? null : commitOf(rest.commit),
     usage: rest.usage === undefined ? null : { size: rest.usage[0], inodes: rest.usage[1] },
     unavailability: rest.unavailability ?? null,
+    removal: rest.removal === undefined ? null : removalOf(rest.removal),
     createdAt,
     updatedAt: updated === null ? createdAt : unixNanos(BigInt(text(updated))),
     streamVersion: streamVersion(rest.version),
@@ -154,6 +168,25 @@ export function decodeState(line: string): SnapshotState {
 
 function remoteOf(ref: string, { fileSystem, mountLabels }: Rest): SnapshotState['remote'] {
   return { ref, fileSystem: text(fileSystem), mountLabels: labelsOf(mountLabels ?? {}) };
+}
+
+function encodeRemoval({ because, failure }: Removal): NonNullable<Rest['removal']> {
+  if (failure === null) return [because];
+  return [because, failure.path, failure.code, failure.reason, failure.since.toString()];
+}
+
+function removalOf([because, path, ...more]: NonNullable<Rest['removal']>): Removal {
+  if (path === undefined) return { because, failure: null };
+  const [code, reason, since] = more.map(text);
+  return {
+    because,
+    failure: {
+      path,
+      code: text(code),
+      reason: text(reason),
+      since: unixNanos(BigInt(text(since))),
+    },
+  };
 }
 
 function commitOf(commit: NonNullable<Rest['commit']>): SnapshotState['commit'] {

@@ -1,16 +1,18 @@
 /**
- * Cleanup of a root whose daemon is stopped: the same events as src/snapshotter/cleanup.ts writes,
- * and in the same order. What is mounted stays, and so does its snapshot's place in the log: only
- * the daemon has the file system that mounted it.
+ * Cleanup of a root whose daemon is stopped: the same events as the daemon writes (src/snapshotter/
+ * cleanup.ts, unowned-directories.ts), in the same order. What is mounted stays, and so does its
+ * snapshot's place in the log: only the daemon has the file system that mounted it.
  *
- * A death in between leaves what a death of the daemon leaves there: a removal that is not ended,
- * which the next start ends.
+ * A crash in between leaves what a crash of the daemon leaves: a removal that is not ended, which
+ * the next startup ends.
  */
-import { reasonOf } from '../base/errors.js';
-import type { SnapshotDirectories } from '../base/ports.js';
+import { errnoOf, HostFault, reasonOf } from '../base/errors.js';
+import type { DirectoryUse, SnapshotDirectories } from '../base/ports.js';
 import { parseSnapshotId } from '../base/units.js';
 import { daemonDrafts, snapshotDraft } from '../inspect/owner-records.js';
+import { setAsideEvents, type Candidate, type Uses } from '../inspect/unowned.js';
 import type { DaemonEvent } from '../machines/daemon-events.js';
+import { decide } from '../machines/decide.js';
 import type { SnapshotState } from '../machines/fold.js';
 import type { Forest } from '../machines/forest.js';
 import type { HeldRoot } from './hold-root.js';
@@ -18,8 +20,12 @@ import type { HeldRoot } from './hold-root.js';
 export interface CollectOptions {
   /** Absolute. */
   readonly snapshotsPath: string;
-  readonly directories: Pick<SnapshotDirectories, 'remove'>;
-  /** Told before each removal. */
+  readonly directories: Pick<SnapshotDirectories, 'remove' | 'removeUnused'>;
+  /** How the entries that no snapshot owns are used, looked at since the root is held. */
+  readonly uses: Uses;
+  /** Entries that a person named, to be deleted with their content. */
+  readonly requested: ReadonlySet<string>;
+  /** Called before each removal. */
   readonly onNext: (done: number, of: number) => void;
 }
 
@@ -35,62 +41,155 @@ export interface Collected {
 export async function collect(
   held: HeldRoot,
   entries: readonly string[],
-  { snapshotsPath, directories, onNext }: CollectOptions,
+  options: CollectOptions,
 ): Promise<Collected> {
   const { forest } = held.replay;
-  const garbage = entries.flatMap((entry) => garbageIn(forest, entry) ?? []);
-  const waiting = garbage.flatMap(({ state }) =>
-    state?.status === 'awaitingCleanup' ? [state] : [],
-  );
-  const orphans = garbage.filter(({ state }) => state === null);
-  const event = (type: 'OrphanFound' | 'OrphanRemoved', name: string): DaemonEvent => ({
-    type,
-    data: { name, path: `${snapshotsPath}/${name}` },
-  });
-  if (garbage.length === 0) return { removed: 0, stayed: [] };
-  const begun: DaemonEvent = {
-    type: 'DirectoriesCollected',
-    data: {
-      collected: garbage.length - orphans.length,
-      orphans: orphans.length,
-      replayedTo: held.log.durablePosition,
-    },
-  };
-  const found = orphans.map(({ entry }) => event('OrphanFound', entry));
-  await held.append([
-    ...waiting.map((state) => snapshotDraft(state, { type: 'SnapshotCollecting', data: {} })),
-    ...daemonDrafts([begun, ...found], held.replay.daemonStreamVersion),
-  ]);
+  const garbage = entries.flatMap((entry) => garbageIn(forest, entry, options) ?? []);
+  await held.append(begun(held, garbage, options));
   const stayed: Collected['stayed'][number][] = [];
-  for (const [done, { entry, state }] of garbage.entries()) {
-    onNext(done, garbage.length);
-    try {
-      await directories.remove(entry);
-    } catch (thrown) {
-      stayed.push({ entry, why: reasonOf(thrown) });
-      continue;
-    }
-    const now = state === null ? undefined : forest.get(state.id);
-    if (now === undefined) await held.record(event('OrphanRemoved', entry));
-    else await held.append([snapshotDraft(now, { type: 'SnapshotRemoved', data: {} })]);
+  for (const [done, one] of garbage.entries()) {
+    options.onNext(done, garbage.length);
+    const why = await removed(held, one, options);
+    if (why !== null) stayed.push({ entry: one.entry, why });
   }
   return { removed: garbage.length - stayed.length, stayed };
 }
 
 interface Garbage {
   readonly entry: string;
-  /** Null for an orphan. */
+  /** `released`: deleted with its content. */
+  readonly kind: 'snapshot' | 'orphan' | 'released';
+  /** Of a snapshot that was removed; else null. */
   readonly state: SnapshotState | null;
 }
 
-/** Null for what somebody owns. Whoever looked before the root was held may have seen it otherwise. */
-function garbageIn(forest: Forest, entry: string): Garbage | null {
+/** Null for what is owned. What was looked at before the root was held may have changed. */
+function garbageIn(
+  forest: Forest,
+  entry: string,
+  { uses, requested }: CollectOptions,
+): Garbage | null {
   const id = parseSnapshotId(entry);
   const state = id === null ? undefined : forest.get(id);
   if (state !== undefined) {
     const isGoing = state.status === 'awaitingCleanup' || state.status === 'removing';
-    return isGoing ? { entry, state } : null;
+    return isGoing ? { entry, kind: 'snapshot', state } : null;
   }
-  const isOwned = id !== null && (forest.isSpare(id) || forest.isKept(id));
-  return isOwned ? null : { entry, state: null };
+  if (forest.released.has(entry) || requested.has(entry)) {
+    return { entry, kind: 'released', state: null };
+  }
+  const isOwned = id !== null && forest.isSpare(id);
+  if (isOwned || forest.setAside.has(entry) || uses.get(entry)?.kind !== 'unused') return null;
+  return { entry, kind: 'orphan', state: null };
+}
+
+/** What is recorded before anything is deleted. */
+function begun(
+  held: HeldRoot,
+  garbage: readonly Garbage[],
+  { uses, snapshotsPath }: CollectOptions,
+): ReturnType<typeof daemonDrafts> {
+  const { forest, daemonStreamVersion } = held.replay;
+  const waiting = garbage.flatMap(({ state }) =>
+    state?.status === 'awaitingCleanup' ? [state] : [],
+  );
+  const namesOf = (kind: Garbage['kind']) =>
+    garbage.flatMap((one) => (one.kind === kind ? [one.entry] : []));
+  const orphans = namesOf('orphan');
+  const collected = namesOf('snapshot').length;
+  const released = namesOf('released').filter((name) => !forest.released.has(name));
+  const replayedTo = held.log.durablePosition;
+  const events: DaemonEvent[] = [];
+  if (collected + orphans.length > 0) {
+    const data = { collected, orphans: orphans.length, replayedTo };
+    events.push({ type: 'DirectoriesCollected', data });
+  }
+  events.push(...setAsideEvents(unownedIn(uses, forest), uses));
+  events.push(...orphans.map((name) => orphanEvent('OrphanFound', name, snapshotsPath)));
+  if (released.length > 0) {
+    events.push({ type: 'DirectoriesReleased', data: { names: released, because: 'requested' } });
+  }
+  return [
+    ...waiting.map((state) => snapshotDraft(state, { type: 'SnapshotCollecting', data: {} })),
+    ...daemonDrafts(events, daemonStreamVersion),
+  ];
+}
+
+/** Those looked at that nothing owns and nothing keeps yet. */
+function unownedIn(uses: Uses, forest: Forest): readonly Candidate[] {
+  return [...uses.keys()].flatMap((name): readonly Candidate[] => {
+    const id = parseSnapshotId(name);
+    const isOwned = id !== null && (forest.has(id) || forest.isSpare(id));
+    if (isOwned || forest.setAside.has(name) || forest.released.has(name)) return [];
+    return [{ name, id, because: 'unowned' }];
+  });
+}
+
+/** Null once it is gone; why it stays otherwise. */
+async function removed(
+  held: HeldRoot,
+  garbage: Garbage,
+  options: CollectOptions,
+): Promise<string | null> {
+  const { entry, kind } = garbage;
+  const { directories, snapshotsPath } = options;
+  const now = garbage.state === null ? undefined : held.replay.forest.get(garbage.state.id);
+  try {
+    if (now?.removal?.because === 'inferred' || kind === 'orphan') {
+      const use = await directories.removeUnused(entry);
+      if (use.kind === 'unknown') throw new HostFault(use.operation, use.path, use.code);
+      if (use.kind === 'used') return await kept(held, entry, now, use);
+    } else {
+      await directories.remove(entry, undefined, { unlessUsed: kind === 'released' });
+    }
+  } catch (thrown) {
+    if (now !== undefined) await recordFailure(held, now, thrown, `${snapshotsPath}/${entry}`);
+    return reasonOf(thrown);
+  }
+  if (now === undefined) await held.record(orphanEvent('OrphanRemoved', entry, snapshotsPath));
+  else await held.append([snapshotDraft(now, { type: 'SnapshotRemoved', data: {} })]);
+  return null;
+}
+
+/** In use after all. The layer that a preparation mounted is unmounted by the daemon, and no use. */
+async function kept(
+  held: HeldRoot,
+  name: string,
+  state: SnapshotState | undefined,
+  use: Extract<DirectoryUse, { kind: 'used' }>,
+): Promise<string> {
+  const { evidence, by } = use;
+  if (state !== undefined && state.remote !== null && by === 'mount') return evidence;
+  const because = state === undefined ? 'unowned' : 'abandoned';
+  await held.record({
+    type: 'DirectoriesSetAside',
+    data: { directories: [{ name, because, evidence }] },
+  });
+  if (state !== undefined) {
+    await held.append([snapshotDraft(state, { type: 'SnapshotRemoved', data: {} })]);
+  }
+  return `it is set aside: ${evidence}`;
+}
+
+async function recordFailure(
+  held: HeldRoot,
+  state: SnapshotState,
+  thrown: unknown,
+  directory: string,
+): Promise<void> {
+  const path = thrown instanceof HostFault ? thrown.path : directory;
+  const code = errnoOf(thrown) ?? 'Error';
+  const reason = reasonOf(thrown);
+  const failed = { command: 'RemovalFailed', path, code, reason } as const;
+  const decision = decide(held.replay.forest, state, failed);
+  if (!decision.ok) return;
+  await held.append(decision.value.map((event) => snapshotDraft(state, event)));
+}
+
+function orphanEvent(
+  type: 'OrphanFound' | 'OrphanRemoved',
+  name: string,
+  snapshotsPath: string,
+): DaemonEvent {
+  return { type, data: { name, path: `${snapshotsPath}/${name}` } };
 }

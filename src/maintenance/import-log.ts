@@ -63,6 +63,7 @@ async function requireFree(disk: Disk, root: string): Promise<void> {
     names = await disk.list(root);
   } catch (cause) {
     if (errnoOf(cause) === 'ENOENT') return;
+    if (!['ENOTDIR', 'ELOOP'].includes(errnoOf(cause) ?? '')) throw cause;
     throw new UsageError(`${root} is no directory: name one that is empty, or not there yet`, {
       cause,
     });

@@ -1,11 +1,10 @@
-/** After a repair: what is still wrong, and letting go what was set aside. */
+/** After a repair: what is still wrong, and the release of what it took in unverified. */
 import type { Disk } from '../base/ports.js';
 import type { SnapshotId } from '../base/units.js';
 import { checkEvents } from '../inspect/check-events.js';
-import { daemonDrafts, snapshotDraft } from '../inspect/owner-records.js';
+import { snapshotDraft } from '../inspect/owner-records.js';
 import type { EventToAppend } from '../log/types.js';
 import { verifyLog } from '../log/verify.js';
-import type { DaemonEvent } from '../machines/daemon-events.js';
 import type { SnapshotState } from '../machines/fold.js';
 import type { Forest } from '../machines/forest.js';
 import { UNVERIFIED_LABEL } from '../machines/labels.js';
@@ -27,42 +26,27 @@ export async function findingsLeft(disk: Disk, root: string): Promise<readonly F
   return left;
 }
 
-/** What is let go, or would be. */
-export interface Release {
-  readonly directories: readonly SnapshotId[];
-  readonly snapshots: readonly SnapshotId[];
+/** Unverified snapshots among these ids, null for all. */
+export function unverifiedIn(
+  forest: Forest,
+  ids: readonly number[] | null,
+): readonly SnapshotState[] {
+  return [...forest.values()].filter(
+    ({ id, labels }) => labels.has(UNVERIFIED_LABEL) && (ids?.includes(id) ?? true),
+  );
 }
 
 /**
- * What of these a release would let go, null for all: directories that were set aside, and
- * snapshots that nobody has verified.
+ * Unverified snapshots become ordinary ones, which containerd may remove. Answers their ids. Fails
+ * as the log does.
  */
-export function releaseOf(forest: Forest, wanted: readonly number[] | null): Release {
-  const isWanted = (id: number): boolean => wanted?.includes(id) ?? true;
-  const unverified = [...forest.values()].filter(({ labels }) => labels.has(UNVERIFIED_LABEL));
-  return {
-    directories: [...forest.kept].filter(isWanted),
-    snapshots: unverified.map(({ id }) => id).filter(isWanted),
-  };
-}
-
-/**
- * Directories that were set aside become orphans, which the next start deletes; unverified
- * snapshots become ordinary ones, which containerd may remove. Fails as the log does.
- */
-export async function release(held: HeldRoot, wanted: readonly number[] | null): Promise<Release> {
-  const { forest, daemonStreamVersion } = held.replay;
-  const released = releaseOf(forest, wanted);
-  const verified = released.snapshots.flatMap((id) => {
-    const state = forest.get(id);
-    return state === undefined ? [] : [withoutMark(state)];
-  });
-  const ids = [...released.directories];
-  const free: DaemonEvent[] =
-    ids.length === 0 ? [] : [{ type: 'DirectoriesReleased', data: { ids } }];
-  const events = [...verified, ...daemonDrafts(free, daemonStreamVersion)];
-  if (events.length > 0) await held.append(events);
-  return released;
+export async function release(
+  held: HeldRoot,
+  ids: readonly number[] | null,
+): Promise<readonly SnapshotId[]> {
+  const unverified = unverifiedIn(held.replay.forest, ids);
+  if (unverified.length > 0) await held.append(unverified.map(withoutMark));
+  return unverified.map(({ id }) => id);
 }
 
 function withoutMark(state: SnapshotState): EventToAppend {

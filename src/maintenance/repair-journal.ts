@@ -5,8 +5,9 @@
  * done only where it is not done yet.
  */
 import * as z from 'zod';
+import { errnoOf } from '../base/errors.js';
 import type { Disk } from '../base/ports.js';
-import { identityPath, logDirectory, readWhole, replaceDurably } from '../log/files.js';
+import { identityPath, logDirectory, NO_FILE, readWhole, replaceDurably } from '../log/files.js';
 import { parseIdentity, writeIdentity } from '../log/identity.js';
 
 /** How a segment is called in the quarantine until it gets its place. */
@@ -28,12 +29,17 @@ const journalSchema = z.object({
 
 export type RepairJournal = z.output<typeof journalSchema>['repair'];
 
-/** The journal of a repair that was begun and not finished; null when there is none. */
+/**
+ * The journal of a repair that was begun and not finished; null when there is none.
+ *
+ * Fails with a HostFault when that cannot be read: a repair that knew nothing of it would begin anew.
+ */
 export async function readJournal(disk: Disk, root: string): Promise<RepairJournal | null> {
   let bytes: Buffer | null;
   try {
     bytes = await readWhole(disk, identityPath(root), 64 * 1024 * 1024);
-  } catch {
+  } catch (thrown) {
+    if (!NO_FILE.has(errnoOf(thrown) ?? '')) throw thrown;
     // A directory of that name, for example: no journal of ours.
     return null;
   }

@@ -238,6 +238,15 @@ async function eventsOf(
       ...{ schemaVersion: DAEMON_EVENTS.LogRepaired.version, data: repaired },
     },
   ];
+  if (plan.salvaged.length > 0) {
+    const names = plan.salvaged.map(({ id }) => String(id));
+    const released: DaemonEventData<'DirectoriesReleased'> = { names, because: 'salvaged' };
+    events.push({
+      ...{ stream: DAEMON_STREAM, streamVersion: plan.daemonVersion + 1 },
+      ...{ type: 'DirectoriesReleased', data: released },
+      schemaVersion: DAEMON_EVENTS.DirectoriesReleased.version,
+    });
+  }
   for (const { id, version } of plan.finished) {
     events.push(ofSnapshot(id, version, { type: 'SnapshotPrepared', data: {} }));
   }

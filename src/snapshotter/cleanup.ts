@@ -1,30 +1,25 @@
 /**
- * Cleanup: replays the log to decide which directories are garbage, and collects them.
+ * Cleanup: decides from the log which directories are garbage, and collects them.
  *
- * The replay reads the log itself, not this process's memory of it, up to a durable position P.
- * What is younger than P is not garbage, whatever the replay says: ids are never used twice, so
- * a directory with an id that the replay has not seen belongs to an operation in flight.
+ * The durable forest is the replay of the log up to the durable position, kept up to date record by
+ * record, so no record is read again. An operation in flight has its id in the accepted forest
+ * before it makes a directory.
  */
-import type { SnapshotDirectories } from '../base/ports.js';
-import { reasonOf } from '../base/errors.js';
+import type { SnapshotDirectories, SnapshotDirectoryEntry } from '../base/ports.js';
 import { SharedRun } from '../base/shared-run.js';
-import type { Position, SnapshotId } from '../base/units.js';
+import type { SnapshotId } from '../base/units.js';
 import type { Supervisor } from '../effects/supervisor.js';
-import { planRecovery } from '../inspect/plan.js';
-import type { Replay } from '../inspect/replay.js';
-import type { DaemonEvent } from '../machines/daemon-events.js';
+import { unownedIn, type Candidate } from '../inspect/unowned.js';
 import type { Dispatcher } from './dispatcher.js';
 import type { StateRunner } from './state-runner.js';
+import type { UnownedDirectories } from './unowned-directories.js';
 
 export interface CleanupOptions {
   readonly dispatcher: Dispatcher;
   readonly runner: StateRunner;
   readonly supervisor: Supervisor;
   readonly directories: SnapshotDirectories;
-  readonly snapshotsPath: string;
-  /** Folds the log from its newest checkpoint to the position. */
-  readonly replayTo: (position: Position) => Promise<Replay>;
-  readonly onProblem: (message: string, fields: Readonly<Record<string, unknown>>) => void;
+  readonly unowned: UnownedDirectories;
 }
 
 export class Cleanup {
@@ -37,117 +32,91 @@ export class Cleanup {
 
   /**
    * Collects what was garbage when this was called; a pass that was already under way does not
-   * count. A directory that cannot be removed is logged and left, never an error
-   * (overlay.go, Cleanup).
+   * count. Waits for the first attempt at each removal, never for a back-off or a later attempt.
+   * A directory that cannot be removed is reported and left, never an error (overlay.go, Cleanup).
    */
   run(): Promise<void> {
     return this.#passes.request();
   }
 
   async #collect(): Promise<void> {
-    await this.#collectGarbage();
+    const removals = this.#collectSnapshots();
+    await this.#options.unowned.exclusively(() => this.#collectUnowned(removals.length));
+    await Promise.all(removals);
     await this.#options.dispatcher.flush();
   }
 
-  async #collectGarbage(): Promise<void> {
-    const { dispatcher, directories, supervisor } = this.#options;
-    // The directories first: one that appears while the log is read is of no concern.
+  /** Snapshots that were removed, and whose directories still exist. */
+  #collectSnapshots(): readonly Promise<unknown>[] {
+    const { dispatcher, runner } = this.#options;
+    const removals: Promise<unknown>[] = [];
+    const follow = (id: SnapshotId, durable?: Promise<void>) => {
+      const removal = this.#attemptEnded(id, durable);
+      // Awaited only after the next event is durable: if that fails, this must not be the
+      // unhandled rejection that ends the process.
+      removal.catch(() => undefined);
+      removals.push(removal);
+    };
+    for (const state of dispatcher.durable.unsettled()) {
+      const { id } = state;
+      if (dispatcher.accepted.get(id) !== state) continue;
+      if (state.status === 'awaitingCleanup') {
+        const collecting = dispatcher.report(id, { command: 'Collect' });
+        if (collecting.ok) follow(id, collecting.value?.durable);
+      } else if (state.status === 'removing') {
+        runner.retry(state);
+        if (state.removal?.failure == null) follow(id);
+      }
+    }
+    return removals;
+  }
+
+  /** Resolves when the first attempt at a removal has ended, whatever came of it. */
+  async #attemptEnded(id: SnapshotId, durable?: Promise<void>): Promise<void> {
+    await durable;
+    await this.#options.runner.firstAttemptEnded(id);
+  }
+
+  async #collectUnowned(collected: number): Promise<void> {
+    const { dispatcher, directories, supervisor, unowned } = this.#options;
+    const setAside = [...dispatcher.accepted.setAside.keys()];
     const listing = supervisor.run({
       effect: 'observe',
       snapshot: null,
       work: (signal) => directories.list(signal, { namesOnly: true }),
     });
     const entries = await listing.result;
-    const upTo = dispatcher.durablePosition;
-    const replay = await this.#options.replayTo(upTo);
-    const removals = this.#collectSnapshots(replay);
-    const orphans = this.#orphans(replay, entries);
-    if (removals.length > 0 || orphans.length > 0) {
+    const candidates = this.#garbageIn(entries);
+    const uses = await unowned.look(candidates);
+    const orphans = candidates.filter(({ name }) => uses.get(name)?.kind === 'unused').length;
+    if (collected > 0 || orphans > 0) {
+      const replayedTo = dispatcher.durablePosition;
       await dispatcher.record({
         type: 'DirectoriesCollected',
-        data: { collected: removals.length, orphans: orphans.length, replayedTo: upTo },
+        data: { collected, orphans, replayedTo },
       });
     }
-    await Promise.all([...removals, this.removeOrphans(orphans)]);
+    await unowned.settle(candidates, uses);
+    const listed = new Set(entries.map(({ name }) => name));
+    unowned.forgetExcept(listed);
+    await unowned.settleKept(setAside.filter((name) => !listed.has(name)));
   }
 
-  /** Snapshots that were removed, and whose directories are still there. */
-  #collectSnapshots(replay: Replay): readonly Promise<unknown>[] {
-    const { dispatcher, runner } = this.#options;
-    const removals: Promise<unknown>[] = [];
-    const follow = (id: SnapshotId, durable?: Promise<void>) => {
-      const removal = this.#attemptEnded(id, durable);
-      // Waited for only after the next event is durable: if that fails, this must not be the
-      // rejection that nobody handles, which would end the process.
-      removal.catch(() => undefined);
-      removals.push(removal);
-    };
-    for (const { id } of replay.forest.unsettled()) {
-      const state = dispatcher.accepted.get(id);
-      if (state?.status === 'awaitingCleanup') {
-        const collecting = dispatcher.report(id, { command: 'Collect' });
-        if (collecting.ok) follow(id, collecting.value?.durable);
-      } else if (state?.status === 'removing' && dispatcher.durable.get(id) === state) {
-        runner.retry(state);
-        follow(id);
-      }
-    }
-    return removals;
-  }
-
-  /** Resolves once the directory is gone, or its removal has given up for now. */
-  async #attemptEnded(id: SnapshotId, durable?: Promise<void>): Promise<void> {
-    await durable;
-    await this.#options.runner.attemptEnded(id);
-  }
-
-  #orphans(
-    replay: Replay,
-    entries: Awaited<ReturnType<SnapshotDirectories['list']>>,
-  ): readonly string[] {
-    const { dispatcher, snapshotsPath } = this.#options;
-    const { findings } = planRecovery(
-      replay.forest,
-      { directories: entries, mounts: null },
-      snapshotsPath,
+  /**
+   * What neither forest owns. The durable one still owns what is being removed, the accepted one
+   * owns already what is being made. An id that the log has not given yet is left to startup.
+   */
+  #garbageIn(entries: readonly SnapshotDirectoryEntry[]): readonly Candidate[] {
+    const { accepted, durable } = this.#options.dispatcher;
+    const isUnowned = ({ id, because }: Candidate) =>
+      because === 'unowned' && (id === null || id < durable.nextId);
+    const names = new Set(
+      unownedIn(entries, durable)
+        .filter(isUnowned)
+        .map(({ name }) => name),
     );
-    const names = findings.flatMap((finding) =>
-      finding.kind === 'OrphanDirectory' ? [finding.name] : [],
+    return unownedIn(entries, accepted).filter(
+      (candidate) => isUnowned(candidate) && names.has(candidate.name),
     );
-    return names.filter((name) => {
-      const id = entries.find((entry) => entry.name === name)?.id ?? null;
-      if (id === null) return true;
-      const { accepted } = dispatcher;
-      const isOwned = accepted.has(id) || accepted.isSpare(id) || accepted.isKept(id);
-      return id < replay.forest.nextId && !isOwned;
-    });
-  }
-
-  /** Deletes entries that no snapshot owns, each told of before and after. */
-  async removeOrphans(names: readonly string[]): Promise<void> {
-    if (names.length === 0) return;
-    const { dispatcher } = this.#options;
-    await dispatcher.record(...names.map((name) => this.#event('OrphanFound', name)));
-    await Promise.all(names.map((name) => this.#removeOrphan(name)));
-  }
-
-  async #removeOrphan(name: string): Promise<void> {
-    const { dispatcher, directories, supervisor, onProblem } = this.#options;
-    const { result } = supervisor.run({
-      effect: 'removeOrphan',
-      snapshot: null,
-      work: (signal) => directories.remove(name, signal),
-    });
-    try {
-      await result;
-    } catch (thrown) {
-      onProblem('an orphan directory could not be removed', { name, error: reasonOf(thrown) });
-      return;
-    }
-    await dispatcher.record(this.#event('OrphanRemoved', name));
-  }
-
-  #event(type: 'OrphanFound' | 'OrphanRemoved', name: string): DaemonEvent {
-    return { type, data: { name, path: `${this.#options.snapshotsPath}/${name}` } };
   }
 }

@@ -8,13 +8,7 @@
  */
 import type { Observable } from 'rxjs';
 import { LogReadOnly, reasonOf } from '../base/errors.js';
-import type {
-  Clock,
-  Disk,
-  MountTable,
-  SnapshotDirectories,
-  SnapshotDirectoryEntry,
-} from '../base/ports.js';
+import type { Clock, Disk, MountTable, SnapshotDirectories } from '../base/ports.js';
 import { SharedRun } from '../base/shared-run.js';
 import type { UnixNanos } from '../base/units.js';
 import type { EffectWorld } from '../effects/state-effects.js';
@@ -23,7 +17,6 @@ import type { FileSystem } from '../filesystems/contract.js';
 import { snapshotTexts } from '../inspect/indexed-texts.js';
 import { planRecovery, type Plan } from '../inspect/plan.js';
 import { contradictionInRoot } from '../inspect/root-agreement.js';
-import { replayRoot } from '../inspect/replay-root.js';
 import { OpeningReplay } from '../inspect/opening-replay.js';
 import type { Replay } from '../inspect/replay.js';
 import { makeDirectoryIfAbsent, snapshotsDirectory } from '../log/files.js';
@@ -48,6 +41,7 @@ import { Snapshotter } from './snapshotter.js';
 import { Spares } from './spares.js';
 import { startEvents } from './start-events.js';
 import { StateRunner } from './state-runner.js';
+import { UnownedDirectories } from './unowned-directories.js';
 
 export interface SnapshotterPorts {
   readonly clock: Clock;
@@ -89,6 +83,8 @@ export interface OpenedSnapshotter {
   readonly log: EventLog;
   readonly recoveryReport: OpenedLog['recovery'];
   readonly plan: Plan;
+  /** The log folded up to the durable position: clients are answered, and Cleanup decides, by it. */
+  readonly projection: Forest;
   /** The log has failed and is read-only: time to say NOT_SERVING and to exit. */
   readonly failures: Observable<Error>;
   /** Executes the plan. Settles when all that can be done at once is done. */
@@ -115,21 +111,26 @@ export async function openSnapshotter(options: OpenSnapshotterOptions): Promise<
     const snapshotsPath = snapshotsDirectory(options.root);
     await makeDirectoryIfAbsent(ports.disk, snapshotsPath);
     const [{ directories, mounts }, mountSettings] = await early.result();
-    reserveSeen(replay.forest, directories);
-    const plan = planRecovery(replay.forest, { directories, mounts }, snapshotsPath);
+    const { forest } = replay;
+    const observed = { directories, mounts, nextId: forest.nextId, isLive: false };
+    const plan = planRecovery(forest, observed, snapshotsPath);
     const settings = { ...options.settings, mounts: mountSettings };
     const parts = assemble({ ...options, settings }, opened.log, replay, snapshotsPath);
     assembled = parts;
+    // Only what is decided needs it: the durable forest stays what the log says.
+    parts.dispatcher.accepted.reserveSeen(directories.map(({ name }) => name));
     const told = { root: options.root, ...settingsToTell(settings, options.fileSystem) };
     const events = startEvents(options.release, opened, plan, told);
     await parts.dispatcher.record(...events, ...clockBehind(newest, parts, observer));
     await recordFileSystems(opened, observer);
-    const recovery = new Recovery({ ...parts, plan, onWarning: observer.warning.bind(observer) });
+    const onWarning = observer.warning.bind(observer);
+    const recovery = new Recovery({ ...parts, plan, snapshotsPath, onWarning });
     return {
       snapshotter: parts.snapshotter,
       log: opened.log,
       recoveryReport: opened.recovery,
       plan,
+      projection: parts.dispatcher.durable,
       failures: opened.log.failures,
       recover: () => recovery.run(),
       close: (why) => closeAll(parts, opened.log, why),
@@ -177,20 +178,6 @@ async function recordFileSystems(opened: OpenedLog, observer: SnapshotterObserve
 const takenForTheSame =
   'the device number has changed, and this file system has no id: log and directories agree, so it is taken for the same one';
 const moveAccepted = 'the root is on another file system than before, as accept_moved_root allows';
-
-/** More than any crash can leave: operations in flight, and directories made ahead. */
-const idsAheadMax = 1_000_000;
-
-/**
- * What an operation made whose intent never reached the disk: its id must not come again. A number
- * far from all of ours is a stranger's, and must not carry our ids away with it.
- */
-function reserveSeen(forest: Forest, directories: readonly SnapshotDirectoryEntry[]): void {
-  const end = forest.nextId + idsAheadMax;
-  for (const { id } of directories) {
-    if (id !== null && id < end) forest.reserveIdsBelow(id + 1);
-  }
-}
 
 /** One after the other, on one thread: a second thread would cost a start more than it saves. */
 async function lookAround({ directories, mountTable }: SnapshotterPorts) {
@@ -273,6 +260,7 @@ function assemble(
     fileSystem,
     durability: settings.durability,
     flush: () => flush.request(),
+    setAside: (id, evidence) => unowned.setAside(id, evidence),
     ownerLearned: (id, owner) => spares.learnOwner(id, owner),
     remoteQuestion: (state) => preparation.remoteQuestion(state),
   };
@@ -280,7 +268,8 @@ function assemble(
     dispatcher.giveUp(new LogReadOnly('the daemon is stopping: an invariant is broken'));
     observer.fatal(thrown);
   };
-  const runner = new StateRunner({ clock, supervisor, policies, world, random, onFatal });
+  const running = { onFatal, onWarning: onProblem };
+  const runner = new StateRunner({ clock, supervisor, policies, world, random, ...running });
   const dispatcher = new Dispatcher({
     log,
     clock,
@@ -292,10 +281,14 @@ function assemble(
   runner.reportTo(dispatcher);
   const effects = { dispatcher, runner, supervisor };
   const layers = new Layers({ ...effects, fileSystem, paths: directories, clock });
+  const unowned = new UnownedDirectories({
+    ...{ dispatcher, supervisor, directories, snapshotsPath, onProblem },
+  });
   const spares = new Spares({
     dispatcher,
     supervisor,
     directories,
+    unowned,
     clock,
     count: settings.spareDirectories,
     durable: settings.durability === 'data',
@@ -310,17 +303,12 @@ function assemble(
     record: (event) => dispatcher.record(event),
   });
   const checkpointing = new Checkpointing({ log, dispatcher, settings, clockWatch, observer });
-  const cleanup = new Cleanup({
-    ...effects,
-    directories,
-    snapshotsPath,
-    replayTo: async (upTo) => (await replayRoot(disk, root, upTo)).replay,
-    onProblem,
-  });
+  const cleanup = new Cleanup({ ...effects, directories, unowned });
   const { segmentChecker: checker } = ports;
   const segmentChecks =
     checker && new SegmentChecks({ disk, root, log, dispatcher, clock, checker, onProblem });
-  const parts = { ...effects, layers, preparation, cleanup, spares, directories, settings };
+  const owners = { layers, preparation, cleanup, spares, unowned };
+  const parts = { ...effects, ...owners, directories, settings };
   const clocks = { clockWatch, clockSteps };
   return { ...parts, ...clocks, checkpointing, segmentChecks, snapshotter: new Snapshotter(parts) };
 }

@@ -7,26 +7,25 @@ import type { DirectoryOwner, SnapshotDirectories } from '../base/ports.js';
 import { formatTime, unixNanos, type SnapshotId } from '../base/units.js';
 import { ownerOf } from '../effects/state-effects.js';
 import type { Supervisor } from '../effects/supervisor.js';
-import type { Finding } from '../inspect/findings.js';
-import { missingPart, type Plan } from '../inspect/plan.js';
+import { isOrdinary, subjectOf, type Finding } from '../inspect/findings.js';
+import { missingPart, uncheckedIn, unlooked, withUses, type Plan } from '../inspect/plan.js';
 import { metaOf } from '../machines/chart.js';
 import type { SnapshotState } from '../machines/fold.js';
-import type { Cleanup } from './cleanup.js';
 import type { Dispatcher } from './dispatcher.js';
 import type { Layers } from './layers.js';
-import type { Spares } from './spares.js';
 import { recoveryPlanned } from './start-events.js';
 import type { StateRunner } from './state-runner.js';
+import type { UnownedDirectories } from './unowned-directories.js';
 
 export interface RecoveryOptions {
   readonly dispatcher: Dispatcher;
   readonly runner: StateRunner;
   readonly supervisor: Supervisor;
   readonly layers: Layers;
-  readonly cleanup: Cleanup;
-  readonly spares: Spares;
+  readonly unowned: UnownedDirectories;
   readonly directories: SnapshotDirectories;
   readonly plan: Plan;
+  readonly snapshotsPath: string;
   readonly onWarning: (message: string, fields: Readonly<Record<string, unknown>>) => void;
 }
 
@@ -37,9 +36,6 @@ export class Recovery {
   readonly #options: RecoveryOptions;
   /** Under way when they were replayed: clients are served before the plan is executed. */
   readonly #replayed: readonly SnapshotState[];
-
-  /** Made ahead by an earlier run, for nobody. */
-  readonly #oldSpares: readonly SnapshotId[];
   /** Snapshots from here on are none of the restart's concern. */
   readonly #nextId: SnapshotId;
 
@@ -47,7 +43,6 @@ export class Recovery {
   constructor(options: RecoveryOptions) {
     this.#options = options;
     this.#nextId = options.dispatcher.accepted.nextId;
-    this.#oldSpares = [...options.dispatcher.accepted.spares];
     this.#replayed = [...options.dispatcher.accepted.unsettled()].filter(({ status }) => {
       const { afterCrash, effect } = metaOf(status);
       return afterCrash !== undefined || effect !== undefined;
@@ -55,17 +50,18 @@ export class Recovery {
   }
 
   async run(): Promise<void> {
-    const { plan, dispatcher, layers, cleanup, spares, onWarning } = this.#options;
+    const { plan, dispatcher, layers, unowned, onWarning } = this.#options;
     this.#resumeStates();
+    for (const finding of plan.findings) {
+      if (finding.kind !== 'KeptDirectories' || isOrdinary(finding)) continue;
+      const directories = subjectOf(finding);
+      onWarning('directories are set aside: a person must look at them', { directories });
+    }
     const steps = plan.findings.map((finding) => this.#settle(finding));
-    const orphans = plan.findings.flatMap((finding) =>
-      finding.kind === 'OrphanDirectory' ? [finding.name] : [],
-    );
     const adopted = plan.adopted.flatMap((id) => dispatcher.accepted.get(id) ?? []);
     const outcomes = await Promise.allSettled([
       ...steps,
-      cleanup.removeOrphans(orphans),
-      spares.drop(this.#oldSpares),
+      unowned.exclusively(() => this.#settleUnowned()),
       layers.firstUnusable(adopted),
       this.#lookInside(),
     ]);
@@ -77,11 +73,27 @@ export class Recovery {
   }
 
   /**
+   * The plan was made of names alone, so that clients need not wait for a look at each candidate.
+   * What the look adds to the plan is recorded before anything is done about it.
+   */
+  async #settleUnowned(): Promise<void> {
+    const { dispatcher, unowned, plan, snapshotsPath } = this.#options;
+    const looked = await unowned.look(unlooked(plan));
+    const { added, plan: whole } = withUses(plan, looked, snapshotsPath);
+    const findings = added.filter((finding) => !isOrdinary(finding));
+    if (findings.length > 0) await dispatcher.record(recoveryPlanned(findings, 0));
+    // The effect of the state sees to those that a crash has cut off.
+    const candidates = plan.candidates.filter(({ because }) => because !== 'abandoned');
+    await unowned.settle(candidates, whole.uses);
+    await unowned.settleKept(plan.vanished);
+  }
+
+  /**
    * The plan was made of names alone, so that clients need not wait until many directories have
    * been looked into. What lacks its `fs` or `work` is recorded and settled now.
    */
   async #lookInside(): Promise<void> {
-    const { dispatcher, directories, supervisor, plan } = this.#options;
+    const { dispatcher, directories, supervisor, plan, snapshotsPath, onWarning } = this.#options;
     // Their directories may be half made by now.
     const known = new Set(
       plan.findings.flatMap((finding) => (finding.kind === 'MissingDirectory' ? finding.id : [])),
@@ -91,18 +103,29 @@ export class Recovery {
       snapshot: null,
       work: (signal) => directories.list(signal),
     });
-    const findings = (await result).flatMap((entry): Finding[] => {
-      const { id, isDirectory, hasFs, hasWork } = entry;
-      if (id === null || id >= this.#nextId || !isDirectory || (hasFs && hasWork)) return [];
-      if (known.has(id)) return [];
+    const entries = (await result).filter(({ id }) => id !== null && id < this.#nextId);
+    const missing = entries.flatMap((entry): Finding[] => {
+      const { id, isDirectory, parts } = entry;
+      if (id === null || !isDirectory || known.has(id)) return [];
+      if (parts.kind !== 'hidden' && (parts.kind !== 'seen' || (parts.fs && parts.work))) return [];
       const state = dispatcher.accepted.get(id);
       const shownAs = state === undefined ? null : metaOf(state.status).shownAs;
       if (state === undefined || shownAs === null || state.remote !== null) return [];
-      const missing = missingPart(state, entry);
-      if (missing === null || state.status === 'committed.unavailable') return [];
-      const path = missing === 'fs' ? directories.fsPath(id) : directories.workPath(id);
+      if (state.status === 'committed.unavailable') return [];
+      if (parts.kind === 'hidden') {
+        const path = `${snapshotsPath}/${id}`;
+        return [{ kind: 'HiddenDirectory', id, name: state.name, shownAs, path }];
+      }
+      const part = missingPart(state, entry);
+      if (part === null) return [];
+      const path = part === 'fs' ? directories.fsPath(id) : directories.workPath(id);
       return [{ kind: 'MissingDirectory', id, name: state.name, shownAs, path }];
     });
+    const unchecked = uncheckedIn(entries, dispatcher.accepted);
+    for (const finding of unchecked) {
+      onWarning('a directory could not be looked into; it is left alone', { ...finding });
+    }
+    const findings = [...missing, ...unchecked];
     if (findings.length === 0) return;
     await dispatcher.record(recoveryPlanned(findings, 0));
     await Promise.all(findings.map((finding) => this.#settle(finding)));
@@ -124,6 +147,9 @@ export class Recovery {
   async #settle(finding: Finding): Promise<void> {
     if (finding.kind === 'MissingMount') {
       await this.#lost(finding.id, 'nothing is mounted on it after a restart', AT_ONCE);
+    } else if (finding.kind === 'HiddenDirectory') {
+      if (finding.shownAs !== 'committed') return;
+      await this.#lost(finding.id, `something is mounted on its directory ${finding.path}`, null);
     } else if (finding.kind === 'MissingDirectory') {
       if (finding.shownAs === 'committed') {
         await this.#lost(finding.id, `its directory ${finding.path} is gone`, null);

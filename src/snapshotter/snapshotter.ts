@@ -27,6 +27,7 @@ import { mountsOf, type MountSpec } from './mounts.js';
 import type { Preparation } from './preparation.js';
 import type { SnapshotterSettings } from './settings.js';
 import type { StateRunner } from './state-runner.js';
+import type { DeletionRequest, UnownedDirectories } from './unowned-directories.js';
 
 export type PrepareRequest = Omit<CommandOf<'Prepare'>, 'command' | 'kind'>;
 export type CommitRequest = Omit<CommandOf<'Commit'>, 'command'>;
@@ -39,8 +40,16 @@ export interface SnapshotterParts {
   readonly layers: Layers;
   readonly preparation: Preparation;
   readonly cleanup: Cleanup;
+  readonly unowned: UnownedDirectories;
   readonly directories: SnapshotDirectories;
   readonly settings: SnapshotterSettings;
+}
+
+export interface DirectoryTroubles {
+  /** Kept until a person names them (`stratalog gc --delete`). */
+  readonly setAside: number;
+  /** Cannot be deleted, or looked at; tried again. */
+  readonly failing: number;
 }
 
 const NOTHING: Usage = { size: 0, inodes: 0 };
@@ -183,9 +192,33 @@ export class Snapshotter {
     return ok(this.#slicesOf(infos, parsed.value));
   }
 
-  /** Collects the directories that no snapshot owns any more; settles when that is done. */
-  async cleanup(signal: AbortSignal): Promise<void> {
-    await orAborted(this.#parts.cleanup.run(), signal);
+  /**
+   * Collects the directories that no snapshot owns any more; settles when that is done. `deletion`
+   * names entries that are deleted with their content although they are set aside.
+   *
+   * Refuses DirectoryOwned, DirectoryUnknown; then nothing was collected
+   */
+  async cleanup(
+    signal: AbortSignal,
+    deletion: DeletionRequest | null = null,
+  ): Promise<Result<void, Refusal>> {
+    const { cleanup, unowned } = this.#parts;
+    if (deletion !== null) {
+      const released = await orAborted(unowned.release(deletion), signal);
+      if (!released.ok) return released;
+    }
+    await orAborted(cleanup.run(), signal);
+    return ok(undefined);
+  }
+
+  /** Directories that need a person: kept although the log has no use for them, or not deletable. */
+  directoryTroubles(): DirectoryTroubles {
+    const { dispatcher, unowned } = this.#parts;
+    const { setAside, failingRemovals } = dispatcher.accepted;
+    let inUse = 0;
+    // Those that a repair set aside are known to the person who ran it.
+    for (const { because } of setAside.values()) if (because !== 'repair') inUse += 1;
+    return { setAside: inUse, failing: failingRemovals.size + unowned.failing.size };
   }
 
   /** Everything before this position is in what clients are told. */

@@ -8,11 +8,13 @@ import type { Clock, FileOwner, SnapshotDirectories } from '../base/ports.js';
 import { snapshotId, type SnapshotId } from '../base/units.js';
 import type { Supervisor } from '../effects/supervisor.js';
 import type { Dispatcher } from './dispatcher.js';
+import type { UnownedDirectories } from './unowned-directories.js';
 
 export interface SparesOptions {
   readonly dispatcher: Dispatcher;
   readonly supervisor: Supervisor;
   readonly directories: SnapshotDirectories;
+  readonly unowned: UnownedDirectories;
   readonly clock: Clock;
   /** How many stand ready at most. 0: none are made. */
   readonly count: number;
@@ -90,38 +92,15 @@ export class Spares {
   }
 
   /**
-   * Removes directories that were made ahead and not used, and says so. Begins with no further one
-   * once `isLate`.
+   * Removes directories that were made ahead and are unused, and records it. Begins with no further
+   * one once `isLate`.
    */
   async drop(ids: readonly SnapshotId[], isLate = () => false): Promise<void> {
-    const { dispatcher, supervisor, directories, onProblem } = this.#options;
-    const waiting = [...ids];
-    const gone: SnapshotId[] = [];
-    const removeOneByOne = async (): Promise<void> => {
-      for (
-        let id = waiting.shift();
-        id !== undefined;
-        id = isLate() ? undefined : waiting.shift()
-      ) {
-        const name = String(id);
-        const { result } = supervisor.run({
-          effect: 'removeOrphan',
-          snapshot: null,
-          work: (signal) => directories.remove(name, signal),
-        });
-        try {
-          await result;
-          gone.push(id);
-        } catch (thrown) {
-          const error = reasonOf(thrown);
-          onProblem('a directory that was made ahead could not be removed', { name, error });
-        }
-      }
-    };
-    await Promise.all([removeOneByOne(), removeOneByOne()]);
-    // Those that are left go on being set aside, and the next start finds them.
-    gone.sort((a, b) => a - b);
-    if (gone.length > 0) await dispatcher.record({ type: 'SparesDropped', data: { ids: gone } });
+    const { unowned } = this.#options;
+    const candidates = ids.map((id) => {
+      return { name: String(id), id, because: 'preallocated' } as const;
+    });
+    await unowned.settle(candidates, await unowned.look(candidates), isLate);
   }
 
   /** Something else stands where they should: it is nobody's, and Cleanup sees to it. */

@@ -4,11 +4,12 @@
  * as a command. A restart calls the same `entered` for every replayed snapshot whose state has an
  * effect, so recovery is not a second code path.
  */
+import { adviceFor } from '../base/advice.js';
 import { LogReadOnly } from '../base/errors.js';
 import type { Clock } from '../base/ports.js';
 import { formatTime, unixNanos, type SnapshotId } from '../base/units.js';
 import { backoffMillis, type EffectPolicies } from '../effects/policies.js';
-import { failureOf, workOf, type EffectWorld } from '../effects/state-effects.js';
+import { failureOf, removalFailureOf, workOf, type EffectWorld } from '../effects/state-effects.js';
 import type { EffectRun, Supervisor } from '../effects/supervisor.js';
 import { metaOf, type Status } from '../machines/chart.js';
 import type { Command } from '../machines/commands.js';
@@ -29,6 +30,8 @@ interface Running {
   readonly run: EffectRun<Command>;
   /** Settles when the outcome has been reported. Never rejects. */
   readonly reported: Promise<void>;
+  /** Settles when the first attempt has ended, or the run was stopped. Never rejects. */
+  readonly firstAttempt: Promise<void>;
 }
 
 export interface StateRunnerOptions {
@@ -39,6 +42,7 @@ export interface StateRunnerOptions {
   readonly random: () => number;
   /** A broken invariant, or anything else that must not be survived. */
   readonly onFatal: (thrown: unknown) => void;
+  readonly onWarning: (message: string, fields: Readonly<Record<string, unknown>>) => void;
 }
 
 export class StateRunner implements EffectRunner {
@@ -116,16 +120,18 @@ export class StateRunner implements EffectRunner {
     return fault;
   }
 
-  /** Settles when the attempt under way, if any, has been reported. Never rejects. */
-  async attemptEnded(id: SnapshotId): Promise<void> {
-    // Somebody waits after all.
+  /** Settles when the first attempt of the effect under way, if any, has ended. Never rejects. */
+  async firstAttemptEnded(id: SnapshotId): Promise<void> {
+    // A caller waits after all.
     if (this.#gathered.has(id)) this.#startGathered();
-    await this.#running.get(id)?.reported;
+    await this.#running.get(id)?.firstAttempt;
   }
 
-  /** Starts the effect of a state again that was left for Cleanup. */
+  /** Tries the effect of a state again: now instead of after a back-off, or anew. */
   retry(state: SnapshotState): void {
-    if (!this.#running.has(state.id) && !this.#gathered.has(state.id)) this.entered(state);
+    const running = this.#running.get(state.id);
+    if (running !== undefined) running.run.retryNow();
+    else if (!this.#gathered.has(state.id)) this.entered(state);
   }
 
   close(): void {
@@ -180,7 +186,15 @@ export class StateRunner implements EffectRunner {
     const work = workOf(effect, state, world);
     const isRemote = state.remote !== null;
     const policy = effect === 'removeDirectories' && isRemote ? 'removeRemote' : effect;
-    const run = supervisor.run({ effect: policy, snapshot: state.id, work });
+    let firstEnded: () => void = () => undefined;
+    const firstFailed = new Promise<void>((resolve) => {
+      firstEnded = resolve;
+    });
+    const onAttemptFailed = (thrown: unknown): void => {
+      firstEnded();
+      if (effect === 'removeDirectories') this.#removalFailed(state, thrown);
+    };
+    const run = supervisor.run({ effect: policy, snapshot: state.id, work, onAttemptFailed });
     // An earlier one may still hang: then the supervisor refuses this one, which is idle at once.
     const idle = Promise.all([this.#work.get(state.id), run.idle]).then(() => {
       if (this.#work.get(state.id) === idle) this.#work.delete(state.id);
@@ -196,18 +210,39 @@ export class StateRunner implements EffectRunner {
         else this.#running.delete(state.id);
       },
     );
-    this.#running.set(state.id, { status: state.status, run, reported });
+    const firstAttempt = Promise.race([reported, firstFailed]);
+    this.#running.set(state.id, { status: state.status, run, reported, firstAttempt });
+  }
+
+  /** Recorded, and warned of, when the path or the error is another than before. */
+  #removalFailed(state: SnapshotState, thrown: unknown): void {
+    const { world, onWarning } = this.#options;
+    const failure = removalFailureOf(state, thrown, world.directories);
+    if (failure === null || !this.#report(state.id, failure)) return;
+    const { path, code, reason } = failure;
+    onWarning('the directory of a removed snapshot cannot be deleted; it is tried again', {
+      ...{ snapshot: state.id, path, code, error: reason },
+      ...(thrown instanceof Error && { advice: adviceFor(thrown).replace(/^; /, '') }),
+    });
   }
 
   #ended(state: SnapshotState, outcome: Command): void {
     if (this.#closed) return;
     this.#running.delete(state.id);
+    this.#report(state.id, outcome);
+  }
+
+  /** Whether it led to an event. */
+  #report(id: SnapshotId, command: Command): boolean {
+    if (this.#closed) return false;
     try {
       // A refusal means the snapshot has moved on meanwhile: then the outcome is of no interest.
-      this.#dispatcher?.report(state.id, outcome);
+      const reported = this.#dispatcher?.report(id, command);
+      return reported?.ok === true && reported.value !== null;
     } catch (thrown) {
       // A log that is read-only has said so to everybody already.
       if (!(thrown instanceof LogReadOnly)) this.#options.onFatal(thrown);
+      return false;
     }
   }
 

@@ -196,7 +196,15 @@ function leavings(life: Life, parent: ParentLink): void {
   life.snapshot(container, false, preparing(container, 'k8s.io/5/container', parent));
   life.snapshot(container, true, { type: 'SnapshotPrepared', data: {} });
   life.snapshot(abandoned, false, preparing(abandoned, 'k8s.io/6/gone', null));
-  life.snapshot(abandoned, true, { type: 'SnapshotAbandoned', data: { reason: 'ENOSPC' } });
+  life.snapshot(abandoned, true, {
+    type: 'SnapshotAbandoned',
+    data: { reason: 'ENOSPC', inferred: false },
+  });
+  const path = '/var/lib/stratalog/snapshots/5/fs';
+  life.snapshot(abandoned, true, {
+    type: 'SnapshotRemovalFailed',
+    data: { path, code: 'EBUSY', reason: `remove ${path}: EBUSY` },
+  });
   life.snapshot(removed, false, preparing(removed, 'k8s.io/7/removed', parent));
   life.snapshot(removed, true, { type: 'SnapshotPrepared', data: {} });
   life.snapshot(removed, true, { type: 'SnapshotRemoving', data: { deferred: true, caller: {} } });
@@ -236,7 +244,16 @@ function repaired(life: Life): void {
         nextId: snapshotId(10),
       },
     },
-    { type: 'DirectoriesReleased', data: { ids: [snapshotId(9)] } },
+    {
+      type: 'DirectoriesSetAside',
+      data: {
+        directories: [
+          { name: '9', because: 'preallocated', evidence: 'fs is not empty' },
+          { name: '11', because: 'unowned', evidence: 'the mount on /run/c uses it as lowerdir' },
+        ],
+      },
+    },
+    { type: 'DirectoriesReleased', data: { names: ['9'], because: 'requested', caller } },
     {
       type: 'RootFileSystemChanged',
       data: {
