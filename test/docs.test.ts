@@ -267,6 +267,7 @@ describe('operations.md', () => {
       checkpointAgeSeconds: () => 0,
       snapshots: () => [],
       layersUnavailable: () => 0,
+      directoryTroubles: () => ({ setAside: 0, failing: 0 }),
       connections: () => 0,
       callsInFlight: () => 0,
       auditStreams: () => 0,

@@ -65,6 +65,7 @@ test('metrics have the names and labels that dashboards know', async () => {
     checkpointAgeSeconds: () => checkpointAge,
     snapshots: () => snapshots,
     layersUnavailable: () => 1,
+    directoryTroubles: () => ({ setAside: 0, failing: 0 }),
     connections: () => 1,
     callsInFlight: () => 0,
     auditStreams: () => 0,

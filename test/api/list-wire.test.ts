@@ -54,6 +54,7 @@ const states = fc
     commit: null,
     usage: { size: 1, inodes: 2 },
     unavailability: null,
+    removal: null,
     streamVersion: streamVersion(3),
   }));
 

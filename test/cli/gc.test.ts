@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, readdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { hungMount } from '../support/hung-mount.js';
 import {
   aCommitted,
   aDaemon,
@@ -33,26 +34,30 @@ it('beside a daemon tells beforehand what Cleanup takes, and then has it taken',
   await asked.prepare('n/4/c', 'n/2/a');
   await asked.remove('n/4/c');
   const snapshots = join(daemon.root, 'snapshots');
-  writeFileSync(join(snapshots, 'stray'), 'x'.repeat(5000));
+  mkdirSync(join(snapshots, 'stray'));
+  writeFileSync(join(snapshots, 'notes'), 'x'.repeat(5000));
   const dry = await stratalog(['gc', '--dry-run', '--root', daemon.root]);
   expect([dry.code, dry.stderr]).toEqual([3, '']);
   const lines = dry.stdout.trimEnd().split('\n');
   expect(lines[0]).toMatch(/^DIRECTORY +VERDICT +SIZE +AGE +REASON$/);
   expect(lines[1]).toMatch(/^1 +kept +.* committed snapshot n\/2\/a, 1 child$/);
   expect(lines[2]).toMatch(/^2 +kept +\d.* \d+ s +active snapshot n\/3\/b$/);
-  expect(lines[3]).toMatch(/^3 +collected .* removed, awaiting Cleanup since \d.*: n\/4\/c$/);
-  expect(lines[4]).toMatch(
-    /^stray +collected +8\.0 KiB .* orphan: no snapshot in the log owns it$/,
+  expect(lines[3]).toMatch(
+    /^notes +kept +8\.0 KiB .* no snapshot owns it, and it is in use: it is no directory$/,
   );
-  expect(lines.slice(-2)[0]).toMatch(/^kept +2, /);
-  expect(readdirSync(snapshots)).toHaveLength(4);
+  expect(lines[4]).toMatch(/^3 +collected .* removed, awaiting Cleanup since \d.*: n\/4\/c$/);
+  expect(lines[5]).toMatch(
+    /^stray +collected +4\.0 KiB .* orphan: no snapshot in the log owns it, and it is unused$/,
+  );
+  expect(lines.slice(-2)[0]).toMatch(/^kept +3, /);
+  expect(readdirSync(snapshots)).toHaveLength(5);
 
   const young = await stratalog([
     ...['gc', '--min-age', '1h', '--root', daemon.root, '-q', '--address', daemon.address],
   ]);
   expect([young.code, young.stdout]).toEqual([1, '3\n']);
   expect(young.stderr).toContain('stray is younger than --min-age 1h');
-  expect(readdirSync(snapshots)).toHaveLength(4);
+  expect(readdirSync(snapshots)).toHaveLength(5);
 
   const args = ['--root', daemon.root, '--address', daemon.address];
   const done = await stratalog(['gc', '--json', '--no-size', ...args]);
@@ -60,16 +65,86 @@ it('beside a daemon tells beforehand what Cleanup takes, and then has it taken',
   expect(jsonLines(done.stdout)).toMatchObject([
     { schema: 'stratalog.gc/v1', entry: '1', verdict: 'kept', reason: 'snapshot', children: 1 },
     { entry: '2', verdict: 'kept', shownAs: 'active', size: null },
+    { entry: 'notes', verdict: 'kept', reason: 'in-use', evidence: 'it is no directory' },
     { entry: '3', verdict: 'collected', reason: 'awaiting-cleanup', name: 'n/4/c' },
     { entry: 'stray', verdict: 'collected', reason: 'orphan' },
   ]);
-  expect(readdirSync(snapshots).sort()).toEqual(['1', '2']);
-  const again = await stratalog(['gc', ...args]);
+  expect(readdirSync(snapshots).sort()).toEqual(['1', '2', 'notes']);
+  const again = await stratalog(['gc', '--json', '--no-size', ...args]);
   expect(again.code).toBe(0);
+  expect(jsonLines(again.stdout)[2]).toMatchObject({
+    ...{ entry: 'notes', verdict: 'kept', reason: 'set-aside', because: 'unowned' },
+  });
 });
 
+it('has a daemon delete what is named, and nothing that is owned, absent or mounted', async () => {
+  const daemon = await aDaemon({ config: 'spare_directories = 0\n' });
+  const asked = askedOf(daemon);
+  await asked.prepare('n/1/a');
+  const snapshots = join(daemon.root, 'snapshots');
+  for (const name of ['notes', 'mine', 'held']) {
+    mkdirSync(join(snapshots, name, 'fs', 'deep'), { recursive: true });
+    writeFileSync(join(snapshots, name, 'fs', 'deep', 'file'), name);
+  }
+  const elsewhere = await aDirectory();
+  execFileSync('mount', ['--bind', join(snapshots, 'held', 'fs'), elsewhere]);
+  const args = ['--root', daemon.root, '--address', daemon.address, '--no-size'];
+  const named = (...names: string[]) =>
+    stratalog(['gc', ...args, ...names.flatMap((name) => ['--delete', name]), '--yes']);
+  try {
+    for (const [name, why] of [
+      ['1', 'it is not deleted: active snapshot n/1/a'],
+      ['nothing', 'there is no such entry in snapshots/'],
+      ['held', `the mount on ${elsewhere} uses it as bind source; end what uses it first`],
+    ] as const) {
+      const refused = await named(name, 'notes');
+      expect([refused.code, refused.stderr]).toEqual([2, expect.stringContaining(why)]);
+    }
+    expect(readdirSync(snapshots)).toHaveLength(4);
+    const unasked = await stratalog(['gc', ...args, '--delete', 'notes']);
+    expect([unasked.code, unasked.stderr]).toEqual([2, expect.stringContaining('--yes')]);
+    expect((await stratalog(['health', '-a', daemon.address])).stdout).toMatch(
+      /directories +SERVING/,
+    );
+    const done = await named('notes');
+    expect([done.code, done.stderr]).toEqual([0, 'stratalog: 1 directory gone\n']);
+    expect(readdirSync(snapshots).sort()).toEqual(['1', 'held', 'mine']);
+    // What is kept shows in health, and a probe goes on being content.
+    const health = await stratalog(['health', '-a', daemon.address]);
+    expect(health.code).toBe(0);
+    expect(health.stdout).toMatch(/directories +NOT_SERVING\n[^]*stratalog inspect shows which/);
+    const log = await stratalog(['log', '--root', daemon.root, '--stream', 'daemon']);
+    expect(log.stdout).toMatch(/DirectoriesReleased .* notes, requested by pid \d+/);
+  } finally {
+    execFileSync('umount', [elsewhere]);
+  }
+  const rest = await named('held', 'mine');
+  expect([rest.code, rest.stderr]).toEqual([0, 'stratalog: 2 directories gone\n']);
+  expect(readdirSync(snapshots)).toEqual(['1']);
+}, 60_000);
+
+it('is not stopped by an entry whose file system does not answer', async () => {
+  const root = await aRoot([preparing(1, 'n/1/a'), prepared(1)]);
+  const snapshots = join(root, 'snapshots');
+  mkdirSync(join(snapshots, '1', 'fs'), { recursive: true });
+  mkdirSync(join(snapshots, 'stray'));
+  mkdirSync(join(snapshots, 'nfs'));
+  const hung = hungMount(join(snapshots, 'nfs'));
+  try {
+    const dry = await stratalog(['gc', '--dry-run', '--json', '--root', root]);
+    expect(dry.code).toBe(3);
+    expect(jsonLines(dry.stdout)).toMatchObject([
+      { entry: '1', verdict: 'kept', reason: 'snapshot' },
+      { entry: 'nfs', verdict: 'kept', reason: 'in-use', size: null },
+      { entry: 'stray', verdict: 'collected', reason: 'orphan' },
+    ]);
+  } finally {
+    hung.end();
+  }
+}, 60_000);
+
 describe('a stopped root', () => {
-  /** 2 awaits Cleanup, 3 was being removed when the daemon died, 77 and `stray` are nobody's. */
+  /** 2 awaits Cleanup, 3 was being removed at the crash, nothing owns 77 and `stray`. */
   async function aLeftRoot(): Promise<string> {
     const root = await aRoot([
       ...[preparing(1, 'n/1/base'), prepared(1), committing(1, 'n/2/base')],
@@ -92,19 +167,23 @@ describe('a stopped root', () => {
     const root = await aLeftRoot();
     const before = (await typesOf(root)).length;
     const dry = await stratalog(['gc', '--dry-run', '-q', '--root', root]);
-    expect([dry.code, dry.stdout, dry.stderr]).toEqual([3, '2\n3\n77\nstray\n', '']);
+    expect([dry.code, dry.stdout, dry.stderr]).toEqual([3, '2\n3\n77\n', '']);
     expect([entriesOf(root).length, (await typesOf(root)).length]).toEqual([5, before]);
     const done = await stratalog(['gc', '-q', '--root', root]);
-    expect([done.code, done.stderr]).toEqual([0, 'stratalog: 4 directories gone\n']);
-    expect(entriesOf(root)).toEqual(['1']);
+    expect([done.code, done.stderr]).toEqual([0, 'stratalog: 3 directories gone\n']);
+    expect(entriesOf(root)).toEqual(['1', 'stray']);
     expect((await typesOf(root)).slice(before)).toEqual([
-      ...['SnapshotCollecting', 'DirectoriesCollected', 'OrphanFound', 'OrphanFound'],
-      ...['SnapshotRemoved', 'SnapshotRemoved', 'OrphanRemoved', 'OrphanRemoved'],
+      ...['SnapshotCollecting', 'DirectoriesCollected', 'DirectoriesSetAside', 'OrphanFound'],
+      ...['SnapshotRemoved', 'SnapshotRemoved', 'OrphanRemoved'],
     ]);
     const sound = await stratalog(['verify', '--root', root]);
     expect(sound.code).toBe(0);
     const again = await stratalog(['gc', '--dry-run', '-q', '--root', root]);
     expect([again.code, again.stdout]).toEqual([0, '']);
+    const count = (await typesOf(root)).length;
+    const named = await stratalog(['gc', '-q', '--root', root, '--delete', 'stray', '--yes']);
+    expect([named.code, named.stdout, entriesOf(root)]).toEqual([0, 'stray\n', ['1']]);
+    expect((await typesOf(root)).slice(count)).toEqual(['DirectoriesReleased', 'OrphanRemoved']);
   });
 
   it('is collected once by two that do it at once', async () => {
@@ -113,12 +192,13 @@ describe('a stopped root', () => {
     const ended = await Promise.all([stratalog(both), stratalog(both)]);
     // Whoever finds the root held by the other is told so.
     for (const { code } of ended) expect([0, 4]).toContain(code);
-    expect(entriesOf(root)).toEqual(['1']);
+    expect(entriesOf(root)).toEqual(['1', 'stray']);
     const types = await typesOf(root);
     for (const [type, count] of [
       ['DirectoriesCollected', 1],
-      ['OrphanFound', 2],
-      ['OrphanRemoved', 2],
+      ['DirectoriesSetAside', 1],
+      ['OrphanFound', 1],
+      ['OrphanRemoved', 1],
     ] as const) {
       expect(types.filter((one) => one === type)).toHaveLength(count);
     }
@@ -155,17 +235,17 @@ describe('a stopped root', () => {
   it('keeps a name that is no UTF-8, and does not say that it is gone', async () => {
     const root = await aLeftRoot();
     mkdirSync(Buffer.concat([Buffer.from(`${join(root, 'snapshots')}/bad`), Buffer.from([0xff])]));
-    const { code, stderr } = await stratalog(['gc', '-q', '--root', root]);
-    expect([code, stderr]).toEqual([1, expect.stringContaining('4 directories gone')]);
-    expect(stderr).toContain('EILSEQ');
-    expect(entriesOf(root)).toHaveLength(2);
+    const { code, stdout, stderr } = await stratalog(['gc', '--root', root]);
+    expect([code, stderr]).toEqual([0, 'stratalog: 3 directories gone\n']);
+    expect(stdout).toMatch(/bad.* kept .*not known: open failed with EILSEQ/);
+    expect(entriesOf(root)).toHaveLength(3);
   });
 
   it('has removals ended whose directory is gone already', async () => {
     const root = await aLeftRoot();
     rmSync(join(root, 'snapshots', '3'), { recursive: true });
     const { stdout, stderr } = await stratalog(['gc', '-q', '--root', root]);
-    expect([stdout, stderr]).toEqual(['2\n3\n77\nstray\n', 'stratalog: 4 directories gone\n']);
+    expect([stdout, stderr]).toEqual(['2\n3\n77\n', 'stratalog: 3 directories gone\n']);
     const { stdout: left } = await stratalog(['inspect', '--json', '--offline', '--root', root]);
     expect(left).not.toMatch(/UnfinishedRemoval|AwaitingCleanup/);
   });
@@ -184,17 +264,19 @@ describe('a stopped root', () => {
     try {
       const { code, stderr } = await stratalog(['gc', '-q', '--root', root]);
       expect(code).toBe(1);
-      expect(stderr).toContain('3 directories gone');
+      expect(stderr).toContain('2 directories gone');
       expect(stderr).toMatch(
         /1 directory could not be removed; .*:\n {2}2: .*snapshots\/2\/fs.*EBUSY/,
       );
-      expect(entriesOf(root)).toEqual(['1', '2']);
+      expect(entriesOf(root)).toEqual(['1', '2', 'stray']);
+      const { stdout } = await stratalog(['inspect', '--json', '--root', root]);
+      expect(stdout).toMatch(/UnfinishedRemoval[^]*it fails with EBUSY on [^ ]*snapshots\/2\/fs/);
     } finally {
       execFileSync('umount', [held]);
     }
     // The log knows it as a removal that has to be ended still.
     const { stdout } = await stratalog(['gc', '-q', '--root', root]);
-    expect([stdout, entriesOf(root)]).toEqual(['2\n', ['1']]);
+    expect([stdout, entriesOf(root)]).toEqual(['2\n', ['1', 'stray']]);
   });
 });
 

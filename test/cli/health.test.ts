@@ -26,7 +26,7 @@ it('answers for a living daemon, watches it, and notices its end', async () => {
   const all = await stratalog(['health', '-a', daemon.address, '--json']);
   expect(all).toMatchObject({ code: 0, stderr: '' });
   expect(jsonLines(all.stdout)).toEqual(
-    ['', snapshots, 'log', audit].map((service) => ({
+    ['', snapshots, 'directories', 'log', audit].map((service) => ({
       schema: 'stratalog.health/v1',
       service,
       status: 'SERVING',

@@ -12,7 +12,6 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { until } from '../../scripts/rig/wait.js';
 import { afterEach, beforeAll, expect, it } from 'vitest';
 import {
   aCommitted,
@@ -85,18 +84,19 @@ it(
     expect(readdirSync(join(root, 'snapshots'))).toEqual(expect.arrayContaining(directories));
     expect((await stratalog(['verify', '--root', root])).code).toBe(0);
 
-    // The tools say the same of what was set aside, until a person lets it go.
+    // The tools say the same of what was set aside, until a person has it deleted.
     const kept = join(root, 'snapshots', '30');
     const who = await stratalog(['who', kept, '--root', root]);
-    expect([who.code, who.stdout]).toEqual([0, expect.stringContaining('repair --release 30')]);
+    expect([who.code, who.stdout]).toEqual([0, expect.stringContaining('gc --delete 30')]);
     const gc = await stratalog(['gc', '--dry-run', '--json', '--root', root]);
     const verdict = jsonLines(gc.stdout).find(({ entry }) => entry === '30');
     expect(verdict).toMatchObject({ verdict: 'kept', reason: 'set-aside' });
     const released = await stratalog(['repair', '--root', root, '--release', '30', '--yes']);
-    expect([released.code, released.stderr]).toEqual([0, '']);
-    await daemon.start();
-    await until('it is collected as an orphan', () => Promise.resolve(!existsSync(kept)));
-    await daemon.stop();
+    expect(released.stderr).toContain('stratalog gc --delete 30 deletes it');
+    expect(released.code).toBe(2);
+    const deleted = await stratalog(['gc', '-q', '--root', root, '--delete', '30', '--yes']);
+    expect([deleted.code, deleted.stderr]).toEqual([0, 'stratalog: 1 directory gone\n']);
+    expect(existsSync(kept)).toBe(false);
     expect(existsSync(join(root, 'snapshots', '29'))).toBe(true);
   },
 );

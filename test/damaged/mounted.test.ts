@@ -108,6 +108,11 @@ async function collected(): Promise<readonly unknown[]> {
   return entries.map(({ entry }) => entry);
 }
 
+async function deleted(name: string): Promise<void> {
+  const { code, stderr } = await stratalog(['gc', '--delete', name, '-y', '--root', root.path]);
+  expect([code, stderr]).toEqual([0, 'stratalog: 1 directory gone\n']);
+}
+
 /** Of a sound log: whatever is mounted, a repair is none of its business. */
 async function expectNothingToRepair(): Promise<void> {
   const mounted = mountpointsBelow(root.path);
@@ -155,22 +160,26 @@ it('an overlay was left mounted in a snapshot: its removal waits for it', async 
   expect(namesIn(at('1/fs'))).toEqual(['A']);
 });
 
-it('somebody bound a directory of his own into snapshots/: it is called an orphan and stays', async () => {
+it('a foreign directory is bound into snapshots/: it is set aside and stays', async () => {
   const first = await start();
   await first.layer('A');
   await crash();
   fs.mkdirSync(at('mine'));
   mount('--bind', outside, at('mine'));
-  // And one of ours out of it, which is nobody's fault.
+  // And one of ours out of it, which is an ordinary use.
   const elsewhere = `${root.layers}/elsewhere`;
   fs.mkdirSync(elsewhere);
   mount('--bind', at('1/fs'), elsewhere);
-  const orphan = 'OrphanDirectory ./snapshots/mine';
   await expectFound(
-    ['ForeignMount ./snapshots/mine', `MountElsewhere ${elsewhere}`, orphan],
-    [orphan],
+    [
+      'ForeignEntry ./snapshots/mine',
+      'ForeignMount ./snapshots/mine',
+      `MountElsewhere ${elsewhere}`,
+    ],
+    // Both are on one file system, so the copy has the files and not the mount.
+    ['ForeignEntry ./snapshots/mine'],
   );
-  expect(await collected()).toEqual(['mine']);
+  expect(await collected()).toEqual([]);
   await expectNothingToRepair();
 
   await startAndCleanUp();
@@ -179,6 +188,11 @@ it('somebody bound a directory of his own into snapshots/: it is called an orpha
   await crash();
   unmount(elsewhere);
   unmount(at('mine'));
+  // It was in use once: it is not for a start to decide that it no longer is.
+  await startAndCleanUp();
+  await crash();
+  expect((await inspected(root.path)).found).toEqual(['KeptDirectories directories mine']);
+  await deleted('mine');
   await expectInOrder(['1']);
   expect(namesIn(outside)).toEqual(['precious']);
 });
@@ -190,11 +204,11 @@ it('a mount hides the directories of snapshots: they come back with its end', as
   fs.writeFileSync(`${first.fs(2)}/written`, 'by a container');
   await crash();
   for (const id of ['1', '2']) mount('-t', 'tmpfs', 'tmpfs', at(id));
-  const hidden = ['MissingDirectory snapshot 1 A', 'MissingDirectory snapshot 2 k'];
+  const mounts = ['ForeignMount ./snapshots/1', 'ForeignMount ./snapshots/2'];
   await expectFound(
-    ['ForeignMount ./snapshots/1', 'ForeignMount ./snapshots/2', ...hidden],
+    [...mounts, 'HiddenDirectory snapshot 1 A', 'HiddenDirectory snapshot 2 k'],
     // A copy has the mountpoints, and not what is mounted there.
-    hidden,
+    ['MissingDirectory snapshot 1 A', 'MissingDirectory snapshot 2 k'],
   );
   expect(await collected()).toEqual([]);
   await expectNothingToRepair();
@@ -226,22 +240,22 @@ it('a remote layer is mounted and a repair lost its events: it is set aside with
   expect(repaired).toMatchObject({ code: 0, stderr: '' });
   expect(mountpointsBelow(root.snapshots)).toEqual([mounted]);
   await expectFound(
-    ['ForeignMount ./snapshots/2/fs', 'KeptDirectories snapshots 2'],
-    ['KeptDirectories snapshots 2'],
+    ['ForeignMount ./snapshots/2/fs', 'KeptDirectories directories 2'],
+    ['KeptDirectories directories 2'],
   );
   expect(await collected()).toEqual([]);
 
   await startAndCleanUp();
   expect(mountpointsBelow(root.snapshots)).toEqual([mounted]);
   await crash();
-  // Let go, it is an orphan with a mount in it: its layer must not be deleted through it.
-  const released = await stratalog(['repair', '--release', '2', '--yes', '--root', root.path]);
-  expect(released).toMatchObject({ code: 0, stderr: '' });
-  await startAndCleanUp();
+  // Its layer must not be deleted through the mount, whoever requests it.
+  const refused = await stratalog(['gc', '--delete', '2', '--yes', '--root', root.path]);
+  expect(refused.stderr).toContain(`something is mounted on ${mounted}`);
+  expect(refused.code).toBe(2);
   expect(namesIn(`${root.layers}/${REF}`)).toEqual(['from']);
   expect(mountpointsBelow(root.snapshots)).toEqual([mounted]);
-  await crash();
   unmount(mounted);
+  await deleted('2');
   await expectInOrder(['1']);
   expect(namesIn(`${root.layers}/${REF}`)).toEqual(['from']);
 });

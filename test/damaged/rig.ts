@@ -8,7 +8,7 @@ import {
 } from '../../src/base/units.js';
 import type { Clock, Disk } from '../../src/base/ports.js';
 import { checkEvents } from '../../src/inspect/check-events.js';
-import { planRecovery } from '../../src/inspect/plan.js';
+import { startupPlan } from '../../src/inspect/startup-plan.js';
 import { planRepair, type RepairPlan, type RepairWish } from '../../src/inspect/repair-plan.js';
 import { surveyForRepair } from '../../src/inspect/repair-survey.js';
 import { replayRoot } from '../../src/inspect/replay-root.js';
@@ -210,9 +210,17 @@ export async function statesOf(root: string, disk: Disk, upTo?: number): Promise
 export async function startFindings(root: string, disk: Disk, ids = DIRECTORIES) {
   const { replay } = await replayRoot(disk, root);
   const directories = ids.map((id) => ({
-    ...{ id, name: String(id), isDirectory: true, hasFs: true, hasWork: true },
+    ...{ id, name: String(id), isDirectory: true },
+    parts: { kind: 'seen', fs: true, work: true } as const,
   }));
-  return planRecovery(replay.forest, { directories, mounts: null }, `${root}/snapshots`).findings;
+  const plan = await startupPlan(replay.forest, {
+    directories: {
+      list: () => Promise.resolve(directories),
+      usesOf: (names) => Promise.resolve(names.map(() => ({ kind: 'unused' }))),
+    },
+    ...{ mountTable: null, snapshotsPath: `${root}/snapshots`, isLive: false },
+  });
+  return plan.findings;
 }
 
 /** Opens the log as a start does, and appends an event. */

@@ -206,12 +206,30 @@ describe('the time limit', () => {
     await expect(again.result).resolves.toBe('fresh');
   });
 
-  it('is not followed by another attempt', async () => {
+  it('is followed by another attempt only once the work has ended', async () => {
     const task = new Task();
     const run = removal(task);
     await clock.advance(60_000);
-    await expect(run.result).rejects.toThrow(TimeLimitPassed);
     expect(task.starts).toBe(1);
+    expect(states()).toEqual(['hanging']);
+    await task.finish('too late');
+    expect(states()).toEqual(['backing off']);
+    await clock.advance(100);
+    expect(task.starts).toBe(2);
+    await task.finish('in time');
+    await expect(run.result).resolves.toBe('in time');
+  });
+
+  it('ends a run that is stopped while its work goes on, and begins nothing after', async () => {
+    const task = new Task();
+    const run = removal(task);
+    await clock.advance(1001);
+    run.stop(new Error('enough'));
+    await expect(run.result).rejects.toThrow('enough');
+    await task.finish();
+    await clock.advance(60_000);
+    expect(task.starts).toBe(1);
+    expect(supervisor.actors()).toEqual([]);
   });
 });
 
@@ -232,6 +250,38 @@ describe('attempts', () => {
     await expect(run.result).rejects.toThrow('still busy');
     expect(failures).toHaveLength(4);
     expect(clock.timers).toBe(1);
+  });
+
+  it('never end where the policy has no last one, and each is reported', async () => {
+    const task = new Task();
+    const failed: unknown[] = [];
+    const onAttemptFailed = (thrown: unknown) => failed.push(thrown);
+    const request = { effect: 'removeRemote', snapshot: snapshotId(1), work: task.work } as const;
+    const run = watched(supervisor.run({ ...request, onAttemptFailed }));
+    for (let attempt = 1; attempt <= 20; attempt += 1) {
+      expect(task.starts).toBe(attempt);
+      await task.fail(`attempt ${attempt}`);
+      expect(failed).toHaveLength(attempt);
+      // No back-off is longer than the maximum.
+      await clock.advance(defaultPolicies.removeRemote.backoffMillisMax);
+    }
+    await task.finish('gone');
+    await expect(run.result).resolves.toBe('gone');
+  });
+
+  it('follow at once when a caller ends the back-off', async () => {
+    const task = new Task();
+    const run = removal(task);
+    // A run that is at work is left as it is.
+    run.retryNow();
+    expect(task.starts).toBe(1);
+    await task.fail('busy');
+    run.retryNow();
+    expect(task.starts).toBe(2);
+    await task.finish();
+    await expect(run.result).resolves.toBe('done');
+    run.retryNow();
+    expect(task.starts).toBe(2);
   });
 
   it('end with the first that succeeds', async () => {

@@ -10,7 +10,7 @@ import { snapshotDirectories } from '../../src/host/directories.js';
 import { systemDisk } from '../../src/host/disk.js';
 import { openHost, type Host } from '../../src/host/host.js';
 import { isOrdinary } from '../../src/inspect/findings.js';
-import { planRecovery } from '../../src/inspect/plan.js';
+import { startupPlan } from '../../src/inspect/startup-plan.js';
 import { replayRoot } from '../../src/inspect/replay-root.js';
 import { readIdentity } from '../../src/log/identity.js';
 import { readLog } from '../../src/log/reader.js';
@@ -152,11 +152,10 @@ async function settled(root: string): Promise<string[]> {
 
 async function findingsNow(root: string): Promise<string[]> {
   const { replay } = await replayRoot(systemDisk(), root);
-  const [directories, mounts] = await Promise.all([
-    hostOf(root).directories.list(),
-    hostOf(root).mountTable.read(),
-  ]);
-  const { findings } = planRecovery(replay.forest, { directories, mounts }, `${root}/snapshots`);
+  const { directories, mountTable } = hostOf(root);
+  const snapshotsPath = `${root}/snapshots`;
+  const world = { directories, mountTable, snapshotsPath, isLive: false };
+  const { findings } = await startupPlan(replay.forest, world);
   return findings.filter((finding) => !isOrdinary(finding)).map(({ kind }) => kind);
 }
 

@@ -169,6 +169,8 @@ test('usage does not follow a link that stands where fs belongs', async () => {
   expect(error).toMatchObject({ code: 'ENOTDIR', path: directories.fsPath(id) });
 });
 
+const parts = (fs: boolean, work: boolean) => ({ kind: 'seen', fs, work }) as const;
+
 test('lists ids, strangers and what is in them', async () => {
   await directories.prepare(id, plain);
   fs.mkdirSync(`${snapshots}/12/work`, { recursive: true });
@@ -179,12 +181,12 @@ test('lists ids, strangers and what is in them', async () => {
   fs.symlinkSync('/', `${snapshots}/14/fs`);
   const found = [...(await directories.list())].sort((a, b) => (a.name < b.name ? -1 : 1));
   expect(found).toEqual([
-    { name: '007', id: null, isDirectory: true, hasFs: true, hasWork: false },
-    { name: '12', id: 12, isDirectory: true, hasFs: false, hasWork: true },
-    { name: '13', id: 13, isDirectory: false, hasFs: false, hasWork: false },
-    { name: '14', id: 14, isDirectory: true, hasFs: false, hasWork: false },
-    { name: '7', id: 7, isDirectory: true, hasFs: true, hasWork: false },
-    { name: 'new-123', id: null, isDirectory: true, hasFs: false, hasWork: false },
+    { name: '007', id: null, isDirectory: true, parts: parts(true, false) },
+    { name: '12', id: 12, isDirectory: true, parts: parts(false, true) },
+    { name: '13', id: 13, isDirectory: false, parts: parts(false, false) },
+    { name: '14', id: 14, isDirectory: true, parts: parts(false, false) },
+    { name: '7', id: 7, isDirectory: true, parts: parts(true, false) },
+    { name: 'new-123', id: null, isDirectory: true, parts: parts(false, false) },
   ]);
 });
 

@@ -78,3 +78,9 @@ test('tells the room on a file system', async () => {
   expect(before.freeInodes - after.freeInodes).toBe(1);
   expect(await codeOf(fileSystemStatus(pool, `${mountpoint}/none`))).toBe('ENOENT');
 });
+
+test('what says nothing of the kernel is no answer', () => {
+  const fixture = new URL('./fixtures/probes-without-descriptors.ts', import.meta.url).pathname;
+  const output = execFileSync(process.execPath, ['--import', 'tsx', fixture], { encoding: 'utf8' });
+  expect(JSON.parse(output)).toBe('EMFILE');
+});

@@ -69,16 +69,34 @@ async function causesIn(
 const inShort = (cause: Cause): number | string =>
   cause.kind === 'event' ? cause.record.position : `${cause.kind}: ${cause.why}`;
 
+const unfinished: Finding = {
+  ...{ kind: 'UnfinishedRemoval', isInferred: false, failed: null, ...of(3) },
+};
+const older = (...names: readonly string[]): Finding => ({
+  kind: 'LogOlderThanDirectories',
+  directories: names.map((name) => ({ name, because: 'unowned', evidence: 'fs is not empty' })),
+  nextId: snapshotId(9),
+});
+const kept = (name: string): Finding => ({
+  ...{ kind: 'KeptDirectories', because: 'repair', directories: [{ name, evidence: 'e' }] },
+});
+const unchecked = (name: string): Finding => ({
+  ...{ kind: 'UncheckedDirectory', name, operation: 'readdir', path: `${at}/${name}`, code: 'EIO' },
+});
+
 /** For each kind, findings and the position of the event behind each, or why there is none. */
 const cases: Readonly<Record<FindingKind, readonly (readonly [Finding, number | string])[]>> = {
   AbandonedPreparation: [[{ kind: 'AbandonedPreparation', ...of(2) }, 12]],
   UnfinishedCommit: [[{ kind: 'UnfinishedCommit', ...of(1) }, 4]],
-  UnfinishedRemoval: [[{ kind: 'UnfinishedRemoval', ...of(3) }, 16]],
+  UnfinishedRemoval: [[unfinished, 16]],
   AwaitingCleanup: [[{ kind: 'AwaitingCleanup', ...of(3) }, 15]],
   MissingDirectory: [
     [{ kind: 'MissingDirectory', ...of(1), shownAs: 'committed', path: `${at}/1/fs` }, 5],
     // It was made a second time.
     [{ kind: 'MissingDirectory', ...of(4), shownAs: 'active', path: `${at}/4/fs` }, 19],
+  ],
+  HiddenDirectory: [
+    [{ kind: 'HiddenDirectory', ...of(1), shownAs: 'committed', path: `${at}/1` }, 5],
   ],
   MissingMount: [[{ kind: 'MissingMount', ...of(2), mountpoint: `${at}/2/fs` }, 9]],
   UnavailableLayer: [[{ kind: 'UnavailableLayer', ...of(2), reason: 'gone' }, 11]],
@@ -91,8 +109,21 @@ const cases: Readonly<Record<FindingKind, readonly (readonly [Finding, number | 
     [orphan('lost+found'), 'none: the log never spoke of it'],
   ],
   SpareDirectories: [[{ kind: 'SpareDirectories', ids: [7, 8].map(snapshotId) }, 0]],
-  KeptDirectories: [
-    [{ kind: 'KeptDirectories', ids: [snapshotId(9)] }, 'none: the log does not have it'],
+  LogOlderThanDirectories: [
+    [older('99', '7'), 17],
+    [older('99'), 'none: the log does not have it'],
+  ],
+  ForeignEntry: [
+    [{ kind: 'ForeignEntry', name: 'notes', path: `${at}/notes`, evidence: 'e' }, 18],
+    [
+      { kind: 'ForeignEntry', name: 'mine', path: `${at}/mine`, evidence: 'e' },
+      'none: the log never spoke of it',
+    ],
+  ],
+  UncheckedDirectory: [[unchecked('1'), 6]],
+  KeptDirectories: [[kept('9'), 'none: the log does not have it']],
+  ReleasedDirectories: [
+    [{ kind: 'ReleasedDirectories', names: ['9'] }, 'none: the log does not have it'],
   ],
   ForeignMount: [
     // Its removal should have ended it; without one, it is what was mounted.
@@ -125,8 +156,7 @@ it('knows what a repair has set aside', async () => {
     ...{ streamVersion: streamVersion(last), schemaVersion: 1, data, closesStream: false },
   };
   const archive = new RecordArchive([...records, repaired]);
-  const ids = [snapshotId(9)];
-  const causes = await causesIn(archive, { kind: 'KeptDirectories', ids }, orphan('9'));
+  const causes = await causesIn(archive, kept('9'), orphan('9'));
   expect(causes).toEqual([last, last]);
 });
 
@@ -192,7 +222,7 @@ it('says that events are retired, and not that there were none', async () => {
 it('says of what is behind damage that it cannot be read, and tells the rest', async () => {
   const findings: Finding[] = [
     { kind: 'UnfinishedCommit', ...of(1) },
-    { kind: 'UnfinishedRemoval', ...of(3) },
+    unfinished,
     elsewhere(1, 3),
     orphan('99'),
   ];

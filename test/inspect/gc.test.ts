@@ -10,6 +10,7 @@ import { position, unixNanos } from '../../src/base/units.js';
 import { entryLook } from '../../src/host/entries.js';
 import {
   gcVerdicts,
+  lookedAt,
   ownerlessOf,
   reasonInWords,
   removalsIn,
@@ -17,6 +18,7 @@ import {
 } from '../../src/inspect/gc.js';
 import type { GcVerdict } from '../../src/inspect/gc.js';
 import { replayRoot } from '../../src/inspect/replay-root.js';
+import { usesByName } from '../../src/inspect/unowned.js';
 import { readLogBatches } from '../../src/log/reader.js';
 import {
   aRoot,
@@ -92,7 +94,12 @@ async function aRandomRoot(
 
 async function verdictsOf(
   daemon: TestDaemon,
-  wish: { readonly isServed: boolean; readonly youngAfter?: bigint; readonly now?: bigint },
+  wish: {
+    readonly isServed: boolean;
+    readonly youngAfter?: bigint;
+    readonly now?: bigint;
+    readonly requested?: readonly string[];
+  },
 ): Promise<readonly GcVerdict[]> {
   const { root, host } = daemon;
   const { disk } = host;
@@ -100,8 +107,12 @@ async function verdictsOf(
   const { forest } = (await replayRoot(disk, root.path)).replay;
   const look = await entryLook(root.snapshots, host.workers, host.mountTable);
   const range = { root: root.path, disk, from: position(0), reverse: true };
+  const candidates = lookedAt(forest, entries);
+  const looked = await host.directories.usesOf(candidates.map(({ name }) => name));
   return gcVerdicts({
     ...{ forest, entries, isServed: wish.isServed },
+    uses: usesByName(candidates, looked),
+    requested: new Set(wish.requested),
     changedAt: await look.changedAt(ownerlessOf(forest, entries)),
     removedAt: await removalTimes(removalsIn(forest), readLogBatches(range)),
     youngAfter: unixNanos(wish.youngAfter ?? 1n << 80n),
@@ -174,9 +185,9 @@ describe('reasons', () => {
     await daemon.close();
     expect(texts).toEqual([
       ['1', 'committed snapshot n/1/c'],
+      ['notes.txt', 'no snapshot owns it, and it is in use: it is no directory'],
       ['2', 'removed, awaiting Cleanup since then: n/2/k'],
       ['3', 'removal unfinished since then: n/3/k'],
-      ['notes.txt', 'orphan: no snapshot in the log owns it'],
     ]);
   });
 
@@ -194,13 +205,13 @@ describe('reasons', () => {
     expect(await kindsAt()).toEqual([
       ['007', 'young'],
       ['1', 'awaiting-cleanup'],
-      ['notes.txt', 'young'],
+      ['notes.txt', 'in-use'],
     ]);
     // A clock that is behind, or was ahead.
     expect(await kindsAt(1n)).toEqual([
       ['007', 'age-unknown'],
       ['1', 'awaiting-cleanup'],
-      ['notes.txt', 'age-unknown'],
+      ['notes.txt', 'in-use'],
     ]);
     await daemon.close();
   });

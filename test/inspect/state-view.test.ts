@@ -85,7 +85,7 @@ function aState(id: number, parent: number | null): SnapshotState {
     ...{ id: snapshotId(id), preparedAs: 'active', name: snapshotName(`s${id}`), status: 'active' },
     parent: parent === null ? null : { id: snapshotId(parent), name: snapshotName(`s${parent}`) },
     ...{ labels: new Map(), target: null, remote: null, commit: null, usage: null },
-    ...{ unavailability: null, streamVersion: streamVersion(1) },
+    ...{ unavailability: null, removal: null, streamVersion: streamVersion(1) },
     ...{ createdAt: unixNanos(0n), updatedAt: unixNanos(0n) },
   };
 }

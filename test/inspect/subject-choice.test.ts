@@ -42,7 +42,7 @@ function aState(id: number, name: string, status: SnapshotState['status']): Snap
   return {
     ...{ id: snapshotId(id), preparedAs: 'active', name: snapshotName(name), status },
     ...{ parent: null, labels: new Map(), target: null, remote: null, commit: null, usage: null },
-    ...{ unavailability: null, streamVersion: streamVersion(1) },
+    ...{ unavailability: null, removal: null, streamVersion: streamVersion(1) },
     ...{ createdAt: unixNanos(0n), updatedAt: unixNanos(0n) },
   };
 }

@@ -43,7 +43,11 @@ const sentences: Record<
   SnapshotRemoving: [{ deferred: true, caller: {} }, 'left to Cleanup'],
   SnapshotCollecting: [{}, ''],
   SnapshotRemoved: [{}, ''],
-  SnapshotAbandoned: [{ reason: 'given up' }, 'given up'],
+  SnapshotAbandoned: [{ reason: 'given up', inferred: false }, 'given up'],
+  SnapshotRemovalFailed: [
+    { path: '/r/2/fs', code: 'EBUSY', reason: 'remove /r/2/fs: EBUSY' },
+    'remove /r/2/fs: EBUSY',
+  ],
   SnapshotSalvaged: [
     {
       ...{ id: 2, name: 'salvaged/2', labels: {}, usage: { size: 1, inodes: 1 } },
@@ -90,7 +94,7 @@ const sentences: Record<
   OrphanRemoved: [{ name: 'x', path: '/r/snapshots/x' }, '/r/snapshots/x'],
   DirectoriesCollected: [
     { collected: 2, orphans: 1, replayedTo: 40 },
-    '2 snapshots, 1 orphan; log replayed to 40',
+    '2 snapshots, 1 orphan; log folded to 40',
   ],
   SegmentChecked: [
     { from: 12, to: 40, bytes: 9000, sha256: '0123456789abcdef'.repeat(4) },
@@ -106,7 +110,14 @@ const sentences: Record<
     },
     '2 findings; events 4 to 6 do not count any more; 1 directory kept; epoch 2, taken out to quarantine-2-9',
   ],
-  DirectoriesReleased: [{ ids: [3] }, '3'],
+  DirectoriesSetAside: [
+    { directories: [{ name: '3', because: 'preallocated', evidence: 'fs is not empty' }] },
+    '3 (preallocated: fs is not empty)',
+  ],
+  DirectoriesReleased: [
+    { names: ['3', '4', '5', 'notes'], because: 'requested', caller },
+    '3, 4, 5, notes, requested by k8s.io, pid 9',
+  ],
   DaemonStopped: [{ why: 'SIGTERM' }, 'SIGTERM'],
 };
 

@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import type { MountEntry } from '../../src/base/ports.js';
 import { snapshotId } from '../../src/base/units.js';
-import { idsShownBy, mountOf } from '../../src/inspect/mount-layers.js';
+import { idsShownBy, mountOf } from '../../src/base/mount-layers.js';
 import { placeOf, usesOf } from '../../src/inspect/who.js';
 
 it.each([

@@ -29,7 +29,10 @@ const committed = (remote: typeof asked | null): SnapshotEvent => ({
 });
 const started: SnapshotEvent = { type: 'RemoteMountStarted', data: asked };
 const failed: SnapshotEvent = { type: 'RemoteMountFailed', data: { reason: 'not in the store' } };
-const abandoned: SnapshotEvent = { type: 'SnapshotAbandoned', data: { reason: 'ENOSPC' } };
+const abandoned: SnapshotEvent = {
+  type: 'SnapshotAbandoned',
+  data: { reason: 'ENOSPC', inferred: false },
+};
 
 const without = settingsIn({ fileSystem: null }, position(0));
 const withStore = settingsIn({ fileSystem: 'store' }, position(0));

@@ -92,7 +92,8 @@ describe('fold', () => {
     const head = {
       nextId: snapshotId(41),
       spares: [snapshotId(40)],
-      kept: [],
+      setAside: [['39', 'unowned', 'fs is not empty'] as const],
+      released: ['notes'],
       daemonStreamVersion: 12,
       checkedTo: 77,
     };

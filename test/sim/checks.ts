@@ -6,6 +6,7 @@ import { snapshotName, type Position, type SnapshotId } from '../../src/base/uni
 import type { LogRecord } from '../../src/log/types.js';
 import type { SnapshotInfo } from '../../src/machines/info.js';
 import type { SnapshotState } from '../../src/machines/fold.js';
+import type { Forest } from '../../src/machines/forest.js';
 import { REMOTE_LABEL, storedLabels, TARGET_LABEL } from '../../src/machines/labels.js';
 import type { MountSpec } from '../../src/snapshotter/mounts.js';
 import { describeCall, labelsText } from './client-model.js';
@@ -57,6 +58,18 @@ export class Checks {
     if (odd !== undefined) this.#host.break(`List shows what the log does not say: ${odd}`);
     if (missing !== undefined) this.#host.break(`List does not show: ${missing}`);
     this.#forest();
+    this.#projection(opened.projection, at);
+  }
+
+  /** The projection, by which Cleanup decides, is the replay of the log up to its position. */
+  #projection(projection: Forest, at: Position): void {
+    const { forest } = this.#host.witness.toldUpTo(at);
+    const [lived, replayed] = [textsOf(projection), textsOf(forest)];
+    const odd = lived.find((text) => !replayed.includes(text));
+    const missing = replayed.find((text) => !lived.includes(text));
+    if (odd !== undefined) this.#host.break(`the projection holds what no replay does: ${odd}`);
+    if (missing !== undefined)
+      this.#host.break(`the projection lacks what a replay has: ${missing}`);
   }
 
   /** What List must show when everything before a position is durable. Positions must not fall. */
@@ -85,7 +98,10 @@ export class Checks {
     this.nothingUnderWay();
     for (const state of states) this.#atRest(state);
     const owners = new Set(states.map(({ id }) => String(id)));
-    const orphan = tree.names.find((name) => !owners.has(name) && !witness.isSpare(Number(name)));
+    const { setAside } = witness.truth.forest;
+    const orphan = tree.names.find(
+      (name) => !owners.has(name) && !witness.isSpare(Number(name)) && !setAside.has(name),
+    );
     if (orphan !== undefined) this.#host.break(`directory ${orphan} has no owner`);
     for (const { mountpoint } of mounts.entries) {
       const owner = states.find(({ id }) => `${tree.path}/${id}/fs` === mountpoint);
@@ -301,6 +317,17 @@ export class Checks {
       this.#host.break(`something is mounted on ${id}, which is not remote`);
     }
   }
+}
+
+/** All that a forest holds, a line each. */
+function textsOf(forest: Forest): readonly string[] {
+  return [
+    ...forest.cut().lines(),
+    `next id ${forest.nextId}, checked to ${forest.checkedTo}`,
+    ...[...forest.spares].map((id) => `preallocated ${id}`),
+    ...[...forest.setAside].map(([name, why]) => `set aside ${name}: ${JSON.stringify(why)}`),
+    ...[...forest.released].map((name) => `released ${name}`),
+  ];
 }
 
 /** How a snapshot must be shown; written here a second time, from containerd's own words. */

@@ -6,6 +6,7 @@
 import { HostFault } from '../../src/base/errors.js';
 import type {
   DirectoryOwner,
+  DirectoryUse,
   FileOwner,
   MeasuredDirectory,
   SnapshotDirectories,
@@ -32,6 +33,7 @@ export interface DirectoryRules {
   mayPrepareSpare(id: SnapshotId): void;
   mayEmpty(id: SnapshotId, signal?: AbortSignal): void;
   mayRemove(name: string, signal?: AbortSignal): void;
+  mayRemoveUnused(name: string, signal?: AbortSignal): void;
 }
 
 /** The directories themselves: they outlive the daemon. */
@@ -62,6 +64,11 @@ export class DirectoryTree {
 
   drop(name: string): void {
     this.#live.delete(name);
+  }
+
+  /** A removal is durable. */
+  settleRemoval(name: string): void {
+    if (!this.#live.has(name)) this.#durable.delete(name);
   }
 
   /** The directories are durable, what stands in their files is not. */
@@ -184,8 +191,47 @@ export class SimDirectories implements SnapshotDirectories {
       change({ hasWork: false }),
       change({ hasFs: false }),
       () => this.tree.drop(name),
+      () => this.tree.settleRemoval(name),
     ];
     return this.#steps(`remove ${name}`, steps, signal);
+  }
+
+  usesOf(names: readonly string[], signal?: AbortSignal): Promise<readonly DirectoryUse[]> {
+    return this.#call('uses', () => names.map((name) => this.#useOf(name)), signal);
+  }
+
+  async removeUnused(name: string, signal?: AbortSignal): Promise<DirectoryUse> {
+    this.rules.mayRemoveUnused(name, signal);
+    const found: { use: DirectoryUse } = { use: { kind: 'absent' } };
+    // Each rmdir fails where something has come into the directory since the look.
+    const rmdir = (work: () => void) => () => {
+      if (found.use.kind === 'unused') found.use = this.#useOf(name);
+      if (found.use.kind === 'unused') work();
+    };
+    const steps = [
+      () => {
+        found.use = this.#useOf(name);
+      },
+      rmdir(() => this.tree.change(name, { hasFs: false })),
+      rmdir(() => this.tree.change(name, { hasWork: false })),
+      rmdir(() => this.tree.drop(name)),
+    ];
+    await this.#steps(`remove unused ${name}`, steps, signal);
+    return found.use.kind === 'unused' ? { kind: 'absent' } : found.use;
+  }
+
+  hasFs(id: SnapshotId, signal?: AbortSignal): Promise<boolean> {
+    return this.#call(`has ${id}`, () => this.tree.get(String(id))?.hasFs === true, signal);
+  }
+
+  #useOf(name: string): DirectoryUse {
+    const entry = this.tree.get(name);
+    if (this.mounts.isAtOrBelow(`${this.tree.path}/${name}`)) {
+      return { kind: 'used', by: 'mount', evidence: 'something is mounted on it' };
+    }
+    if (entry === undefined) return { kind: 'absent' };
+    if (entry.content === '') return { kind: 'unused' };
+    return { kind: 'used', by: 'content', evidence: `fs holds ${entry.content}` };
   }
 
   list(
@@ -197,8 +243,13 @@ export class SimDirectories implements SnapshotDirectories {
       name,
       id: /^[1-9]\d*$/.test(name) ? snapshotId(Number(name)) : null,
       isDirectory: true,
-      hasFs: namesOnly ? null : (this.tree.get(name)?.hasFs ?? false),
-      hasWork: namesOnly ? null : (this.tree.get(name)?.hasWork ?? false),
+      parts: namesOnly
+        ? { kind: 'unchecked' }
+        : {
+            kind: 'seen',
+            fs: this.tree.get(name)?.hasFs ?? false,
+            work: this.tree.get(name)?.hasWork ?? false,
+          },
     });
     return this.#call('list directories', () => this.tree.names.map(entryOf), signal);
   }

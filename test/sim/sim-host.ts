@@ -6,6 +6,7 @@
 import { reasonOf } from '../../src/base/errors.js';
 import type { SnapshotId } from '../../src/base/units.js';
 import { defaultPolicies, type EffectPolicies } from '../../src/effects/policies.js';
+import type { DaemonEventData } from '../../src/machines/daemon-events.js';
 import { openSnapshotter, type OpenedSnapshotter } from '../../src/snapshotter/open.js';
 import type { SnapshotterSettings } from '../../src/snapshotter/settings.js';
 import { FaultyDisk } from '../support/faulty-disk.js';
@@ -40,6 +41,8 @@ const policies: EffectPolicies = {
   measureUsage: { ...defaultPolicies.measureUsage, concurrency: 2 },
 };
 
+type SetAsideData = DaemonEventData<'DirectoriesSetAside'>;
+
 export type HostState = 'down' | 'starting' | 'serving';
 
 export class SimHost implements DirectoryRules, RemoteRules {
@@ -66,6 +69,8 @@ export class SimHost implements DirectoryRules, RemoteRules {
   readonly #segmentBytes: number;
   readonly #checkedAt = new Map<string, number>();
   #isRecovering = false;
+  /** Records of the witness that were looked at. */
+  #observed = 0;
   #powerCuts = 0;
 
   constructor(draws: Draws, trace: (line: string) => void) {
@@ -177,6 +182,19 @@ export class SimHost implements DirectoryRules, RemoteRules {
     } catch (thrown) {
       this.break(String(thrown));
     }
+    this.#checkSetAside();
+  }
+
+  /** No disk lies here, so only what a mount left behind can be in use without an owner. */
+  #checkSetAside(): void {
+    const { records } = this.witness;
+    for (; this.#observed < records.length; this.#observed += 1) {
+      const record = records[this.#observed];
+      if (record?.type !== 'DirectoriesSetAside') continue;
+      for (const { name, evidence } of (record.data as SetAsideData).directories) {
+        if (evidence !== 'fs holds litter') this.break(`${name} is set aside: ${evidence}`);
+      }
+    }
   }
 
   mayPrepare(id: SnapshotId, signal?: AbortSignal): void {
@@ -205,8 +223,23 @@ export class SimHost implements DirectoryRules, RemoteRules {
     if (signal?.aborted === true) return;
     this.observe();
     const id = Number(name) as SnapshotId;
-    const state = this.witness.truth.forest.get(id);
-    if (state !== undefined) {
+    const { forest } = this.witness.truth;
+    const state = forest.get(id);
+    if (state === undefined) {
+      if (!forest.released.has(name)) this.break(`${name} is removed with what is in it`);
+      return;
+    }
+    this.#mustBe(id, ['removing'], 'is removed');
+    if (state.removal?.because === 'inferred') {
+      this.break(`directory ${id} is removed with what is in it, and that is only inferred`);
+    }
+  }
+
+  mayRemoveUnused(name: string, signal?: AbortSignal): void {
+    if (signal?.aborted === true) return;
+    this.observe();
+    const id = Number(name) as SnapshotId;
+    if (this.witness.truth.forest.has(id)) {
       this.#mustBe(id, ['removing'], 'is removed');
       return;
     }

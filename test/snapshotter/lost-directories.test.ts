@@ -7,7 +7,7 @@
 import * as fs from 'node:fs';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import type { SnapshotDirectories } from '../../src/base/ports.js';
-import { planRecovery } from '../../src/inspect/plan.js';
+import { startupPlan } from '../../src/inspect/startup-plan.js';
 import { replayRoot } from '../../src/inspect/replay-root.js';
 import { TestDaemon, testRoot, told, until, valueOf, type TestRoot } from '../support/daemon.js';
 
@@ -42,11 +42,9 @@ const recreated = async () =>
 async function inspected(): Promise<readonly string[]> {
   const { host } = daemon;
   const { replay } = await replayRoot(host.disk, root.path);
-  const observed = {
-    directories: await host.directories.list(),
-    mounts: await host.mountTable.read(),
-  };
-  return planRecovery(replay.forest, observed, root.snapshots).findings.map(({ kind }) => kind);
+  const snapshotsPath = root.snapshots;
+  const plan = await startupPlan(replay.forest, { ...host, snapshotsPath, isLive: false });
+  return plan.findings.map(({ kind }) => kind);
 }
 
 /** Answers a full look when it is let go of. */

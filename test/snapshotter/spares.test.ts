@@ -127,10 +127,11 @@ test('go with the next start after a crash, and their ids do not come again', as
   await daemon.crash();
   expect(daemon.directories()).toHaveLength(5);
   await open(0);
-  expect(daemon.assembled.plan.findings).toMatchObject([
-    { kind: 'SpareDirectories', ids: [2, 3, 4, 5] },
-  ]);
+  expect(daemon.assembled.plan.candidates).toMatchObject(
+    [2, 3, 4, 5].map((id) => ({ id, because: 'preallocated' })),
+  );
   expect(daemon.directories()).toEqual(['1']);
+  expect(await idsOfType('SparesDropped')).toEqual([2, 3, 4, 5]);
   expect(await daemon.eventsOfType('OrphanFound')).toEqual([]);
   valueOf(await daemon.prepare('next'));
   expect(await idsOfType('SnapshotPreparing')).toEqual([1, 6]);
@@ -154,7 +155,14 @@ test('where something stands already are left out, and it becomes nobody’s sna
     expect(fs.readdirSync(upperOf(valueOf(await daemon.prepare(key))))).toEqual([]);
   }
   await daemon.cleanup();
-  expect(daemon.directories()).not.toContain('3');
-  expect(daemon.directories()).not.toContain('5');
-  expect(await daemon.eventsOfType('OrphanRemoved')).toHaveLength(2);
+  for (const id of [3, 5]) {
+    expect(fs.readFileSync(`${root.snapshots}/${id}/fs/stray`, 'utf8')).toBe('not ours');
+  }
+  expect(await daemon.eventsOfType('OrphanFound')).toEqual([]);
+  const [setAside] = await daemon.eventsOfType('DirectoriesSetAside');
+  expect(setAside?.data).toEqual({
+    directories: ['3', '5'].map((name) => {
+      return { name, because: 'unowned', evidence: 'fs is not empty' };
+    }),
+  });
 });

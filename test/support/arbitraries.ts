@@ -116,7 +116,8 @@ export function eventOf(id: number): fc.Arbitrary<SnapshotEvent> {
     of('SnapshotRemoving', fc.record({ deferred: fc.boolean(), caller })),
     of('SnapshotCollecting', fc.constant({})),
     of('SnapshotRemoved', fc.constant({})),
-    of('SnapshotAbandoned', fc.record({ reason })),
+    of('SnapshotAbandoned', fc.record({ reason, inferred: fc.boolean() })),
+    of('SnapshotRemovalFailed', fc.record({ path: fc.string(), code: fc.string(), reason })),
     of(
       'SnapshotSalvaged',
       fc.record({
@@ -203,6 +204,10 @@ export function commandAbout(
     }),
     fc.record({ command: is('Collect') }),
     fc.record({ command: is('DirectoriesGone') }),
+    fc.record({
+      ...{ command: is('RemovalFailed'), reason },
+      ...{ path: fc.constantFrom('/a', '/b'), code: fc.constantFrom('EBUSY', 'EIO') },
+    }),
     fc.record({ command: is('Recover') }),
   );
 }

@@ -119,7 +119,7 @@ interface Heard {
 /** One for all daemons of a test file: threads take long to start, and hold nothing of a root. */
 let sharedHost: Host | null = null;
 
-function hostOf(root: TestRoot): Host {
+export function hostOf(root: Pick<TestRoot, 'path'>): Host {
   // It opens and makes nothing, and its threads do not keep the process alive.
   sharedHost ??= openHost({ root: root.path });
   return { ...sharedHost, directories: snapshotDirectories(root.path, sharedHost.workers) };
@@ -257,8 +257,13 @@ export class TestDaemon {
     return [...valueOf(this.snapshotter.list(filters))].map(({ name }) => name).sort();
   }
 
-  cleanup() {
-    return this.snapshotter.cleanup(never());
+  async cleanup(): Promise<void> {
+    valueOf(await this.snapshotter.cleanup(never()));
+  }
+
+  /** A Cleanup that also deletes these entries, with what is in them. */
+  deleteDirectories(...names: readonly string[]) {
+    return this.snapshotter.cleanup(never(), { names, caller: { pid: 7 } });
   }
 
   /** Entries of `snapshots/`, in order. */

@@ -9,6 +9,7 @@ import { errnoOf, HostFault } from '../../../src/base/errors.js';
 import type { Clock, Disk, DiskFile } from '../../../src/base/ports.js';
 import { unixNanos, type UnixNanos } from '../../../src/base/units.js';
 import * as directoryJobs from '../../../src/host/directory-jobs.js';
+import * as directoryUseJobs from '../../../src/host/directory-use-jobs.js';
 import * as mountJobs from '../../../src/host/mount-jobs.js';
 import type { JobControl } from '../../../src/host/job-module.js';
 import type { WorkerPool } from '../../../src/host/workers.js';
@@ -86,6 +87,7 @@ export class ProcessClock implements Clock {
 export function jobsInProcess(gate: Gate, tree: RealTree): WorkerPool {
   const modules: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
     'directory-jobs.js': directoryJobs,
+    'directory-use-jobs.js': directoryUseJobs,
     'mount-jobs.js': mountJobs,
   };
   const run = async (

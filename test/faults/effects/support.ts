@@ -1,7 +1,7 @@
 /** A remote file system that does what a test tells it, a look at what is left, and neighbours. */
 import { expect } from 'vitest';
 import { defaultPolicies } from '../../../src/effects/policies.js';
-import { planRecovery } from '../../../src/inspect/plan.js';
+import { startupPlan } from '../../../src/inspect/startup-plan.js';
 import { replayRoot } from '../../../src/inspect/replay-root.js';
 import type { FileSystem } from '../../../src/filesystems/contract.js';
 import type { Host } from '../../../src/host/host.js';
@@ -106,13 +106,9 @@ export class Unruly implements FileSystem {
 export async function findingsOf(daemon: TestDaemon): Promise<string[]> {
   const { host, root } = daemon;
   const { replay } = await replayRoot(host.disk, root.path);
-  const seen = {
-    directories: await host.directories.list(),
-    mounts: await host.mountTable.read(),
-  };
-  return planRecovery(replay.forest, seen, root.snapshots)
-    .findings.map(({ kind }) => kind)
-    .sort();
+  const snapshotsPath = root.snapshots;
+  const plan = await startupPlan(replay.forest, { ...host, snapshotsPath, isLive: false });
+  return plan.findings.map(({ kind }) => kind).sort();
 }
 
 /** Removals end in the background: the findings are these, now or soon. */
