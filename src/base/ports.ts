@@ -94,6 +94,10 @@ export interface MountEntry {
   readonly root: string;
   readonly mountpoint: string;
   readonly options: readonly string[];
+  /** The peer group to which mounts made below it propagate (`shared:N`); null for none. */
+  readonly peerGroup: number | null;
+  /** The peer group from which it receives mounts (`master:N`); null for none. */
+  readonly master: number | null;
   readonly fileSystemType: string;
   readonly source: string;
   readonly superOptions: readonly string[];
@@ -116,6 +120,41 @@ export interface MountTable {
     options: { readonly detach: boolean },
     signal?: AbortSignal,
   ): Promise<void>;
+}
+
+/**
+ * One process, whatever becomes of its pid afterwards. `startedAt` is `<boot>-<ticks>`: the first
+ * eight digits of the kernel's boot id, and the clock ticks from boot to its start
+ * (proc_pid_stat(5), field 22).
+ */
+export interface ProcessId {
+  readonly pid: number;
+  readonly startedAt: string;
+}
+
+/** Other processes, as proc(5) shows them. What does not return a promise reads /proc alone and never waits. */
+export interface Processes {
+  /** `ProcessId.startedAt` of a process; null when there is none with this pid, or it cannot be read. */
+  startOf(pid: number): string | null;
+  /** `unknown` when /proc could not be read for another reason than that the process is gone. */
+  statusOf(process: ProcessId): 'running' | 'ended' | 'unknown';
+  /**
+   * What a process runs, the same again after it was restarted: its name and the first eight hex
+   * digits of the SHA-256 of its command line, as in `containerd-9d530a4b`. Null when it is gone.
+   */
+  programOf(pid: number, signal?: AbortSignal): Promise<string | null>;
+  /** A running process other than this one, by `programOf`. */
+  findProgram(program: string, signal?: AbortSignal): Promise<ProcessId | null>;
+  /** Whether a process finds every path as this one does: same mount namespace, same root directory. */
+  mountViewOf(process: ProcessId): 'ours' | 'other' | 'unknown';
+  /** The mount table of the process, with paths below its root directory. */
+  mountsOf(pid: number, signal?: AbortSignal): Promise<readonly MountEntry[]>;
+  /** Of the directories, those whose path leads the process to another directory than this one, or to none. */
+  hiddenFrom(
+    pid: number,
+    directories: readonly string[],
+    signal?: AbortSignal,
+  ): Promise<readonly string[]>;
 }
 
 export interface FileOwner {

@@ -1,15 +1,17 @@
 /** The operating system behind the ports, assembled: what the program hands to everybody else. */
-import type { Clock, Disk, MountTable, SnapshotDirectories } from '../base/ports.js';
+import type { Clock, Disk, MountTable, Processes, SnapshotDirectories } from '../base/ports.js';
 import { systemClock } from './clock.js';
 import { snapshotDirectories } from './directories.js';
 import { systemDisk } from './disk.js';
 import { systemMountTable } from './mounts.js';
+import { systemProcesses } from './processes.js';
 import { WorkerPool } from './workers.js';
 
 export interface Host {
   readonly clock: Clock;
   readonly disk: Disk;
   readonly mountTable: MountTable;
+  readonly processes: Processes;
   readonly directories: SnapshotDirectories;
   /** For jobs of others that block, such as those of the file systems. */
   readonly workers: WorkerPool;
@@ -27,6 +29,7 @@ export function openHost({ root }: { readonly root: string }): Host {
     clock: systemClock(),
     disk: systemDisk(),
     mountTable: systemMountTable(workers),
+    processes: systemProcesses(workers),
     directories: snapshotDirectories(root, workers),
     workers,
     close: () => workers.close(),

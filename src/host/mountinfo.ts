@@ -51,10 +51,18 @@ function parseLine(line: string): MountEntry | null {
     root: unescapeOctal(root),
     mountpoint: unescapeOctal(mountpoint),
     options: splitOptions(options),
+    peerGroup: groupIn(fields.slice(6, dash), 'shared'),
+    master: groupIn(fields.slice(6, dash), 'master'),
     fileSystemType: unescapeOctal(fileSystemType),
     source: unescapeOctal(source ?? ''),
     superOptions: splitOptions(superOptions ?? ''),
   };
+}
+
+/** Tags are `shared:2`, `master:1`, `propagate_from:1`, `unbindable`, and may be none. */
+function groupIn(tags: readonly string[], name: string): number | null {
+  const tag = tags.find((each) => each.startsWith(`${name}:`));
+  return tag === undefined ? null : Number(tag.slice(name.length + 1));
 }
 
 function splitOptions(field: string): readonly string[] {

@@ -14,6 +14,8 @@ test('reads the example of proc_pid_mountinfo(5)', () => {
       root: '/mnt1',
       mountpoint: '/mnt2',
       options: ['rw', 'noatime'],
+      peerGroup: null,
+      master: 1,
       fileSystemType: 'ext3',
       source: '/dev/root',
       superOptions: ['rw', 'errors=continue'],
@@ -31,6 +33,8 @@ test('undoes octal escapes, and a dash as a mountpoint is not the end of the tag
     fileSystemType: 'fuse.#x',
     source: 'my source',
     superOptions: ['rw', 'lowerdir=/a,b'],
+    peerGroup: null,
+    master: null,
   });
 });
 
@@ -59,10 +63,11 @@ test('parse undoes what the kernel escapes', () => {
   fc.assert(
     fc.property(name, name, (root, mountpoint) => {
       expect(unescapeOctal(escapeOctal(root))).toBe(root);
-      const line = `7 8 0:9 /${escapeOctal(root)} /${escapeOctal(mountpoint)} rw shared:1 - t s rw`;
+      const line = `7 8 0:9 /${escapeOctal(root)} /${escapeOctal(mountpoint)} rw shared:12 - t s rw`;
       const [entry, ...others] = parseMountinfo(`${line}\n`);
       expect(others).toEqual([]);
       expect(entry).toMatchObject({ root: `/${root}`, mountpoint: `/${mountpoint}`, source: 's' });
+      expect([entry?.peerGroup, entry?.master]).toEqual([12, null]);
     }),
   );
 });

@@ -8,6 +8,7 @@ import type { Labels } from '../../src/base/units.js';
 import type { FileSystem } from '../../src/filesystems/contract.js';
 import { TARGET_LABEL } from '../../src/machines/labels.js';
 import type { Life } from './life.js';
+import { SIM_PEER_GROUP } from './sim-clients.js';
 import type { DirectoryTree } from './sim-directories.js';
 import type { Weather } from './weather.js';
 
@@ -86,11 +87,15 @@ export class SimMountTable implements MountTable {
       root: '/',
       mountpoint,
       options: ['ro'],
+      peerGroup: null,
+      master: null,
       fileSystemType: 'sim',
       source,
       superOptions: [],
     });
-    return this.#call('read mountinfo', () => this.host.entries.map(entryOf), signal);
+    const home = { mountId: 0, mountpoint: '/', source: 'sim' };
+    const ofRoot = { ...entryOf(home), peerGroup: SIM_PEER_GROUP };
+    return this.#call('read mountinfo', () => [ofRoot, ...this.host.entries.map(entryOf)], signal);
   }
 
   mount({ mountpoint, source }: MountRequest, signal?: AbortSignal): Promise<void> {
