@@ -27,6 +27,7 @@ import { readLog } from '../log/reader.js';
 import { verifyLog } from '../log/verify.js';
 import type { Forest } from '../machines/forest.js';
 import { lastHolder, liveHolder, lockRefusal, type LiveHolder } from './holder.js';
+import { mountTables, withHiddenMounts } from './mount-tables.js';
 
 export interface LookOptions {
   readonly root: string;
@@ -91,6 +92,8 @@ export async function lookAtRoot(options: LookOptions): Promise<RootLook> {
   const { replay, checkpoint, damage: met } = await replayToDamage(disk, root);
   const damage = met ?? damageIn(logFindings.filter(hasRest));
   // Directories after the log: the log is the first to know of a snapshot.
+  const tables = mountsUnknown === null ? await mountTables(host, holder) : null;
+  const mounts = tables?.daemon?.mounts ?? tables?.here ?? null;
   return {
     root,
     holder,
@@ -101,12 +104,16 @@ export async function lookAtRoot(options: LookOptions): Promise<RootLook> {
     // Directories of snapshots behind the damage would look like orphans.
     plan:
       damage === null
-        ? await startupPlan(replay.forest, {
-            directories: host.directories,
-            mountTable: mountsUnknown === null ? host.mountTable : null,
-            snapshotsPath: snapshotsDirectory(root),
-            isLive: holder !== null,
-          })
+        ? withHiddenMounts(
+            await startupPlan(replay.forest, {
+              directories: host.directories,
+              mounts,
+              snapshotsPath: snapshotsDirectory(root),
+              isLive: holder !== null,
+            }),
+            tables,
+            snapshotsDirectory(root),
+          )
         : nothingCompared(replay.forest.nextId),
     snapshots: countSnapshots(replay.forest),
     position: replay.position,

@@ -143,6 +143,7 @@ function idsBehind(finding: Finding, snapshotsPath: string): readonly SnapshotId
   if ('id' in finding) return [finding.id];
   switch (finding.kind) {
     case 'MountElsewhere':
+    case 'HiddenMounts':
       return finding.ids;
     case 'ForeignMount':
       return oneOrNone(idOfMountpoint(finding.mountpoint, snapshotsPath));
@@ -253,6 +254,7 @@ function damageBefore(finding: Finding, told: Testimony): LogDamaged | null {
 }
 
 function whyNone({ kind }: Finding): string {
+  if (kind === 'HiddenMounts') return 'no layer is mounted';
   if (kind === 'OrphanDirectory' || kind === 'ForeignEntry') return 'the log never spoke of it';
   return kind === 'ForeignMount' ? 'no event of the log mounted it' : 'the log does not have it';
 }
@@ -311,6 +313,8 @@ function eventBehind(finding: Finding, told: Testimony): LogRecord | null {
       const removed = newest(...lives.map((life) => lastOf(life, ...removals)));
       return removed ?? newest(...lives.map((life) => lastOf(life, ...makings)));
     }
+    case 'HiddenMounts':
+      return newest(...finding.ids.map((id) => lastOf(lifeOf(id), ...mountings)));
     default:
       return assertNever(finding);
   }

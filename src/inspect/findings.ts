@@ -96,6 +96,13 @@ export type Finding =
       readonly kind: 'MountElsewhere';
       readonly mountpoint: string;
       readonly ids: readonly SnapshotId[];
+    }
+  /** The running daemon is in a mount namespace of its own, and what it mounts stays there. */
+  | {
+      readonly kind: 'HiddenMounts';
+      readonly pid: number;
+      /** Layers that it has mounted, and that are not seen outside. */
+      readonly ids: readonly SnapshotId[];
     };
 
 export type FindingKind = Finding['kind'];
@@ -135,6 +142,7 @@ const ACTIONS: Readonly<Record<FixedKind, Action>> = {
   ReleasedDirectories: 'remove the directories',
   ForeignMount: 'report only',
   MountElsewhere: 'report only',
+  HiddenMounts: 'report only',
 };
 
 export function actionFor(finding: Finding): Action {
@@ -167,6 +175,8 @@ export function subjectOf(finding: Finding): string {
     case 'ForeignMount':
     case 'MountElsewhere':
       return finding.mountpoint;
+    case 'HiddenMounts':
+      return `process ${finding.pid}`;
     case 'AbandonedPreparation':
     case 'UnfinishedCommit':
     case 'UnfinishedRemoval':

@@ -4,6 +4,7 @@ import { metaOf } from '../machines/chart.js';
 import type { Forest } from '../machines/forest.js';
 import {
   actionFor,
+  idsInWords,
   isOrdinary,
   subjectOf,
   type Action,
@@ -11,6 +12,7 @@ import {
   type GarbageReason,
   type KeptDirectory,
 } from './findings.js';
+import { SHARE_MOUNTS } from './mount-namespaces.js';
 
 export interface FindingReport {
   readonly kind: Finding['kind'];
@@ -58,6 +60,7 @@ function lossOf(finding: Finding): string {
     case 'SpareDirectories':
     case 'ForeignMount':
     case 'MountElsewhere':
+    case 'HiddenMounts':
       return 'nothing';
     case 'ReleasedDirectories':
       return 'what is in them, as requested';
@@ -120,6 +123,10 @@ function evidenceOf(finding: Finding): string {
       return `a mount of type ${finding.type} below the snapshots that is no layer of ours`;
     case 'MountElsewhere':
       return `an overlay that uses ${finding.ids.length === 1 ? 'snapshot' : 'snapshots'} ${finding.ids.join(', ')}`;
+    case 'HiddenMounts': {
+      const layers = finding.ids.length === 0 ? '' : ` (now: snapshots ${idsInWords(finding.ids)})`;
+      return `the daemon runs in a mount namespace of its own, and layers that it mounts are seen only there${layers}; ${SHARE_MOUNTS}`;
+    }
     default:
       return assertNever(finding);
   }

@@ -6,6 +6,7 @@ import { counted } from '../base/counted.js';
 import { assertNever } from '../base/assert.js';
 import type { DaemonEvent, DaemonEventData } from '../machines/daemon-events.js';
 import type { Caller, ParentLink, SnapshotEvent } from '../machines/events.js';
+import { programName } from '../machines/maker.js';
 import { understand, type RecordLike, type Understood } from '../machines/streams.js';
 import { durationInWords } from './durations.js';
 import { idsInWords, namesInWords } from './findings.js';
@@ -181,7 +182,8 @@ const on = (parent: ParentLink | null): string | null =>
 
 /** Nearly always containerd; its namespace says more than its pid. */
 function by(caller: Caller): string | null {
-  const { namespace, pid } = caller;
-  if (namespace === undefined && pid === undefined) return null;
-  return `by ${[namespace, pid === undefined ? undefined : `pid ${pid}`].filter(Boolean).join(', ')}`;
+  const { namespace, pid, program } = caller;
+  const process = pid === undefined ? undefined : `pid ${pid}`;
+  const parts = [namespace, program && programName(program), process].filter(Boolean);
+  return parts.length === 0 ? null : `by ${parts.join(', ')}`;
 }

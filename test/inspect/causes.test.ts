@@ -136,6 +136,10 @@ const cases: Readonly<Record<FindingKind, readonly (readonly [Finding, number | 
     [elsewhere(1), 5],
     [elsewhere(1, 3), 16],
   ],
+  HiddenMounts: [
+    [{ kind: 'HiddenMounts', pid: 7, ids: [snapshotId(2)] }, 9],
+    [{ kind: 'HiddenMounts', pid: 7, ids: [] }, 'none: no layer is mounted'],
+  ],
 };
 
 it.each(Object.entries(cases))('knows the event behind %s', async (_kind, told) => {

@@ -27,6 +27,7 @@ const findings: Record<FindingKind, true> = {
   ReleasedDirectories: true,
   ForeignMount: true,
   MountElsewhere: true,
+  HiddenMounts: true,
 };
 const refusals: Record<RootRefusal, true> = {
   'not-initialised': true,

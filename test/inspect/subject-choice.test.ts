@@ -41,8 +41,9 @@ function forestOf(...states: (readonly [number, string, SnapshotState['status']]
 function aState(id: number, name: string, status: SnapshotState['status']): SnapshotState {
   return {
     ...{ id: snapshotId(id), preparedAs: 'active', name: snapshotName(name), status },
-    ...{ parent: null, labels: new Map(), target: null, remote: null, commit: null, usage: null },
-    ...{ unavailability: null, removal: null, streamVersion: streamVersion(1) },
+    ...{ parent: null, labels: new Map(), maker: null, target: null, remote: null },
+    ...{ commit: null, usage: null, unavailability: null, removal: null },
+    streamVersion: streamVersion(1),
     ...{ createdAt: unixNanos(0n), updatedAt: unixNanos(0n) },
   };
 }

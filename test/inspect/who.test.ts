@@ -23,6 +23,7 @@ it.each([
 let nextId = 1;
 const entry = (mountpoint: string, more: Partial<MountEntry> = {}): MountEntry => ({
   ...{ mountId: nextId++, parentMountId: 0, device: '8:1', root: '/', mountpoint, options: [] },
+  ...{ peerGroup: null, master: null },
   ...{ fileSystemType: 'ext4', source: '/dev/sda1', superOptions: [], ...more },
 });
 const overlay = (mountpoint: string, ...superOptions: string[]): MountEntry =>
