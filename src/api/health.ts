@@ -2,7 +2,7 @@
  * grpc.health.v1: whether this server should be sent work. A broken layer is no reason to be
  * restarted by a probe; a log that cannot append, or an event loop that does not turn, is.
  */
-import { status, type Server } from '@grpc/grpc-js';
+import { status, type Metadata, type Server } from '@grpc/grpc-js';
 import type { Observable } from 'rxjs';
 import { BehaviorSubject } from 'rxjs/internal/BehaviorSubject';
 import {
@@ -11,22 +11,30 @@ import {
   type HealthCheckResponse,
   type HealthServer,
 } from './generated/grpc/health/v1/health.js';
+import { withReasons, type HealthReason } from './health-reasons.js';
 
 export const snapshotsServiceName = 'containerd.services.snapshots.v1.Snapshots';
 export const auditServiceName = 'stratalog.audit.v1.Audit';
 
 /**
  * What can be asked about: `''` is the whole server, `log` is whether events can be appended,
- * `directories` is whether all of them are as the log has them.
+ * `directories` whether all of them are as the log has them, `mounts` whether clients see the layers
+ * that are mounted, `clients` whether each is the only one.
  */
 export type HealthName =
-  '' | typeof snapshotsServiceName | typeof auditServiceName | 'log' | 'directories';
-
-/** What each server has. */
-const usualNames: readonly HealthName[] = ['', snapshotsServiceName, 'log', 'directories'];
+  | ''
+  | typeof snapshotsServiceName
+  | typeof auditServiceName
+  | 'log'
+  | 'directories'
+  | 'mounts'
+  | 'clients';
 
 /** Faults that need a person and that no restart mends: no reason for a probe to fail. */
-export const advisoryNames: readonly string[] = ['directories'];
+export const advisoryNames: readonly HealthName[] = ['directories', 'mounts', 'clients'];
+
+/** What each server has. */
+const usualNames: readonly HealthName[] = ['', snapshotsServiceName, 'log', ...advisoryNames];
 
 export interface HealthState {
   readonly serving: Readonly<Partial<Record<HealthName, boolean>>>;
@@ -46,7 +54,7 @@ export class Health {
   private readonly base: Partial<Record<HealthName, boolean>> = {};
   private readonly faults = new Map<
     string,
-    { readonly reason: string; readonly affects: readonly HealthName[] }
+    HealthReason & { readonly affects: readonly HealthName[] }
   >();
   private readonly subject: BehaviorSubject<HealthState>;
 
@@ -92,8 +100,10 @@ export class Health {
 
   addToServer(server: Server): void {
     const service: HealthServer = {
-      check: ({ request }, callback) => {
+      check: (call, callback) => {
+        const { request } = call;
         const now = this.statuses.get(request.service);
+        this.sendReasons(call);
         if (now !== undefined) callback(null, now);
         else callback({ code: status.NOT_FOUND, details: unknownService(request.service) });
       },
@@ -106,9 +116,17 @@ export class Health {
         call.on('cancelled', () => this.forget(name, watcher));
         watcher(this.statuses.get(name) ?? { status: Serving.SERVICE_UNKNOWN });
       },
-      list: (_call, callback) => callback(null, { statuses: new Map(this.statuses) }),
+      list: (call, callback) => {
+        this.sendReasons(call);
+        callback(null, { statuses: new Map(this.statuses) });
+      },
     };
     server.addService(HealthService, service);
+  }
+
+  /** The service's messages have no room for a reason, so reasons travel as metadata. */
+  private sendReasons(call: { sendMetadata(metadata: Metadata): void }): void {
+    if (this.faults.size > 0) call.sendMetadata(withReasons([...this.faults.values()]));
   }
 
   private forget(name: string, watcher: (now: HealthCheckResponse) => void): void {

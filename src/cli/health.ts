@@ -10,6 +10,7 @@ import {
   type HealthListResponse,
 } from '../api/generated/grpc/health/v1/health.js';
 import { advisoryNames } from '../api/health.js';
+import { reasonsIn, type HealthReason } from '../api/health-reasons.js';
 import { UsageError } from '../base/errors.js';
 import { formatTime } from '../base/units.js';
 import { systemClock } from '../host/clock.js';
@@ -53,13 +54,16 @@ async function run(flags: Flags, command: Command, out: Output): Promise<void> {
     const statuses = await asked.statuses(flags.service);
     await (flags.watch === true
       ? watchAll(client, [...statuses.keys()], flags, out)
-      : report(statuses, flags, out));
+      : report(statuses, asked.reasons, flags, out));
   } finally {
     client.close();
   }
 }
 
 class Asking {
+  /** Why something does not serve, as the last answer had it. */
+  reasons: readonly HealthReason[] = [];
+
   constructor(
     private readonly client: HealthClient,
     private readonly address: string,
@@ -84,13 +88,15 @@ class Asking {
     call: (
       options: { readonly deadline: number },
       done: (fault: { code: grpcStatus; details: string } | null, answer: Answer) => void,
-    ) => unknown,
+    ) => { on(event: 'metadata', listener: (metadata: Metadata) => void): unknown },
   ): Promise<Answer> {
     return new Promise((settle, reject) => {
       const deadline = Number(systemClock().now() / 1_000_000n) + this.limitMillis;
       call({ deadline }, (fault, answer) => {
         if (fault === null) settle(answer);
         else reject(this.#explained(fault.code, fault.details));
+      }).on('metadata', (metadata) => {
+        this.reasons = reasonsIn(metadata);
       });
     });
   }
@@ -111,31 +117,33 @@ class Asking {
 
 async function report(
   statuses: ReadonlyMap<string, ServingStatus>,
+  reasons: readonly HealthReason[],
   flags: Flags,
   out: Output,
 ): Promise<void> {
+  const reasonsFor = (service: string) =>
+    reasons.flatMap(({ reason, affects }) => (affects.includes(service) ? [reason] : []));
   const rows = [...statuses].sort(([one], [other]) => (one < other ? -1 : 1));
   if (!areServing(statuses, flags)) process.exitCode = EXIT.failed;
   if (flags.quiet === true) return;
   if (flags.json === true) {
     for (const [service, status] of rows) {
-      await out.json('health', { service, status: ServingStatus[status] });
+      const fields = { service, status: ServingStatus[status], reasons: reasonsFor(service) };
+      await out.json('health', fields);
     }
     return;
   }
   const cells = rows.map(([service, status]) => [nameOf(service), painted(status, out)]);
   await out.table(['SERVICE', 'STATUS'], cells);
-  const advisory = rows.filter(([name]) => advisoryNames.includes(name));
-  if (advisory.some(([, status]) => status !== ServingStatus.SERVING)) {
-    await out.line('');
-    await out.line('directories need a person: stratalog inspect shows which, and why');
-  }
+  const told = new Set(rows.flatMap(([service]) => reasonsFor(service)));
+  await out.lines([...told].map(visible));
 }
 
 /** A service that was named counts as it is; of all, those that say whether the daemon serves. */
 function areServing(statuses: ReadonlyMap<string, ServingStatus>, { service }: Flags): boolean {
+  const names: readonly string[] = advisoryNames;
   return [...statuses].every(([name, status]) => {
-    const counts = service !== undefined || !advisoryNames.includes(name);
+    const counts = service !== undefined || !names.includes(name);
     return !counts || status === ServingStatus.SERVING;
   });
 }

@@ -4,7 +4,7 @@
  * wait for the second one (src/snapshotter/open.ts, recovery.ts).
  */
 import { errnoOf } from '../base/errors.js';
-import type { MountEntry, SnapshotDirectories, SnapshotDirectoryEntry } from '../base/ports.js';
+import type { MountTable, SnapshotDirectories, SnapshotDirectoryEntry } from '../base/ports.js';
 import type { Forest } from '../machines/forest.js';
 import { planRecovery, unlooked, withUses, type Plan } from './plan.js';
 import { usesByName } from './unowned.js';
@@ -12,7 +12,7 @@ import { usesByName } from './unowned.js';
 export interface StartupWorld {
   readonly directories: Pick<SnapshotDirectories, 'list' | 'usesOf'>;
   /** Null where the mount table of this machine does not apply to the root. */
-  readonly mounts: readonly MountEntry[] | null;
+  readonly mountTable: Pick<MountTable, 'read'> | null;
   /** `<root>/snapshots`. */
   readonly snapshotsPath: string;
   /** A daemon is at work. */
@@ -21,10 +21,10 @@ export interface StartupWorld {
 
 /** `forest` is the replay of the log. Fails as the ports do. */
 export async function startupPlan(forest: Forest, world: StartupWorld): Promise<Plan> {
-  const { directories, mounts, snapshotsPath, isLive } = world;
+  const { directories, mountTable, snapshotsPath, isLive } = world;
   const observed = {
     directories: await listed(directories),
-    mounts,
+    mounts: mountTable === null ? null : await mountTable.read(),
     nextId: forest.nextId,
     isLive,
   };

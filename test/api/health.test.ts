@@ -1,10 +1,11 @@
 /** Goal: probes see what is true, at once. Method: the generated client of the standard service. */
-import { status } from '@grpc/grpc-js';
+import { Metadata, status, type ClientUnaryCall, type ServiceError } from '@grpc/grpc-js';
 import { afterEach, expect, test } from 'vitest';
 import {
   HealthCheckResponse_ServingStatus as Serving,
   type HealthClient,
 } from '../../src/api/generated/grpc/health/v1/health.js';
+import { reasonsIn } from '../../src/api/health-reasons.js';
 import { Health, snapshotsServiceName, type HealthState } from '../../src/api/health.js';
 import { aServer, asked, cleanUp } from './rig.js';
 
@@ -31,6 +32,8 @@ test('each name is asked for by itself, and an unknown one is NotFound', async (
       ['', Serving.SERVING],
       [snapshotsServiceName, Serving.NOT_SERVING],
       ['log', Serving.SERVING],
+      ['mounts', Serving.NOT_SERVING],
+      ['clients', Serving.NOT_SERVING],
     ]),
   );
 });
@@ -62,10 +65,47 @@ test('faults of two sources do not overwrite each other, and reasons are told', 
   health.report('log', 'the log is read-only: EIO', ['', 'log']);
   health.report('event loop', '3000 ms late');
   health.report('event loop', null);
-  expect(health.state.serving).toEqual({ '': false, [snapshotsServiceName]: true, log: false });
+  const well = { '': true, [snapshotsServiceName]: true, log: true, mounts: true, clients: true };
+  expect(health.state.serving).toEqual({ ...well, '': false, log: false });
   expect([...health.state.reasons]).toEqual([['log', 'the log is read-only: EIO']]);
   health.report('log', null);
   health.report('log', null);
-  expect(health.state.serving).toEqual({ '': true, [snapshotsServiceName]: true, log: true });
+  expect(health.state.serving).toEqual(well);
   expect(states).toHaveLength(6);
+});
+
+test('why something does not serve travels with the answers', async () => {
+  const rig = await aServer({});
+  rig.health.setAll(true);
+  const client = rig.healthClient();
+  const reasonsOf = (begin: (done: (error: ServiceError | null) => void) => ClientUnaryCall) =>
+    new Promise((resolve, reject) => {
+      let reasons: unknown = null;
+      const call = begin((error) => {
+        if (error === null) resolve(reasons);
+        else reject(error);
+      });
+      call.on('metadata', (metadata) => {
+        reasons = reasonsIn(metadata);
+      });
+    });
+  expect(await reasonsOf((done) => client.list({}, done))).toEqual([]);
+  rig.health.report('shared socket', 'process 1 (größer)', ['clients']);
+  rig.health.report('hidden mounts', 'x'.repeat(5_000), ['mounts']);
+  const told = [{ reason: 'process 1 (größer)', affects: ['clients'] }];
+  // The second is longer than clients would take.
+  expect(await reasonsOf((done) => client.list({}, done))).toEqual(told);
+  expect(await reasonsOf((done) => client.check({ service: 'clients' }, done))).toEqual(told);
+  // A person's affair is none of a probe's.
+  expect(await check(client, '')).toBe(Serving.SERVING);
+  expect(await check(client, 'clients')).toBe(Serving.NOT_SERVING);
+});
+
+test('reasons of another form are none', () => {
+  const metadata = new Metadata();
+  expect(reasonsIn(metadata)).toEqual([]);
+  for (const text of ['no JSON', '{"reason":1}', '[{"reason":"x"}]']) {
+    metadata.set('stratalog-reasons-bin', Buffer.from(text));
+    expect(reasonsIn(metadata)).toEqual([]);
+  }
 });
