@@ -271,6 +271,7 @@ describe('operations.md', () => {
       connections: () => 0,
       callsInFlight: () => 0,
       auditStreams: () => 0,
+      clientFaults: () => ({}),
       serving: () => ({}),
     });
     const made = [...(await metrics.text()).matchAll(/^# TYPE (\S+)/gm)].map(([, name]) => name);

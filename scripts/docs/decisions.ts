@@ -26,6 +26,8 @@ type Variants<Name extends CommandName> = Readonly<
 
 const prepare = { kind: 'active', key: subjectName, parent: null, labels, caller } as const;
 const commit = { key: subjectName, name: snapshotName('layer'), parent: null, labels, caller };
+const maker = { pid: 842, startedAt: '5f0c1f6e-8167', program: 'containerd-9d530a4b' };
+const keeper = { kind: 'maker', maker } as const;
 const asked = { ref: REF, fileSystem: 'layer-store' };
 const reason = 'it failed';
 const usage = { size: 4096, inodes: 1 };
@@ -36,6 +38,7 @@ const COMMANDS: { readonly [Name in CommandName]: Variants<Name> } = {
     Prepare: prepare,
     View: { ...prepare, kind: 'view' },
     'Prepare with a ref': { ...prepare, labels: new Map([[TARGET_LABEL, REF]]) },
+    'Prepare, the key of another client': { ...prepare, nameKeeper: keeper },
   },
   Commit: {
     'to a free name': commit,
@@ -43,15 +46,19 @@ const COMMANDS: { readonly [Name in CommandName]: Variants<Name> } = {
     'to a taken name': { ...commit, name: snapshotName('base') },
     'onto a parent': { ...commit, parent: snapshotName('base') },
     'onto a parent that is not there': { ...commit, parent: snapshotName('nobody') },
+    'kept from the caller': { ...commit, keeper },
+    'to the name of another client': { ...commit, name: snapshotName('base'), nameKeeper: keeper },
   },
   UpdateLabels: {
     'all labels': { name: subjectName, labels, paths: [], caller },
     'one label': { name: subjectName, labels, paths: ['labels.team'], caller },
     'the parent': { name: subjectName, labels, paths: ['labels.team', 'parent'], caller },
+    'kept from the caller': { name: subjectName, labels, paths: [], caller, keeper },
   },
   Remove: {
     'at once': { name: subjectName, deferred: false, caller },
     'by Cleanup': { name: subjectName, deferred: true, caller },
+    'kept from the caller': { name: subjectName, deferred: false, caller, keeper },
   },
   DirectoriesReady: {
     'nothing remote is asked': { remote: { ask: false } },
@@ -118,6 +125,7 @@ function relations(): string {
       'Remove its parent',
       'Prepare with a name it has reserved',
       'Prepare with the ref it stands for',
+      'The same, withheld from the client',
     ],
     STATUSES.map((status) => {
       const { forest } = standing(status, null);
@@ -149,6 +157,13 @@ function relations(): string {
           ...prepare,
           key,
           labels: new Map([[TARGET_LABEL, REF]]),
+        }),
+        answer(forest, null, {
+          command: 'Prepare',
+          ...prepare,
+          key,
+          labels: new Map([[TARGET_LABEL, REF]]),
+          withholdsReady: true,
         }),
       ];
     }),

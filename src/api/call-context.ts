@@ -83,7 +83,7 @@ export class CallContext {
       ...(namespace === undefined ? {} : { namespace }),
       ...(lease === undefined ? {} : { lease }),
       ...(traceparent === undefined ? {} : { traceparent }),
-      ...(process === null ? {} : { pid: process.pid, uid: process.uid }),
+      ...process,
     };
   }
 

@@ -5,6 +5,7 @@
  * It listens last, when calls can be answered, and before recovery, which may take long: Stat,
  * List and Remove need no mount.
  */
+import type { Socket } from 'node:net';
 import { firstValueFrom } from 'rxjs/internal/firstValueFrom';
 import { Subject } from 'rxjs/internal/Subject';
 import { adviceFor } from '../base/advice.js';
@@ -12,12 +13,14 @@ import { counted } from '../base/counted.js';
 import { LogReadOnly, reasonOf, UsageError } from '../base/errors.js';
 import { raiseDescriptorLimit } from '../host/limits.js';
 import { notify, watchdogMillis } from '../host/notify.js';
-import { passedSockets, peerCredentials } from '../host/sockets.js';
+import { passedSockets } from '../host/sockets.js';
+import type { ClientFault, ClientReport } from '../snapshotter/client-reports.js';
 import type { SnapshotterObserver } from '../snapshotter/open.js';
 import { assembleSnapshotter, type Assembled, type FileSystemFactory } from './assembly.js';
 import { openAudit, type OpenedAudit } from './audit-open.js';
+import { callerOn, type Caller } from './callers.js';
 import type { Config } from './config.js';
-import { auditServiceName, Health, snapshotsServiceName } from './health.js';
+import { auditServiceName, Health, snapshotsServiceName, type HealthName } from './health.js';
 import type { RunningHttp } from './http.js';
 import type { ListenTarget } from './listener.js';
 import type { Logger } from './logger.js';
@@ -77,6 +80,7 @@ class Daemon {
   /** Null while nobody can scrape them. */
   #metrics: Metrics | null = null;
   #audit: OpenedAudit | null = null;
+  #clientReports: readonly ClientReport[] = [];
   readonly #endings = new Subject<Ending>();
   readonly #cleanups: (() => void | Promise<void>)[] = [];
 
@@ -216,8 +220,17 @@ class Daemon {
         if (health === 'degraded') this.#logger.warn('effects fail often: degraded');
         else this.#logger.info('effects are well again');
       },
+      clientsChanged: (reports) => this.#clientsChanged(reports),
       fatal: (thrown) => this.#broken(thrown),
     };
+  }
+
+  #clientsChanged(reports: readonly ClientReport[]): void {
+    this.#clientReports = reports;
+    for (const [fault, affected] of Object.entries(affectedBy)) {
+      const reasons = reports.flatMap((report) => (report.fault === fault ? [report.reason] : []));
+      this.#health.report(fault, reasons.length === 0 ? null : reasons.join('. '), [affected]);
+    }
   }
 
   #broken(thrown: unknown): void {
@@ -257,7 +270,7 @@ class Daemon {
       ],
       health: this.#health,
       limits: { connections: limits.connections, concurrentCalls: limits.concurrentCalls },
-      callerOf: peerCredentials,
+      callerOf: (socket) => callerOf(socket, core),
       onCallEnd: (end) => {
         if (end.service !== snapshotsServiceName) return;
         this.#metrics?.request(end.method, end.code, end.seconds);
@@ -302,13 +315,18 @@ class Daemon {
     if (this.#metrics !== null) {
       const { root } = this.#config;
       this.#cleanups.push(
-        feedMetrics(this.#metrics, core, server, this.#audit, this.#health, root),
+        feedMetrics(this.#metrics, core, server, this.#audit, this.#health, root, () =>
+          countFaults(this.#clientReports),
+        ),
       );
     }
     const onReleased = (millis: number) => this.#logger.debug({ millis }, 'memory given back');
     this.#cleanups.push(releaseAtRest(onReleased));
     this.#watchDirectories(core);
-    this.#every(STATUS_MILLIS, () => this.#notify({ status: statusLine(core) }));
+    this.#every(STATUS_MILLIS, () => {
+      core.reviewClients();
+      this.#notify({ status: statusLine(core) });
+    });
     const watchdog = watchdogMillis(this.#environment, process.pid);
     // From the event loop: when that hangs, systemd is right to restart us.
     if (watchdog !== null) this.#every(watchdog / 2, () => this.#notify({ watchdog: true }));
@@ -436,6 +454,26 @@ class Daemon {
     const sent = notify(this.#environment['NOTIFY_SOCKET'], notification);
     if (typeof sent !== 'boolean') this.#logger.debug({ error: sent }, 'sd_notify failed');
   }
+}
+
+/** The name of the health service that says so. */
+const affectedBy: Readonly<Record<ClientFault, HealthName>> = {
+  'hidden mounts': 'mounts',
+  'shared socket': 'clients',
+};
+
+function countFaults(reports: readonly ClientReport[]): Readonly<Record<string, number>> {
+  const counts: Record<string, number> = {};
+  for (const fault of Object.keys(affectedBy)) {
+    counts[fault] = reports.filter((report) => report.fault === fault).length;
+  }
+  return counts;
+}
+
+function callerOf(socket: Socket, core: Assembled): Caller | null {
+  const caller = callerOn(socket, core.host.processes);
+  if (caller !== null) core.clientConnected(caller);
+  return caller;
 }
 
 function statusLine(core: Assembled): string {

@@ -129,6 +129,7 @@ export async function newSnapshotter(options: NewSnapshotterOptions): Promise<Sn
   return new LibrarySnapshotter(core);
 }
 
+/** Its own process: the one that mounts what it is given. */
 const NO_CALLER = {};
 
 class LibrarySnapshotter implements SnapshotterApi {
@@ -153,7 +154,9 @@ class LibrarySnapshotter implements SnapshotterApi {
   }
 
   async mounts(key: string, options: Pick<CallOptions, 'signal'> = {}) {
-    return unwrap(await this.#core.snapshotter.mounts(snapshotName(key), signalOf(options)));
+    return unwrap(
+      await this.#core.snapshotter.mounts(snapshotName(key), NO_CALLER, signalOf(options)),
+    );
   }
 
   async commit(name: string, key: string, options: CallOptions = {}) {

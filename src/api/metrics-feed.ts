@@ -18,6 +18,7 @@ export function feedMetrics(
   audit: Audit | null,
   health: Health,
   root: string,
+  clientFaults: () => Readonly<Record<string, number>>,
 ): () => void {
   let logBytes = 0;
   let checkpointAt: number | null = null;
@@ -47,6 +48,7 @@ export function feedMetrics(
     callsInFlight: () => server.load().calls,
     auditStreams: () => audit?.streams() ?? 0,
     serving: () => health.state.serving,
+    clientFaults,
   });
   return () => {
     clearInterval(timer);

@@ -25,6 +25,8 @@ export interface MetricSources {
   readonly auditStreams: () => number;
   /** Whether each name of the health service serves. */
   readonly serving: () => Readonly<Record<string, boolean>>;
+  /** How often each fault between the daemon and its clients is so now. */
+  readonly clientFaults: () => Readonly<Record<string, number>>;
 }
 
 export interface MetricsOptions {
@@ -148,6 +150,9 @@ export class Metrics {
     this.gauge('audit_streams', 'Open streams of the audit service.', sources.auditStreams);
     this.table('snapshots', 'Snapshots by kind and state.', ['kind', 'state'], (set) => {
       for (const { kind, state, count } of sources.snapshots()) set({ kind, state }, count);
+    });
+    this.table('client_faults', 'What is wrong with clients now, by fault.', ['fault'], (set) => {
+      for (const [fault, count] of Object.entries(sources.clientFaults())) set({ fault }, count);
     });
     this.table('serving', 'What the health service says, 1 for SERVING.', ['name'], (set) => {
       for (const [name, serving] of Object.entries(sources.serving())) {

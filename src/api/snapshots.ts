@@ -89,7 +89,7 @@ function preparingMethods(
       options,
       'Mounts',
       'mounts',
-      (request, call) => snapshotter.mounts(snapshotName(request.key), call.signal),
+      (request, call) => snapshotter.mounts(snapshotName(request.key), call.caller, call.signal),
       toMountsReply,
     ),
   };

@@ -10,6 +10,7 @@ import type { Archive } from '../inspect/archive.js';
 import { idsShownBy, mountOf } from '../base/mount-layers.js';
 import { snapshotsDirectory } from '../log/files.js';
 import type { Caller } from '../machines/events.js';
+import { programName } from '../machines/maker.js';
 import {
   answerFor,
   placeOf,
@@ -22,6 +23,7 @@ import { withArchive, withArchiveOption, type ArchiveFlags } from './archive-opt
 import { EXIT } from './exit-codes.js';
 import { quoted } from './moment.js';
 import { humanSize, printing, visible, type Output } from './print.js';
+import { allMounts, mountTables } from './mount-tables.js';
 import { placeOfRoot, requireUndamaged } from './root-look.js';
 import { rootOf } from './root-option.js';
 import { NotInLog, oneSubject, someSubjects } from './subject-argument.js';
@@ -89,8 +91,8 @@ async function run(text: string, flags: Flags, out: Output): Promise<void> {
 }
 
 async function lookHere(host: Host, named: string, isOffline: boolean): Promise<Here> {
-  const { root, mountsUnknown } = await placeOfRoot({ root: named, host, isOffline });
-  const mounts = mountsUnknown === null ? await host.mountTable.read() : null;
+  const { root, holder, mountsUnknown } = await placeOfRoot({ root: named, host, isOffline });
+  const mounts = mountsUnknown === null ? allMounts(await mountTables(host, holder)) : null;
   return { root, mounts, mountsUnknown };
 }
 
@@ -299,9 +301,10 @@ const linkText = ({ id, name }: { readonly id: number; readonly name: string }):
   `${id} ${name}`;
 
 function callerText(caller: Caller | null): string {
-  const { namespace, lease, pid, uid } = caller ?? {};
+  const { namespace, lease, pid, uid, program } = caller ?? {};
   return [
     namespace,
+    program && programName(program),
     pid === undefined ? undefined : `pid ${pid}`,
     uid === undefined ? undefined : `uid ${uid}`,
     lease === undefined ? undefined : `lease ${lease}`,

@@ -18,6 +18,7 @@ import type { Command, RemoteQuestion } from '../machines/commands.js';
 import type { RemoteLayer } from '../machines/facts.js';
 import type { SnapshotState } from '../machines/fold.js';
 import { checkMappings, mapsAreTrusted } from '../machines/id-mapping.js';
+import type { Maker } from '../machines/maker.js';
 import type { StateEffect } from '../machines/snapshot-machine.js';
 
 /** What the effects reach. */
@@ -35,6 +36,12 @@ export interface EffectWorld {
   readonly ownerLearned: (id: SnapshotId, owner: FileOwner) => void;
   /** Whether, and for what, the remote file system is asked once the directories stand. */
   readonly remoteQuestion: (state: SnapshotState) => RemoteQuestion;
+  /** Why a client does not see what is mounted there; null when it does. */
+  readonly whyHidden: (
+    client: Maker | null,
+    mountpoint: string,
+    signal: AbortSignal,
+  ) => Promise<string | null>;
 }
 
 type Outcome = Command;
@@ -151,6 +158,9 @@ async function mountRemote(
   const mountpoint = directories.fsPath(state.id);
   try {
     await mountAndCheck(fileSystem, mountpoint, state.remote, world.mountTable, signal);
+    // Asked now, not before: the client acts on the reply, and the mount is what it must see.
+    const hidden = await world.whyHidden(state.maker, mountpoint, signal);
+    if (hidden !== null) throw new Error(hidden);
   } catch (thrown) {
     signal.throwIfAborted();
     await leaveClean(state, world, signal);

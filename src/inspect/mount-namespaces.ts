@@ -5,7 +5,7 @@
 import type { MountEntry } from '../base/ports.js';
 import type { SnapshotId } from '../base/units.js';
 import type { Finding } from './findings.js';
-import { mountOf } from './mount-layers.js';
+import { mountOf } from '../base/mount-layers.js';
 
 /** What an operator changes when clients do not see the daemon's mounts. */
 export const SHARE_MOUNTS =

@@ -4,6 +4,7 @@
  */
 import type { Labels, SnapshotId, SnapshotName, Usage } from '../base/units.js';
 import type { Caller, SnapshotEventData } from './events.js';
+import type { Keeper } from './maker.js';
 
 export type Command =
   | {
@@ -13,6 +14,10 @@ export type Command =
       readonly parent: SnapshotName | null;
       readonly labels: Labels;
       readonly caller: Caller;
+      /** A remote layer that is ready is not for this client, which gets a plain snapshot. */
+      readonly withholdsReady?: boolean;
+      /** What keeps the snapshot that has the key already from this caller. */
+      readonly nameKeeper?: Keeper | null;
       /** Directories that stand already, made ahead of time; without them they are made now. */
       readonly spare?: { readonly id: SnapshotId; readonly remote: RemoteQuestion };
     }
@@ -24,6 +29,9 @@ export type Command =
       readonly parent: SnapshotName | null;
       readonly labels: Labels;
       readonly caller: Caller;
+      readonly keeper?: Keeper | null;
+      /** The same, of the snapshot that has the name already. */
+      readonly nameKeeper?: Keeper | null;
     }
   | {
       readonly command: 'UpdateLabels';
@@ -32,6 +40,7 @@ export type Command =
       /** Field mask: empty, `labels`, or `labels.<key>` each. */
       readonly paths: readonly string[];
       readonly caller: Caller;
+      readonly keeper?: Keeper | null;
     }
   | {
       readonly command: 'Remove';
@@ -39,6 +48,8 @@ export type Command =
       /** Leave the directory to Cleanup. */
       readonly deferred: boolean;
       readonly caller: Caller;
+      /** What keeps the snapshot from this caller; without one it may be changed. */
+      readonly keeper?: Keeper | null;
     }
   /** The directories stand. `remote` says whether the remote file system is asked now. */
   | { readonly command: 'DirectoriesReady'; readonly remote: RemoteQuestion }

@@ -27,6 +27,7 @@ import {
   UNVERIFIED_LABEL,
   utf8Length,
 } from './labels.js';
+import { makerOf } from './maker.js';
 import { refusals, type Refusal } from './refusals.js';
 
 export type Decision = Result<readonly SnapshotEvent[], Refusal>;
@@ -100,7 +101,7 @@ function decidePrepare(
   const parent = committedParent(forest, command.parent, refusals.parentNotCommitted);
   if (!parent.ok) return parent;
   if (!accepts(statusOf(holder), 'SnapshotPreparing')) {
-    return refuse(refusals.nameInUse(command.key));
+    return refuse(nameInUse(command.key, command));
   }
   if (mapsAreTrusted(command.key)) {
     const mappings = checkMappings(command.labels);
@@ -108,7 +109,8 @@ function decidePrepare(
   }
   const target = targetOf(command);
   const ready = target === null ? undefined : forest.remoteFor(target, parent.value?.id ?? null);
-  if (target !== null && ready?.status === 'committed.available') {
+  const isWithheld = command.withholdsReady === true;
+  if (target !== null && ready?.status === 'committed.available' && !isWithheld) {
     return refuse(refusals.targetReady(target, ready.name));
   }
   const { spare } = command;
@@ -145,8 +147,10 @@ function decideCommit(
     malformedLabels(command.labels);
   if (malformed !== null) return refuse(malformed);
   if (!isShownAs(command.key, state)) return refuse(refusals.snapshotUnknown(command.key));
+  const kept = keptFromCaller('commit', command.key, command);
+  if (kept !== null) return refuse(kept);
   if (forest.holderOf(command.name) !== undefined) {
-    return refuse(refusals.nameInUse(command.name));
+    return refuse(nameInUse(command.name, command));
   }
   if (!accepts(state.status, 'SnapshotCommitting')) {
     return refuse(
@@ -190,6 +194,8 @@ function decideUpdateLabels(
   const malformed = malformedName('name', command.name);
   if (malformed !== null) return refuse(malformed);
   if (!isShownAs(command.name, state)) return refuse(refusals.snapshotUnknown(command.name));
+  const kept = keptFromCaller('update', command.name, command);
+  if (kept !== null) return refuse(kept);
   assert(accepts(state.status, 'LabelsUpdated'), 'a shown snapshot takes labels');
   const labels = updatedLabels(state.labels, command.labels, command.paths);
   if (!labels.ok) return labels;
@@ -211,6 +217,8 @@ function decideRemove(
   const malformed = malformedName('key', command.name);
   if (malformed !== null) return refuse(malformed);
   if (!isShownAs(command.name, state)) return refuse(refusals.snapshotUnknown(command.name));
+  const kept = keptFromCaller('remove', command.name, command);
+  if (kept !== null) return refuse(kept);
   if (state.labels.has(UNVERIFIED_LABEL))
     return refuse(refusals.unverified(command.name, state.id));
   const children = forest.childrenOf(state.id);
@@ -224,6 +232,25 @@ function decideRemove(
       data: { deferred: command.deferred, caller: command.caller },
     },
   ]);
+}
+
+/** What another client made is not changed while that one still runs. */
+function keptFromCaller(
+  verb: 'remove' | 'commit' | 'update',
+  name: SnapshotName,
+  { keeper = null, caller }: CommandOf<'Remove' | 'Commit' | 'UpdateLabels'>,
+): Refusal | null {
+  return keeper === null ? null : refusals.keptFromCaller(verb, name, keeper, makerOf(caller));
+}
+
+/** Two containerds number their names alike. "Already exists" would be taken for success. */
+function nameInUse(
+  name: SnapshotName,
+  { nameKeeper = null, caller }: CommandOf<'Prepare' | 'Commit'>,
+): Refusal {
+  return nameKeeper === null
+    ? refusals.nameInUse(name)
+    : refusals.keptFromCaller('take the name of', name, nameKeeper, makerOf(caller));
 }
 
 function directoriesReady({

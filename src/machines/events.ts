@@ -39,6 +39,14 @@ export const callerSchema = z
     traceparent: z.string().optional().describe('W3C trace context'),
     pid: z.number().int().optional().describe('process at the other end of the socket'),
     uid: z.number().int().optional().describe('its user'),
+    startedAt: z
+      .string()
+      .optional()
+      .describe('when it was started: eight digits of the boot id, and clock ticks since boot'),
+    program: z
+      .string()
+      .optional()
+      .describe('its name, and eight digits of the SHA-256 of its command line'),
   })
   .describe('who asked, as far as the call tells');
 

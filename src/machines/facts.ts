@@ -13,6 +13,7 @@ import type {
 } from '../base/units.js';
 import type { ParentLink, SnapshotEvent, SnapshotEventOf } from './events.js';
 import { NO_LABELS } from './labels.js';
+import { makerOf, type Maker } from './maker.js';
 
 /** An event together with what its record adds: when, and the how-manieth of its stream. */
 export interface Recorded<Event = SnapshotEvent> {
@@ -66,6 +67,8 @@ export interface SnapshotFacts {
   readonly name: SnapshotName;
   readonly parent: ParentLink | null;
   readonly labels: Labels;
+  /** Null for what was made through the library, or salvaged by a repair. */
+  readonly maker: Maker | null;
   /** The chain id asked for with Prepare. */
   readonly target: string | null;
   readonly remote: RemoteLayer | null;
@@ -96,6 +99,7 @@ function begin(recorded: Recorded<SnapshotEventOf<'SnapshotPreparing'>>): Snapsh
     name: data.key,
     parent: data.parent,
     labels: data.labels.size === 0 ? NO_LABELS : data.labels,
+    maker: makerOf(data.caller),
     target: data.target,
     remote: null,
     commit: null,
@@ -117,6 +121,7 @@ function salvage(recorded: Recorded<SnapshotEventOf<'SnapshotSalvaged'>>): Snaps
     name,
     parent: null,
     labels,
+    maker: null,
     target: null,
     remote: null,
     commit: null,

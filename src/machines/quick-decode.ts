@@ -129,6 +129,8 @@ function callerIn(value: unknown): Caller | null {
       case 'namespace':
       case 'lease':
       case 'traceparent':
+      case 'startedAt':
+      case 'program':
         if (typeof field !== 'string') return null;
         break;
       case 'pid':

@@ -3,7 +3,9 @@
  * class that containerd understands (containerd/errdefs, errgrpc) and a sentence that says what
  * was asked, what was found and, where there is something to do, what.
  */
+import { assertNever } from '../base/assert.js';
 import type { SnapshotId } from '../base/units.js';
+import { processInWords, type Keeper, type Maker } from './maker.js';
 
 /** The errdefs classes a client may be told. */
 export type ErrorClass =
@@ -27,8 +29,10 @@ const REFUSAL_CLASSES = {
   Unverified: 'FailedPrecondition',
   DirectoryOwned: 'FailedPrecondition',
   DirectoryUnknown: 'NotFound',
+  KeptFromCaller: 'FailedPrecondition',
   CommitInProgress: 'Unavailable',
   LayerNotAvailable: 'Unavailable',
+  LayerNotVisible: 'Unavailable',
   TargetReady: 'AlreadyExists',
   Superseded: 'Unavailable',
 } as const satisfies Readonly<Record<string, ErrorClass>>;
@@ -60,6 +64,27 @@ function quote(text: string): string {
       : `${text.slice(0, QUOTED_LENGTH_MAX)}… (${text.length} characters)`;
   return JSON.stringify(shown);
 }
+
+/** What keeps a snapshot from a client, and what to do about it. */
+export function keeperInWords(keeper: Keeper): string {
+  const maker = processInWords(keeper.maker);
+  switch (keeper.kind) {
+    case 'maker':
+      return `${maker} made it and still runs; ${ONE_CLIENT_EACH}`;
+    case 'successor':
+      return `${maker} made it, and runs again as process ${keeper.pid}; ${ONE_CLIENT_EACH}`;
+    case 'mount':
+      return `${maker} made it and has ended, but it is mounted on ${quote(keeper.mountpoint)}; unmount it first`;
+    case 'unknown':
+      return `whether ${maker}, which made it, still runs is unknown: ${quote(keeper.reason)}; try again`;
+    default:
+      return assertNever(keeper);
+  }
+}
+
+/** What an operator does about two clients on one socket. */
+export const ONE_CLIENT_EACH =
+  'give each containerd a Stratalog with an address and a root of its own, or stop the one that does not belong here';
 
 // The class's own words end a message, as in Go: containerd cuts them off again when it decodes.
 export const refusals = {
@@ -113,6 +138,12 @@ export const refusals = {
     ),
   directoryUnknown: (name: string) =>
     refusal('DirectoryUnknown', `directory ${quote(name)} does not exist: not found`),
+  // For Remove, the word "remove" is asserted by containerd's own test suite here too.
+  keptFromCaller: (verb: string, name: string, keeper: Keeper, caller: Maker | null) => {
+    const client = caller === null ? 'this client' : processInWords(caller);
+    const what = `${client} cannot ${verb} snapshot ${quote(name)}`;
+    return refusal('KeptFromCaller', `${what}: ${keeperInWords(keeper)}: failed precondition`);
+  },
   commitInProgress: (key: string) =>
     refusal(
       'CommitInProgress',
@@ -122,6 +153,11 @@ export const refusals = {
     refusal(
       'LayerNotAvailable',
       `layer ${quote(name)} (snapshot ${id}) cannot be used: ${quote(reason)}: unavailable`,
+    ),
+  layerNotVisible: (name: string, id: SnapshotId, reason: string) =>
+    refusal(
+      'LayerNotVisible',
+      `layer ${quote(name)} (snapshot ${id}) cannot be used by this client: ${reason}: unavailable`,
     ),
   targetReady: (ref: string, name: string) =>
     refusal(

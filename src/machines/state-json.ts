@@ -20,6 +20,7 @@ import { idSchema, type ParentLink } from './events.js';
 import type { Removal } from './facts.js';
 import type { SnapshotState } from './fold.js';
 import { NO_LABELS, TARGET_LABEL } from './labels.js';
+import { sharedMaker } from './maker.js';
 import { SET_ASIDE_KINDS, type SetAside } from './set-aside.js';
 
 /** Of the head and of the lines. */
@@ -86,6 +87,7 @@ export function decodeHead(line: string): CheckpointHead {
 /** What a snapshot at rest does not have is left out. */
 interface Rest {
   readonly view?: true;
+  readonly maker?: readonly [pid: number, startedAt: string | null, program: string | null];
   readonly target?: string;
   readonly fileSystem?: string;
   readonly mountLabels?: Readonly<Record<string, string>>;
@@ -106,9 +108,10 @@ interface Rest {
  * or null, when created, when updated or null for the same, labels, the rest]`, without blanks.
  */
 export function encodeState(state: SnapshotState): string {
-  const { parent, remote, commit, usage } = state;
+  const { parent, remote, commit, usage, maker } = state;
   const rest: Rest = {
     ...(state.preparedAs === 'view' && { view: true }),
+    ...(maker && { maker: [maker.pid, maker.startedAt, maker.program] }),
     ...(state.target !== null && { target: state.target }),
     ...(remote && {
       fileSystem: remote.fileSystem,
@@ -153,6 +156,7 @@ export function decodeState(line: string): SnapshotState {
     parent:
       parentId === 0 ? null : { id: snapshotId(parentId), name: snapshotName(text(parentName)) },
     labels: labelsOf(labels),
+    maker: rest.maker === undefined ? null : makerIn(rest.maker),
     target: rest.target ?? null,
     remote: ref === null ? null : remoteOf(text(ref), rest),
     commit: rest.commit === undefined ? null : commitOf(rest.commit),
@@ -187,6 +191,10 @@ function removalOf([because, path, ...more]: NonNullable<Rest['removal']>): Remo
       since: unixNanos(BigInt(text(since))),
     },
   };
+}
+
+function makerIn([pid, startedAt, program]: NonNullable<Rest['maker']>): SnapshotState['maker'] {
+  return sharedMaker(pid, startedAt, program);
 }
 
 function commitOf(commit: NonNullable<Rest['commit']>): SnapshotState['commit'] {

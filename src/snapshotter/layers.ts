@@ -10,10 +10,13 @@ import { formatTime, type SnapshotId } from '../base/units.js';
 import type { Supervisor } from '../effects/supervisor.js';
 import type { FileSystem } from '../filesystems/contract.js';
 import type { SnapshotState } from '../machines/fold.js';
+import type { Maker } from '../machines/maker.js';
 import { refusals, type Refusal } from '../machines/refusals.js';
+import { orAborted } from '../base/abort.js';
 import type { Dispatcher } from './dispatcher.js';
 import type { StateRunner } from './state-runner.js';
 import type { SnapshotPaths } from './mounts.js';
+import type { Visibility } from './visibility.js';
 
 /** Within the budget of Mounts, so that a client is told which layer it was, and why. */
 const RESTORE_WAIT_MILLIS = 5_000;
@@ -25,6 +28,7 @@ export interface LayersOptions {
   readonly fileSystem: FileSystem | null;
   readonly paths: SnapshotPaths;
   readonly clock: Clock;
+  readonly visibility: Visibility;
 }
 
 export class Layers {
@@ -43,12 +47,39 @@ export class Layers {
     );
   }
 
-  /** The refusal for the first layer that cannot be used, or null. */
-  async firstUnusable(layers: readonly SnapshotState[]): Promise<Refusal | null> {
+  /**
+   * The refusal for the first layer that cannot be used, or null. `client` is who is going to
+   * mount it; null for this process itself.
+   */
+  async firstUnusable(
+    layers: readonly SnapshotState[],
+    client: Maker | null,
+    signal: AbortSignal,
+  ): Promise<Refusal | null> {
     const doubtful = this.doubtful(layers);
     if (doubtful.length === 0) return null;
-    const answers = await Promise.all(doubtful.map((layer) => this.#check(layer.id)));
-    return answers.find((answer) => answer !== null) ?? null;
+    const answers = await orAborted(
+      Promise.all(doubtful.map((layer) => this.#check(layer.id))),
+      signal,
+    );
+    const unusable = answers.find((answer) => answer !== null) ?? null;
+    return unusable ?? (await this.#firstHidden(doubtful, client, signal));
+  }
+
+  /** Asked after the check, which may just have mounted it. */
+  async #firstHidden(
+    layers: readonly SnapshotState[],
+    client: Maker | null,
+    signal: AbortSignal,
+  ): Promise<Refusal | null> {
+    const { visibility, paths } = this.#options;
+    const remote = layers.filter((layer) => layer.remote !== null);
+    const mountpoints = remote.map(({ id }) => paths.fsPath(id));
+    const hidden = await visibility.whyHidden(client, mountpoints, signal);
+    const layer = remote.find(({ id }) => paths.fsPath(id) === hidden?.mountpoint);
+    return hidden === null || layer === undefined
+      ? null
+      : refusals.layerNotVisible(layer.name, layer.id, hidden.reason);
   }
 
   #check(id: SnapshotId): Promise<Refusal | null> {

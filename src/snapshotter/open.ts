@@ -8,7 +8,7 @@
  */
 import type { Observable } from 'rxjs';
 import { LogReadOnly, reasonOf } from '../base/errors.js';
-import type { Clock, Disk, MountTable, SnapshotDirectories } from '../base/ports.js';
+import type { Clock, Disk, MountTable, Processes, SnapshotDirectories } from '../base/ports.js';
 import { SharedRun } from '../base/shared-run.js';
 import type { UnixNanos } from '../base/units.js';
 import type { EffectWorld } from '../effects/state-effects.js';
@@ -25,7 +25,10 @@ import type { EventLog } from '../log/types.js';
 import type { SegmentChecker } from '../log/verify-ahead.js';
 import type { DaemonEvent } from '../machines/daemon-events.js';
 import { DurableForest } from '../machines/durable-forest.js';
+import type { Caller } from '../machines/events.js';
 import type { Forest } from '../machines/forest.js';
+import { ClientReports, type ClientReport } from './client-reports.js';
+import { Clients } from './clients.js';
 import { Checkpointing } from './checkpointing.js';
 import { Cleanup } from './cleanup.js';
 import { ClockSteps, clockStepped } from './clock-steps.js';
@@ -42,11 +45,13 @@ import { Spares } from './spares.js';
 import { startEvents } from './start-events.js';
 import { StateRunner } from './state-runner.js';
 import { UnownedDirectories } from './unowned-directories.js';
+import { Visibility } from './visibility.js';
 
 export interface SnapshotterPorts {
   readonly clock: Clock;
   readonly disk: Disk;
   readonly mountTable: MountTable;
+  readonly processes: Processes;
   readonly directories: SnapshotDirectories;
   /** Draws from [0, 1): jitter only. */
   readonly random: () => number;
@@ -56,6 +61,8 @@ export interface SnapshotterPorts {
 
 export interface SnapshotterObserver extends SupervisorObserver {
   warning(message: string, fields: Readonly<Record<string, unknown>>): void;
+  /** All that is wrong between the daemon and its clients now; called after each change. */
+  clientsChanged?(reports: readonly ClientReport[]): void;
   /** A broken invariant: the daemon must stop before it appends on a false belief. */
   fatal(thrown: unknown): void;
 }
@@ -87,6 +94,10 @@ export interface OpenedSnapshotter {
   readonly projection: Forest;
   /** The log has failed and is read-only: time to say NOT_SERVING and to exit. */
   readonly failures: Observable<Error>;
+  /** A client has connected: finds out what it runs, so that its first call need not wait for that. */
+  clientConnected(caller: Caller): void;
+  /** Forgets what was wrong with clients that have ended. To be called now and then. */
+  reviewClients(): void;
   /** Executes the plan. Settles when all that can be done at once is done. */
   recover(): Promise<void>;
   /**
@@ -132,6 +143,8 @@ export async function openSnapshotter(options: OpenSnapshotterOptions): Promise<
       plan,
       projection: parts.dispatcher.durable,
       failures: opened.log.failures,
+      clientConnected: (caller) => void parts.clients.identify(caller),
+      reviewClients: () => parts.reports.review(),
       recover: () => recovery.run(),
       close: (why) => closeAll(parts, opened.log, why),
     };
@@ -254,6 +267,7 @@ function assemble(
   const onProblem = observer.warning.bind(observer);
   const supervisor = new Supervisor({ clock, policies, failureLimit, observer, random });
   const flush = new SharedRun(() => directories.syncFileSystem());
+  const { reports, visibility, clients } = clientParts(ports, observer, snapshotsPath);
   const world: EffectWorld = {
     directories,
     mountTable,
@@ -263,6 +277,8 @@ function assemble(
     setAside: (id, evidence) => unowned.setAside(id, evidence),
     ownerLearned: (id, owner) => spares.learnOwner(id, owner),
     remoteQuestion: (state) => preparation.remoteQuestion(state),
+    whyHidden: async (client, mountpoint, signal) =>
+      (await visibility.whyHidden(client, [mountpoint], signal))?.reason ?? null,
   };
   const onFatal = (thrown: unknown) => {
     dispatcher.giveUp(new LogReadOnly('the daemon is stopping: an invariant is broken'));
@@ -280,7 +296,7 @@ function assemble(
   });
   runner.reportTo(dispatcher);
   const effects = { dispatcher, runner, supervisor };
-  const layers = new Layers({ ...effects, fileSystem, paths: directories, clock });
+  const layers = new Layers({ ...effects, fileSystem, paths: directories, clock, visibility });
   const unowned = new UnownedDirectories({
     ...{ dispatcher, supervisor, directories, snapshotsPath, onProblem },
   });
@@ -295,7 +311,10 @@ function assemble(
     onProblem,
   });
   const remoteName = fileSystem?.name ?? null;
-  const preparation = new Preparation({ ...effects, layers, spares, fileSystem: remoteName });
+  const preparation = new Preparation({
+    ...{ ...effects, layers, spares, clients, visibility },
+    fileSystem: remoteName,
+  });
   const stretch = Math.min(SETTLED_AFTER_MILLIS, settings.retainMillis ?? Infinity);
   const clockWatch = new ClockWatch(clock, stretch);
   const clockSteps = new ClockSteps({
@@ -307,10 +326,28 @@ function assemble(
   const { segmentChecker: checker } = ports;
   const segmentChecks =
     checker && new SegmentChecks({ disk, root, log, dispatcher, clock, checker, onProblem });
-  const owners = { layers, preparation, cleanup, spares, unowned };
+  const owners = { layers, preparation, cleanup, spares, unowned, clients };
   const parts = { ...effects, ...owners, directories, settings };
   const clocks = { clockWatch, clockSteps };
-  return { ...parts, ...clocks, checkpointing, segmentChecks, snapshotter: new Snapshotter(parts) };
+  return {
+    ...{ ...parts, ...clocks, checkpointing, segmentChecks, reports },
+    snapshotter: new Snapshotter(parts),
+  };
+}
+
+/** Who calls, what they see, and what is wrong with that. */
+function clientParts(
+  { processes, mountTable, clock }: SnapshotterPorts,
+  observer: SnapshotterObserver,
+  snapshotsPath: string,
+) {
+  const reports = new ClientReports({
+    processes,
+    onWarning: observer.warning.bind(observer),
+    onChange: (current) => observer.clientsChanged?.(current),
+  });
+  const look = { processes, mountTable, snapshotsPath, reports };
+  return { reports, visibility: new Visibility(look), clients: new Clients({ ...look, clock }) };
 }
 
 type Parts = ReturnType<typeof assemble>;

@@ -12,6 +12,8 @@ import type { CommandOf, RemoteQuestion } from '../machines/commands.js';
 import { decide, targetOf } from '../machines/decide.js';
 import type { SnapshotState } from '../machines/fold.js';
 import { refusals, type Refusal } from '../machines/refusals.js';
+import { keeperInWords } from '../machines/refusals.js';
+import { makerOf } from '../machines/maker.js';
 import type { SnapshotId } from '../base/units.js';
 import { orAborted } from '../base/abort.js';
 import { mappedOwner } from '../effects/state-effects.js';
@@ -19,6 +21,8 @@ import type { Accepted, Dispatcher } from './dispatcher.js';
 import type { Layers } from './layers.js';
 import type { Spares } from './spares.js';
 import type { StateRunner } from './state-runner.js';
+import type { Clients } from './clients.js';
+import type { Visibility } from './visibility.js';
 
 type PrepareCommand = CommandOf<'Prepare'>;
 
@@ -27,6 +31,8 @@ export interface PreparationOptions {
   readonly runner: StateRunner;
   readonly layers: Layers;
   readonly spares: Spares;
+  readonly clients: Clients;
+  readonly visibility: Visibility;
   /** Name of the remote file system, or null when none is configured. */
   readonly fileSystem: string | null;
 }
@@ -35,6 +41,14 @@ export interface PreparationOptions {
 interface TargetAnswer {
   /** Null: the layer is ready. */
   readonly failure: string | null;
+}
+
+interface StandingLayer {
+  readonly ready: Refusal;
+  /** Why it does not serve this client; null when it does. */
+  readonly unusable: string | null;
+  /** It may serve others. */
+  readonly isWithheld: boolean;
 }
 
 export class Preparation {
@@ -65,6 +79,9 @@ export class Preparation {
   async run(command: PrepareCommand, signal: AbortSignal): Promise<Result<SnapshotState, Refusal>> {
     const target = this.#options.fileSystem === null ? null : targetOf(command);
     if (target === null) return this.#prepare(command, null, signal);
+    const client = makerOf(command.caller);
+    const outOfReach = await this.#options.visibility.whyOutOfReach(client, signal);
+    if (outOfReach !== null) return this.#prepare(command, outOfReach, signal);
     const key = `${target} ${command.parent ?? ''}`;
     const underWay = this.#targets.get(key);
     if (underWay !== undefined) {
@@ -78,9 +95,9 @@ export class Preparation {
     let answer: TargetAnswer | null = null;
     try {
       const prepared = await this.#prepare(command, null, signal);
-      if (prepared.ok) {
+      if (prepared.ok && !this.#options.visibility.isBlind(client)) {
         answer = { failure: 'the remote file system was just asked, and did not have it' };
-      } else if (prepared.refusal.name === 'TargetReady') {
+      } else if (!prepared.ok && prepared.refusal.name === 'TargetReady') {
         answer = { failure: null };
       }
       return prepared;
@@ -98,13 +115,18 @@ export class Preparation {
     const isTarget = targetOf(command) !== null;
     const refusal = isTarget ? this.#refusalNow(command) : null;
     if (refusal !== null) return refuse(refusal);
-    const standing = isTarget ? await orAborted(this.#standingLayer(command), signal) : null;
+    const standing = isTarget ? await this.#standingLayer(command, signal) : null;
     if (standing !== null && standing.unusable === null) return refuse(standing.ready);
     const unusable = await this.#unusableBelow(command, signal);
     if (unusable !== null) return refuse(unusable);
     const reason = standing?.unusable ?? declined;
-    const begun = this.#begin(command, reason);
-    if (!begun.ok) return begun;
+    const withholdsReady = standing?.isWithheld === true;
+    const begun = this.#begin({ ...command, withholdsReady }, reason);
+    if (!begun.ok) {
+      // It has become ready since, and whether it is for this client was not asked.
+      const isNew = begun.refusal.name === 'TargetReady';
+      return isNew ? this.#prepare(command, declined, signal) : begun;
+    }
     const state = await this.#settle(begun.value, signal);
     if (state.status === 'removing' && state.remote !== null && reason === null) {
       // The mount hangs or left something behind, so that directory is given up. A fresh one,
@@ -132,27 +154,37 @@ export class Preparation {
     if (doubtful.length === 0) return null;
     const refusal = this.#refusalNow(command);
     if (refusal !== null) return refusal;
-    const unusable = await orAborted(layers.firstUnusable(doubtful), signal);
+    const unusable = await layers.firstUnusable(doubtful, makerOf(command.caller), signal);
     if (unusable === null) return null;
     // A layer that was removed during the look is not unavailable: its child has no parent.
     return this.#refusalNow(command) ?? unusable;
   }
 
-  /** The remote layer that already stands for what is asked, and whether it can be used. */
+  /** The remote layer that already stands for what is asked, and whether this client may use it. */
   async #standingLayer(
     command: PrepareCommand,
-  ): Promise<{ readonly ready: Refusal; readonly unusable: string | null } | null> {
+    signal: AbortSignal,
+  ): Promise<StandingLayer | null> {
     const target = targetOf(command);
     const { accepted } = this.#options.dispatcher;
     if (target === null) return null;
     const parent = command.parent === null ? undefined : accepted.shown(command.parent);
     const standing = accepted.remoteFor(target, parent?.id ?? null);
     if (standing === undefined || metaOf(standing.status).shownAs !== 'committed') return null;
-    const refusal = await this.#options.layers.firstUnusable([standing]);
-    // "Already exists" is a promise that must hold after a power cut.
-    await this.#options.dispatcher.durableOf(standing.id);
     const ready = refusals.targetReady(target, standing.name);
-    return { ready, unusable: refusal === null ? null : refusal.message };
+    const { caller } = command;
+    const keeper = await this.#options.clients.keeperOf(standing, caller, 'use');
+    // The other client would remove it from below this one.
+    if (keeper !== null) return { ready, unusable: keeperInWords(keeper), isWithheld: true };
+    const client = makerOf(caller);
+    const refusal = await this.#options.layers.firstUnusable([standing], client, signal);
+    // "Already exists" is a promise that must hold after a power cut.
+    await orAborted(this.#options.dispatcher.durableOf(standing.id), signal);
+    return {
+      ready,
+      unusable: refusal?.message ?? null,
+      isWithheld: refusal?.name === 'LayerNotVisible',
+    };
   }
 
   #chainBelow(command: PrepareCommand): readonly SnapshotState[] {

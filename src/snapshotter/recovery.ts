@@ -62,7 +62,7 @@ export class Recovery {
     const outcomes = await Promise.allSettled([
       ...steps,
       unowned.exclusively(() => this.#settleUnowned()),
-      layers.firstUnusable(adopted),
+      layers.firstUnusable(adopted, null, new AbortController().signal),
       this.#lookInside(),
     ]);
     for (const outcome of outcomes) {

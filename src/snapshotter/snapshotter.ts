@@ -12,15 +12,17 @@ import type { Position, SnapshotName, Usage } from '../base/units.js';
 import type { ActorEntry } from '../effects/run.js';
 import type { Supervisor } from '../effects/supervisor.js';
 import { metaOf } from '../machines/chart.js';
-import type { CommandOf } from '../machines/commands.js';
+import type { Command, CommandOf } from '../machines/commands.js';
 import type { Caller } from '../machines/events.js';
 import type { SnapshotState } from '../machines/fold.js';
 import { infoOf, type SnapshotInfo } from '../machines/info.js';
 import { UPPERDIR_LABEL } from '../machines/labels.js';
+import { makerOf, type Keeper } from '../machines/maker.js';
 import { refusals, type Refusal } from '../machines/refusals.js';
 import { orAborted } from '../base/abort.js';
 import type { Cleanup } from './cleanup.js';
-import type { Dispatcher } from './dispatcher.js';
+import type { Clients } from './clients.js';
+import type { Accepted, Dispatcher } from './dispatcher.js';
 import { asTargetQuery, parseFilters, type Filter } from './filter.js';
 import type { Layers } from './layers.js';
 import { mountsOf, type MountSpec } from './mounts.js';
@@ -30,8 +32,8 @@ import type { StateRunner } from './state-runner.js';
 import type { DeletionRequest, UnownedDirectories } from './unowned-directories.js';
 
 export type PrepareRequest = Omit<CommandOf<'Prepare'>, 'command' | 'kind'>;
-export type CommitRequest = Omit<CommandOf<'Commit'>, 'command'>;
-export type UpdateRequest = Omit<CommandOf<'UpdateLabels'>, 'command'>;
+export type CommitRequest = Omit<CommandOf<'Commit'>, 'command' | 'keeper'>;
+export type UpdateRequest = Omit<CommandOf<'UpdateLabels'>, 'command' | 'keeper'>;
 
 export interface SnapshotterParts {
   readonly dispatcher: Dispatcher;
@@ -41,6 +43,7 @@ export interface SnapshotterParts {
   readonly preparation: Preparation;
   readonly cleanup: Cleanup;
   readonly unowned: UnownedDirectories;
+  readonly clients: Clients;
   readonly directories: SnapshotDirectories;
   readonly settings: SnapshotterSettings;
 }
@@ -50,6 +53,19 @@ export interface DirectoryTroubles {
   readonly setAside: number;
   /** Cannot be deleted, or looked at; tried again. */
   readonly failing: number;
+}
+
+/** What a command is about, who asks, and what for. */
+interface About {
+  readonly name: SnapshotName;
+  readonly caller: Caller;
+  readonly purpose: 'use' | 'removal';
+}
+
+/** What is found out of the caller before a decision. */
+interface Known {
+  readonly caller: Caller;
+  readonly keeper: Keeper | null;
 }
 
 const NOTHING: Usage = { size: 0, inodes: 0 };
@@ -68,7 +84,7 @@ export class Snapshotter {
    * A writable snapshot on the parent (null: on nothing), and the mounts that show it.
    *
    * Refuses ParentUnknown, ParentNotCommitted, NameInUse, InvalidName, InvalidLabel,
-   * InvalidMapping, LayerNotAvailable; TargetReady when `containerd.io/snapshot.ref` asks for a
+   * InvalidMapping, LayerNotAvailable, LayerNotVisible; TargetReady when `containerd.io/snapshot.ref` asks for a
    * layer that is, or has just become, a committed snapshot.
    */
   prepare(
@@ -86,18 +102,23 @@ export class Snapshotter {
     return this.#prepare({ command: 'Prepare', kind: 'view', ...request }, signal);
   }
 
-  /** The mounts of an active snapshot or view. Refuses SnapshotUnknown, NotMountable, LayerNotAvailable. */
+  /**
+   * The mounts of an active snapshot or view, for the caller to make. Refuses SnapshotUnknown,
+   * NotMountable, LayerNotAvailable, LayerNotVisible.
+   */
   async mounts(
     key: SnapshotName,
+    caller: Caller,
     signal: AbortSignal,
   ): Promise<Result<readonly MountSpec[], Refusal>> {
     const state = this.#parts.dispatcher.durable.shown(key);
     if (state === undefined) return refuse(refusals.snapshotUnknown(key));
     if (metaOf(state.status).shownAs === 'committed') return refuse(refusals.notMountable(key));
-    const { layers } = this.#parts;
+    const { layers, clients } = this.#parts;
     const doubtful = layers.doubtful(this.#parts.dispatcher.durable.ancestorsOf(state));
     if (doubtful.length === 0) return ok(this.#mountsOf(state));
-    const unusable = await orAborted(layers.firstUnusable(doubtful), signal);
+    const client = makerOf(clients.known(caller));
+    const unusable = await layers.firstUnusable(doubtful, client, signal);
     // The checks took time, and it may have been removed meanwhile, its parents with it.
     const isStillThere = this.#parts.dispatcher.durable.shown(key)?.id === state.id;
     if (!isStillThere) return refuse(refusals.snapshotUnknown(key));
@@ -109,8 +130,13 @@ export class Snapshotter {
     const { dispatcher, runner } = this.#parts;
     const room = dispatcher.roomToGrow();
     if (room !== null) await room;
-    const holder = dispatcher.accepted.holderOf(request.key) ?? null;
-    const begun = dispatcher.execute(holder, { command: 'Commit', ...request });
+    const { key, caller } = request;
+    // Where nothing must be waited for, requests are decided in the order in which they came.
+    const asked = this.#keeperOfName(request.name, caller);
+    const nameKeeper = asked instanceof Promise ? await asked : asked;
+    const begun = await this.#execute({ name: key, caller, purpose: 'use' }, (known) => ({
+      ...{ command: 'Commit', ...request, ...known, nameKeeper },
+    }));
     if (!begun.ok) return refuse(begun.refusal);
     const state = await orAborted(dispatcher.settled(begun.value.state), signal);
     const fault = runner.takeFault(state.id);
@@ -120,14 +146,10 @@ export class Snapshotter {
 
   /** Frees the name. The directory goes later: in the background, or with the next Cleanup. */
   async remove(name: SnapshotName, caller: Caller): Promise<Result<void, Refusal>> {
-    const { dispatcher, settings } = this.#parts;
-    const holder = dispatcher.accepted.holderOf(name) ?? null;
-    const removing = dispatcher.execute(holder, {
-      command: 'Remove',
-      name,
-      deferred: settings.asynchronousRemove,
-      caller,
-    });
+    const deferred = this.#parts.settings.asynchronousRemove;
+    const removing = await this.#execute({ name, caller, purpose: 'removal' }, (known) => ({
+      ...{ command: 'Remove', name, deferred, ...known },
+    }));
     if (!removing.ok) return refuse(removing.refusal);
     await removing.value.durable;
     return ok(undefined);
@@ -143,8 +165,10 @@ export class Snapshotter {
     const { dispatcher } = this.#parts;
     const room = dispatcher.roomToGrow();
     if (room !== null) await room;
-    const holder = dispatcher.accepted.holderOf(request.name) ?? null;
-    const updating = dispatcher.execute(holder, { command: 'UpdateLabels', ...request });
+    const { name, caller } = request;
+    const updating = await this.#execute({ name, caller, purpose: 'use' }, (known) => ({
+      ...{ command: 'UpdateLabels', ...request, ...known },
+    }));
     if (!updating.ok) return refuse(updating.refusal);
     await updating.value.durable;
     return ok(this.#infoOf(updating.value.state));
@@ -256,8 +280,40 @@ export class Snapshotter {
   ): Promise<Result<readonly MountSpec[], Refusal>> {
     const room = this.#parts.dispatcher.roomToGrow();
     if (room !== null) await room;
-    const prepared = await this.#parts.preparation.run(command, signal);
+    const identified = this.#parts.clients.identify(command.caller);
+    const caller = identified instanceof Promise ? await identified : identified;
+    const asked = this.#keeperOfName(command.key, caller);
+    const nameKeeper = asked instanceof Promise ? await asked : asked;
+    const known = { ...command, caller, nameKeeper };
+    const prepared = await this.#parts.preparation.run(known, signal);
     return prepared.ok ? ok(this.#mountsOf(prepared.value)) : prepared;
+  }
+
+  /**
+   * Carries out a command about the snapshot that holds a name, told what keeps that from the
+   * caller. Nothing happens between the decision on a holder and the look at it.
+   */
+  async #execute(
+    { name, caller, purpose }: About,
+    commandFor: (known: Known) => Command,
+  ): Promise<Result<Accepted, Refusal>> {
+    const { dispatcher, clients } = this.#parts;
+    for (;;) {
+      const holder = dispatcher.accepted.holderOf(name) ?? null;
+      const look = holder === null ? null : clients.keeperOf(holder, caller, purpose);
+      const keeper = look instanceof Promise ? await look : look;
+      // A look takes time, and another snapshot may hold the name by now.
+      const current = dispatcher.accepted.holderOf(name) ?? null;
+      if (current?.id !== holder?.id) continue;
+      return dispatcher.execute(current, commandFor({ caller: clients.known(caller), keeper }));
+    }
+  }
+
+  /** What keeps the holder of a name, if there is one, from a caller who wants the name. */
+  #keeperOfName(name: SnapshotName, caller: Caller): Promise<Keeper | null> | Keeper | null {
+    const { dispatcher, clients } = this.#parts;
+    const holder = dispatcher.accepted.holderOf(name);
+    return holder === undefined ? null : clients.keeperOf(holder, caller, 'use');
   }
 
   #mountsOf(state: SnapshotState): readonly MountSpec[] {

@@ -69,6 +69,7 @@ test('metrics have the names and labels that dashboards know', async () => {
     connections: () => 1,
     callsInFlight: () => 0,
     auditStreams: () => 0,
+    clientFaults: () => ({ 'hidden mounts': 1, 'shared socket': 0 }),
     serving: () => ({ '': true, log: false }),
   });
   const http = closing(await startMetrics({ host: '127.0.0.1', port: 0 }, metrics));

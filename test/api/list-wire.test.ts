@@ -49,6 +49,7 @@ const states = fc
     id: snapshotId(7),
     preparedAs: 'active',
     parent: parent === null ? null : { id: snapshotId(3), name: parent },
+    maker: null,
     target: null,
     remote: state.status === 'committed.available' ? remote : null,
     commit: null,

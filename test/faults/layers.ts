@@ -8,6 +8,7 @@ import {
 } from '../../src/filesystems/layer-store/digest.js';
 import { importLayer } from '../../src/filesystems/layer-store/import-layer.js';
 import { openOrMakeStore } from '../../src/filesystems/layer-store/store-directory.js';
+import type { LayerFormat } from '../../src/filesystems/layer-store/layout.js';
 import { openHost } from '../../src/host/host.js';
 import { layerOf } from '../../scripts/rig/layer.js';
 import type { RemoteTarget } from './load.js';
@@ -18,6 +19,7 @@ const noLimit = Number.MAX_SAFE_INTEGER;
 export async function makeLayerStore(
   directory: string,
   depths: readonly number[],
+  format: LayerFormat = 'directory',
 ): Promise<RemoteTarget[]> {
   const store = openOrMakeStore(directory);
   const host = openHost({ root: directory });
@@ -40,7 +42,7 @@ export async function makeLayerStore(
           repeatable: true,
         };
         await importLayer(store, source, {
-          format: 'directory',
+          format,
           force: false,
           tarBytesMax: noLimit,
           entriesMax: noLimit,

@@ -19,7 +19,10 @@ export interface GoldenAppend {
 }
 
 const layer = (n: number): string => `sha256:${n.toString(16).padStart(64, '0')}`;
-const caller = { namespace: 'k8s.io', lease: 'pull-1', pid: 4242, uid: 0 };
+const caller = {
+  ...{ namespace: 'k8s.io', lease: 'pull-1', pid: 4242, uid: 0 },
+  ...{ startedAt: '5f0c1f6e-8167', program: 'containerd-9d530a4b' },
+};
 const usage = { size: 8192, inodes: 3 };
 /** Labels that no ASCII-only reader survives. */
 const labels = new Map([
@@ -283,10 +286,10 @@ function repaired(life: Life): void {
   });
 }
 
-/** Of the first segment, as `tail -c +137 | head -c 3848 | sha256sum` has it. */
+/** Of the first segment, as `tail -c +137 | head -c 3840 | sha256sum` has it. */
 const firstSegment = {
   from: 0,
-  to: 17,
-  bytes: 3848,
-  sha256: '3717ebed9b732c86975509f30d250bc0b5a03788d48cedc846abc65521c81620',
+  to: 16,
+  bytes: 3840,
+  sha256: '2569de23c2b18f4d9a167a20d2beb30912c2be36e85b73f8595534bebebbae90',
 };

@@ -8,7 +8,10 @@ import { describe, expect, it } from 'vitest';
 import { snapshotEventSchemas, type SnapshotEventType } from '../../src/machines/events.js';
 import { quickDecode } from '../../src/machines/quick-decode.js';
 
-const caller = { namespace: 'k8s.io', lease: 'l', traceparent: 't', pid: 1, uid: 0 };
+const caller = {
+  ...{ namespace: 'k8s.io', lease: 'l', traceparent: 't', pid: 1, uid: 0 },
+  ...{ startedAt: '5f0c1f6e-8167', program: 'containerd-9d530a4b' },
+};
 const parent = { id: 3, name: 'sha256:parent' };
 const labels = { a: 'b', ['__proto__']: 'kept' };
 
@@ -49,6 +52,7 @@ const strange = fc.oneof(
   fc.record({ size: fc.anything(), inodes: fc.anything() }),
   fc.constant({ ...caller, more: 1 }),
   fc.constant({ ...caller, pid: 'one' }),
+  fc.constant({ ...caller, startedAt: 8167 }),
   fc.constant({ ...parent, more: 1 }),
 );
 

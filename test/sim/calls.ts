@@ -3,6 +3,7 @@
  * so that clients meet.
  */
 import { snapshotName, type Labels, type Usage } from '../../src/base/units.js';
+import type { Caller } from '../../src/machines/events.js';
 import type { SnapshotInfo } from '../../src/machines/info.js';
 import { TARGET_LABEL } from '../../src/machines/labels.js';
 import type { Refusal } from '../../src/machines/refusals.js';
@@ -114,15 +115,15 @@ function drawLabels(draws: Draws): Labels {
   return labels;
 }
 
-/** Makes the call. `tag` goes with it as the caller's trace, and so into the log. */
+/** Makes the call. `tag` goes with it as the client's trace, and so into the log. */
 export async function make(
   snapshotter: Snapshotter,
   call: Call,
-  tag: string,
+  { client, tag }: { readonly client: Caller; readonly tag: string },
   signal: AbortSignal,
 ): Promise<Outcome> {
   try {
-    return await ask(snapshotter, call, tag, signal);
+    return await ask(snapshotter, call, { ...client, traceparent: tag }, signal);
   } catch (thrown) {
     return { kind: 'threw', fault: thrown instanceof Error ? thrown : new Error(String(thrown)) };
   }
@@ -143,10 +144,9 @@ const infoReply = (info: SnapshotInfo): Reply => ({ what: 'info', info });
 async function ask(
   snapshotter: Snapshotter,
   call: Call,
-  tag: string,
+  caller: Caller,
   signal: AbortSignal,
 ): Promise<Outcome> {
-  const caller = { traceparent: tag };
   switch (call.kind) {
     case 'Prepare':
     case 'View': {
@@ -173,7 +173,10 @@ async function ask(
     case 'Stat':
       return outcomeOf(snapshotter.stat(snapshotName(call.name)), infoReply);
     case 'Mounts':
-      return outcomeOf(await snapshotter.mounts(snapshotName(call.name), signal), mountsReply);
+      return outcomeOf(
+        await snapshotter.mounts(snapshotName(call.name), caller, signal),
+        mountsReply,
+      );
     case 'Usage':
       return outcomeOf(await snapshotter.usage(snapshotName(call.name), signal), (usage) => ({
         what: 'usage',

@@ -11,6 +11,7 @@ import { REMOTE_LABEL, storedLabels, TARGET_LABEL } from '../../src/machines/lab
 import type { MountSpec } from '../../src/snapshotter/mounts.js';
 import { describeCall, labelsText } from './client-model.js';
 import type { Call, CallOf, Outcome } from './calls.js';
+import type { ClientName } from './sim-clients.js';
 import type { SimHost } from './sim-host.js';
 
 /** A use may join the check of another under way, which ends with a restore and the log. */
@@ -38,6 +39,35 @@ export class Checks {
     const wrong =
       this.#wrongReply(tag, call, outcome, written) ?? this.#unchecked(call, outcome, since);
     if (wrong !== null) this.#host.break(`${describeCall(call)} (${tag}): ${wrong}`);
+  }
+
+  /** What a client must not be told, because it cannot use it. */
+  forClient(tag: string, call: Call, outcome: Outcome, client: ClientName): void {
+    const wrong = this.#wrongForClient(call, outcome, client);
+    if (wrong !== null) this.#host.break(`${client}: ${describeCall(call)} (${tag}): ${wrong}`);
+  }
+
+  #wrongForClient(call: Call, outcome: Outcome, client: ClientName): string | null {
+    const { clients, witness, tree } = this.#host;
+    const { forest } = witness.truth;
+    const isReady = outcome.kind === 'refused' && outcome.refusal.name === 'TargetReady';
+    if (isReady && clients.isBlind(client)) return 'told of a layer that it does not see';
+    if (isReady && call.kind === 'Prepare') {
+      const parent = call.parent === null ? undefined : forest.shown(snapshotName(call.parent));
+      const layer = forest.remoteFor(call.labels.get(TARGET_LABEL) ?? '', parent?.id ?? null);
+      const maker = clients.runningMaker(layer?.maker ?? null);
+      return maker === null || maker === client ? null : `told of a layer of the ${maker} client`;
+    }
+    if (outcome.kind !== 'ok' || outcome.reply.what !== 'mounts') return null;
+    if (!clients.isBlind(client)) return null;
+    const paths = outcome.reply.mounts.flatMap(({ source, options }) => [
+      source,
+      ...options.flatMap((option) => option.replace(/^lowerdir=/, '').split(':')),
+    ]);
+    const remote = [...forest.values()].find(
+      (state) => state.remote !== null && paths.includes(`${tree.path}/${state.id}/fs`),
+    );
+    return remote === undefined ? null : `given layer ${remote.id}, which it does not see`;
   }
 
   /** Holds at any moment while the daemon serves: all it shows is the durable log, folded. */
@@ -77,6 +107,16 @@ export class Checks {
     const { forest } = this.#host.witness.toldUpTo(at);
     const shown = [...forest.values()].filter(({ status }) => SHOWN.test(status));
     return shown.map((state) => textOfInfo(infoOf(state))).sort();
+  }
+
+  /** What List must answer now. */
+  expectedList(filters: readonly string[]): readonly string[] {
+    const { opened } = this.#host;
+    if (opened === null) return [];
+    this.#host.observe();
+    const all = this.shownAt(opened.snapshotter.durablePosition);
+    const ref = filters[0]?.split('==')[1];
+    return ref === undefined ? all : all.filter((text) => text.includes(`${TARGET_LABEL}=${ref}`));
   }
 
   /** No snapshot is on its way from one state to another. */

@@ -8,11 +8,14 @@ import { updatedLabels } from '../../src/machines/label-update.js';
 import type { SnapshotInfo } from '../../src/machines/info.js';
 import { storedLabels } from '../../src/machines/labels.js';
 import { KEYS, NAMES, type Call, type Outcome } from './calls.js';
+import type { ClientName } from './sim-clients.js';
 
 export interface Known {
   readonly kind: SnapshotInfo['kind'];
   readonly parent: string;
   readonly labels: Labels;
+  /** Null when that is not known. */
+  readonly maker: ClientName | null;
 }
 
 type Fact = Known | 'absent' | 'unknown';
@@ -20,9 +23,12 @@ type Fact = Known | 'absent' | 'unknown';
 /** A call under way, as far as it concerns names. */
 interface Touch {
   readonly call: Call;
+  readonly client: ClientName;
+  /** Which clients ran when it began; null where the daemon need not have known. */
+  readonly runs: ReadonlyMap<ClientName, boolean | null>;
   readonly changes: readonly string[];
   readonly reads: readonly string[];
-  /** Whether another call under way might have changed what this one found. */
+  /** Whether another call under way, or a client that ended, might have changed what this one found. */
   isContended: boolean;
 }
 
@@ -36,8 +42,8 @@ export class ClientModel {
     for (const name of [...KEYS, ...NAMES]) this.#facts.set(name, 'absent');
   }
 
-  begin(tag: string, call: Call): void {
-    const touch: Touch = { call, ...namesOf(call), isContended: false };
+  begin(tag: string, call: Call, client: ClientName, runs: Touch['runs']): void {
+    const touch: Touch = { call, client, runs, ...namesOf(call), isContended: false };
     for (const other of this.#all()) {
       const meets = touch.changes.some((name) => concerns(other, name));
       const isMet = other.changes.some((name) => concerns(touch, name));
@@ -51,7 +57,7 @@ export class ClientModel {
     const touch = this.#touches.get(tag);
     this.#touches.delete(tag);
     if (touch === undefined) return null;
-    const wrong = touch.isContended ? null : this.#judge(touch.call, outcome);
+    const wrong = touch.isContended ? null : this.#judge(touch, outcome);
     this.#learn(touch, outcome);
     if (outcome.kind === 'threw') this.#lingering.push(touch);
     return wrong === null ? null : `${describeCall(touch.call)}: ${wrong}`;
@@ -62,6 +68,11 @@ export class ClientModel {
     for (const { changes } of this.#all()) for (const name of changes) this.#forget(name);
     this.#touches.clear();
     this.#lingering = [];
+  }
+
+  /** A client has ended or was started: what is under way may have been decided before or after. */
+  clientsChanged(): void {
+    for (const touch of this.#all()) touch.isContended = true;
   }
 
   /** Nothing goes on any more, behind nobody's back. */
@@ -75,7 +86,9 @@ export class ClientModel {
     if (this.#all().some(({ changes }) => changes.includes(name))) return null;
     const fact = this.#factOf(name);
     const seen: Fact =
-      found === null ? 'absent' : { kind: found.kind, parent: found.parent, labels: found.labels };
+      found === null
+        ? 'absent'
+        : { kind: found.kind, parent: found.parent, labels: found.labels, maker: null };
     if (fact === 'unknown') {
       if (this.#facts.has(name)) this.#facts.set(name, seen);
       return null;
@@ -93,17 +106,41 @@ export class ClientModel {
     return this.#facts.get(name) ?? 'unknown';
   }
 
-  #judge(call: Call, outcome: Outcome): string | null {
+  #judge(touch: Touch, outcome: Outcome): string | null {
     if (outcome.kind === 'threw') return null;
     const got = outcome.kind === 'ok' ? 'ok' : outcome.refusal.name;
-    const possible = this.#possible(call);
+    const possible = this.#possible(touch);
     return possible === null || possible.includes(got)
       ? null
       : `answered ${got} instead of ${possible.join(' or ')}`;
   }
 
   /** The answers that are right for a call, from what is known; null when too little is. */
-  #possible(call: Call): readonly string[] | null {
+  #possible(touch: Touch): readonly string[] | null {
+    const { call, client } = touch;
+    const changed = changedBy(call);
+    const fact = changed === null ? 'absent' : this.#factOf(changed);
+    if (typeof fact !== 'object' || fact.maker === client) {
+      return this.#possibleForMaker(touch);
+    }
+    const runs = fact.maker === null ? null : touch.runs.get(fact.maker);
+    if (runs === true) return ['KeptFromCaller'];
+    const possible = this.#possibleForMaker(touch);
+    // Where it is mounted may be impossible to find out.
+    const mayBeKept = runs === null || call.kind === 'Remove';
+    return possible && mayBeKept ? [...possible, 'KeptFromCaller'] : possible;
+  }
+
+  /** Names of the other client are kept, not merely in use. */
+  #nameInUse({ maker }: Known, { client, runs: running }: Touch): readonly string[] {
+    if (maker === client) return ['NameInUse'];
+    const runs = maker === null ? null : running.get(maker);
+    if (runs === null) return ['NameInUse', 'KeptFromCaller'];
+    return [runs ? 'KeptFromCaller' : 'NameInUse'];
+  }
+
+  #possibleForMaker(touch: Touch): readonly string[] | null {
+    const { call } = touch;
     switch (call.kind) {
       case 'Prepare':
       case 'View': {
@@ -112,15 +149,15 @@ export class ClientModel {
         if (parent === 'unknown' || key === 'unknown') return null;
         if (parent === 'absent') return ['ParentUnknown'];
         if (parent !== null && parent.kind !== 'committed') return ['ParentNotCommitted'];
-        if (key !== 'absent') return ['NameInUse'];
-        return ['ok', 'TargetReady', 'LayerNotAvailable'];
+        if (key !== 'absent') return this.#nameInUse(key, touch);
+        return ['ok', 'TargetReady', 'LayerNotAvailable', 'LayerNotVisible'];
       }
       case 'Commit': {
         const key = this.#factOf(call.key);
         const name = this.#factOf(call.name);
         if (key === 'unknown' || name === 'unknown') return null;
         if (key === 'absent') return ['SnapshotUnknown'];
-        if (name !== 'absent') return ['NameInUse'];
+        if (name !== 'absent') return this.#nameInUse(name, touch);
         return key.kind === 'active' ? ['ok'] : ['NotActive'];
       }
       case 'Remove': {
@@ -141,7 +178,9 @@ export class ClientModel {
         const fact = this.#factOf(call.name);
         if (fact === 'unknown') return null;
         if (fact === 'absent') return ['SnapshotUnknown'];
-        return fact.kind === 'committed' ? ['NotMountable'] : ['ok', 'LayerNotAvailable'];
+        return fact.kind === 'committed'
+          ? ['NotMountable']
+          : ['ok', 'LayerNotAvailable', 'LayerNotVisible'];
       }
       case 'Stat':
       case 'Usage': {
@@ -155,7 +194,7 @@ export class ClientModel {
     }
   }
 
-  #learn({ call, changes, isContended }: Touch, outcome: Outcome): void {
+  #learn({ call, client, changes, isContended }: Touch, outcome: Outcome): void {
     if (isContended || outcome.kind === 'threw') {
       for (const name of changes) this.#forget(name);
       return;
@@ -168,16 +207,18 @@ export class ClientModel {
           kind: call.kind === 'View' ? 'view' : 'active',
           parent: call.parent ?? '',
           labels: storedLabels(call.labels),
+          maker: client,
         });
         break;
       case 'Commit': {
         const before = this.#factOf(call.key);
-        const parent = typeof before === 'object' ? before.parent : null;
+        const [parent, maker] =
+          typeof before === 'object' ? [before.parent, before.maker] : [null, null];
         this.#facts.set(call.key, 'absent');
         if (parent === null) this.#forget(call.name);
         else {
           const labels = storedLabels(call.labels);
-          this.#facts.set(call.name, { kind: 'committed', parent, labels });
+          this.#facts.set(call.name, { kind: 'committed', parent, labels, maker });
         }
         break;
       }
@@ -224,6 +265,12 @@ function namesOf(call: Call): Pick<Touch, 'changes' | 'reads'> {
     case 'Cleanup':
       return { changes: [], reads: [] };
   }
+}
+
+/** The snapshot that the call changes, which its maker alone may do while it runs. */
+function changedBy(call: Call): string | null {
+  if (call.kind === 'Commit') return call.key;
+  return call.kind === 'Remove' || call.kind === 'Update' ? call.name : null;
 }
 
 function concerns({ changes, reads }: Touch, name: string): boolean {

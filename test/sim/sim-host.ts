@@ -7,11 +7,13 @@ import { reasonOf } from '../../src/base/errors.js';
 import type { SnapshotId } from '../../src/base/units.js';
 import { defaultPolicies, type EffectPolicies } from '../../src/effects/policies.js';
 import type { DaemonEventData } from '../../src/machines/daemon-events.js';
+import type { SnapshotInfo } from '../../src/machines/info.js';
 import { openSnapshotter, type OpenedSnapshotter } from '../../src/snapshotter/open.js';
 import type { SnapshotterSettings } from '../../src/snapshotter/settings.js';
 import { FaultyDisk } from '../support/faulty-disk.js';
 import type { Draws } from './draws.js';
 import { Life } from './life.js';
+import { SimClients } from './sim-clients.js';
 import { SimClock } from './sim-clock.js';
 import { DirectoryTree, SimDirectories, type DirectoryRules } from './sim-directories.js';
 import { SimDisk } from './sim-disk.js';
@@ -52,6 +54,7 @@ export class SimHost implements DirectoryRules, RemoteRules {
   readonly tree = new DirectoryTree(`${ROOT}/snapshots`);
   readonly mounts = new HostMounts();
   readonly layers = new RemoteLayers(REFS);
+  readonly clients: SimClients;
   readonly settings: Omit<SnapshotterSettings, 'mounts'>;
   disk = new FaultyDisk([ROOT]);
   state: HostState = 'down';
@@ -77,6 +80,7 @@ export class SimHost implements DirectoryRules, RemoteRules {
     this.#draws = draws.fork('host');
     this.#trace = trace;
     this.weather = new Weather(draws.fork('weather'));
+    this.clients = new SimClients(draws.fork('clients'), this.clock);
     this.#segmentBytes = this.#draws.pick([4096, 8192, 65_536]);
     this.settings = {
       asynchronousRemove: this.#draws.chance(0.4),
@@ -101,6 +105,12 @@ export class SimHost implements DirectoryRules, RemoteRules {
     return this.life.isBusy;
   }
 
+  /** What List shows; nothing while the daemon does not serve. */
+  infos(): readonly SnapshotInfo[] {
+    const listed = this.opened?.snapshotter.list([]);
+    return listed?.ok === true ? [...listed.value] : [];
+  }
+
   advance(millis: number, isEnough?: () => boolean): Promise<void> {
     return this.clock.advance(millis, () => this.isBusy, isEnough);
   }
@@ -112,6 +122,7 @@ export class SimHost implements DirectoryRules, RemoteRules {
     this.state = 'starting';
     this.hasFailed = false;
     this.#trace(`start ${this.lives}`);
+    this.clients.daemonStarts();
     this.disk.plan = (operation) => this.weather.diskFault(operation);
     void this.#open(life).then(
       (opened) => {
@@ -334,6 +345,7 @@ export class SimHost implements DirectoryRules, RemoteRules {
           if (life.isAlive) this.observe();
         }),
         mountTable: new SimMountTable(life, weather, mounts),
+        processes: this.clients.ports(life),
         directories,
         random: () => this.#draws.next(),
       },

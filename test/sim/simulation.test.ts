@@ -29,6 +29,8 @@ describe('a simulated machine', () => {
       'calm',
       'Prepare threw',
       'View LayerNotAvailable',
+      'Prepare LayerNotVisible',
+      'Remove KeptFromCaller',
     ];
     for (const what of [...happened, ...dangers]) expect(counts.get(what), what).toBeGreaterThan(0);
   });

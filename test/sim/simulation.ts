@@ -8,8 +8,8 @@ import { snapshotName } from '../../src/base/units.js';
 import { drawCall, KEYS, make, NAMES, type Call, type Outcome } from './calls.js';
 import { Checks, textOfInfo, type Written } from './checks.js';
 import { ClientModel, describeCall } from './client-model.js';
-import { TARGET_LABEL } from '../../src/machines/labels.js';
 import { Draws } from './draws.js';
+import type { ClientName } from './sim-clients.js';
 import type { Life } from './life.js';
 import { REFS, SimHost } from './sim-host.js';
 import { LAYER_HEALTH } from './sim-mounts.js';
@@ -42,6 +42,7 @@ const ACTIONS = {
   jump: 1,
   vanish: 2,
   health: 4,
+  clients: 2,
   calm: 1.5,
 } as const;
 
@@ -53,12 +54,15 @@ const BUDGET_MILLIS = 40_000;
 
 interface InFlight {
   readonly call: Call;
+  readonly client: ClientName;
   readonly life: Life;
   readonly controller: AbortController;
 }
 
 /** What was so when a call was made. */
 interface AtCall {
+  readonly client: ClientName;
+  readonly isSameClient: boolean;
   readonly since: number;
   /** What stood in the snapshot that is to be committed. */
   readonly written: Written | null;
@@ -169,8 +173,11 @@ class Simulation {
 
   /** Changes of the world around the daemon. */
   #change(action: keyof typeof ACTIONS): void {
-    const { clock, layers, mounts } = this.#host;
-    if (action === 'jump') {
+    const { clients, clock, layers, mounts } = this.#host;
+    if (action === 'clients') {
+      this.#say(clients.change(this.#draws));
+      this.#model.clientsChanged();
+    } else if (action === 'jump') {
       const millis = this.#draws.between(-7_200_000, 7_200_000);
       this.#say(`the clock jumps by ${millis} ms`);
       clock.jump(millis);
@@ -195,32 +202,37 @@ class Simulation {
   #call(): void {
     const { opened, life } = this.#host;
     if (opened === null || this.#inFlight.size >= IN_FLIGHT_MAX) return;
-    void this.#begin(drawCall(this.#draws, this.#infos()), life);
+    const client = this.#draws.pick(this.#host.clients.running);
+    void this.#begin(drawCall(this.#draws, this.#host.infos()), client, life);
   }
 
-  #begin(call: Call, life: Life): Promise<Outcome | null> {
-    const { opened, clock } = this.#host;
+  #begin(call: Call, client: ClientName, life: Life): Promise<Outcome | null> {
+    const { opened, clock, clients } = this.#host;
     if (opened === null) return Promise.resolve(null);
     this.#calls += 1;
     const tag = `call-${this.#calls}`;
     const written = call.kind === 'Commit' ? this.#write(call.key, tag) : null;
-    const expected = call.kind === 'List' ? this.#expectedList(call.filters) : [];
-    this.#say(`${tag} ${describeCall(call)}`);
+    const expected = call.kind === 'List' ? this.#checks.expectedList(call.filters) : [];
+    this.#say(`${tag} ${client} ${describeCall(call)}`);
     this.#count(call.kind);
     const since = clock.monotonicMillis();
     const controller = new AbortController();
     const cancel = life.clock.schedule(BUDGET_MILLIS, () => controller.abort(new Error('budget')));
-    this.#inFlight.set(tag, { call, life, controller });
-    this.#model.begin(tag, call);
-    return make(opened.snapshotter, call, tag, controller.signal).then((outcome) => {
+    this.#inFlight.set(tag, { call, client, life, controller });
+    this.#model.begin(tag, call, client, clients.knownToRun());
+    const from = { client: clients.callerOf(client), tag };
+    return make(opened.snapshotter, call, from, controller.signal).then((outcome) => {
       cancel();
       if (!life.isAlive) return null;
-      this.#end(tag, call, outcome, { written, expected, since });
+      // One that has ended since gets an answer that does not matter.
+      const isSameClient = clients.callerOf(client).startedAt === from.client.startedAt;
+      this.#end(tag, call, outcome, { client, isSameClient, written, expected, since });
       return outcome;
     });
   }
 
-  #end(tag: string, call: Call, outcome: Outcome, { written, expected, since }: AtCall): void {
+  #end(tag: string, call: Call, outcome: Outcome, at: AtCall): void {
+    const { client, isSameClient, written, expected, since } = at;
     this.#inFlight.delete(tag);
     const answer =
       outcome.kind === 'ok'
@@ -231,6 +243,7 @@ class Simulation {
     this.#say(`${tag} ${answer}`);
     this.#count(`${call.kind} ${outcome.kind === 'threw' ? outcome.kind : answer}`);
     this.#checks.reply(tag, call, outcome, written, since);
+    if (isSameClient) this.#checks.forClient(tag, call, outcome, client);
     const wrong = this.#model.end(tag, outcome);
     if (wrong !== null) this.#host.break(`${tag} ${wrong}`);
     if (outcome.kind !== 'ok') {
@@ -296,6 +309,11 @@ class Simulation {
     this.#say('calm');
     host.weather.isCalm = true;
     host.layers.healAll();
+    // The client that uses everything; it sees all that is mounted.
+    if (!host.clients.isRunning('first')) {
+      host.clients.start('first');
+      this.#model.clientsChanged();
+    }
     const startsAfresh = this.#draws.chance(0.4);
     if (startsAfresh || host.hasFailed) this.#die(startsAfresh && this.#draws.chance(0.4));
     await this.#serveAgain();
@@ -360,7 +378,10 @@ class Simulation {
 
   /** In a calm every layer can be used, and Cleanup leaves nothing behind. */
   async #useEverything(): Promise<void> {
-    for (const name of this.#host.mayHaveLostDirectories ? [] : this.#committedNames()) {
+    const layers = this.#host.mayHaveLostDirectories
+      ? []
+      : this.#host.infos().filter(({ kind }) => kind === 'committed');
+    for (const { name } of layers) {
       const view = { kind: 'View', key: 'canary', parent: name, labels: new Map() } as const;
       await this.#mustDo(view);
       await this.#mustDo({ kind: 'Mounts', name: 'canary' });
@@ -379,7 +400,7 @@ class Simulation {
     if (host.broken !== null) return;
     let outcome: Outcome | null = null;
     let isOver = false;
-    void this.#begin(call, host.life).then((came) => {
+    void this.#begin(call, 'first', host.life).then((came) => {
       outcome = came;
       isOver = true;
     });
@@ -416,24 +437,6 @@ class Simulation {
   #shown(): string {
     const listed = this.#host.opened?.snapshotter.list([]);
     return listed?.ok === true ? [...listed.value].map(textOfInfo).sort().join('\n') : '';
-  }
-
-  #infos(): readonly SnapshotInfo[] {
-    const listed = this.#host.opened?.snapshotter.list([]);
-    return listed?.ok === true ? [...listed.value] : [];
-  }
-
-  #committedNames(): readonly string[] {
-    return this.#infos().flatMap(({ kind, name }) => (kind === 'committed' ? [name] : []));
-  }
-
-  #expectedList(filters: readonly string[]): readonly string[] {
-    const { opened } = this.#host;
-    if (opened === null) return [];
-    this.#host.observe();
-    const all = this.#checks.shownAt(opened.snapshotter.durablePosition);
-    const ref = filters[0]?.split('==')[1];
-    return ref === undefined ? all : all.filter((text) => text.includes(`${TARGET_LABEL}=${ref}`));
   }
 
   /** Slow readers of a List take a few more; at the end it must be the cut it was begun with. */

@@ -56,6 +56,11 @@ export const plainLabels: fc.Arbitrary<Labels> = fc.constantFrom<Labels>(
 const caller: fc.Arbitrary<Caller> = fc.oneof(
   fc.constant<Caller>({}),
   fc.record({ namespace: fc.string({ maxLength: 8 }), pid: fc.nat(), uid: fc.nat() }),
+  fc.record({
+    pid: fc.nat({ max: 3 }),
+    startedAt: fc.constantFrom('5f0c1f6e-1', '5f0c1f6e-2'),
+    program: fc.string({ maxLength: 8 }),
+  }),
 );
 
 const reason = fc.string({ maxLength: 12 });

@@ -222,7 +222,7 @@ export class TestDaemon {
   }
 
   mounts(key: string) {
-    return this.snapshotter.mounts(snapshotName(key), never());
+    return this.snapshotter.mounts(snapshotName(key), {}, never());
   }
 
   commit(key: string, name: string, labels: Labels = new Map()) {

@@ -11,6 +11,7 @@ import { defaultPolicies } from '../../../src/effects/policies.js';
 import { snapshotDirectories } from '../../../src/host/directories.js';
 import { mount, unmount } from '../../../src/host/mount-jobs.js';
 import { systemMountTable } from '../../../src/host/mounts.js';
+import { systemProcesses } from '../../../src/host/processes.js';
 import { openSnapshotter, type OpenedSnapshotter } from '../../../src/snapshotter/open.js';
 import type { SnapshotterSettings } from '../../../src/snapshotter/settings.js';
 import { BindFileSystem, type LayerSwitch } from '../../support/bind-file-system.js';
@@ -97,6 +98,7 @@ export class Machine {
         clock,
         disk: gatedDisk(this.disk, gate, this.tree, this.snapshots),
         mountTable,
+        processes: systemProcesses(jobs),
         directories: snapshotDirectories(this.root, jobs),
         random: () => 0,
       },
