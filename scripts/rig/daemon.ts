@@ -17,7 +17,7 @@ export interface SnapshotterProcess {
   readonly pid: number;
   readonly isRunning: boolean;
   /** Starts it, at first or again, with the root and the address it had. */
-  start(): Promise<void>;
+  start(within?: readonly string[]): Promise<void>;
   /** SIGTERM by default. */
   stop(signal?: StopSignal): Promise<Ended>;
   /** SIGKILL. */
@@ -104,9 +104,10 @@ export class Daemon implements SnapshotterProcess {
     return this.#running().pid;
   }
 
-  async start(): Promise<void> {
+  /** `within`: a program that runs it as the same process, such as `unshare` with its flags. */
+  async start(within: readonly string[] = []): Promise<void> {
     if (this.isRunning) throw new Error('the snapshotter is still running');
-    const [program, ...words] = this.serveCommand;
+    const [program = '', ...words] = [...within, ...this.serveCommand];
     const args = [...words, '--root', this.root, '--address', this.address];
     this.#service = await Service.start(
       this.#workspace,

@@ -18,6 +18,7 @@ import { SnapshotsClient } from '../../src/api/generated/containerd/services/sna
 import { blockingDisk } from '../../src/host/blocking-disk.js';
 import { BoltUnreadable } from '../../src/inspect/bolt-file.js';
 import { readContainerdMetadata } from '../../src/inspect/containerd-metadata.js';
+import { ClientProcess } from '../support/client-process.js';
 import { againstPeer, startLimitMillis, startRig } from './support.js';
 
 describe.runIf(!againstPeer)("containerd's memory beside the log", () => {
@@ -69,19 +70,24 @@ describe.runIf(!againstPeer)("containerd's memory beside the log", () => {
   }
 
   const snapshotter = 'stratalog';
-  const noLabels = new Map<string, string>();
 
-  /** Behind containerd's back. */
-  function daemonItself() {
-    const client = clientOf(rig.daemon.address);
-    const labels = noLabels;
-    return {
-      prepare: (key: string, parent = '') =>
-        promised((done) => client.prepare({ snapshotter, key, parent, labels }, done)),
-      commit: (name: string, key: string) =>
-        promised((done) => client.commit({ snapshotter, name, key, labels, parent: '' }, done)),
-      remove: (key: string) => promised((done) => client.remove({ snapshotter, key }, done)),
-    };
+  /**
+   * Behind containerd's back, which must not run meanwhile: what it made is kept from others. What
+   * the other client made is containerd's to collect when that has ended.
+   */
+  async function behindItsBack(work: (daemon: ClientProcess) => Promise<void>): Promise<void> {
+    await rig.containerd.stop();
+    const client = await ClientProcess.start(rig.daemon.address);
+    try {
+      await work(client);
+    } finally {
+      await client.kill();
+      await rig.containerd.startAgain();
+    }
+  }
+
+  async function must(daemon: ClientProcess, ...call: Parameters<ClientProcess['told']>) {
+    expect(await daemon.told(...call), call.join(' ')).toBe('ok');
   }
 
   it('agrees after a pull, asked by socket, by file and by directory', async () => {
@@ -120,19 +126,22 @@ describe.runIf(!againstPeer)("containerd's memory beside the log", () => {
       const { snapshots } = await readContainerdMetadata(disk, metadata, snapshotter);
       const nameOf = (wanted: string): string =>
         snapshots.find(({ key }) => key === wanted)?.name ?? '';
-      const daemon = daemonItself();
-      // Lost by Stratalog: the top layer, and two that have keys which a shell would not like.
-      for (const key of [image.chainIds.at(-1) ?? '', "it's a key", '-rf']) {
-        await daemon.remove(nameOf(key));
-      }
-      // Another parent than containerd means.
-      for (const key of image.chainIds.slice(2, -1).reverse()) await daemon.remove(nameOf(key));
-      await daemon.prepare('default/9001/other');
-      await daemon.commit(nameOf(third), 'default/9001/other');
-      // Never told to containerd, one on the other.
-      await daemon.prepare('default/9002/ghost');
-      await daemon.commit('default/9003/ghost', 'default/9002/ghost');
-      await daemon.prepare('default/9004/child', 'default/9003/ghost');
+      await behindItsBack(async (daemon) => {
+        // Lost by Stratalog: the top layer, and two that have keys which a shell would not like.
+        for (const key of [image.chainIds.at(-1) ?? '', "it's a key", '-rf']) {
+          await must(daemon, 'remove', nameOf(key));
+        }
+        // Another parent than containerd means.
+        for (const key of image.chainIds.slice(2, -1).reverse()) {
+          await must(daemon, 'remove', nameOf(key));
+        }
+        await must(daemon, 'prepare', 'default/9001/other');
+        await must(daemon, 'commit', 'default/9001/other', nameOf(third));
+        // Never told to containerd, one on the other.
+        await must(daemon, 'prepare', 'default/9002/ghost');
+        await must(daemon, 'commit', 'default/9002/ghost', 'default/9003/ghost');
+        await must(daemon, 'prepare', 'default/9004/child', 'default/9003/ghost');
+      });
 
       const { code, kinds, commands } = await compared(path);
       expect(code).toBe(3);
@@ -149,7 +158,7 @@ describe.runIf(!againstPeer)("containerd's memory beside the log", () => {
   );
 
   it('has what only Stratalog has collected, when there is nothing else to remove', async () => {
-    await daemonItself().prepare('default/9005/ghost');
+    await behindItsBack((daemon) => must(daemon, 'prepare', 'default/9005/ghost'));
     const { kinds, commands } = await compared(rig.containerd.address);
     expect(kinds).toEqual(['OnlyInStratalog']);
     await runAll(commands, true);

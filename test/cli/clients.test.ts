@@ -1,0 +1,186 @@
+/**
+ * Goal: what a living client has made is safe from another one on the same socket, and whoever
+ * takes over from a dead one can. Method: the built daemon and clients as real processes.
+ */
+import { execFileSync } from 'node:child_process';
+import { mkdirSync } from 'node:fs';
+import { status } from '@grpc/grpc-js';
+import { afterEach, beforeAll, expect, it, vi } from 'vitest';
+import { Daemon, type DaemonOptions } from '../../scripts/rig/daemon.js';
+import { Workspace } from '../../scripts/rig/workspace.js';
+import { TARGET_LABEL } from '../../src/base/target-label.js';
+import { makeLayerStore } from '../faults/layers.js';
+import { ClientProcess } from '../support/client-process.js';
+import { builtCli, buildLimitMillis, jsonLines, stratalog } from './rig.js';
+
+/** Each test starts several programs. */
+vi.setConfig({ testTimeout: 120_000 });
+
+beforeAll(builtCli, buildLimitMillis);
+
+let workspace: Workspace | undefined;
+const clients: ClientProcess[] = [];
+
+afterEach(async () => {
+  await Promise.all(clients.splice(0).map((client) => client.kill()));
+  await workspace?.close();
+  workspace = undefined;
+});
+
+async function aDaemon(options: DaemonOptions = {}): Promise<Daemon> {
+  workspace ??= await Workspace.create('stratalog-clients-');
+  const daemon = Daemon.stratalog(workspace, options);
+  await daemon.start();
+  return daemon;
+}
+
+async function aClient({ address }: Daemon, word: string): Promise<ClientProcess> {
+  const client = await ClientProcess.start(address, { word });
+  clients.push(client);
+  return client;
+}
+
+async function clientsServe({ address }: Daemon) {
+  const { stdout } = await stratalog(['health', '--json', '--address', address]);
+  const row = jsonLines(stdout).find(({ service }) => service === 'clients');
+  return [row?.['status'], ...((row?.['reasons'] ?? []) as string[])];
+}
+
+const warnings = (daemon: Daemon): number =>
+  daemon.log().match(/two clients use this Stratalog/g)?.length ?? 0;
+
+it('keeps what a client made from another one, until it has ended', async () => {
+  const daemon = await aDaemon();
+  const [first, second] = [await aClient(daemon, 'first'), await aClient(daemon, 'second')];
+  for (const [method, ...words] of [
+    ['prepare', 'layer key'],
+    ['commit', 'layer key', 'layer'],
+    ['prepare', 'container', 'layer'],
+    ['view', 'view', 'layer'],
+  ] as const) {
+    expect(await first.told(method, ...words)).toBe('ok');
+  }
+  const kept = await second.call({ method: 'remove', words: ['container'], labels: {} });
+  expect(kept).toMatchObject({ kind: 'refused', code: status.FAILED_PRECONDITION });
+  const message = await second.told('remove', 'container');
+  // Both by number and name, what was refused, and what to do.
+  expect(message).toContain(`process ${second.pid} (`);
+  expect(message).toContain('cannot remove snapshot "container"');
+  expect(message).toMatch(
+    new RegExp(`process ${first.pid} \\(.*\\) made it and still runs; give each containerd`),
+  );
+  expect(message).toMatch(/: failed precondition$/);
+  expect(await second.told('remove', 'layer')).toContain('made it and still runs');
+  expect(await second.told('remove', 'view')).toContain('made it and still runs');
+  expect(await second.told('commit', 'container', 'other')).toContain('cannot commit snapshot');
+  expect(await second.told('update', 'layer')).toContain('cannot update snapshot');
+  // It may stand on it, which takes nothing away, and collect, which is of what was removed.
+  expect(await second.told('prepare', 'on it', 'layer')).toBe('ok');
+  expect(await second.told('mounts', 'container')).toBe('ok');
+  expect(await second.told('cleanup')).toBe('ok');
+  expect(await first.told('mounts', 'container')).toBe('ok');
+  expect(await first.told('remove', 'view')).toBe('ok');
+
+  expect(warnings(daemon)).toBe(1);
+  expect(await clientsServe(daemon)).toEqual([
+    'NOT_SERVING',
+    expect.stringMatching(
+      new RegExp(`process ${first.pid} .* and process ${second.pid} .* use this Stratalog; give`),
+    ),
+  ]);
+
+  await first.kill();
+  expect(await second.told('remove', 'container')).toBe('ok');
+  expect(await second.told('remove', 'on it')).toBe('ok');
+  expect(await second.told('update', 'layer')).toBe('ok');
+  expect(await second.told('remove', 'layer')).toBe('ok');
+  await expect.poll(() => clientsServe(daemon), { timeout: 25_000 }).toEqual(['SERVING']);
+});
+
+it('keeps it for the program that was started again, also from a checkpoint', async () => {
+  const daemon = await aDaemon();
+  const first = await aClient(daemon, 'first');
+  expect(await first.told('prepare', 'one')).toBe('ok');
+  expect(await first.told('prepare', 'two')).toBe('ok');
+  await daemon.stop();
+  await daemon.start();
+  const second = await aClient(daemon, 'second');
+  expect(await second.told('remove', 'one')).toContain('made it and still runs');
+  await first.kill();
+  const again = await aClient(daemon, 'first');
+  const message = await second.told('remove', 'one');
+  expect(message).toContain(`made it, and runs again as process ${again.pid};`);
+  expect(await again.told('remove', 'one')).toBe('ok');
+  await again.kill();
+  expect(await second.told('remove', 'two')).toBe('ok');
+});
+
+it('does not take a snapshot over while it is mounted', async () => {
+  const daemon = await aDaemon();
+  const first = await aClient(daemon, 'first');
+  expect(await first.told('prepare', 'layer key')).toBe('ok');
+  expect(await first.told('commit', 'layer key', 'layer')).toBe('ok');
+  expect(await first.told('prepare', 'container', 'layer')).toBe('ok');
+  const mounts = await first.call({ method: 'mounts', words: ['container'], labels: {} });
+  const [type = '', source = '', ...options] = String(
+    mounts.kind === 'answered' && mounts.value,
+  ).split(' ');
+  await first.kill();
+  const rootfs = workspace?.makeDirectory('rootfs') ?? '';
+  execFileSync('mount', ['-t', type, source, '-o', options.join(','), rootfs]);
+  mkdirSync(`${rootfs}/written`);
+  const second = await aClient(daemon, 'second');
+  const message = await second.told('remove', 'container');
+  expect(message).toMatch(/has ended, but it is mounted on .*rootfs.*; unmount it first: failed/);
+  expect(await second.told('remove', 'layer')).toContain('other(s) stand on it');
+  execFileSync('umount', [rootfs]);
+  expect(await second.told('remove', 'container')).toBe('ok');
+});
+
+it('gives a remote layer to nobody but whom it was mounted for', async () => {
+  workspace = await Workspace.create('stratalog-clients-');
+  const layerStore = workspace.makeDirectory('store');
+  const layers = await makeLayerStore(layerStore, [1]);
+  const daemon = await aDaemon({ layerStore });
+  const [first, second] = [await aClient(daemon, 'first'), await aClient(daemon, 'second')];
+  const labels = { [TARGET_LABEL]: layers[0]?.chainId ?? '' };
+  const pull = (client: ClientProcess, key: string) =>
+    client.call({ method: 'prepare', words: [key], labels });
+  const ready = { kind: 'refused', code: status.ALREADY_EXISTS };
+  expect(await pull(first, 'first 1')).toMatchObject(ready);
+  // Its owner would remove it from below the second one's containers.
+  expect(await pull(second, 'second 1')).toMatchObject({ kind: 'answered' });
+  expect(await pull(first, 'first 2')).toMatchObject(ready);
+  const { stdout } = await stratalog([
+    'log',
+    '--type',
+    'RemoteMountFailed',
+    '--json',
+    '--root',
+    daemon.root,
+  ]);
+  expect(jsonLines(stdout).map(({ data }) => data)).toEqual([
+    { reason: expect.stringContaining(`process ${first.pid} (`) as unknown },
+  ]);
+  expect(warnings(daemon)).toBe(1);
+  await first.kill();
+  expect(await pull(second, 'second 2')).toMatchObject(ready);
+});
+
+it('tells who made a snapshot', async () => {
+  const daemon = await aDaemon();
+  const client = await aClient(daemon, 'first');
+  expect(await client.told('prepare', 'key')).toBe('ok');
+  const about = async (command: string): Promise<string> =>
+    (await stratalog([command, '1', '--root', daemon.root])).stdout;
+  expect(await about('who')).toMatch(new RegExp(`^asked by  \\S+, pid ${client.pid}, uid 0$`, 'm'));
+  expect(await about('history')).toContain(`pid ${client.pid}`);
+  const { stdout } = await stratalog(['who', '1', '--json', '--root', daemon.root]);
+  expect(jsonLines(stdout)[0]?.['firstCaller']).toMatchObject({
+    pid: client.pid,
+    startedAt: expect.stringMatching(/^[0-9a-f]{8}-\d+$/) as unknown,
+    program: expect.stringMatching(/^.+-[0-9a-f]{8}$/) as unknown,
+  });
+  const { stdout: log } = await stratalog(['log', '--stream', '1', '--root', daemon.root]);
+  expect(log).toMatch(new RegExp(`by \\S+, pid ${client.pid}`));
+});

@@ -1,0 +1,263 @@
+/**
+ * Goal: a client never gets a layer that it does not see, and somebody is told what to change.
+ * Method: the built daemon and clients as real processes, in mount namespaces of their own.
+ */
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, realpathSync } from 'node:fs';
+import { afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
+import { Daemon } from '../../scripts/rig/daemon.js';
+import { Workspace } from '../../scripts/rig/workspace.js';
+import { TARGET_LABEL } from '../../src/base/target-label.js';
+import { makeLayerStore } from '../faults/layers.js';
+import type { RemoteTarget } from '../faults/load.js';
+import { mountpointsBelow } from '../host/support.js';
+import { ClientProcess, inWords, type ClientProcessOptions } from '../support/client-process.js';
+import { builtCli, buildLimitMillis, cleanUp, jsonLines, stratalog } from './rig.js';
+
+/** Each test starts several programs. */
+vi.setConfig({ testTimeout: 120_000 });
+
+beforeAll(builtCli, buildLimitMillis);
+
+let workspace: Workspace;
+const clients: ClientProcess[] = [];
+
+afterEach(async () => {
+  await Promise.all(clients.splice(0).map((client) => client.kill()));
+  await cleanUp();
+  await workspace.close();
+});
+
+const apart = (propagation: string) => ['unshare', '--mount', '--propagation', propagation];
+
+interface Place {
+  readonly daemon: Daemon;
+  readonly layers: readonly RemoteTarget[];
+}
+
+/** A daemon that is not started, with a store of one image of two layers. */
+async function aPlace(format: 'directory' | 'erofs' | 'squashfs' = 'directory'): Promise<Place> {
+  workspace = await Workspace.create('stratalog-apart-');
+  const layerStore = realpathSync(workspace.makeDirectory('store'));
+  const layers = await makeLayerStore(layerStore, [2], format);
+  return { daemon: Daemon.stratalog(workspace, { layerStore }), layers };
+}
+
+async function aClient(daemon: Daemon, options: ClientProcessOptions = {}): Promise<ClientProcess> {
+  const client = await ClientProcess.start(daemon.address, options);
+  clients.push(client);
+  return client;
+}
+
+/** A Prepare as a pull makes it: by the layer's chain id. */
+async function pulled(client: ClientProcess, key: string, layer: RemoteTarget | undefined) {
+  const { chainId = '', parent = '' } = layer ?? {};
+  const labels = { [TARGET_LABEL]: chainId };
+  return inWords(await client.call({ method: 'prepare', words: [key, parent], labels }));
+}
+
+const READY = /already exists$/;
+const NOT_SEEN = /process \d+( \(\w+\))? does not see what this daemon mounts; remove PrivateTmp=/;
+
+async function failures({ root }: Daemon): Promise<readonly string[]> {
+  const { stdout } = await stratalog([
+    'log',
+    '--type',
+    'RemoteMountFailed',
+    '--json',
+    '--root',
+    root,
+  ]);
+  return jsonLines(stdout).map(({ data }) => (data as { readonly reason: string }).reason);
+}
+
+/** Names that do not serve, and why. */
+async function unwell({ address }: Daemon) {
+  const { code, stdout } = await stratalog(['health', '--json', '--address', address]);
+  const rows = jsonLines(stdout).filter(({ status }) => status !== 'SERVING');
+  expect(code).toBe(rows.length === 0 ? 0 : 1);
+  return rows.map(({ service, reasons }) => [service, ...(reasons as string[])]);
+}
+
+async function found({ root }: Daemon) {
+  const { code, stdout } = await stratalog(['inspect', '--json', '--root', root]);
+  const [told] = jsonLines(stdout);
+  const findings = told?.['findings'] as {
+    kind: string;
+    subject: string;
+    evidence: string;
+    ordinary: boolean;
+  }[];
+  return { code, findings: findings.filter(({ ordinary }) => !ordinary) };
+}
+
+describe('a daemon in a mount namespace of its own', () => {
+  it.each([
+    ['slave', 'directory'],
+    ['slave', 'erofs'],
+    ['slave', 'squashfs'],
+    ['private', 'directory'],
+  ] as const)(
+    'gives no layer to clients outside, as %s, from a %s',
+    async (propagation, format) => {
+      const { daemon, layers } = await aPlace(format);
+      await daemon.start(apart(propagation));
+      const client = await aClient(daemon);
+      expect(await pulled(client, 'lower', layers[0])).toBe('ok');
+      expect(await pulled(client, 'again', layers[0])).toBe('ok');
+      const [first, second] = await failures(daemon);
+      expect(first).toMatch(NOT_SEEN);
+      expect(second).toBe(first);
+      expect(await unwell(daemon)).toEqual([['mounts', first]]);
+      const told = daemon.log().match(/a client does not see what this daemon mounts/g);
+      expect(told).toHaveLength(1);
+
+      const { code, findings } = await found(daemon);
+      expect(code).toBe(3);
+      expect(findings).toMatchObject([{ kind: 'HiddenMounts', subject: `process ${daemon.pid}` }]);
+      expect(findings[0]?.evidence).toMatch(/seen only there; remove PrivateTmp=.*Bidirectional/);
+      // The plain snapshots are as good as any.
+      expect(await client.told('commit', 'lower', 'layer')).toBe('ok');
+      expect(await client.told('prepare', 'container', 'layer')).toBe('ok');
+
+      // The drop-in is gone.
+      await daemon.stop();
+      await daemon.start();
+      const after = await aClient(daemon);
+      expect(await pulled(after, 'once more', layers[0])).toMatch(READY);
+      expect(
+        await pulled(after, 'upper', {
+          ...layers[1],
+          parent: layers[0]?.chainId ?? '',
+        } as RemoteTarget),
+      ).toMatch(READY);
+      expect(await unwell(daemon)).toEqual([]);
+      expect(await found(daemon)).toEqual({ code: 0, findings: [] });
+    },
+  );
+
+  it('refuses what stands on a layer that it has mounted again, and adopts what is seen', async () => {
+    const { daemon, layers } = await aPlace();
+    await daemon.start();
+    const before = await aClient(daemon);
+    expect(await pulled(before, 'lower', layers[0])).toMatch(READY);
+    const chainId = layers[0]?.chainId ?? '';
+    expect(await before.told('prepare', 'container', chainId)).toBe('ok');
+    expect(await before.told('view', 'view', chainId)).toBe('ok');
+    await before.kill();
+
+    // Its namespace begins with the mounts that are there, and outside they are there too.
+    await daemon.stop();
+    await daemon.start(apart('slave'));
+    const between = await aClient(daemon);
+    expect(await between.told('mounts', 'container')).toBe('ok');
+    expect(await pulled(between, 'lower 2', layers[0])).toMatch(READY);
+    expect(await unwell(daemon)).toEqual([]);
+    await between.kill();
+
+    // As after a reboot: the mount is made anew, where nobody outside sees it.
+    await daemon.stop();
+    for (const mountpoint of mountpointsBelow(daemon.root)) execFileSync('umount', [mountpoint]);
+    await daemon.start(apart('slave'));
+    const client = await aClient(daemon);
+    for (const key of ['container', 'view']) {
+      const answer = await client.call({ method: 'mounts', words: [key], labels: {} });
+      // As a lost connection: both are Unavailable.
+      expect(answer).toMatchObject({ kind: 'unanswered' });
+      expect(inWords(answer)).toMatch(NOT_SEEN);
+    }
+    expect(await client.told('prepare', 'another', chainId)).toMatch(NOT_SEEN);
+    expect(await client.told('view', 'another', chainId)).toMatch(NOT_SEEN);
+    // containerd pulls it once more.
+    expect(await pulled(client, 'lower 3', layers[0])).toBe('ok');
+    expect((await unwell(daemon)).map(([name]) => name)).toEqual(['mounts']);
+    const { findings } = await found(daemon);
+    expect(findings.map(({ kind }) => kind)).toEqual(['HiddenMounts']);
+    expect(findings[0]?.evidence).toContain('seen only there (now: snapshots 1)');
+    const { stdout: who } = await stratalog(['who', '1', '--root', daemon.root]);
+    expect(who).toContain(`${daemon.root}/snapshots/1/fs`);
+
+    await daemon.stop();
+    await daemon.start();
+    const after = await aClient(daemon);
+    expect(await after.told('mounts', 'container')).toBe('ok');
+    expect(await after.told('mounts', 'view')).toBe('ok');
+    expect(await unwell(daemon)).toEqual([]);
+  });
+
+  it('serves its layers where its mounts propagate outside', async () => {
+    const { daemon, layers } = await aPlace();
+    // As a pod's volume with mountPropagation: Bidirectional.
+    mkdirSync(daemon.root);
+    execFileSync('mount', ['--bind', daemon.root, daemon.root]);
+    execFileSync('mount', ['--make-shared', daemon.root]);
+    await daemon.start(apart('unchanged'));
+    const client = await aClient(daemon);
+    expect(await pulled(client, 'lower', layers[0])).toMatch(READY);
+    expect(mountpointsBelow(daemon.root)).toEqual([`${daemon.root}/snapshots/1/fs`]);
+    expect(await client.told('prepare', 'container', layers[0]?.chainId ?? '')).toBe('ok');
+    expect(await unwell(daemon)).toEqual([]);
+    expect(await found(daemon)).toEqual({ code: 0, findings: [] });
+  });
+
+  it.each([
+    ['declines where its mounts stay', false],
+    ['serves where its mounts propagate', true],
+  ])('and a pid namespace, where clients are unknown, %s', async (_what, isShared) => {
+    const { daemon, layers } = await aPlace();
+    mkdirSync(daemon.root);
+    execFileSync('mount', ['--bind', daemon.root, daemon.root]);
+    execFileSync('mount', [isShared ? '--make-shared' : '--make-private', daemon.root]);
+    // It is another process than unshare, which ends it.
+    await daemon.start([...apart('unchanged'), '--pid', '--fork', '--kill-child']);
+    const client = await aClient(daemon);
+    const answer = await pulled(client, 'lower', layers[0]);
+    if (isShared) {
+      expect(answer).toMatch(READY);
+    } else {
+      expect(answer).toBe('ok');
+      expect((await failures(daemon))[0]).toMatch(
+        /^a process of another pid namespace does not see/,
+      );
+    }
+    const { stdout } = await stratalog([
+      'log',
+      '--type',
+      'SnapshotPreparing',
+      '--json',
+      '--root',
+      daemon.root,
+    ]);
+    expect(jsonLines(stdout)[0]?.['data']).toMatchObject({ caller: { pid: 0, uid: 0 } });
+    // Clients that are not known apart keep nothing from each other.
+    expect(await (await aClient(daemon)).told('prepare', 'key')).toBe('ok');
+    expect(await client.told('remove', 'key')).toBe('ok');
+    await daemon.crash();
+  });
+});
+
+describe('a client in a mount namespace of its own', () => {
+  it('gets plain snapshots, at the same time as another gets the layer', async () => {
+    const { daemon, layers } = await aPlace();
+    await daemon.start();
+    const [seeing, blind] = await Promise.all([
+      aClient(daemon, { word: 'seeing' }),
+      aClient(daemon, { word: 'blind', within: apart('private') }),
+    ]);
+    const answers = await Promise.all([
+      pulled(blind, 'blind 1', layers[0]),
+      pulled(seeing, 'seeing 1', layers[0]),
+      pulled(blind, 'blind 2', layers[1]),
+    ]);
+    expect(answers[0]).toBe('ok');
+    expect(answers[1]).toMatch(READY);
+    // Its parent is the other client's, which is there by now or is not yet.
+    expect(await pulled(blind, 'blind 3', layers[0])).toBe('ok');
+    expect(await blind.told('view', 'view', layers[0]?.chainId ?? '')).toMatch(NOT_SEEN);
+    expect(await seeing.told('view', 'view', layers[0]?.chainId ?? '')).toBe('ok');
+    expect((await unwell(daemon)).map(([name]) => name)).toContain('mounts');
+    await blind.kill();
+    // Nobody is left who does not see.
+    await expect.poll(() => unwell(daemon), { timeout: 25_000 }).toEqual([]);
+  });
+});
