@@ -32,6 +32,7 @@ test('each name is asked for by itself, and an unknown one is NotFound', async (
       ['', Serving.SERVING],
       [snapshotsServiceName, Serving.NOT_SERVING],
       ['log', Serving.SERVING],
+      ['directories', Serving.NOT_SERVING],
       ['mounts', Serving.NOT_SERVING],
       ['clients', Serving.NOT_SERVING],
     ]),
@@ -65,7 +66,8 @@ test('faults of two sources do not overwrite each other, and reasons are told', 
   health.report('log', 'the log is read-only: EIO', ['', 'log']);
   health.report('event loop', '3000 ms late');
   health.report('event loop', null);
-  const well = { '': true, [snapshotsServiceName]: true, log: true, mounts: true, clients: true };
+  const advisory = { directories: true, mounts: true, clients: true };
+  const well = { '': true, [snapshotsServiceName]: true, log: true, ...advisory };
   expect(health.state.serving).toEqual({ ...well, '': false, log: false });
   expect([...health.state.reasons]).toEqual([['log', 'the log is read-only: EIO']]);
   health.report('log', null);
