@@ -4,7 +4,7 @@
  * whose output stays what the library and its types are.
  *
  * The command is one script, with the code that V8 makes of it beside it. The programs of worker
- * threads are modules of their own.
+ * threads are scripts of their own.
  */
 import { spawnSync } from 'node:child_process';
 import { readdirSync, rmSync } from 'node:fs';
@@ -26,35 +26,44 @@ const shared = {
   metafile: true,
 } as const satisfies BuildOptions;
 
-// What an earlier build has put into `bin` is no source of this one.
-const threads = readdirSync(dist, { recursive: true, encoding: 'utf8' }).filter(
-  (path) => !path.startsWith('bin/') && /(^|-)(worker-main|jobs)\.js$/.test(basename(path)),
-);
-const modules = await build({
-  ...shared,
-  entryPoints: threads.map((path) => join(dist, path)),
-  // Threads find their programs by name in the directory of whoever starts them.
-  entryNames: '[name]',
-  outdir: bin,
-  splitting: true,
-  format: 'esm',
-  // What is CommonJS in it asks for Node's own modules by `require`.
-  banner: {
-    js: "import { createRequire as requireOf } from 'node:module'; const require = requireOf(import.meta.url);",
-  },
-});
-
 const fileUrl = "const fileUrl = require('node:url').pathToFileURL(__filename).href;";
 const script = {
   ...shared,
   format: 'cjs',
   // Only `require` reaches the modules outside; a script has no loader for `import()`.
   supported: { 'dynamic-import': false },
-  // The launcher reads it as latin1, which is fastest.
+  // They are read as latin1, which is fastest.
   charset: 'ascii',
   banner: { js: fileUrl },
   define: { 'import.meta.url': 'fileUrl' },
 } as const satisfies BuildOptions;
+
+// What an earlier build has put into `bin` is no source of this one.
+const threads = readdirSync(dist, { recursive: true, encoding: 'utf8' }).filter(
+  (path) => !path.startsWith('bin/') && /(^|-)(worker-main|jobs)\.js$/.test(basename(path)),
+);
+const isMain = (path: string): boolean => basename(path) === 'worker-main.js';
+const programs = {
+  ...script,
+  // Found by name in the directory of the command (src/host/thread-programs.ts).
+  entryNames: '[name]',
+  outExtension: { '.js': '.cjs' },
+  outdir: bin,
+} as const satisfies BuildOptions;
+// Each is one file, so that it can be kept in memory: what two of them need is in both.
+const jobs = await build({
+  ...programs,
+  entryPoints: threads.filter((path) => !isMain(path)).map((path) => join(dist, path)),
+  banner: { js: `${moduleWrapper[0]}${fileUrl}` },
+  footer: { js: moduleWrapper[1] },
+});
+// A thread begins with this one, as the text of a script: it has no file name.
+const main = await build({
+  ...programs,
+  entryPoints: threads.filter(isMain).map((path) => join(dist, path)),
+  banner: { js: '' },
+  define: {},
+});
 
 // Code of another program must never stand beside this one.
 rmSync(codePath(bin), { force: true });
@@ -74,7 +83,7 @@ const launcher = await build({
 
 // What an earlier build left. Not before: a command that runs meanwhile finds what it asks for.
 const made = new Set(
-  [modules, program, launcher]
+  [jobs, main, program, launcher]
     .flatMap(({ metafile }) => Object.keys(metafile.outputs))
     .map((path) => basename(path)),
 );

@@ -9,10 +9,13 @@ import { adviceFor } from '../base/advice.js';
 import { EXIT, exitCodeOf } from './exit-codes.js';
 import { OutputClosed } from './output-closed.js';
 import { writeOut } from './print.js';
+import { exitIfStalled, requireWorkingDirectory } from './process-guards.js';
 import { endBy, EndedBySignal } from './signals.js';
 
 export async function main(argv: readonly string[]): Promise<void> {
+  const settled = exitIfStalled();
   try {
+    requireWorkingDirectory();
     const program = await buildProgram(argv[2]);
     await program.parseAsync(argv);
   } catch (thrown) {
@@ -21,6 +24,7 @@ export async function main(argv: readonly string[]): Promise<void> {
     const isCut = process.exitCode === EXIT.findings && code === EXIT.failed;
     process.exitCode = isCut ? EXIT.findings : code;
   }
+  settled();
 }
 
 /**

@@ -7,7 +7,6 @@ import pico from 'picocolors';
 import { errnoOf, reasonOf } from '../base/errors.js';
 import { EXIT } from './exit-codes.js';
 import { OutputClosed } from './output-closed.js';
-import { tableLines } from './table.js';
 
 type Colors = ReturnType<typeof pico.createColors>;
 
@@ -53,6 +52,8 @@ export class Output {
   /** Rows in columns under a heading. Digests that are shortened are so before columns are laid. */
   async table(head: readonly string[], rows: readonly (readonly string[])[]): Promise<void> {
     const short = this.#isShort ? rows.map((row) => row.map(shortDigests)) : rows;
+    // Few commands print a table, and its library takes a fifth of a short command to load.
+    const { tableLines } = await import('./table.js');
     await this.lines(tableLines(head, short));
   }
 

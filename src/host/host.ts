@@ -5,6 +5,7 @@ import { snapshotDirectories } from './directories.js';
 import { systemDisk } from './disk.js';
 import { systemMountTable } from './mounts.js';
 import { systemProcesses } from './processes.js';
+import type { ThreadReports } from './thread-health.js';
 import { WorkerPool } from './workers.js';
 
 export interface Host {
@@ -22,9 +23,19 @@ export interface Host {
   close(): Promise<number>;
 }
 
-/** Opens nothing and makes nothing yet; threads start with the first call that needs one. */
-export function openHost({ root }: { readonly root: string }): Host {
-  const workers = new WorkerPool();
+/**
+ * Opens nothing and makes nothing yet; threads start with the first call that needs one.
+ *
+ * @param onThreads learns when threads cannot be started or die, and when one starts again
+ */
+export function openHost({
+  root,
+  onThreads,
+}: {
+  readonly root: string;
+  readonly onThreads?: ThreadReports;
+}): Host {
+  const workers = new WorkerPool({}, onThreads);
   return {
     clock: systemClock(),
     disk: systemDisk(),

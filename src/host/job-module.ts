@@ -6,6 +6,7 @@
 import type { MessagePort } from 'node:worker_threads';
 import { InvariantBroken } from '../base/assert.js';
 import { HostFault } from '../base/errors.js';
+import type { ProgramText } from './thread-programs.js';
 
 /** Handed to each job beside its input. */
 export interface JobControl {
@@ -55,9 +56,14 @@ export const signal = {
 export interface JobMessage {
   readonly job: number;
   readonly moduleUrl: string;
+  /** The module's program; null if the thread has it, or loads it by its URL. */
+  readonly program: ProgramText | null;
   readonly name: string;
   readonly input: unknown;
 }
+
+/** The first message of a thread: it runs its program, and takes jobs. */
+export const threadReady = 'ready';
 
 export type JobReply =
   | { readonly job: number; readonly value: unknown }
@@ -73,10 +79,10 @@ export interface PlainError {
 
 export function toPlainError(thrown: unknown): PlainError {
   const error = thrown instanceof Error ? thrown : new Error(String(thrown));
-  const fault =
-    error instanceof HostFault
-      ? { operation: error.operation, path: error.path, code: error.code }
-      : null;
+  const { operation, path, code } = error as Partial<HostFault>;
+  // By its name: a job may come from another script than the thread, with a class of its own.
+  const isFault = error.name === 'HostFault' && operation !== undefined;
+  const fault = isFault ? { operation, path: path ?? '', code: code ?? '' } : null;
   return { name: error.name, message: error.message, stack: error.stack, fault };
 }
 

@@ -6,6 +6,7 @@
  */
 import { createRequire } from 'node:module';
 import { getSystemErrorName } from 'node:util';
+import { getEnvironmentData, isMainThread, setEnvironmentData } from 'node:worker_threads';
 import type koffiModule from 'koffi';
 import { HostFault } from '../base/errors.js';
 
@@ -23,7 +24,34 @@ interface KoffiFunc {
 
 // Loaded at the first need: it takes a tenth of a short command, and reading files needs none of it.
 let loaded: Koffi | undefined;
-const koffi = (): Koffi => (loaded ??= createRequire(import.meta.url)('koffi') as Koffi);
+const koffi = (): Koffi => (loaded ??= openedByParent() ?? loadKoffi());
+
+/** Where threads find which file this thread has opened. */
+const openedKey = 'stratalog:koffi';
+
+function loadKoffi(): Koffi {
+  const require = createRequire(import.meta.url);
+  const koffi = require('koffi') as Koffi;
+  const file = Object.keys(require.cache).find((path) => path.endsWith('/koffi.node'));
+  if (file !== undefined) setEnvironmentData(openedKey, file);
+  return koffi;
+}
+
+/**
+ * The native module as the thread that started this one has opened it. The file itself is not
+ * read: glibc knows it by its name, so threads start even after an upgrade has replaced it.
+ */
+function openedByParent(): Koffi | null {
+  const file = getEnvironmentData(openedKey);
+  if (isMainThread || typeof file !== 'string') return null;
+  const own: { exports: unknown } = { exports: {} };
+  try {
+    process.dlopen(own, file);
+  } catch {
+    return null;
+  }
+  return own.exports as Koffi;
+}
 
 // The process itself, not a file name: so the same code finds glibc and musl.
 let library: ReturnType<Koffi['load']> | undefined;

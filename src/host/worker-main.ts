@@ -2,19 +2,25 @@
  * The program of one thread of the pool: takes a job, runs it to its end, answers, sleeps. It
  * sleeps in a futex and not in an event loop, because the wake-up is then one system call.
  */
+import { createRequire } from 'node:module';
+import { dirname } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { Script } from 'node:vm';
 import { receiveMessageOnPort, workerData } from 'node:worker_threads';
-import { signal, toPlainError } from './job-module.js';
+import { signal, threadReady, toPlainError } from './job-module.js';
 import type { JobControl, JobMessage, JobReply, ThreadSetup } from './job-module.js';
+import type { ProgramText } from './thread-programs.js';
 
 type Job = (input: unknown, control: JobControl) => unknown;
+type Jobs = Readonly<Record<string, unknown>>;
 
 const { port, signals } = workerData as ThreadSetup;
-const modules = new Map<string, Readonly<Record<string, unknown>>>();
+const modules = new Map<string, Jobs>();
 
-async function jobNamed(moduleUrl: string, name: string): Promise<Job> {
+async function jobNamed({ moduleUrl, program, name }: JobMessage): Promise<Job> {
   let loaded = modules.get(moduleUrl);
   if (loaded === undefined) {
-    loaded = (await import(moduleUrl)) as Readonly<Record<string, unknown>>;
+    loaded = program === null ? ((await import(moduleUrl)) as Jobs) : run(moduleUrl, program);
     modules.set(moduleUrl, loaded);
   }
   const job = loaded[name];
@@ -22,10 +28,22 @@ async function jobNamed(moduleUrl: string, name: string): Promise<Job> {
   return job as Job;
 }
 
+/** Runs the text of a CommonJS module, which scripts/bundle.ts has put into a function. */
+function run(moduleUrl: string, program: ProgramText): Jobs {
+  const filename = fileURLToPath(moduleUrl);
+  const source = Buffer.from(program).toString('latin1');
+  const own: { exports: unknown } = { exports: {} };
+  const wrapped = new Script(source, { filename }).runInThisContext() as (
+    ...given: readonly unknown[]
+  ) => void;
+  wrapped(own.exports, createRequire(filename), own, filename, dirname(filename));
+  return own.exports as Jobs;
+}
+
 async function perform(message: JobMessage): Promise<JobReply> {
   const control = { aborted: () => Atomics.load(signals, signal.abortedJob) === message.job };
   try {
-    const job = await jobNamed(message.moduleUrl, message.name);
+    const job = await jobNamed(message);
     return { job: message.job, value: await job(message.input, control) };
   } catch (error) {
     return { job: message.job, thrown: toPlainError(error) };
@@ -33,6 +51,7 @@ async function perform(message: JobMessage): Promise<JobReply> {
 }
 
 async function serve(): Promise<never> {
+  port.postMessage(threadReady);
   for (;;) {
     // Read before looking for a message: one that comes in between then ends the wait at once.
     const seen = Atomics.load(signals, signal.messages);
@@ -42,4 +61,4 @@ async function serve(): Promise<never> {
   }
 }
 
-await serve();
+void serve();

@@ -3,10 +3,13 @@ import { createRequire } from 'node:module';
 import { MessageChannel, Worker } from 'node:worker_threads';
 import type { MessagePort } from 'node:worker_threads';
 import { pathToFileURL } from 'node:url';
-import { signal } from './job-module.js';
+import { signal, threadReady } from './job-module.js';
 import type { JobMessage, JobReply, ThreadSetup } from './job-module.js';
+import { programText } from './thread-programs.js';
 
 export interface ThreadEvents {
+  /** It runs its program. A thread that dies before that has begun no job. */
+  ready(): void;
   answered(reply: JobReply): void;
   /** The thread is gone without having been ended: a crash, or no memory. */
   died(cause: Error): void;
@@ -20,22 +23,23 @@ export class WorkerThread {
   readonly #signals = new Int32Array(
     new SharedArrayBuffer(signal.places * Int32Array.BYTES_PER_ELEMENT),
   );
+  /** Modules whose program it has. */
+  readonly #modules = new Set<string>();
   #ended = false;
 
+  /** @throws Error if the system refuses a thread (ERR_WORKER_INIT_FAILED), HostFault */
   constructor(events: ThreadEvents) {
     const channel = new MessageChannel();
     this.#port = channel.port1;
-    const setup: ThreadSetup = { port: channel.port2, signals: this.#signals };
-    this.#worker = new Worker(entry(), {
-      workerData: setup,
-      transferList: [channel.port2],
-      // Node would warn of each descriptor that a library call opened and fs.closeSync closes.
-      trackUnmanagedFds: false,
-      // Jobs make little garbage: with the usual young generation it would pile up to many times this.
-      resourceLimits: { maxYoungGenerationSizeMb: youngMegabytes },
-    });
-    this.#port.on('message', (reply: JobReply) => {
-      events.answered(reply);
+    try {
+      this.#worker = startWorker({ port: channel.port2, signals: this.#signals });
+    } catch (thrown) {
+      this.#port.close();
+      throw thrown;
+    }
+    this.#port.on('message', (message: JobReply | typeof threadReady) => {
+      if (message === threadReady) events.ready();
+      else events.answered(message);
     });
     let cause: Error | undefined;
     this.#worker.on('error', (error) => {
@@ -49,16 +53,21 @@ export class WorkerThread {
     this.#port.unref();
   }
 
-  /** While a job runs, its answer keeps the process alive. */
-  send(message: JobMessage): void {
+  /** While a job runs, thread and answer keep the process alive: also if the thread dies. */
+  send(message: Omit<JobMessage, 'program'>): void {
+    const { moduleUrl } = message;
+    const program = this.#modules.has(moduleUrl) ? null : programText(moduleUrl);
+    this.#port.postMessage({ ...message, program } satisfies JobMessage);
+    this.#modules.add(moduleUrl);
+    this.#worker.ref();
     this.#port.ref();
-    this.#port.postMessage(message);
     Atomics.add(this.#signals, signal.messages, 1);
     Atomics.notify(this.#signals, signal.messages);
   }
 
   /** Nobody waits for an answer now: the process may end. */
   rest(): void {
+    this.#worker.unref();
     this.#port.unref();
   }
 
@@ -73,12 +82,35 @@ export class WorkerThread {
   }
 }
 
+/** @throws as the constructor does */
+function startWorker(setup: ThreadSetup): Worker {
+  const program = programText(mainModule.href);
+  // As text it is no file that Node.js would have to find.
+  const [entry, isText] =
+    program === null
+      ? ([moduleEntry(), false] as const)
+      : ([Buffer.from(program).toString('latin1'), true] as const);
+  return new Worker(entry, {
+    eval: isText,
+    workerData: setup,
+    transferList: [setup.port],
+    // What the command line preloads by a relative name would not be found from another directory.
+    execArgv: [],
+    // Node would warn of each descriptor that a library call opened and fs.closeSync closes.
+    trackUnmanagedFds: false,
+    // Jobs make little garbage: with the usual young generation it would pile up to many times this.
+    resourceLimits: { maxYoungGenerationSizeMb: youngMegabytes },
+  });
+}
+
+const mainModule = new URL('./worker-main.js', import.meta.url);
+
 /**
- * The thread's program: the built file beside this one or, when this file itself runs from its
- * TypeScript source (tests), that source, with tsx made to load in the thread what it loads here.
+ * The built file beside this one or, when this file itself runs from its TypeScript source
+ * (tests), that source, with tsx made to load in the thread what it loads here.
  */
-function entry(): URL {
-  if (!import.meta.url.endsWith('.ts')) return new URL('./worker-main.js', import.meta.url);
+function moduleEntry(): URL {
+  if (!import.meta.url.endsWith('.ts')) return mainModule;
   // `--import tsx` does nothing in a thread, and the resolver of require() names the CommonJS twin.
   const found = createRequire(import.meta.url)
     .resolve('tsx/esm/api')

@@ -12,7 +12,9 @@ import { assert } from '../base/assert.js';
 import { HostFault, NotBegun } from '../base/errors.js';
 import { fromPlainError } from './job-module.js';
 import type { JobAnswer, JobInput, JobModule, JobReply } from './job-module.js';
-import { WorkerThread } from './worker-thread.js';
+import { threadFault } from './thread-fault.js';
+import { ThreadHealth, type ThreadReports } from './thread-health.js';
+import { WorkerThread, type ThreadEvents } from './worker-thread.js';
 
 /**
  * `fast`     short work in our own directories; reading the mount table.
@@ -81,6 +83,8 @@ interface PendingJob {
 
 interface Seat {
   readonly thread: WorkerThread;
+  /** It has started. Before that it has begun no job, even if it was given one. */
+  isReady: boolean;
   /** The job it runs; its caller may have given up on it. */
   job: PendingJob | null;
   lost: boolean;
@@ -89,22 +93,36 @@ interface Seat {
   idleTimer: NodeJS.Timeout | null;
 }
 
+let leftHanging = 0;
+
+/** Threads that were still in a system call when their pool was closed: an exit waits for them. */
+export const threadsLeftHanging = (): number => leftHanging;
+
 export class WorkerPool {
   readonly #lanes = new Map<LaneName, Lane>();
   readonly #sizes: Readonly<Record<LaneName, LaneSize>>;
+  readonly #health: ThreadHealth;
   #nextJob = 1;
-  #closed = false;
+  #closing: Promise<number> | null = null;
 
-  constructor(sizes: Partial<Record<LaneName, LaneSize>> = {}) {
+  /** `onThreads` learns when threads cannot be started or die, and when one starts again. */
+  constructor(
+    sizes: Partial<Record<LaneName, LaneSize>> = {},
+    onThreads: ThreadReports = () => undefined,
+  ) {
     this.#sizes = { ...usualSizes, ...sizes };
+    this.#health = new ThreadHealth(onThreads, () => {
+      for (const lane of this.#lanes.values()) lane.pump();
+    });
   }
 
   /**
    * Runs an exported function of a job module on a thread and answers what it returns.
    *
    * Fails    what the job threw (HostFault keeps its class); the signal's reason, at once;
-   *          HostFault EAGAIN when too many threads hang or too many jobs wait; NotBegun;
-   *          EOWNERDEAD when the thread died; ECANCELED after `close`.
+   *          HostFault EAGAIN when too many threads hang, too many jobs wait, or the system has
+   *          no thread; NotBegun; EOWNERDEAD when the thread died, or cannot start for another
+   *          reason; ECANCELED after `close`.
    */
   run<Table, Name extends keyof Table & string>(
     module: JobModule<Table>,
@@ -115,7 +133,7 @@ export class WorkerPool {
     return new Promise((resolve, reject) => {
       const { signal } = options;
       if (signal?.aborted) throw abortReason(signal);
-      if (this.#closed) throw new HostFault(name, options.path, 'ECANCELED');
+      if (this.#closing !== null) throw new HostFault(name, options.path, 'ECANCELED');
       const lane = this.#lane(options.lane);
       const job: PendingJob = {
         number: this.#nextJob++,
@@ -149,16 +167,22 @@ export class WorkerPool {
   }
 
   /** Ends all threads; answers how many did not end because a system call of theirs hangs. */
-  async close(): Promise<number> {
-    this.#closed = true;
+  close(): Promise<number> {
+    return (this.#closing ??= this.#close());
+  }
+
+  async #close(): Promise<number> {
     const hanging = await Promise.all([...this.#lanes.values()].map((lane) => lane.close()));
-    return hanging.reduce((sum, count) => sum + count, 0);
+    await this.#health.close();
+    const count = hanging.reduce((sum, ofALane) => sum + ofALane, 0);
+    leftHanging += count;
+    return count;
   }
 
   #lane(name: LaneName): Lane {
     let lane = this.#lanes.get(name);
     if (lane === undefined) {
-      lane = new Lane(name, this.#sizes[name]);
+      lane = new Lane(name, this.#sizes[name], this.#health);
       this.#lanes.set(name, lane);
     }
     return lane;
@@ -182,12 +206,14 @@ class Lane {
   readonly #name: LaneName;
   readonly #size: LaneSize;
   readonly #seats = new Set<Seat>();
+  readonly #health: ThreadHealth;
   /** Kept in order of arrival; a Set so that an aborted job leaves it cheaply. */
-  readonly #waiting = new Set<PendingJob>();
+  #waiting = new Set<PendingJob>();
 
-  constructor(name: LaneName, size: LaneSize) {
+  constructor(name: LaneName, size: LaneSize, health: ThreadHealth) {
     this.#name = name;
     this.#size = size;
+    this.#health = health;
   }
 
   state(): LaneState {
@@ -212,7 +238,7 @@ class Lane {
       return;
     }
     this.#waiting.add(job);
-    this.#pump();
+    this.pump();
   }
 
   /** The caller gave up: a waiting job is forgotten, a running one has a second to end. */
@@ -233,7 +259,7 @@ class Lane {
 
   #lose(seat: Seat): void {
     seat.lost = true;
-    this.#pump();
+    this.pump();
   }
 
   async close(): Promise<number> {
@@ -253,19 +279,27 @@ class Lane {
   }
 
   /** Gives waiting jobs to idle threads, and starts threads while there may be more. */
-  #pump(): void {
+  pump(): void {
     for (const job of this.#waiting) {
       const seat = this.#idleSeat() ?? this.#newSeat();
       if (seat === null) break;
       this.#waiting.delete(job);
       this.#start(seat, job);
     }
-    if (this.#capacity() > 0) return;
+    const lost = this.#lostCount();
+    const { startFailure } = this.#health;
+    if (this.#capacity() === 0) {
+      this.#failWaiting((job) => this.#refusal(job, `${lost} threads hang`));
+    } else if (startFailure !== null && this.#seats.size === lost) {
+      // No thread that works, and none to be had.
+      this.#failWaiting((job) => threadFault(job, startFailure, 'start'));
+    }
+  }
+
+  #failWaiting(faultOf: (job: PendingJob) => HostFault): void {
     const jobs = [...this.#waiting];
     this.#waiting.clear();
-    for (const job of jobs) {
-      job.settle({ error: this.#refusal(job, `${this.#lostCount()} threads hang`) });
-    }
+    for (const job of jobs) job.settle({ error: faultOf(job) });
   }
 
   #start(seat: Seat, job: PendingJob): void {
@@ -290,7 +324,13 @@ class Lane {
   #newSeat(): Seat | null {
     const living = this.#seats.size - this.#lostCount();
     if (living >= this.#capacity()) return null;
-    const thread = new WorkerThread({
+    // While threads do not start, those that are left do the work.
+    if (living > 0 && this.#health.startFailure !== null) return null;
+    const thread = this.#newThread({
+      ready: () => {
+        seat.isReady = true;
+        this.#health.started();
+      },
       answered: (reply) => {
         this.#answered(seat, reply);
       },
@@ -298,9 +338,20 @@ class Lane {
         this.#died(seat, cause);
       },
     });
-    const seat: Seat = { thread, job: null, lost: false, lostTimer: null, idleTimer: null };
+    if (thread === null) return null;
+    const state = { isReady: false, job: null, lost: false, lostTimer: null, idleTimer: null };
+    const seat: Seat = { thread, ...state };
     this.#seats.add(seat);
     return seat;
+  }
+
+  #newThread(events: ThreadEvents): WorkerThread | null {
+    try {
+      return new WorkerThread(events);
+    } catch (thrown) {
+      this.#health.startFailed(thrown instanceof Error ? thrown : new Error(String(thrown)));
+      return null;
+    }
   }
 
   #answered(seat: Seat, reply: JobReply): void {
@@ -310,15 +361,26 @@ class Lane {
     job.settle(
       'thrown' in reply ? { error: fromPlainError(reply.thrown) } : { value: reply.value },
     );
-    this.#pump();
+    this.pump();
   }
 
   #died(seat: Seat, cause: Error): void {
     this.#seats.delete(seat);
     const { job } = seat;
+    const isAwaited = job !== null && seat.lostTimer === null && !seat.lost;
+    if (seat.idleTimer !== null) clearTimeout(seat.idleTimer);
     vacate(seat);
-    job?.settle({ error: new HostFault(job.name, job.path, 'EOWNERDEAD', { cause }) });
-    this.#pump();
+    if (seat.isReady) {
+      job?.settle({ error: threadFault(job, cause, 'run') });
+      this.#health.died(cause);
+    } else {
+      this.#health.startFailed(cause);
+      // It has not begun: a thread that is left may do it.
+      const isLeft = this.#seats.size > this.#lostCount();
+      if (isAwaited && isLeft) this.#waiting = new Set([job, ...this.#waiting]);
+      else job?.settle({ error: threadFault(job, cause, 'start') });
+    }
+    this.pump();
   }
 
   #free(seat: Seat): void {
