@@ -2,13 +2,12 @@
  * Puts a snapshotter together on the real operating system: the ports are chosen here.
  */
 import { randomUUID } from 'node:crypto';
-import { hostname } from 'node:os';
 import { isWantOfRoom, reasonOf } from '../base/errors.js';
 import type { EffectPolicies } from '../effects/policies.js';
 import { defaultPolicies } from '../effects/policies.js';
 import type { FileSystem } from '../filesystems/contract.js';
-import { openHost, type Host } from '../host/host.js';
-import { probeKernel, type KernelFacts } from '../host/kernel.js';
+import type { Host } from '../host/host.js';
+import type { KernelFacts } from '../host/kernel.js';
 import type { MountSettings } from '../snapshotter/mounts.js';
 import {
   openSnapshotter,
@@ -17,25 +16,21 @@ import {
 } from '../snapshotter/open.js';
 import type { SnapshotterSettings } from '../snapshotter/settings.js';
 import { lastMountSettings } from './last-start.js';
+import { takeRoot, type LockedRoot, type RootChoices } from './locked-root.js';
 import { RELEASE } from './release.js';
 import { checkerIn } from './segment-checker.js';
-import { examinePlace, realRoot, refuseUnfitRoot } from './root-place.js';
 
 /** What an administrator or a caller of the library chooses. Absent: the default. */
-export interface SnapshotterChoices {
-  /** Absolute path. */
-  readonly root: string;
+export interface SnapshotterChoices extends RootChoices {
   readonly asynchronousRemove?: boolean;
   readonly durability?: 'data' | 'metadata';
   readonly upperdirLabel?: boolean;
   readonly spareDirectories?: number;
   readonly mountOptions?: readonly string[];
   readonly remapIds?: boolean | 'auto';
-  readonly expectExisting?: boolean;
   readonly policies?: EffectPolicies;
   readonly checkpointEveryEvents?: number;
   readonly historyCheckpointEveryEvents?: number;
-  readonly acceptMovedRoot?: boolean;
   /** How long history is kept, in milliseconds; null for ever. */
   readonly retainMillis?: number | null;
   readonly segmentBytes?: number;
@@ -57,14 +52,22 @@ export async function assembleSnapshotter(
   fileSystem: FileSystemFactory,
   observer: SnapshotterObserver,
 ): Promise<Assembled> {
-  const root = await realRoot(choices.root);
-  const host = openHost({ root });
-  let tried: KernelFacts | null = null;
-  const tryOverlays = async (): Promise<KernelFacts> => {
-    const kernel = (tried ??= await probeKernel(host.workers, root));
-    refuseUnfitRoot(root, kernel);
-    return kernel;
-  };
+  return openLockedRoot(await takeRoot(choices), choices, { fileSystem, observer });
+}
+
+export interface OpeningParts {
+  readonly fileSystem: FileSystemFactory;
+  readonly observer: SnapshotterObserver;
+  /** Ends the replay; the open then fails with the signal's reason. */
+  readonly signal?: AbortSignal;
+}
+
+/** The same for a root that was taken before. It is given back when this fails. */
+export async function openLockedRoot(
+  { root, host, lock, tryOverlays }: LockedRoot,
+  choices: SnapshotterChoices,
+  { fileSystem, observer, signal }: OpeningParts,
+): Promise<Assembled> {
   const probe = async (): Promise<MountSettings> => {
     try {
       const kernel = await tryOverlays();
@@ -81,8 +84,6 @@ export async function assembleSnapshotter(
     }
   };
   try {
-    // Nothing of ours may be left where we cannot stay.
-    await examinePlace(root, choices.expectExisting === true ? null : tryOverlays);
     const opened = await openSnapshotter({
       root,
       release: { version: RELEASE, node: process.version, pid: process.pid },
@@ -96,15 +97,17 @@ export async function assembleSnapshotter(
       mountSettings: probe,
       log: {
         uuid: randomUUID,
-        holder: { pid: process.pid, host: hostname(), command: process.argv.slice(0, 3).join(' ') },
+        lock,
         expectExisting: choices.expectExisting ?? false,
         acceptMovedRoot: choices.acceptMovedRoot ?? false,
         ...(choices.segmentBytes === undefined ? {} : { segmentBytes: choices.segmentBytes }),
       },
       observer,
+      ...(signal === undefined ? {} : { signal }),
     });
     return { ...opened, host };
   } catch (thrown) {
+    await lock.release();
     await host.close();
     throw thrown;
   }

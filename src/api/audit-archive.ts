@@ -42,7 +42,7 @@ import {
   type GetLogResponse,
   type PositionAtResponse,
 } from './generated/stratalog/audit/v1/audit.js';
-import { fromTimestamp, toTimestamp } from './wire.js';
+import { fromTimestamp, toTimestamp } from './timestamps.js';
 
 /** The daemon refused, is gone, or does not serve this. `code` is gRPC's: `UNAVAILABLE`. */
 export class AuditFailed extends Error {

@@ -23,7 +23,7 @@ import {
 } from './generated/stratalog/audit/v1/audit.js';
 import type { CallStatus } from './status.js';
 import { shape, strictService, text, type MessageShape } from './strict-requests.js';
-import { fromTimestamp } from './wire.js';
+import { fromTimestamp } from './timestamps.js';
 
 /** By method, for strict-requests.ts. */
 export const auditShapes: Readonly<Record<keyof typeof AuditService, MessageShape>> = {
@@ -38,6 +38,17 @@ export const auditShapes: Readonly<Record<keyof typeof AuditService, MessageShap
 
 /** What cannot be read comes out as a request that `unreadable` knows. */
 export const strictAuditService = strictService(AuditService, auditShapes);
+
+/**
+ * Streams go at the pace of their readers, which may be none: a drain does not wait for them. All
+ * can be asked for again from where they stopped.
+ */
+export const auditSubscriptions: readonly string[] = [
+  AuditService.subscribe.path,
+  AuditService.read.path,
+  AuditService.history.path,
+  AuditService.stateAt.path,
+];
 
 /** Which events are wanted, of those in a range. */
 export interface EventFilter {

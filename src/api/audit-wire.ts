@@ -2,7 +2,7 @@
 import { position, streamVersion } from '../base/units.js';
 import type { EventBody, LogRecord } from '../log/types.js';
 import type { Event } from './generated/stratalog/audit/v1/audit.js';
-import { fromTimestamp, toTimestamp } from './wire.js';
+import { fromTimestamp, toTimestamp } from './timestamps.js';
 
 /** Some tenths of a millisecond of work for either side. */
 const MESSAGE_EVENTS_MAX = 256;

@@ -27,13 +27,12 @@ import { streamAudit, unaryAudit } from './audit-sending.js';
 import { inTurns, type ReadableLog } from './audit-turns.js';
 import { inMessages } from './audit-wire.js';
 import {
-  AuditService,
   type AuditServer,
   type Event,
   type StateAtResponse,
 } from './generated/stratalog/audit/v1/audit.js';
 import { BudgetSpent } from './status.js';
-import { toTimestamp } from './wire.js';
+import { toTimestamp } from './timestamps.js';
 
 export interface AuditedLog extends DurableLog {
   readonly identity: { readonly uuid: string; readonly epoch: number };
@@ -63,17 +62,6 @@ export interface Audit {
   /** What is kept in memory for subscribers who are near the end. */
   readonly recent: RecentEvents;
 }
-
-/**
- * Streams go at the pace of their readers, which may be none: a drain does not wait for them. All
- * can be asked for again from where they stopped.
- */
-export const auditSubscriptions: readonly string[] = [
-  AuditService.subscribe.path,
-  AuditService.read.path,
-  AuditService.history.path,
-  AuditService.stateAt.path,
-];
 
 const HEARTBEAT_MILLIS = 15_000;
 const STALL_MILLIS = 60_000;

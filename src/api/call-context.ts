@@ -20,11 +20,18 @@ export function reasonBehind(thrown: unknown, signal: AbortSignal): unknown {
   return signal.aborted ? signal.reason : thrown;
 }
 
-interface AnyCall {
+export interface AnyCall {
   readonly metadata: Metadata;
   readonly cancelled: boolean;
   getPeer(): string;
   on(event: 'cancelled', listener: () => void): unknown;
+}
+
+const arrivals = new WeakMap<AnyCall, number>();
+
+/** For a call that has to wait before its handler runs: its budget counts from now. */
+export function rememberArrival(call: AnyCall): void {
+  arrivals.set(call, performance.now());
 }
 
 /** A call as the handlers need it: who asks, and a signal for its budget and its cancellation. */
@@ -53,7 +60,9 @@ export class CallContext {
     const millis = this.#budgetMillis;
     if (millis !== null) {
       const spend = () => controller.abort(new BudgetSpent(this.#method, millis));
-      this.#timer = setTimeout(spend, millis);
+      const arrivedAt = arrivals.get(this.#call);
+      const waited = arrivedAt === undefined ? 0 : performance.now() - arrivedAt;
+      this.#timer = setTimeout(spend, Math.max(0, millis - waited));
     }
     const leave = (): void => {
       // grpc-js says so at the end of every call, also of one that went well.

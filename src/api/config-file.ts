@@ -4,6 +4,7 @@ import { open } from 'node:fs/promises';
 import { UsageError } from '../base/errors.js';
 
 export const defaultConfigFile = '/etc/stratalog/config.toml';
+export const defaultAddress = '/run/stratalog/stratalog.sock';
 
 /** The sample file with every setting and its meaning has 8 KiB. */
 const bytesMax = 2 ** 20;

@@ -3,6 +3,7 @@
  * the typed configuration are all made from this one table, so they cannot drift apart.
  */
 import * as z from 'zod';
+import { defaultAddress } from './config-file.js';
 import {
   duration,
   httpAddress,
@@ -72,7 +73,7 @@ export const configSchema = z.strictObject({
   ),
   address: setting(
     socketPath(),
-    '/run/stratalog/stratalog.sock',
+    defaultAddress,
     "The unix socket that containerd's proxy_plugins entry names.",
   ),
   layer_store: setting(

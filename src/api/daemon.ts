@@ -1,38 +1,42 @@
 /**
- * The service from start to stop: root opened and replayed, plan recorded, socket bound, plan
- * executed behind it; watched while it runs; stopped without touching a mount.
+ * The service from startup to shutdown: root locked, socket served, log replayed, plan recorded,
+ * calls answered, plan executed after that; watched while it runs; stopped without touching a mount.
  *
- * It listens last, when calls can be answered, and before recovery, which may take long: Stat,
- * List and Remove need no mount.
+ * The socket is served as soon as the root is locked, whatever the length of the log: containerd
+ * gives a connection about one second to show a sign of life (grpc-go's minimum connect timeout),
+ * and then fails its calls. So what this file imports is loaded before the first connection is
+ * accepted, and all that takes long is loaded after. Calls wait until the log is replayed, but not
+ * for recovery: Stat, List and Remove need no mount.
  */
-import type { Socket } from 'node:net';
+import { setImmediate as nextTurn, setTimeout as delay } from 'node:timers/promises';
 import { firstValueFrom } from 'rxjs/internal/firstValueFrom';
 import { Subject } from 'rxjs/internal/Subject';
 import { adviceFor } from '../base/advice.js';
-import { counted } from '../base/counted.js';
-import { LogReadOnly, reasonOf, UsageError } from '../base/errors.js';
+import { LogReadOnly, NotBegun, reasonOf, UsageError } from '../base/errors.js';
+import type { Processes } from '../base/ports.js';
 import { raiseDescriptorLimit } from '../host/limits.js';
 import { notify, watchdogMillis } from '../host/notify.js';
 import { passedSockets } from '../host/sockets.js';
-import type { ClientFault, ClientReport } from '../snapshotter/client-reports.js';
+import { preloadPrograms } from '../host/thread-programs.js';
 import type { SnapshotterObserver } from '../snapshotter/open.js';
-import { assembleSnapshotter, type Assembled, type FileSystemFactory } from './assembly.js';
-import { openAudit, type OpenedAudit } from './audit-open.js';
-import { callerOn, type Caller } from './callers.js';
+import { Advisories, statusLine } from './advisories.js';
+import { auditSubscriptions, strictAuditService } from './audit-requests.js';
+import { callerOn } from './callers.js';
 import type { Config } from './config.js';
-import { auditServiceName, Health, snapshotsServiceName, type HealthName } from './health.js';
+import type { DaemonCore } from './daemon-core.js';
+import { auditServiceName, Health, snapshotsServiceName } from './health.js';
 import type { RunningHttp } from './http.js';
 import type { ListenTarget } from './listener.js';
+import { takeRoot, type LockedRoot } from './locked-root.js';
 import type { Logger } from './logger.js';
 import type { Metrics } from './metrics.js';
 import { feedMetrics } from './metrics-feed.js';
-import { policiesOf } from './policies.js';
 import { RELEASE } from './release.js';
 import { releaseAtRest } from './rest.js';
 import { startServer, type RunningServer } from './server.js';
-import { snapshotsService } from './snapshots.js';
 import { examineSocketPath } from './unix-socket.js';
-import { strictSnapshotsService } from './snapshots-requests.js';
+import { budgetNames, strictSnapshotsService } from './snapshots-requests.js';
+import { WaitingService } from './waiting-service.js';
 import { watchProcess } from './watch.js';
 
 export interface DaemonOptions {
@@ -49,8 +53,8 @@ interface Ending {
 
 /** How long reads are served after the log has failed, so that somebody can look. */
 const READ_ONLY_MILLIS = 5_000;
-/** A store on a server that does not answer is told of after this time. */
-const STORE_PROBE_MILLIS = 5_000;
+/** How long a startup that was interrupted may take to leave the root, at least. */
+const ABANDON_MILLIS = 1_000;
 /** The exit code of a broken invariant (EX_SOFTWARE, sysexits.h). */
 const EXIT_BROKEN = 70;
 /** `systemctl status` shows this while all is well. */
@@ -59,8 +63,13 @@ const STATUS_MILLIS = 10_000;
 /** How the daemon ended. */
 export interface DaemonEnd {
   readonly code: number;
-  /** Threads that hang in system calls: an ordinary exit would wait for them for ever. */
-  readonly hangingThreads: number;
+  /** Something hangs in a system call: an ordinary exit would wait for it for ever. */
+  readonly hangs: boolean;
+}
+
+interface Running {
+  readonly core: DaemonCore;
+  readonly server: RunningServer;
 }
 
 /**
@@ -77,37 +86,92 @@ class Daemon {
   readonly #logger: Logger;
   readonly #environment: DaemonOptions['environment'];
   readonly #health: Health;
+  readonly #advisories: Advisories;
+  readonly #snapshots: WaitingService;
+  /** Null when it is switched off. */
+  readonly #audit: WaitingService | null;
   /** Null while nobody can scrape them. */
   #metrics: Metrics | null = null;
-  #audit: OpenedAudit | null = null;
-  #clientReports: readonly ClientReport[] = [];
+  /** Null while the log is replayed. */
+  #core: DaemonCore | null = null;
   readonly #endings = new Subject<Ending>();
+  /** Aborted when the daemon is to end before it has started. */
+  readonly #interruption = new AbortController();
   readonly #cleanups: (() => void | Promise<void>)[] = [];
 
-  constructor(options: DaemonOptions) {
-    this.#config = options.config;
-    this.#health = new Health(options.config.audit ? [auditServiceName] : []);
-    this.#logger = options.logger;
-    this.#environment = options.environment;
+  constructor({ config, logger, environment }: DaemonOptions) {
+    this.#config = config;
+    this.#logger = logger;
+    this.#environment = environment;
+    this.#health = new Health(config.audit ? [auditServiceName] : []);
+    this.#advisories = new Advisories(this.#health);
+    const { budgets } = config.limits;
+    this.#snapshots = new WaitingService({
+      definition: strictSnapshotsService,
+      budgetOf: (method) => budgets[budgetNames[method as keyof typeof budgetNames]],
+    });
+    this.#audit = config.audit ? waitingAudit(budgets.audit) : null;
   }
 
   async run(): Promise<DaemonEnd> {
     const limits = raiseDescriptorLimit();
     this.#logger.debug({ descriptors: limits.soft }, 'descriptor limit raised');
     const ended = firstValueFrom(this.#endings);
-    this.#listenToSignals();
+    const stopListening = this.#listenToSignals();
+    try {
+      const starting = this.#start();
+      const first = await Promise.race([starting, ended]);
+      if (!('core' in first)) return await this.#abandon(starting, first);
+      const ending = await ended;
+      return this.#ended(ending, await this.#stop(first, ending));
+    } finally {
+      stopListening();
+    }
+  }
+
+  /** Fails with what was refused; everything is closed and given back then. */
+  async #start(): Promise<Running> {
     await this.#examineAddresses();
-    await this.#loadMetrics();
-    const core = await this.#openCore();
-    const server = await this.#open(core);
-    this.#watch(core, server);
-    this.#tellActorsOn('SIGUSR2', core);
-    this.#sayReady();
-    void this.#recover(core);
-    const ending = await ended;
-    const hangingThreads = await this.#stop(core, server, ending);
-    this.#logger.info({ why: ending.why, code: ending.code, hangingThreads }, 'stopped');
-    return { code: ending.code, hangingThreads };
+    const { signal } = this.#interruption;
+    signal.throwIfAborted();
+    const locked = await takeRoot(this.#config, (reason) => this.#threadsChanged(reason));
+    let server: RunningServer | null = null;
+    try {
+      server = await this.#listen(locked.host.processes);
+      // Who waits already is accepted, and has the server's SETTINGS, before anything else.
+      for (let turn = 0; turn < 3; turn += 1) await nextTurn();
+      this.#notify({ status: 'replaying the log' });
+      const core = await this.#openCore(locked, signal);
+      await this.#serveHttp(core);
+      this.#answer(core, server);
+      return { core, server };
+    } catch (thrown) {
+      const refusal = new NotBegun(`the daemon cannot start: ${reasonOf(thrown)}`);
+      this.#snapshots.refuse(refusal);
+      this.#audit?.refuse(refusal);
+      await server?.stop(0);
+      await locked.lock.release();
+      await locked.host.close();
+      throw thrown;
+    }
+  }
+
+  /** A signal came before the startup was complete. The root stays as a crash would leave it. */
+  async #abandon(starting: Promise<Running>, ending: Ending): Promise<DaemonEnd> {
+    this.#logger.info({ why: ending.why }, 'stopping before the startup is complete');
+    this.#notify({ stopping: true, status: `stopping: ${ending.why}` });
+    const settled = starting.then(
+      (running) => this.#stop(running, ending),
+      () => 0,
+    );
+    const limitMillis = Math.max(this.#config.drainTimeout, ABANDON_MILLIS);
+    const late = delay(limitMillis, 1, { ref: false });
+    return this.#ended(ending, await Promise.race([settled, late]));
+  }
+
+  #ended({ why, code }: Ending, hangingThreads: number): DaemonEnd {
+    this.#logger.info({ why, code, hangingThreads }, 'stopped');
+    return { code, hangs: hangingThreads > 0 };
   }
 
   /** What cannot be served at all is told before each start of a loop of them stands in the log. */
@@ -130,15 +194,21 @@ class Daemon {
     if (debugAddress !== null) await examine('debug_address', debugAddress);
   }
 
-  /** All addresses, the socket last; when one cannot be had, everything is closed again. */
-  async #open(core: Assembled): Promise<RunningServer> {
-    try {
-      await this.#serveHttp(core);
-      return await this.#listen(core);
-    } catch (thrown) {
-      await this.#close(core, `could not start: ${reasonOf(thrown)}`);
-      throw thrown;
-    }
+  async #openCore(locked: LockedRoot, signal: AbortSignal): Promise<DaemonCore> {
+    // From here on, an upgrade may replace the files of this program.
+    preloadPrograms();
+    await this.#loadMetrics();
+    const { openCore } = await import('./daemon-core.js');
+    const core = await openCore({
+      config: this.#config,
+      logger: this.#logger,
+      locked,
+      signal,
+      observer: this.#observer(),
+      onAuditSent: (events) => this.#metrics?.auditSent(events),
+    });
+    core.failures.subscribe((failure) => this.#logFailed(failure));
+    return core;
   }
 
   async #loadMetrics(): Promise<void> {
@@ -147,66 +217,23 @@ class Daemon {
     this.#metrics = new loaded.Metrics({ version: RELEASE, processMetrics: true });
   }
 
-  async #openCore(): Promise<Assembled> {
-    const config = this.#config;
-    const layerStore = await this.#layerStore();
-    const core = await assembleSnapshotter(
-      {
-        root: config.root,
-        asynchronousRemove: config.asyncRemove,
-        durability: config.durability,
-        upperdirLabel: config.upperdirLabel,
-        spareDirectories: config.spareDirectories,
-        mountOptions: config.mountOptions,
-        remapIds: config.remapIds,
-        expectExisting: config.expectExisting,
-        policies: policiesOf(config.effects),
-        checkpointEveryEvents: config.logStore.checkpointEveryEvents,
-        historyCheckpointEveryEvents: config.logStore.historyCheckpointEveryEvents,
-        segmentBytes: config.logStore.segmentSize,
-        retainMillis: config.logStore.retain,
-        acceptMovedRoot: config.acceptMovedRoot,
-      },
-      layerStore,
-      this.#observer(),
-    );
-    const { recoveryReport, plan } = core;
-    this.#logger.info(
-      {
-        root: config.root,
-        position: core.log.durablePosition,
-        replayed: recoveryReport.recordsReplayed,
-        checkpoint: recoveryReport.checkpoint,
-        findings: plan.findings.length,
-        adopted: plan.adopted.length,
-      },
-      'log replayed',
-    );
-    for (const { how, ...change } of recoveryReport.fileSystems) {
-      if (how !== 'same-id') continue;
-      this.#logger.info(change, 'the device number of the file system has changed, its id has not');
-    }
-    if (recoveryReport.tornTail !== null) {
-      this.#logger.warn({ ...recoveryReport.tornTail }, 'a torn tail was set aside and cut');
-    }
-    core.failures.subscribe((failure) => this.#logFailed(failure));
-    return core;
+  /** From here on calls are answered. */
+  #answer(core: DaemonCore, server: RunningServer): void {
+    this.#core = core;
+    this.#watch(core, server);
+    this.#tellActorsOn('SIGUSR2', core);
+    this.#snapshots.answerWith(core.snapshots);
+    if (core.audit !== null) this.#audit?.answerWith(core.audit.service);
+    this.#health.setAll(true);
+    this.#notify({ ready: true, status: 'serving' });
+    this.#logger.info({ address: this.#address(), release: RELEASE }, 'serving');
+    void this.#recover(core);
   }
 
-  /** How the layer store is opened, if there is to be one; only then is its code loaded. */
-  async #layerStore(): Promise<FileSystemFactory> {
-    const directory = this.#config.layerStore;
-    if (directory === null) return () => null;
-    const { openLayerStore } = await import('../filesystems/layer-store/layer-store.js');
-    return ({ mountTable, workers }) => {
-      const store = openLayerStore({ directory, mountTable, workers });
-      store.probe(AbortSignal.timeout(STORE_PROBE_MILLIS)).catch((thrown: unknown) => {
-        const error = reasonOf(thrown);
-        const told = 'the layer store cannot be used now; layers are pulled instead';
-        this.#logger.warn({ error }, told);
-      });
-      return store;
-    };
+  #threadsChanged(reason: string | null): void {
+    this.#health.report('worker threads', reason);
+    if (reason === null) this.#logger.info('worker threads start again');
+    else this.#logger.error({ error: reason }, 'a worker thread failed');
   }
 
   #observer(): SnapshotterObserver {
@@ -220,17 +247,9 @@ class Daemon {
         if (health === 'degraded') this.#logger.warn('effects fail often: degraded');
         else this.#logger.info('effects are well again');
       },
-      clientsChanged: (reports) => this.#clientsChanged(reports),
+      clientsChanged: (reports) => this.#advisories.clientsChanged(reports),
       fatal: (thrown) => this.#broken(thrown),
     };
-  }
-
-  #clientsChanged(reports: readonly ClientReport[]): void {
-    this.#clientReports = reports;
-    for (const [fault, affected] of Object.entries(affectedBy)) {
-      const reasons = reports.flatMap((report) => (report.fault === fault ? [report.reason] : []));
-      this.#health.report(fault, reasons.length === 0 ? null : reasons.join('. '), [affected]);
-    }
   }
 
   #broken(thrown: unknown): void {
@@ -251,26 +270,18 @@ class Daemon {
     this.#cleanups.push(() => clearTimeout(timer));
   }
 
-  async #listen(core: Assembled): Promise<RunningServer> {
+  async #listen(processes: Processes): Promise<RunningServer> {
     const { limits } = this.#config;
-    const target = this.#target();
-    this.#audit = openAudit(core, this.#config, (events) => this.#metrics?.auditSent(events));
     const server = await startServer({
-      target,
-      services: [
-        {
-          definition: strictSnapshotsService,
-          implementation: snapshotsService({
-            snapshotter: core.snapshotter,
-            budgets: limits.budgets,
-            onFatal: (thrown) => this.#broken(thrown),
-          }),
-        },
-        ...(this.#audit === null ? [] : [this.#audit.registration]),
-      ],
+      target: this.#target(),
+      services: this.#audit === null ? [this.#snapshots] : [this.#snapshots, this.#audit],
       health: this.#health,
       limits: { connections: limits.connections, concurrentCalls: limits.concurrentCalls },
-      callerOf: (socket) => callerOf(socket, core),
+      callerOf: (socket) => {
+        const caller = callerOn(socket, processes);
+        if (caller !== null) this.#core?.clientConnected(caller);
+        return caller;
+      },
       onCallEnd: (end) => {
         if (end.service !== snapshotsServiceName) return;
         this.#metrics?.request(end.method, end.code, end.seconds);
@@ -278,14 +289,13 @@ class Daemon {
       },
       onWarning: (message, error) => this.#logger.warn({ error }, message),
     });
-    const where = 'fd' in target ? `descriptor ${target.fd}` : target.path;
-    this.#logger.info({ address: where, release: RELEASE }, 'serving');
+    this.#logger.info({ address: this.#address() }, 'listening');
     return server;
   }
 
-  #sayReady(): void {
-    this.#health.setAll(true);
-    this.#notify({ ready: true, status: 'serving' });
+  #address(): string {
+    const target = this.#target();
+    return 'fd' in target ? `descriptor ${target.fd}` : target.path;
   }
 
   /** systemd's socket when it passes one, else a path of our own. */
@@ -301,7 +311,7 @@ class Daemon {
     };
   }
 
-  #watch(core: Assembled, server: RunningServer): void {
+  #watch(core: DaemonCore, server: RunningServer): void {
     const { limits } = this.#config;
     const reports = watchProcess({
       loopDelayMillis: limits.loopDelay,
@@ -315,14 +325,14 @@ class Daemon {
     if (this.#metrics !== null) {
       const { root } = this.#config;
       this.#cleanups.push(
-        feedMetrics(this.#metrics, core, server, this.#audit, this.#health, root, () =>
-          countFaults(this.#clientReports),
+        feedMetrics(this.#metrics, core, server, core.audit, this.#health, root, () =>
+          this.#advisories.clientFaults(),
         ),
       );
     }
     const onReleased = (millis: number) => this.#logger.debug({ millis }, 'memory given back');
     this.#cleanups.push(releaseAtRest(onReleased));
-    this.#watchDirectories(core);
+    this.#cleanups.push(this.#advisories.watchDirectories(core, STATUS_MILLIS));
     this.#every(STATUS_MILLIS, () => {
       core.reviewClients();
       this.#notify({ status: statusLine(core) });
@@ -332,28 +342,23 @@ class Daemon {
     if (watchdog !== null) this.#every(watchdog / 2, () => this.#notify({ watchdog: true }));
   }
 
-  /** After events, and now and then: a directory that could not be looked at has no event. */
-  #watchDirectories(core: Assembled): void {
-    let reported: string | null = null;
-    const look = () => {
-      const reason = directoriesReason(core);
-      if (reason === reported) return;
-      reported = reason;
-      this.#health.report('directories', reason, ['directories']);
-    };
-    look();
-    this.#every(STATUS_MILLIS, look);
-    const batches = core.log.durableBatches.subscribe(look);
-    this.#cleanups.push(() => batches.unsubscribe());
-  }
-
   #every(millis: number, action: () => void): void {
     const timer = setInterval(action, millis);
     timer.unref();
     this.#cleanups.push(() => clearInterval(timer));
   }
 
-  async #serveHttp(core: Assembled): Promise<void> {
+  /** When an address cannot be had, the core is closed again. */
+  async #serveHttp(core: DaemonCore): Promise<void> {
+    try {
+      await this.#bindHttp(core);
+    } catch (thrown) {
+      await this.#close(core, `could not start: ${reasonOf(thrown)}`);
+      throw thrown;
+    }
+  }
+
+  async #bindHttp(core: DaemonCore): Promise<void> {
     const { metricsAddress, debugAddress } = this.#config;
     if (metricsAddress === null && debugAddress === null) return;
     const { startDebug, startMetrics } = await import('./debug.js');
@@ -385,7 +390,7 @@ class Daemon {
     this.#logger.info({ address: where }, `serving ${setting}`);
   }
 
-  async #recover(core: Assembled): Promise<void> {
+  async #recover(core: DaemonCore): Promise<void> {
     if (core.plan.findings.length > 0) {
       this.#notify({ status: `serving; settling ${core.plan.findings.length} finding(s)` });
     }
@@ -400,23 +405,30 @@ class Daemon {
     }
   }
 
-  #listenToSignals(): void {
-    for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-      const onSignal = () => this.#endings.next({ why: signal, code: 0 });
-      process.once(signal, onSignal);
-      this.#cleanups.push(() => void process.off(signal, onSignal));
-    }
+  /** The first signal ends the daemon in order. A second one, of either kind, ends the process. */
+  #listenToSignals(): () => void {
+    const signals = ['SIGTERM', 'SIGINT'] as const;
+    const stopListening = (): void => {
+      for (const signal of signals) process.off(signal, onSignal);
+    };
+    const onSignal = (signal: NodeJS.Signals): void => {
+      stopListening();
+      this.#endings.next({ why: signal, code: 0 });
+      this.#interruption.abort(new Error(`ended by ${signal}`));
+    };
+    for (const signal of signals) process.on(signal, onSignal);
+    return stopListening;
   }
 
   /** What is at work and since when, for whoever has a shell and no debug socket. */
-  #tellActorsOn(signal: 'SIGUSR2', core: Assembled): void {
+  #tellActorsOn(signal: 'SIGUSR2', core: DaemonCore): void {
     const onSignal = () => this.#logger.info({ actors: core.snapshotter.actors() }, 'actors');
     process.on(signal, onSignal);
     this.#cleanups.push(() => void process.off(signal, onSignal));
   }
 
-  /** Nothing is unmounted and nothing deleted: containers run on. */
-  async #stop(core: Assembled, server: RunningServer, ending: Ending): Promise<number> {
+  /** Nothing is unmounted and nothing deleted: containers run on. Answers how many threads hang. */
+  async #stop({ core, server }: Running, ending: Ending): Promise<number> {
     this.#logger.info({ why: ending.why }, 'stopping');
     this.#notify({ stopping: true, status: `stopping: ${ending.why}` });
     await server.stop(this.#config.drainTimeout);
@@ -429,7 +441,7 @@ class Daemon {
    *
    * @param why null: nothing more may be written to the log
    */
-  async #close(core: Assembled, why: string | null): Promise<number> {
+  async #close(core: DaemonCore, why: string | null): Promise<number> {
     for (const cleanup of this.#cleanups) {
       try {
         await cleanup();
@@ -456,43 +468,14 @@ class Daemon {
   }
 }
 
-/** The name of the health service that says so. */
-const affectedBy: Readonly<Record<ClientFault, HealthName>> = {
-  'hidden mounts': 'mounts',
-  'shared socket': 'clients',
-};
-
-function countFaults(reports: readonly ClientReport[]): Readonly<Record<string, number>> {
-  const counts: Record<string, number> = {};
-  for (const fault of Object.keys(affectedBy)) {
-    counts[fault] = reports.filter((report) => report.fault === fault).length;
-  }
-  return counts;
-}
-
-function callerOf(socket: Socket, core: Assembled): Caller | null {
-  const caller = callerOn(socket, core.host.processes);
-  if (caller !== null) core.clientConnected(caller);
-  return caller;
-}
-
-function statusLine(core: Assembled): string {
-  const { active, view, committed, unavailable } = core.snapshotter.counts();
-  const total = active + view + committed;
-  const lost = unavailable === 0 ? '' : `, ${unavailable} layer(s) unavailable`;
-  const reason = directoriesReason(core);
-  const troubles = reason === null ? '' : `, ${reason}`;
-  return `serving ${total} snapshot(s)${lost}${troubles}; log at position ${core.log.durablePosition}`;
-}
-
-/** Null when all directories are as the log has them. */
-function directoriesReason(core: Assembled): string | null {
-  const { setAside, failing } = core.snapshotter.directoryTroubles();
-  const parts = [
-    ...(setAside === 0 ? [] : [`${counted(setAside, 'directory', 'directories')} set aside`]),
-    ...(failing === 0
-      ? []
-      : [`${counted(failing, 'directory', 'directories')} that cannot be deleted`]),
-  ];
-  return parts.length === 0 ? null : parts.join(', ');
+/** Streams wait for as long as their clients do. */
+function waitingAudit(budgetMillis: number): WaitingService {
+  return new WaitingService({
+    definition: strictAuditService,
+    subscriptions: auditSubscriptions,
+    budgetOf: (method) => {
+      const { path } = strictAuditService[method as keyof typeof strictAuditService];
+      return auditSubscriptions.includes(path) ? null : budgetMillis;
+    },
+  });
 }

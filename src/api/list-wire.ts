@@ -8,7 +8,6 @@ import {
   Kind,
   type ListSnapshotsResponse,
 } from './generated/containerd/services/snapshots/v1/snapshots.js';
-import { lineBytesMax, PackedWireInfo } from './wire.js';
 
 const QUOTE = 0x22;
 const COMMA = 0x2c;
@@ -32,12 +31,22 @@ const TAG_OF_TIME = { seconds: 0x08, nanos: 0x10 };
 const SHORT = 0x4000;
 const NANO_DIGITS = 9;
 
+/** Of an Info that is still packed: the line of `encodeState` (machines/state-json.ts). */
+export interface PackedLine {
+  readonly packedLine: Buffer;
+}
+
+const isPacked = (info: Info): info is Info & PackedLine => 'packedLine' in info;
+
+/** An upper bound of the bytes of a packed Info: six bytes around a label become nine at most. */
+export const lineBytesMax = (line: Buffer): number => Math.ceil(line.length * 1.5) + 64;
+
 /** `ListSnapshotsResponse` as bytes. */
 export function serializeList({ info: infos }: ListSnapshotsResponse): Buffer {
   const parts: Uint8Array[] = [];
   const quick = new QuickWriter(infos);
   for (const info of infos) {
-    if (info instanceof PackedWireInfo && quick.info(info.packed.line)) continue;
+    if (isPacked(info) && quick.info(info.packedLine)) continue;
     parts.push(quick.taken());
     const bytes = Info.encode(info).finish();
     parts.push(headOf(bytes.length), bytes);
@@ -65,7 +74,7 @@ class QuickWriter {
   constructor(infos: readonly Info[]) {
     let bytes = 0;
     for (const info of infos) {
-      if (info instanceof PackedWireInfo) bytes += lineBytesMax(info.packed.line);
+      if (isPacked(info)) bytes += lineBytesMax(info.packedLine);
     }
     this.#out = Buffer.allocUnsafeSlow(bytes);
   }

@@ -38,8 +38,13 @@ export interface Listener {
    * has here; null for one that is gone or is none of ours.
    */
   readonly callerByPeer: (peer: string) => Caller | null;
-  /** Stops accepting and unlinks the socket file if it is still ours. Open connections stay. */
+  /**
+   * Stops accepting and unlinks the socket file if it is still ours. Open connections stay until
+   * HTTP/2 has ended its side and all that was written has left: the client's side is not waited for.
+   */
   readonly close: () => Promise<void>;
+  /** Cuts all connections, whatever state HTTP/2 believes them to be in. */
+  readonly destroyConnections: () => void;
 }
 
 /** The client's magic and the header of the SETTINGS frame after it (RFC 9113, section 3.4). */
@@ -73,13 +78,20 @@ export async function listen(options: ListenerOptions): Promise<Listener> {
       await unlink();
       // The callback would wait for open connections; those belong to whoever drains them.
       server.close();
+      accepted.closeWhenWritten();
     },
+    destroyConnections: () => accepted.destroyAll(),
   };
+}
+
+interface Connection {
+  readonly socket: Socket;
+  readonly caller: Caller | null;
 }
 
 /** What is connected now, and who it is. */
 class AcceptedConnections {
-  private readonly callers = new Map<string, Caller | null>();
+  private readonly open = new Map<string, Connection>();
   /** Those that have yet to begin to speak HTTP/2, oldest first. */
   private readonly silent = new Set<Socket>();
   private lastNumber = 0;
@@ -87,11 +99,19 @@ class AcceptedConnections {
   constructor(private readonly options: ListenerOptions) {}
 
   get size(): number {
-    return this.callers.size;
+    return this.open.size;
   }
 
   callerByPeer(peer: string): Caller | null {
-    return this.callers.get(peer) ?? null;
+    return this.open.get(peer)?.caller ?? null;
+  }
+
+  closeWhenWritten(): void {
+    for (const { socket } of this.open.values()) destroyWhenWritten(socket);
+  }
+
+  destroyAll(): void {
+    for (const { socket } of this.open.values()) socket.destroy();
   }
 
   add(socket: Socket): void {
@@ -107,7 +127,7 @@ class AcceptedConnections {
     // A unix socket's peer has no address. gRPC calls tell their socket's `remoteAddress`, so the
     // connection's number becomes it: a call then leads back to its connection.
     Object.defineProperty(socket, 'remoteAddress', { value: peer });
-    this.callers.set(peer, this.options.callerOf(socket));
+    this.open.set(peer, { socket, caller: this.options.callerOf(socket) });
     socket.on('close', () => this.forget(socket, peer));
     this.expectPreface(socket);
     this.options.onConnection(socket);
@@ -118,7 +138,7 @@ class AcceptedConnections {
    * room: idle connections keep nobody out.
    */
   private hasRoom(): boolean {
-    if (this.callers.size < this.options.connectionsMax) return true;
+    if (this.open.size < this.options.connectionsMax) return true;
     for (const socket of this.silent) {
       this.silent.delete(socket);
       if (socket.bytesRead >= prefaceBytesMin) continue;
@@ -148,6 +168,13 @@ class AcceptedConnections {
 
   private forget(socket: Socket, peer: string): void {
     this.silent.delete(socket);
-    this.callers.delete(peer);
+    this.open.delete(peer);
   }
+}
+
+/** A client that does not close its side would keep the connection, and the process, for ever. */
+function destroyWhenWritten(socket: Socket): void {
+  const destroy = (): void => void socket.destroy();
+  if (socket.writableFinished) destroy();
+  else socket.once('finish', destroy);
 }

@@ -48,6 +48,28 @@ export const requestShapes: Readonly<Record<keyof typeof SnapshotsService, Messa
   cleanup: shape([1, text('snapshotter')]),
 };
 
+/** Milliseconds until a call is answered with an error. */
+export interface CallBudgets {
+  readonly prepare: number;
+  readonly mounts: number;
+  readonly commit: number;
+  readonly read: number;
+}
+
+/** Which budget the calls of a method have. */
+export const budgetNames: Readonly<Record<keyof typeof SnapshotsService, keyof CallBudgets>> = {
+  prepare: 'prepare',
+  view: 'prepare',
+  mounts: 'mounts',
+  commit: 'commit',
+  remove: 'read',
+  stat: 'read',
+  update: 'read',
+  list: 'read',
+  usage: 'read',
+  cleanup: 'read',
+};
+
 const strict = strictService(SnapshotsService, requestShapes);
 
 /** What cannot be read comes out as a request that `unreadable` knows. */

@@ -24,17 +24,10 @@ import type {
   UpdateSnapshotRequest,
 } from './generated/containerd/services/snapshots/v1/snapshots.js';
 import { requestedDeletions } from './deletion-request.js';
+import { budgetNames, type CallBudgets } from './snapshots-requests.js';
 import { BudgetSpent, statusOfRefusal, statusOfThrown, statusOfUnreadable } from './status.js';
 import { unreadable } from './strict-requests.js';
 import { infoBytesMax, toInfo, toMounts } from './wire.js';
-
-/** Milliseconds until a call is answered with an error. */
-export interface CallBudgets {
-  readonly prepare: number;
-  readonly mounts: number;
-  readonly commit: number;
-  readonly read: number;
-}
 
 export interface SnapshotsServiceOptions {
   readonly snapshotter: Snapshotter;
@@ -52,15 +45,9 @@ export function snapshotsService(options: SnapshotsServiceOptions): SnapshotsSer
   return {
     ...preparingMethods(options),
     ...namedMethods(options),
-    cleanup: unary(
-      options,
-      'Cleanup',
-      'read',
-      (_request, call) => cleanUp(snapshotter, call),
-      toEmpty,
-    ),
+    cleanup: unary(options, 'cleanup', (_request, call) => cleanUp(snapshotter, call), toEmpty),
     list: (call) => {
-      void sendList(snapshotter, call, budgets.read);
+      void sendList(snapshotter, call, budgets[budgetNames.list]);
     },
   };
 }
@@ -73,21 +60,18 @@ function preparingMethods(
   return {
     prepare: unary(
       options,
-      'Prepare',
       'prepare',
       (request, call) => snapshotter.prepare(prepareRequest(request, call.caller), call.signal),
       toMountsReply,
     ),
     view: unary(
       options,
-      'View',
-      'prepare',
+      'view',
       (request, call) => snapshotter.view(prepareRequest(request, call.caller), call.signal),
       toMountsReply,
     ),
     mounts: unary(
       options,
-      'Mounts',
       'mounts',
       (request, call) => snapshotter.mounts(snapshotName(request.key), call.caller, call.signal),
       toMountsReply,
@@ -103,36 +87,31 @@ function namedMethods(
   return {
     commit: unary(
       options,
-      'Commit',
       'commit',
       (request, call) => snapshotter.commit(commitRequest(request, call.caller), call.signal),
       toEmpty,
     ),
     remove: unary(
       options,
-      'Remove',
-      'read',
+      'remove',
       (request, call) => call.within(snapshotter.remove(snapshotName(request.key), call.caller)),
       toEmpty,
     ),
     stat: unary(
       options,
-      'Stat',
-      'read',
+      'stat',
       (request) => Promise.resolve(snapshotter.stat(snapshotName(request.key))),
       toInfoReply,
     ),
     update: unary(
       options,
-      'Update',
-      'read',
+      'update',
       (request, call) => call.within(snapshotter.update(updateRequest(request, call.caller))),
       toInfoReply,
     ),
     usage: unary(
       options,
-      'Usage',
-      'read',
+      'usage',
       (request, call) => snapshotter.usage(snapshotName(request.key), call.signal),
       ({ size, inodes }) => ({ size: BigInt(size), inodes: BigInt(inodes) }),
     ),
@@ -142,18 +121,18 @@ function namedMethods(
 /** One call from its message to its status. */
 function unary<Request, Value, Reply>(
   options: SnapshotsServiceOptions,
-  method: string,
-  budget: keyof CallBudgets,
+  method: Exclude<keyof typeof budgetNames, 'list'>,
   answer: (request: Request, call: CallContext) => Promise<Result<Value, Refusal>>,
   toReply: (value: Value) => Reply,
 ): handleUnaryCall<Request, Reply> {
+  const methodName = `${method.charAt(0).toUpperCase()}${method.slice(1)}`;
   return (call, callback) => {
     const fault = unreadable(call.request);
     if (fault !== null) {
       callback(statusOfUnreadable(fault));
       return;
     }
-    const context = new CallContext(call, method, options.budgets[budget]);
+    const context = new CallContext(call, methodName, options.budgets[budgetNames[method]]);
     void answer(call.request, context).then(
       (result) => {
         context.end();

@@ -1,11 +1,12 @@
 /** Between our types and the messages of containerd.services.snapshots.v1. */
-import { unixNanos, type UnixNanos } from '../base/units.js';
 import type { SnapshotInfo } from '../machines/info.js';
 import { PackedInfo } from '../machines/packed-info.js';
 import type { MountSpec } from '../snapshotter/mounts.js';
 import { Kind, type Info } from './generated/containerd/services/snapshots/v1/snapshots.js';
 import type { Mount } from './generated/containerd/types/mount.js';
 import type { Timestamp } from './generated/google/protobuf/timestamp.js';
+import { lineBytesMax, type PackedLine } from './list-wire.js';
+import { toTimestamp } from './timestamps.js';
 
 /** Never UNKNOWN: a client takes everything but ACTIVE and VIEW for committed. */
 const KINDS: Readonly<Record<SnapshotInfo['kind'], Kind>> = {
@@ -15,11 +16,15 @@ const KINDS: Readonly<Record<SnapshotInfo['kind'], Kind>> = {
 };
 
 /** A message that is parsed when somebody looks; list-wire.ts sends it without. */
-export class PackedWireInfo implements Info {
+export class PackedWireInfo implements Info, PackedLine {
   readonly packed: PackedInfo;
 
   constructor(packed: PackedInfo) {
     this.packed = packed;
+  }
+
+  get packedLine(): Buffer {
+    return this.packed.line;
   }
 
   get name(): string {
@@ -68,21 +73,6 @@ export function toMounts(mounts: readonly MountSpec[]): Mount[] {
     options: [...options],
   }));
 }
-
-const nanosPerSecond = 1_000_000_000n;
-
-/** Nanoseconds of a Timestamp count forwards, before 1970 too. */
-export function toTimestamp(time: UnixNanos): Timestamp {
-  const nanos = ((time % nanosPerSecond) + nanosPerSecond) % nanosPerSecond;
-  return { seconds: (time - nanos) / nanosPerSecond, nanos: Number(nanos) };
-}
-
-export function fromTimestamp({ seconds, nanos }: Timestamp): UnixNanos {
-  return unixNanos(seconds * nanosPerSecond + BigInt(nanos));
-}
-
-/** The same for a packed line: it holds all texts, and six bytes around a label become nine at most. */
-export const lineBytesMax = (line: Buffer): number => Math.ceil(line.length * 1.5) + 64;
 
 /** An upper bound of the bytes an Info takes in a message; text is at most 3 bytes a unit. */
 export function infoBytesMax(info: SnapshotInfo): number {

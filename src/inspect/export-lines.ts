@@ -5,11 +5,9 @@
  */
 import { encodeRecord, isName, parseBody } from '../log/codec.js';
 import { CHAIN_BYTES, FLAGS_UNKNOWN, RECORD, RECORD_BYTES_MAX, aligned } from '../log/format.js';
+import { ExportInvalid } from './export-invalid.js';
 
-/** An export that cannot be what `export` wrote. */
-export class ExportInvalid extends Error {
-  override readonly name = 'ExportInvalid';
-}
+export { ExportInvalid } from './export-invalid.js';
 
 export interface ExportHead {
   readonly uuid: string;

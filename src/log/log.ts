@@ -24,7 +24,7 @@ import type { Clock, Disk, DiskLock } from '../base/ports.js';
 import { position, type Position, type UnixNanos } from '../base/units.js';
 import { publishCheckpoint, writeCheckpointAside } from './checkpoint.js';
 import { cutTail, type CutTail } from './cut.js';
-import { listLog, logDirectory, makeDirectoryIfAbsent, removeIfThere, withFile } from './files.js';
+import { listLog, logDirectory, removeIfThere, withFile } from './files.js';
 import { SEGMENT, SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MIN } from './format.js';
 import { fileSystemsOf, type FileSystemChange } from './file-systems.js';
 import {
@@ -35,7 +35,7 @@ import {
   type ExaminedRoot,
   type StoredIdentity,
 } from './identity.js';
-import { takeLock, type LockHolder } from './lock.js';
+import type { LockHolder } from './lock.js';
 import { IndexKeeper } from './index-keeper.js';
 import { chainBefore } from './reader.js';
 import type { IndexedTexts } from './text-filter.js';
@@ -46,6 +46,7 @@ import {
   type ReplayCallbacks,
 } from './recovery.js';
 import { begunTimes, dropOldCheckpoints, retireSegments } from './retention.js';
+import { lockRoot } from './root-lock.js';
 import { encodeHeader } from './segment.js';
 import { reopen, SegmentSupply, type NewHeader } from './segments.js';
 import { subscribeToLog } from './subscription.js';
@@ -84,6 +85,8 @@ export interface OpenLogOptions extends ReplayCallbacks {
   readonly contradictionInRoot?: () => Promise<string | null>;
   /** Who a second writer is told about; this process by default. */
   readonly holder?: LockHolder;
+  /** The root's lock if the caller holds it (`lockRoot`); released as if it were taken here. */
+  readonly lock?: DiskLock;
   /** Applied to every record that is read: on replay and in subscriptions. */
   readonly upcast?: Upcast;
   /**
@@ -139,11 +142,9 @@ export async function openLog(options: OpenLogOptions): Promise<OpenedLog> {
     expectExisting: options.expectExisting ?? false,
     acceptedMove: options.acceptMovedRoot === true ? ('any' as const) : ('none' as const),
   };
-  // Before the lock, because the lock file would make a directory in a root that is refused.
-  await examineRoot(disk, root, rules);
-  await makeDirectoryIfAbsent(disk, root);
-  await makeDirectoryIfAbsent(disk, logDirectory(root));
-  const lock = await takeLock(disk, options.clock, root, holderOf(options));
+  const { clock } = options;
+  const lock =
+    options.lock ?? (await lockRoot({ disk, clock, root, rules, holder: holderOf(options) }));
   try {
     const known = await examineRoot(disk, root, rules);
     const examined = known ?? (await beginIdentity(options));

@@ -17,8 +17,11 @@ import {
   type SnapshotEvent,
   type SnapshotEventType,
 } from './events.js';
+import { EventNotUnderstood } from './event-not-understood.js';
 import { quickDecode } from './quick-decode.js';
 import { upcast } from './upcasters.js';
+
+export { EventNotUnderstood } from './event-not-understood.js';
 
 const SNAPSHOT_STREAM = /^snapshot-([1-9]\d*)$/;
 
@@ -44,18 +47,6 @@ export interface RecordLike {
 export type Understood =
   | { readonly about: 'snapshot'; readonly id: SnapshotId; readonly event: SnapshotEvent }
   | { readonly about: 'daemon'; readonly event: DaemonEvent };
-
-/** An event that this release does not know, or whose body is not what its type promises. */
-export class EventNotUnderstood extends Error {
-  override readonly name = 'EventNotUnderstood';
-  /** True when a newer release wrote it; false when the body is malformed. */
-  readonly isNewer: boolean;
-
-  constructor(message: string, isNewer: boolean, options?: ErrorOptions) {
-    super(message, options);
-    this.isNewer = isNewer;
-  }
-}
 
 /**
  * The event in a record's type and body. Throws a ZodError that names the field when the body

@@ -69,7 +69,7 @@ export interface SnapshotterObserver extends SupervisorObserver {
 
 export type LogSettings = Pick<
   OpenLogOptions,
-  'uuid' | 'segmentBytes' | 'expectExisting' | 'acceptMovedRoot' | 'holder'
+  'uuid' | 'segmentBytes' | 'expectExisting' | 'acceptMovedRoot' | 'holder' | 'lock'
 >;
 
 export interface OpenSnapshotterOptions {
@@ -83,6 +83,8 @@ export interface OpenSnapshotterOptions {
   readonly mountSettings: () => Promise<MountSettings>;
   readonly log: LogSettings;
   readonly observer: SnapshotterObserver;
+  /** Ends the replay, which may be long; the open then fails with the signal's reason. */
+  readonly signal?: AbortSignal;
 }
 
 export interface OpenedSnapshotter {
@@ -225,7 +227,7 @@ async function openAndReplay(
   options: OpenSnapshotterOptions,
   early: { begin(): void },
 ): Promise<{ replay: Replay; opened: OpenedLog; newest: UnixNanos | null }> {
-  const { ports, observer, release, root } = options;
+  const { ports, observer, release, root, signal } = options;
   const opening = new OpeningReplay();
   let newest: UnixNanos | null = null;
   const opened = await openLog({
@@ -238,10 +240,12 @@ async function openAndReplay(
     historyCheckpointEveryEvents: options.settings.historyCheckpointEveryEvents,
     writtenBy: `stratalog ${release.version}`,
     onCheckpoint: (text, at) => {
+      signal?.throwIfAborted();
       early.begin();
       return opening.onCheckpoint(text, at);
     },
     onRecords: (batch, origin) => {
+      signal?.throwIfAborted();
       early.begin();
       opening.onRecords(batch, origin);
       newest = batch.at(-1)?.time ?? newest;
