@@ -63,6 +63,14 @@ test('nothing in the unit gives the daemon a mount namespace of its own', async 
   ]);
 });
 
+test('a crash is over before the clients of the socket give up, and is never final', async () => {
+  const lines = (await packaged('stratalog.service')).split('\n');
+  // grpc-go gives a connection a second until the first frame of the server.
+  expect(lines).toEqual(
+    expect.arrayContaining(['Restart=always', 'RestartSec=100ms', 'StartLimitIntervalSec=0']),
+  );
+});
+
 test('the units agree with the defaults of the configuration', async () => {
   const [service, socket] = [
     await packaged('stratalog.service'),
