@@ -3,7 +3,8 @@ import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type Finished, run } from './command.js';
-import { type Ended, Service, type StopSignal, accepts } from './service.js';
+import { serves } from './first-answer.js';
+import { type Ended, Service, type StopSignal } from './service.js';
 import type { Workspace } from './workspace.js';
 
 /** The top of this repository. */
@@ -112,7 +113,7 @@ export class Daemon implements SnapshotterProcess {
     this.#service = await Service.start(
       this.#workspace,
       { name: 'snapshotter', program, args, logFile: this.#logFile, env: this.#env },
-      () => accepts(this.address),
+      () => serves(this.address),
     );
   }
 

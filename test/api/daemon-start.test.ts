@@ -1,23 +1,34 @@
 /** A start that cannot bind all its addresses ends, and leaves the root to the next one. */
-import { spawn } from 'node:child_process';
+import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
+import { serves } from '../../scripts/rig/first-answer.js';
 
 let directory: string;
+let children: ChildProcess[];
 beforeEach(() => {
   directory = mkdtempSync(join(tmpdir(), 'stratalog-start-'));
+  children = [];
 });
-afterEach(() => rmSync(directory, { recursive: true }));
+afterEach(async () => {
+  for (const child of children) {
+    if (child.exitCode !== null || child.signalCode !== null) continue;
+    child.kill('SIGKILL');
+    await once(child, 'exit');
+  }
+  rmSync(directory, { recursive: true });
+});
 
 /** From the sources, so that no build has to stand beside it. */
 function serve(...flags: readonly string[]) {
   const paths = ['--root', join(directory, 'root'), '--address', join(directory, 's.sock')];
   const argv = ['--import', 'tsx', 'src/cli.ts', 'serve', ...paths, ...flags];
   const child = spawn(process.execPath, argv, { stdio: ['ignore', 'ignore', 'pipe'] });
+  children.push(child);
   let stderr = '';
   child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
   return { child, stderr: () => stderr };
@@ -37,7 +48,8 @@ it('ends with the name of the setting when the metrics address is taken, and ser
     taken.close();
   }
   const { child, stderr } = serve();
-  await expect.poll(() => existsSync(join(directory, 's.sock')), { timeout: 20_000 }).toBe(true);
+  const isServed = () => serves(join(directory, 's.sock'));
+  await expect.poll(isServed, { timeout: 20_000 }).toBe(true);
   child.kill('SIGTERM');
   const [code] = (await once(child, 'exit')) as [number | null];
   expect(code, stderr()).toBe(0);

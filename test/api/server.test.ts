@@ -305,7 +305,9 @@ test('stop ends what does not finish with Unavailable, and says so', async () =>
     code: status.UNAVAILABLE,
     details: 'the server is stopping',
   });
-  expect(rig.warnings).toEqual(['1 calls still ran 100 ms after the stop began; they were ended']);
+  expect(rig.warnings).toEqual([
+    '1 calls on 1 connections were still open 100 ms after the shutdown began; they were ended',
+  ]);
 });
 
 test('a health watcher is told of the stop and does not delay it', async () => {

@@ -8,7 +8,8 @@ import { join } from 'node:path';
 import { afterEach, beforeAll, expect, it } from 'vitest';
 import { run } from '../../scripts/rig/command.js';
 import { repository } from '../../scripts/rig/daemon.js';
-import { Service, accepts } from '../../scripts/rig/service.js';
+import { serves } from '../../scripts/rig/first-answer.js';
+import { Service } from '../../scripts/rig/service.js';
 import { until } from '../../scripts/rig/wait.js';
 import { Workspace } from '../../scripts/rig/workspace.js';
 import {
@@ -84,7 +85,7 @@ it('says what to do, waits, and serves when it is done', { timeout: 60_000 }, as
   expect(JSON.parse(line)).toMatchObject({ level: 'fatal', msg, error: advice });
 
   renameSync(join(directory, `${binary}.right`), join(directory, binary));
-  await until('it serves', () => accepts(address));
+  await until('it serves', () => serves(address));
   expect(daemon.log().split(msg)).toHaveLength(2);
   expect(await daemon.stop()).toEqual({ exitCode: 0, signal: null });
 });

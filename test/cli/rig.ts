@@ -281,7 +281,7 @@ export interface Asked {
 }
 
 /** What containerd would ask of the daemon. */
-export function askedOf(daemon: Daemon): Asked {
+export function askedOf(daemon: Pick<Daemon, 'address'>): Asked {
   const client = new SnapshotsClient(`unix:${daemon.address}`, credentials.createInsecure());
   cleanups.push(() => {
     client.close();

@@ -6,7 +6,18 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { afterEach, beforeAll, expect, it, vi } from 'vitest';
-import { aDirectory, buildLimitMillis, builtCli, cleanUp, cliPath, stratalog } from './rig.js';
+import { systemClock } from '../../src/host/clock.js';
+import { systemDisk } from '../../src/host/disk.js';
+import { takeLock } from '../../src/log/lock.js';
+import {
+  aDirectory,
+  aRoot,
+  buildLimitMillis,
+  builtCli,
+  cleanUp,
+  cliPath,
+  stratalog,
+} from './rig.js';
 
 beforeAll(builtCli, buildLimitMillis);
 afterEach(cleanUp);
@@ -54,3 +65,36 @@ it('says that it cannot start, and ends, though its stderr takes nothing', async
   const [code] = (await once(child, 'exit')) as [number];
   expect(code).toBeGreaterThan(0);
 }, 60_000);
+
+const holder = { pid: process.pid, host: 'here', command: 'test' };
+
+it('waits before it exits when startups fail one after another, and a signal ends the wait', async () => {
+  const directory = await aDirectory();
+  const root = await aRoot([]);
+  const lock = await takeLock(systemDisk(), systemClock(), root, holder);
+  try {
+    const flags = ['--config', '/dev/null', '--address', join(directory, 's'), '--root', root];
+    const ends: unknown[] = [];
+    // Unmanaged ones are not counted.
+    for (let failure = -3; failure <= 4; failure += 1) {
+      if (failure === 0) continue;
+      const env = failure > 0 ? { NOTIFY_SOCKET: join(directory, 'none') } : {};
+      const child = spawn(process.execPath, [cliPath, 'serve', ...flags], {
+        stdio: ['ignore', 'ignore', 'pipe'],
+        env: { ...process.env, ...env },
+      });
+      const ended = once(child, 'exit');
+      let stderr = '';
+      child.stderr.on('data', (bytes: Buffer) => (stderr += bytes.toString()));
+      if (failure === 4) {
+        await vi.waitFor(() => expect(stderr).toContain('"waitSeconds":10'), { timeout: 30_000 });
+        expect(stderr).toContain('"failures":4');
+        child.kill('SIGTERM');
+      }
+      ends.push(await ended);
+    }
+    expect(ends).toEqual([...Array.from({ length: 6 }, () => [4, null]), [null, 'SIGTERM']]);
+  } finally {
+    await lock.release();
+  }
+}, 90_000);
