@@ -1,8 +1,7 @@
 /** What a process costs, read from /proc: memory, processor time, descriptors. */
 import { readFile, readdir } from 'node:fs/promises';
-import { connect, type ClientHttp2Session } from 'node:http2';
-import { connect as connectSocket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { answerOf } from '../../scripts/rig/first-answer.js';
 
 /** A clock tick of proc_pid_stat(5) is 10 ms everywhere. */
 const tickMicros = 10_000;
@@ -40,9 +39,11 @@ export async function descriptorsOf(pid: number): Promise<number> {
   return (await readdir(`/proc/${pid}/fd`)).length;
 }
 
+const statPath = '/containerd.services.snapshots.v1.Snapshots/Stat';
+
 /**
- * Resolves when the server behind the socket answers an HTTP/2 ping: its event loop turns, which
- * a connection that the kernel has accepted does not prove.
+ * Resolves when the server behind the socket has answered a call. A connection that is accepted
+ * does not prove that it can: calls wait until the log is replayed.
  */
 export async function answers(
   socketPath: string,
@@ -51,26 +52,13 @@ export async function answers(
 ): Promise<void> {
   const deadline = performance.now() + timeoutMillis;
   while (isRunning() && performance.now() < deadline) {
-    if (await pinged(socketPath)) return;
+    const answer = await answerOf(socketPath, statPath).catch(() => null);
+    if (answer?.status === notFound || answer?.status === invalidArgument) return;
     await sleep(2);
   }
   throw new Error(isRunning() ? 'the socket did not answer in time' : 'the process has ended');
 }
 
-function pinged(socketPath: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    let session: ClientHttp2Session | null = null;
-    const socket = connectSocket(socketPath);
-    const done = (answer: boolean): void => {
-      resolve(answer);
-      session?.destroy();
-      socket.destroy();
-    };
-    socket.once('error', () => done(false));
-    socket.once('connect', () => {
-      session = connect('http://localhost', { createConnection: () => socket });
-      session.once('error', () => done(false));
-      session.ping((fault) => done(fault === null));
-    });
-  });
-}
+/** Stat of the empty name: refused by the one, not found by the other. */
+const invalidArgument = 3;
+const notFound = 5;

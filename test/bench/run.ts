@@ -22,6 +22,7 @@ import { measureOnePrepare } from './one-prepare.js';
 import { measurePulls } from './pull.js';
 import { machine, printTable, type Row } from './report.js';
 import { measureCalls } from './single.js';
+import { measureRestarts } from './restart.js';
 import { measureSoak } from './soak.js';
 
 const sections = [
@@ -31,11 +32,12 @@ const sections = [
   'list',
   'memory',
   'start',
+  'restart',
   'pull',
   'soak',
   'history',
 ] as const;
-const usual = 'single,prepare,mix,list,memory,start,pull';
+const usual = 'single,prepare,mix,list,memory,start,restart,pull';
 
 const { values } = parseArgs({
   options: {
@@ -68,7 +70,7 @@ const sizes = values.snapshots.split(',').map((size) => positive('snapshots', si
 
 closeOnSignals();
 await run('npm', ['run', '--silent', 'build'], { cwd: repository, timeoutMillis: 300_000 });
-const needsPrograms = [...wanted].some((section) => section !== 'history');
+const needsPrograms = [...wanted].some((section) => !['history', 'restart'].includes(section));
 const programs: Programs = needsPrograms
   ? {
       peer: await buildGo('program', 'test/bench/go'),
@@ -86,6 +88,7 @@ if (has('list') || has('memory') || has('start')) {
   const which = { list: has('list'), memory: has('memory'), start: has('start') };
   rows.push(...(await measureMany(programs, { turns, sizes, ...which })));
 }
+if (has('restart')) rows.push(...(await measureRestarts(3 * turns, 100_000)));
 if (has('pull')) rows.push(...(await measurePulls(programs, turns)));
 if (has('soak')) {
   rows.push(...(await measureSoak(programs, positive('minutes', values.minutes))));
