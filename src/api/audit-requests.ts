@@ -50,6 +50,11 @@ export const auditSubscriptions: readonly string[] = [
   AuditService.stateAt.path,
 ];
 
+/** Whether a method of the service answers with such a stream. */
+export function isAuditStream(method: string): boolean {
+  return auditSubscriptions.includes(AuditService[method as keyof typeof AuditService].path);
+}
+
 /** Which events are wanted, of those in a range. */
 export interface EventFilter {
   readonly stream?: string;

@@ -20,7 +20,7 @@ import { passedSockets } from '../host/sockets.js';
 import { preloadPrograms } from '../host/thread-programs.js';
 import type { SnapshotterObserver } from '../snapshotter/open.js';
 import { Advisories, statusLine } from './advisories.js';
-import { auditSubscriptions, strictAuditService } from './audit-requests.js';
+import { auditSubscriptions, isAuditStream, strictAuditService } from './audit-requests.js';
 import { callerOn } from './callers.js';
 import type { Config } from './config.js';
 import type { DaemonCore } from './daemon-core.js';
@@ -473,9 +473,6 @@ function waitingAudit(budgetMillis: number): WaitingService {
   return new WaitingService({
     definition: strictAuditService,
     subscriptions: auditSubscriptions,
-    budgetOf: (method) => {
-      const { path } = strictAuditService[method as keyof typeof strictAuditService];
-      return auditSubscriptions.includes(path) ? null : budgetMillis;
-    },
+    budgetOf: (method) => (isAuditStream(method) ? null : budgetMillis),
   });
 }
