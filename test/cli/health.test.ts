@@ -26,10 +26,8 @@ it('answers for a living daemon, watches it, and notices its end', async () => {
   const all = await stratalog(['health', '-a', daemon.address, '--json']);
   expect(all).toMatchObject({ code: 0, stderr: '' });
   expect(jsonLines(all.stdout)).toEqual(
-    ['', snapshots, 'directories', 'log', audit].map((service) => ({
-      schema: 'stratalog.health/v1',
-      service,
-      status: 'SERVING',
+    ['', 'clients', snapshots, 'directories', 'log', 'mounts', audit].map((service) => ({
+      ...{ schema: 'stratalog.health/v1', service, status: 'SERVING', reasons: [] },
     })),
   );
   const one = await stratalog(['health', '--service', 'log'], {
