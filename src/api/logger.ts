@@ -8,6 +8,7 @@ import pino from 'pino';
 import pc from 'picocolors';
 import { formatTime } from '../base/units.js';
 import type { Clock } from '../base/ports.js';
+import { terminalTraits } from '../base/terminal.js';
 
 /** pino's methods trace to fatal, and `panic` for a broken invariant, as logrus has it. */
 export type Logger = pino.Logger<'panic'>;
@@ -45,11 +46,9 @@ export function openLogger(options: LoggerOptions): {
   });
   // A closed pipe at the other end is no reason to stop serving.
   destination.on('error', () => undefined);
-  // Not `stream.isTTY`: it is undefined for a pipe, for which picocolors puts a guess of its own,
-  // and that is yes under CI.
   const isTerminal = options.isTerminal ?? isatty(options.fd ?? 2);
   const isText = options.format === 'text' || (options.format === 'auto' && isTerminal);
-  const colours = pc.createColors(isTerminal && pc.isColorSupported);
+  const colours = pc.createColors(terminalTraits(isTerminal, process.env).hasColors);
   const stream: pino.DestinationStream = isText
     ? { write: (line) => void destination.write(textLine(line, colours)) }
     : destination;

@@ -17,7 +17,7 @@ import {
   type ContainerdLine,
 } from '../api/config-text.js';
 import { EXIT } from './exit-codes.js';
-import { writeOut } from './print.js';
+import { stdout } from './result-writer.js';
 
 /** Flags that stand for settings; everything else is set in the file. */
 const settingFlags: readonly {
@@ -106,9 +106,7 @@ export function configCommand(): Command {
   command
     .command('default')
     .description('print a configuration file with every setting, its default and its meaning')
-    .action(() => {
-      writeOut(defaultConfigText());
-    });
+    .action(() => stdout.write(defaultConfigText()));
   withConfigOptions(command.command('check'))
     .description('check the configuration and tell where each changed setting comes from')
     .option('--json', 'print one JSON object')
@@ -127,7 +125,7 @@ export function configCommand(): Command {
         containerdVersion: ContainerdLine;
         name: string;
       }>();
-      writeOut(containerdConfigText(config, name, containerdVersion));
+      await stdout.write(containerdConfigText(config, name, containerdVersion));
     });
   return command;
 }
@@ -137,13 +135,13 @@ async function check(command: Command): Promise<void> {
   const asJson = command.opts<{ json?: boolean }>().json === true;
   try {
     const loaded = await configOf(command);
-    writeOut(asJson ? checkedJson(loaded) : checkedText(loaded));
+    await stdout.write(asJson ? checkedJson(loaded) : checkedText(loaded));
   } catch (thrown) {
     if (!(thrown instanceof UsageError)) throw thrown;
     process.stderr.write(`${thrown.message}\n`);
     if (asJson) {
       const mistakes = thrown.message.split('\n');
-      writeOut(`${JSON.stringify({ schema: checkSchema, ok: false, mistakes })}\n`);
+      await stdout.write(`${JSON.stringify({ schema: checkSchema, ok: false, mistakes })}\n`);
     }
     process.exitCode = EXIT.usage;
   }

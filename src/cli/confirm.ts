@@ -1,6 +1,7 @@
 /** Asks a person on the terminal whether to go on. Without a plain yes nothing is done. */
 import { createInterface } from 'node:readline';
 import { UsageError } from '../base/errors.js';
+import { terminalTraits } from '../base/terminal.js';
 import { EndedBySignal } from './signals.js';
 
 interface Asking {
@@ -34,7 +35,10 @@ export async function confirm(
 
 /** Null when the input ends. */
 async function answerTo(question: string, undone: string): Promise<string | null> {
-  const terminal = createInterface({ input: process.stdin, output: process.stderr });
+  const { canRedraw } = terminalTraits(process.stderr.isTTY, process.env);
+  const streams = { input: process.stdin, output: process.stderr };
+  const terminal = createInterface({ ...streams, terminal: canRedraw });
+  let interrupt = (): void => undefined;
   try {
     return await new Promise((resolve, reject) => {
       terminal.once('close', () => {
@@ -42,13 +46,17 @@ async function answerTo(question: string, undone: string): Promise<string | null
         process.stderr.write('\n');
         resolve(null);
       });
-      terminal.once('SIGINT', () => {
+      interrupt = (): void => {
         process.stderr.write(`\nstratalog: ${undone}\n`);
         reject(new EndedBySignal('SIGINT'));
-      });
+      };
+      // By a terminal in raw mode it is a key, by another one a signal.
+      terminal.once('SIGINT', interrupt);
+      process.once('SIGINT', interrupt);
       terminal.question(question, resolve);
     });
   } finally {
+    process.off('SIGINT', interrupt);
     terminal.removeAllListeners('close');
     terminal.close();
   }

@@ -13,18 +13,22 @@ export const EXIT = {
   locked: 4,
   tooNew: 5,
   broken: 70,
+  // As a shell reports a process that SIGPIPE ended.
+  outputClosed: 141,
 } as const;
 
 /** As the man page and the command reference tell it. */
 export const EXIT_MEANINGS: Readonly<Record<keyof typeof EXIT, string>> = {
   ok: 'fine, or nothing to do',
-  failed: 'the command failed; `health`: the daemon does not serve',
+  failed:
+    'the command failed, or its result cannot be written; `health`: the daemon does not serve',
   usage: 'wrong usage, or a configuration with a mistake in it',
   findings: 'findings or damage exist',
   locked: 'another process has the root open for writing',
   tooNew: 'the log was written by a later release',
   // EX_SOFTWARE of sysexits.h.
   broken: 'a fault of this program; please report it',
+  outputClosed: 'the reader of the result closed the pipe, as `| head` does',
 };
 
 export function exitCodeOf(thrown: unknown): number {

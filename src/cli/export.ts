@@ -11,7 +11,8 @@ import { RootArchive } from '../inspect/root-archive.js';
 import { EXIT } from './exit-codes.js';
 import { endOf } from './log-end.js';
 import { momentOf } from './moment.js';
-import { withSink, type Sink } from './new-file.js';
+import { withOutputFile } from './new-file.js';
+import type { ResultTarget } from './result-writer.js';
 import { readingProgress } from './reading-progress.js';
 import { say } from './print.js';
 import { rootOf, withRootOption, type RootFlags } from './root-option.js';
@@ -57,7 +58,7 @@ async function run(flags: Flags): Promise<void> {
   progress.step('exporting');
   try {
     const pieces = await piecesOf(root, flags, progress.disk);
-    const summary = await withSink(flags.output, (sink) => drain(pieces, sink));
+    const summary = await withOutputFile(flags.output, (target) => drain(pieces, target));
     progress.erase();
     tell(summary, flags);
   } finally {
@@ -105,11 +106,11 @@ async function piecesOf(
   });
 }
 
-async function drain(pieces: Pieces, sink: Sink): Promise<ExportSummary> {
+async function drain(pieces: Pieces, target: ResultTarget): Promise<ExportSummary> {
   for (;;) {
     const piece = await pieces.next();
     if (piece.done === true) return piece.value;
-    await sink.write(piece.value);
+    await target.write(piece.value);
   }
 }
 

@@ -7,24 +7,35 @@ import { reasonOf } from '../base/errors.js';
 import { RELEASE } from '../api/release.js';
 import { adviceFor } from '../base/advice.js';
 import { EXIT, exitCodeOf } from './exit-codes.js';
-import { OutputClosed } from './output-closed.js';
-import { writeOut } from './print.js';
 import { exitIfStalled, requireWorkingDirectory } from './process-guards.js';
+import { OutputClosed, OutputFailed, stdout } from './result-writer.js';
 import { endBy, EndedBySignal } from './signals.js';
 
 export async function main(argv: readonly string[]): Promise<void> {
   const settled = exitIfStalled();
+  // A message that cannot be written is no reason to end in the middle of something.
+  process.stderr.off('error', ignore).on('error', ignore);
+  try {
+    await run(argv);
+    await stdout.settled();
+  } catch (thrown) {
+    process.exitCode = report(thrown);
+  }
+  settled();
+}
+
+const ignore = (): void => undefined;
+
+/** Help and version come as errors, and may not have been written. */
+async function run(argv: readonly string[]): Promise<void> {
   try {
     requireWorkingDirectory();
     const program = await buildProgram(argv[2]);
     await program.parseAsync(argv);
   } catch (thrown) {
-    const code = report(thrown);
-    // Behind damage that was told of, nobody knows whether it had to fail.
-    const isCut = process.exitCode === EXIT.findings && code === EXIT.failed;
-    process.exitCode = isCut ? EXIT.findings : code;
+    await stdout.settled();
+    throw thrown;
   }
-  settled();
 }
 
 /**
@@ -83,7 +94,7 @@ function needed(word: string | undefined): Iterable<() => Promise<Command>> {
 
 const plainHelp = new Help();
 const outputs: OutputConfiguration = {
-  writeOut,
+  writeOut: (text) => stdout.post(text),
   outputError: (text, write) => write(text.replace(/^error: /, 'stratalog: ')),
 };
 
@@ -104,10 +115,13 @@ function report(thrown: unknown): number {
     // commander has printed its message already; help and version are no failures.
     return thrown.exitCode === 0 ? Number(process.exitCode ?? EXIT.ok) : EXIT.usage;
   }
-  if (thrown instanceof OutputClosed) return EXIT.ok;
+  if (thrown instanceof OutputClosed) return EXIT.outputClosed;
   if (thrown instanceof EndedBySignal) endBy(thrown.signal);
   process.stderr.write(`stratalog: ${reasonOf(thrown)}${adviceFor(thrown)}\n`);
   const code = exitCodeOf(thrown);
+  // Behind damage that was reported, nobody knows whether the command had to fail.
+  const isCut = process.exitCode === EXIT.findings && !(thrown instanceof OutputFailed);
+  if (isCut && code === EXIT.failed) return EXIT.findings;
   if (code === EXIT.broken && thrown instanceof Error) process.stderr.write(`${thrown.stack}\n`);
   return code;
 }

@@ -21,6 +21,7 @@ import { mountForensically } from './forensic-mount.js';
 import { momentOf, quoted } from './moment.js';
 import { visible, say } from './print.js';
 import { NotInLog, snapshotMeant } from './subject-argument.js';
+import { stdout } from './result-writer.js';
 import { rootOf, withRootOption, type RootFlags } from './root-option.js';
 
 interface Flags extends RootFlags {
@@ -182,13 +183,18 @@ function warn(
 
 /** Until a signal, or the end of standard input. */
 async function untilTold(path: string): Promise<void> {
-  await new Promise<void>((settle) => {
+  // Listens first: who reads the path may end it at once.
+  const ended = new Promise<void>((settle) => {
     const end = (): void => settle();
     process.once('SIGINT', end).once('SIGTERM', end).once('SIGHUP', end);
     process.stdin.once('end', end).once('error', end).resume();
-    process.stdout.write(`${path}\n`);
   });
-  process.stdin.pause();
+  try {
+    await stdout.write(`${path}\n`);
+    await ended;
+  } finally {
+    process.stdin.pause();
+  }
 }
 
 /** Runs a command in the mount; answers its exit code as a shell would. */

@@ -2,12 +2,8 @@
 import { link, lstat, open, rename, rm, type FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { errnoOf, reasonOf, UsageError } from '../base/errors.js';
-import { OutputClosed } from './output-closed.js';
+import { stdout, type ResultTarget } from './result-writer.js';
 import { stoppedBySignals } from './signals.js';
-
-export interface Sink {
-  write(chunk: string | Uint8Array): Promise<void>;
-}
 
 /**
  * Runs with the file of this name, or with stdout when none is named. A file is written aside and
@@ -16,18 +12,18 @@ export interface Sink {
  *
  * @throws UsageError when something of this name is there; EndedBySignal
  */
-export async function withSink<Value>(
+export async function withOutputFile<Value>(
   path: string | undefined,
-  use: (sink: Sink) => Promise<Value>,
+  use: (target: ResultTarget) => Promise<Value>,
 ): Promise<Value> {
-  if (path === undefined || path === '-') return use(stdoutSink());
+  if (path === undefined || path === '-') return use(stdout);
   if (path === '') throw new UsageError('the name of the file is empty: name one, or - for stdout');
   return stoppedBySignals((stop) => writtenAside(path, use, stop));
 }
 
 async function writtenAside<Value>(
   path: string,
-  use: (sink: Sink) => Promise<Value>,
+  use: (target: ResultTarget) => Promise<Value>,
   stop: AbortSignal,
 ): Promise<Value> {
   await requireFree(path);
@@ -46,7 +42,7 @@ async function writtenAside<Value>(
 
 async function written<Value>(
   file: FileHandle,
-  use: (sink: Sink) => Promise<Value>,
+  use: (target: ResultTarget) => Promise<Value>,
   stop: AbortSignal,
 ): Promise<Value> {
   try {
@@ -124,21 +120,4 @@ async function syncDirectory(path: string): Promise<void> {
   } finally {
     await directory.close();
   }
-}
-
-function stdoutSink(): Sink {
-  let failure: Error | null = null;
-  process.stdout.on('error', (fault) => {
-    failure ??= errnoOf(fault) === 'EPIPE' ? new OutputClosed() : fault;
-  });
-  return {
-    write: async (chunk) => {
-      await new Promise<void>((resolve) => {
-        process.stdout.write(chunk, () => {
-          resolve();
-        });
-      });
-      if (failure !== null) throw failure;
-    },
-  };
 }

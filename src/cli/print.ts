@@ -3,45 +3,39 @@
  * chose (keys, labels, paths) is made visible before it reaches a terminal; digests are shortened
  * only where there is a terminal. Lines are never cut: what one came for may stand at their end.
  */
+import { isatty } from 'node:tty';
 import pico from 'picocolors';
-import { errnoOf, reasonOf } from '../base/errors.js';
-import { EXIT } from './exit-codes.js';
-import { OutputClosed } from './output-closed.js';
+import { terminalTraits, type TerminalTraits } from '../base/terminal.js';
+import { stdout, type ResultWriter } from './result-writer.js';
 
 type Colors = ReturnType<typeof pico.createColors>;
 
-/** What `Output` needs of a stream; process.stdout is one. */
-export type OutputStream = Pick<NodeJS.WriteStream, 'write' | 'on'> & {
-  readonly isTTY?: boolean;
-  readonly columns?: number;
-};
+interface OutputOptions {
+  readonly terminal: TerminalTraits;
+  /** Whether digests may be shortened on a terminal. */
+  readonly isShort: boolean;
+}
 
 /** Text that is gathered before it is written, in UTF-16 units. */
 const PENDING_MAX = 32 * 1024;
 
 export class Output {
-  readonly isTerminal: boolean;
-  /** Plain functions unless this is a terminal and NO_COLOR is unset (no-color.org). */
+  readonly terminal: TerminalTraits;
+  /** Plain functions where no colors are wanted. */
   readonly colors: Colors;
-  readonly #stream: OutputStream;
+  readonly #writer: ResultWriter;
   readonly #isShort: boolean;
   #pending: string[] = [];
   #pendingLength = 0;
-  #failure: Error | null = null;
-  readonly #onError = (fault: Error): void => {
-    this.#failure ??= errnoOf(fault) === 'EPIPE' ? new OutputClosed() : fault;
-  };
 
-  /** `isShort`: whether digests may be shortened on a terminal. */
-  constructor(stream: OutputStream, options: { readonly isShort: boolean; noColor?: boolean }) {
-    this.#stream = stream;
-    this.isTerminal = stream.isTTY === true;
-    this.colors = pico.createColors(this.isTerminal && options.noColor !== true);
-    this.#isShort = this.isTerminal && options.isShort;
-    stream.on('error', this.#onError);
+  constructor(writer: ResultWriter, { terminal, isShort }: OutputOptions) {
+    this.#writer = writer;
+    this.terminal = terminal;
+    this.colors = pico.createColors(terminal.hasColors);
+    this.#isShort = terminal.isTerminal && isShort;
   }
 
-  /** Fails with OutputClosed once the reader has gone. */
+  /** @throws OutputClosed, OutputFailed; so do the others */
   async line(text: string): Promise<void> {
     const line = this.#isShort ? shortDigests(text) : text;
     this.#pending.push(line, '\n');
@@ -68,20 +62,12 @@ export class Output {
     if (this.#pendingLength >= PENDING_MAX) await this.flush();
   }
 
-  /** Hands what was gathered to the stream and waits until it is taken. */
+  /** Writes what was gathered, and waits until it is taken. */
   async flush(): Promise<void> {
     const text = this.#pending.join('');
     this.#pending = [];
     this.#pendingLength = 0;
-    if (text !== '' && this.#failure === null) {
-      await new Promise<void>((resolve) => {
-        this.#stream.write(text, (fault) => {
-          if (fault) this.#onError(fault);
-          resolve();
-        });
-      });
-    }
-    if (this.#failure !== null) throw this.#failure;
+    await (text === '' ? this.#writer.settled() : this.#writer.write(text));
   }
 }
 
@@ -93,8 +79,8 @@ export async function printing(
   options: { readonly trunc?: boolean },
   run: (out: Output) => Promise<void>,
 ): Promise<void> {
-  const noColor = (process.env['NO_COLOR'] ?? '') !== '';
-  const out = new Output(process.stdout, { isShort: options.trunc !== false, noColor });
+  const terminal = terminalTraits(isatty(1), process.env);
+  const out = new Output(stdout, { terminal, isShort: options.trunc !== false });
   try {
     await run(out);
   } finally {
@@ -105,18 +91,6 @@ export async function printing(
 /** The schema's name stands first, so that a person sees it in a long line. */
 function jsonOf(kind: string, fields: Readonly<Record<string, unknown>>): string {
   return visibleJson(JSON.stringify({ schema: `stratalog.${kind}/v1`, ...fields }));
-}
-
-/** A short result that is written at once. That its reader has gone is no failure; a full disk is. */
-export function writeOut(text: string): void {
-  // Help comes in several pieces.
-  process.stdout.off('error', tellUnwritten).on('error', tellUnwritten).write(text);
-}
-
-function tellUnwritten(fault: Error): void {
-  if (errnoOf(fault) === 'EPIPE') return;
-  say(`the output cannot be written: ${reasonOf(fault)}`);
-  process.exitCode = EXIT.failed;
 }
 
 /** One line beside the results, for people. */

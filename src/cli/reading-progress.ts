@@ -1,7 +1,7 @@
 /** How far a long read is, as one line on a terminal; nothing where stderr is no terminal. */
 import type { Disk, DiskFile } from '../base/ports.js';
 import { humanSize } from './print.js';
-import { statusLine } from './status-line.js';
+import { canRedraw, statusLine } from './status-line.js';
 
 export interface ReadingProgress {
   /** The disk to read through: what is read is counted. */
@@ -15,7 +15,7 @@ export interface ReadingProgress {
 }
 
 export function readingProgress(disk: Disk, stream: NodeJS.WriteStream): ReadingProgress {
-  if (!stream.isTTY) {
+  if (!canRedraw(stream)) {
     return { disk, count: () => undefined, step: () => undefined, erase: () => undefined };
   }
   let step = '';

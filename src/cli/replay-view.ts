@@ -4,6 +4,7 @@ import type { Position } from '../base/units.js';
 import type { ReplaySteps } from '../inspect/replay-steps.js';
 import { fit, shortDigests, type Output } from './print.js';
 import { actionOf, frameLines, type Action, type Frame } from './replay-frame.js';
+import { stdout } from './result-writer.js';
 import { waitFor, type Pace, type Wait } from './replay-pace.js';
 
 export interface ViewOptions {
@@ -25,7 +26,7 @@ const FASTEST = 2 ** 20;
 const SLOWEST = 1 / 1024;
 
 export async function viewReplay(options: ViewOptions): Promise<void> {
-  const { stdin, stdout } = process;
+  const { stdin } = process;
   const view = new View(options);
   const quit = (): void => view.press('quit');
   const onKey = (_text: string | undefined, key: Parameters<typeof actionOf>[0]): void => {
@@ -34,7 +35,7 @@ export async function viewReplay(options: ViewOptions): Promise<void> {
   };
   emitKeypressEvents(stdin);
   try {
-    stdout.write(enter);
+    stdout.post(enter);
     stdin.setRawMode(true);
     stdin.on('keypress', onKey).on('end', quit).resume();
     process.on('SIGINT', quit).on('SIGTERM', quit).on('SIGHUP', quit);
@@ -43,7 +44,7 @@ export async function viewReplay(options: ViewOptions): Promise<void> {
     stdin.off('keypress', onKey).off('end', quit).pause();
     process.off('SIGINT', quit).off('SIGTERM', quit).off('SIGHUP', quit);
     stdin.setRawMode(false);
-    stdout.write(leave);
+    stdout.post(leave);
   }
 }
 
@@ -69,6 +70,7 @@ class View {
     for (;;) {
       const wait = this.#isPlaying ? await this.#waitToCome() : null;
       this.#draw(wait);
+      await stdout.settled();
       const action = this.#pressed.shift() ?? (await this.#next(wait));
       if (action === 'quit') return;
       await this.#act(action);
@@ -120,6 +122,6 @@ class View {
     const lines = frameLines(frame, rows).map(({ text, mark }) =>
       paint[mark](fit(shortDigests(text), columns)),
     );
-    process.stdout.write(home + lines.slice(0, rows).join('\r\n'));
+    stdout.post(home + lines.slice(0, rows).join('\r\n'));
   }
 }

@@ -76,7 +76,7 @@ async function run(archive: Archive, flags: Flags, out: Output): Promise<void> {
   const steps = await ReplaySteps.at(archive, position(from));
   try {
     const isPrinted = flags.json === true || flags.frames === true;
-    if (!isPrinted && out.isTerminal && process.stdin.isTTY) {
+    if (!isPrinted && out.terminal.canRedraw && process.stdin.isTTY) {
       const isPlaying = flags.step !== true;
       await viewReplay({ steps, from, to, pace: flags.pace, speed, isPlaying, out });
       return;

@@ -1,5 +1,7 @@
 /** One line on a terminal that is written over and over, and not more often than it can be read. */
 
+import { terminalTraits } from '../base/terminal.js';
+
 const redrawMillis = 100;
 
 export interface StatusLine {
@@ -9,16 +11,24 @@ export interface StatusLine {
   erase(): void;
 }
 
-/** Silent where the stream is no terminal. `now` in milliseconds of a steady clock. */
+type StatusStream = Pick<NodeJS.WriteStream, 'write' | 'isTTY'>;
+
+/** Whether a line can be written over: on a terminal that is not a dumb one. */
+export const canRedraw = ({ isTTY }: StatusStream, environment = process.env): boolean =>
+  terminalTraits(isTTY, environment).canRedraw;
+
+/** Silent where no line can be written over. `now` in milliseconds of a steady clock. */
 export function statusLine(
-  stream: Pick<NodeJS.WriteStream, 'write' | 'isTTY'>,
+  stream: StatusStream,
   now: () => number = () => performance.now(),
+  environment = process.env,
 ): StatusLine {
   let drawnAt = -Infinity;
+  const isShown = canRedraw(stream, environment);
   return {
     draw: (text) => {
       const at = now();
-      if (!stream.isTTY || at - drawnAt < redrawMillis) return;
+      if (!isShown || at - drawnAt < redrawMillis) return;
       drawnAt = at;
       stream.write(`\r\u001b[K${text()}`);
     },

@@ -19,7 +19,7 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeAll, expect, it } from 'vitest';
 import { until } from '../../scripts/rig/wait.js';
-import { withSink } from '../../src/cli/new-file.js';
+import { withOutputFile } from '../../src/cli/new-file.js';
 import { readTar } from '../../src/cli/read-tar.js';
 import { systemClock } from '../../src/host/clock.js';
 import { systemDisk } from '../../src/host/disk.js';
@@ -295,8 +295,8 @@ it('leaves nothing of an export that a signal ends, and has no file before it is
 it('does not take a name that was taken while it wrote', async () => {
   const directory = await aDirectory();
   const file = join(directory, 'log.jsonl');
-  const writing = withSink(file, async (sink) => {
-    await sink.write('ours');
+  const writing = withOutputFile(file, async (target) => {
+    await target.write('ours');
     writeFileSync(file, 'of another');
   });
   await expect(writing).rejects.toThrow(`${file} is there already`);

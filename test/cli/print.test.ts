@@ -1,18 +1,15 @@
 /** Goal: what is printed suits its reader, be it a person's terminal or a pipe. */
 import { Writable } from 'node:stream';
 import { describe, expect, it } from 'vitest';
-import { OutputClosed } from '../../src/cli/output-closed.js';
+import { terminalTraits } from '../../src/base/terminal.js';
+import { fit, humanSize, Output, shortDigests, visible, visibleJson } from '../../src/cli/print.js';
 import {
-  fit,
-  humanSize,
-  Output,
-  shortDigests,
-  visible,
-  visibleJson,
-  type OutputStream,
-} from '../../src/cli/print.js';
+  OutputClosed,
+  OutputFailed,
+  ResultWriter,
+  streamTarget,
+} from '../../src/cli/result-writer.js';
 import { tableLines } from '../../src/cli/table.js';
-import { buildLimitMillis, builtCli, shell } from './rig.js';
 
 const digest = `sha256:${'0123456789ab'.padEnd(64, 'c')}`;
 
@@ -24,30 +21,35 @@ class Collected extends Writable {
   }
 }
 
-function aTerminal(columns: number): OutputStream & Collected {
-  return Object.assign(new Collected(), { isTTY: true, columns }) as OutputStream & Collected;
-}
+const xterm = terminalTraits(true, { TERM: 'xterm' });
+const pipeTraits = terminalTraits(false, { TERM: 'xterm' });
+
+const writerTo = (stream: Writable): ResultWriter =>
+  new ResultWriter(streamTarget(stream as unknown as NodeJS.WriteStream));
 
 describe('a terminal', () => {
   it('gets whole lines, short digests, and colours', async () => {
-    const terminal = aTerminal(30);
-    const out = new Output(terminal, { isShort: true });
+    const terminal = new Collected();
+    const out = new Output(writerTo(terminal), { terminal: xterm, isShort: true });
     await out.line(`${out.colors.red('bad')} ${digest} and more`);
     await out.flush();
     expect(terminal.text).toBe('\u001b[31mbad\u001b[39m sha256:0123456789ab and more\n');
   });
 
   it('gets whole digests with --no-trunc and no colours with NO_COLOR', async () => {
-    const terminal = aTerminal(10);
-    const out = new Output(terminal, { isShort: false, noColor: true });
+    const terminal = new Collected();
+    const out = new Output(writerTo(terminal), {
+      terminal: terminalTraits(true, { TERM: 'xterm', NO_COLOR: '1' }),
+      isShort: false,
+    });
     await out.line(`${out.colors.red('bad')} ${digest}`);
     await out.flush();
     expect(terminal.text).toBe(`bad ${digest}\n`);
   });
 
   it('gets JSON whole', async () => {
-    const terminal = aTerminal(10);
-    const out = new Output(terminal, { isShort: true });
+    const terminal = new Collected();
+    const out = new Output(writerTo(terminal), { terminal: xterm, isShort: true });
     await out.json('event', { digest });
     await out.flush();
     expect(terminal.text).toBe(`{"schema":"stratalog.event/v1","digest":"${digest}"}\n`);
@@ -57,7 +59,7 @@ describe('a terminal', () => {
 describe('a pipe', () => {
   it('gets JSON in which nothing moves a cursor or turns the reading direction', async () => {
     const pipe = new Collected();
-    const out = new Output(pipe as unknown as OutputStream, { isShort: true });
+    const out = new Output(writerTo(pipe), { terminal: pipeTraits, isShort: true });
     const key = 'a\u009b31m\u202e\u{e0001}';
     await out.json('event', { key });
     await out.flush();
@@ -67,7 +69,7 @@ describe('a pipe', () => {
 
   it('gets whole lines without colours', async () => {
     const pipe = new Collected();
-    const out = new Output(pipe as unknown as OutputStream, { isShort: true });
+    const out = new Output(writerTo(pipe), { terminal: pipeTraits, isShort: true });
     await out.line(out.colors.red(digest.repeat(3)));
     await out.flush();
     expect(pipe.text).toBe(`${digest.repeat(3)}\n`);
@@ -79,7 +81,7 @@ describe('a pipe', () => {
         done(Object.assign(new Error('write EPIPE'), { code: 'EPIPE' }));
       },
     });
-    const out = new Output(closed as unknown as OutputStream, { isShort: true });
+    const out = new Output(writerTo(closed), { terminal: pipeTraits, isShort: true });
     await out.line('one');
     await expect(out.flush()).rejects.toThrow(OutputClosed);
     await expect(out.flush()).rejects.toThrow(OutputClosed);
@@ -91,9 +93,10 @@ describe('a pipe', () => {
         done(Object.assign(new Error('write ENOSPC'), { code: 'ENOSPC' }));
       },
     });
-    const out = new Output(full as unknown as OutputStream, { isShort: true });
+    const out = new Output(writerTo(full), { terminal: pipeTraits, isShort: true });
     await out.line('one');
-    await expect(out.flush()).rejects.toThrow('ENOSPC');
+    await expect(out.flush()).rejects.toThrow(OutputFailed);
+    await expect(out.flush()).rejects.toThrow(/^cannot write to stdout: write ENOSPC; make room/);
   });
 });
 
@@ -165,16 +168,3 @@ describe('a table', () => {
     expect([...lines]).toEqual(['a', 'c']);
   });
 });
-
-it.each(['--help', '--version', 'history --help', 'config default'])(
-  'says in one line that what `stratalog %s` prints cannot be written',
-  async (words) => {
-    await builtCli();
-    const full = await shell(`stratalog ${words} >/dev/full`);
-    expect(full).toMatchObject({ code: 1, stdout: '' });
-    expect(full.stderr).toMatch(/^stratalog: the output cannot be written: ENOSPC.*\n$/);
-    const gone = await shell(`set -o pipefail; stratalog ${words} | head -0`);
-    expect([gone.code, gone.stderr]).toEqual([0, '']);
-  },
-  buildLimitMillis,
-);
