@@ -5,7 +5,7 @@
  */
 import { position, type Position, type SnapshotId, type UnixNanos } from '../base/units.js';
 import type { Archive } from '../inspect/archive.js';
-import { bearsText } from '../inspect/bears-text.js';
+import { fitOfRecord } from '../inspect/bears-text.js';
 import { streamOf, idOfStream } from '../machines/streams.js';
 
 /** All snapshots at a moment, as text: what a client makes a forest of. */
@@ -88,7 +88,7 @@ async function boreText(
   durable: Position,
 ): Promise<boolean> {
   for await (const batch of archive.read({ stream: streamOf(id), to: durable })) {
-    if (batch.some((record) => bearsText(record, text))) return true;
+    if (batch.some((record) => fitOfRecord(record, text) !== null)) return true;
   }
   return false;
 }

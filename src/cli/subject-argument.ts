@@ -4,11 +4,18 @@
  */
 import { assert } from '../base/assert.js';
 import { UsageError } from '../base/errors.js';
-import { formatTime, parseSnapshotId, type Position, type SnapshotId } from '../base/units.js';
+import { formatTime, type Position, type SnapshotId } from '../base/units.js';
 import type { Archive, PastState } from '../inspect/archive.js';
-import { namespaceIn } from '../inspect/bears-text.js';
-import { bearersIn, chosenFrom } from '../inspect/subject-choice.js';
-import { nameIn, subjectsOf, type Subject } from '../inspect/subject.js';
+import {
+  bestFit,
+  fitOf,
+  isLongEnough,
+  namespaceIn,
+  PREFIX_MIN,
+  textsOf,
+} from '../inspect/bears-text.js';
+import { bearersIn, chosenFrom, isNamedAfter, type Candidate } from '../inspect/subject-choice.js';
+import { nameIn, numberIn, subjectsOf, type Subject } from '../inspect/subject.js';
 import { LogDamaged } from '../log/errors.js';
 import { EventNotUnderstood } from '../machines/streams.js';
 import type { LogRecord } from '../log/types.js';
@@ -41,15 +48,20 @@ export interface MomentWish {
   readonly mustBeThere?: true;
 }
 
-/** One that a word fits; without its records where only a checkpoint knows who bears it. */
-interface Bearer {
-  readonly id: SnapshotId;
+/** One that a word fits; without records where only a checkpoint knows its name. */
+interface Bearer extends Candidate {
   readonly records?: Subject['records'];
 }
 
+const bearerOf = ({ id, records }: Subject): Bearer & Subject => ({
+  id,
+  records,
+  names: records.flatMap(textsOf),
+});
+
 /** Who is meant by a word now. @throws NotInLog; UsageError when nobody can tell */
 export async function oneSubject(archive: Archive, wish: SubjectWish): Promise<Subject> {
-  const subjects = await someSubjects(archive, wish);
+  const subjects = (await someSubjects(archive, wish)).map(bearerOf);
   const [subject, ...others] = subjects;
   if (subject !== undefined && others.length === 0) return subject;
   return picked(wish.text, subjects, await forestNow(archive));
@@ -58,20 +70,24 @@ export async function oneSubject(archive: Archive, wish: SubjectWish): Promise<S
 /** Who was meant by a word at a moment. @throws NotInLog; UsageError when nobody can tell */
 export async function snapshotMeant(archive: Archive, wish: MomentWish): Promise<SnapshotId> {
   const { text, at, mustBeThere } = wish;
-  const number = parseSnapshotId(text);
-  if (number !== null && mustBeThere !== true) {
-    const [birth] = await archive.historyOf(number);
+  const number = numberIn(text);
+  if (number?.isFirst === true && mustBeThere !== true) {
+    const [birth] = await archive.historyOf(number.id);
     if (birth !== undefined) {
       // Where its first events are retired, it was there before what is kept.
-      if (birth.streamVersion > 0 || birth.position < at) return number;
-      throw notYet(wish, number, birth);
+      if (birth.streamVersion > 0 || birth.position < at) return number.id;
+      throw notYet(wish, number.id, birth);
     }
   }
   const { forest } = await wish.past();
-  if (number !== null && forest.has(number)) return number;
-  const told = await subjectsOf(archive, text);
-  const bearers = [...told, ...(await untoldBearers(archive, { text, told, forest }))];
-  if (bearers.length === 0) throw await noSuchSnapshot(archive, text);
+  if (number?.isFirst === true && forest.has(number.id)) return number.id;
+  const told = (await subjectsOf(archive, text)).map(bearerOf);
+  const untold = await untoldBearers(archive, { text, told, forest });
+  const bearers = nearestFit(text, [...told, ...untold]);
+  if (bearers.length === 0) {
+    if (number !== null && forest.has(number.id)) return number.id;
+    throw await noSuchSnapshot(archive, text);
+  }
   const born = bearers.filter(({ id, records: [birth] = [] }: Bearer) => {
     return forest.has(id) || (birth !== undefined && birth.position < at);
   });
@@ -89,7 +105,7 @@ function notYet({ text, at }: MomentWish, id: SnapshotId, birth?: LogRecord): No
 
 function gone({ text, at }: MomentWish, bearers: readonly Bearer[]): NotInLog {
   const [bearer] = bearers;
-  if (bearer !== undefined && bearer.id === parseSnapshotId(text)) {
+  if (bearer !== undefined && bearer.id === numberIn(text)?.id) {
     const removal = removalIn(bearer);
     const since =
       removal === null
@@ -123,12 +139,18 @@ function shellWord(text: string): string {
 /** Those whose naming is retired: only a checkpoint knows them any more. */
 async function untoldBearers(
   archive: Archive,
-  { text, told, forest }: { text: string; told: readonly Subject[]; forest: Forest },
+  { text, told, forest }: { text: string; told: readonly Bearer[]; forest: Forest },
 ): Promise<readonly Bearer[]> {
   if ((await archive.bounds()).first === 0) return [];
   const known = new Set(told.map(({ id }) => id));
-  const untold = bearersIn(forest, text).filter((id) => !known.has(id));
-  return untold.map((id) => ({ id }));
+  return bearersIn(forest, text).filter(({ id }) => !known.has(id));
+}
+
+/** Where some have it as a whole name, those whose names only begin with it are not meant. */
+function nearestFit(text: string, bearers: readonly Bearer[]): readonly Bearer[] {
+  const fit = fitOf(text);
+  const whole = bearers.filter(({ names }) => bestFit(names, fit) === 'whole');
+  return whole.length > 0 ? whole : bearers;
 }
 
 /** At least one, oldest first. @throws NotInLog */
@@ -157,9 +179,13 @@ export async function noSuchSnapshot(
 ): Promise<NotInLog> {
   const { first } = await archive.bounds();
   const retired = first > 0 ? `; events before position ${first} are retired` : '';
+  const mayBeBeginning = numberIn(text) === null && !isLongEnough(text);
+  const tooShort = mayBeBeginning
+    ? `. The beginning of a name will do from ${PREFIX_MIN} characters on`
+    : '';
   return new NotInLog(
     `no snapshot in the log has the number, or ever bore the key, name or digest, ` +
-      `${quoted(text)}${norElse}${retired}. \`stratalog log\` tells which there were`,
+      `${quoted(text)}${norElse}${retired}${tooShort}. \`stratalog log\` tells which there were`,
   );
 }
 
@@ -184,8 +210,7 @@ function picked<One extends Bearer>(
   forest: Forest | null,
   candidates: readonly One[] = fitting,
 ): One {
-  const ids = candidates.map(({ id }) => id);
-  const choice = chosenFrom(ids, text, forest);
+  const choice = chosenFrom(candidates, text, forest);
   assert(choice.kind !== 'none', 'nobody was there to choose from');
   const nearest = new Set(choice.kind === 'one' ? [choice.id] : choice.ids);
   const chosen = candidates.filter(({ id }) => nearest.has(id));
@@ -193,9 +218,10 @@ function picked<One extends Bearer>(
   if (one === undefined || others.length > 0) {
     throw refusal(text, chosen, fitting.length - chosen.length, forest);
   }
-  if (fitting.length > 1) {
+  const own = fitting.filter((other) => other === one || !isNamedAfter(other, one, text));
+  if (own.length > 1) {
     process.stderr.write(
-      `stratalog: ${quoted(text)} fits ${fitting.length} snapshots; this is ${one.id}. ` +
+      `stratalog: ${quoted(text)} fits ${own.length} snapshots; this is ${one.id}. ` +
         `${tellsOfEach(text)}\n`,
     );
   }

@@ -87,8 +87,9 @@ export interface Archive {
   noneBefore(time: UnixNanos): Promise<Position>;
 
   /**
-   * Snapshots that ever bore this text, oldest first: as key or name, whole or without
-   * containerd's `<namespace>/<number>/`, or as the chain id it stood for.
+   * Snapshots that ever had this key, name or chain id, oldest first: whole, without containerd's
+   * `<namespace>/<number>/`, or without the algorithm of a digest. Where there is none, those whose
+   * name begins so (`fitOf`).
    */
   find(text: string): Promise<readonly SnapshotId[]>;
 }

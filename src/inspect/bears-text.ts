@@ -1,32 +1,76 @@
-/** Which names, keys and chain ids an event gives its snapshot, and whether one is looked for. */
+/** Which names, keys and chain ids an event gives its snapshot, and how they fit a text. */
 import { assertNever } from '../base/assert.js';
 import type { RecordLike } from '../machines/streams.js';
 import { understand } from '../machines/streams.js';
 import { TARGET_LABEL } from '../machines/labels.js';
 import type { Labels } from '../base/units.js';
 
+/** How a text names a snapshot: by a name as a whole, or by how it begins. */
+export type Fit = 'whole' | 'prefix';
+
 /**
- * Whether an event gives its snapshot this text: whole, without containerd's prefix, or, for a
- * digest, by its first twelve hexadecimal digits or more. Events that this release does not
- * understand bear no text: looking must not fail at them.
+ * The shortest beginning that finds a snapshot. `docker ps` and `nerdctl ps` print 12 characters of
+ * an id, `crictl ps` 13, and our own tables 12 digits of a digest.
  */
-export function bearsText(record: RecordLike, text: string): boolean {
-  return textsOf(record).some(matcherOf(text));
+export const PREFIX_MIN = 8;
+
+/**
+ * How an event's names fit a text. Events that this release does not understand have none: looking
+ * must not fail at them.
+ */
+export function fitOfRecord(record: RecordLike, text: string): Fit | null {
+  return bestFit(textsOf(record), fitOf(text));
 }
 
-/** The same question about one text that is borne, for those who ask it of many. */
-export function matcherOf(text: string): (borne: string) => boolean {
-  const prefix = digestPrefix(text);
-  return (borne) => {
-    const name = withoutSequence(borne);
-    return borne === text || name === text || (prefix !== null && name.startsWith(prefix));
+/** The best fit of several names. */
+export function bestFit(names: Iterable<string>, fit: (name: string) => Fit | null): Fit | null {
+  let best: Fit | null = null;
+  for (const name of names) {
+    const found = fit(name);
+    if (found === 'whole') return found;
+    best ??= found;
+  }
+  return best;
+}
+
+/**
+ * The same question about one name, for those who ask it of many. Whole is also a name without
+ * containerd's prefix, and a digest without its algorithm. A beginning, from `PREFIX_MIN`
+ * characters on, is one of any of these, or of what is after the last slash.
+ */
+export function fitOf(text: string): (name: string) => Fit | null {
+  const mayBePrefix = isLongEnough(text);
+  const hasSequence = withoutSequence(text) !== text;
+  return (name) => {
+    const key = withoutSequence(name);
+    const bare = withoutAlgorithm(key);
+    if (text === name || text === key || text === bare) return 'whole';
+    if (!mayBePrefix) return null;
+    if (hasSequence) return name.startsWith(text) ? 'prefix' : null;
+    const last = lastComponent(key);
+    const begins = [key, bare, last, withoutAlgorithm(last)].some((part) => part.startsWith(text));
+    return begins ? 'prefix' : null;
   };
 }
 
-/** As many digits as tables show are enough to tell layers apart. */
-export function digestPrefix(text: string): string | null {
-  const [, digits] = /^(?:sha256:)?([0-9a-f]{12,64})$/.exec(text) ?? [];
-  return digits === undefined ? null : `sha256:${digits}`;
+/** Whether snapshots can be found by names that begin with the text. */
+export const isLongEnough = (text: string): boolean => bareName(text).length >= PREFIX_MIN;
+
+/** Without containerd's prefix, and without the algorithm of a digest. */
+export const bareName = (name: string): string => withoutAlgorithm(withoutSequence(name));
+
+const withoutAlgorithm = (key: string): string => key.replace(/^sha(256|384|512):/, '');
+
+const lastComponent = (key: string): string => key.slice(key.lastIndexOf('/') + 1);
+
+/** All that a name may be found by, as a whole. */
+export function wholeForms(name: string): ReadonlySet<string> {
+  return new Set([name, withoutSequence(name), bareName(name)]);
+}
+
+/** All whose beginnings a name may be found by. */
+export function prefixForms(name: string): ReadonlySet<string> {
+  return new Set([bareName(name), withoutAlgorithm(lastComponent(name))]);
 }
 
 /** containerd's metadata store makes `<namespace>/<number>/<key>` of each key (createKey). */

@@ -1,19 +1,16 @@
 /**
  * The texts that an index can be asked for: what snapshots are called, and who stands on whom. A
- * sieve in front of `bearsText` and of the search for children: it may tell too much, and never
+ * sieve in front of `fitOfRecord` and of the search for children: it may tell too much, and never
  * too little. Reads bodies as they stand, because it is asked of every event of a log.
  */
 import type { SnapshotId } from '../base/units.js';
 import type { IndexedTexts } from '../log/text-filter.js';
 import type { EventBody } from '../log/types.js';
 import { TARGET_LABEL } from '../machines/labels.js';
-import { digestPrefix, withoutSequence } from './bears-text.js';
-
-/** Enough digits to tell layers apart, and the fewest that a digest can be asked for by. */
-const DIGITS = 12;
+import { bareName, PREFIX_MIN, prefixForms, wholeForms } from './bears-text.js';
 
 export const snapshotTexts: IndexedTexts = {
-  version: 1,
+  version: 2,
   types: new Set([
     'SnapshotPreparing',
     'SnapshotCommitting',
@@ -29,11 +26,11 @@ export const snapshotTexts: IndexedTexts = {
   },
 };
 
-/** What stands in an index for those who bear the text, in one of these ways. */
-export function textsFor(text: string): readonly string[] {
-  const prefix = digestPrefix(text);
-  return prefix === null ? [text] : [text, prefix.slice(0, 'sha256:'.length + DIGITS)];
-}
+/** What is in an index for each snapshot with a name that begins with the text. */
+export const textForPrefix = (text: string): string => prefixText(bareName(text));
+
+/** No name of containerd's ends like this, and one that does is only searched in vain. */
+const prefixText = (part: string): string => `${part.slice(0, PREFIX_MIN)}…`;
 
 /** What stands in an index for each child of a snapshot. */
 export const childText = (parent: SnapshotId | number): string => `on ${parent}`;
@@ -46,11 +43,8 @@ function* borneIn(body: EventBody): Generator<string, void, undefined> {
 }
 
 function* formsOf(borne: string): Generator<string, void, undefined> {
-  yield borne;
-  const name = withoutSequence(borne);
-  if (name !== borne) yield name;
-  const [digest] = /^sha256:[0-9a-f]{12}/.exec(name) ?? [];
-  if (digest !== undefined && digest !== name) yield digest;
+  yield* wholeForms(borne);
+  for (const form of prefixForms(borne)) if (form.length >= PREFIX_MIN) yield prefixText(form);
 }
 
 type Fields = Readonly<Record<string, unknown>>;

@@ -4,7 +4,7 @@ import type { LogRecord } from '../log/types.js';
 import type { Caller } from '../machines/events.js';
 import { idOfStream } from '../machines/streams.js';
 import { MomentUnknown, type Archive } from './archive.js';
-import { matcherOf, namespaceIn, textsOf } from './bears-text.js';
+import { bestFit, fitOf, namespaceIn, textsOf, type Fit } from './bears-text.js';
 import { eventOf } from './subject.js';
 import type { TimeRange } from './time-range.js';
 
@@ -14,7 +14,7 @@ export type CallerWish = Partial<Pick<Caller, 'pid' | 'uid' | 'namespace' | 'lea
 export interface LogFilter {
   readonly types: ReadonlySet<string> | null;
   readonly stream: string | null;
-  /** Any name the snapshot ever bore. */
+  /** Any name the snapshot ever bore; where none has it as a whole, the beginning of one. */
   readonly key: string | null;
   /** Of a key the snapshot ever bore. */
   readonly namespace: string | null;
@@ -40,13 +40,14 @@ export async function checkOf(archive: Archive, filter: LogFilter): Promise<Want
 
 async function snapshotCheck(archive: Archive, filter: LogFilter): Promise<WantedCheck> {
   if (filter.key === null && filter.namespace === null) return () => true;
-  const isKey = filter.key === null ? () => true : matcherOf(filter.key);
+  const fit = filter.key === null ? (): Fit => 'whole' : fitOf(filter.key);
   const isInNamespace = (text: string): boolean =>
     filter.namespace === null || namespaceIn(text) === filter.namespace;
-  const byKey = new Set<SnapshotId>();
+  const byKey = { whole: new Set<SnapshotId>(), prefix: new Set<SnapshotId>() };
   const byNamespace = new Set<SnapshotId>();
   const learn = (id: SnapshotId, texts: readonly string[]): void => {
-    if (texts.some(isKey)) byKey.add(id);
+    const fits = bestFit(texts, fit);
+    if (fits !== null) byKey[fits].add(id);
     if (texts.some(isInNamespace)) byNamespace.add(id);
   };
   await learnRetired(archive, learn);
@@ -56,7 +57,9 @@ async function snapshotCheck(archive: Archive, filter: LogFilter): Promise<Wante
   return (record) => {
     learnFrom(record, learn);
     const id = idOfStream(record.stream);
-    return id !== null && byKey.has(id) && byNamespace.has(id);
+    const { whole, prefix } = byKey;
+    const isKey = whole.size > 0 ? whole : prefix;
+    return id !== null && isKey.has(id) && byNamespace.has(id);
   };
 }
 

@@ -4,7 +4,7 @@ import { metaOf } from '../machines/chart.js';
 import type { SnapshotState } from '../machines/fold.js';
 import type { Forest } from '../machines/forest.js';
 import { TARGET_LABEL } from '../machines/labels.js';
-import { matcherOf } from './bears-text.js';
+import { bareName, bestFit, fitOf, type Fit } from './bears-text.js';
 
 export type Choice =
   | { readonly kind: 'one'; readonly id: SnapshotId }
@@ -12,42 +12,88 @@ export type Choice =
   | { readonly kind: 'several'; readonly ids: readonly SnapshotId[] }
   | { readonly kind: 'none' };
 
+export interface Candidate {
+  readonly id: SnapshotId;
+  /** Keys, names and chain ids that its events give it, as far as they are kept. */
+  readonly names: readonly string[];
+}
+
 /**
  * The one that bears the word at the moment goes before those that bore it before: first a name
  * that is the word as a whole, then any text of a snapshot that holds its name, then of one that
- * is on its way out.
+ * is on its way out. Of names that begin with the word, one that all others begin with goes first:
+ * a container before its `-init` layer.
  */
 export function chosenFrom(
-  ids: readonly SnapshotId[],
+  candidates: readonly Candidate[],
   text: string,
   forest: Pick<Forest, 'get'> | null,
 ): Choice {
-  const matches = matcherOf(text);
-  const distanceOf = (id: SnapshotId) => distance(forest?.get(id), text, matches);
-  const distances = new Map(ids.map((id) => [id, distanceOf(id)]));
+  const fit = fitOf(text);
+  const near = nearest(candidates, ({ id }) => distance(forest?.get(id), text, fit));
+  const all = near.map(({ id, names }) => {
+    const state = forest?.get(id);
+    const known = state === undefined ? names : [...names, ...textsOf(state)];
+    return { id, names: known.filter((name) => fit(name) !== null).map(bareName) };
+  });
+  const [one] = all;
+  if (one === undefined) return { kind: 'none' };
+  if (all.length === 1) return { kind: 'one', id: one.id };
+  const shortest = all.find((each) =>
+    all.every((other) => each === other || isLonger(other.names, each.names)),
+  );
+  if (shortest !== undefined) return { kind: 'one', id: shortest.id };
+  return { kind: 'several', ids: all.map(({ id }) => id) };
+}
+
+/** Whether it fits only by names that begin with one of the chosen: a container's `-init` layer. */
+export function isNamedAfter(other: Candidate, chosen: Candidate, text: string): boolean {
+  const fit = fitOf(text);
+  const namesOf = ({ names }: Candidate) =>
+    names.filter((name) => fit(name) !== null).map(bareName);
+  return isLonger(namesOf(other), namesOf(chosen));
+}
+
+const isLonger = (names: readonly string[], than: readonly string[]): boolean =>
+  names.length > 0 &&
+  than.some((name) =>
+    names.every((longer) => longer.length > name.length && longer.startsWith(name)),
+  );
+
+function nearest<One>(all: readonly One[], distanceOf: (one: One) => number): readonly One[] {
+  const distances = all.map(distanceOf);
   // Not `Math.min` of them all: a word may fit more than can be arguments.
-  const nearest = [...distances.values()].reduce((one, other) => Math.min(one, other), Infinity);
-  const [id, ...others] = ids.filter((one) => distances.get(one) === nearest);
-  if (id === undefined) return { kind: 'none' };
-  return others.length === 0 ? { kind: 'one', id } : { kind: 'several', ids: [id, ...others] };
+  const least = distances.reduce((one, other) => Math.min(one, other), Infinity);
+  return all.filter((_, index) => distances[index] === least);
 }
 
 function distance(
   state: SnapshotState | undefined,
   text: string,
-  matches: (borne: string) => boolean,
+  fit: (borne: string) => Fit | null,
 ): number {
-  if (state === undefined || !textsOf(state).some(matches)) return 3;
+  if (state === undefined || bestFit(textsOf(state), fit) === null) return 3;
   if (!metaOf(state.status).holdsName) return 2;
   return state.name === text ? 0 : 1;
 }
 
-/** All that bear it, by rising id. A snapshot is found here also when its events are retired. */
-export function bearersIn(forest: Pick<Forest, 'values'>, text: string): readonly SnapshotId[] {
-  const matches = matcherOf(text);
-  const found: SnapshotId[] = [];
-  for (const state of forest.values()) if (textsOf(state).some(matches)) found.push(state.id);
-  return found.sort((one, other) => one - other);
+/**
+ * Those of a forest whose names fit, by rising id: by a whole name, where there is none by a
+ * beginning. A snapshot is found here also when its events are retired.
+ */
+export function bearersIn(forest: Pick<Forest, 'values'>, text: string): readonly Candidate[] {
+  const fit = fitOf(text);
+  const found: { readonly whole: Candidate[]; readonly prefix: Candidate[] } = {
+    whole: [],
+    prefix: [],
+  };
+  for (const state of forest.values()) {
+    const names = textsOf(state);
+    const fits = bestFit(names, fit);
+    if (fits !== null) found[fits].push({ id: state.id, names });
+  }
+  const bearers = found.whole.length > 0 ? found.whole : found.prefix;
+  return bearers.sort((one, other) => one.id - other.id);
 }
 
 function textsOf({ name, target, labels, remote }: SnapshotState): readonly string[] {

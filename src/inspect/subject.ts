@@ -7,6 +7,7 @@ import type { LogRecord } from '../log/types.js';
 import type { ParentLink, SnapshotEvent } from '../machines/events.js';
 import { idOfStream, understand } from '../machines/streams.js';
 import type { Archive } from './archive.js';
+import { isLongEnough } from './bears-text.js';
 
 export interface Subject {
   readonly id: SnapshotId;
@@ -14,11 +15,30 @@ export interface Subject {
   readonly records: readonly LogRecord[];
 }
 
-/** Every snapshot that the text may mean, oldest first. A number is an id before it is a name. */
+/**
+ * Every snapshot that the text may mean, oldest first. A number is a snapshot's number before it is
+ * a name; one that is as long as the beginning of a container's id is that first.
+ */
 export async function subjectsOf(archive: Archive, text: string): Promise<readonly Subject[]> {
+  const number = numberIn(text);
+  const looks = [
+    async () => livesOf(archive, await archive.find(text)),
+    async () => (number === null ? [] : livesOf(archive, [number.id])),
+  ];
+  if (number?.isFirst === true) looks.reverse();
+  for (const look of looks) {
+    const subjects = await look();
+    if (subjects.length > 0) return subjects;
+  }
+  return [];
+}
+
+/** The number that a text may be, and whether it is one before it is a name. */
+export function numberIn(
+  text: string,
+): { readonly id: SnapshotId; readonly isFirst: boolean } | null {
   const id = parseSnapshotId(text);
-  const [subject] = id === null ? [] : await livesOf(archive, [id]);
-  return subject === undefined ? livesOf(archive, await archive.find(text)) : [subject];
+  return id === null ? null : { id, isFirst: !isLongEnough(text) };
 }
 
 /** What is kept of each; those of which nothing is kept are left out. */

@@ -14,8 +14,8 @@ import { IndexUnusable } from '../log/index-head.js';
 import type { IndexedLog, PositionRange, WithNext } from '../log/indexed-log.js';
 import type { LogRecord } from '../log/types.js';
 import { idOfStream } from '../machines/streams.js';
-import { bearsText } from './bears-text.js';
-import { childText, snapshotTexts, textsFor } from './indexed-texts.js';
+import { fitOfRecord, isLongEnough, type Fit } from './bears-text.js';
+import { childText, snapshotTexts, textForPrefix } from './indexed-texts.js';
 import { eventOf, parentOf } from './subject.js';
 
 interface Search {
@@ -28,17 +28,25 @@ interface Search {
   readonly range?: PositionRange;
 }
 
-/** Snapshots that ever bore the text, oldest first. */
-export function findText(
+/**
+ * Snapshots that ever had this name, oldest first; where there is none, those with a name that
+ * begins so. Not both at once: names that begin alike may be in every segment.
+ */
+export async function findText(
   disk: Disk,
   log: IndexedLog,
   text: string,
 ): Promise<readonly SnapshotId[]> {
-  return searchLog(disk, log, {
-    texts: textsFor(text),
-    needle: Buffer.from(JSON.stringify(text).slice(1, -1), 'utf8'),
-    isWanted: (record) => bearsText(record, text),
-  });
+  const needle = Buffer.from(JSON.stringify(text).slice(1, -1), 'utf8');
+  const search = (fit: Fit, indexed: string) =>
+    searchLog(disk, log, {
+      texts: [indexed],
+      needle,
+      isWanted: (record) => fitOfRecord(record, text) === fit,
+    });
+  const found = await search('whole', text);
+  if (found.length > 0 || !isLongEnough(text)) return found;
+  return search('prefix', textForPrefix(text));
 }
 
 /** Snapshots that ever stood on this one, oldest first. `range` has all of its life. */

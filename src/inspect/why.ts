@@ -9,7 +9,7 @@ import type { SnapshotEvent } from '../machines/events.js';
 import { TARGET_LABEL } from '../machines/labels.js';
 import { idOfStream } from '../machines/streams.js';
 import type { Archive } from './archive.js';
-import { matcherOf } from './bears-text.js';
+import { fitOf } from './bears-text.js';
 import { settingsIn, type SettingsThen } from './settings-then.js';
 import { eventOf, livesOf, nameIn, type Subject } from './subject.js';
 
@@ -132,11 +132,17 @@ export async function labelledWith(archive: Archive, text: string): Promise<read
 function saysSo(record: LogRecord, text: string): boolean {
   const event = eventOf(record);
   if (event === null || !('labels' in event.data)) return false;
-  const matches = matcherOf(text);
-  for (const value of event.data.labels.values())
-    if (matches(value) || isShortFor(text, value)) return true;
+  const fit = fitOf(text);
+  for (const value of event.data.labels.values()) {
+    const fits = fit(value);
+    // Of a digest, such as that of a manifest, the beginning will do; of an image's name it will not.
+    if (fits === 'whole' || (fits !== null && isDigest(value))) return true;
+    if (isShortFor(text, value)) return true;
+  }
   return false;
 }
+
+const isDigest = (value: string): boolean => /^sha256:[0-9a-f]{64}$/.test(value);
 
 /** `busybox:1` and `library/busybox:1` for `docker.io/library/busybox:1`, as Docker's users say it. */
 function isShortFor(text: string, value: string): boolean {

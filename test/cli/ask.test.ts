@@ -5,9 +5,13 @@
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, symlinkSync } from 'node:fs';
 import { afterEach, beforeAll, expect, it } from 'vitest';
+import { everyCommand, shapeOf } from '../../src/cli/command-shape.js';
+import { buildProgram } from '../../src/cli/main.js';
 import {
+  aDaemon,
   aDirectory,
   aRoot,
+  askedOf,
   buildLimitMillis,
   builtCli,
   cleanUp,
@@ -127,7 +131,7 @@ it('tells of each that a word fits, and says when it fits none', async () => {
   expect(none.stderr).toContain('ever bore the key, name or digest, "nobody"');
   const noLayer = await stratalog(['why', 'nobody', '--root', root]);
   expect(noLayer.stderr).toContain(
-    '"nobody", and none has a label that names it. `stratalog log` tells which there were',
+    '"nobody", and none has a label that names it. The beginning of a name will do from 8 characters on. `stratalog log` tells which there were',
   );
   const elsewhere = await stratalog(['history', 'web', '-n', 'default', '--root', root]);
   expect(elsewhere.code).toBe(1);
@@ -252,4 +256,107 @@ it('says whose a directory, a file, and a mount is, and what uses it now', async
   const stranger = await stratalog(['who', '/proc', '--root', root]);
   expect({ code: stranger.code, stdout: stranger.stdout }).toEqual({ code: 1, stdout: '' });
   expect(stranger.stderr).toContain('the mount it is in, /proc (a mount of type proc), shows no');
+});
+
+const dockerId = '0b370ce164dd2ab1c4cff02c80d1c1caedbdea9a94d6d2dd3584f5ecb36ca4e1';
+const podId = '6dd1f0a9c4e27b1c6cbaa4e1f2a0c3d5e7f90123456789abcdef0123456789ab';
+const otherPodId = '6dd1f0a9c4e2f0d2b8a61c5e7f90123456789abcdef0123456789abb4e1f2a01';
+/** A container as Docker Engine makes it, and two of the CRI whose ids begin alike. */
+const containers = [
+  preparing(1, `moby/1/${dockerId}-init-key`),
+  prepared(1),
+  committing(1, `moby/2/${dockerId}-init`),
+  committed(1, `moby/2/${dockerId}-init`),
+  preparing(2, `moby/3/${dockerId}`),
+  prepared(2),
+  preparing(3, `k8s.io/4/${podId}`),
+  prepared(3),
+  preparing(4, `k8s.io/5/${otherPodId}`),
+  prepared(4),
+];
+
+it('knows of each command that is about one snapshot', async () => {
+  const leaves = [...everyCommand(shapeOf(await buildProgram()))].filter(({ arguments: all }) =>
+    all.some(({ name }) => name.split('|').includes('id')),
+  );
+  const tried = [
+    ...aboutOne.map(([command, sub]) => (sub === 'show' ? 'state show' : command)),
+    'why',
+  ];
+  expect(leaves.map(({ path }) => path.join(' ')).sort()).toEqual(tried.sort());
+});
+
+it('finds a container by its id as docker ps and crictl ps print it', async () => {
+  const root = await aRoot(containers);
+  const found = async (id: string, isDirectoryMissing: string, ...command: string[]) => {
+    const { code, stdout, stderr } = await stratalog([...command, id, '--root', root]);
+    if (command[0] === 'mount')
+      expect({ code, stderr }).toEqual({
+        code: 1,
+        stderr: expect.stringContaining(isDirectoryMissing) as string,
+      });
+    else expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    return stdout;
+  };
+  for (const command of aboutOne) {
+    // docker ps prints 12 characters, crictl ps 13.
+    const docker = await found(
+      dockerId.slice(0, 12),
+      `/2/fs of layer moby/3/${dockerId} is gone`,
+      ...command,
+    );
+    const pod = await found(
+      podId.slice(0, 13),
+      `/3/fs of layer k8s.io/4/${podId} is gone`,
+      ...command,
+    );
+    if (command[0] === 'mount') continue;
+    expect(docker).toContain(`moby/3/${dockerId}`);
+    expect(docker).not.toContain('-init');
+    expect(pod).toContain(podId);
+  }
+  expect(await told(root, 'why', dockerId.slice(0, 12))).toMatch(/\n1 .*-init .*\n2 /);
+  expect(await told(root, 'log', '-q', '--key', podId.slice(0, 13))).toBe('6\n7\n');
+});
+
+it('names each container whose id begins so, and takes none of them', async () => {
+  const root = await aRoot(containers);
+  for (const command of aboutOne) {
+    const { code, stdout, stderr } = await stratalog([
+      ...command,
+      podId.slice(0, 12),
+      '--root',
+      root,
+    ]);
+    expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
+    expect(stderr).toMatch(/"6dd1f0a9c4e2" fits 2 snapshots; name one by its number:\n/);
+    for (const id of [podId, otherPodId]) expect(stderr).toContain(id);
+  }
+  const why = await told(root, 'why', podId.slice(0, 12));
+  for (const id of [podId, otherPodId]) expect(why).toContain(id);
+  expect(await told(root, 'log', '-q', '--key', podId.slice(0, 12))).toBe('6\n7\n8\n9\n');
+});
+
+it('asks a daemon in the same way', async () => {
+  const daemon = await aDaemon();
+  const asked = askedOf(daemon);
+  await asked.prepare(`moby/1/${dockerId}-init-key`);
+  await asked.commit(`moby/2/${dockerId}-init`, `moby/1/${dockerId}-init-key`);
+  await asked.prepare(`moby/3/${dockerId}`, `moby/2/${dockerId}-init`);
+  const ask = (...args: string[]) => stratalog([...args, '--address', daemon.address]);
+  for (const command of ['history', 'machine', 'who', 'why']) {
+    const { code, stdout } = await stratalog([
+      command,
+      dockerId.slice(0, 12),
+      '--root',
+      daemon.root,
+    ]);
+    expect({ code, stdout }).toEqual({
+      code: 0,
+      stdout: expect.stringContaining(`moby/3/${dockerId}`) as string,
+    });
+  }
+  const history = await ask('history', dockerId.slice(0, 12));
+  expect(history).toMatchObject({ code: 0, stderr: '' });
+  expect(history.stdout).toContain(`names     moby/3/${dockerId}\n`);
 });

@@ -12,7 +12,7 @@ import { NotInLog, snapshotMeant } from '../../src/cli/subject-argument.js';
 import { UsageError } from '../../src/base/errors.js';
 import type { LogRecord } from '../../src/log/types.js';
 import { RecordArchive } from '../support/record-archive.js';
-import { prepared, preparing, removing, type TestEvent } from './rig.js';
+import { committed, committing, prepared, preparing, removing, type TestEvent } from './rig.js';
 
 const removed = (id: number): TestEvent => ({ stream: `snapshot-${id}`, type: 'SnapshotRemoved' });
 
@@ -112,5 +112,50 @@ it('finds a snapshot whose naming is retired', async () => {
   expect(await meant('tool', undefined, { archive })).toBe(1);
   await expect(meant('nobody', undefined, { archive })).rejects.toThrow(
     'events before position 2 are retired',
+  );
+});
+
+const container = '123456789012ab1c4cff02c80d1c1caedbdea9a94d6d2dd3584f5ecb36ca4e1f';
+const short = container.slice(0, 12);
+/** Of a container whose id begins with digits, as Docker makes them. */
+const docker: readonly TestEvent[] = [
+  ...[preparing(1, `moby/1/${container}-init-key`), prepared(1)],
+  ...[committing(1, `moby/2/${container}-init`), committed(1, `moby/2/${container}-init`)],
+  ...[preparing(2, `moby/3/${container}`), prepared(2)],
+];
+
+it('takes a short id of digits for a container, and for a number where there is none', async () => {
+  const archive = new RecordArchive(recordsOf(docker));
+  const at = position(docker.length);
+  for (const mustBeThere of [undefined, true] as const) {
+    expect(await meant(short, mustBeThere, { archive, at })).toBe(2);
+    expect(await meant(container, mustBeThere, { archive, at })).toBe(2);
+    expect(await meant(`${container}-in`, mustBeThere, { archive, at })).toBe(1);
+    await expect(meant('12345678902', mustBeThere, { archive, at })).rejects.toThrow(NotInLog);
+  }
+  expect(await meant('1', true, { archive, at })).toBe(1);
+  // As far as numbers go, a snapshot may have it as its own.
+  const numbered = [preparing(12_345_678, 'n/1/x'), prepared(12_345_678)];
+  const alone = new RecordArchive(recordsOf(numbered));
+  const both = new RecordArchive(recordsOf([...docker, ...numbered]));
+  for (const mustBeThere of [undefined, true] as const) {
+    expect(await meant('12345678', mustBeThere, { archive: alone, at: position(2) })).toBe(
+      12_345_678,
+    );
+    expect(await meant('12345678', mustBeThere, { archive: both, at: position(8) })).toBe(2);
+    expect(
+      await meant('1234567', mustBeThere, { archive: both, at: position(8) }).catch(nameOf),
+    ).toBe('NotInLog');
+  }
+});
+
+const nameOf = (thrown: unknown): string => (thrown instanceof Error ? thrown.name : '');
+
+it('finds a container whose naming is retired by its short id, and says how much is enough', async () => {
+  const archive = new Retired(recordsOf([preparing(1, `moby/1/${container}`), ...story.slice(1)]));
+  expect(await meant(short, undefined, { archive })).toBe(1);
+  expect(await meant(short, true, { archive })).toBe(1);
+  await expect(meant('0b370c', undefined, { archive })).rejects.toThrow(
+    '"0b370c"; events before position 2 are retired. The beginning of a name will do from 8 characters on.',
   );
 });

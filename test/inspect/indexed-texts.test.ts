@@ -1,11 +1,11 @@
 /**
- * What an index is asked for is a sieve in front of `bearsText`: whatever a record bears must be in
+ * What an index is asked for is a sieve in front of `fitOfRecord`: whatever fits a text must be in
  * it, in each form that it can be asked by. Method: random lives, and all their texts.
  */
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
-import { matcherOf, textsOf, withoutSequence } from '../../src/inspect/bears-text.js';
-import { childText, snapshotTexts, textsFor } from '../../src/inspect/indexed-texts.js';
+import { fitOf, isLongEnough, textsOf, withoutSequence } from '../../src/inspect/bears-text.js';
+import { childText, snapshotTexts, textForPrefix } from '../../src/inspect/indexed-texts.js';
 import { eventOf, parentOf } from '../../src/inspect/subject.js';
 import type { LogRecord } from '../../src/log/types.js';
 import { anyLog } from '../support/record-archive.js';
@@ -20,11 +20,8 @@ it('tells every text that an event gives its snapshot, in each form', () => {
       for (const record of records) {
         const told = toldOf(record);
         for (const borne of textsOf(record)) {
-          for (const form of [borne, withoutSequence(borne), ...prefixesOf(borne)]) {
-            expect(matcherOf(form)(borne)).toBe(true);
-            expect(textsFor(form).some((text) => told.has(text))).toBe(true);
-            forms += 1;
-          }
+          expectAllForms(borne, told);
+          forms += 1;
         }
         const parent = parentOf(eventOf(record));
         if (parent !== null) expect(told.has(childText(parent.id))).toBe(true);
@@ -34,10 +31,40 @@ it('tells every text that an event gives its snapshot, in each form', () => {
   expect(forms).toBeGreaterThan(100);
 });
 
-function prefixesOf(borne: string): string[] {
-  const digest = /^sha256:[0-9a-f]{12,64}/.exec(withoutSequence(borne))?.[0];
-  return digest === undefined ? [] : [digest.slice(0, 19), digest.slice(7, 19), digest];
+/** Every piece of the name that fits it must be found by what the index has of the name. */
+function expectAllForms(borne: string, told: ReadonlySet<string>): void {
+  const key = withoutSequence(borne);
+  const starts = [0, borne.length - key.length, borne.lastIndexOf('/') + 1, borne.indexOf(':') + 1];
+  for (const from of new Set(starts)) {
+    for (let to = from + 1; to <= borne.length; to += 1) {
+      const text = borne.slice(from, to);
+      const fit = fitOf(text)(borne);
+      if (fit === 'whole') expect(told).toContain(text);
+      if (fit === 'prefix') {
+        expect(isLongEnough(text)).toBe(true);
+        expect(told).toContain(textForPrefix(text));
+      }
+    }
+    expect(fitOf(key)(borne)).toBe('whole');
+  }
 }
+
+const digest = `sha256:${'0123456789ab'.padEnd(64, 'c')}`;
+
+it.each([
+  'moby/1/0b370ce164dd2ab1c4cff02c80d1c1caedbdea9a94d6d2dd3584f5ecb36ca4e1-init-key',
+  `k8s.io/2/extract-123456789-AbCd ${digest}`,
+  `k8s.io/2/${digest}`,
+  'a/1/b/2/cdefghijkl/mnopqrstuv',
+  `a/1/b/${digest}`,
+  `library/${digest}`,
+  'sha256:not-hexadecimal-at-all',
+  'plain',
+  'größe/1/größe "n"-123',
+])('tells all that finds %s', (key) => {
+  const data = { key, labels: {}, target: null };
+  expectAllForms(key, new Set(snapshotTexts.textsIn('SnapshotPreparing', data)));
+});
 
 it('tells nothing of bodies that are none of ours, and fails at none', () => {
   const bodies = fc.dictionary(

@@ -16,8 +16,8 @@ import {
   type SnapshotName,
 } from '../../src/base/units.js';
 import { MomentUnknown } from '../../src/inspect/archive.js';
-import { bearsText } from '../../src/inspect/bears-text.js';
 import { snapshotTexts } from '../../src/inspect/indexed-texts.js';
+import { RecordArchive } from '../support/record-archive.js';
 import { Replay } from '../../src/inspect/replay.js';
 import { RootArchive } from '../../src/inspect/root-archive.js';
 import { listLog, withFile } from '../../src/log/files.js';
@@ -36,7 +36,9 @@ import { openTestLog, recordsOf, ROOT } from '../log/fixtures.js';
 import { commandAbout, plainLabels } from '../support/arbitraries.js';
 import { FaultyDisk } from '../support/faulty-disk.js';
 
-const NAMES = ['a', 'k8s.io/7/b', 'sha256:a', '"\\', 'ü'].map(snapshotName);
+const NAMES = ['a', 'k8s.io/7/b', 'sha256:a', '"\\', 'ü', 'n/1/webserver', 'n/2/webserver-2'].map(
+  snapshotName,
+);
 
 type Step =
   | { readonly do: 'command'; readonly command: Command; readonly whom: number }
@@ -300,9 +302,9 @@ async function compareStreams(archive: RootArchive, records: readonly LogRecord[
     expect(await archive.historyOf(id, half)).toEqual(own.slice(0, -1));
     expect(await archive.historyOf(id, { from: half.to })).toEqual(own.slice(-1));
   }
-  for (const text of [...NAMES, 'b', 'sha256:', '']) {
-    const bearing = records.filter((record) => bearsText(record, text));
-    const expected = new Set(bearing.flatMap(({ stream }) => idOfStream(stream) ?? []));
-    expect(await archive.find(text)).toEqual([...expected].sort((one, other) => one - other));
+  const beginnings = ['webserv', 'webserve', 'webserver', 'webserver-', 'n/2/webserve'];
+  const byRecords = new RecordArchive(records);
+  for (const text of [...NAMES, ...beginnings, 'b', 'sha256:', '']) {
+    expect(await archive.find(text)).toEqual(await byRecords.find(text));
   }
 }

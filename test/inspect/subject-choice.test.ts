@@ -21,10 +21,10 @@ it('chooses, at any moment, the snapshot that holds the name then', async () => 
       const at = position(draw % (records.length + 1));
       const { forest } = await archive.stateAt(at);
       for (const { id, name, status } of forest.values()) {
-        expect(bearersIn(forest, name)).toContain(id);
+        expect(bearersIn(forest, name).map((bearer) => bearer.id)).toContain(id);
         if (!metaOf(status).holdsName) continue;
-        const ids = await archive.find(name);
-        expect(chosenFrom(ids, name, forest)).toEqual({ kind: 'one', id });
+        const candidates = (await archive.find(name)).map((found) => ({ id: found, names: [] }));
+        expect(chosenFrom(candidates, name, forest)).toEqual({ kind: 'one', id });
       }
     }),
     { numRuns: 50 },
@@ -49,7 +49,8 @@ function aState(id: number, name: string, status: SnapshotState['status']): Snap
 }
 
 function choiceOf(text: string, forest: ReturnType<typeof forestOf> | null, ...ids: number[]) {
-  return chosenFrom(ids.map(snapshotId), text, forest);
+  const candidates = ids.map((id) => ({ id: snapshotId(id), names: [] }));
+  return chosenFrom(candidates, text, forest);
 }
 
 it('prefers the one that is there to those that are gone, or are called otherwise now', () => {
@@ -76,4 +77,44 @@ it('chooses nobody where several are as near, or nothing is known of the moment'
   expect(choiceOf('web', null, 1, 2)).toEqual({ kind: 'several', ids: [1, 2] });
   expect(choiceOf('web', null, 2)).toEqual({ kind: 'one', id: 2 });
   expect(choiceOf('web', null)).toEqual({ kind: 'none' });
+});
+
+const container = '0b370ce164dd2ab1c4cff02c80d1c1caedbdea9a94d6d2dd3584f5ecb36ca4e1';
+const short = container.slice(0, 12);
+
+it('prefers a container to what is named after it, while it is there and when it is gone', () => {
+  const forest = forestOf(
+    [1, `moby/1/${container}-init`, 'committed.available'],
+    [2, `moby/2/${container}`, 'active'],
+  );
+  expect(choiceOf(short, forest, 1, 2)).toEqual({ kind: 'one', id: 2 });
+  const gone = [
+    { id: snapshotId(1), names: [`moby/1/${container}-init-key`, `moby/1/${container}-init`] },
+    { id: snapshotId(2), names: [`moby/2/${container}`] },
+  ];
+  expect(chosenFrom(gone, short, null)).toEqual({ kind: 'one', id: 2 });
+});
+
+it('chooses none of several whose ids begin alike, nor of one id in two namespaces', () => {
+  const other = `${short}${'f'.repeat(52)}`;
+  const forest = forestOf(
+    [1, `moby/1/${container}`, 'active'],
+    [2, `moby/2/${other}`, 'active'],
+    [3, `moby/3/${other}-init`, 'committed.available'],
+    [4, `k8s.io/4/${container}`, 'active'],
+  );
+  expect(choiceOf(short, forest, 1, 2)).toEqual({ kind: 'several', ids: [1, 2] });
+  expect(choiceOf(short, forest, 1, 3)).toEqual({ kind: 'several', ids: [1, 3] });
+  expect(choiceOf(short, forest, 1, 4)).toEqual({ kind: 'several', ids: [1, 4] });
+  expect(choiceOf(short, forest, 2, 3)).toEqual({ kind: 'one', id: 2 });
+});
+
+it('finds those with the whole name before those whose name only begins with it', () => {
+  const forest = new Map([
+    [1, aState(1, 'n/1/web-frontend-2', 'active')],
+    [2, aState(2, 'n/2/web-frontend', 'active')],
+  ]);
+  const bearers = (text: string) => bearersIn(forest, text).map(({ id }) => id);
+  expect(bearers('web-frontend')).toEqual([2]);
+  expect(bearers('web-front')).toEqual([1, 2]);
 });

@@ -19,7 +19,7 @@ import type {
   LogBounds,
   PastState,
 } from '../../src/inspect/archive.js';
-import { bearsText } from '../../src/inspect/bears-text.js';
+import { fitOfRecord, type Fit } from '../../src/inspect/bears-text.js';
 import { Replay } from '../../src/inspect/replay.js';
 import { bySnapshot, eventOf, parentOf } from '../../src/inspect/subject.js';
 import type { LogRecord } from '../../src/log/types.js';
@@ -106,7 +106,10 @@ export class RecordArchive implements Archive {
   }
 
   find(text: string): Promise<readonly SnapshotId[]> {
-    const found = this.#records.filter((record) => bearsText(record, text));
+    const fitting = (fit: Fit) =>
+      this.#records.filter((record) => fitOfRecord(record, text) === fit);
+    const whole = fitting('whole');
+    const found = whole.length > 0 ? whole : fitting('prefix');
     const ids = new Set(found.flatMap(({ stream }) => idOfStream(stream) ?? []));
     return Promise.resolve([...ids].sort((one, other) => one - other));
   }
