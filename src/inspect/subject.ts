@@ -2,12 +2,13 @@
  * Which snapshot a person means: by its number, or by any name it ever bore. What to do when the
  * word fits several, or none, is left to those who asked.
  */
+import { UsageError } from '../base/errors.js';
 import { parseSnapshotId, type SnapshotId } from '../base/units.js';
 import type { LogRecord } from '../log/types.js';
 import type { ParentLink, SnapshotEvent } from '../machines/events.js';
 import { idOfStream, understand } from '../machines/streams.js';
 import type { Archive } from './archive.js';
-import { isLongEnough } from './bears-text.js';
+import { bestFit, fitOf, isLongEnough, textsOf } from './bears-text.js';
 
 export interface Subject {
   readonly id: SnapshotId;
@@ -22,7 +23,7 @@ export interface Subject {
 export async function subjectsOf(archive: Archive, text: string): Promise<readonly Subject[]> {
   const number = numberIn(text);
   const looks = [
-    async () => livesOf(archive, await archive.find(text)),
+    () => livesCalled(archive, text),
     async () => (number === null ? [] : livesOf(archive, [number.id])),
   ];
   if (number?.isFirst === true) looks.reverse();
@@ -31,6 +32,24 @@ export async function subjectsOf(archive: Archive, text: string): Promise<readon
     if (subjects.length > 0) return subjects;
   }
   return [];
+}
+
+/** Names that begin alike, as those of all unpacked layers do, are no name of one. */
+const BEGINNINGS_MAX = 1000;
+
+/** @throws UsageError when it is the beginning of more names than anybody can mean */
+async function livesCalled(archive: Archive, text: string): Promise<readonly Subject[]> {
+  const ids = await archive.find(text);
+  if (ids.length > BEGINNINGS_MAX) {
+    const [first] = await livesOf(archive, ids.slice(0, 1));
+    const isWhole = bestFit(first?.records.flatMap(textsOf) ?? [], fitOf(text)) === 'whole';
+    if (!isWhole) {
+      throw new UsageError(
+        `${JSON.stringify(text)} begins the names of ${ids.length} snapshots; write more of it`,
+      );
+    }
+  }
+  return livesOf(archive, ids);
 }
 
 /** The number that a text may be, and whether it is one before it is a name. */

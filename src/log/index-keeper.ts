@@ -90,7 +90,10 @@ export class IndexKeeper {
     const next = await this.#read(nextNamed);
     if (segment === null || next === null) return false;
     try {
-      if ((await readIndex(disk, root, segment, next)) !== null) return false;
+      const index = await readIndex(disk, root, segment, next);
+      const isCurrent = texts === null || index?.head.textsVersion === texts.version;
+      // Of one with the texts of an earlier release nothing is asked by name.
+      if (index !== null && isCurrent) return false;
     } catch (thrown) {
       if (!(thrown instanceof IndexUnusable)) throw thrown;
       await removeIfThere(disk, indexPath(root, named.position));

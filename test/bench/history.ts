@@ -17,6 +17,7 @@ import { systemClock } from '../../src/host/clock.js';
 import { systemDisk } from '../../src/host/disk.js';
 import { listLog, withFile } from '../../src/log/files.js';
 import { position, unixNanos, formatTime, type SnapshotId } from '../../src/base/units.js';
+import { bareName } from '../../src/inspect/bears-text.js';
 import { snapshotTexts } from '../../src/inspect/indexed-texts.js';
 import { RootArchive } from '../../src/inspect/root-archive.js';
 import { makeIndex, writeIndex } from '../../src/log/index-files.js';
@@ -254,6 +255,9 @@ async function asking(
   const { forest } = await new RootArchive(systemDisk(), root).stateAt(position(events));
   await several('the same by its key', '≤ 300', (at) =>
     of('history', '-q', forest.get(layer(at))?.name ?? ''),
+  );
+  await several('the same by 12 digits of its chain id', '≤ 300', (at) =>
+    of('history', '-q', bareName(forest.get(layer(at))?.name ?? '').slice(0, 12)),
   );
   await several('log --since, -n 1', null, (at) => {
     const { createdAt } = forest.get(layer(at)) ?? {};

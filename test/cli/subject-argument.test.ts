@@ -159,3 +159,16 @@ it('finds a container whose naming is retired by its short id, and says how much
     '"0b370c"; events before position 2 are retired. The beginning of a name will do from 8 characters on.',
   );
 });
+
+it('refuses the beginning of more names than anybody can mean, and of none that is a whole name', async () => {
+  const many = [...Array(1001).keys()].map((n) => preparing(n + 1, `n/${n + 1}/extract-${n}`));
+  const alike = [...Array(1001).keys()].map((n) => preparing(n + 1, `n/${n + 1}/extract-`));
+  const at = position(1001);
+  const asked = (events: readonly TestEvent[]) =>
+    meant('extract-', undefined, { archive: new RecordArchive(recordsOf(events)), at });
+  await expect(asked(many)).rejects.toThrow(
+    /^"extract-" begins the names of 1001 snapshots; write more of it$/,
+  );
+  await expect(asked(alike)).rejects.toThrow(/^"extract-" fits 1001 snapshots; name one by its/);
+  await expect(asked(many)).rejects.toThrow(UsageError);
+});

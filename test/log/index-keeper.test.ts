@@ -139,6 +139,24 @@ describe('a log that writes indexes', () => {
     expect((await verified(disk)).findings).toEqual([]);
   });
 
+  it('makes those again that hold the texts of an earlier release', async () => {
+    const { disk, clock, log } = await aWrittenLog();
+    await clock.ring();
+    await log.close();
+    const textsOf = async (version: number) => {
+      const texts = { version, types: new Set(['Test']), textsIn: () => ['text'] };
+      const wish = { clock, writesIndexes: true, segmentBytes: 4096, indexedTexts: texts };
+      const again = await openTestLog(disk, wish);
+      await clock.ring();
+      await again.log.close();
+      const [path = ''] = disk.paths().filter((name) => name.endsWith('.index'));
+      return disk.bytes(path).readUInt32LE(INDEX.textsVersion);
+    };
+    expect(await textsOf(1)).toBe(1);
+    expect(await textsOf(2)).toBe(2);
+    expect((await verified(disk)).findings).toEqual([]);
+  });
+
   it('goes on when an index cannot be written, and says nothing', async () => {
     const { disk, clock, log, warnings } = await aWrittenLog();
     disk.plan = (operation, path) =>
