@@ -1,4 +1,4 @@
-/** `stratalog why`: was a layer taken from the remote file system or downloaded, and for which reason. */
+/** `stratalog why`: how a layer came to be here, and for which reason. */
 import { Command } from 'commander';
 import { assertNever } from '../base/assert.js';
 import { formatTime } from '../base/units.js';
@@ -10,8 +10,9 @@ import {
   parentIds,
   reasonFor,
   settingsBefore,
-  type Decision,
   type LayerReason,
+  type Origin,
+  type RemoteQuestion,
 } from '../inspect/why.js';
 import { askArchive, withArchiveOption, type ArchiveFlags } from './archive-option.js';
 import { printing, visible, type Output } from './print.js';
@@ -30,16 +31,19 @@ Examples:
   stratalog why --chain k8s.io/9/web             every layer below a container
   stratalog why docker.io/library/busybox:1      every layer that was labelled with the image
 
-A layer that stood already when it was asked for again left no event then: what is told is how it
-came the first time. Exits 1 when the log knows nothing of it.`;
+A layer that existed when it was requested again left no event then: what is told is how it came the
+first time. Whether an image was downloaded to be unpacked, or was in containerd already (docker load,
+ctr image import, a build), is not in the log. Made here: the client wrote to a snapshot and committed
+it, as a build, \`docker commit\` and Docker's -init layers do.
+Exits 1 when the log knows nothing of it.`;
 
 export function whyCommand(): Command {
   return withArchiveOption(new Command('why'))
-    .description('was a layer taken from the remote file system or downloaded, and why')
+    .description('how a layer came here: from the remote file system, from an image, or made here')
     .argument('<key|id|digest|image>', 'a layer, or the name of an image in its labels')
     .option('--chain', 'and all layers below it')
     .option('--json', 'print one JSON object for each layer')
-    .option('-q, --quiet', 'print only the keys of what was downloaded')
+    .option('-q, --quiet', 'print only the names of layers that were unpacked from an image')
     .option('--no-trunc', 'print digests whole on a terminal too')
     .addHelpText('after', examples)
     .action((text: string, flags: Flags) =>
@@ -55,8 +59,8 @@ async function run(archive: Archive, text: string, flags: Flags, out: Output): P
   if (flags.json === true) {
     for (const reason of reasons) await out.json('why', jsonOf(reason));
   } else if (flags.quiet === true) {
-    const downloaded = reasons.filter(({ decision }) => isDownload(decision));
-    await out.lines(downloaded.map(({ name }) => visible(name)));
+    const unpacked = reasons.filter(({ origin }) => origin.kind === 'unpacked');
+    await out.lines(unpacked.map(({ name }) => visible(name)));
   } else {
     const cells = reasons.map((reason) => [
       String(reason.id),
@@ -96,53 +100,64 @@ async function withChains(
 }
 
 function jsonOf(reason: LayerReason): Readonly<Record<string, unknown>> {
-  const { time, readyAfter, decision, ...more } = reason;
+  const { time, readyAfter, origin, ...more } = reason;
   return {
     ...more,
     time: formatTime(time),
     readyAfterMillis: readyAfter === null ? null : durationMillis(readyAfter),
-    downloaded: isDownload(decision),
-    decision,
+    origin,
   };
 }
 
-function isDownload({ kind }: Decision): boolean {
-  return (
-    kind === 'refused' || kind === 'no-file-system' || kind === 'not-asked' || kind === 'no-target'
-  );
-}
-
-function whatText({ decision, readyAfter, losses, isGone }: LayerReason): string {
+function whatText({ origin, readyAfter, losses, isGone }: LayerReason): string {
   const after = readyAfter === null ? '' : `; a layer after ${durationInWords(readyAfter)}`;
   const [loss] = losses.slice(-1);
   const lost =
     loss === undefined
       ? ''
       : `; unavailable ${losses.length === 1 ? 'once' : `${losses.length} times`}: ${loss.reason}`;
-  return `${decisionText(decision)}${after}${lost}${isGone ? '; removed since' : ''}`;
+  return `${originText(origin)}${after}${lost}${isGone ? '; removed since' : ''}`;
 }
 
-function decisionText(decision: Decision): string {
-  switch (decision.kind) {
+function originText(origin: Origin): string {
+  switch (origin.kind) {
     case 'remote':
-      return `taken from ${decision.fileSystem}`;
-    case 'refused':
-      return `downloaded: ${decision.fileSystem} did not have it: ${decision.reason}`;
-    case 'no-file-system':
-      return 'downloaded: no remote file system was configured';
-    case 'not-asked':
-      return 'downloaded: the remote file system was not asked';
-    case 'no-target':
-      return 'downloaded: the client named no layer to look for (no target label)';
+      return `taken from ${origin.fileSystem}`;
+    case 'unpacked':
+      return `unpacked from an image: ${questionText(origin.question)}`;
+    case 'made-here': {
+      const { key, question } = origin;
+      const asked = question.kind === 'no-target' ? '' : `; ${questionText(question)}`;
+      return `made here, committed from ${key}${asked}`;
+    }
     case 'under-way':
-      return `${decision.fileSystem} is being asked`;
+      return `${origin.fileSystem} is being asked`;
     case 'abandoned':
-      return `given up: ${decision.reason}`;
+      return `abandoned: ${origin.reason}`;
     case 'no-layer':
-      return 'no layer: what a client writes to, or looks at';
+      return origin.isUnpack
+        ? `no layer, not committed: an image is unpacked into it: ${questionText(origin.question)}`
+        : 'no layer: what a client writes to, or looks at';
     case 'unknown':
-      return `unknown: ${decision.why}`;
+      return `unknown: ${origin.why}`;
     default:
-      return assertNever(decision);
+      return assertNever(origin);
+  }
+}
+
+function questionText(question: RemoteQuestion): string {
+  switch (question.kind) {
+    case 'refused':
+      return `${question.fileSystem} did not have it: ${question.reason}`;
+    case 'no-file-system':
+      return 'no remote file system was configured';
+    case 'not-asked':
+      return 'the remote file system was not asked';
+    case 'no-target':
+      return 'the client named no layer to look for (no target label)';
+    case 'unknown':
+      return question.why;
+    default:
+      return assertNever(question);
   }
 }

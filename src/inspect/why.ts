@@ -1,7 +1,8 @@
 /**
- * How each layer came to be here: taken from the remote file system, or brought by the client, and
- * for which reason. Only what the log has is told: a Prepare that was answered "exists already"
- * left no event, and that is said so.
+ * How each layer came to be here: mounted by the remote file system, unpacked from an image, or made
+ * on this machine, and for which reason. Only what the log has is told. Whether an image was
+ * downloaded for it no event tells: its content may have been in containerd already. Nor does a
+ * Prepare that was answered "exists already" leave one.
  */
 import type { Position, SnapshotId, UnixNanos } from '../base/units.js';
 import type { LogRecord } from '../log/types.js';
@@ -9,14 +10,13 @@ import type { SnapshotEvent } from '../machines/events.js';
 import { TARGET_LABEL } from '../machines/labels.js';
 import { idOfStream } from '../machines/streams.js';
 import type { Archive } from './archive.js';
-import { fitOf } from './bears-text.js';
+import { fitOf, withoutSequence } from './bears-text.js';
 import { settingsIn, type SettingsThen } from './settings-then.js';
 import { eventOf, livesOf, nameIn, type Subject } from './subject.js';
 
-export type Decision =
-  /** The remote file system had it: nothing was downloaded. */
-  | { readonly kind: 'remote'; readonly fileSystem: string; readonly ref: string }
-  /** It was asked for and not to be had. */
+/** How the remote file system was asked for a layer that it did not provide. */
+export type RemoteQuestion =
+  /** It was asked, and did not have it. */
   | {
       readonly kind: 'refused';
       readonly fileSystem: string;
@@ -29,12 +29,22 @@ export type Decision =
   | { readonly kind: 'not-asked'; readonly target: string }
   /** The client named no target, so there was nothing to ask for. */
   | { readonly kind: 'no-target' }
-  /** It is still being asked. */
+  | { readonly kind: 'unknown'; readonly why: string };
+
+/** Where the files of a snapshot come from. */
+export type Origin =
+  /** The remote file system had it. */
+  | { readonly kind: 'remote'; readonly fileSystem: string; readonly ref: string }
+  /** The client unpacked a layer of an image into it. */
+  | { readonly kind: 'unpacked'; readonly key: string; readonly question: RemoteQuestion }
+  /** Committed from a snapshot that was written to here: by a container, a build, a client. */
+  | { readonly kind: 'made-here'; readonly key: string; readonly question: RemoteQuestion }
+  /** The remote file system is still being asked. */
   | { readonly kind: 'under-way'; readonly fileSystem: string; readonly ref: string }
-  /** The preparation was given up. */
+  /** The preparation was abandoned. */
   | { readonly kind: 'abandoned'; readonly reason: string }
-  /** A container's directory, or a view: no layer at all. */
-  | { readonly kind: 'no-layer' }
+  /** Not committed: a container's directory, a view, or what a layer is unpacked into. */
+  | { readonly kind: 'no-layer'; readonly isUnpack: boolean; readonly question: RemoteQuestion }
   | { readonly kind: 'unknown'; readonly why: string };
 
 export interface LayerReason {
@@ -43,7 +53,7 @@ export interface LayerReason {
   /** Of its first event that is kept. */
   readonly position: Position;
   readonly time: UnixNanos;
-  readonly decision: Decision;
+  readonly origin: Origin;
   /** From the beginning until it was a layer; null when it is none, or not yet. */
   readonly readyAfter: bigint | null;
   /** Why the layer that was mounted could not be used at times. */
@@ -62,7 +72,7 @@ export function reasonFor({ id, records }: Subject, settings: SettingsThen | nul
     name: nameIn(records) ?? '',
     position: first.position,
     time: first.time,
-    decision: decisionIn(
+    origin: originIn(
       events.flatMap(({ event }) => event ?? []),
       settings,
     ),
@@ -76,26 +86,42 @@ export function reasonFor({ id, records }: Subject, settings: SettingsThen | nul
   };
 }
 
-function decisionIn(events: readonly SnapshotEvent[], settings: SettingsThen | null): Decision {
-  const find = <Type extends SnapshotEvent['type']>(type: Type) =>
-    events.find((event): event is Extract<SnapshotEvent, { type: Type }> => event.type === type);
+function originIn(events: readonly SnapshotEvent[], settings: SettingsThen | null): Origin {
+  const find = finderIn(events);
   const begun = find('SnapshotPreparing')?.data;
   const asked = find('RemoteMountStarted')?.data;
   const committed = find('SnapshotCommitted')?.data;
   if (committed?.remote != null) return { kind: 'remote', ...committed.remote };
-  const failed = find('RemoteMountFailed');
-  if (asked !== undefined && failed !== undefined) {
-    return { kind: 'refused', ...asked, reason: failed.data.reason };
-  }
   const abandoned = find('SnapshotAbandoned');
   if (abandoned !== undefined) return { kind: 'abandoned', reason: abandoned.data.reason };
-  if (asked !== undefined) return { kind: 'under-way', ...asked };
-  if (begun === undefined) return { kind: 'unknown', why: 'its beginning is retired from the log' };
-  const target = begun.target ?? begun.labels.get(TARGET_LABEL) ?? null;
-  if (target === null) {
-    const isLayer = committed !== undefined || find('SnapshotCommitting') !== undefined;
-    return isLayer ? { kind: 'no-target' } : { kind: 'no-layer' };
+  if (find('SnapshotSalvaged') !== undefined) {
+    return { kind: 'unknown', why: 'a repair took its directory in, and its events are lost' };
   }
+  if (asked !== undefined && find('RemoteMountFailed') === undefined) {
+    return { kind: 'under-way', ...asked };
+  }
+  if (begun === undefined) return { kind: 'unknown', why: 'its beginning is retired from the log' };
+  const { key } = begun;
+  const question = questionIn(events, settings);
+  const isUnpack = isUnpackKey(key);
+  const isLayer = committed !== undefined || find('SnapshotCommitting') !== undefined;
+  if (!isLayer) return { kind: 'no-layer', isUnpack, question };
+  return { kind: isUnpack ? 'unpacked' : 'made-here', key, question };
+}
+
+function questionIn(
+  events: readonly SnapshotEvent[],
+  settings: SettingsThen | null,
+): RemoteQuestion {
+  const find = finderIn(events);
+  const begun = find('SnapshotPreparing')?.data;
+  const asked = find('RemoteMountStarted')?.data;
+  const failed = find('RemoteMountFailed')?.data;
+  if (asked !== undefined && failed !== undefined) {
+    return { kind: 'refused', ...asked, reason: failed.reason };
+  }
+  const target = begun?.target ?? begun?.labels.get(TARGET_LABEL) ?? null;
+  if (target === null) return { kind: 'no-target' };
   if (settings === null || !settings.knowsFileSystem) {
     return { kind: 'unknown', why: 'the log does not tell which file system was configured then' };
   }
@@ -103,6 +129,21 @@ function decisionIn(events: readonly SnapshotEvent[], settings: SettingsThen | n
     ? { kind: 'no-file-system', target }
     : { kind: 'not-asked', target };
 }
+
+/** The first event of a type. */
+const finderIn =
+  (events: readonly SnapshotEvent[]) =>
+  <Type extends SnapshotEvent['type']>(type: Type) =>
+    events.find((event): event is Extract<SnapshotEvent, { type: Type }> => event.type === type);
+
+/**
+ * Whether a key has the form that containerd (core/unpack/unpacker.go, pkg/rootfs/apply.go) and
+ * BuildKit (cache/refs.go) give to what they unpack a layer into: `extract-<unique> <chain id>`.
+ * `docker commit` and `nerdctl commit` apply a difference that was made here; their key has a dash
+ * in place of the blank (moby's daemon/containerd/image_commit.go).
+ */
+const isUnpackKey = (key: string): boolean =>
+  /^extract-\S+ [a-z0-9]+:[0-9a-f]{32,}$/.test(withoutSequence(key));
 
 /** Whom it stands on, or was put on by Commit. */
 export function parentIds({ records }: Subject): readonly SnapshotId[] {

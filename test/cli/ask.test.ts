@@ -315,7 +315,10 @@ it('finds a container by its id as docker ps and crictl ps print it', async () =
     expect(docker).not.toContain('-init');
     expect(pod).toContain(podId);
   }
-  expect(await told(root, 'why', dockerId.slice(0, 12))).toMatch(/\n1 .*-init .*\n2 /);
+  const why = await told(root, 'why', dockerId.slice(0, 12));
+  expect(why).toMatch(/\n1 .*-init .*\n2 /);
+  expect(why).toContain(`made here, committed from moby/1/${dockerId}-init-key; a layer after `);
+  expect(why).toContain('no layer: what a client writes to, or looks at');
   expect(await told(root, 'log', '-q', '--key', podId.slice(0, 13))).toBe('6\n7\n');
 });
 

@@ -6,15 +6,17 @@ import { labelledWith, reasonFor } from '../../src/inspect/why.js';
 import type { SnapshotEvent } from '../../src/machines/events.js';
 import { RecordArchive, recordsOf } from '../support/record-archive.js';
 
-const ref = 'sha256:a';
+const ref = `sha256:${'ab12cd34ef56'.padEnd(64, '0')}`;
 const image = 'docker.io/library/busybox:1';
 const asked = { ref, fileSystem: 'store' };
 
-function preparing(target: string | null): SnapshotEvent {
+const unpackKey = `k8s.io/7/extract-123456789-Ab-_ ${ref}`;
+
+function preparing(target: string | null, key = unpackKey): SnapshotEvent {
   return {
     type: 'SnapshotPreparing',
     data: {
-      ...{ id: snapshotId(1), kind: 'active', key: snapshotName('k'), parent: null, target },
+      ...{ id: snapshotId(1), kind: 'active', key: snapshotName(key), parent: null, target },
       ...{ labels: new Map([['containerd.io/snapshot/cri.image-ref', image]]), caller: {} },
     },
   };
@@ -38,28 +40,88 @@ const without = settingsIn({ fileSystem: null }, position(0));
 const withStore = settingsIn({ fileSystem: 'store' }, position(0));
 const silent = settingsIn({}, position(0));
 
-type Case = readonly [string, readonly SnapshotEvent[], SettingsThen | null, string];
+type Case = readonly [string, readonly SnapshotEvent[], SettingsThen | null, string, string | null];
 const cases: readonly Case[] = [
-  ['mounted', [preparing(ref), started, committed(asked)], withStore, 'remote'],
-  ['not had', [preparing(ref), started, failed, committed(null)], withStore, 'refused'],
-  ['without a file system', [preparing(ref), prepared, committed(null)], without, 'no-file-system'],
-  ['not asked', [preparing(ref), prepared, committed(null)], withStore, 'not-asked'],
-  ['of a start that is retired', [preparing(ref), prepared], null, 'unknown'],
-  ['of a start that told nothing', [preparing(ref), prepared], silent, 'unknown'],
-  ['without a target', [preparing(null), prepared, committed(null)], withStore, 'no-target'],
-  ['a container', [preparing(null), prepared], withStore, 'no-layer'],
-  ['being asked', [preparing(ref), started], withStore, 'under-way'],
-  ['given up', [preparing(ref), started, abandoned], withStore, 'abandoned'],
-  ['whose beginning is gone', [prepared], withStore, 'unknown'],
+  ['mounted', [preparing(ref), started, committed(asked)], withStore, 'remote', null],
+  ['not had', [preparing(ref), started, failed, committed(null)], withStore, 'unpacked', 'refused'],
+  [
+    'with no store',
+    [preparing(ref), prepared, committed(null)],
+    without,
+    'unpacked',
+    'no-file-system',
+  ],
+  ['not asked', [preparing(ref), prepared, committed(null)], withStore, 'unpacked', 'not-asked'],
+  ['of an unknown start', [preparing(ref), prepared, committed(null)], null, 'unpacked', 'unknown'],
+  ['of a silent start', [preparing(ref), prepared, committed(null)], silent, 'unpacked', 'unknown'],
+  [
+    'without a target',
+    [preparing(null), prepared, committed(null)],
+    withStore,
+    'unpacked',
+    'no-target',
+  ],
+  ['being unpacked', [preparing(ref), prepared], withStore, 'no-layer', 'not-asked'],
+  ['being asked', [preparing(ref), started], withStore, 'under-way', null],
+  ['abandoned', [preparing(ref), started, failed, abandoned], withStore, 'abandoned', null],
+  ['whose beginning is gone', [prepared], withStore, 'unknown', null],
+  ['a container', [preparing(null, 'k8s.io/8/web'), prepared], withStore, 'no-layer', 'no-target'],
+  [
+    'of a build',
+    [preparing(null, 'k8s.io/8/x'), committed(null)],
+    withStore,
+    'made-here',
+    'no-target',
+  ],
+];
+
+/** Keys that clients commit from, by the sources that they are made in. */
+const keys: readonly (readonly [string, string])[] = [
+  [`default/1/extract-123456789-AbCd ${ref}`, 'unpacked'],
+  [`extract-123456789-AbCd ${ref}`, 'unpacked'],
+  // BuildKit's base36 ids.
+  [`buildkit/1/extract-vlr8zkjt1gsxnm4wqbd0ufy7p ${ref}`, 'unpacked'],
+  ['buildkit/1/vlr8zkjt1gsxnm4wqbd0ufy7p', 'made-here'],
+  [`moby/1/extract-123456789-AbCd-${ref}`, 'made-here'],
+  [`moby/1/${ref.slice(7)}-init-key`, 'made-here'],
+  [`moby/1/${ref.slice(7)}`, 'made-here'],
+  [`moby/1/migration-${ref}`, 'made-here'],
+  [`k8s.io/1/${ref}-0-65536-remap`, 'made-here'],
+  ['default/1/extract-me', 'made-here'],
+  [`default/1/extract- ${ref}`, 'made-here'],
 ];
 
 describe('a layer', () => {
-  it.each(cases)('%s is told as such', (_name, events, settings, kind) => {
+  it.each(cases)('%s is told as such', (_name, events, settings, kind, question) => {
     const records = recordsOf(events.map((event) => ({ id: snapshotId(1), event })));
-    const reason = reasonFor({ id: snapshotId(1), records }, settings);
-    expect(reason.decision.kind).toBe(kind);
+    const { origin, readyAfter } = reasonFor({ id: snapshotId(1), records }, settings);
+    expect(origin.kind).toBe(kind);
+    expect('question' in origin ? origin.question.kind : null).toBe(question);
     const isLayer = events.some(({ type }) => type === 'SnapshotCommitted');
-    expect(reason.readyAfter === null).toBe(!isLayer);
+    expect(readyAfter === null).toBe(!isLayer);
+  });
+
+  it.each(keys)('committed from %s is told as %s', (key, kind) => {
+    const events = [preparing(null, key), prepared, committed(null)];
+    const records = recordsOf(events.map((event) => ({ id: snapshotId(1), event })));
+    const { origin } = reasonFor({ id: snapshotId(1), records }, withStore);
+    expect(origin).toMatchObject({ kind, key });
+  });
+
+  it('that a repair took in has an origin that nobody knows', () => {
+    const salvaged: SnapshotEvent = {
+      type: 'SnapshotSalvaged',
+      data: {
+        ...{ id: snapshotId(1), name: snapshotName('salvaged-1'), labels: new Map() },
+        ...{ usage: { size: 1, inodes: 1 }, looked: 'committed', reason: 'its events are lost' },
+      },
+    };
+    const records = recordsOf([{ id: snapshotId(1), event: salvaged }]);
+    const { origin } = reasonFor({ id: snapshotId(1), records }, withStore);
+    expect(origin).toEqual({
+      kind: 'unknown',
+      why: 'a repair took its directory in, and its events are lost',
+    });
   });
 
   it('is found by the image in its labels, also by a short name', async () => {
