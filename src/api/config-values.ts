@@ -1,6 +1,7 @@
 /** Values that a configuration file writes as text: durations, sizes, permission bits, addresses. */
 import { dirname } from 'node:path';
 import * as z from 'zod';
+import { isUtf8 } from '../base/paths.js';
 
 const durationUnits: Readonly<Record<string, number>> = {
   ms: 1,
@@ -69,13 +70,13 @@ export const permissions = (): z.ZodType<number, string> =>
 const absolute = (): z.ZodString =>
   z.string().regex(/^\/./, { error: 'expected an absolute path' });
 
-const holdsZero = { error: 'a path cannot hold a zero byte' };
-const hasNoZero = (path: string): boolean => !path.includes('\0');
+const wrongBytes = { error: 'a path holds no zero byte, and only valid UTF-8' };
+const hasRightBytes = (path: string): boolean => !path.includes('\0') && isUtf8(path);
 
 /** The directory of the log and the layers. */
 export const rootPath = (): z.ZodType<string, string> =>
   absolute()
-    .refine(hasNoZero, holdsZero)
+    .refine(hasRightBytes, wrongBytes)
     .superRefine((path, context) => {
       const why = whyNoRootPath(path);
       if (why !== null) context.addIssue(why);
@@ -86,6 +87,7 @@ export const rootPath = (): z.ZodType<string, string> =>
  * of a mount are joined with commas and its lowers with colons, and no client escapes either.
  */
 export function whyNoRootPath(path: string): string | null {
+  if (!isUtf8(path)) return 'the path is not valid UTF-8; choose another directory';
   const [found] = /[:,\\\p{Cc}]/u.exec(path) ?? [];
   if (found === undefined) return null;
   return `the path holds ${JSON.stringify(found)}, which the options of an overlay mount cannot; choose another directory`;
@@ -96,7 +98,7 @@ export const socketPathBytesMax = 107;
 
 /** Where a unix socket is bound. */
 export const socketPath = (): z.ZodType<string, string> =>
-  absolute().refine(hasNoZero, holdsZero).refine(fitsSocket, tooLongForSocket);
+  absolute().refine(hasRightBytes, wrongBytes).refine(fitsSocket, tooLongForSocket);
 
 /** It is bound under a name of seven characters beside its own first, see unix-socket.ts. */
 const fitsSocket = (path: string): boolean =>
@@ -119,7 +121,7 @@ const optional = (): z.ZodString =>
   z
     .string()
     .regex(/^(\/.+)?$/, { error: 'expected an absolute path, or "" for none' })
-    .refine(hasNoZero, holdsZero);
+    .refine(hasRightBytes, wrongBytes);
 
 /** Where an HTTP server listens. */
 export type HttpAddress =

@@ -236,6 +236,13 @@ function contradictions(config: z.output<typeof configSchema>): Mistake[] {
         'must be longer than effects.check_timeout, or the reason why a layer is unusable is lost',
     });
   }
+  const { root, layer_store: store } = config;
+  if (store !== null && `${store}/`.startsWith(`${root.replace(/\/+$/, '')}/`)) {
+    mistakes.push({
+      path: ['layer_store'],
+      message: `is in the root ${root}, which holds nothing but what its log knows; choose another place`,
+    });
+  }
   return mistakes;
 }
 

@@ -16,7 +16,6 @@ import { LogReadOnly, NotBegun, reasonOf, UsageError } from '../base/errors.js';
 import type { Processes } from '../base/ports.js';
 import { raiseDescriptorLimit } from '../host/limits.js';
 import { notify, watchdogMillis } from '../host/notify.js';
-import { passedSockets } from '../host/sockets.js';
 import { preloadPrograms } from '../host/thread-programs.js';
 import type { SnapshotterObserver } from '../snapshotter/open.js';
 import { Advisories, statusLine } from './advisories.js';
@@ -31,6 +30,7 @@ import { takeRoot, type LockedRoot } from './locked-root.js';
 import type { Logger } from './logger.js';
 import type { Metrics } from './metrics.js';
 import { feedMetrics } from './metrics-feed.js';
+import { passedSocket } from './passed-socket.js';
 import { RELEASE } from './release.js';
 import { releaseAtRest } from './rest.js';
 import { startServer, type RunningServer } from './server.js';
@@ -300,8 +300,8 @@ class Daemon {
 
   /** systemd's socket when it passes one, else a path of our own. */
   #target(): ListenTarget {
-    const [passed] = passedSockets(this.#environment, process.pid);
-    if (passed !== undefined) return { fd: passed.fd };
+    const passed = passedSocket(this.#environment, process.pid);
+    if (passed !== null) return { fd: passed.fd };
     const { address, socket } = this.#config;
     return {
       path: address,

@@ -90,16 +90,45 @@ async function refuseLinkedSnapshots(root: string): Promise<void> {
 
 /** Whoever owns the root above deletes what its log does not know, and everything in a snapshot. */
 async function refuseNested(root: string): Promise<void> {
-  for (let above = dirname(root); above !== dirname(above); above = dirname(above)) {
-    const [identity, log] = [
-      await statusOf(identityPath(above)),
-      await statusOf(logDirectory(above)),
-    ];
-    if (identity === null || log === null) continue;
-    throw new UsageError(
-      `${root} lies in the root ${above} of another snapshotter, which deletes what it does not ` +
-        'know; choose a root outside it',
-    );
+  const above = await rootAbove(root);
+  if (above === null) return;
+  throw new UsageError(
+    `${root} lies in the root ${above} of another snapshotter, which deletes what it does not ` +
+      'know; choose a root outside it',
+  );
+}
+
+/** The nearest root that a real path is in, at any depth; null when it is in none. */
+async function rootAbove(path: string): Promise<string | null> {
+  for (let above = dirname(path); above !== dirname(above); above = dirname(above)) {
+    const identity = await statusOf(identityPath(above));
+    if (identity !== null && (await statusOf(logDirectory(above))) !== null) return above;
+  }
+  return null;
+}
+
+/**
+ * Refuses to write to a path in a root: a root holds what its log knows, and nothing else.
+ *
+ * @param path absolute; it need not exist
+ * @throws UsageError
+ */
+export async function refuseInRoot(path: string): Promise<void> {
+  const above = await rootAbove(await realPathOf(path));
+  if (above === null) return;
+  throw new UsageError(
+    `${path} is in the root ${above}, which holds nothing but what its log knows; choose another place`,
+  );
+}
+
+/** With the links resolved of as much of it as exists. */
+async function realPathOf(path: string): Promise<string> {
+  const absent: string[] = [];
+  for (let at = path; ; at = dirname(at)) {
+    const real = await realpath(at).catch(() => null);
+    if (real !== null) return join(real, ...absent);
+    if (at === dirname(at)) return path;
+    absent.unshift(basename(at));
   }
 }
 

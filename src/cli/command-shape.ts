@@ -4,6 +4,7 @@
  * which form the data takes on a page or in a shell is left to others.
  */
 import type { Argument, Command, Option } from 'commander';
+import { pathKind, valueName } from './path-values.js';
 import { DAEMON_EVENTS } from '../machines/daemon-events.js';
 import { SNAPSHOT_EVENTS } from '../machines/events.js';
 
@@ -105,7 +106,7 @@ function helpShape(shape: CommandShape, names: readonly string[]): CommandShape 
 
 function optionShape(option: Option): OptionShape {
   const { flags, short, long, description, defaultValueDescription } = option;
-  const value = /[<[]([^>\]]+)[>\]]/.exec(flags)?.[1] ?? null;
+  const value = valueName(flags);
   const plain: unknown = option.defaultValue;
   // `--no-trunc` has a default of true, which tells nobody anything.
   const told = typeof plain === 'string' && plain !== '' ? plain : null;
@@ -141,11 +142,7 @@ function valuesOf(name: string, choices: readonly string[] | undefined): Values 
     const words = [...Object.keys(SNAPSHOT_EVENTS), ...Object.keys(DAEMON_EVENTS)];
     return { kind: 'words', words, isList: true };
   }
-  // `dir|file|id` may be any of them: whatever is a path can be offered.
-  const sorts = name.split('|');
-  if (sorts.some((sort) => /^(file|socket|path|mount)$/.test(sort))) return { kind: 'files' };
-  if (sorts.some((sort) => /^(dir|root|target)$/.test(sort))) return { kind: 'directories' };
-  return sorts.includes('source') ? { kind: 'files' } : { kind: 'any' };
+  return { kind: pathKind(name) ?? 'any' };
 }
 
 /** Printed by commander behind its own help; nothing hands it out alone. */

@@ -46,7 +46,7 @@ Examples:
   stratalog export --from 2026-01-31T00:00:00Z --to 2026-02-01T00:00:00Z | jq .type
   stratalog export --format tar -o log.tar
 
-Exits 0 when the export is whole, 3 when the log is damaged and the export ends there.`,
+Exits 0 when the export is whole, 1 when no event is in the range, 3 when the log is damaged and the export ends there.`,
     )
     .action(run);
 }
@@ -109,9 +109,16 @@ async function piecesOf(
 async function drain(pieces: Pieces, target: ResultTarget): Promise<ExportSummary> {
   for (;;) {
     const piece = await pieces.next();
-    if (piece.done === true) return piece.value;
+    if (piece.done === true) return exported(piece.value);
     await target.write(piece.value);
   }
+}
+
+/** An export that was asked for and holds nothing must not be taken for one that holds it. */
+function exported(summary: ExportSummary): ExportSummary {
+  const { from, records, stopped } = summary;
+  if (records > 0 || stopped !== null) return summary;
+  throw new Error(`nothing is exported: there is no event from position ${from} on in this range`);
 }
 
 function tell(summary: ExportSummary, flags: Flags): void {

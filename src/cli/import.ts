@@ -7,6 +7,7 @@ import { orAborted } from '../base/abort.js';
 import { reasonOf, UsageError } from '../base/errors.js';
 import type { Disk } from '../base/ports.js';
 import { RELEASE } from '../api/release.js';
+import { refuseInRoot } from '../api/root-place.js';
 import { systemClock } from '../host/clock.js';
 import { systemDisk } from '../host/disk.js';
 import { importLog } from '../maintenance/import-log.js';
@@ -45,6 +46,7 @@ Exits 3 when the export is not sound, 5 when a later release wrote it.`,
 async function run(file: string, flags: Flags, out: Output): Promise<void> {
   if (flags.root === '') throw new UsageError('--root is empty: name the directory to be made');
   const root = resolve(flags.root);
+  await refuseInRoot(root);
   const imported = await stoppedBySignals((stop) => imports(file, root, stop));
   await tell(root, imported, flags, out);
   if (!imported.complete) {

@@ -1,4 +1,5 @@
 /** `stratalog layer`: fill a layer store and look into it. Needs no daemon. */
+import { resolve } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
 
 import { UsageError } from '../base/errors.js';
@@ -22,6 +23,7 @@ import { systemMountTable } from '../host/mounts.js';
 import { WorkerPool } from '../host/workers.js';
 import { parseSize } from '../api/config-values.js';
 import { RELEASE } from '../api/release.js';
+import { refuseInRoot } from '../api/root-place.js';
 import { EXIT } from './exit-codes.js';
 import { layerRow, printLayers, shortId } from './layer-table.js';
 import { printing, type Output } from './print.js';
@@ -77,9 +79,11 @@ export function layerCommand(): Command {
         .default(tarBytesMaxDefault, `${tarBytesMaxDefault / 2 ** 30}GiB`),
     )
     .option('--json', 'print a JSON object for each layer')
-    .action((source: string, flags: ImportFlags) =>
-      printing({}, (out) => runImport(source, flags, out)),
-    );
+    .action((source: string, flags: ImportFlags, self: Command) => {
+      const isDefault = self.getOptionValueSource('platform') === 'default';
+      const platform = isDefault ? null : flags.platform;
+      return printing({}, (out) => runImport(source, { ...flags, platform }, out));
+    });
   command
     .command('ls')
     .alias('list')
@@ -93,11 +97,15 @@ export function layerCommand(): Command {
   return command;
 }
 
-async function runImport(source: string, flags: ImportFlags, out: Output): Promise<void> {
+/** Without a platform whatever an image has is right, where it has one alone. */
+type ImportWish = Omit<ImportFlags, 'platform'> & { readonly platform: Platform | null };
+
+async function runImport(source: string, flags: ImportWish, out: Output): Promise<void> {
   if (process.geteuid?.() !== 0) {
     throw new UsageError('an import keeps owners, devices and trusted attributes: run it as root');
   }
   const sources = openSource(parseSource(source), flags.platform, tarChainOf(flags));
+  await refuseInRoot(resolve(flags.layerStore));
   const workers = new WorkerPool();
   const stop = new AbortController();
   const interrupt = (): void => {
@@ -132,7 +140,7 @@ async function runImport(source: string, flags: ImportFlags, out: Output): Promi
   }
 }
 
-function tarChainOf(flags: ImportFlags): {
+function tarChainOf(flags: ImportWish): {
   readonly chainId: ChainId;
   readonly parentChainId: ChainId | null;
 } | null {

@@ -7,8 +7,10 @@ import { reasonOf } from '../base/errors.js';
 import { RELEASE } from '../api/release.js';
 import { adviceFor } from '../base/advice.js';
 import { EXIT, exitCodeOf } from './exit-codes.js';
+import { givenPaths } from './path-values.js';
 import { exitIfStalled, requireWorkingDirectory } from './process-guards.js';
 import { OutputClosed, OutputFailed, stdout } from './result-writer.js';
+import { requireUtf8 } from './root-option.js';
 import { endBy, EndedBySignal } from './signals.js';
 
 export async function main(argv: readonly string[]): Promise<void> {
@@ -51,7 +53,8 @@ export async function buildProgram(word?: string): Promise<Command> {
       subcommandTerm: (command) => [command.name(), ...command.aliases()].join('|'),
     })
     .exitOverride()
-    .configureOutput(outputs);
+    .configureOutput(outputs)
+    .hook('preAction', (_program, command) => givenPaths(command).forEach(requireUtf8));
   for (const load of needed(word)) program.addCommand(inheriting(await load()));
   return program;
 }

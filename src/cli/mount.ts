@@ -7,6 +7,7 @@ import { constants } from 'node:os';
 import { lstat, readdir, realpath } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { Command } from 'commander';
+import { refuseInRoot } from '../api/root-place.js';
 import { errnoOf, reasonOf, UsageError } from '../base/errors.js';
 import type { MountEntry } from '../base/ports.js';
 import { formatTime, type SnapshotId } from '../base/units.js';
@@ -100,7 +101,9 @@ async function emptyDirectory(path: string): Promise<string> {
   if (entries.length > 0) {
     throw new UsageError(`${quoted(path)} is not empty: name an empty directory to mount on`);
   }
-  return realpath(path);
+  const real = await realpath(path);
+  await refuseInRoot(real);
+  return real;
 }
 
 /** What stands before `--` and behind it; commander joins them. */

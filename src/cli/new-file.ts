@@ -1,6 +1,7 @@
 /** Where a command writes what is not meant for a screen: a file that was not there, or stdout. */
 import { link, lstat, open, rename, rm, type FileHandle } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { dirname, resolve } from 'node:path';
+import { refuseInRoot } from '../api/root-place.js';
 import { errnoOf, reasonOf, UsageError } from '../base/errors.js';
 import { stdout, type ResultTarget } from './result-writer.js';
 import { stoppedBySignals } from './signals.js';
@@ -10,7 +11,7 @@ import { stoppedBySignals } from './signals.js';
  * gets its name when it is whole and durable; nothing is ever overwritten. When the work fails, or
  * a signal comes, nothing is left.
  *
- * @throws UsageError when something of this name is there; EndedBySignal
+ * @throws UsageError when something of this name is there, or when it is in a root; EndedBySignal
  */
 export async function withOutputFile<Value>(
   path: string | undefined,
@@ -27,6 +28,7 @@ async function writtenAside<Value>(
   stop: AbortSignal,
 ): Promise<Value> {
   await requireFree(path);
+  await refuseInRoot(resolve(path));
   const aside = `${path}.exporting`;
   const file = await newFile(aside);
   try {

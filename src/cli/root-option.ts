@@ -5,6 +5,7 @@ import type { Command } from 'commander';
 import { errnoOf, reasonOf, UsageError } from '../base/errors.js';
 import { defaultConfigFile, readConfigText } from '../api/config-file.js';
 import { adviceFor } from '../base/advice.js';
+import { isUtf8 } from '../base/paths.js';
 import { systemDisk } from '../host/disk.js';
 import { logDirectory } from '../log/files.js';
 import { compareFileSystems, fileSystemsOf } from '../log/file-systems.js';
@@ -43,6 +44,7 @@ export async function rootOf(flags: RootFlags): Promise<string> {
 export async function namedRoot(flags: RootFlags): Promise<string> {
   const named = flags.root ?? process.env['STRATALOG_ROOT'] ?? '';
   const root = named !== '' ? resolve(named) : await configuredRoot(flags.config);
+  requireUtf8(root);
   const parts = ['identity.json', 'log', 'snapshots'];
   const found = await Promise.all(parts.map((name) => exists(`${root}/${name}`)));
   if (!found.includes(true)) {
@@ -73,6 +75,14 @@ async function segmentNames(root: string): Promise<readonly string[]> {
     if (code === 'ENOENT' || code === 'ENOTDIR') return [];
     throw thrown;
   }
+}
+
+/** @throws UsageError */
+export function requireUtf8(path: string): void {
+  if (isUtf8(path)) return;
+  throw new UsageError(
+    `${path} is not the path that was meant: its name is not valid UTF-8; rename it, or make a link to it`,
+  );
 }
 
 async function configuredRoot(configFile: string | undefined): Promise<string> {

@@ -8,7 +8,10 @@ const getsockopt = libraryCall(
 const fcntl = libraryCall('int fcntl(int fd, int command, int argument)');
 
 const solSocket = 1;
+const soType = 3;
 const soPeercred = 17;
+const soAcceptConnections = 30; // SO_ACCEPTCONN
+const soDomain = 39;
 const setDescriptorFlags = 2; // F_SETFD
 const closeOnExec = 1; // FD_CLOEXEC
 
@@ -57,6 +60,8 @@ export interface PassedSocket {
 
 /** The first descriptor that is handed over, sd_listen_fds(3). */
 const firstPassed = 3;
+/** More than a service is handed; each is marked one by one. */
+const passedMax = 1024;
 
 /**
  * The sockets of socket activation, and [] when there are none for this process. They are marked
@@ -69,7 +74,7 @@ export function passedSockets(
   const count = Number(environment['LISTEN_FDS'] ?? '0');
   // The variables of a parent reach its children too: they count for the process that is named.
   if (Number(environment['LISTEN_PID']) !== pid) return [];
-  if (!Number.isInteger(count) || count <= 0) return [];
+  if (!Number.isInteger(count) || count <= 0 || count > passedMax) return [];
   const names = (environment['LISTEN_FDNAMES'] ?? '').split(':');
   return Array.from({ length: count }, (_, index) => {
     const fd = firstPassed + index;
@@ -77,4 +82,52 @@ export function passedSockets(
     const name = names[index];
     return { fd, name: name === undefined || name === '' ? 'unknown' : name };
   });
+}
+
+/** What kind of socket a descriptor is, by the names of socket(2). */
+export interface SocketKind {
+  /** `AF_UNIX`, `AF_INET`, `AF_INET6`, `AF_NETLINK` and so on; a number where it has no name here. */
+  readonly family: string;
+  readonly type: string;
+  readonly isListening: boolean;
+}
+
+const families: ReadonlyMap<number, string> = new Map([
+  [1, 'AF_UNIX'],
+  [2, 'AF_INET'],
+  [10, 'AF_INET6'],
+  [16, 'AF_NETLINK'],
+  [40, 'AF_VSOCK'],
+]);
+const types: ReadonlyMap<number, string> = new Map([
+  [1, 'SOCK_STREAM'],
+  [2, 'SOCK_DGRAM'],
+  [3, 'SOCK_RAW'],
+  [5, 'SOCK_SEQPACKET'],
+]);
+
+/** Null for a descriptor that is not open, or is no socket. */
+export function socketKind(fd: number): SocketKind | null {
+  const [family, type, accepts] = [soDomain, soType, soAcceptConnections].map((option) =>
+    numberOption(fd, option),
+  );
+  if (family == null || type == null || accepts == null) return null;
+  return {
+    family: families.get(family) ?? `address family ${family}`,
+    type: types.get(type) ?? `socket type ${type}`,
+    isListening: accepts !== 0,
+  };
+}
+
+function numberOption(fd: number, option: number): number | null {
+  const value = new Int32Array(1);
+  const length = new Uint32Array([value.byteLength]);
+  const result = getsockopt(
+    fd,
+    solSocket,
+    option,
+    new Uint8Array(value.buffer),
+    new Uint8Array(length.buffer),
+  );
+  return result === 0 ? (value[0] ?? null) : null;
 }

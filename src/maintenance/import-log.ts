@@ -44,6 +44,7 @@ export async function importLog(
     const { isTar, whole } = await formatOf(input);
     const wish = { ...world, root: aside };
     const imported = await (isTar ? importTar(whole, wish) : importLines(whole, wish));
+    if (imported.position === 0) throw new UsageError('the export holds no event to import');
     await requireSound(disk, aside, imported);
     await disk.syncDirectory(logDirectory(aside));
     await disk.syncDirectory(aside);

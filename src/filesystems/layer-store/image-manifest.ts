@@ -34,6 +34,9 @@ const manifestSchema = z.object({
   layers: z.array(descriptorSchema).max(1_000),
 });
 const configSchema = z.object({
+  os: z.string().optional(),
+  architecture: z.string().optional(),
+  variant: z.string().optional(),
   rootfs: z.object({ type: z.literal('layers'), diff_ids: z.array(digest) }),
 });
 
@@ -61,13 +64,26 @@ export interface ImageLayer {
 /**
  * The layers of an image, bottom up, from the digest of its manifest or of an index.
  *
- * Fails  UsageError when there is no manifest for the platform, or the documents do not agree.
+ * Fails  UsageError when there is no manifest for the platform or no layer in it, or the documents
+ *        do not agree.
+ *
+ * @param platform null: this machine's where there are several; else whatever there is
  */
-export function layersOf(blobs: BlobStore, top: Digest, platform: Platform): readonly ImageLayer[] {
-  const manifest = resolveManifest(blobs, top, platform, 0);
+export function layersOf(
+  blobs: BlobStore,
+  top: Digest,
+  platform: Platform | null,
+): readonly ImageLayer[] {
+  const manifest = resolveManifest(blobs, top, platform ?? hostPlatform(), 0);
   const place = `the config ${manifest.config.digest}`;
   const configText = blobs.readDocument(manifest.config.digest).toString('utf8');
-  const diffIds = parseJson(configText, configSchema, place).rootfs.diff_ids;
+  const config = parseJson(configText, configSchema, place);
+  const diffIds = config.rootfs.diff_ids;
+  // One manifest alone is not chosen by its platform, so it may be of any.
+  if (platform !== null) requirePlatform(config, platform);
+  if (manifest.layers.length === 0) {
+    throw new UsageError('the image has no layers: there is nothing to import');
+  }
   if (diffIds.length !== manifest.layers.length) {
     throw new UsageError(
       `the image has ${manifest.layers.length} layers, but its config names ${diffIds.length}`,
@@ -104,13 +120,33 @@ function resolveManifest(
   return resolveManifest(blobs, chosen.digest, platform, depth + 1);
 }
 
+/** Where a config does not tell its platform, nothing speaks against the requested one. */
+function requirePlatform(config: z.infer<typeof configSchema>, wanted: Platform): void {
+  const { os = wanted.os, architecture = wanted.architecture, variant } = config;
+  const found = { os, architecture, ...(variant === undefined ? {} : { variant }) };
+  if (isFor(found, wanted)) return;
+  throw new UsageError(
+    `the image is not there for ${formatPlatform(wanted)}, only for ${formatPlatform(found)}`,
+  );
+}
+
+function isFor(platform: Platform, wanted: Platform): boolean {
+  if (platform.os !== wanted.os || platform.architecture !== wanted.architecture) return false;
+  return wanted.variant === undefined || variantOf(platform) === variantOf(wanted);
+}
+
+/** Variants that mean the same as none at all (containerd's platforms, normalizeArch). */
+function variantOf({ architecture, variant = '' }: Platform): string {
+  if (architecture === 'arm64' && ['8', 'v8'].includes(variant)) return '';
+  if (architecture === 'amd64' && variant === 'v1') return '';
+  if (architecture === 'arm') return variant === '' ? 'v7' : `v${variant.replace(/^v/, '')}`;
+  return variant;
+}
+
 /** The manifest of a platform in an index. One without any platform stands for every platform. */
 function choose(manifests: readonly Descriptor[], wanted: Platform): Descriptor | undefined {
   const fits = manifests.filter(
-    ({ platform }) =>
-      platform?.os === wanted.os &&
-      platform.architecture === wanted.architecture &&
-      (wanted.variant === undefined || platform.variant === wanted.variant),
+    ({ platform }) => platform !== undefined && isFor(platform, wanted),
   );
   if (fits.length > 0) return fits[0];
   const unnamed = manifests.filter(({ platform }) => platform === undefined);

@@ -82,14 +82,17 @@ export interface TarChain {
  * The layers a source holds, bottom up. Reads documents, no layer yet.
  *
  * Fails  UsageError, or ManifestInvalid for documents that break their form.
+ *
+ * @param platform null: this machine's where an image has several, else whatever it has
  */
 export function openSource(
   reference: SourceReference,
-  platform: Platform,
+  platform: Platform | null,
   tarChain: TarChain | null,
 ): readonly LayerSource[] {
   if (reference.kind === 'tar') {
     if (tarChain === null) throw new UsageError('a tar needs its chain id: --chain-id sha256:…');
+    if (platform !== null) throw new UsageError('a tar has no platform: leave --platform out');
     return [tarSource(reference.file, tarChain)];
   }
   if (tarChain !== null) throw new UsageError('--chain-id and --parent go with tar:FILE only');

@@ -10,6 +10,11 @@ import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 
 import { chainIdOn, digestOf } from '../../../src/filesystems/layer-store/digest.js';
+import {
+  parsePlatform,
+  type Platform,
+} from '../../../src/filesystems/layer-store/image-manifest.js';
+import { openSource, parseSource } from '../../../src/filesystems/layer-store/image-source.js';
 import { sweepStaging } from '../../../src/filesystems/layer-store/store-directory.js';
 import { fullCheck } from '../../../src/filesystems/layer-store/verify-layer.js';
 import { isVolumeAvailable, LoopVolume } from '../../support/loop-volume.js';
@@ -90,6 +95,65 @@ it.skipIf(!isVolumeAvailable('ext4'))('a store may be a fresh disk of its own', 
   } finally {
     volume.close();
   }
+});
+
+describe('an import of nothing is refused:', () => {
+  const arm: Platform = { os: 'linux', architecture: 'arm', variant: 'v6' };
+  const opened = (layout: string, platform: string | null) =>
+    openSource(
+      parseSource(`oci:${layout}:v1`),
+      platform === null ? null : parsePlatform(platform),
+      null,
+    );
+
+  it.each([
+    ['in an index', {}],
+    ['of one manifest alone', { isFlat: true } as const],
+  ])('a platform that the image does not have, %s', (_, how) => {
+    const { path: layout } = bench.layout([tarOf(small)], { ...how, platform: arm });
+    for (const platform of ['linux/arm64', 'linux/arm/v7', 'windows/arm/v6']) {
+      expect(() => opened(layout, platform)).toThrow(
+        /^the image is not there for \S+, only for (unknown\/unknown, )?linux\/arm\/v6$/,
+      );
+    }
+    for (const platform of ['linux/arm', 'linux/arm/v6', 'linux/arm/6']) {
+      expect(opened(layout, platform)).toHaveLength(1);
+    }
+  });
+
+  it('this platform of an index that has another alone', () => {
+    const { path: layout } = bench.layout([tarOf(small)], { platform: arm });
+    expect(() => opened(layout, null)).toThrow(/the image is not there for \S+, only for/);
+    // A manifest that is named by itself may be for any machine.
+    const flat = bench.layout([tarOf(small)], { platform: arm, isFlat: true });
+    expect(opened(flat.path, null)).toHaveLength(1);
+  });
+
+  it('an image without layers', () => {
+    const { path: layout } = bench.layout([]);
+    expect(() => opened(layout, null)).toThrow('the image has no layers: there is nothing to');
+  });
+
+  it('a tar with a platform', () => {
+    const file = path.join(bench.path, 'layer.tar');
+    fs.writeFileSync(file, tarOf(small));
+    const chain = { chainId: digestOf(Buffer.from('')), parentChainId: null };
+    const source = parseSource(`tar:${file}`);
+    expect(() => openSource(source, arm, chain)).toThrow(
+      'a tar has no platform: leave --platform out',
+    );
+    expect(openSource(source, null, chain)).toHaveLength(1);
+  });
+
+  it('by the command, with exit code 2 and nothing made', async () => {
+    const platform: Platform = { os: 'linux', architecture: 's390x' };
+    const { path: layout } = bench.layout([tarOf(small)], { platform, isFlat: true });
+    const flags = ['--layer-store', bench.store, '--platform', 'linux/arm64'];
+    const refused = await layer('import', ...flags, `oci:${layout}:v1`);
+    expect(refused).toMatchObject({ code: 2, stdout: '' });
+    expect(refused.stderr).toMatch(/is not there for linux\/arm64, only for linux\/s390x\n/);
+    expect(fs.existsSync(bench.store)).toBe(false);
+  });
 });
 
 describe('sources', () => {

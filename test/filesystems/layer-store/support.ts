@@ -10,7 +10,10 @@ import { chainIdsOf, digestOf, hexOf } from '../../../src/filesystems/layer-stor
 import { importLayers } from '../../../src/filesystems/layer-store/import-image.js';
 import type { ImportedLayer } from '../../../src/filesystems/layer-store/import-image.js';
 import type { ImportOptions } from '../../../src/filesystems/layer-store/import-layer.js';
-import { hostPlatform } from '../../../src/filesystems/layer-store/image-manifest.js';
+import {
+  hostPlatform,
+  type Platform,
+} from '../../../src/filesystems/layer-store/image-manifest.js';
 import { openSource, parseSource } from '../../../src/filesystems/layer-store/image-source.js';
 import { layerFormats } from '../../../src/filesystems/layer-store/layout.js';
 import type { LayerFormat } from '../../../src/filesystems/layer-store/layout.js';
@@ -34,6 +37,10 @@ export interface LayoutOptions {
   readonly compress?: (tar: Buffer) => Buffer;
   readonly mediaType?: string;
   readonly tag?: string;
+  /** Of the image; this machine's by default. */
+  readonly platform?: Platform;
+  /** The tag names the manifest itself, as many tools write it, and no index around it. */
+  readonly isFlat?: true;
 }
 
 /** Writes an OCI image layout with one image of these layers, for this machine's platform. */
@@ -57,7 +64,7 @@ function writeLayout(
     put(Buffer.from(JSON.stringify(value)), type);
   const diffIds = layers.map((layer) => digestOf(layer));
   const descriptors = layers.map((layer) => put(compress(layer), mediaType));
-  const platform = hostPlatform();
+  const { platform = hostPlatform(), isFlat } = options;
   const config = putJson(
     { ...platform, rootfs: { type: 'layers', diff_ids: diffIds } },
     'application/vnd.oci.image.config.v1+json',
@@ -80,7 +87,10 @@ function writeLayout(
   const annotations = { 'org.opencontainers.image.ref.name': tag };
   fs.writeFileSync(
     path.join(directory, 'index.json'),
-    JSON.stringify({ schemaVersion: 2, manifests: [{ ...nested, annotations }] }),
+    JSON.stringify({
+      schemaVersion: 2,
+      manifests: [{ ...(isFlat === true ? manifest : nested), annotations }],
+    }),
   );
   fs.writeFileSync(path.join(directory, 'oci-layout'), '{"imageLayoutVersion":"1.0.0"}');
   return {
