@@ -104,8 +104,8 @@ async function runImport(source: string, flags: ImportWish, out: Output): Promis
   if (process.geteuid?.() !== 0) {
     throw new UsageError('an import keeps owners, devices and trusted attributes: run it as root');
   }
-  const sources = openSource(parseSource(source), flags.platform, tarChainOf(flags));
   await refuseInRoot(resolve(flags.layerStore));
+  const sources = openSource(parseSource(source), flags.platform, tarChainOf(flags));
   const workers = new WorkerPool();
   const stop = new AbortController();
   const interrupt = (): void => {

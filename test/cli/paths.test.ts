@@ -1,0 +1,198 @@
+/**
+ * Goal: a command works with any path that it is given, or refuses it before anything is made.
+ * Method: each option and argument that is a path, by the parser's own tree; real directories whose
+ * names mean something to mounts, to gRPC or to a shell.
+ */
+import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import { cp } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { until } from '../../scripts/rig/wait.js';
+import { everyCommand, shapeOf } from '../../src/cli/command-shape.js';
+import { buildProgram } from '../../src/cli/main.js';
+import { pathKind } from '../../src/cli/path-values.js';
+import { ask } from '../hostile/cli.js';
+import { golden } from './recipes.js';
+import {
+  aCommitted,
+  aDirectory,
+  aRoot,
+  buildLimitMillis,
+  builtCli,
+  cleanUp,
+  committed,
+  committing,
+  prepared,
+  preparing,
+  shell,
+  started,
+  stratalog,
+} from './rig.js';
+
+beforeAll(builtCli, buildLimitMillis);
+afterEach(cleanUp);
+
+/** As Node hands on a byte that is no UTF-8. */
+const notUtf8 = '/tmp/\u{fffd}';
+const refusal =
+  /^stratalog: \/tmp\/\u{fffd} is not the path that was meant: its name is not valid UTF-8; rename it, or make a link to it\n$/u;
+
+/** One command line for each path that a command takes; what else must be given is given. */
+async function commandLines(): Promise<readonly (readonly string[])[]> {
+  const lines: string[][] = [];
+  for (const { path, options, arguments: all, commands } of everyCommand(
+    shapeOf(await buildProgram()),
+  )) {
+    if (path.length === 0 || path.at(-1) === 'help' || commands.length > 0) continue;
+    const needed = all.filter(({ term }) => term.startsWith('<'));
+    const words = needed.map(({ name }) => (pathKind(name) === null ? 'bash' : notUtf8));
+    const mandatory = options.flatMap(({ long, isMandatory }) =>
+      isMandatory && long !== null ? [long, '/tmp/none'] : [],
+    );
+    if (words.includes(notUtf8)) lines.push([...path, ...mandatory, ...words]);
+    for (const { long, value } of options) {
+      if (long === null || value === null || pathKind(value) === null) continue;
+      const others = mandatory.filter((_, at) => mandatory[at - (at % 2)] !== long);
+      const plain = words.map((word) => (word === notUtf8 ? '/tmp/none' : word));
+      lines.push([...path, ...others, long, notUtf8, ...plain]);
+    }
+  }
+  return lines;
+}
+
+it('refuses each path that is not UTF-8, whatever the command', async () => {
+  const lines = await commandLines();
+  expect(lines.length).toBeGreaterThan(50);
+  for (const line of lines) {
+    const { code, message, stdout } = await ask(line);
+    expect({ line, code, stdout }).toEqual({ line, code: 2, stdout: '' });
+    expect(message, line.join(' ')).toMatch(refusal);
+  }
+});
+
+describe('real bytes that are not UTF-8', () => {
+  it.each([
+    ['a root', (place: string) => `stratalog inspect --root ${place}/$'\\xff'`],
+    [
+      'a root by the environment',
+      (place: string) => `STRATALOG_ROOT=${place}/$'\\xff' stratalog log`,
+    ],
+    [
+      'a root to serve',
+      (place: string) => `stratalog serve --config /dev/null --root ${place}/$'\\xff'`,
+    ],
+    [
+      'a root to make',
+      (place: string) => `stratalog import ${golden}/../x --root ${place}/$'\\xfe'`,
+    ],
+    [
+      'a file to write',
+      (place: string) => `stratalog export --root ${golden} -o ${place}/$'\\xfe'`,
+    ],
+    ['a store', (place: string) => `stratalog layer ls --layer-store ${place}/$'\\xff'`],
+    [
+      'a root behind a link',
+      (place: string) =>
+        `ln -s ${place}/$'\\xff' ${place}/link; stratalog serve --config /dev/null --root ${place}/link --address ${place}/s`,
+    ],
+  ])('are refused of %s, and nothing is made', async (_, line) => {
+    const place = await aDirectory();
+    expect(await shell(`cp -r ${golden} ${place}/$'\\xff'`)).toMatchObject({ code: 0 });
+    const { code, stdout, stderr } = await shell(line(place));
+    expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
+    expect(stderr).toMatch(/not valid UTF-8/);
+    const names = readdirSync(place, { encoding: 'buffer' }).map((name) => name.toString('latin1'));
+    expect(names.filter((name) => name !== 'link')).toEqual(['\u00ff']);
+  });
+
+  it('do no harm in the working directory, nor behind a link', async () => {
+    const place = await aDirectory();
+    const outcome = await shell(
+      `cp -r ${golden} ${place}/$'\\xff' && ln -s $'\\xff' ${place}/link &&
+       stratalog log -q --root ${place}/link | tail -1 &&
+       cd ${place}/$'\\xff' && stratalog export --root ${golden} -o ../lines && wc -l < ../lines`,
+    );
+    expect(outcome).toMatchObject({ code: 0, stdout: '40\n43\n' });
+    expect(existsSync(join(place, 'lines'))).toBe(true);
+  });
+});
+
+const odd = ['a b', 'a"b', "a'b", 'a%20b', 'a#b', 'größe', '-a', '$(x)', 'a;b', 'a=b'];
+/** The options of an overlay mount cannot carry these, and containerd does not escape them. */
+const unfit = ['a:b', 'a,b', 'a\\b', 'a\nb', 'a\tb'];
+
+it.each(odd)('serves a root and a socket below %j', async (name) => {
+  const place = join(await aDirectory(), name);
+  mkdirSync(place);
+  const address = join(place, 's');
+  const root = join(place, 'root');
+  started(['serve', '--config', '/dev/null', '--root', root, '--address', address]);
+  await until('the daemon to serve', async () => {
+    const { code } = await stratalog(['health', '--address', address]);
+    return code === 0;
+  });
+  expect(await stratalog(['log', '-q', '--root', root])).toMatchObject({ code: 0, stderr: '' });
+  const told = await stratalog(['state', '--address', address]);
+  expect(told).toMatchObject({ code: 0, stderr: '' });
+});
+
+it.each(unfit)('refuses to serve a root below %j, and looks into a copy there', async (name) => {
+  const place = join(await aDirectory(), name);
+  const root = join(place, 'root');
+  const refused = await ask(['serve', '--config', '/dev/null', '--root', root]);
+  expect(refused).toMatchObject({ code: 2, stdout: '' });
+  expect(refused.message).toMatch(/which the options of an overlay mount cannot; choose another/);
+  expect(existsSync(place)).toBe(false);
+  const layer = 'k8s.io/2/layer';
+  const made = await aRoot([
+    preparing(1, 'n/1/x'),
+    prepared(1),
+    committing(1, layer),
+    committed(1, layer),
+  ]);
+  aCommitted(made, 1);
+  writeFileSync(join(made, 'snapshots/1/fs/file'), 'content');
+  await cp(made, root, { recursive: true });
+  expect(await stratalog(['inspect', '--offline', '--root', root])).toMatchObject({ code: 0 });
+  const shown = await stratalog(['mount', '1', '--root', root, '--', 'cat', 'file']);
+  expect(shown).toMatchObject({ code: 0, stdout: 'content' });
+  const file = join(place, 'lines');
+  expect(await stratalog(['export', '--root', root, '-o', file])).toMatchObject({ code: 0 });
+  const back = join(place, 'back');
+  expect(await stratalog(['import', file, '--root', back])).toMatchObject({ code: 0 });
+});
+
+it.each([
+  ['an export', (root: string) => ['export', '--root', golden, '-o', `${root}/log/x`]],
+  ['an export beside the log', (root: string) => ['export', '--root', golden, '-o', `${root}/x`]],
+  ['an export that is there', (root: string) => ['export', '--root', golden, '-o', root]],
+  ['a root', (root: string) => ['import', '/dev/null', '--root', `${root}/snapshots/77`]],
+  [
+    'a root deep in a layer',
+    (root: string) => ['import', '-', '--root', `${root}/snapshots/1/fs/a/b`],
+  ],
+  ['a root in its place', (root: string) => ['import', '/dev/null', '--root', root]],
+  ['a mount', (root: string) => ['mount', '1', `${root}/snapshots/1/fs`, '--root', root]],
+  [
+    'a layer store',
+    (root: string) => [
+      ...['layer', 'import', 'tar:/dev/null', '--layer-store', `${root}/snapshots/9`],
+      ...['--chain-id', `sha256:${'0'.repeat(64)}`],
+    ],
+  ],
+  [
+    'a layer store of a daemon',
+    (root: string) => ['serve', '--root', root, '--layer-store', `${root}/snapshots/layers`],
+  ],
+])('refuses to put %s into a root', async (_, line) => {
+  const root = await aRoot([preparing(1, 'n/1/x'), prepared(1)]);
+  mkdirSync(join(root, 'snapshots/1/fs'), { recursive: true });
+  const all = () => readdirSync(root, { recursive: true }).sort();
+  const before = all();
+  const { code, stdout, message } = await ask(line(root));
+  expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
+  expect(message).toMatch(
+    /is in the root \S+, which holds nothing but what its log knows; choose another place|is there already|is not empty/,
+  );
+  expect(all()).toEqual(before);
+});
