@@ -1,7 +1,7 @@
 /**
- * What may be written to a stream besides plain text. By the conventions that users know from other
- * programs: no-color.org, force-color.org and bixense.com/clicolors; a terminal without a TERM counts
- * as dumb, as it does in Git (editor.c, `is_terminal_dumb`). Each stream is judged by itself.
+ * What may be written to a stream besides plain text, by the conventions that users know from other
+ * programs: no-color.org, force-color.org, bixense.com/clicolors, and terminfo's `dumb`. Each stream
+ * is judged by itself.
  */
 
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -18,8 +18,7 @@ export interface TerminalTraits {
 
 /** Pure. @param isTerminal whether the stream itself is one, as isatty(3) tells */
 export function terminalTraits(isTerminal: boolean, environment: Environment): TerminalTraits {
-  const isDumb = ['', 'dumb'].includes(valueOf(environment, 'TERM'));
-  const canRedraw = isTerminal && !isDumb;
+  const canRedraw = isTerminal && environment['TERM'] !== 'dumb';
   return { isTerminal, hasColors: hasColors(canRedraw, environment), canRedraw };
 }
 

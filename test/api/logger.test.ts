@@ -72,12 +72,15 @@ test('text is one readable line, without colour where there is no terminal', asy
   expect(lines[1]).toMatch(/^\S+Z WARNING odd\\nline \\u001b\[31m$/);
 });
 
-test('text that goes to a pipe has no colour, whatever the environment asks for', async () => {
-  const [line = ''] = await logged(`level: 'info', format: 'text'`, `logger.info('prepared');`, {
-    CI: 'true',
-    FORCE_COLOR: '1',
-  });
-  expect(line).toMatch(/^\S+Z INFO prepared$/);
+test('text that goes to a pipe has colours only where they are forced', async () => {
+  const prepared = (environment: Readonly<Record<string, string>>) =>
+    logged(`level: 'info', format: 'text'`, `logger.info('prepared');`, environment);
+  const [plain = ''] = await prepared({ CI: 'true' });
+  expect(plain).toMatch(/^\S+Z INFO prepared$/);
+  const [forced = ''] = await prepared({ FORCE_COLOR: '1' });
+  expect(forced).toContain('\u001b[32mINFO\u001b[39m prepared');
+  const [refused = ''] = await prepared({ FORCE_COLOR: '1', NO_COLOR: '1' });
+  expect(refused).toMatch(/^\S+Z INFO prepared$/);
 });
 
 test('what was logged before the exit is written', async () => {
