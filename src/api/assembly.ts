@@ -2,9 +2,10 @@
  * Puts a snapshotter together on the real operating system: the ports are chosen here.
  */
 import { randomUUID } from 'node:crypto';
-import { isWantOfRoom, reasonOf } from '../base/errors.js';
+import { isWantOfRoom, reasonOf, UsageError } from '../base/errors.js';
 import type { EffectPolicies } from '../effects/policies.js';
 import { defaultPolicies } from '../effects/policies.js';
+import { whyNoFileSystem } from '../filesystems/contract-check.js';
 import type { FileSystem } from '../filesystems/contract.js';
 import type { Host } from '../host/host.js';
 import type { KernelFacts } from '../host/kernel.js';
@@ -84,6 +85,9 @@ export async function openLockedRoot(
     }
   };
   try {
+    const served = fileSystem(host);
+    const why = served === null ? null : whyNoFileSystem(served);
+    if (why !== null) throw new UsageError(`what stands behind remote snapshots: ${why}`);
     const opened = await openSnapshotter({
       root,
       release: { version: RELEASE, node: process.version, pid: process.pid },
@@ -92,7 +96,7 @@ export async function openLockedRoot(
         random: Math.random,
         segmentChecker: checkerIn(host.workers, 'look'),
       },
-      fileSystem: fileSystem(host),
+      fileSystem: served,
       settings: settingsOf(choices),
       mountSettings: probe,
       log: {

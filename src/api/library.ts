@@ -14,8 +14,10 @@ import { classOf, type ErrorClass, type Refusal } from '../machines/refusals.js'
 import type { MountSpec } from '../snapshotter/mounts.js';
 import type { Result } from '../base/result.js';
 import { assembleSnapshotter, type Assembled } from './assembly.js';
+import { argument, checkArguments } from './library-arguments.js';
 
 export type { FileSystem, MountSpec, SnapshotInfo, Usage };
+export { UsageError };
 
 /** Labels as a caller has them at hand. */
 export type LabelsGiven = ReadonlyMap<string, string> | Readonly<Record<string, string>>;
@@ -60,8 +62,9 @@ export class SnapshotError extends Error {
 }
 
 /**
- * The snapshotter. Every method rejects with SnapshotError when the request is impossible, with
- * HostFault when the operating system failed, with LogReadOnly once the log cannot be written.
+ * The snapshotter. Every method rejects with UsageError when an argument is not what it must be or
+ * the snapshotter is closed, with SnapshotError when the request is impossible, with HostFault when
+ * the operating system failed, with LogReadOnly once the log cannot be written.
  */
 export interface SnapshotterApi {
   /** A writable snapshot; `parent` '' for none. Answers the mounts that show it. */
@@ -87,9 +90,15 @@ export interface SnapshotterApi {
   ): Promise<void>;
   /** Removes the directories that the log shows to be garbage. */
   cleanup(options?: Pick<CallOptions, 'signal'>): Promise<void>;
-  /** Settles when what a crash had left has been dealt with. Calls are served before that. */
+  /**
+   * Settles when what a crash had left has been dealt with, or with `close`: the next open deals
+   * with the rest. Calls are served before that.
+   */
   readonly recovered: Promise<void>;
-  /** Closes the log in order. Mounts and directories stay; the root can be opened again. */
+  /**
+   * Closes the log in order. Mounts and directories stay; the root can be opened again. What is
+   * still under way fails with LogReadOnly; closing again does nothing.
+   */
   close(): Promise<void>;
 }
 
@@ -100,15 +109,10 @@ export interface SnapshotterApi {
  *        what was found and what to do
  */
 export async function newSnapshotter(options: NewSnapshotterOptions): Promise<SnapshotterApi> {
+  checkArguments('newSnapshotter', { options: [options, argument.opening] });
   const { root, fileSystem } = options;
-  if (!root.startsWith('/')) throw new UsageError(`the root must be absolute, and ${root} is not`);
-  const onFatal =
-    options.onFatal ??
-    ((fault: unknown) => {
-      queueMicrotask(() => {
-        throw fault;
-      });
-    });
+  const onWarning = guarded(options.onWarning ?? (() => undefined));
+  const onFatal = guarded(options.onFatal ?? throwLater);
   const core = await assembleSnapshotter(
     {
       root: root.replace(/(?<=.)\/+$/, ''),
@@ -117,16 +121,35 @@ export async function newSnapshotter(options: NewSnapshotterOptions): Promise<Sn
     },
     () => fileSystem,
     {
-      warning: (message, fields) => options.onWarning?.(message, fields),
+      warning: onWarning,
       effectFailed: (effect, snapshot, reason) => {
-        options.onWarning?.('an effect failed', { effect, snapshot, reason });
+        onWarning('an effect failed', { effect, snapshot, reason });
       },
-      healthChanged: (health) => options.onWarning?.('effects', { health }),
+      healthChanged: (health) => onWarning('effects', { health }),
       fatal: onFatal,
     },
   );
   core.failures.subscribe(onFatal);
   return new LibrarySnapshotter(core);
+}
+
+/** What a caller's function throws is thrown where nobody catches it, and breaks nothing of ours. */
+function guarded<Given extends readonly unknown[]>(
+  tell: (...given: Given) => void,
+): (...given: Given) => void {
+  return (...given) => {
+    try {
+      tell(...given);
+    } catch (thrown) {
+      throwLater(thrown);
+    }
+  };
+}
+
+function throwLater(fault: unknown): void {
+  queueMicrotask(() => {
+    throw fault;
+  });
 }
 
 /** Its own process: the one that mounts what it is given. */
@@ -135,6 +158,7 @@ const NO_CALLER = {};
 class LibrarySnapshotter implements SnapshotterApi {
   readonly recovered: Promise<void>;
   readonly #core: Assembled;
+  #closing: Promise<void> | null = null;
 
   constructor(core: Assembled) {
     this.#core = core;
@@ -143,23 +167,33 @@ class LibrarySnapshotter implements SnapshotterApi {
     this.recovered.catch(() => undefined);
   }
 
+  /** @throws UsageError once `close` was called */
+  get #open(): Assembled['snapshotter'] {
+    if (this.#closing === null) return this.#core.snapshotter;
+    throw new UsageError('the snapshotter is closed; open the root again with newSnapshotter');
+  }
+
   async prepare(key: string, parent: string, options: CallOptions = {}) {
-    const request = preparing(key, parent, options);
-    return unwrap(await this.#core.snapshotter.prepare(request, signalOf(options)));
+    const request = preparing('prepare', key, parent, options);
+    return unwrap(await this.#open.prepare(request, signalOf(options)));
   }
 
   async view(key: string, parent: string, options: CallOptions = {}) {
-    const request = preparing(key, parent, options);
-    return unwrap(await this.#core.snapshotter.view(request, signalOf(options)));
+    const request = preparing('view', key, parent, options);
+    return unwrap(await this.#open.view(request, signalOf(options)));
   }
 
   async mounts(key: string, options: Pick<CallOptions, 'signal'> = {}) {
-    return unwrap(
-      await this.#core.snapshotter.mounts(snapshotName(key), NO_CALLER, signalOf(options)),
-    );
+    checkArguments('mounts', { key: [key, argument.text], options: [options, argument.waiting] });
+    return unwrap(await this.#open.mounts(snapshotName(key), NO_CALLER, signalOf(options)));
   }
 
   async commit(name: string, key: string, options: CallOptions = {}) {
+    checkArguments('commit', {
+      name: [name, argument.text],
+      key: [key, argument.text],
+      options: [options, argument.making],
+    });
     const request = {
       key: snapshotName(key),
       name: snapshotName(name),
@@ -167,39 +201,50 @@ class LibrarySnapshotter implements SnapshotterApi {
       labels: labelsOf(options.labels),
       caller: NO_CALLER,
     };
-    unwrap(await this.#core.snapshotter.commit(request, signalOf(options)));
+    unwrap(await this.#open.commit(request, signalOf(options)));
   }
 
   async remove(key: string) {
-    unwrap(await this.#core.snapshotter.remove(snapshotName(key), NO_CALLER));
+    checkArguments('remove', { key: [key, argument.text] });
+    unwrap(await this.#open.remove(snapshotName(key), NO_CALLER));
   }
 
-  stat(key: string) {
-    return Promise.resolve(this.#core.snapshotter.stat(snapshotName(key))).then(unwrap);
+  async stat(key: string) {
+    checkArguments('stat', { key: [key, argument.text] });
+    return unwrap(await Promise.resolve(this.#open.stat(snapshotName(key))));
   }
 
   async update(
     change: { readonly name: string; readonly labels: LabelsGiven },
     ...paths: readonly string[]
   ) {
+    checkArguments('update', { change: [change, argument.change], ...textsIn('paths', paths) });
     const labels = labelsOf(change.labels);
     const request = { name: snapshotName(change.name), labels, paths, caller: NO_CALLER };
-    return unwrap(await this.#core.snapshotter.update(request));
+    return unwrap(await this.#open.update(request));
   }
 
   async usage(key: string, options: Pick<CallOptions, 'signal'> = {}) {
-    return unwrap(await this.#core.snapshotter.usage(snapshotName(key), signalOf(options)));
+    checkArguments('usage', { key: [key, argument.text], options: [options, argument.waiting] });
+    return unwrap(await this.#open.usage(snapshotName(key), signalOf(options)));
   }
 
   async walk(visit: (info: SnapshotInfo) => void | Promise<void>, ...filters: readonly string[]) {
-    for (const info of unwrap(this.#core.snapshotter.list(filters))) await visit(info);
+    checkArguments('walk', { visit: [visit, argument.visitor], ...textsIn('filters', filters) });
+    for (const info of unwrap(this.#open.list(filters))) await visit(info);
   }
 
   async cleanup(options: Pick<CallOptions, 'signal'> = {}) {
-    unwrap(await this.#core.snapshotter.cleanup(signalOf(options)));
+    checkArguments('cleanup', { options: [options, argument.waiting] });
+    unwrap(await this.#open.cleanup(signalOf(options)));
   }
 
-  async close() {
+  close() {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close() {
     try {
       await this.#core.close('closed by its owner');
     } finally {
@@ -208,7 +253,19 @@ class LibrarySnapshotter implements SnapshotterApi {
   }
 }
 
-function preparing(key: string, parent: string, options: CallOptions) {
+/** Each of several texts, by its place. */
+function textsIn(name: string, texts: readonly string[]) {
+  return Object.fromEntries(
+    texts.map((text, at) => [`${name}[${at}]`, [text, argument.text] as const]),
+  );
+}
+
+function preparing(call: 'prepare' | 'view', key: string, parent: string, options: CallOptions) {
+  checkArguments(call, {
+    key: [key, argument.text],
+    parent: [parent, argument.text],
+    options: [options, argument.making],
+  });
   const parentName: SnapshotName | null = parent === '' ? null : snapshotName(parent);
   const labels = labelsOf(options.labels);
   return { key: snapshotName(key), parent: parentName, labels, caller: NO_CALLER };
@@ -216,7 +273,8 @@ function preparing(key: string, parent: string, options: CallOptions) {
 
 function labelsOf(given: LabelsGiven | undefined): ReadonlyMap<string, string> {
   if (given === undefined) return new Map();
-  return given instanceof Map ? given : new Map(Object.entries(given));
+  // A copy: the caller may go on with its own.
+  return new Map(given instanceof Map ? given : Object.entries(given));
 }
 
 function signalOf(options: Pick<CallOptions, 'signal'>): AbortSignal {

@@ -33,6 +33,24 @@ export interface SupervisorOptions extends RunOptions {
   readonly observer: SupervisorObserver;
 }
 
+/** Of work that was cut short by `close`: the next start does it. */
+export class SupervisorClosed extends Error {
+  override readonly name = 'SupervisorClosed';
+
+  constructor() {
+    super(SupervisorClosed.text);
+  }
+
+  static readonly text = 'the supervisor is closed';
+}
+
+const notBegun = (fault: Error): EffectRun<never> => ({
+  result: Promise.reject(fault),
+  idle: Promise.resolve(),
+  stop: () => undefined,
+  retryNow: () => undefined,
+});
+
 export class Supervisor {
   readonly #options: SupervisorOptions;
   readonly #places = new Map<EffectName, Places>();
@@ -41,6 +59,7 @@ export class Supervisor {
   readonly #hanging = new Set<string>();
   readonly #health: Actor<typeof healthMachine>;
   #stopHealthTimer: () => void = () => undefined;
+  #isClosed = false;
 
   constructor(options: SupervisorOptions) {
     this.#options = options;
@@ -62,12 +81,10 @@ export class Supervisor {
   run<Value>(request: EffectRequest<Value>): EffectRun<Value> {
     const policy = this.#options.policies[request.effect];
     const what = `${request.effect} ${request.snapshot ?? ''}`;
+    if (this.#isClosed) return notBegun(new SupervisorClosed());
     if (request.snapshot !== null && this.#hanging.has(what)) {
       // One thing that hangs must not take place after place, however often it is asked for.
-      const fault = new NotBegun(`${what} was begun earlier and still hangs`);
-      const nothing = () => undefined;
-      const result = Promise.reject<Value>(fault);
-      return { result, idle: Promise.resolve(), stop: nothing, retryNow: nothing };
+      return notBegun(new NotBegun(`${what} was begun earlier and still hangs`));
     }
     const places = this.#placesOf(request.effect, policy.concurrency);
     const run = new Run(request, places, this.#options, (reason) => this.#failed(request, reason));
@@ -102,10 +119,11 @@ export class Supervisor {
     return [...this.#runs].map((run) => run.entry(now));
   }
 
-  /** Stops all actors; their results reject. */
+  /** Stops all actors; their results reject, as do those of what is begun from now on. */
   close(): void {
+    this.#isClosed = true;
     this.#stopHealthTimer();
-    for (const run of this.#runs) run.stop(new Error('the supervisor is closed'));
+    for (const run of this.#runs) run.stop(new SupervisorClosed());
     this.#health.stop();
   }
 
@@ -121,6 +139,7 @@ export class Supervisor {
   #failed(request: EffectRequest<unknown>, thrown: unknown): void {
     const { clock, observer, failureLimit } = this.#options;
     observer.effectFailed(request.effect, request.snapshot, reasonOf(thrown));
+    if (this.#isClosed) return;
     this.#health.send({ type: 'EffectFailed', atMillis: clock.monotonicMillis() });
     // Nothing else would tell the machine that it has been quiet since.
     this.#stopHealthTimer();

@@ -50,7 +50,11 @@ export const signal = {
   messages: 0,
   /** Number of the job that its caller gave up. */
   abortedJob: 1,
-  places: 2,
+  /** 1 from when the thread is to end: it loads no native code any more. */
+  ending: 2,
+  /** 1 while the thread loads native code. */
+  loading: 3,
+  places: 4,
 } as const;
 
 export interface JobMessage {

@@ -17,6 +17,22 @@ type Jobs = Readonly<Record<string, unknown>>;
 const { port, signals } = workerData as ThreadSetup;
 const modules = new Map<string, Jobs>();
 
+/**
+ * A thread that is terminated while it loads native code takes the process with it: koffi ends both
+ * when its registration fails. So the pool waits while the one mark is set, and the other is looked
+ * at before: of the two sides, at least one sees what the other has begun.
+ */
+const load = process.dlopen.bind(process);
+process.dlopen = (...given: Parameters<typeof process.dlopen>) => {
+  Atomics.store(signals, signal.loading, 1);
+  try {
+    if (Atomics.load(signals, signal.ending) === 1) throw new Error('the thread is ended');
+    load(...given);
+  } finally {
+    Atomics.store(signals, signal.loading, 0);
+  }
+};
+
 async function jobNamed({ moduleUrl, program, name }: JobMessage): Promise<Job> {
   let loaded = modules.get(moduleUrl);
   if (loaded === undefined) {

@@ -1,5 +1,6 @@
 /** One thread of the pool as the event loop sees it: how it starts, is told, answers and dies. */
 import { createRequire } from 'node:module';
+import { setTimeout as delay } from 'node:timers/promises';
 import { MessageChannel, Worker } from 'node:worker_threads';
 import type { MessagePort } from 'node:worker_threads';
 import { pathToFileURL } from 'node:url';
@@ -16,6 +17,7 @@ export interface ThreadEvents {
 }
 
 const youngMegabytes = 2;
+const loadingPauseMillis = 5;
 
 export class WorkerThread {
   readonly #worker: Worker;
@@ -78,6 +80,9 @@ export class WorkerThread {
   /** Ends the thread. Resolves only when it is gone: never, while a system call of it hangs. */
   async end(): Promise<void> {
     this.#ended = true;
+    Atomics.store(this.#signals, signal.ending, 1);
+    // See worker-main.ts: loading takes some milliseconds, and cannot be interrupted.
+    while (Atomics.load(this.#signals, signal.loading) === 1) await delay(loadingPauseMillis);
     await this.#worker.terminate();
   }
 }

@@ -33,6 +33,9 @@ const BUFFER_KEPT_BYTES = 1024 * 1024;
 /** Records that nobody waits for are written once there are this many bytes of them. */
 const QUEUED_BYTES_MAX = 1024 * 1024;
 
+/** Why an append is refused once the log is closed. */
+export const LOG_CLOSED = 'the log was closed';
+
 export interface WriterStart {
   readonly uuid: string;
   readonly epoch: number;
@@ -182,7 +185,7 @@ export class LogWriter {
   /** Writes what is queued, then refuses further appends. Does not reject: failures were told. */
   async close(): Promise<void> {
     await this.flush().catch(() => undefined);
-    this.#refusal ??= new LogReadOnly('the log was closed');
+    this.#refusal ??= new LogReadOnly(LOG_CLOSED);
     await this.#draining;
     await this.#supply.discard();
     await this.#segment?.file.close();

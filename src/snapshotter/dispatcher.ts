@@ -71,6 +71,9 @@ export interface DispatcherOptions {
   readonly daemonStreamVersion: number;
 }
 
+/** Why everything fails that is under way when the snapshotter is closed. */
+export const SNAPSHOTTER_CLOSED = 'the snapshotter is closed';
+
 export class Dispatcher {
   readonly accepted: Forest;
   readonly durable: Forest;
@@ -180,7 +183,7 @@ export class Dispatcher {
   close(): void {
     this.#cancelFlush?.();
     this.#subscription.unsubscribe();
-    this.giveUp(new LogReadOnly('the snapshotter is closed'));
+    this.giveUp(new LogReadOnly(SNAPSHOTTER_CLOSED));
   }
 
   /** A refusal could rest on what was in line and will never be. */

@@ -33,6 +33,7 @@ import { Checkpointing } from './checkpointing.js';
 import { Cleanup } from './cleanup.js';
 import { ClockSteps, clockStepped } from './clock-steps.js';
 import { ClockWatch } from './clock-watch.js';
+import { Closing } from './closing.js';
 import { Dispatcher } from './dispatcher.js';
 import { Layers } from './layers.js';
 import { Preparation } from './preparation.js';
@@ -113,7 +114,9 @@ export interface OpenedSnapshotter {
  * Fails  RootRefused, RootLocked, LogDamaged, LogTooNew, EventNotUnderstood, InvariantBroken (the
  *        log contradicts the statechart), HostFault. Nothing is changed then.
  */
-export async function openSnapshotter(options: OpenSnapshotterOptions): Promise<OpenedSnapshotter> {
+export async function openSnapshotter(given: OpenSnapshotterOptions): Promise<OpenedSnapshotter> {
+  const closing = new Closing();
+  const options = { ...given, observer: closing.observing(given.observer) };
   const { ports, observer } = options;
   const early = new EarlyLook(() => Promise.all([lookAround(ports), options.mountSettings()]));
   const { replay, opened, newest } = await openAndReplay(options, early).finally(() =>
@@ -148,9 +151,13 @@ export async function openSnapshotter(options: OpenSnapshotterOptions): Promise<
       clientConnected: (caller) => void parts.clients.identify(caller),
       reviewClients: () => parts.reports.review(),
       recover: () => recovery.run(),
-      close: (why) => closeAll(parts, opened.log, why),
+      close: (why) => {
+        closing.begin();
+        return closeAll(parts, opened.log, why);
+      },
     };
   } catch (thrown) {
+    closing.begin();
     assembled?.segmentChecks?.close();
     assembled?.clockSteps.close();
     assembled?.supervisor.close();
