@@ -107,12 +107,16 @@ describe('real bytes that are not UTF-8', () => {
 
   it('do no harm in the working directory, nor behind a link', async () => {
     const place = await aDirectory();
+    const { stdout: expected } = await shell(
+      `stratalog log -q --root ${golden} | tail -1 && stratalog export --root ${golden} -o - | wc -l`,
+    );
+    expect(expected).toMatch(/^[1-9]\d*\n[1-9]\d*\n$/);
     const outcome = await shell(
       `cp -r ${golden} ${place}/$'\\xff' && ln -s $'\\xff' ${place}/link &&
        stratalog log -q --root ${place}/link | tail -1 &&
        cd ${place}/$'\\xff' && stratalog export --root ${golden} -o ../lines && wc -l < ../lines`,
     );
-    expect(outcome).toMatchObject({ code: 0, stdout: '40\n43\n' });
+    expect(outcome).toMatchObject({ code: 0, stdout: expected });
     expect(existsSync(join(place, 'lines'))).toBe(true);
   });
 });
