@@ -17,7 +17,7 @@ export const exitCodes: readonly Fact[] = Object.entries(EXIT_MEANINGS)
 
 /** How all commands that are about one snapshot take it. */
 export const naming: readonly string[] = [
-  "Commands about one snapshot take its number, a key or name that it ever bore, whole or without containerd's `<namespace>/<number>/`, or a digest, twelve digits or more of it. A number is an id before it is a name.",
+  "Commands about one snapshot take its number, a key or name that it ever bore, whole or without containerd's `<namespace>/<number>/`, or a digest or chain id with or without `sha256:`. The beginning of one will do, from eight characters on, also of what follows the last `/` of a key: so a container is found by the short id that `docker ps` or `crictl ps` prints. A word of fewer than eight digits is a snapshot number before it is a name; a longer one is a number only if nothing is named so.",
   'When a word fits several, the one is meant that bears it at the moment that is asked about, before those that bore it earlier: first the one whose name is the word as a whole, then any that bears it, then one that is being removed. A line on stderr says that there are others; `stratalog history --all <word>` tells of each. Where several are equally near, nothing is chosen: they are listed, and the command exits 2.',
   '`stratalog why` and `stratalog log --key` are about all that a word fits.',
 ];
@@ -28,6 +28,13 @@ export const environment: readonly Fact[] = [
   { name: 'STRATALOG_CONFIG', meaning: 'the configuration file, where `--config` is not given' },
   { name: 'STRATALOG_LOG_LEVEL', meaning: "the level of the daemon's messages" },
   { name: 'NO_COLOR', meaning: 'when it is not empty, nothing is coloured' },
+  {
+    name: 'FORCE_COLOR',
+    meaning: '`0` or `false` for no colours; any other text for colours where no terminal is, too',
+  },
+  { name: 'CLICOLOR_FORCE', meaning: 'when it is neither empty nor 0, the same as FORCE_COLOR' },
+  { name: 'CLICOLOR', meaning: 'when it is 0, nothing is coloured unless colours are forced' },
+  { name: 'TERM', meaning: 'when it is `dumb`, nothing is coloured and no line is written over' },
 ];
 
 export const files: readonly Fact[] = [

@@ -20,8 +20,7 @@ export const EXIT = {
 /** As the man page and the command reference tell it. */
 export const EXIT_MEANINGS: Readonly<Record<keyof typeof EXIT, string>> = {
   ok: 'fine, or nothing to do',
-  failed:
-    'the command failed, or its result cannot be written; `health`: the daemon does not serve',
+  failed: 'it failed, or could not write its result; `health`: not serving',
   usage: 'wrong usage, or a configuration with a mistake in it',
   findings: 'findings or damage exist',
   locked: 'another process has the root open for writing',
