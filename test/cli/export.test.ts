@@ -158,7 +158,8 @@ it('unpacks to files that sha256sum verifies', async () => {
   const names = readdirSync(join(golden, 'log')).sort();
   const filesOf = (ending: string): readonly string[] =>
     names.filter((name) => name.endsWith(ending)).map((name) => `log/${name}: OK`);
-  expect([filesOf('.seg').length, filesOf('.checkpoint').length]).toEqual([3, 1]);
+  expect(filesOf('.seg').length).toBeGreaterThan(1);
+  expect(filesOf('.checkpoint')).toHaveLength(1);
   const { code, stdout } = await bash(unpack, directory);
   expect(code).toBe(0);
   expect(stdout.split('\n')).toEqual([
