@@ -15,6 +15,8 @@ export interface LayerRow {
   readonly created: string | null;
   /** What is wrong with it, or null. */
   readonly damage: string | null;
+  /** Why it could not be looked at, or null. */
+  readonly unread: string | null;
 }
 
 export function layerRow(
@@ -33,7 +35,13 @@ export function layerRow(
     inodes: manifest?.usage.inodes ?? null,
     created: manifest?.created ?? null,
     damage,
+    unread: condition.state === 'unread' ? condition.fault : null,
   };
+}
+
+function formatCell({ format, damage, unread }: LayerRow, out: Output): string {
+  if (damage !== null) return out.colors.red(`${format ?? '-'} (damaged)`);
+  return unread === null ? (format ?? '-') : out.colors.red(`${format ?? '-'} (not read)`);
 }
 
 /** The first twelve digits, enough to tell layers apart by eye. */
@@ -48,7 +56,7 @@ export async function printLayers(
     ['CHAIN ID', 'FORMAT', 'SIZE', 'CREATED'],
     rows.map((row) => [
       isShort ? shortId(row.chainId) : row.chainId,
-      row.damage === null ? (row.format ?? '-') : out.colors.red(`${row.format ?? '-'} (damaged)`),
+      formatCell(row, out),
       row.size === null ? '-' : humanSize(row.size),
       row.created ?? '-',
     ]),

@@ -154,6 +154,7 @@ async function runList(flags: ListFlags, out: Output): Promise<void> {
   const store = openStore(flags.layerStore);
   const rows = [];
   let damaged = 0;
+  let unread = 0;
   for (const chainId of listLayers(store)) {
     const condition = flags.check ? await fullCheck(store, chainId) : quickCheck(store, chainId);
     // It may be replaced at this moment by an import.
@@ -163,6 +164,10 @@ async function runList(flags: ListFlags, out: Output): Promise<void> {
       const what = `${shortId(chainId)}: ${condition.fault}`;
       process.stderr.write(`damaged: ${what}; import it again with --force\n`);
     }
+    if (condition.state === 'unread') {
+      unread += 1;
+      process.stderr.write(`cannot be looked at: ${shortId(chainId)}: ${condition.fault}\n`);
+    }
     const row = layerRow(chainId, condition);
     if (flags.quiet) await out.line(chainId);
     else if (flags.json) await out.json('layer-listing', { ...row });
@@ -171,7 +176,8 @@ async function runList(flags: ListFlags, out: Output): Promise<void> {
   if (flags.quiet !== true && flags.json !== true) {
     await printLayers(rows, out, flags.trunc);
   }
-  if (damaged > 0 && flags.check) process.exitCode = EXIT.findings;
+  if (unread > 0) process.exitCode = EXIT.failed;
+  else if (damaged > 0 && flags.check) process.exitCode = EXIT.findings;
 }
 
 function platformFlag(text: string): Platform {

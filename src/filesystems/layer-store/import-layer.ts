@@ -86,10 +86,13 @@ export async function importLayer(
     confirmNames(store);
     return 'already present';
   }
-  if (present.state === 'damaged') {
-    if (!options.force) {
-      throw new UsageError(`${present.fault}; import it again with --force`);
-    }
+  if (present.state === 'unread') {
+    throw new Error(
+      `the layer in the store cannot be looked at, and was left alone: ${present.fault}`,
+    );
+  }
+  if (present.state === 'damaged' && !options.force) {
+    throw new UsageError(`${present.fault}; import it again with --force`);
   }
   const staging = await openStaging(store);
   try {

@@ -10,7 +10,7 @@ import { errnoOf, reasonOf } from '../../base/errors.js';
 import type { MountEntry, MountTable } from '../../base/ports.js';
 import type { ChainId, Digest } from './digest.js';
 import { fromHex } from './digest.js';
-import { observe, readManifest } from './layer-jobs.js';
+import { observe, readManifest, type Observation } from './layer-jobs.js';
 import { contentPath, layerPath, manifestPath, storeFilePath } from './layout.js';
 import type { LayerManifest } from './manifest.js';
 import { parseManifest } from './manifest.js';
@@ -20,7 +20,9 @@ export type LayerCondition =
   | { readonly state: 'absent' }
   | { readonly state: 'good'; readonly manifest: LayerManifest }
   /** `manifest` is null when it is the manifest that cannot be read. */
-  | { readonly state: 'damaged'; readonly fault: string; readonly manifest: LayerManifest | null };
+  | { readonly state: 'damaged'; readonly fault: string; readonly manifest: LayerManifest | null }
+  /** The system could not read it now, which says nothing of the layer. */
+  | { readonly state: 'unread'; readonly fault: string; readonly manifest: LayerManifest | null };
 
 /** A layer's manifest; null when the store does not have the layer. */
 export function readLayer(store: string, chainId: ChainId): LayerManifest | null {
@@ -42,18 +44,30 @@ export function quickCheck(store: string, chainId: ChainId): LayerCondition {
   try {
     manifest = readLayer(store, chainId);
   } catch (thrown) {
-    return damaged(reasonOf(thrown), null);
+    return failed(thrown, null);
   }
   if (manifest === null) return damaged(`${path} has no manifest.json`, null);
   const content = contentPath(store, chainId, manifest.format);
-  const seen = observe({
-    storeFile: storeFilePath(store),
-    manifest: manifestPath(store, chainId),
-    content,
-    mountpoint: content,
-  });
+  let seen: Observation;
+  try {
+    seen = observe({
+      storeFile: storeFilePath(store),
+      manifest: manifestPath(store, chainId),
+      content,
+      mountpoint: content,
+    });
+  } catch (thrown) {
+    return failed(thrown, manifest);
+  }
   const fault = contentFault(manifest, seen, { store, content, mountpoint: content });
   return fault === null ? { state: 'good', manifest } : damaged(fault, manifest);
+}
+
+/** A symlink or a file in the place of a directory is damage; other errnos are of the system. */
+function failed(thrown: unknown, manifest: LayerManifest | null): LayerCondition {
+  const code = errnoOf(thrown);
+  const isOfLayer = code === undefined || code === 'ELOOP' || code === 'ENOTDIR';
+  return { state: isOfLayer ? 'damaged' : 'unread', fault: reasonOf(thrown), manifest };
 }
 
 /** The quick check, and for an image its sha256 too. */
@@ -69,7 +83,7 @@ export async function fullCheck(store: string, chainId: ChainId): Promise<LayerC
     return { state: 'damaged', fault, manifest };
   } catch (thrown) {
     if (errnoOf(thrown) === undefined) throw thrown;
-    return { state: 'damaged', fault: reasonOf(thrown), manifest };
+    return failed(thrown, manifest);
   }
 }
 

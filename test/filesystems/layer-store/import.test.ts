@@ -273,6 +273,26 @@ it('passes nothing on that the directory of the store would pass on', async () =
   }
 });
 
+it('takes a layer that it cannot read for neither damaged nor absent', async () => {
+  const entries: readonly Entry[] = [{ name: 'a', content: 'x' }];
+  const chainId = await bench.importEntries(entries);
+  const manifest = path.join(bench.store, 'sha256', chainId.slice(7), 'manifest.json');
+  const list = (): Promise<Ran> => layer('ls', '--layer-store', bench.store);
+  // A file that the kernel refuses to read.
+  execFileSync('mount', ['--bind', '/sys/class/net/lo/speed', manifest]);
+  try {
+    const listed = await list();
+    expect(listed.code).toBe(1);
+    expect(listed.stderr).toMatch(/cannot be looked at: .*EINVAL/);
+    expect(listed.stdout).toContain('(not read)');
+    const again = bench.importEntries(entries, { force: true });
+    expect(await reasonFor(again)).toMatch(/was left alone: .*EINVAL/);
+  } finally {
+    execFileSync('umount', [manifest]);
+  }
+  expect(await list()).toMatchObject({ code: 0, stderr: '' });
+});
+
 it('lists what is there, as a table, as JSON, as ids, and exits 3 on damage', async () => {
   const chainIds = [];
   for (const format of everyFormat) {
