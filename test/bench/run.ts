@@ -16,6 +16,7 @@ import { repository } from '../../scripts/rig/daemon.js';
 import { buildGo } from '../../scripts/rig/go-programs.js';
 import { closeOnSignals } from '../../scripts/rig/workspace.js';
 import { candidatesOf, type Programs } from './candidates.js';
+import { measureCleanups } from './cleanup.js';
 import { measureHistory } from './history.js';
 import { measureMany } from './many.js';
 import { measureOnePrepare } from './one-prepare.js';
@@ -33,11 +34,12 @@ const sections = [
   'memory',
   'start',
   'restart',
+  'cleanup',
   'pull',
   'soak',
   'history',
 ] as const;
-const usual = 'single,prepare,mix,list,memory,start,restart,pull';
+const usual = 'single,prepare,mix,list,memory,start,restart,cleanup,pull';
 
 const { values } = parseArgs({
   options: {
@@ -89,6 +91,7 @@ if (has('list') || has('memory') || has('start')) {
   rows.push(...(await measureMany(programs, { turns, sizes, ...which })));
 }
 if (has('restart')) rows.push(...(await measureRestarts(3 * turns, 100_000)));
+if (has('cleanup')) rows.push(...(await measureCleanups(programs, { turns, events: 16_000 })));
 if (has('pull')) rows.push(...(await measurePulls(programs, turns)));
 if (has('soak')) {
   rows.push(...(await measureSoak(programs, positive('minutes', values.minutes))));

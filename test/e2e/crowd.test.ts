@@ -67,10 +67,8 @@ describe('an image of 100 layers', () => {
 
   it('is pulled and run', async () => {
     const base = await sampleImage();
-    const layers = await Promise.all(
-      Array.from({ length: 97 }, (_, index) =>
-        layerOf([{ kind: 'file', path: `level-${index}`, content: `${index}\n` }]),
-      ),
+    const layers = Array.from({ length: 97 }, (_, index) =>
+      layerOf([{ kind: 'file', path: `level-${index}`, content: `${index}\n` }]),
     );
     const reference = await rig.publish(imageOf([...base.layers, ...layers]), 'tall');
     await rig.ctr.pull(reference);

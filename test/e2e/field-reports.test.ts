@@ -185,10 +185,8 @@ describe.skipIf(againstPeer)('an image whose layers were never fetched', () => {
 
   it('has 100 layers, each an EROFS image (containerd #12662, #2497)', slow, async () => {
     const base = await sampleImage();
-    const levels = await Promise.all(
-      Array.from({ length: 97 }, (_, index) =>
-        layerOf([{ kind: 'file', path: `level-${index}`, content: `${index}\n` }]),
-      ),
+    const levels = Array.from({ length: 97 }, (_, index) =>
+      layerOf([{ kind: 'file', path: `level-${index}`, content: `${index}\n` }]),
     );
     const { running, reference } = await withLayersInStore(imageOf([...base.layers, ...levels]));
     await pullByLayers(running, reference);

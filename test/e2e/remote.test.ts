@@ -110,7 +110,7 @@ describe.skipIf(againstPeer)('a layer store that is gone when the daemon starts'
       const { ctr, daemon } = running;
       await pullByLayers(running, reference);
       // Another lowest layer, so that no chain id of it is in the store.
-      const lowest = await layerOf([{ kind: 'file', path: 'lowest', content: 'plain\n' }]);
+      const lowest = layerOf([{ kind: 'file', path: 'lowest', content: 'plain\n' }]);
       const { layers } = await sampleImage({ seed: 'plain' });
       const plain = await running.publish(imageOf([lowest, ...layers]), 'plain');
       await ctr.inNamespace('plain').pull(plain);
