@@ -59,6 +59,8 @@ function ofSnapshot({ type, data }: SnapshotEvent): string {
       const below = data.parent === null ? '' : `, on ${data.parent.id}`;
       return `${data.kind} for ${shorten(data.key)}${below}`;
     }
+    case 'IdMappingStarted':
+      return 'its layers are mounted with mapped ids';
     case 'SnapshotPrepared':
       return 'its directories stand';
     case 'SnapshotCommitting':

@@ -31,6 +31,7 @@ const keeper = { kind: 'maker', maker } as const;
 const asked = { ref: REF, fileSystem: 'layer-store' };
 const reason = 'it failed';
 const usage = { size: 4096, inodes: 1 };
+const owner = { uid: 0, gid: 0 };
 
 /** Mapped over the union: a command that is not shown does not compile. */
 const COMMANDS: { readonly [Name in CommandName]: Variants<Name> } = {
@@ -65,10 +66,11 @@ const COMMANDS: { readonly [Name in CommandName]: Variants<Name> } = {
     'the remote file system is asked': { remote: { ask: true, ...asked } },
     'asking is declined': { remote: { ask: 'declined', ...asked, reason } },
   },
+  IdsMapped: { decision: {} },
   DirectoriesFailed: { decision: { reason } },
-  RemoteReady: { decision: { usage } },
+  RemoteReady: { decision: { usage, owner } },
   RemoteFailed: { decision: { reason } },
-  DataReady: { decision: { usage, durability: 'data' } },
+  DataReady: { decision: { usage, owner, durability: 'data' } },
   DataFailed: { decision: { reason } },
   LayerLost: { decision: { reason, retryAt: null } },
   LayerFound: { decision: { how: 'mounted' } },

@@ -34,6 +34,7 @@ const remote = { ref: REF, fileSystem: 'layer-store' };
 const lost = { reason: 'the server does not answer', attempts: 0, retryAt: null };
 
 const prepared: SnapshotEvent = { type: 'SnapshotPrepared', data: {} };
+const mapping: SnapshotEvent = { type: 'IdMappingStarted', data: {} };
 const asked: SnapshotEvent = { type: 'RemoteMountStarted', data: remote };
 const mounted: SnapshotEvent = { type: 'RemoteMounted', data: {} };
 const removing = (deferred: boolean): SnapshotEvent => ({
@@ -53,6 +54,7 @@ function preparing(subject: Subject, kind: 'active' | 'view', key = subject.name
       parent: subject.parent,
       labels,
       target: isRemote ? REF : null,
+      idMapping: null,
       caller: {},
     },
   };
@@ -65,6 +67,7 @@ function committed(subject: Subject): SnapshotEvent {
       name: snapshotName(subject.name),
       labels: new Map([[TARGET_LABEL, REF]]),
       usage,
+      owner: { uid: 0, gid: 0 },
       parent: subject.parent,
       remote,
       durability: 'data',
@@ -79,6 +82,7 @@ function remoteLayer(subject: Subject): readonly SnapshotEvent[] {
 const HISTORIES: Readonly<Record<Status, (subject: Subject) => readonly SnapshotEvent[]>> = {
   absent: () => [],
   preparing: (subject) => [preparing(subject, 'active')],
+  mappingIds: (subject) => [preparing(subject, 'active'), mapping],
   mounting: (subject) => [preparing(subject, 'active'), asked],
   mounted: (subject) => [preparing(subject, 'active'), asked, mounted],
   active: (subject) => [preparing(subject, 'active'), prepared],

@@ -10,6 +10,7 @@ import { code, fenced, heading, table } from './markdown.js';
 /** Said by hand: what an effect does, which only its code knows. */
 const EFFECTS: Readonly<Record<StateEffect, string>> = {
   prepareDirectories: 'makes the directories',
+  mapLayerIds: 'mounts the layers below with mapped ids',
   mountRemote: 'asks the remote file system to mount the layer, and checks it',
   makeDurable: 'measures usage and makes contents durable',
   restoreLayer: 'checks the layer, and mounts it again where it must, at the time in the log',

@@ -16,6 +16,7 @@ import {
   type SnapshotterObserver,
 } from '../snapshotter/open.js';
 import type { SnapshotterSettings } from '../snapshotter/settings.js';
+import { whyNoIdMapping } from './id-mapping.js';
 import { lastMountSettings } from './last-start.js';
 import { takeRoot, type LockedRoot, type RootChoices } from './locked-root.js';
 import { RELEASE } from './release.js';
@@ -81,7 +82,11 @@ export async function openLockedRoot(
         : null;
       if (last === null) throw thrown;
       observer.warning(goesByLastStart, { error: reasonOf(thrown) });
-      return { mountOptions, ...last, ...(remapIds === 'auto' ? {} : { remapIds }) };
+      return {
+        mountOptions,
+        ...last,
+        whyNoIdMapping: whyNoIdMapping(remapIds, last.whyNoIdMapping),
+      };
     }
   };
   try {
@@ -139,7 +144,8 @@ function settingsOf(choices: SnapshotterChoices): Omit<SnapshotterSettings, 'mou
 function mountSettings(choices: SnapshotterChoices, kernel: KernelFacts): MountSettings {
   const mountOptions = choices.mountOptions ?? [];
   const hasIndexOption = mountOptions.some((option) => /^index(=|$)/.test(option));
-  const wish = choices.remapIds ?? 'auto';
+  const { idmappedLowers } = kernel;
+  const probed = idmappedLowers.supported ? null : idmappedLowers.reason;
   return {
     mountOptions,
     // With the index on, an upper directory mounted again over copied lowers is refused
@@ -148,6 +154,6 @@ function mountSettings(choices: SnapshotterChoices, kernel: KernelFacts): MountS
       ...(kernel.needsUserXattr ? ['userxattr'] : []),
       ...(kernel.overlayIndexParameter && !hasIndexOption ? ['index=off'] : []),
     ],
-    remapIds: wish === 'auto' ? kernel.idmappedLowers.supported : wish,
+    whyNoIdMapping: whyNoIdMapping(choices.remapIds ?? 'auto', probed),
   };
 }

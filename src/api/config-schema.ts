@@ -116,7 +116,7 @@ export const configSchema = z.strictObject({
   remap_ids: setting(
     z.union([z.boolean(), z.literal('auto')], { error: 'expected true, false or "auto"' }),
     'auto',
-    'Hand out uidmap and gidmap mount options for user namespaces. "auto" does so when the kernel can (5.19 and later). The plugin\'s entry in containerd must then list the capability "remap-ids".',
+    'Mount layers with mapped ids for containers in user namespaces. "auto" does so when the kernel and the file system of the root can (Linux 5.19 and later); with false, or where they cannot, such containers are refused, unless containerd has made a chowned copy of the image. See "stratalog config containerd".',
   ),
   expect_existing: setting(
     z.boolean(),

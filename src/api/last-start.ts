@@ -14,7 +14,7 @@ export async function lastMountSettings(
   disk: Disk,
   root: string,
   configured: readonly string[],
-): Promise<Pick<MountSettings, 'kernelOptions' | 'remapIds'> | null> {
+): Promise<Pick<MountSettings, 'kernelOptions' | 'whyNoIdMapping'> | null> {
   for await (const { type, data } of readLog({ root, disk, stream: 'daemon', reverse: true })) {
     if (type !== 'DaemonStarted') continue;
     const { settings } = data;
@@ -25,7 +25,10 @@ export async function lastMountSettings(
       kernelOptions: kernelOptions.filter(
         (option) => told.includes(option) && !configured.includes(option),
       ),
-      remapIds: 'remapIds' in settings && settings.remapIds === true,
+      whyNoIdMapping:
+        'whyNoIdMapping' in settings && typeof settings.whyNoIdMapping === 'string'
+          ? settings.whyNoIdMapping
+          : null,
     };
   }
   return null;

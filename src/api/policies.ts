@@ -5,9 +5,10 @@ import type { Config } from './config.js';
 export function policiesOf(limits: Config['effects']): EffectPolicies {
   const { prepareDirectories, mountRemote, makeDurable, restoreLayer } = defaultPolicies;
   const { removeDirectories, removeRemote, checkLayer, measureUsage } = defaultPolicies;
-  const { prepareSpares, removeOrphan, observe } = defaultPolicies;
+  const { prepareSpares, removeOrphan, observe, mapLayerIds, unmountIdmapped } = defaultPolicies;
   return {
     prepareDirectories: { ...prepareDirectories, timeLimitMillis: limits.directoriesTimeout },
+    mapLayerIds: { ...mapLayerIds, timeLimitMillis: limits.mountTimeout },
     mountRemote: { ...mountRemote, timeLimitMillis: limits.mountTimeout },
     makeDurable: { ...makeDurable, timeLimitMillis: limits.flushTimeout },
     restoreLayer: { ...restoreLayer, timeLimitMillis: limits.restoreTimeout },
@@ -17,6 +18,7 @@ export function policiesOf(limits: Config['effects']): EffectPolicies {
     measureUsage: { ...measureUsage, timeLimitMillis: limits.usageTimeout },
     prepareSpares: { ...prepareSpares, timeLimitMillis: limits.directoriesTimeout },
     removeOrphan: { ...removeOrphan, timeLimitMillis: limits.removeTimeout },
+    unmountIdmapped: { ...unmountIdmapped, timeLimitMillis: limits.unmountTimeout },
     observe,
   };
 }

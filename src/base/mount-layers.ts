@@ -25,9 +25,34 @@ export function idsShownBy(
     mount.fileSystemType === 'overlay'
       ? layersOf(mount.superOptions, snapshotsPath)
       : boundPath(mount, homeOf(snapshotsPath, mounts));
-  const names = paths.map((path) => below(path, snapshotsPath)?.split('/')[0] ?? '');
-  const ids = names.flatMap((name) => parseSnapshotId(name) ?? []);
+  const ids = paths.flatMap((path) => layerIdAt(path, snapshotsPath) ?? []);
   return [...new Set(ids)];
+}
+
+/** From the root to a layer with mapped ids (src/inspect/idmapped-paths.ts). */
+const MAPPED = /^idmapped\/[^/]+\/(?:snapshots\/)?([^/]+)/;
+/** To a layer from any directory between the root and the layers. */
+const SHORTENED = /^(?:idmapped\/[^/]+\/)?(?:snapshots\/)?([^/]+)/;
+
+/** The snapshot whose layer a path shows; a relative one is taken for ours. */
+export function layerIdAt(path: string, snapshotsPath: string): SnapshotId | null {
+  return parseSnapshotId(entryAt(path, snapshotsPath) ?? '');
+}
+
+/** The entry of the snapshots directory that a path shows: as it is, or with mapped ids. */
+function entryAt(path: string, snapshotsPath: string): string | null {
+  if (!path.startsWith('/')) return SHORTENED.exec(path)?.[1] ?? null;
+  const name = below(path, snapshotsPath)?.split('/')[0];
+  if (name !== undefined) return name === '' ? null : name;
+  return MAPPED.exec(below(path, parentOf(snapshotsPath)) ?? '')?.[1] ?? null;
+}
+
+/** Of an absolute path without a trailing slash. */
+const parentOf = (path: string): string => path.slice(0, path.lastIndexOf('/'));
+
+/** Whether a mount is one of ours that show layers with mapped ids: no use of what it shows. */
+function isIdmapped({ mountpoint }: MountEntry, snapshots: readonly string[]): boolean {
+  return snapshots.some((parent) => below(mountpoint, `${parentOf(parent)}/idmapped`) !== null);
 }
 
 /** How a mount uses a directory, and where it is mounted. */
@@ -53,16 +78,17 @@ export function entriesInUse(
   const uses = new Map<string, MountUse>();
   const add = (path: string, as: MountUse['as'], mountpoint: string): void => {
     for (const parent of snapshots) {
-      const name = below(path, parent)?.split('/')[0] ?? '';
-      if (name !== '' && !uses.has(name)) uses.set(name, { mountpoint, as });
+      const name = entryAt(path, parent);
+      if (name !== null && !uses.has(name)) uses.set(name, { mountpoint, as });
     }
   };
+  const others = mounts.filter((mount) => !isIdmapped(mount, snapshots));
   const homes = snapshots.map((parent) => homeOf(parent, mounts));
-  for (const mount of mounts) add(mount.mountpoint, 'mount point', mount.mountpoint);
-  for (const mount of mounts) {
+  for (const mount of others) add(mount.mountpoint, 'mount point', mount.mountpoint);
+  for (const mount of others) {
     const { mountpoint } = mount;
     if (mount.fileSystemType === 'overlay') {
-      for (const { path, as } of absoluteLayers(mount, snapshots)) add(path, as, mountpoint);
+      for (const { path, as } of ownLayers(mount, snapshots)) add(path, as, mountpoint);
       continue;
     }
     for (const home of homes) {
@@ -76,18 +102,15 @@ export function entriesInUse(
  * Lower directories that containerd shortened to relative paths begin where the upper one is. A
  * view has no upper one: then the table does not tell where they begin, and they may be ours.
  */
-function absoluteLayers(
+function ownLayers(
   { superOptions }: MountEntry,
   snapshots: readonly string[],
 ): readonly OverlayLayer[] {
   const layers = overlayLayers(superOptions);
   const base = layers.find(({ path }) => path.startsWith('/'));
   const isOurs =
-    base === undefined || snapshots.some((parent) => below(base.path, parent) !== null);
-  return layers.flatMap((layer) => {
-    if (layer.path.startsWith('/')) return [layer];
-    return isOurs ? [{ ...layer, path: `${snapshots[0] ?? ''}/${layer.path}` }] : [];
-  });
+    base === undefined || snapshots.some((parent) => entryAt(base.path, parent) !== null);
+  return isOurs ? layers : layers.filter(({ path }) => path.startsWith('/'));
 }
 
 interface OverlayLayer {
@@ -128,10 +151,9 @@ const unescaped = (path: string): string => path.replace(/\\(.)/gs, '$1');
  */
 function layersOf(options: readonly string[], snapshotsPath: string): readonly string[] {
   const layers = overlayLayers(options).filter(({ as }) => as !== 'workdir');
-  const isOurs = layers.some(({ path }) => below(path, snapshotsPath) !== null);
-  return layers.map(({ path }) =>
-    isOurs && !path.startsWith('/') ? `${snapshotsPath}/${path}` : path,
-  );
+  const paths = layers.map(({ path }) => path);
+  const whole = paths.filter((path) => path.startsWith('/'));
+  return whole.some((path) => entryAt(path, snapshotsPath) !== null) ? paths : whole;
 }
 
 /** Where a directory is in the file system that holds it. */

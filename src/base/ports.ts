@@ -157,16 +157,52 @@ export interface Processes {
   ): Promise<readonly string[]>;
 }
 
+/** A read-only mount that shows another one, or a directory in one, with mapped ids. */
+export interface IdmappedClone {
+  readonly source: string;
+  /** `<directory>/<maps>/<name>`. */
+  readonly mountpoint: string;
+  /** The source is a mount of its own, and is cloned with the mounts below it. */
+  readonly isMount: boolean;
+}
+
+/** Idmapped mounts (mount_setattr(2)) below one directory, in a directory for each pair of maps. */
+export interface IdmappedMounts {
+  readonly directory: string;
+  /** Those that do not show their source, or show it without mapped ids. */
+  missing(
+    clones: readonly IdmappedClone[],
+    signal?: AbortSignal,
+  ): Promise<readonly IdmappedClone[]>;
+  /**
+   * Makes them, in place of what is mounted there. Maps as `<container id>:<host id>:<size>`,
+   * comma-separated. Rejects with HostFault `mount_setattr` on a source whose file system has no
+   * idmapped mounts; those before it in the list then exist.
+   */
+  attach(
+    maps: { readonly uids: string; readonly gids: string },
+    clones: readonly IdmappedClone[],
+    signal?: AbortSignal,
+  ): Promise<void>;
+  /**
+   * Unmounts what is on the mountpoint and removes its directory, and the directory of its maps
+   * when it was the last one. An absent one is success. HostFault ENOTEMPTY: files are in the way.
+   */
+  detach(mountpoint: string, signal?: AbortSignal): Promise<void>;
+  /** `<maps>` and `<maps>/<name>` for all that is below the directory. */
+  list(signal?: AbortSignal): Promise<readonly string[]>;
+}
+
 export interface FileOwner {
   readonly uid: number;
   readonly gid: number;
 }
 
 /**
- * Who owns a new `fs` directory. `like` copies uid and gid from another directory; `kept` is for
- * an `fs` that stands already: its owner and mode stay as they are, and ENOENT when it is gone.
+ * Who owns a new `fs` directory. `kept` is for an `fs` that stands already: its owner and mode
+ * stay as they are, and ENOENT when it is gone.
  */
-export type DirectoryOwner = FileOwner | { readonly like: string } | 'process' | 'kept';
+export type DirectoryOwner = FileOwner | 'process' | 'kept';
 
 /** What a walk over a snapshot's `fs` found. */
 export interface MeasuredDirectory {
@@ -227,14 +263,13 @@ export interface SnapshotDirectories {
   workPath(id: SnapshotId): string;
   /**
    * Makes `<id>` 0700, `fs` 0755 whatever the umask, and `work` 0711 when asked for.
-   * With `durable`, the directories survive a power cut when this resolves. Answers the owner
-   * that `fs` has now.
+   * With `durable`, the directories survive a power cut when this resolves.
    */
   prepare(
     id: SnapshotId,
     options: { readonly work: boolean; readonly owner: DirectoryOwner; readonly durable: boolean },
     signal?: AbortSignal,
-  ): Promise<FileOwner>;
+  ): Promise<void>;
   /**
    * The same for several at once, each with `work` and owned by the process. Where something of
    * that name stands already, it is left alone, and the id is not among those that were made.
@@ -246,6 +281,8 @@ export interface SnapshotDirectories {
   ): Promise<{ readonly owner: FileOwner; readonly made: readonly SnapshotId[] }>;
   /** Blocks by `st_blocks * 512`, each (device, inode) once, the root directory included. */
   measure(id: SnapshotId, signal?: AbortSignal): Promise<MeasuredDirectory>;
+  /** Of `fs`, or of the layer that is mounted on it. */
+  ownerOf(id: SnapshotId, signal?: AbortSignal): Promise<FileOwner>;
   /** Makes all data of the file system that holds the snapshots durable (syncfs(2)). */
   syncFileSystem(signal?: AbortSignal): Promise<void>;
   /** Empties `fs` after a failed remote mount. Refuses with EBUSY while something is mounted there. */

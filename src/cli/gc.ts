@@ -19,6 +19,7 @@ import { spanInWords } from '../inspect/durations.js';
 import { idsInWords } from '../inspect/findings.js';
 import {
   gcVerdicts,
+  IDMAPPED,
   lookedAt,
   ownerlessOf,
   reasonInWords,
@@ -26,6 +27,7 @@ import {
   removalTimes,
   type GcVerdict,
 } from '../inspect/gc.js';
+import { idmappedEntries } from '../inspect/idmapped-plan.js';
 import { replayRoot } from '../inspect/replay-root.js';
 import { usesByName, type Uses } from '../inspect/unowned.js';
 import { snapshotsDirectory } from '../log/files.js';
@@ -197,8 +199,20 @@ async function verdictsOn({
     ...{ root, disk, from: position(0), to: replay.position, reverse: true },
   });
   const removedAt = await removalTimes(removalsIn(forest), backwards);
+  const idmapped = idmappedEntries(forest, await host.idmappedMounts.list(), root);
   const verdicts = gcVerdicts({
-    ...{ forest, entries, uses, requested, isServed, changedAt, removedAt, youngAfter, now },
+    ...{
+      forest,
+      entries,
+      idmapped,
+      uses,
+      requested,
+      isServed,
+      changedAt,
+      removedAt,
+      youngAfter,
+      now,
+    },
   });
   const hasNews = verdicts.some(
     ({ entry, verdict }) => verdict.because.kind === 'in-use' && !forest.setAside.has(entry),
@@ -389,7 +403,7 @@ async function collectHere(world: World, told: readonly string[]): Promise<void>
   const line = statusLine(process.stderr);
   const onNext = (done: number, of: number) =>
     line.draw(() => `${done} of ${of} directories removed`);
-  const { directories } = host;
+  const { directories, idmappedMounts } = host;
   const snapshotsPath = snapshotsDirectory(root);
   const { removed, stayed } = await withHeldRoot(root, 'gc', async (held) => {
     // Somebody may have collected, or begun a snapshot, before the root was held.
@@ -398,7 +412,8 @@ async function collectHere(world: World, told: readonly string[]): Promise<void>
     const now = new Set(collectedOf(verdicts));
     const entries = told.filter((entry) => now.has(entry));
     const { requested } = world;
-    return collect(held, entries, { snapshotsPath, directories, uses, requested, onNext });
+    const options = { snapshotsPath, directories, idmappedMounts, uses, requested, onNext };
+    return collect(held, entries, options);
   }).finally(() => line.erase());
   process.stderr.write(`stratalog: ${counted(removed, 'directory', 'directories')} gone\n`);
   if (stayed.length === 0) return;
@@ -414,7 +429,8 @@ async function collectHere(world: World, told: readonly string[]): Promise<void>
 }
 
 async function tellWhatStayed(collected: readonly string[], host: Host): Promise<void> {
-  const there = new Set((await namesIn(host)).map(({ name }) => name));
+  const idmapped = (await host.idmappedMounts.list()).map((entry) => `${IDMAPPED}${entry}`);
+  const there = new Set([...(await namesIn(host)).map(({ name }) => name), ...idmapped]);
   const stayed = collected.filter((name) => there.has(name));
   process.stderr.write(
     `stratalog: ${counted(collected.length - stayed.length, 'directory', 'directories')} gone\n`,

@@ -1,11 +1,12 @@
 /** The mounts that containerd would have been told of a snapshot at a moment, if it had asked. */
 import { snapshotsDirectory } from '../log/files.js';
+import { idmappedPath } from '../inspect/idmapped-paths.js';
 import type { SettingsThen } from '../inspect/settings-then.js';
 import { ancestorsIn } from '../inspect/state-kin.js';
 import { metaOf } from '../machines/chart.js';
 import type { SnapshotState } from '../machines/fold.js';
 import type { Forest } from '../machines/forest.js';
-import { mountsOf, type MountSpec } from '../snapshotter/mounts.js';
+import { mountsOf, type MountSpec, type SnapshotPaths } from '../snapshotter/mounts.js';
 
 /** Null for what has no mounts, and where the log does not tell what they depend on. */
 export function mountsThen(
@@ -17,15 +18,14 @@ export function mountsThen(
   if (shownAs !== 'active' && shownAs !== 'view') return null;
   const ancestors = ancestorsIn(forest, state);
   const isUsable = ancestors?.every(({ status }) => status === 'committed.available') ?? false;
-  const { root, mountOptions, remapIds } = settings ?? {};
-  if (ancestors === null || !isUsable || root == null || mountOptions == null || remapIds == null) {
-    return null;
-  }
+  const { root, mountOptions } = settings ?? {};
+  if (ancestors === null || !isUsable || root == null || mountOptions == null) return null;
   const snapshots = snapshotsDirectory(root);
-  const paths = {
-    fsPath: (id: number) => `${snapshots}/${id}/fs`,
-    workPath: (id: number) => `${snapshots}/${id}/work`,
+  const paths: SnapshotPaths = {
+    fsPath: (id) => `${snapshots}/${id}/fs`,
+    workPath: (id) => `${snapshots}/${id}/work`,
+    idmappedPath: (layer, mapping) => idmappedPath(root, layer, mapping),
   };
   // What was configured and what the kernel needed are one list in the log, in this order.
-  return mountsOf(state, ancestors, paths, { mountOptions, kernelOptions: [], remapIds });
+  return mountsOf(state, ancestors, paths, { mountOptions, kernelOptions: [] });
 }

@@ -5,7 +5,8 @@ import { hostname } from 'node:os';
 import { Command } from 'commander';
 import { RELEASE } from '../api/release.js';
 import { errnoOf, UsageError } from '../base/errors.js';
-import type { SnapshotId, Usage } from '../base/units.js';
+import type { MeasuredDirectory } from '../base/ports.js';
+import type { SnapshotId } from '../base/units.js';
 import { openHost, type Host } from '../host/host.js';
 import { planRepair, type RepairPlan, type RepairWorld } from '../inspect/repair-plan.js';
 import { surveyForRepair } from '../inspect/repair-survey.js';
@@ -205,16 +206,17 @@ async function idsIn(host: Host): Promise<readonly SnapshotId[]> {
 async function lookInto(host: Host, id: SnapshotId): Promise<DirectoryLook> {
   const fs = host.directories.fsPath(id);
   const mounts = await host.mountTable.read();
+  const measured = await measure(host, id);
   if (mounts.some(({ superOptions }) => superOptions.includes(`upperdir=${fs}`))) {
-    return { usage: await usageOf(host, id), looked: 'active' };
+    return { ...measured, looked: 'active' };
   }
   const entries = await unlessAbsent(readdir(fs), []);
-  return { usage: await usageOf(host, id), looked: entries.length === 0 ? 'empty' : 'committed' };
+  return { ...measured, looked: entries.length === 0 ? 'empty' : 'committed' };
 }
 
-async function usageOf(host: Host, id: SnapshotId) {
-  const nothing = { usage: { size: 0, inodes: 0 } };
-  return (await unlessAbsent<{ usage: Usage }>(host.directories.measure(id), nothing)).usage;
+function measure(host: Host, id: SnapshotId): Promise<MeasuredDirectory> {
+  const nothing = { usage: { size: 0, inodes: 0 }, owner: { uid: 0, gid: 0 } };
+  return unlessAbsent<MeasuredDirectory>(host.directories.measure(id), nothing);
 }
 
 /** What cannot be read is not empty: a repair that cannot look at a directory says so and ends. */

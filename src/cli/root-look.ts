@@ -107,6 +107,7 @@ export async function lookAtRoot(options: LookOptions): Promise<RootLook> {
         ? withHiddenMounts(
             await startupPlan(replay.forest, {
               directories: host.directories,
+              idmappedMounts: host.idmappedMounts,
               mountTable: mounts === null ? null : { read: () => Promise.resolve(mounts) },
               snapshotsPath: snapshotsDirectory(root),
               isLive: holder !== null,

@@ -10,9 +10,11 @@ import type { Archive } from '../inspect/archive.js';
 import { idsShownBy, mountOf } from '../base/mount-layers.js';
 import { snapshotsDirectory } from '../log/files.js';
 import type { Caller } from '../machines/events.js';
+import type { Forest } from '../machines/forest.js';
 import { programName } from '../machines/maker.js';
 import {
   answerFor,
+  mappedIn,
   placeOf,
   usesOf,
   type Answer,
@@ -106,7 +108,7 @@ interface Wish {
 async function answersTo(archive: Archive, wish: Wish, here: Here): Promise<readonly Answer[]> {
   const { next } = await archive.bounds();
   const { forest } = await archive.stateAt(next);
-  const found = await idsAskedFor(archive, wish, here);
+  const found = await idsAskedFor(archive, wish, { ...here, forest });
   if (!Array.isArray(found)) return [{ kind: 'orphan', name: found.named }];
   return Promise.all(found.map((id) => answerFor(archive, forest, id)));
 }
@@ -115,7 +117,7 @@ async function answersTo(archive: Archive, wish: Wish, here: Here): Promise<read
 async function idsAskedFor(
   archive: Archive,
   { text, isAll, roots }: Wish,
-  here: Here,
+  here: Here & { readonly forest: Forest },
 ): Promise<SnapshotId[] | { readonly named: string }> {
   if (!/^[./]/.test(text)) return idsCalled(archive, text, isAll);
   const path = resolve(text);
@@ -128,6 +130,11 @@ async function idsAskedFor(
     places.find(({ kind }) => kind !== 'elsewhere');
   if (place?.kind === 'numbered') return [place.id];
   if (place?.kind === 'named') return { named: place.name };
+  if (place?.kind === 'maps') {
+    const ids = mappedIn(here.forest, place.name, here.root);
+    if (ids.length > 0) return [...ids];
+    throw new NotInLog(`${quoted(path)} holds mounts with mapped ids that no snapshot needs`);
+  }
   if (place?.kind === 'all') {
     throw new NotInLog(`${quoted(path)} holds all snapshots; name one below it`);
   }

@@ -14,6 +14,8 @@ export type EffectName =
   /** Several directories made ahead of time. */
   | 'prepareSpares'
   | 'removeOrphan'
+  /** Mounts with mapped ids that no snapshot needs any more. */
+  | 'unmountIdmapped'
   | 'observe';
 
 export type GivingUp =
@@ -51,6 +53,13 @@ export const defaultPolicies: EffectPolicies = {
     concurrency: 64,
     timeLimitMillis: 10 * SECOND,
     waitLimitMillis: 10 * SECOND,
+    ...once,
+    givingUp: 'fail the command',
+  },
+  mapLayerIds: {
+    concurrency: 16,
+    timeLimitMillis: 30 * SECOND,
+    waitLimitMillis: 5 * SECOND,
     ...once,
     givingUp: 'fail the command',
   },
@@ -122,6 +131,13 @@ export const defaultPolicies: EffectPolicies = {
   removeOrphan: {
     concurrency: 2,
     timeLimitMillis: 10 * MINUTE,
+    waitLimitMillis: null,
+    ...once,
+    givingUp: 'leave for Cleanup',
+  },
+  unmountIdmapped: {
+    concurrency: 4,
+    timeLimitMillis: 30 * SECOND,
     waitLimitMillis: null,
     ...once,
     givingUp: 'leave for Cleanup',

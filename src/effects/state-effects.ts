@@ -8,7 +8,6 @@ import { entriesInUse, useInWords, type MountUse } from '../base/mount-layers.js
 import type {
   DirectoryOwner,
   DirectoryUse,
-  FileOwner,
   MountTable,
   SnapshotDirectories,
 } from '../base/ports.js';
@@ -17,7 +16,7 @@ import type { FileSystem } from '../filesystems/contract.js';
 import type { Command, RemoteQuestion } from '../machines/commands.js';
 import type { RemoteLayer } from '../machines/facts.js';
 import type { SnapshotState } from '../machines/fold.js';
-import { checkMappings, mapsAreTrusted } from '../machines/id-mapping.js';
+import { hasIdmappedLayers, rootOf } from '../machines/id-mapping.js';
 import type { Maker } from '../machines/maker.js';
 import type { StateEffect } from '../machines/snapshot-machine.js';
 
@@ -32,8 +31,9 @@ export interface EffectWorld {
   readonly flush: () => Promise<void>;
   /** Records that an abandoned directory is in use and kept. Resolves when that is durable. */
   readonly setAside: (id: SnapshotId, evidence: string) => Promise<void>;
-  /** Told of each owner of a directory that came to be known. */
-  readonly ownerLearned: (id: SnapshotId, owner: FileOwner) => void;
+  readonly idmappedMounts: IdmappedLayerMounts;
+  /** The snapshot below; undefined when it has none. */
+  readonly parentOf: (state: SnapshotState) => SnapshotState | undefined;
   /** Whether, and for what, the remote file system is asked once the directories stand. */
   readonly remoteQuestion: (state: SnapshotState) => RemoteQuestion;
   /** Why a client does not see what is mounted there; null when it does. */
@@ -42,6 +42,16 @@ export interface EffectWorld {
     mountpoint: string,
     signal: AbortSignal,
   ) => Promise<string | null>;
+}
+
+/** The mounts that show layers with mapped ids, shared by the snapshots with the same maps. */
+export interface IdmappedLayerMounts {
+  /** Makes those that the snapshot needs and that are not there, for the client to see. */
+  attach(state: SnapshotState, client: Maker | null, signal: AbortSignal): Promise<void>;
+  /** Takes those away that were the snapshot's and that no other one needs. */
+  release(state: SnapshotState, signal: AbortSignal): Promise<void>;
+  /** Makes those of a layer again, after the layer itself was mounted again. */
+  renew(layer: SnapshotId, signal: AbortSignal): Promise<void>;
 }
 
 type Outcome = Command;
@@ -54,6 +64,8 @@ export function workOf(
   switch (effect) {
     case 'prepareDirectories':
       return (signal) => prepareDirectories(state, world, signal);
+    case 'mapLayerIds':
+      return (signal) => mapLayerIds(state, world, signal);
     case 'mountRemote':
       return (signal) => mountRemote(state, world, signal);
     case 'makeDurable':
@@ -81,6 +93,7 @@ export function failureOf(
     // A mount that failed cleanly is an outcome of the work itself. What comes here hangs, or
     // left something behind: such a directory is never given to a container.
     case 'mountRemote':
+    case 'mapLayerIds':
     case 'prepareDirectories':
       return { command: 'DirectoriesFailed', reason };
     case 'makeDurable':
@@ -114,38 +127,33 @@ async function prepareDirectories(
   world: EffectWorld,
   signal: AbortSignal,
 ): Promise<Outcome> {
-  const { parent } = state;
-  const owner = await world.directories.prepare(
+  await world.directories.prepare(
     state.id,
     {
       work: state.preparedAs === 'active',
-      owner: ownerOf(state, world.directories),
+      owner: ownerFor(state, world.parentOf(state)),
       durable: world.durability === 'data',
     },
     signal,
   );
-  // A parent that was not measured in this process's time is known by its child.
-  if (parent !== null && mappedOwner(state) === null) world.ownerLearned(parent.id, owner);
   return { command: 'DirectoriesReady', remote: world.remoteQuestion(state) };
 }
 
 /** A mapping wins over the parent; only uid and gid are taken over (overlay.go, createSnapshot). */
-export function ownerOf(
-  state: SnapshotState,
-  directories: Pick<SnapshotDirectories, 'fsPath'>,
+export function ownerFor(
+  { idMapping }: SnapshotState,
+  parent: SnapshotState | undefined,
 ): DirectoryOwner {
-  const mapped = mappedOwner(state);
-  if (mapped !== null) return mapped;
-  return state.parent === null ? 'process' : { like: directories.fsPath(state.parent.id) };
+  return idMapping === null ? (parent?.owner ?? 'process') : rootOf(idMapping);
 }
 
-/** The owner that a mapping in the labels asks for. */
-export function mappedOwner({
-  name,
-  labels,
-}: Pick<SnapshotState, 'name' | 'labels'>): FileOwner | null {
-  const mapped = mapsAreTrusted(name) ? checkMappings(labels) : null;
-  return mapped?.ok ? mapped.value : null;
+async function mapLayerIds(
+  state: SnapshotState,
+  world: EffectWorld,
+  signal: AbortSignal,
+): Promise<Outcome> {
+  await world.idmappedMounts.attach(state, state.maker, signal);
+  return { command: 'IdsMapped' };
 }
 
 async function mountRemote(
@@ -161,12 +169,13 @@ async function mountRemote(
     // Asked now, not before: the client acts on the reply, and the mount is what it must see.
     const hidden = await world.whyHidden(state.maker, mountpoint, signal);
     if (hidden !== null) throw new Error(hidden);
+    const owner = await directories.ownerOf(state.id, signal);
+    return { command: 'RemoteReady', usage: { size: 0, inodes: 0 }, owner };
   } catch (thrown) {
     signal.throwIfAborted();
     await leaveClean(state, world, signal);
     return { command: 'RemoteFailed', reason: reasonOf(thrown) };
   }
-  return { command: 'RemoteReady', usage: { size: 0, inodes: 0 } };
 }
 
 /** A layer that only claims to be mounted would be an empty one to every container on it. */
@@ -213,8 +222,7 @@ async function makeDurable(
     world.directories.measure(state.id, signal),
     durability === 'data' ? world.flush() : undefined,
   ]);
-  world.ownerLearned(state.id, owner);
-  return { command: 'DataReady', usage, durability };
+  return { command: 'DataReady', usage, owner, durability };
 }
 
 async function restoreLayer(
@@ -222,17 +230,28 @@ async function restoreLayer(
   world: EffectWorld,
   signal: AbortSignal,
 ): Promise<Outcome> {
-  if (state.remote === null) return findOrdinaryLayer(state, world, signal);
+  const found =
+    state.remote === null
+      ? await findOrdinaryLayer(state, world, signal)
+      : await restoreRemoteLayer(state, state.remote, world, signal);
+  // Those of an earlier mount go on showing that one.
+  await world.idmappedMounts.renew(state.id, signal);
+  return found;
+}
+
+async function restoreRemoteLayer(
+  state: SnapshotState,
+  remote: RemoteLayer,
+  world: EffectWorld,
+  signal: AbortSignal,
+): Promise<Outcome> {
   const { fileSystem, directories } = world;
   if (fileSystem === null) {
-    throw new Error(
-      `no remote file system is configured; "${state.remote.fileSystem}" provided it`,
-    );
+    throw new Error(`no remote file system is configured; "${remote.fileSystem}" provided it`);
   }
   const mountpoint = directories.fsPath(state.id);
-  const { mountLabels } = state.remote;
   try {
-    await fileSystem.check(mountpoint, mountLabels, signal);
+    await fileSystem.check(mountpoint, remote.mountLabels, signal);
     return { command: 'LayerFound', how: 'checked' };
   } catch {
     // Why it is unusable stands in the log already; now it is mounted afresh.
@@ -241,7 +260,7 @@ async function restoreLayer(
   // Containers that run on the old mount keep it: overlay holds its own reference to each lower.
   await fileSystem.unmount(mountpoint, signal);
   await directories.prepare(state.id, { work: false, owner: 'process', durable: false }, signal);
-  await mountAndCheck(fileSystem, mountpoint, state.remote, world.mountTable, signal);
+  await mountAndCheck(fileSystem, mountpoint, remote, world.mountTable, signal);
   return { command: 'LayerFound', how: 'mounted' };
 }
 
@@ -264,6 +283,8 @@ async function removeDirectories(
   world: EffectWorld,
   signal: AbortSignal,
 ): Promise<Outcome> {
+  // A mount of a container keeps its own clones of them.
+  if (hasIdmappedLayers(state)) await world.idmappedMounts.release(state, signal);
   if (state.removal?.because === 'inferred') return removeIfUnused(state, world, signal);
   await unmountLayer(state, world, signal);
   await world.directories.remove(String(state.id), signal);

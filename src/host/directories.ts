@@ -38,12 +38,9 @@ export function snapshotDirectories(root: string, pool: WorkerPool): SnapshotDir
   return {
     fsPath,
     workPath: (id) => `${snapshots}/${id}/work`,
-    prepare: (id, options, signal) => {
-      // The directory to be like may be a remote mount, whose server may be gone.
-      const lane =
-        typeof options.owner === 'object' && 'like' in options.owner ? 'through' : 'fast';
+    prepare: async (id, options, signal) => {
       const input = { snapshots, name: String(id), ...options };
-      return pool.run(jobs, 'prepare', input, on(lane, fsPath(id), signal));
+      await pool.run(jobs, 'prepare', input, on('fast', fsPath(id), signal));
     },
     prepareSpares: async (ids, { durable }, signal) => {
       const input = { snapshots, names: ids.map(String), durable };
@@ -58,6 +55,11 @@ export function snapshotDirectories(root: string, pool: WorkerPool): SnapshotDir
     measure: (id, signal) => {
       const path = fsPath(id);
       return pool.run(jobs, 'measure', { path }, on('walk', path, signal));
+    },
+    ownerOf: (id, signal) => {
+      const path = fsPath(id);
+      // What is mounted there was mounted just now, on a thread of this lane.
+      return pool.run(jobs, 'ownerOfDirectory', { path }, on('mount', path, signal));
     },
     syncFileSystem: (signal) =>
       pool.run(jobs, 'syncFileSystem', { path: snapshots }, on('walk', snapshots, signal)),

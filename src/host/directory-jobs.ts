@@ -49,7 +49,7 @@ export interface PrepareInput {
  * holds the name itself, as fsync(2) demands; where the journal already has it, it is one flush
  * of the disk's cache.
  */
-export function prepare(input: PrepareInput): FileOwner {
+export function prepare(input: PrepareInput): void {
   const { snapshots, name } = input;
   const base = `${snapshots}/${name}`;
   makeDirectories(base, input);
@@ -57,7 +57,11 @@ export function prepare(input: PrepareInput): FileOwner {
     syncDirectory(base);
     syncDirectory(snapshots);
   }
-  return ownerOf(`${base}/fs`);
+}
+
+/** Without following a link. */
+export function ownerOfDirectory({ path }: { readonly path: string }): FileOwner {
+  return ownerOf(path);
 }
 
 export interface PrepareSparesInput {
@@ -96,10 +100,11 @@ function isMadeNew(path: string): boolean {
 }
 
 function makeDirectories(base: string, input: Pick<PrepareInput, 'owner' | 'work'>): void {
-  // Before anything is made: what it is to be like may not be there.
-  const owner = input.owner === 'kept' ? 'kept' : ownerIds(input.owner);
+  const { owner } = input;
   makeDirectory(base, 0o700);
-  if (owner !== 'kept') makeFs(`${base}/fs`, owner);
+  // A kept one must be there: `work` alone is no use.
+  if (owner === 'kept') ownerOf(`${base}/fs`);
+  else makeFs(`${base}/fs`, owner);
   if (input.work) {
     makeDirectory(`${base}/work`, 0o711);
     setMode(`${base}/work`, 0o711);
@@ -107,20 +112,14 @@ function makeDirectories(base: string, input: Pick<PrepareInput, 'owner' | 'work
   setMode(base, 0o700);
 }
 
-function makeFs(path: string, owner: FileOwner | null): void {
+function makeFs(path: string, owner: FileOwner | 'process'): void {
   makeDirectory(path, 0o755);
-  if (owner !== null) {
+  if (owner !== 'process') {
     guarded('lchown', path, () => {
       fs.lchownSync(path, owner.uid, owner.gid);
     });
   }
   setMode(path, 0o755);
-}
-
-/** Null: whatever mkdir(2) makes it. */
-function ownerIds(owner: Exclude<DirectoryOwner, 'kept'>): FileOwner | null {
-  if (owner === 'process') return null;
-  return 'like' in owner ? ownerOf(owner.like) : owner;
 }
 
 function ownerOf(path: string): FileOwner {

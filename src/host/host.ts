@@ -1,8 +1,16 @@
 /** The operating system behind the ports, assembled: what the program hands to everybody else. */
-import type { Clock, Disk, MountTable, Processes, SnapshotDirectories } from '../base/ports.js';
+import type {
+  Clock,
+  Disk,
+  IdmappedMounts,
+  MountTable,
+  Processes,
+  SnapshotDirectories,
+} from '../base/ports.js';
 import { systemClock } from './clock.js';
 import { snapshotDirectories } from './directories.js';
 import { systemDisk } from './disk.js';
+import { systemIdmappedMounts } from './idmapped.js';
 import { systemMountTable } from './mounts.js';
 import { systemProcesses } from './processes.js';
 import type { ThreadReports } from './thread-health.js';
@@ -14,6 +22,7 @@ export interface Host {
   readonly mountTable: MountTable;
   readonly processes: Processes;
   readonly directories: SnapshotDirectories;
+  readonly idmappedMounts: IdmappedMounts;
   /** For jobs of others that block, such as those of the file systems. */
   readonly workers: WorkerPool;
   /**
@@ -42,6 +51,7 @@ export function openHost({
     mountTable: systemMountTable(workers),
     processes: systemProcesses(workers),
     directories: snapshotDirectories(root, workers),
+    idmappedMounts: systemIdmappedMounts(`${root}/idmapped`, workers),
     workers,
     close: () => workers.close(),
   };

@@ -8,6 +8,7 @@ import * as os from 'node:os';
 import { errnoOf, HostFault, reasonOf } from '../base/errors.js';
 import { emptyTree } from './remove-tree.js';
 import { guarded } from './faults.js';
+import { attachIdmappedClone } from './idmapped-mount.js';
 import { checked, cString, errnoName, lastErrno, libraryCall } from './libc.js';
 import { fileSystemMagic, statfs } from './statfs.js';
 import type { FileSystemStatus } from './statfs.js';
@@ -25,16 +26,7 @@ const mountCall = libraryCall(
 const umount2 = libraryCall('int umount2(const void *target, int flags)');
 const detach = 2 | 8; // MNT_DETACH | UMOUNT_NOFOLLOW
 
-// System calls that older C libraries do not wrap. From 424 on, the numbers are alike everywhere.
-const openTree = libraryCall('long syscall(long number, int at, const void *path, long flags)');
-const moveMount = libraryCall(
-  'long syscall(long number, int from, const void *name, int to, const void *path, long flags)',
-);
-const setAttributes = libraryCall(
-  'long syscall(long number, int at, const void *path, long flags, const void *attributes, size_t size)',
-);
 const getdents = libraryCall('long syscall(long number, int fd, void *into, size_t size)');
-const numberOf = { openTree: 428, moveMount: 429, mountSetattr: 442 } as const;
 const getdentsNumbers: Readonly<Record<string, number>> = {
   x64: 217,
   arm64: 61,
@@ -42,13 +34,6 @@ const getdentsNumbers: Readonly<Record<string, number>> = {
   ppc64: 202,
   s390x: 220,
 };
-
-const currentDirectory = -100; // AT_FDCWD
-const emptyPath = 0x1000; // AT_EMPTY_PATH
-const cloneTree = 1; // OPEN_TREE_CLONE
-const closeOnExec = 0o2000000;
-const moveFromDescriptor = 4; // MOVE_MOUNT_F_EMPTY_PATH
-const idmapAttribute = 0x00100000n; // MOUNT_ATTR_IDMAP
 
 interface Directory {
   readonly directory: string;
@@ -129,76 +114,26 @@ export function needsUserXattr({ directory }: Directory): boolean {
 }
 
 export interface IdmapInput extends Directory {
-  /** A process in a user namespace of its own, which lends that namespace. */
-  readonly pid: number;
+  /** Descriptor of a user namespace. */
+  readonly namespace: number;
 }
 
 /**
  * Whether an idmapped mount can be the lower of an overlay here. containerd believes any kernel
  * from 5.19 on (SupportsIDMappedMounts); but the file system below must agree too, so it is tried.
  */
-export function canIdmapOverlayLower({ directory, pid }: IdmapInput): ProbeResult {
+export function canIdmapOverlayLower({ directory, namespace }: IdmapInput): ProbeResult {
   return withScratch(directory, (scratch) => {
     const lower = `${scratch}/lower`;
     const mapped = `${scratch}/mapped`;
     for (const path of [lower, mapped]) fs.mkdirSync(path);
-    const namespace = guarded('open', `/proc/${pid}/ns/user`, () =>
-      fs.openSync(`/proc/${pid}/ns/user`, fs.constants.O_RDONLY),
-    );
-    try {
-      attachIdmapped(lower, mapped, namespace);
-    } finally {
-      fs.closeSync(namespace);
-    }
+    attachIdmappedClone({ source: lower, mountpoint: mapped, namespace, recursive: false });
     try {
       return tryOverlayIn(scratch, [mapped], []);
     } finally {
       umount2(cString(mapped), detach);
     }
   });
-}
-
-function attachIdmapped(source: string, mountpoint: string, namespace: number): void {
-  const flags = cloneTree | closeOnExec;
-  const tree = checked(
-    'open_tree',
-    source,
-    openTree,
-    numberOf.openTree,
-    currentDirectory,
-    cString(source),
-    flags,
-  );
-  try {
-    // struct mount_attr: set, clear, propagation, user namespace.
-    const attributes = new BigUint64Array([idmapAttribute, 0n, 0n, BigInt(namespace)]);
-    const bytes = new Uint8Array(attributes.buffer);
-    const nothing = cString('');
-    checked(
-      'mount_setattr',
-      source,
-      setAttributes,
-      numberOf.mountSetattr,
-      tree,
-      nothing,
-      emptyPath,
-      bytes,
-      bytes.length,
-    );
-    checked(
-      'move_mount',
-      mountpoint,
-      moveMount,
-      numberOf.moveMount,
-      tree,
-      nothing,
-      currentDirectory,
-      cString(mountpoint),
-      moveFromDescriptor,
-    );
-  } finally {
-    fs.closeSync(tree);
-  }
 }
 
 /**

@@ -1,15 +1,13 @@
 /** What the kernel and the file system of the root can do, for `check` at start and for mounts. */
-import { spawn } from 'node:child_process';
-import type { ChildProcess } from 'node:child_process';
-import * as fs from 'node:fs';
+import type { FileHandle } from 'node:fs/promises';
 import * as os from 'node:os';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { errnoOf, reasonOf } from '../base/errors.js';
+import { reasonOf } from '../base/errors.js';
 import { jobModule } from './job-module.js';
 import type * as kernelJobs from './kernel-jobs.js';
 import type { ProbeResult } from './kernel-jobs.js';
 import { fileSystemMagic } from './statfs.js';
 import type { FileSystemStatus } from './statfs.js';
+import { openUserNamespace } from './user-namespace.js';
 import type { LaneName, WorkerPool } from './workers.js';
 
 export type { FileSystemStatus } from './statfs.js';
@@ -79,52 +77,24 @@ export async function probeKernel(
   };
 }
 
-const namespaceMillisMax = 2_000;
-
-/**
- * Whether overlays here take idmapped lowers, by a real one. A user namespace is only to be had
- * from a process in it, and a process with threads cannot enter one: unshare(1) lends a child.
- */
-async function probeIdmappedLowers(
+/** Whether overlays here take idmapped lowers, by a real one. */
+export async function probeIdmappedLowers(
   pool: WorkerPool,
   directory: string,
   signal?: AbortSignal,
 ): Promise<ProbeResult> {
-  const child = spawn('unshare', ['-U', 'sleep', '30'], { stdio: 'ignore' });
+  let namespace: FileHandle;
   try {
-    const pid = await childInNamespace(child);
-    if (typeof pid !== 'number') return { supported: false, reason: pid.reason };
+    namespace = await openUserNamespace({ uids: '0:666:1', gids: '0:666:1' }, signal);
+  } catch (thrown) {
+    signal?.throwIfAborted();
+    return { supported: false, reason: reasonOf(thrown) };
+  }
+  try {
+    const input = { directory, namespace: namespace.fd };
     const options = { lane: 'mount', path: directory, signal } as const;
-    return await pool.run(jobs, 'canIdmapOverlayLower', { directory, pid }, options);
+    return await pool.run(jobs, 'canIdmapOverlayLower', input, options);
   } finally {
-    child.kill('SIGKILL');
+    await namespace.close();
   }
-}
-
-/** The child's pid once its namespace stands and maps one id; or why there is none. */
-async function childInNamespace(child: ChildProcess): Promise<number | { reason: string }> {
-  let failure: string | undefined;
-  child.once('error', (error) => {
-    failure = `unshare(1): ${reasonOf(error)}`;
-  });
-  child.once('exit', (code) => {
-    failure ??= `unshare(1) ended with ${String(code)}: no user namespace is to be had`;
-  });
-  const ours = await fs.promises.readlink('/proc/self/ns/user');
-  const deadline = performance.now() + namespaceMillisMax;
-  while (performance.now() < deadline) {
-    await sleep(2);
-    if (failure !== undefined) return { reason: failure };
-    const { pid } = child;
-    if (pid === undefined) continue;
-    try {
-      if ((await fs.promises.readlink(`/proc/${pid}/ns/user`)) === ours) continue;
-      await fs.promises.writeFile(`/proc/${pid}/uid_map`, '0 666 1\n');
-      await fs.promises.writeFile(`/proc/${pid}/gid_map`, '0 666 1\n');
-      return pid;
-    } catch (error) {
-      if (errnoOf(error) !== 'ENOENT') return { reason: `mapping ids: ${reasonOf(error)}` };
-    }
-  }
-  return { reason: `unshare(1) made no user namespace within ${namespaceMillisMax} ms` };
 }

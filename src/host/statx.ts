@@ -9,6 +9,7 @@ const statxCall = libraryCall(
   'int statx(int directory, const void *path, int flags, unsigned int mask, void *into)',
 );
 
+const currentDirectory = -100; // AT_FDCWD
 const atEmptyPath = 0x1000;
 const atSymlinkNofollow = 0x100;
 const atNoAutomount = 0x800;
@@ -69,6 +70,11 @@ export function statusIfThere(
 export function areOnOneMount(one: FileStatus, other: FileStatus): boolean {
   if (one.mountId !== null && other.mountId !== null) return one.mountId === other.mountId;
   return one.device === other.device;
+}
+
+/** Of a path, without following a link in its last component. */
+export function statusOf(path: string): FileStatus {
+  return statusAt(currentDirectory, Buffer.from(path), path);
 }
 
 function currentFields(): FileStatus {

@@ -102,6 +102,7 @@ export function textsOf(record: RecordLike): readonly string[] {
         return [event.data.ref];
       case 'LabelsUpdated':
         return targetIn(event.data.labels);
+      case 'IdMappingStarted':
       case 'SnapshotPrepared':
       case 'RemoteMounted':
       case 'RemoteMountFailed':

@@ -11,7 +11,7 @@ import type { SnapshotEventType } from '../machines/events.js';
 import { understand } from '../machines/streams.js';
 import type { Archive } from './archive.js';
 import type { Finding } from './findings.js';
-import { below } from '../base/mount-layers.js';
+import { below, layerIdAt } from '../base/mount-layers.js';
 
 /** What a finding is about, as far as an event can be behind it. */
 export type Matter =
@@ -144,7 +144,10 @@ function idsBehind(finding: Finding, snapshotsPath: string): readonly SnapshotId
   switch (finding.kind) {
     case 'MountElsewhere':
     case 'HiddenMounts':
+    case 'MissingIdmappedMount':
       return finding.ids;
+    case 'UnneededIdmappedMount':
+      return oneOrNone(layerIdAt(finding.path, snapshotsPath));
     case 'ForeignMount':
       return oneOrNone(idOfMountpoint(finding.mountpoint, snapshotsPath));
     case 'OrphanDirectory':
@@ -286,6 +289,12 @@ function eventBehind(finding: Finding, told: Testimony): LogRecord | null {
       return lastOf(lifeOf(finding.id), ...makings);
     case 'MissingMount':
       return lastOf(lifeOf(finding.id), ...mountings);
+    case 'MissingIdmappedMount':
+      return newest(...finding.ids.map((id) => lastOf(lifeOf(id), 'IdMappingStarted')));
+    case 'UnneededIdmappedMount': {
+      const id = layerIdAt(finding.path, told.snapshotsPath);
+      return id === null ? null : lastOf(lifeOf(id), ...mountings, ...removals);
+    }
     case 'UnavailableLayer':
       return lastOf(lifeOf(finding.id), 'LayerUnavailable');
     case 'OrphanDirectory':

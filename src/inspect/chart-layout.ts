@@ -40,6 +40,7 @@ const box = (centreX: number, centreY: number): PlacedState => ({
 export const statePlaces: ReadonlyMap<string, PlacedState> = new Map([
   ['absent', box(450, 30)],
   ['preparing', box(450, 112)],
+  ['mappingIds', box(315, 174)],
   ['view', box(180, 236)],
   ['active', box(450, 236)],
   ['mounting', box(712, 236)],
@@ -87,9 +88,33 @@ export const arrowPlaces: ReadonlyMap<string, PlacedArrow> = new Map<string, Pla
   ['absent:SnapshotPreparing', arrow(start(459, 75), [450, 52], [450, 90])],
   [
     'preparing:SnapshotPrepared[isView]',
-    arrow(start(189, 168), [384, 112], [180, 112], [180, 214]),
+    arrow(middle(282, 104), [384, 112], [160, 112], [160, 214]),
   ],
-  ['preparing:SnapshotPrepared', arrow(start(459, 190), [450, 134], [450, 214])],
+  ['preparing:SnapshotPrepared', arrow(start(459, 175), [450, 134], [450, 214])],
+  ['preparing:IdMappingStarted', arrow(end(394, 147), [402, 134], [402, 168], [381, 168])],
+  [
+    'mappingIds:SnapshotPrepared[isView]',
+    {
+      line: [
+        [249, 174],
+        [200, 174],
+        [200, 214],
+      ],
+      label: null,
+    },
+  ],
+  [
+    'mappingIds:SnapshotPrepared',
+    {
+      line: [
+        [340, 196],
+        [340, 219],
+        [384, 219],
+      ],
+      label: null,
+    },
+  ],
+  ['mappingIds:SnapshotAbandoned', { line: givenUp([381, 185]), label: null }],
   ['preparing:RemoteMountStarted', arrow(end(703, 150), [516, 121], [712, 121], [712, 214])],
   ['preparing:SnapshotAbandoned', { line: givenUp([516, 101]), label: upright(857, 420) }],
   ['mounting:RemoteMounted', arrow(start(721, 300), [712, 258], [712, 334])],

@@ -53,6 +53,14 @@ export type Finding =
     })
   /** A remote layer whose mountpoint shows nothing. */
   | (OfSnapshot & { readonly kind: 'MissingMount'; readonly mountpoint: string })
+  /** A layer that these snapshots need is not mounted with mapped ids. */
+  | {
+      readonly kind: 'MissingIdmappedMount';
+      readonly mountpoint: string;
+      readonly ids: readonly SnapshotId[];
+    }
+  /** A mount with mapped ids, or its directory, that no snapshot needs. */
+  | { readonly kind: 'UnneededIdmappedMount'; readonly path: string }
   | (OfSnapshot & { readonly kind: 'UnavailableLayer'; readonly reason: string })
   /** An entry in `snapshots/` that no snapshot owns. */
   | { readonly kind: 'OrphanDirectory'; readonly name: string; readonly path: string }
@@ -118,6 +126,8 @@ export type Action =
   | 'make an empty directory'
   | 'mark the layer unavailable'
   | 'mount the layer'
+  | 'mount the layer with mapped ids'
+  | 'unmount it and remove its directory'
   | 'try to restore the layer'
   | 'set the directories aside'
   | 'set it aside'
@@ -132,6 +142,8 @@ const ACTIONS: Readonly<Record<FixedKind, Action>> = {
   UnfinishedCommit: 'return it to active',
   AwaitingCleanup: 'leave it to Cleanup',
   MissingMount: 'mount the layer',
+  MissingIdmappedMount: 'mount the layer with mapped ids',
+  UnneededIdmappedMount: 'unmount it and remove its directory',
   UnavailableLayer: 'try to restore the layer',
   OrphanDirectory: 'remove its directory',
   SpareDirectories: 'remove the directories',
@@ -164,6 +176,7 @@ export function subjectOf(finding: Finding): string {
     case 'OrphanDirectory':
     case 'ForeignEntry':
     case 'UncheckedDirectory':
+    case 'UnneededIdmappedMount':
       return finding.path;
     case 'SpareDirectories':
       return `directories ${idsInWords(finding.ids)}`;
@@ -172,6 +185,7 @@ export function subjectOf(finding: Finding): string {
       return `directories ${namesInWords(finding.directories.map(({ name }) => name))}`;
     case 'ReleasedDirectories':
       return `directories ${namesInWords(finding.names)}`;
+    case 'MissingIdmappedMount':
     case 'ForeignMount':
     case 'MountElsewhere':
       return finding.mountpoint;

@@ -3,6 +3,7 @@
  * daemon's Cleanup does (src/snapshotter/cleanup.ts), told beforehand; a test holds both equal.
  */
 import { assertNever } from '../base/assert.js';
+import { counted } from '../base/counted.js';
 import type { FailedLook, SnapshotDirectoryEntry } from '../base/ports.js';
 import type { SnapshotId, SnapshotName, UnixNanos } from '../base/units.js';
 import type { LogRecord } from '../log/types.js';
@@ -11,6 +12,8 @@ import type { SnapshotState } from '../machines/fold.js';
 import type { Forest } from '../machines/forest.js';
 import type { SetAside } from '../machines/set-aside.js';
 import { idOfStream } from '../machines/streams.js';
+import { idsInWords } from './findings.js';
+import type { IdmappedEntry } from './idmapped-plan.js';
 import { unownedIn, type Candidate, type Uses } from './unowned.js';
 
 interface OfSnapshot {
@@ -39,7 +42,9 @@ export type KeepReason =
   | { readonly kind: 'in-flight' }
   | { readonly kind: 'young' }
   /** Its last change is still to come by the clock of this machine: one of the two clocks was wrong. */
-  | { readonly kind: 'age-unknown' };
+  | { readonly kind: 'age-unknown' }
+  /** A mount with mapped ids that these snapshots need. */
+  | { readonly kind: 'idmapped'; readonly ids: readonly SnapshotId[] };
 
 export type CollectReason =
   | (OfSnapshot & { readonly kind: 'awaiting-cleanup'; readonly since: UnixNanos | null })
@@ -51,10 +56,11 @@ export type CollectReason =
     })
   | { readonly kind: 'orphan' }
   /** Named by a person, now or before: deleted with its content. */
-  | { readonly kind: 'requested' };
+  | { readonly kind: 'requested' }
+  | { readonly kind: 'unneeded-idmapped' };
 
 export interface GcVerdict {
-  /** The entry's name in `snapshots/`; of an unfinished removal it may be gone already. */
+  /** The entry's name in `snapshots/`, or `idmapped/…` of a mount with mapped ids; of an unfinished removal it may be gone already. */
   readonly entry: string;
   /** When its snapshot was prepared or committed; when nobody owns it, its last change. */
   readonly since: UnixNanos | null;
@@ -68,6 +74,8 @@ export interface GcVerdict {
 export interface GcWorld {
   readonly forest: Forest;
   readonly entries: readonly SnapshotDirectoryEntry[];
+  /** What is below `idmapped/`. */
+  readonly idmapped: readonly IdmappedEntry[];
   /** Whether a daemon is at work: what is half made belongs to it. */
   readonly isServed: boolean;
   /** How the entries of `lookedAt` are used. */
@@ -83,6 +91,9 @@ export interface GcWorld {
   readonly now: UnixNanos;
 }
 
+/** Begins an entry that is not in `snapshots/`. */
+export const IDMAPPED = 'idmapped/';
+
 /** Kept ones first, by number; names that are no numbers come last. */
 export function gcVerdicts(world: GcWorld): readonly GcVerdict[] {
   const verdicts = world.entries.flatMap((entry) => {
@@ -91,7 +102,7 @@ export function gcVerdicts(world: GcWorld): readonly GcVerdict[] {
     const state = entry.id === null ? undefined : world.forest.get(entry.id);
     return state === undefined ? ownerless(entry, world) : owned(entry.name, state, world);
   });
-  verdicts.push(...withoutDirectory(world));
+  verdicts.push(...withoutDirectory(world), ...world.idmapped.map(idmappedVerdict));
   return verdicts.sort(
     (one, other) =>
       one.verdict.kind.localeCompare(other.verdict.kind) * -1 ||
@@ -212,6 +223,12 @@ function owned(entry: string, state: SnapshotState, world: GcWorld): GcVerdict {
 const inUse = (told: Omit<GcVerdict, 'verdict'>, evidence: string): GcVerdict =>
   kept(told, { kind: 'in-use', evidence });
 
+function idmappedVerdict({ entry: name, ids }: IdmappedEntry): GcVerdict {
+  const told = { entry: `${IDMAPPED}${name}`, since: null, loggedSize: 0 };
+  if (ids.length > 0) return kept(told, { kind: 'idmapped', ids });
+  return { ...told, verdict: { kind: 'collected', because: { kind: 'unneeded-idmapped' } } };
+}
+
 function kept(told: Omit<GcVerdict, 'verdict'>, because: KeepReason): GcVerdict {
   return { ...told, verdict: { kind: 'kept', because } };
 }
@@ -258,6 +275,10 @@ export function reasonInWords(
         : `removal fails with ${because.failure}${since(because.since)}: ${because.name}`;
     case 'requested':
       return 'requested to be deleted with its content';
+    case 'idmapped':
+      return `layers with mapped ids for ${counted(because.ids.length, 'snapshot')} ${idsInWords(because.ids)}`;
+    case 'unneeded-idmapped':
+      return 'layers with mapped ids that no snapshot needs';
     case 'orphan':
       return 'orphan: no snapshot in the log owns it, and it is unused';
     default:

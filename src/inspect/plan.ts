@@ -2,14 +2,17 @@
  * Lays the log's forest, the directories and the mount table side by side and says what differs
  * and what will be done. Pure: `stratalog inspect` prints the plan, the daemon executes it.
  */
+import { dirname } from 'node:path';
 import { below, entriesInUse, idsShownBy, useInWords } from '../base/mount-layers.js';
 import type { DirectoryUse, MountEntry, SnapshotDirectoryEntry } from '../base/ports.js';
 import { formatTime, type SnapshotId } from '../base/units.js';
+import { idmappedDirectory } from '../log/files.js';
 import { metaOf } from '../machines/chart.js';
 import type { SnapshotState } from '../machines/fold.js';
 import type { Forest } from '../machines/forest.js';
 import type { SetAside } from '../machines/set-aside.js';
 import type { Finding } from './findings.js';
+import { idmappedFindings } from './idmapped-plan.js';
 import {
   candidateFindings,
   isAbandonedByCrash,
@@ -26,6 +29,8 @@ export interface Observation {
   readonly nextId: SnapshotId;
   /** A daemon is at work: what is half prepared is under way. */
   readonly isLive: boolean;
+  /** Below `idmapped/`, as IdmappedMounts.list answers; null when it was not listed. */
+  readonly idmapped: readonly string[] | null;
 }
 
 export interface Plan {
@@ -76,6 +81,7 @@ export function planRecovery(forest: Forest, observed: Observation, snapshotsPat
   if (observed.mounts !== null) {
     findings.push(...strangeMounts(observed.mounts, forest, snapshotsPath));
   }
+  findings.push(...idmappedFindings(forest, observed, dirname(snapshotsPath)));
   const vanished = [...forest.setAside.keys()].filter((name) => !listed.has(name));
   return { findings, adopted, candidates, uses, vanished, nextId: observed.nextId };
 }
@@ -218,6 +224,8 @@ function strangeMounts(
       const isOurs = isLayerMountpoint(mountpoint, forest, snapshotsPath);
       return isOurs ? [] : [{ kind: 'ForeignMount', mountpoint, type }];
     }
+    // Whose these are is told by what is below `idmapped/`.
+    if (below(mountpoint, idmappedDirectory(dirname(snapshotsPath))) !== null) return [];
     const ids = idsShownBy(entry, mounts, snapshotsPath).toSorted((a, b) => a - b);
     return ids.length === 0 ? [] : [{ kind: 'MountElsewhere', mountpoint, ids }];
   });

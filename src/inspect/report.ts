@@ -52,6 +52,8 @@ function lossOf(finding: Finding): string {
     case 'AwaitingCleanup':
     case 'HiddenDirectory':
     case 'MissingMount':
+    case 'MissingIdmappedMount':
+    case 'UnneededIdmappedMount':
     case 'UnavailableLayer':
     case 'OrphanDirectory':
     case 'ForeignEntry':
@@ -81,7 +83,8 @@ function isUnderWay(finding: Finding): boolean {
   return (
     finding.kind === 'AbandonedPreparation' ||
     finding.kind === 'UnfinishedCommit' ||
-    finding.kind === 'ReleasedDirectories'
+    finding.kind === 'ReleasedDirectories' ||
+    finding.kind === 'UnneededIdmappedMount'
   );
 }
 
@@ -103,6 +106,10 @@ function evidenceOf(finding: Finding): string {
       return `something is mounted on ${finding.path}, and the snapshot is ${finding.shownAs}`;
     case 'MissingMount':
       return `nothing is mounted on ${finding.mountpoint}`;
+    case 'MissingIdmappedMount':
+      return `nothing is mounted with mapped ids on ${finding.mountpoint}, needed by ${countedIds(finding.ids)}`;
+    case 'UnneededIdmappedMount':
+      return 'no snapshot in the log needs it';
     case 'UnavailableLayer':
       return finding.reason;
     case 'OrphanDirectory':
@@ -122,7 +129,7 @@ function evidenceOf(finding: Finding): string {
     case 'ForeignMount':
       return `a mount of type ${finding.type} below the snapshots that is no layer of ours`;
     case 'MountElsewhere':
-      return `an overlay that uses ${finding.ids.length === 1 ? 'snapshot' : 'snapshots'} ${finding.ids.join(', ')}`;
+      return `an overlay that uses ${countedIds(finding.ids)}`;
     case 'HiddenMounts': {
       const layers = finding.ids.length === 0 ? '' : ` (now: snapshots ${idsInWords(finding.ids)})`;
       return `the daemon runs in a mount namespace of its own, and layers that it mounts are seen only there${layers}; ${SHARE_MOUNTS}`;
@@ -131,6 +138,9 @@ function evidenceOf(finding: Finding): string {
       return assertNever(finding);
   }
 }
+
+const countedIds = (ids: readonly number[]): string =>
+  `${ids.length === 1 ? 'snapshot' : 'snapshots'} ${ids.join(', ')}`;
 
 type Newer = Extract<Finding, { kind: 'LogOlderThanDirectories' }>;
 

@@ -18,7 +18,13 @@ export async function contradictionInRoot(
     ...{ name, id: parseSnapshotId(name) },
     ...{ isDirectory: true, parts: { kind: 'unchecked' } as const },
   }));
-  const observed = { directories, mounts: null, nextId: forest.nextId, isLive: false };
+  const observed = {
+    directories,
+    mounts: null,
+    idmapped: null,
+    nextId: forest.nextId,
+    isLive: false,
+  };
   const { findings } = planRecovery(forest, observed, snapshotsDirectory(root));
   const missing = findings.filter(({ kind }) => kind === 'MissingDirectory');
   const [first] = missing;

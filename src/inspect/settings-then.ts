@@ -8,7 +8,6 @@ export interface SettingsThen {
   readonly root: string | null;
   readonly durability: string | null;
   readonly mountOptions: readonly string[] | null;
-  readonly remapIds: boolean | null;
   /** Name of the remote file system; null when none was configured. */
   readonly fileSystem: string | null;
   /** Whether it was told at all which file system there was. */
@@ -37,12 +36,10 @@ export function settingsIn(settings: unknown, since: Position): SettingsThen {
     return typeof value === 'string' ? value : null;
   };
   const options: unknown = told.get('mountOptions');
-  const remapIds: unknown = told.get('remapIds');
   return {
     root: text('root'),
     durability: text('durability'),
     mountOptions: isTexts(options) ? options : null,
-    remapIds: typeof remapIds === 'boolean' ? remapIds : null,
     fileSystem: text('fileSystem'),
     knowsFileSystem: told.has('fileSystem'),
     since,

@@ -4,13 +4,19 @@
  * wait for the second one (src/snapshotter/open.ts, recovery.ts).
  */
 import { errnoOf } from '../base/errors.js';
-import type { MountTable, SnapshotDirectories, SnapshotDirectoryEntry } from '../base/ports.js';
+import type {
+  IdmappedMounts,
+  MountTable,
+  SnapshotDirectories,
+  SnapshotDirectoryEntry,
+} from '../base/ports.js';
 import type { Forest } from '../machines/forest.js';
 import { planRecovery, unlooked, withUses, type Plan } from './plan.js';
 import { usesByName } from './unowned.js';
 
 export interface StartupWorld {
   readonly directories: Pick<SnapshotDirectories, 'list' | 'usesOf'>;
+  readonly idmappedMounts: Pick<IdmappedMounts, 'list'>;
   /** Null where the mount table of this machine does not apply to the root. */
   readonly mountTable: Pick<MountTable, 'read'> | null;
   /** `<root>/snapshots`. */
@@ -21,9 +27,10 @@ export interface StartupWorld {
 
 /** `forest` is the replay of the log. Fails as the ports do. */
 export async function startupPlan(forest: Forest, world: StartupWorld): Promise<Plan> {
-  const { directories, mountTable, snapshotsPath, isLive } = world;
+  const { directories, idmappedMounts, mountTable, snapshotsPath, isLive } = world;
   const observed = {
     directories: await listed(directories),
+    idmapped: await idmappedMounts.list(),
     mounts: mountTable === null ? null : await mountTable.read(),
     nextId: forest.nextId,
     isLive,

@@ -6,6 +6,7 @@ import { counted } from '../base/counted.js';
 import { assertNever } from '../base/assert.js';
 import type { DaemonEvent, DaemonEventData } from '../machines/daemon-events.js';
 import type { Caller, ParentLink, SnapshotEvent } from '../machines/events.js';
+import type { IdMapping } from '../machines/id-mapping.js';
 import { programName } from '../machines/maker.js';
 import { understand, type RecordLike, type Understood } from '../machines/streams.js';
 import { durationInWords } from './durations.js';
@@ -33,8 +34,9 @@ function understoodOrNull(record: RecordLike): Understood | null {
 function snapshotSummary(event: SnapshotEvent): string {
   switch (event.type) {
     case 'SnapshotPreparing': {
-      const { kind, key, parent, target, caller } = event.data;
-      return words(kind, key, on(parent), target && `target ${target}`, by(caller));
+      const { kind, key, parent, target, idMapping, caller } = event.data;
+      const looksFor = target && `target ${target}`;
+      return words(kind, key, on(parent), looksFor, idMapping && mapped(idMapping), by(caller));
     }
     case 'RemoteMountStarted':
       return `${event.data.ref} from ${event.data.fileSystem}`;
@@ -64,6 +66,7 @@ function snapshotSummary(event: SnapshotEvent): string {
     case 'SnapshotAbandoned':
     case 'SnapshotRemovalFailed':
       return event.data.reason;
+    case 'IdMappingStarted':
     case 'SnapshotPrepared':
     case 'RemoteMounted':
     case 'SnapshotCollecting':
@@ -179,6 +182,12 @@ const words = (...parts: readonly (string | false | null)[]): string =>
 
 const on = (parent: ParentLink | null): string | null =>
   parent === null ? null : `on ${parent.name}`;
+
+/** `ids mapped 0:100000:65536`, and how when it is not the snapshotter that maps them. */
+function mapped({ uids, gids, appliedBy }: IdMapping): string {
+  const maps = uids === gids ? uids : `${uids} and groups ${gids}`;
+  return `ids mapped ${maps}${appliedBy === 'client' ? ' by the client' : ''}`;
+}
 
 /** Nearly always containerd; its namespace says more than its pid. */
 function by(caller: Caller): string | null {

@@ -3,15 +3,18 @@
  * the mount table say of each. Pure but for the archive: paths come in resolved, mounts as a list.
  */
 import type { MountEntry } from '../base/ports.js';
-import { parseSnapshotId, type Position, type SnapshotId, type UnixNanos } from '../base/units.js';
+import type { Position, SnapshotId, UnixNanos } from '../base/units.js';
+import { idmappedDirectory, snapshotsDirectory } from '../log/files.js';
 import type { LogRecord } from '../log/types.js';
 import type { Caller, ParentLink } from '../machines/events.js';
 import type { SnapshotState } from '../machines/fold.js';
 import type { Forest } from '../machines/forest.js';
+import { hasIdmappedLayers } from '../machines/id-mapping.js';
 import type { SetAside } from '../machines/set-aside.js';
 import type { Archive } from './archive.js';
+import { mapsDirectory } from './idmapped-paths.js';
 import { chainBelow, courseOf } from './history.js';
-import { below, idsShownBy } from '../base/mount-layers.js';
+import { below, idsShownBy, layerIdAt } from '../base/mount-layers.js';
 import { childrenIn } from './state-kin.js';
 import { eventOf } from './subject.js';
 
@@ -23,25 +26,30 @@ export type Place =
   | { readonly kind: 'named'; readonly name: string }
   /** The directory of all of them. */
   | { readonly kind: 'all' }
+  /** In the directory of mounts with mapped ids that has this name. */
+  | { readonly kind: 'maps'; readonly name: string }
   /** In the root, and no snapshot's: the log, the identity. */
   | { readonly kind: 'ours' }
   | { readonly kind: 'elsewhere' };
 
 /** Both paths absolute and without `.` or `..`; whole components are compared. */
 export function placeOf(path: string, root: string): Place {
+  const id = path.startsWith('/')
+    ? layerIdAt(path, snapshotsDirectory(root.replace(/\/+$/, '')))
+    : null;
+  if (id !== null) return { kind: 'numbered', id };
   const [first, name = ''] = below(path, root)?.split('/') ?? [];
   if (first === undefined) return { kind: 'elsewhere' };
+  if (first === 'idmapped' && name !== '') return { kind: 'maps', name };
   if (first !== 'snapshots') return { kind: 'ours' };
-  if (name === '') return { kind: 'all' };
-  const id = parseSnapshotId(name);
-  return id === null ? { kind: 'named', name } : { kind: 'numbered', id };
+  return name === '' ? { kind: 'all' } : { kind: 'named', name };
 }
 
 export interface MountUse {
   readonly mountpoint: string;
   readonly type: string;
-  /** `layer`: the snapshot's own, of a remote layer. */
-  readonly as: 'upper' | 'lower' | 'layer' | 'bind';
+  /** `layer`: the snapshot's own, of a remote layer; `idmapped`: the same with mapped ids. */
+  readonly as: 'upper' | 'lower' | 'layer' | 'idmapped' | 'bind';
 }
 
 /** Mounts that show a snapshot. */
@@ -54,6 +62,7 @@ export function usesOf(
   return mounts.flatMap((mount): readonly MountUse[] => {
     const { mountpoint, fileSystemType: type } = mount;
     if (below(mountpoint, own) !== null) return [{ mountpoint, type, as: 'layer' }];
+    if (layerIdAt(mountpoint, snapshotsPath) === id) return [{ mountpoint, type, as: 'idmapped' }];
     if (!idsShownBy(mount, mounts, snapshotsPath).includes(id)) return [];
     if (type !== 'overlay') return [{ mountpoint, type, as: 'bind' }];
     const isUpper = mount.superOptions.some(
@@ -149,6 +158,15 @@ function tellingLabels(records: readonly LogRecord[]): Readonly<Record<string, s
 /** Labels by which containerd, its CRI plugin and nerdctl say what a snapshot is for. */
 function isTelling(key: string): boolean {
   return /^containerd\.io\/snapshot|image|^nerdctl\//.test(key);
+}
+
+/** Snapshots whose layers are mounted in a directory of maps. */
+export function mappedIn(forest: Forest, name: string, root: string): readonly SnapshotId[] {
+  const directory = `${idmappedDirectory(root)}/${name}`;
+  return forest
+    .mapped()
+    .filter(hasIdmappedLayers)
+    .flatMap(({ id, idMapping }) => (mapsDirectory(root, idMapping) === directory ? [id] : []));
 }
 
 /** What was asked about, and what the log says of it. */

@@ -9,6 +9,8 @@ import type { Disk, DiskFile } from '../base/ports.js';
 export const identityPath = (root: string): string => `${root}/identity.json`;
 export const logDirectory = (root: string): string => `${root}/log`;
 export const snapshotsDirectory = (root: string): string => `${root}/snapshots`;
+/** Mounts that show layers with mapped ids. */
+export const idmappedDirectory = (root: string): string => `${root}/idmapped`;
 export const lockPath = (root: string): string => `${root}/log/lock`;
 /** A segment that is filled with zeros and waits for its number. */
 export const preparedPath = (root: string): string => `${root}/log/next.prepared`;

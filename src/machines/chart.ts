@@ -12,6 +12,7 @@ import { snapshotMachine, type MachineEvent, type StateMeta } from './snapshot-m
 export const STATUSES = [
   'absent',
   'preparing',
+  'mappingIds',
   'mounting',
   'mounted',
   'active',

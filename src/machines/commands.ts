@@ -2,6 +2,7 @@
  * Everything that can be asked of a snapshot. The first four come from clients; the rest report
  * how an effect ended, or what a restart found. All are decided by decide.ts.
  */
+import type { FileOwner } from '../base/ports.js';
 import type { Labels, SnapshotId, SnapshotName, Usage } from '../base/units.js';
 import type { Caller, SnapshotEventData } from './events.js';
 import type { Keeper } from './maker.js';
@@ -20,6 +21,8 @@ export type Command =
       readonly nameKeeper?: Keeper | null;
       /** Directories that stand already, made ahead of time; without them they are made now. */
       readonly spare?: { readonly id: SnapshotId; readonly remote: RemoteQuestion };
+      /** Why layers cannot be mounted with mapped ids on this host; absent: they can. */
+      readonly whyNoIdMapping?: string;
     }
   | {
       readonly command: 'Commit';
@@ -54,11 +57,14 @@ export type Command =
   /** The directories stand. `remote` says whether the remote file system is asked now. */
   | { readonly command: 'DirectoriesReady'; readonly remote: RemoteQuestion }
   | { readonly command: 'DirectoriesFailed'; readonly reason: string }
-  | { readonly command: 'RemoteReady'; readonly usage: Usage }
+  /** The layers below are mounted with mapped ids. */
+  | { readonly command: 'IdsMapped' }
+  | { readonly command: 'RemoteReady'; readonly usage: Usage; readonly owner: FileOwner }
   | { readonly command: 'RemoteFailed'; readonly reason: string }
   | {
       readonly command: 'DataReady';
       readonly usage: Usage;
+      readonly owner: FileOwner;
       readonly durability: SnapshotEventData<'SnapshotCommitted'>['durability'];
     }
   | { readonly command: 'DataFailed'; readonly reason: string }

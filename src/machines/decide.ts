@@ -14,7 +14,8 @@ import type { Command, CommandOf, RemoteQuestion } from './commands.js';
 import type { ParentLink, SnapshotEvent } from './events.js';
 import type { SnapshotState } from './fold.js';
 import type { Forest } from './forest.js';
-import { checkMappings, mapsAreTrusted } from './id-mapping.js';
+import { requestedMaps, type IdMapping } from './id-mapping.js';
+import { decideIdMapping, needsIdmappedMounts } from './idmapped-layers.js';
 import { updatedLabels } from './label-update.js';
 import {
   areTooMany,
@@ -47,11 +48,15 @@ export function decide(forest: Forest, state: SnapshotState | null, command: Com
     case 'Remove':
       return decideRemove(forest, state, command);
     case 'DirectoriesReady':
-      return outcome(state, directoriesReady(command));
+      return outcome(state, directoriesReady(command, needsMappedLayers(forest, state)));
     case 'DirectoriesFailed':
       return outcome(state, [
         { type: 'SnapshotAbandoned', data: { reason: command.reason, inferred: false } },
       ]);
+    case 'IdsMapped':
+      return state?.status === 'mappingIds'
+        ? ok([{ type: 'SnapshotPrepared', data: {} }])
+        : overtaken(state);
     case 'RemoteReady':
       return decideRemoteReady(forest, state, command);
     case 'RemoteFailed':
@@ -82,6 +87,9 @@ export function targetOf(command: CommandOf<'Prepare'>): string | null {
   if (command.kind !== 'active') return null;
   const ref = command.labels.get(TARGET_LABEL);
   if (ref === undefined || ref === '') return null;
+  // What is prepared for a user namespace is a container's, and no layer is unpacked into it.
+  const maps = requestedMaps(command.key, command.labels);
+  if (!maps.ok || maps.value !== null) return null;
   // A parallel unpack names the parent only at Commit. A layer committed here would stay
   // parentless for ever (containerd #13264), so it is left to the ordinary way.
   const parentIsPromised = command.parent === null && command.labels.has(PARENT_CHAIN_LABEL);
@@ -103,10 +111,8 @@ function decidePrepare(
   if (!accepts(statusOf(holder), 'SnapshotPreparing')) {
     return refuse(nameInUse(command.key, command));
   }
-  if (mapsAreTrusted(command.key)) {
-    const mappings = checkMappings(command.labels);
-    if (!mappings.ok) return mappings;
-  }
+  const idMapping = idMappingOf(forest, parent.value, command);
+  if (!idMapping.ok) return idMapping;
   const target = targetOf(command);
   const ready = target === null ? undefined : forest.remoteFor(target, parent.value?.id ?? null);
   const isWithheld = command.withholdsReady === true;
@@ -119,6 +125,10 @@ function decidePrepare(
     'directories that are nobody else’s are given out',
     () => String(spare?.id),
   );
+  assert(
+    spare === undefined || idMapping.value === null,
+    'a preallocated directory belongs to the process',
+  );
   return ok([
     {
       type: 'SnapshotPreparing',
@@ -129,11 +139,22 @@ function decidePrepare(
         parent: parent.value,
         labels: storedLabels(command.labels),
         target,
+        idMapping: idMapping.value,
         caller: command.caller,
       },
     },
-    ...(spare === undefined ? [] : directoriesReady(spare)),
+    ...(spare === undefined ? [] : directoriesReady(spare, false)),
   ]);
+}
+
+function idMappingOf(
+  forest: Forest,
+  parent: ParentLink | null,
+  { key, labels, whyNoIdMapping }: CommandOf<'Prepare'>,
+): Result<IdMapping | null, Refusal> {
+  const maps = requestedMaps(key, labels);
+  if (!maps.ok || maps.value === null) return maps.ok ? ok(null) : maps;
+  return decideIdMapping(forest, parent, maps.value, whyNoIdMapping ?? null);
 }
 
 function decideCommit(
@@ -253,11 +274,16 @@ function nameInUse(
     : refusals.keptFromCaller('take the name of', name, nameKeeper, makerOf(caller));
 }
 
-function directoriesReady({
-  remote,
-}: {
-  readonly remote: RemoteQuestion;
-}): readonly SnapshotEvent[] {
+function needsMappedLayers(forest: Forest, state: SnapshotState | null): boolean {
+  if (state?.status !== 'preparing' || state.idMapping === null) return false;
+  return needsIdmappedMounts(forest.ancestorsOf(state), state.idMapping);
+}
+
+function directoriesReady(
+  { remote }: { readonly remote: RemoteQuestion },
+  needsMapping: boolean,
+): readonly SnapshotEvent[] {
+  if (needsMapping) return [{ type: 'IdMappingStarted', data: {} }];
   if (remote.ask === false) return [{ type: 'SnapshotPrepared', data: {} }];
   const started: SnapshotEvent = {
     type: 'RemoteMountStarted',
@@ -283,6 +309,7 @@ function decideRemoteReady(
         name: remoteName(forest, state, ref),
         labels: state.labels,
         usage: command.usage,
+        owner: command.owner,
         parent: state.parent,
         remote: { ref, fileSystem },
         durability: 'data',
@@ -313,6 +340,7 @@ function decideDataReady(state: SnapshotState | null, command: CommandOf<'DataRe
         name: commit.name,
         labels: commit.labels,
         usage: command.usage,
+        owner: command.owner,
         parent: commit.parent,
         remote: null,
         durability: command.durability,

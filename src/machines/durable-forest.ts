@@ -8,6 +8,7 @@ import { metaOf, type Status } from './chart.js';
 import type { SnapshotState } from './fold.js';
 import { Forest, namesOf, standsOn, type Follower } from './forest.js';
 import type { ForestCut } from './forest-cut.js';
+import { hasIdmappedLayers } from './id-mapping.js';
 import { TARGET_LABEL } from './labels.js';
 
 export class DurableForest extends Forest implements Follower {
@@ -113,6 +114,14 @@ export class DurableForest extends Forest implements Follower {
     for (const state of this.#differing.values()) {
       const holdsName = state !== null && metaOf(state.status).holdsName;
       if (holdsName && state.labels.get(TARGET_LABEL) === ref) states.push(state);
+    }
+    return states;
+  }
+
+  override mapped(): readonly SnapshotState[] {
+    const states = this.#accepted.mapped().filter(({ id }) => !this.#differing.has(id));
+    for (const state of this.#differing.values()) {
+      if (state !== null && hasIdmappedLayers(state)) states.push(state);
     }
     return states;
   }

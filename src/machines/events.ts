@@ -54,6 +54,24 @@ const parentSchema = z
   .object({ id: idSchema, name: nameSchema })
   .describe('the committed snapshot below');
 
+const idMappingSchema = z
+  .object({
+    uids: z
+      .string()
+      .describe('`<container id>:<host id>:<size>`, comma-separated, in rising order'),
+    gids: z.string().describe('the same for groups'),
+    appliedBy: z
+      .enum(['client', 'snapshotter'])
+      .describe(
+        'client: it has chowned the layers below; snapshotter: they are mounted with mapped ids',
+      ),
+  })
+  .describe('ids of the user namespace it was prepared for');
+
+const ownerSchema = z
+  .object({ uid: z.number().int().nonnegative(), gid: z.number().int().nonnegative() })
+  .describe('of the root directory of the layer');
+
 const reasonSchema = z.string().describe('one sentence for a person');
 
 /** Most events are understood without (quick-decode.ts), and to make a schema takes time. */
@@ -66,9 +84,11 @@ export const snapshotEventSchemas = {
       parent: parentSchema.nullable(),
       labels: labelsSchema,
       target: z.string().nullable().describe('chain id to look for in the remote file system'),
+      idMapping: idMappingSchema.nullable(),
       caller: callerSchema,
     }),
   ),
+  IdMappingStarted: lazily(() => z.object({})),
   SnapshotPrepared: lazily(() => z.object({})),
   RemoteMountStarted: lazily(() =>
     z.object({
@@ -92,6 +112,7 @@ export const snapshotEventSchemas = {
       name: nameSchema,
       labels: labelsSchema,
       usage: usageSchema,
+      owner: ownerSchema,
       parent: parentSchema.nullable(),
       remote: z
         .object({ ref: z.string(), fileSystem: z.string() })
@@ -149,6 +170,7 @@ export const snapshotEventSchemas = {
       name: nameSchema.describe('made up by the repair; what the client called it is lost'),
       labels: labelsSchema,
       usage: usageSchema.describe('as measured by the repair'),
+      owner: ownerSchema,
       looked: z
         .enum(['committed', 'active', 'empty'])
         .describe(
@@ -185,6 +207,7 @@ export const SNAPSHOT_EVENTS: {
     version: 1,
     meaning: 'Prepare or View was asked for; nobody has been told yes',
   },
+  IdMappingStarted: { version: 1, meaning: 'the layers below are mounted with mapped ids' },
   SnapshotPrepared: { version: 1, meaning: 'its directories stand; the client is told its mounts' },
   RemoteMountStarted: { version: 1, meaning: 'the remote file system is asked for the layer' },
   RemoteMounted: { version: 1, meaning: 'the layer is visible at its mountpoint' },

@@ -3,6 +3,7 @@
  * whether an event may happen at all is the statechart's business, not this file's.
  */
 import { assert, assertNever } from '../base/assert.js';
+import type { FileOwner } from '../base/ports.js';
 import type {
   Labels,
   SnapshotId,
@@ -12,6 +13,7 @@ import type {
   Usage,
 } from '../base/units.js';
 import type { ParentLink, SnapshotEvent, SnapshotEventOf } from './events.js';
+import { makesChownedCopy, type IdMapping } from './id-mapping.js';
 import { NO_LABELS } from './labels.js';
 import { makerOf, type Maker } from './maker.js';
 
@@ -71,15 +73,28 @@ export interface SnapshotFacts {
   readonly maker: Maker | null;
   /** The chain id asked for with Prepare. */
   readonly target: string | null;
+  /** Ids of the user namespace that it was prepared for. */
+  readonly idMapping: IdMapping | null;
   readonly remote: RemoteLayer | null;
   readonly commit: PendingCommit | null;
   readonly usage: Usage | null;
+  /** Of the layer's root directory; null before it is committed. */
+  readonly owner: FileOwner | null;
+  /** The client has chowned the layers below in it; see `makesChownedCopy`. */
+  readonly isChownedCopy: boolean;
   readonly unavailability: Unavailability | null;
   /** Null until its removal is decided. */
   readonly removal: Removal | null;
   readonly createdAt: UnixNanos;
   readonly updatedAt: UnixNanos;
   readonly streamVersion: StreamVersion;
+}
+
+/** The usual owner: one object for all states. */
+export const ROOT_OWNER: FileOwner = { uid: 0, gid: 0 };
+
+export function ownerFact({ uid, gid }: FileOwner): FileOwner {
+  return uid === 0 && gid === 0 ? ROOT_OWNER : { uid, gid };
 }
 
 /** The facts after an event. `facts` is null only before the first of a stream. */
@@ -101,9 +116,12 @@ function begin(recorded: Recorded<SnapshotEventOf<'SnapshotPreparing'>>): Snapsh
     labels: data.labels.size === 0 ? NO_LABELS : data.labels,
     maker: makerOf(data.caller),
     target: data.target,
+    idMapping: data.idMapping,
     remote: null,
     commit: null,
     usage: null,
+    owner: null,
+    isChownedCopy: false,
     unavailability: null,
     removal: null,
     createdAt: recorded.time,
@@ -114,7 +132,7 @@ function begin(recorded: Recorded<SnapshotEventOf<'SnapshotPreparing'>>): Snapsh
 
 /** No parent: which one it stood on is lost, and none is invented. */
 function salvage(recorded: Recorded<SnapshotEventOf<'SnapshotSalvaged'>>): SnapshotFacts {
-  const { id, name, labels, usage } = recorded.event.data;
+  const { id, name, labels, usage, owner } = recorded.event.data;
   return {
     id,
     preparedAs: 'active',
@@ -123,9 +141,12 @@ function salvage(recorded: Recorded<SnapshotEventOf<'SnapshotSalvaged'>>): Snaps
     labels,
     maker: null,
     target: null,
+    idMapping: null,
     remote: null,
     commit: null,
     usage,
+    owner: ownerFact(owner),
+    isChownedCopy: false,
     unavailability: null,
     removal: null,
     createdAt: recorded.time,
@@ -160,6 +181,8 @@ function changesBy(
         labels: event.data.labels,
         parent: event.data.parent,
         usage: event.data.usage,
+        owner: ownerFact(event.data.owner),
+        isChownedCopy: makesChownedCopy(facts.name, event.data.name),
         commit: null,
         createdAt: time,
         updatedAt: time,
@@ -170,6 +193,7 @@ function changesBy(
       return { unavailability: event.data };
     case 'LayerAvailable':
       return { unavailability: null };
+    case 'IdMappingStarted':
     case 'SnapshotPrepared':
     case 'RemoteMounted':
     case 'SnapshotRemoving':

@@ -17,6 +17,7 @@ import type { ParentLink } from './events.js';
 import type { RemovalFailure } from './facts.js';
 import type { SnapshotState } from './fold.js';
 import { ForestCut } from './forest-cut.js';
+import { hasIdmappedLayers } from './id-mapping.js';
 import { TARGET_LABEL } from './labels.js';
 import { PackedStates } from './packed-states.js';
 import { SetAsideDirectories, type SetAside } from './set-aside.js';
@@ -37,6 +38,8 @@ export class Forest {
   readonly #childCount = new Map<SnapshotId, number>();
   readonly #byTarget: Index = new Map();
   readonly #byTargetLabel: Index = new Map();
+  /** Those whose layers are mounted with mapped ids, until they are gone. */
+  readonly #mapped = new Set<SnapshotId>();
   readonly #statusCounts: Map<Status, number>;
   readonly #spares = new Set<SnapshotId>();
   readonly #setAside = new SetAsideDirectories();
@@ -55,6 +58,7 @@ export class Forest {
       this.#byId.set(state.id, state);
       this.#index(state);
       this.#noteRemoval(state);
+      this.#keepMapped(state);
     }
   }
 
@@ -222,6 +226,11 @@ export class Forest {
     return idsIn(this.#byTargetLabel, ref).flatMap((id) => this.#byId.get(id) ?? []);
   }
 
+  /** All snapshots whose layers are mounted with mapped ids, also those that are being removed. */
+  mapped(): readonly SnapshotState[] {
+    return [...this.#mapped].flatMap((id) => this.#byId.get(id) ?? []);
+  }
+
   /** The snapshot's parents, nearest first. */
   ancestorsOf(state: SnapshotState): SnapshotState[] {
     const chain: SnapshotState[] = [];
@@ -267,7 +276,9 @@ export class Forest {
     }
     if (next.status === 'removed') {
       this.#byId.delete(next.id);
+      this.#mapped.delete(next.id);
     } else {
+      this.#keepMapped(next);
       this.#byId.set(next.id, next);
       if (!isIndexedAlike) this.#index(next);
       this.#countStatus(next.status, 1);
@@ -316,6 +327,10 @@ export class Forest {
     if (state.remote !== null) {
       add(this.#byTarget, remoteKey(state, state.remote.ref), state.id);
     }
+  }
+
+  #keepMapped(state: SnapshotState): void {
+    if (hasIdmappedLayers(state)) this.#mapped.add(state.id);
   }
 
   #unindex(state: SnapshotState): void {

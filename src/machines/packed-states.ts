@@ -13,6 +13,7 @@ const NEWLINE = 0x0a;
 const COMMA = 0x2c;
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
+const CLOSING_BRACE = 0x7d;
 const ZERO = 0x30;
 const NINE = 0x39;
 
@@ -37,7 +38,8 @@ export class PackedStates {
   readonly rows: number;
   /**
    * Rows that are in none of the indexes, and are nobody's children: what is on its way out holds
-   * no name, and a commit under way holds two. Whoever makes a forest of this takes them out.
+   * no name, a commit under way holds two, and one with an id mapping is looked up by its maps.
+   * Whoever makes a forest of this takes them out.
    */
   readonly unindexed: number[] = [];
   readonly #text: Buffer;
@@ -202,16 +204,21 @@ export class PackedStates {
     const parent = line.number();
     const texts = [line.text(), line.text(), line.text()] as const;
     if (texts[2] !== null) this.#atRest[row] = 0;
-    if (INDEXED.has(name)) {
+    const end = this.#text.indexOf(NEWLINE, line.at);
+    if (end === -1) throw malformed('a line without an end');
+    if (INDEXED.has(name) && !hasIdMapping(this.#text, end)) {
       parents[row] = parent;
       this.#names.add(row, texts[0]);
       this.#labels.add(row, texts[1]);
       this.#refs.add(row, texts[2]);
     } else this.unindexed.push(row);
-    const end = this.#text.indexOf(NEWLINE, line.at);
-    if (end === -1) throw malformed('a line without an end');
     return end + 1;
   }
+}
+
+/** Whether a line ends with an object within the last one: `…,"idMapping":{…}}]`. */
+function hasIdMapping(text: Buffer, end: number): boolean {
+  return text[end - 3] === CLOSING_BRACE;
 }
 
 /** Reads the first fields of a line: `[14,"active",0,"name",null,…`. */

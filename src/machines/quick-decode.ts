@@ -5,6 +5,7 @@
  * equal.
  */
 import { assertNever } from '../base/assert.js';
+import type { FileOwner } from '../base/ports.js';
 import {
   snapshotId,
   snapshotName,
@@ -22,6 +23,7 @@ export function quickDecode(type: SnapshotEventType, body: unknown): SnapshotEve
   if (typeof body !== 'object' || body === null || Array.isArray(body)) return null;
   const fields = body as Body;
   switch (type) {
+    case 'IdMappingStarted':
     case 'SnapshotPrepared':
     case 'RemoteMounted':
     case 'SnapshotCollecting':
@@ -55,7 +57,7 @@ export function quickDecode(type: SnapshotEventType, body: unknown): SnapshotEve
 }
 
 function preparing(fields: Body): SnapshotEvent | null {
-  const { id, kind, target } = fields;
+  const { id, kind, target, idMapping } = fields;
   const key = nameIn(fields['key']);
   const parent = parentIn(fields['parent']);
   const labels = labelsIn(fields['labels']);
@@ -63,7 +65,18 @@ function preparing(fields: Body): SnapshotEvent | null {
   if (!isCount(id) || id === 0 || (kind !== 'active' && kind !== 'view')) return null;
   if (key === null || parent === undefined || labels === null || caller === null) return null;
   if (target !== null && typeof target !== 'string') return null;
-  const data = { id: snapshotId(id), kind, key, parent, labels, target, caller } as const;
+  // Few snapshots have one.
+  if (idMapping !== null) return null;
+  const data = {
+    id: snapshotId(id),
+    kind,
+    key,
+    parent,
+    labels,
+    target,
+    idMapping,
+    caller,
+  } as const;
   return { type: 'SnapshotPreparing', data };
 }
 
@@ -81,10 +94,13 @@ function committed(fields: Body): SnapshotEvent | null {
   const name = nameIn(fields['name']);
   const labels = labelsIn(fields['labels']);
   const usage = usageIn(fields['usage']);
+  const owner = ownerIn(fields['owner']);
   const parent = parentIn(fields['parent']);
   if (name === null || labels === null || usage === null || parent === undefined) return null;
-  if (remote !== null || (durability !== 'data' && durability !== 'metadata')) return null;
-  return { type: 'SnapshotCommitted', data: { name, labels, usage, parent, remote, durability } };
+  if (owner === null || remote !== null) return null;
+  if (durability !== 'data' && durability !== 'metadata') return null;
+  const data = { name, labels, usage, owner, parent, remote, durability } as const;
+  return { type: 'SnapshotCommitted', data };
 }
 
 function isCount(value: unknown): value is number {
@@ -119,6 +135,12 @@ function usageIn(value: unknown): Usage | null {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return null;
   const { size, inodes } = value as Body;
   return isCount(size) && isCount(inodes) ? { size, inodes } : null;
+}
+
+function ownerIn(value: unknown): FileOwner | null {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return null;
+  const { uid, gid } = value as Body;
+  return isCount(uid) && isCount(gid) ? { uid, gid } : null;
 }
 
 /** Only what the schema knows, and nothing else; absent is not the same as undefined. */

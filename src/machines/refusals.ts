@@ -31,6 +31,8 @@ const REFUSAL_CLASSES = {
   DirectoryUnknown: 'NotFound',
   KeptFromCaller: 'FailedPrecondition',
   CommitInProgress: 'Unavailable',
+  IdsNotMappable: 'FailedPrecondition',
+  MappedOtherwise: 'FailedPrecondition',
   LayerNotAvailable: 'Unavailable',
   LayerNotVisible: 'Unavailable',
   TargetReady: 'AlreadyExists',
@@ -174,6 +176,19 @@ export const refusals = {
     refusal('InvalidLabel', `all labels together are over ${bytesMax} bytes: invalid argument`),
   invalidMapping: (label: string, why: string) =>
     refusal('InvalidMapping', `label ${quote(label)}: ${why}: invalid argument`),
+  cannotMapIds: (reason: string) =>
+    refusal(
+      'IdsNotMappable',
+      `cannot mount the layers with mapped ids for a user namespace: ${reason}; without the ` +
+        'capability "remap-ids" of this proxy plugin, containerd makes a chowned copy of the image ' +
+        'instead: failed precondition',
+    ),
+  mappedOtherwise: (name: string, id: SnapshotId) =>
+    refusal(
+      'MappedOtherwise',
+      `layer ${quote(name)} (snapshot ${id}) was written with other id mappings than those of the ` +
+        'request; use the same mappings, or an image without that layer: failed precondition',
+    ),
   invalidFieldPath: (path: string) =>
     refusal(
       'InvalidFieldPath',

@@ -13,7 +13,12 @@ import type { SnapshotEventType } from './events.js';
 
 /** The side effects that belong to states. */
 export type StateEffect =
-  'prepareDirectories' | 'mountRemote' | 'makeDurable' | 'restoreLayer' | 'removeDirectories';
+  | 'prepareDirectories'
+  | 'mapLayerIds'
+  | 'mountRemote'
+  | 'makeDurable'
+  | 'restoreLayer'
+  | 'removeDirectories';
 
 export interface StateMeta {
   /** The kind a client is told, or null while, or once, it must not be seen. */
@@ -82,7 +87,23 @@ export const snapshotMachine = setup({
           { guard: 'isView', target: 'view', actions: 'record' },
           { target: 'active', actions: 'record' },
         ],
+        IdMappingStarted: { target: 'mappingIds', actions: 'record' },
         RemoteMountStarted: { target: 'mounting', actions: 'record' },
+        SnapshotAbandoned: { target: 'removing', actions: 'record' },
+      },
+    },
+    mappingIds: {
+      meta: {
+        ...reserved,
+        // As in `mounting`: what outlives this process is in the log before it is made.
+        effect: { name: 'mapLayerIds', onceEventIs: 'durable' },
+        afterCrash: 'SnapshotAbandoned',
+      },
+      on: {
+        SnapshotPrepared: [
+          { guard: 'isView', target: 'view', actions: 'record' },
+          { target: 'active', actions: 'record' },
+        ],
         SnapshotAbandoned: { target: 'removing', actions: 'record' },
       },
     },

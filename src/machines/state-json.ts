@@ -17,8 +17,9 @@ import {
 } from '../base/units.js';
 import { STATUSES } from './chart.js';
 import { idSchema, type ParentLink } from './events.js';
-import type { Removal } from './facts.js';
+import { ownerFact, ROOT_OWNER, type Removal } from './facts.js';
 import type { SnapshotState } from './fold.js';
+import type { IdMapping } from './id-mapping.js';
 import { NO_LABELS, TARGET_LABEL } from './labels.js';
 import { sharedMaker } from './maker.js';
 import { SET_ASIDE_KINDS, type SetAside } from './set-aside.js';
@@ -97,10 +98,15 @@ interface Rest {
     readonly parent: ParentLink | null;
   };
   readonly usage?: readonly [size: number, inodes: number];
+  /** Of what is committed; without it 0:0. */
+  readonly owner?: readonly [uid: number, gid: number];
+  readonly chownedCopy?: true;
   readonly unavailability?: SnapshotState['unavailability'];
   /** Why, then of the newest failure: path, code, reason, since when. */
   readonly removal?: readonly [Removal['because'], ...(readonly string[])];
   readonly version: number;
+  /** The last one: such a state is recognized by its end (packed-states.ts). */
+  readonly idMapping?: IdMapping;
 }
 
 /**
@@ -108,7 +114,7 @@ interface Rest {
  * or null, when created, when updated or null for the same, labels, the rest]`, without blanks.
  */
 export function encodeState(state: SnapshotState): string {
-  const { parent, remote, commit, usage, maker } = state;
+  const { parent, remote, commit, usage, maker, owner, idMapping } = state;
   const rest: Rest = {
     ...(state.preparedAs === 'view' && { view: true }),
     ...(maker && { maker: [maker.pid, maker.startedAt, maker.program] }),
@@ -119,9 +125,12 @@ export function encodeState(state: SnapshotState): string {
     }),
     ...(commit && { commit: { ...commit, labels: Object.fromEntries(commit.labels) } }),
     ...(usage && { usage: [usage.size, usage.inodes] }),
+    ...(owner !== null && owner !== ROOT_OWNER && { owner: [owner.uid, owner.gid] }),
+    ...(state.isChownedCopy && { chownedCopy: true }),
     ...(state.unavailability && { unavailability: state.unavailability }),
     ...(state.removal && { removal: encodeRemoval(state.removal) }),
     version: state.streamVersion,
+    ...(idMapping && { idMapping }),
   };
   return JSON.stringify([
     state.id,
@@ -158,9 +167,12 @@ export function decodeState(line: string): SnapshotState {
     labels: labelsOf(labels),
     maker: rest.maker === undefined ? null : makerIn(rest.maker),
     target: rest.target ?? null,
+    idMapping: rest.idMapping ?? null,
     remote: ref === null ? null : remoteOf(text(ref), rest),
     commit: rest.commit === undefined ? null : commitOf(rest.commit),
     usage: rest.usage === undefined ? null : { size: rest.usage[0], inodes: rest.usage[1] },
+    owner: ownerOf(rest),
+    isChownedCopy: rest.chownedCopy === true,
     unavailability: rest.unavailability ?? null,
     removal: rest.removal === undefined ? null : removalOf(rest.removal),
     createdAt,
@@ -195,6 +207,12 @@ function removalOf([because, path, ...more]: NonNullable<Rest['removal']>): Remo
 
 function makerIn([pid, startedAt, program]: NonNullable<Rest['maker']>): SnapshotState['maker'] {
   return sharedMaker(pid, startedAt, program);
+}
+
+function ownerOf({ owner, usage }: Rest): SnapshotState['owner'] {
+  if (owner !== undefined) return ownerFact({ uid: owner[0], gid: owner[1] });
+  // Both are measured by a commit.
+  return usage === undefined ? null : ROOT_OWNER;
 }
 
 function commitOf(commit: NonNullable<Rest['commit']>): SnapshotState['commit'] {

@@ -7,8 +7,9 @@
  * the next startup ends.
  */
 import { errnoOf, HostFault, reasonOf } from '../base/errors.js';
-import type { DirectoryUse, SnapshotDirectories } from '../base/ports.js';
+import type { DirectoryUse, IdmappedMounts, SnapshotDirectories } from '../base/ports.js';
 import { parseSnapshotId } from '../base/units.js';
+import { IDMAPPED } from '../inspect/gc.js';
 import { daemonDrafts, snapshotDraft } from '../inspect/owner-records.js';
 import { setAsideEvents, type Candidate, type Uses } from '../inspect/unowned.js';
 import type { DaemonEvent } from '../machines/daemon-events.js';
@@ -21,6 +22,7 @@ export interface CollectOptions {
   /** Absolute. */
   readonly snapshotsPath: string;
   readonly directories: Pick<SnapshotDirectories, 'remove' | 'removeUnused'>;
+  readonly idmappedMounts: Pick<IdmappedMounts, 'directory' | 'detach'>;
   /** How the entries that no snapshot owns are used, looked at since the root is held. */
   readonly uses: Uses;
   /** Entries that a person named, to be deleted with their content. */
@@ -35,10 +37,37 @@ export interface Collected {
 }
 
 /**
- * Removes these entries of `snapshots/`, as far as they still are garbage now that the root is
- * held. One that is gone already ends its snapshot's removal all the same. Fails as the log does.
+ * Removes these entries, of `snapshots/` as far as they still are garbage now that the root is
+ * held. One that is gone already ends its snapshot's removal all the same. Mounts with mapped ids
+ * (`idmapped/…`) are not in the log: what no snapshot needs goes after what snapshots leave behind.
+ * Fails as the log does.
  */
 export async function collect(
+  held: HeldRoot,
+  entries: readonly string[],
+  options: CollectOptions,
+): Promise<Collected> {
+  const isIdmapped = (entry: string) => entry.startsWith(IDMAPPED);
+  const collected = await collectDirectories(
+    held,
+    entries.filter((entry) => !isIdmapped(entry)),
+    options,
+  );
+  const stayed = [...collected.stayed];
+  const idmapped = entries.filter(isIdmapped);
+  for (const entry of idmapped) {
+    const path = `${options.idmappedMounts.directory}/${entry.slice(IDMAPPED.length)}`;
+    try {
+      await options.idmappedMounts.detach(path);
+    } catch (thrown) {
+      stayed.push({ entry, why: reasonOf(thrown) });
+    }
+  }
+  const left = stayed.length - collected.stayed.length;
+  return { removed: collected.removed + idmapped.length - left, stayed };
+}
+
+async function collectDirectories(
   held: HeldRoot,
   entries: readonly string[],
   options: CollectOptions,

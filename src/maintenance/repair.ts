@@ -5,14 +5,8 @@
  * which directories must not be collected.
  */
 import { errnoOf } from '../base/errors.js';
-import type { Clock, Disk } from '../base/ports.js';
-import {
-  snapshotName,
-  unixNanos,
-  type SnapshotId,
-  type UnixNanos,
-  type Usage,
-} from '../base/units.js';
+import type { Clock, Disk, MeasuredDirectory } from '../base/ports.js';
+import { snapshotName, unixNanos, type SnapshotId, type UnixNanos } from '../base/units.js';
 import { repairSteps } from '../inspect/repair-text.js';
 import { identityAfter } from '../inspect/repair-identity.js';
 import type { RepairPlan } from '../inspect/repair-plan.js';
@@ -36,8 +30,7 @@ import { finishJournal, STAGED, writeJournal, type RepairJournal } from './repai
 import { stageEvents, stageRewritten, type EventToWrite } from './repair-segments.js';
 
 /** What a directory without a history looks like. */
-export interface DirectoryLook {
-  readonly usage: Usage;
+export interface DirectoryLook extends MeasuredDirectory {
   readonly looked: 'committed' | 'active' | 'empty';
 }
 
@@ -251,10 +244,10 @@ async function eventsOf(
     events.push(ofSnapshot(id, version, { type: 'SnapshotPrepared', data: {} }));
   }
   for (const { id, reason } of plan.salvaged) {
-    const { usage, looked } = await options.lookInto(id);
+    const { usage, owner, looked } = await options.lookInto(id);
     const name = snapshotName(`salvaged/${id}`);
     const labels = new Map([[UNVERIFIED_LABEL, `${reason}; it looks ${looked}`]]);
-    const data = { id, name, labels, usage, looked, reason };
+    const data = { id, name, labels, usage, owner, looked, reason };
     events.push(ofSnapshot(id, 0, { type: 'SnapshotSalvaged', data }));
   }
   return events;

@@ -5,12 +5,14 @@
  * record, so no record is read again. An operation in flight has its id in the accepted forest
  * before it makes a directory.
  */
+import { reasonOf } from '../base/errors.js';
 import type { SnapshotDirectories, SnapshotDirectoryEntry } from '../base/ports.js';
 import { SharedRun } from '../base/shared-run.js';
 import type { SnapshotId } from '../base/units.js';
 import type { Supervisor } from '../effects/supervisor.js';
 import { unownedIn, type Candidate } from '../inspect/unowned.js';
 import type { Dispatcher } from './dispatcher.js';
+import type { IdmappedLayers } from './idmapped-layers.js';
 import type { StateRunner } from './state-runner.js';
 import type { UnownedDirectories } from './unowned-directories.js';
 
@@ -20,6 +22,8 @@ export interface CleanupOptions {
   readonly supervisor: Supervisor;
   readonly directories: SnapshotDirectories;
   readonly unowned: UnownedDirectories;
+  readonly idmapped: IdmappedLayers;
+  readonly onProblem: (message: string, fields: Readonly<Record<string, unknown>>) => void;
 }
 
 export class Cleanup {
@@ -42,8 +46,23 @@ export class Cleanup {
   async #collect(): Promise<void> {
     const removals = this.#collectSnapshots();
     await this.#options.unowned.exclusively(() => this.#collectUnowned(removals.length));
-    await Promise.all(removals);
+    await Promise.all([...removals, this.unmountIdmapped()]);
     await this.#options.dispatcher.flush();
+  }
+
+  /** Takes away mounts with mapped ids that no snapshot needs. Never rejects. */
+  async unmountIdmapped(): Promise<void> {
+    const { supervisor, idmapped, onProblem } = this.#options;
+    const { result } = supervisor.run({
+      effect: 'unmountIdmapped',
+      snapshot: null,
+      work: (signal) => idmapped.removeUnneeded(signal),
+    });
+    try {
+      await result;
+    } catch (thrown) {
+      onProblem('idmapped mounts could not be looked through', { error: reasonOf(thrown) });
+    }
   }
 
   /** Snapshots that were removed, and whose directories still exist. */

@@ -5,7 +5,7 @@
  * caller waits. Unlike there, the answer names the layer and the reason.
  */
 import { NotBegun, reasonOf } from '../base/errors.js';
-import type { Clock } from '../base/ports.js';
+import type { Clock, SnapshotDirectories } from '../base/ports.js';
 import { formatTime, type SnapshotId } from '../base/units.js';
 import type { Supervisor } from '../effects/supervisor.js';
 import type { FileSystem } from '../filesystems/contract.js';
@@ -15,7 +15,6 @@ import { refusals, type Refusal } from '../machines/refusals.js';
 import { orAborted } from '../base/abort.js';
 import type { Dispatcher } from './dispatcher.js';
 import type { StateRunner } from './state-runner.js';
-import type { SnapshotPaths } from './mounts.js';
 import type { Visibility } from './visibility.js';
 
 /** Within the budget of Mounts, so that a client is told which layer it was, and why. */
@@ -26,7 +25,7 @@ export interface LayersOptions {
   readonly runner: StateRunner;
   readonly supervisor: Supervisor;
   readonly fileSystem: FileSystem | null;
-  readonly paths: SnapshotPaths;
+  readonly directories: Pick<SnapshotDirectories, 'fsPath'>;
   readonly clock: Clock;
   readonly visibility: Visibility;
 }
@@ -72,11 +71,11 @@ export class Layers {
     client: Maker | null,
     signal: AbortSignal,
   ): Promise<Refusal | null> {
-    const { visibility, paths } = this.#options;
+    const { visibility, directories } = this.#options;
     const remote = layers.filter((layer) => layer.remote !== null);
-    const mountpoints = remote.map(({ id }) => paths.fsPath(id));
+    const mountpoints = remote.map(({ id }) => directories.fsPath(id));
     const hidden = await visibility.whyHidden(client, mountpoints, signal);
-    const layer = remote.find(({ id }) => paths.fsPath(id) === hidden?.mountpoint);
+    const layer = remote.find(({ id }) => directories.fsPath(id) === hidden?.mountpoint);
     return hidden === null || layer === undefined
       ? null
       : refusals.layerNotVisible(layer.name, layer.id, hidden.reason);
@@ -124,7 +123,7 @@ export class Layers {
   }
 
   async #whyUnusable(layer: SnapshotState): Promise<Error | null> {
-    const { fileSystem, supervisor, paths } = this.#options;
+    const { fileSystem, supervisor, directories } = this.#options;
     const { remote } = layer;
     if (remote === null) return null;
     if (fileSystem === null) {
@@ -133,7 +132,7 @@ export class Layers {
     const { result } = supervisor.run({
       effect: 'checkLayer',
       snapshot: layer.id,
-      work: (signal) => fileSystem.check(paths.fsPath(layer.id), remote.mountLabels, signal),
+      work: (signal) => fileSystem.check(directories.fsPath(layer.id), remote.mountLabels, signal),
     });
     return result.then(
       () => null,

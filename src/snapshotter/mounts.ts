@@ -7,8 +7,7 @@
 import { assert } from '../base/assert.js';
 import type { SnapshotId } from '../base/units.js';
 import type { SnapshotState } from '../machines/fold.js';
-import { mapsAreTrusted } from '../machines/id-mapping.js';
-import { GID_MAPPING_LABEL, UID_MAPPING_LABEL } from '../machines/labels.js';
+import type { IdMapping } from '../machines/id-mapping.js';
 
 /** `containerd.types.Mount` without its rarely used target. */
 export interface MountSpec {
@@ -22,48 +21,49 @@ export interface MountSettings {
   readonly mountOptions: readonly string[];
   /** What this kernel and this place need: `userxattr`, `index=off`. */
   readonly kernelOptions: readonly string[];
-  /** Hand mapping labels on as `uidmap=` and `gidmap=`: the kernel can idmap overlay lowers. */
-  readonly remapIds: boolean;
+  /** Why layers cannot be mounted with mapped ids here; null when they can. */
+  readonly whyNoIdMapping: string | null;
 }
 
 export interface SnapshotPaths {
   fsPath(id: SnapshotId): string;
   workPath(id: SnapshotId): string;
+  /** What shows a layer with mapped ids; null when its own directory does. */
+  idmappedPath(layer: SnapshotState, mapping: IdMapping | null): string | null;
 }
 
-/** `ancestors` are the snapshot's parents, nearest first. */
+/**
+ * `ancestors` are the snapshot's parents, nearest first.
+ *
+ * No mount has the options `uidmap=` and `gidmap=`, which the overlay snapshotter gives: before
+ * 2.0 containerd hands them to the kernel, which refuses them; later it ignores one of the two
+ * alone, and both on a read-only bind; and it maps one clone of the directory that all lowers have
+ * in common, which shows either nothing of what is mounted in it, or fails with what cannot be
+ * mapped there, whichever image that belongs to (core/mount/mount_linux.go).
+ */
 export function mountsOf(
   state: SnapshotState,
   ancestors: readonly SnapshotState[],
   paths: SnapshotPaths,
-  settings: MountSettings,
+  settings: Pick<MountSettings, 'mountOptions' | 'kernelOptions'>,
 ): readonly MountSpec[] {
-  const maps = settings.remapIds ? mapOptions(state) : [];
   const isView = state.preparedAs === 'view';
-  const lowers = ancestors.map((ancestor) => paths.fsPath(ancestor.id));
+  const lowers = ancestors.map(
+    (layer) => paths.idmappedPath(layer, state.idMapping) ?? paths.fsPath(layer.id),
+  );
   const [nearest] = lowers;
-  if (nearest === undefined) return [bind(paths.fsPath(state.id), isView, maps)];
+  if (nearest === undefined) return [bind(paths.fsPath(state.id), isView)];
   // A view on one layer shows that layer; its own directory stays empty.
-  if (isView && lowers.length === 1) return [bind(nearest, true, maps)];
+  if (isView && lowers.length === 1) return [bind(nearest, true)];
   const upper = isView
     ? []
     : [`workdir=${paths.workPath(state.id)}`, `upperdir=${paths.fsPath(state.id)}`];
   const lower = `lowerdir=${lowers.join(':')}`;
-  const options = [...maps, ...upper, lower, ...settings.mountOptions, ...settings.kernelOptions];
+  const options = [...upper, lower, ...settings.mountOptions, ...settings.kernelOptions];
   return [{ type: 'overlay', source: 'overlay', options }];
 }
 
-function bind(source: string, readOnly: boolean, maps: readonly string[]): MountSpec {
+function bind(source: string, readOnly: boolean): MountSpec {
   assert(source.startsWith('/'), 'containerd mounts in its own directory: paths are absolute');
-  return { type: 'bind', source, options: [...maps, readOnly ? 'ro' : 'rw', 'rbind'] };
-}
-
-function mapOptions(state: SnapshotState): readonly string[] {
-  if (!mapsAreTrusted(state.name)) return [];
-  const options: string[] = [];
-  const uidMapping = state.labels.get(UID_MAPPING_LABEL);
-  const gidMapping = state.labels.get(GID_MAPPING_LABEL);
-  if (uidMapping !== undefined) options.push(`uidmap=${uidMapping}`);
-  if (gidMapping !== undefined) options.push(`gidmap=${gidMapping}`);
-  return options;
+  return { type: 'bind', source, options: [readOnly ? 'ro' : 'rw', 'rbind'] };
 }

@@ -8,14 +8,22 @@
  */
 import type { Observable } from 'rxjs';
 import { LogReadOnly, reasonOf } from '../base/errors.js';
-import type { Clock, Disk, MountTable, Processes, SnapshotDirectories } from '../base/ports.js';
+import type {
+  Clock,
+  Disk,
+  IdmappedMounts,
+  MountTable,
+  Processes,
+  SnapshotDirectories,
+} from '../base/ports.js';
 import { SharedRun } from '../base/shared-run.js';
 import type { UnixNanos } from '../base/units.js';
 import type { EffectWorld } from '../effects/state-effects.js';
 import { Supervisor, type SupervisorObserver } from '../effects/supervisor.js';
 import type { FileSystem } from '../filesystems/contract.js';
+import { idmappedPath } from '../inspect/idmapped-paths.js';
 import { snapshotTexts } from '../inspect/indexed-texts.js';
-import { planRecovery, type Plan } from '../inspect/plan.js';
+import { planRecovery, type Observation, type Plan } from '../inspect/plan.js';
 import { contradictionInRoot } from '../inspect/root-agreement.js';
 import { OpeningReplay } from '../inspect/opening-replay.js';
 import type { Replay } from '../inspect/replay.js';
@@ -35,10 +43,11 @@ import { ClockSteps, clockStepped } from './clock-steps.js';
 import { ClockWatch } from './clock-watch.js';
 import { Closing } from './closing.js';
 import { Dispatcher } from './dispatcher.js';
+import { IdmappedLayers } from './idmapped-layers.js';
 import { Layers } from './layers.js';
 import { Preparation } from './preparation.js';
 import { Recovery } from './recovery.js';
-import type { MountSettings } from './mounts.js';
+import type { MountSettings, SnapshotPaths } from './mounts.js';
 import type { SnapshotterSettings } from './settings.js';
 import { SegmentChecks } from './segment-checks.js';
 import { Snapshotter } from './snapshotter.js';
@@ -54,6 +63,8 @@ export interface SnapshotterPorts {
   readonly mountTable: MountTable;
   readonly processes: Processes;
   readonly directories: SnapshotDirectories;
+  /** Of `<root>/idmapped`. */
+  readonly idmappedMounts: IdmappedMounts;
   /** Draws from [0, 1): jitter only. */
   readonly random: () => number;
   /** For full segments of the log; without it they are not checked. */
@@ -126,15 +137,15 @@ export async function openSnapshotter(given: OpenSnapshotterOptions): Promise<Op
   try {
     const snapshotsPath = snapshotsDirectory(options.root);
     await makeDirectoryIfAbsent(ports.disk, snapshotsPath);
-    const [{ directories, mounts }, mountSettings] = await early.result();
+    const [seen, mountSettings] = await early.result();
     const { forest } = replay;
-    const observed = { directories, mounts, nextId: forest.nextId, isLive: false };
+    const observed = { ...seen, nextId: forest.nextId, isLive: false };
     const plan = planRecovery(forest, observed, snapshotsPath);
     const settings = { ...options.settings, mounts: mountSettings };
     const parts = assemble({ ...options, settings }, opened.log, replay, snapshotsPath);
     assembled = parts;
     // Only what is decided needs it: the durable forest stays what the log says.
-    parts.dispatcher.accepted.reserveSeen(directories.map(({ name }) => name));
+    parts.dispatcher.accepted.reserveSeen(seen.directories.map(({ name }) => name));
     const told = { root: options.root, ...settingsToTell(settings, options.fileSystem) };
     const events = startEvents(options.release, opened, plan, told);
     await parts.dispatcher.record(...events, ...clockBehind(newest, parts, observer));
@@ -202,9 +213,14 @@ const takenForTheSame =
 const moveAccepted = 'the root is on another file system than before, as accept_moved_root allows';
 
 /** One after the other, on one thread: a second thread would cost a start more than it saves. */
-async function lookAround({ directories, mountTable }: SnapshotterPorts) {
+async function lookAround({
+  directories,
+  mountTable,
+  idmappedMounts,
+}: SnapshotterPorts): Promise<Omit<Observation, 'nextId' | 'isLive'>> {
   const mounts = await mountTable.read();
-  return { mounts, directories: await directories.list(undefined, { namesOnly: true }) };
+  const idmapped = await idmappedMounts.list();
+  return { mounts, idmapped, directories: await directories.list(undefined, { namesOnly: true }) };
 }
 
 /**
@@ -273,12 +289,16 @@ function assemble(
 ) {
   const { ports, settings, observer, fileSystem, root } = options;
   const { clock, directories, mountTable, disk, random } = ports;
-  const { policies } = settings;
-  const { failureLimit } = settings;
+  const { policies, failureLimit } = settings;
   const onProblem = observer.warning.bind(observer);
   const supervisor = new Supervisor({ clock, policies, failureLimit, observer, random });
   const flush = new SharedRun(() => directories.syncFileSystem());
   const { reports, visibility, clients } = clientParts(ports, observer, snapshotsPath);
+  const idmapped = new IdmappedLayers({
+    ...{ root, mountTable, visibility, onProblem },
+    mounts: ports.idmappedMounts,
+    forest: () => dispatcher.durable,
+  });
   const world: EffectWorld = {
     directories,
     mountTable,
@@ -286,7 +306,8 @@ function assemble(
     durability: settings.durability,
     flush: () => flush.request(),
     setAside: (id, evidence) => unowned.setAside(id, evidence),
-    ownerLearned: (id, owner) => spares.learnOwner(id, owner),
+    idmappedMounts: idmapped,
+    parentOf: ({ parent }) => (parent === null ? undefined : replay.forest.get(parent.id)),
     remoteQuestion: (state) => preparation.remoteQuestion(state),
     whyHidden: async (client, mountpoint, signal) =>
       (await visibility.whyHidden(client, [mountpoint], signal))?.reason ?? null,
@@ -307,24 +328,18 @@ function assemble(
   });
   runner.reportTo(dispatcher);
   const effects = { dispatcher, runner, supervisor };
-  const layers = new Layers({ ...effects, fileSystem, paths: directories, clock, visibility });
+  const layers = new Layers({ ...effects, fileSystem, directories, clock, visibility });
   const unowned = new UnownedDirectories({
     ...{ dispatcher, supervisor, directories, snapshotsPath, onProblem },
   });
   const spares = new Spares({
-    dispatcher,
-    supervisor,
-    directories,
-    unowned,
-    clock,
+    ...{ dispatcher, supervisor, directories, unowned, clock, onProblem },
     count: settings.spareDirectories,
     durable: settings.durability === 'data',
-    onProblem,
   });
-  const remoteName = fileSystem?.name ?? null;
   const preparation = new Preparation({
     ...{ ...effects, layers, spares, clients, visibility },
-    fileSystem: remoteName,
+    fileSystem: fileSystem?.name ?? null,
   });
   const stretch = Math.min(SETTLED_AFTER_MILLIS, settings.retainMillis ?? Infinity);
   const clockWatch = new ClockWatch(clock, stretch);
@@ -333,16 +348,25 @@ function assemble(
     record: (event) => dispatcher.record(event),
   });
   const checkpointing = new Checkpointing({ log, dispatcher, settings, clockWatch, observer });
-  const cleanup = new Cleanup({ ...effects, directories, unowned });
+  const cleanup = new Cleanup({ ...effects, directories, unowned, idmapped, onProblem });
   const { segmentChecker: checker } = ports;
   const segmentChecks =
     checker && new SegmentChecks({ disk, root, log, dispatcher, clock, checker, onProblem });
-  const owners = { layers, preparation, cleanup, spares, unowned, clients };
-  const parts = { ...effects, ...owners, directories, settings };
+  const owners = { layers, idmapped, preparation, cleanup, spares, unowned, clients };
+  const paths = pathsIn(root, directories);
+  const parts = { ...effects, ...owners, directories, paths, settings };
   const clocks = { clockWatch, clockSteps };
   return {
     ...{ ...parts, ...clocks, checkpointing, segmentChecks, reports },
     snapshotter: new Snapshotter(parts),
+  };
+}
+
+function pathsIn(root: string, directories: SnapshotDirectories): SnapshotPaths {
+  return {
+    fsPath: (id) => directories.fsPath(id),
+    workPath: (id) => directories.workPath(id),
+    idmappedPath: (layer, mapping) => idmappedPath(root, layer, mapping),
   };
 }
 
@@ -394,7 +418,7 @@ function settingsToTell(
     asynchronousRemove,
     durability,
     mountOptions: [...mounts.mountOptions, ...mounts.kernelOptions],
-    remapIds: mounts.remapIds,
+    whyNoIdMapping: mounts.whyNoIdMapping,
     fileSystem: fileSystem?.name ?? null,
   };
 }

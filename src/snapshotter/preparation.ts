@@ -11,13 +11,14 @@ import { metaOf } from '../machines/chart.js';
 import type { CommandOf, RemoteQuestion } from '../machines/commands.js';
 import { decide, targetOf } from '../machines/decide.js';
 import type { SnapshotState } from '../machines/fold.js';
+import { requestedMaps } from '../machines/id-mapping.js';
 import { refusals, type Refusal } from '../machines/refusals.js';
 import { keeperInWords } from '../machines/refusals.js';
 import { makerOf } from '../machines/maker.js';
 import type { SnapshotId } from '../base/units.js';
 import { orAborted } from '../base/abort.js';
-import { mappedOwner } from '../effects/state-effects.js';
 import type { Accepted, Dispatcher } from './dispatcher.js';
+import { IdsNotMappable, MappedLayerHidden } from './idmapped-layers.js';
 import type { Layers } from './layers.js';
 import type { Spares } from './spares.js';
 import type { StateRunner } from './state-runner.js';
@@ -218,10 +219,11 @@ export class Preparation {
   /** Directories that were made ahead, when their owner is the right one. */
   #spareFor(command: PrepareCommand): SnapshotId | null {
     const { dispatcher, spares } = this.#options;
-    if (mappedOwner({ name: command.key, labels: command.labels }) !== null) return null;
+    const maps = requestedMaps(command.key, command.labels);
+    if (!maps.ok || maps.value !== null) return null;
     if (command.parent === null) return spares.take(null);
-    const parent = dispatcher.accepted.shown(command.parent);
-    return parent === undefined ? null : spares.take(parent.id);
+    const owner = dispatcher.accepted.shown(command.parent)?.owner ?? null;
+    return owner === null ? null : spares.take(owner);
   }
 
   async #settle({ state, durable }: Accepted, signal: AbortSignal): Promise<SnapshotState> {
@@ -265,6 +267,8 @@ export class Preparation {
     }
     if (shownAs !== null) return ok(state);
     const fault = this.#options.runner.takeFault(state.id);
+    const isRefused = fault instanceof IdsNotMappable || fault instanceof MappedLayerHidden;
+    if (isRefused) return refuse(fault.refusal);
     throw fault instanceof Error ? fault : new Error('the snapshot could not be prepared');
   }
 }

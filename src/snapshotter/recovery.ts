@@ -2,16 +2,18 @@
  * Executes the plan that a start has made and recorded. Each step is an ordinary command or an
  * ordinary effect: whatever a crash interrupts here is found, and done, by the next start.
  */
-import { errnoOf, reasonOf } from '../base/errors.js';
+import { reasonOf } from '../base/errors.js';
 import type { DirectoryOwner, SnapshotDirectories } from '../base/ports.js';
 import { formatTime, unixNanos, type SnapshotId } from '../base/units.js';
-import { ownerOf } from '../effects/state-effects.js';
+import { ownerFor } from '../effects/state-effects.js';
 import type { Supervisor } from '../effects/supervisor.js';
 import { isOrdinary, subjectOf, type Finding } from '../inspect/findings.js';
 import { missingPart, uncheckedIn, unlooked, withUses, type Plan } from '../inspect/plan.js';
 import { metaOf } from '../machines/chart.js';
 import type { SnapshotState } from '../machines/fold.js';
+import type { Cleanup } from './cleanup.js';
 import type { Dispatcher } from './dispatcher.js';
+import type { IdmappedLayers } from './idmapped-layers.js';
 import type { Layers } from './layers.js';
 import { recoveryPlanned } from './start-events.js';
 import type { StateRunner } from './state-runner.js';
@@ -23,6 +25,8 @@ export interface RecoveryOptions {
   readonly supervisor: Supervisor;
   readonly layers: Layers;
   readonly unowned: UnownedDirectories;
+  readonly cleanup: Cleanup;
+  readonly idmapped: IdmappedLayers;
   readonly directories: SnapshotDirectories;
   readonly plan: Plan;
   readonly snapshotsPath: string;
@@ -63,6 +67,7 @@ export class Recovery {
       ...steps,
       unowned.exclusively(() => this.#settleUnowned()),
       layers.firstUnusable(adopted, null, new AbortController().signal),
+      ...this.#restoreIdmapped(),
       this.#lookInside(),
     ]);
     for (const outcome of outcomes) {
@@ -70,6 +75,31 @@ export class Recovery {
         onWarning('a step of recovery failed', { error: reasonOf(outcome.reason) });
       }
     }
+  }
+
+  /** Mounts with mapped ids: a reboot takes them away, a crash may leave some behind. */
+  #restoreIdmapped(): readonly Promise<void>[] {
+    const { plan, cleanup } = this.#options;
+    const ids = plan.findings.flatMap((finding) =>
+      finding.kind === 'MissingIdmappedMount' ? finding.ids : [],
+    );
+    const isLeft = plan.findings.some(({ kind }) => kind === 'UnneededIdmappedMount');
+    const restored = [...new Set(ids)].map((id) => this.#mapAgain(id));
+    return isLeft ? [...restored, cleanup.unmountIdmapped()] : restored;
+  }
+
+  async #mapAgain(id: SnapshotId): Promise<void> {
+    const { dispatcher, layers, idmapped, supervisor, onWarning } = this.#options;
+    const state = dispatcher.accepted.get(id);
+    if (state === undefined || metaOf(state.status).shownAs === null) return;
+    const below = dispatcher.accepted.ancestorsOf(state);
+    const { signal } = new AbortController();
+    const refusal =
+      (await layers.firstUnusable(below, null, signal)) ??
+      (await idmapped.ensure(state, null, supervisor));
+    if (refusal === null) return;
+    // A use of the snapshot tries again, and is told the reason.
+    onWarning('layers could not be mounted with mapped ids', { id, error: refusal.message });
   }
 
   /**
@@ -171,21 +201,10 @@ export class Recovery {
     // A client may have removed it since the look.
     if (state === undefined || metaOf(state.status).shownAs === null) return;
     const work = state.preparedAs === 'active';
-    if (path === directories.workPath(id)) await this.#prepare(id, { work, owner: 'kept' });
-    else await this.#prepareFs(state, work);
+    const parent = state.parent === null ? undefined : dispatcher.accepted.get(state.parent.id);
+    const owner = path === directories.workPath(id) ? 'kept' : ownerFor(state, parent);
+    await this.#prepare(id, { work, owner });
     await dispatcher.record({ type: 'DirectoryRecreated', data: { id, path } });
-  }
-
-  async #prepareFs(state: SnapshotState, work: boolean): Promise<void> {
-    const owner = ownerOf(state, this.#options.directories);
-    try {
-      await this.#prepare(state.id, { work, owner });
-    } catch (thrown) {
-      // The parent may be gone as well. Its owner is not known then, and nobody's reason to wait.
-      const isLike = typeof owner === 'object' && 'like' in owner;
-      if (!isLike || errnoOf(thrown) !== 'ENOENT') throw thrown;
-      await this.#prepare(state.id, { work, owner: 'process' });
-    }
   }
 
   async #prepare(

@@ -15,6 +15,7 @@ import { metaOf } from '../machines/chart.js';
 import type { Command, CommandOf } from '../machines/commands.js';
 import type { Caller } from '../machines/events.js';
 import type { SnapshotState } from '../machines/fold.js';
+import { hasIdmappedLayers } from '../machines/id-mapping.js';
 import { infoOf, type SnapshotInfo } from '../machines/info.js';
 import { UPPERDIR_LABEL } from '../machines/labels.js';
 import { makerOf, type Keeper } from '../machines/maker.js';
@@ -24,14 +25,18 @@ import type { Cleanup } from './cleanup.js';
 import type { Clients } from './clients.js';
 import type { Accepted, Dispatcher } from './dispatcher.js';
 import { asTargetQuery, parseFilters, type Filter } from './filter.js';
+import type { IdmappedLayers } from './idmapped-layers.js';
 import type { Layers } from './layers.js';
-import { mountsOf, type MountSpec } from './mounts.js';
+import { mountsOf, type MountSpec, type SnapshotPaths } from './mounts.js';
 import type { Preparation } from './preparation.js';
 import type { SnapshotterSettings } from './settings.js';
 import type { StateRunner } from './state-runner.js';
 import type { DeletionRequest, UnownedDirectories } from './unowned-directories.js';
 
-export type PrepareRequest = Omit<CommandOf<'Prepare'>, 'command' | 'kind'>;
+export type PrepareRequest = Omit<
+  CommandOf<'Prepare'>,
+  'command' | 'kind' | 'spare' | 'whyNoIdMapping'
+>;
 export type CommitRequest = Omit<CommandOf<'Commit'>, 'command' | 'keeper'>;
 export type UpdateRequest = Omit<CommandOf<'UpdateLabels'>, 'command' | 'keeper'>;
 
@@ -40,11 +45,13 @@ export interface SnapshotterParts {
   readonly runner: StateRunner;
   readonly supervisor: Supervisor;
   readonly layers: Layers;
+  readonly idmapped: IdmappedLayers;
   readonly preparation: Preparation;
   readonly cleanup: Cleanup;
   readonly unowned: UnownedDirectories;
   readonly clients: Clients;
   readonly directories: SnapshotDirectories;
+  readonly paths: SnapshotPaths;
   readonly settings: SnapshotterSettings;
 }
 
@@ -84,8 +91,8 @@ export class Snapshotter {
    * A writable snapshot on the parent (null: on nothing), and the mounts that show it.
    *
    * Refuses ParentUnknown, ParentNotCommitted, NameInUse, InvalidName, InvalidLabel,
-   * InvalidMapping, LayerNotAvailable, LayerNotVisible; TargetReady when `containerd.io/snapshot.ref` asks for a
-   * layer that is, or has just become, a committed snapshot.
+   * InvalidMapping, IdsNotMappable, MappedOtherwise, LayerNotAvailable, LayerNotVisible; TargetReady when
+   * `containerd.io/snapshot.ref` asks for a layer that is, or has just become, a committed snapshot.
    */
   prepare(
     request: PrepareRequest,
@@ -114,11 +121,13 @@ export class Snapshotter {
     const state = this.#parts.dispatcher.durable.shown(key);
     if (state === undefined) return refuse(refusals.snapshotUnknown(key));
     if (metaOf(state.status).shownAs === 'committed') return refuse(refusals.notMountable(key));
-    const { layers, clients } = this.#parts;
+    const { layers, idmapped, clients, supervisor } = this.#parts;
     const doubtful = layers.doubtful(this.#parts.dispatcher.durable.ancestorsOf(state));
-    if (doubtful.length === 0) return ok(this.#mountsOf(state));
+    if (doubtful.length === 0 && !hasIdmappedLayers(state)) return ok(this.#mountsOf(state));
     const client = makerOf(clients.known(caller));
-    const unusable = await layers.firstUnusable(doubtful, client, signal);
+    const unusable =
+      (await layers.firstUnusable(doubtful, client, signal)) ??
+      (await orAborted(idmapped.ensure(state, client, supervisor), signal));
     // The checks took time, and it may have been removed meanwhile, its parents with it.
     const isStillThere = this.#parts.dispatcher.durable.shown(key)?.id === state.id;
     if (!isStillThere) return refuse(refusals.snapshotUnknown(key));
@@ -284,7 +293,9 @@ export class Snapshotter {
     const caller = identified instanceof Promise ? await identified : identified;
     const asked = this.#keeperOfName(command.key, caller);
     const nameKeeper = asked instanceof Promise ? await asked : asked;
-    const known = { ...command, caller, nameKeeper };
+    const { whyNoIdMapping } = this.#parts.settings.mounts;
+    const able = whyNoIdMapping === null ? command : { ...command, whyNoIdMapping };
+    const known = { ...able, caller, nameKeeper };
     const prepared = await this.#parts.preparation.run(known, signal);
     return prepared.ok ? ok(this.#mountsOf(prepared.value)) : prepared;
   }
@@ -317,8 +328,8 @@ export class Snapshotter {
   }
 
   #mountsOf(state: SnapshotState): readonly MountSpec[] {
-    const { dispatcher, directories, settings } = this.#parts;
-    return mountsOf(state, dispatcher.durable.ancestorsOf(state), directories, settings.mounts);
+    const { dispatcher, paths, settings } = this.#parts;
+    return mountsOf(state, dispatcher.durable.ancestorsOf(state), paths, settings.mounts);
   }
 
   *#infosOf(states: Iterable<SnapshotState>): Iterable<SnapshotInfo> {

@@ -32,8 +32,6 @@ export class Spares {
   readonly #options: SparesOptions;
   /** Oldest first. */
   readonly #ready: SnapshotId[] = [];
-  /** Owners of `fs` directories, as far as they are known: a child's must be the same. */
-  readonly #owners = new Map<SnapshotId, FileOwner>();
   #ownerOfSpares: FileOwner | null = null;
   #filling: Promise<void> | null = null;
   #pausedUntil = 0;
@@ -43,24 +41,13 @@ export class Spares {
     this.#options = options;
   }
 
-  /** Told when a directory was made or measured. */
-  learnOwner(id: SnapshotId, owner: FileOwner): void {
-    const { accepted } = this.#options.dispatcher;
-    if (this.#owners.size > 2 * accepted.size + 100) {
-      for (const known of this.#owners.keys()) {
-        if (!accepted.has(known)) this.#owners.delete(known);
-      }
-    }
-    this.#owners.set(id, owner);
-  }
-
   /**
-   * Directories for a snapshot on this parent, or null: none stand ready, or the parent's owner
-   * is another, or not known. Whoever takes them uses them at once, or gives them back.
+   * Directories for a snapshot whose parent has this owner, or null: none are ready, or theirs is
+   * another one. The caller uses them at once, or gives them back.
    */
-  take(parent: SnapshotId | null): SnapshotId | null {
+  take(owner: FileOwner | null): SnapshotId | null {
     this.#fillIfFew();
-    if (!this.#fits(parent)) return null;
+    if (!this.#fits(owner)) return null;
     return this.#ready.shift() ?? null;
   }
 
@@ -111,11 +98,10 @@ export class Spares {
     await dispatcher.record({ type: 'SparesDropped', data: { ids: [...ids] } });
   }
 
-  #fits(parent: SnapshotId | null): boolean {
-    if (parent === null) return true;
-    const owner = this.#owners.get(parent);
+  #fits(owner: FileOwner | null): boolean {
+    if (owner === null) return true;
     const ours = this.#ownerOfSpares;
-    if (owner === undefined || ours === null) return false;
+    if (ours === null) return false;
     return owner.uid === ours.uid && owner.gid === ours.gid;
   }
 

@@ -3,6 +3,7 @@
  * layers where containerd and its shims find an empty directory; containers would run on it. So
  * a client that does not see a remote layer is not served that layer.
  */
+import { dirname } from 'node:path';
 import { reasonOf } from '../base/errors.js';
 import type { MountTable, Processes } from '../base/ports.js';
 import { mountOf } from '../base/mount-layers.js';
@@ -40,7 +41,9 @@ export class Visibility {
     const view = this.#viewOf(client);
     if (client === null || view === 'ours') return null;
     try {
-      return (await this.#isInReach(client, view, signal)) ? null : this.#report(client);
+      const { snapshotsPath } = this.#options;
+      const isInReach = await this.#isInReach(client, view, snapshotsPath, signal);
+      return isInReach ? null : this.#report(client);
     } catch (thrown) {
       signal.throwIfAborted();
       return this.#report(client, thrown);
@@ -89,18 +92,26 @@ export class Visibility {
   ): Promise<string | null> {
     const view = this.#viewOf(client);
     if (view === 'ours') return null;
-    if (view === 'unknown') return (await this.#isInReach(client, view, signal)) ? null : first;
+    if (view === 'unknown') {
+      return (await this.#isInReach(client, view, dirname(first), signal)) ? null : first;
+    }
     const [hidden] = await this.#options.processes.hiddenFrom(client.pid, mountpoints, signal);
     // Another process may have the pid by now.
     return hidden ?? (this.#viewOf(client) === 'unknown' ? first : null);
   }
 
-  async #isInReach(client: Maker, view: View, signal: AbortSignal): Promise<boolean> {
-    const { mountTable, processes, snapshotsPath } = this.#options;
-    const ours = mountOf(snapshotsPath, await mountTable.read(signal));
+  /** Whether what is mounted below the directory may reach the client. */
+  async #isInReach(
+    client: Maker,
+    view: View,
+    directory: string,
+    signal: AbortSignal,
+  ): Promise<boolean> {
+    const { mountTable, processes } = this.#options;
+    const ours = mountOf(directory, await mountTable.read(signal));
     if (ours === null) return false;
     if (view === 'unknown') return isSharedOutward(ours);
-    const theirs = mountOf(snapshotsPath, await processes.mountsOf(client.pid, signal));
+    const theirs = mountOf(directory, await processes.mountsOf(client.pid, signal));
     return theirs !== null && mayPropagate(ours, theirs);
   }
 

@@ -11,6 +11,7 @@ type Group = (typeof GROUPS)[number];
 
 const groupOfSmoothEvent: Readonly<Record<SmoothEventType, Group>> = {
   SnapshotPreparing: 'prepared',
+  IdMappingStarted: 'prepared',
   SnapshotPrepared: 'prepared',
   LabelsUpdated: 'prepared',
   SnapshotCommitting: 'committed',

@@ -7,6 +7,7 @@ import { entriesInUse, idsShownBy } from '../../src/base/mount-layers.js';
 import { parseMountinfo } from '../../src/host/mountinfo.js';
 
 const at = '/var/lib/stratalog/snapshots';
+const mapped = '/var/lib/stratalog/idmapped/0f1e2d3c4b5a6978';
 
 /** The file system that holds the root, and the mounts of a case. */
 const table = (...lines: readonly string[]) =>
@@ -56,6 +57,25 @@ describe('entries in use', () => {
       overlay('ro,lowerdir=12/fs:11/fs'),
       ['11 lowerdir', '12 lowerdir'],
     ],
+    [
+      'lower directories with mapped ids',
+      overlay(
+        `rw,lowerdir=${mapped}/2:${mapped}/snapshots/1/fs,upperdir=${at}/3/fs,workdir=${at}/3/work`,
+      ),
+      ['1 lowerdir', '2 lowerdir', '3 upperdir'],
+    ],
+    [
+      'lower directories with mapped ids that were shortened',
+      overlay(`rw,lowerdir=2:snapshots/1/fs,upperdir=${at}/3/fs,workdir=${at}/3/work`),
+      ['1 lowerdir', '2 lowerdir', '3 upperdir'],
+    ],
+    [
+      'the same, and nothing says where they begin',
+      overlay('ro,lowerdir=2:snapshots/1/fs'),
+      ['1 lowerdir', '2 lowerdir'],
+    ],
+    ['a layer with mapped ids, of itself', bind(`${at}/7/fs`, '254:0', `${mapped}/7`), []],
+    ['all of them with mapped ids, of itself', bind(at, '254:0', `${mapped}/snapshots`), []],
     ['another snapshotter', overlay('rw,lowerdir=/o/1/fs,upperdir=/o/2/fs,workdir=/o/2/work'), []],
     ['a bind mount of a directory', bind(`${at}/7/fs`), ['7 bind source']],
     ['a bind mount of something far below', bind(`${at}/7/fs/etc/hosts`), ['7 bind source']],

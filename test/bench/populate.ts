@@ -219,6 +219,7 @@ class Populating {
         parent: link,
         labels: given,
         target: null,
+        idMapping: null,
         caller,
       },
     });
@@ -227,7 +228,10 @@ class Populating {
     state = this.#append(state, { type: 'SnapshotCommitting', data: { ...commit, caller } });
     return this.#append(state, {
       type: 'SnapshotCommitted',
-      data: { ...commit, usage: { size, inodes }, remote: null, durability: 'data' },
+      data: {
+        ...{ ...commit, usage: { size, inodes }, owner: { uid: 0, gid: 0 } },
+        ...{ remote: null, durability: 'data' },
+      },
     });
   }
 
@@ -243,6 +247,7 @@ class Populating {
         parent: this.#link(parent),
         labels: new Map(),
         target: null,
+        idMapping: null,
         caller,
       },
     });

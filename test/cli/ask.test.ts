@@ -33,7 +33,7 @@ const layer = `k8s.io/2/${digest}`;
 const onLayer = { parent: { id: 1, name: layer } };
 const settings = {
   ...{ root: '/var/lib/stratalog', durability: 'data', fileSystem: null },
-  ...{ mountOptions: ['index=off'], remapIds: false },
+  ...{ mountOptions: ['index=off'] },
 };
 
 /** A layer, two containers that were called alike, one of them removed, and a stranger's. */

@@ -217,7 +217,10 @@ const caller = { namespace: 'default', pid: 7 };
 export const preparing = (id: number, key: string, more: EventBody = {}): TestEvent => ({
   stream: `snapshot-${id}`,
   type: 'SnapshotPreparing',
-  data: { id, kind: 'active', key, parent: null, labels: {}, target: null, caller, ...more },
+  data: {
+    ...{ id, kind: 'active', key, parent: null, labels: {}, target: null, idMapping: null },
+    ...{ caller, ...more },
+  },
 });
 
 export const prepared = (id: number): TestEvent => ({
@@ -236,7 +239,7 @@ export const committed = (id: number, name: string, more: EventBody = {}): TestE
   type: 'SnapshotCommitted',
   data: {
     ...{ name, labels: {}, usage: { size: 4096, inodes: 2 }, parent: null, remote: null },
-    ...{ durability: 'data', ...more },
+    ...{ owner: { uid: 0, gid: 0 }, durability: 'data', ...more },
   },
 });
 

@@ -43,7 +43,15 @@ const preparing = (id: number, parent: number | null): Happening => ({
   stream: `snapshot-${id}`,
   type: 'SnapshotPreparing',
   data: {
-    ...{ id, kind: 'active', key: `default/${id}/key-${id}`, labels: {}, target: null, caller },
+    ...{
+      id,
+      kind: 'active',
+      key: `default/${id}/key-${id}`,
+      labels: {},
+      target: null,
+      idMapping: null,
+      caller,
+    },
     parent: parent === null ? null : { id: parent, name: `default/${parent}/layer-${parent}` },
   },
 });
@@ -64,7 +72,7 @@ const committed = (id: number, parent: number | null): readonly Happening[] => [
     data: {
       ...{ name: `default/${id}/layer-${id}`, labels: {}, usage: { size: 4096, inodes: 2 } },
       parent: parent === null ? null : { id: parent, name: `default/${parent}/layer-${parent}` },
-      ...{ remote: null, durability: 'data' },
+      ...{ owner: { uid: 0, gid: 0 }, remote: null, durability: 'data' },
     },
   },
 ];
@@ -185,7 +193,10 @@ export async function repair(
     ...{ root, disk, fileSystems: world.fileSystems, uuid: () => OTHER_UUID, writtenBy: release },
     clock,
     lookInto: () =>
-      Promise.resolve({ usage: { size: 4096, inodes: 2 }, looked: 'committed' as const }),
+      Promise.resolve({
+        ...{ usage: { size: 4096, inodes: 2 }, owner: { uid: 0, gid: 0 } },
+        looked: 'committed' as const,
+      }),
   };
   return executeRepair(options, plan, world.look);
 }
@@ -218,6 +229,7 @@ export async function startFindings(root: string, disk: Disk, ids = DIRECTORIES)
       list: () => Promise.resolve(directories),
       usesOf: (names) => Promise.resolve(names.map(() => ({ kind: 'unused' }))),
     },
+    idmappedMounts: { list: () => Promise.resolve([]) },
     ...{ mountTable: null, snapshotsPath: `${root}/snapshots`, isLive: false },
   });
   return plan.findings;

@@ -10,10 +10,10 @@
  * of the start that follows, and a second death there. An ordinary run takes each how-manieth
  * pair, always the same ones; STRATALOG_FAULTS_ALL=1 takes all, and more ways to tear.
  */
-import { afterAll, describe, expect, it, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { all, told } from './crash/choice.js';
 import { enumerate, gentleCut, kill, killThenCut, powerCut, tornCut } from './crash/enumerate.js';
-import { removePlace } from './crash/machine.js';
+import { closeNamespace, openNamespace, removePlace } from './crash/machine.js';
 import { scenarios } from './crash/scenarios.js';
 
 vi.mock('../../src/host/libc.js', async (importOriginal) => {
@@ -21,7 +21,11 @@ vi.mock('../../src/host/libc.js', async (importOriginal) => {
   return gatedLibrary(await importOriginal());
 });
 
-afterAll(removePlace);
+beforeAll(openNamespace);
+afterAll(async () => {
+  removePlace();
+  await closeNamespace();
+});
 
 const further = [gentleCut, tornCut(2), tornCut(3)];
 const deaths = [kill, powerCut, killThenCut, tornCut(1), ...(all ? further : [])];

@@ -106,7 +106,7 @@ function open(root: string, found: string[]): Promise<OpenedSnapshotter> {
       retainMillis: null,
     },
     mountSettings: () =>
-      Promise.resolve({ mountOptions: [], kernelOptions: ['index=off'], remapIds: false }),
+      Promise.resolve({ mountOptions: [], kernelOptions: ['index=off'], whyNoIdMapping: null }),
     log: {
       uuid: randomUUID,
       segmentBytes: 1024 * 1024,
@@ -152,9 +152,9 @@ async function settled(root: string): Promise<string[]> {
 
 async function findingsNow(root: string): Promise<string[]> {
   const { replay } = await replayRoot(systemDisk(), root);
-  const { directories, mountTable } = hostOf(root);
+  const { directories, idmappedMounts, mountTable } = hostOf(root);
   const snapshotsPath = `${root}/snapshots`;
-  const world = { directories, mountTable, snapshotsPath, isLive: false };
+  const world = { directories, idmappedMounts, mountTable, snapshotsPath, isLive: false };
   const { findings } = await startupPlan(replay.forest, world);
   return findings.filter((finding) => !isOrdinary(finding)).map(({ kind }) => kind);
 }

@@ -24,6 +24,12 @@ const caller = {
   ...{ startedAt: '5f0c1f6e-8167', program: 'containerd-9d530a4b' },
 };
 const usage = { size: 8192, inodes: 3 };
+const owner = { uid: 0, gid: 0 };
+const idMapping = {
+  uids: '0:100000:65536',
+  gids: '0:0:4294967295',
+  appliedBy: 'snapshotter',
+} as const;
 /** Labels that no ASCII-only reader survives. */
 const labels = new Map([
   ['containerd.io/snapshot.ref', layer(1)],
@@ -75,7 +81,12 @@ class Life {
   }
 }
 
-function preparing(id: SnapshotId, key: string, parent: ParentLink | null, view = false): SnapshotEvent {
+function preparing(
+  id: SnapshotId,
+  key: string,
+  parent: ParentLink | null,
+  { view = false, mapped = false } = {},
+): SnapshotEvent {
   return {
     type: 'SnapshotPreparing',
     data: {
@@ -84,7 +95,8 @@ function preparing(id: SnapshotId, key: string, parent: ParentLink | null, view 
       key: snapshotName(key),
       parent,
       labels,
-      target: view ? null : layer(1),
+      target: view || mapped ? null : layer(1),
+      idMapping: mapped ? idMapping : null,
       caller,
     },
   };
@@ -153,7 +165,10 @@ function remoteLayer(life: Life): ParentLink {
     { type: 'RemoteMounted', data: {} },
     {
       type: 'SnapshotCommitted',
-      data: { name, labels, usage: { size: 0, inodes: 0 }, parent: null, remote, durability: 'data' },
+      data: {
+        ...{ name, labels, usage: { size: 0, inodes: 0 }, owner, parent: null },
+        ...{ remote, durability: 'data' },
+      },
     },
   );
   life.snapshot(id, true, {
@@ -180,7 +195,10 @@ function ordinaryLayer(life: Life, parent: ParentLink): ParentLink {
   life.snapshot(id, false, { type: 'SnapshotCommitting', data: committing });
   life.snapshot(id, true, {
     type: 'SnapshotCommitted',
-    data: { name, labels, usage, parent, remote: null, durability: 'data' },
+    data: {
+      ...{ name, labels, usage, owner: { uid: 100_000, gid: 100_000 } },
+      ...{ parent, remote: null, durability: 'data' },
+    },
   });
   life.snapshot(id, true, {
     type: 'LabelsUpdated',
@@ -189,14 +207,16 @@ function ordinaryLayer(life: Life, parent: ParentLink): ParentLink {
   return { id, name };
 }
 
-/** Snapshots 3 to 6: a view and a container that stay, one abandoned, one removed and collected. */
+/** Snapshots 3 to 6: a view and a container in a user namespace that stay, one abandoned, one removed and collected. */
 function leavings(life: Life, parent: ParentLink): void {
   const [view, container, abandoned, removed] = [3, 4, 5, 6].map(snapshotId);
   if (view === undefined || container === undefined) throw new Error('four ids');
   if (abandoned === undefined || removed === undefined) throw new Error('four ids');
-  life.snapshot(view, false, preparing(view, 'k8s.io/4/view', parent, true));
+  life.snapshot(view, false, preparing(view, 'k8s.io/4/view', parent, { view: true }));
   life.snapshot(view, true, { type: 'SnapshotPrepared', data: {} });
-  life.snapshot(container, false, preparing(container, 'k8s.io/5/container', parent));
+  const mapped = preparing(container, 'k8s.io/5/container', parent, { mapped: true });
+  life.snapshot(container, false, mapped);
+  life.snapshot(container, true, { type: 'IdMappingStarted', data: {} });
   life.snapshot(container, true, { type: 'SnapshotPrepared', data: {} });
   life.snapshot(abandoned, false, preparing(abandoned, 'k8s.io/6/gone', null));
   life.snapshot(abandoned, true, {
@@ -280,16 +300,17 @@ function repaired(life: Life): void {
       name: snapshotName('salvaged/7'),
       labels: new Map([['containerd.io/snapshot/stratalog.unverified', 'true']]),
       usage,
+      owner,
       looked: 'committed',
       reason: 'the log was lost',
     },
   });
 }
 
-/** Of the first segment, as `tail -c +137 | head -c 3840 | sha256sum` has it. */
+/** Of the first segment, as `tail -c +137 | head -c 3904 | sha256sum` has it. */
 const firstSegment = {
   from: 0,
   to: 16,
-  bytes: 3840,
-  sha256: '2569de23c2b18f4d9a167a20d2beb30912c2be36e85b73f8595534bebebbae90',
+  bytes: 3904,
+  sha256: 'e0068fba770710600e49097d9686c56c7a7e95a588549f117a767e5122f54b64',
 };

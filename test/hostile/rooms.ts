@@ -89,7 +89,16 @@ export async function makeRoot(root: string, segmentBytes = 4096): Promise<void>
 }
 
 const preparing = (id: number, caller: object) => ({
-  ...{ id, kind: 'active', key: `key-${id}`, parent: null, labels: {}, target: null, caller },
+  ...{
+    id,
+    kind: 'active',
+    key: `key-${id}`,
+    parent: null,
+    labels: {},
+    target: null,
+    idMapping: null,
+    caller,
+  },
 });
 
 /** Opens a root as a program that embeds Stratalog does, and answers as the command would. */

@@ -23,6 +23,7 @@ const preparing = record('SnapshotPreparing', {
   parent: null,
   labels: { 'containerd.io/snapshot.ref': digest },
   target: other,
+  idMapping: null,
   caller: {},
 });
 const committed = record('SnapshotCommitted', {
@@ -31,6 +32,7 @@ const committed = record('SnapshotCommitted', {
   usage: { size: 1, inodes: 1 },
   parent: null,
   remote: null,
+  owner: { uid: 0, gid: 0 },
   durability: 'data',
 });
 
@@ -38,6 +40,7 @@ const container = '0b370ce164dd2ab1c4cff02c80d1c1caedbdea9a94d6d2dd3584f5ecb36ca
 const named = (key: string) =>
   record('SnapshotPreparing', {
     ...{ id: 3, kind: 'active', key, parent: null, labels: {}, target: null, caller: {} },
+    idMapping: null,
   });
 
 it.each([

@@ -40,6 +40,9 @@ const story: readonly (readonly [string, string, LogRecord['data']?])[] = [
   ['daemon', 'DirectoryRecreated', { id: 4, path: `${at}/4/fs` }],
   ['snapshot-3', 'SnapshotRemoved'], // 20
   ['daemon', 'DaemonStopped', { why: 'SIGTERM' }],
+  ['snapshot-6', 'SnapshotPreparing'],
+  ['snapshot-6', 'IdMappingStarted'],
+  ['snapshot-6', 'SnapshotPrepared'], // 24
 ];
 
 const records: readonly LogRecord[] = story.map(([stream, type, data = {}], index) => ({
@@ -99,6 +102,17 @@ const cases: Readonly<Record<FindingKind, readonly (readonly [Finding, number | 
     [{ kind: 'HiddenDirectory', ...of(1), shownAs: 'committed', path: `${at}/1` }, 5],
   ],
   MissingMount: [[{ kind: 'MissingMount', ...of(2), mountpoint: `${at}/2/fs` }, 9]],
+  MissingIdmappedMount: [
+    [{ kind: 'MissingIdmappedMount', mountpoint: '/root/idmapped/m/2', ids: [snapshotId(6)] }, 23],
+  ],
+  UnneededIdmappedMount: [
+    // The layer that it shows.
+    [{ kind: 'UnneededIdmappedMount', path: '/root/idmapped/m/2' }, 9],
+    [
+      { kind: 'UnneededIdmappedMount', path: '/root/idmapped/m/snapshots' },
+      'none: the log does not have it',
+    ],
+  ],
   UnavailableLayer: [[{ kind: 'UnavailableLayer', ...of(2), reason: 'gone' }, 11]],
   OrphanDirectory: [
     [orphan('3'), 20],

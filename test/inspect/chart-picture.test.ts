@@ -30,11 +30,12 @@ const recorded = (
 });
 
 const preparing = {
-  ...{ id: 1, key: 'k', kind: 'active', parent: null, labels: {}, target: null, caller: {} },
+  ...{ id: 1, key: 'k', kind: 'active', parent: null, labels: {}, target: null },
+  ...{ idMapping: null, caller: {} },
 };
 const committed = {
   ...{ name: 'n', labels: {}, usage: { size: 1, inodes: 1 }, parent: null },
-  ...{ remote: null, durability: 'data' },
+  ...{ owner: { uid: 0, gid: 0 }, remote: null, durability: 'data' },
 };
 
 const life = [

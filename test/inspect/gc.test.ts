@@ -17,6 +17,7 @@ import {
   removalTimes,
 } from '../../src/inspect/gc.js';
 import type { GcVerdict } from '../../src/inspect/gc.js';
+import { idmappedEntries } from '../../src/inspect/idmapped-plan.js';
 import { replayRoot } from '../../src/inspect/replay-root.js';
 import { usesByName } from '../../src/inspect/unowned.js';
 import { readLogBatches } from '../../src/log/reader.js';
@@ -113,6 +114,7 @@ async function verdictsOf(
     ...{ forest, entries, isServed: wish.isServed },
     uses: usesByName(candidates, looked),
     requested: new Set(wish.requested),
+    idmapped: idmappedEntries(forest, await host.idmappedMounts.list(), root.path),
     changedAt: await look.changedAt(ownerlessOf(forest, entries)),
     removedAt: await removalTimes(removalsIn(forest), readLogBatches(range)),
     youngAfter: unixNanos(wish.youngAfter ?? 1n << 80n),

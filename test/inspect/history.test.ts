@@ -24,6 +24,7 @@ const preparing = (id: number, key: string, parent: number | null = null): Snaps
     parent: link(parent),
     labels: NO_LABELS,
     target: null,
+    idMapping: null,
     caller: { pid: 7 },
   },
 });
@@ -35,7 +36,8 @@ const committing = (name: string, parent: number | null = null): SnapshotEvent =
 const committed = (name: string, parent: number | null = null): SnapshotEvent => ({
   type: 'SnapshotCommitted',
   data: {
-    ...{ name: snapshotName(name), labels: NO_LABELS, usage, remote: null, durability: 'data' },
+    ...{ name: snapshotName(name), labels: NO_LABELS, usage, owner: { uid: 0, gid: 0 } },
+    ...{ remote: null, durability: 'data' },
     parent: link(parent),
   },
 });

@@ -29,6 +29,7 @@ import { decide } from '../../src/machines/decide.js';
 import { encodeSnapshotEvent, SNAPSHOT_EVENTS } from '../../src/machines/events.js';
 import { fold, type SnapshotState } from '../../src/machines/fold.js';
 import { Forest } from '../../src/machines/forest.js';
+import { UID_MAPPING_LABEL } from '../../src/machines/labels.js';
 import { encodeHead, encodeState, headOf } from '../../src/machines/state-json.js';
 import { eventOf, parentOf } from '../../src/inspect/subject.js';
 import { idOfStream, streamOf } from '../../src/machines/streams.js';
@@ -70,12 +71,19 @@ function nextFor(state: SnapshotState, name: SnapshotName): Command | null {
   switch (state.status) {
     case 'preparing':
       return { command: 'DirectoriesReady', remote: { ask: false } };
+    case 'mappingIds':
+      return { command: 'IdsMapped' };
     case 'mounting':
       return { command: 'RemoteFailed', reason: 'gone' };
     case 'active':
       return { command: 'Commit', key: state.name, name, parent: null, labels: new Map(), caller };
     case 'committing':
-      return { command: 'DataReady', usage: { size: 1, inodes: 1 }, durability: 'data' };
+      return {
+        command: 'DataReady',
+        usage: { size: 1, inodes: 1 },
+        owner: { uid: 0, gid: 0 },
+        durability: 'data',
+      };
     case 'removing':
       return { command: 'DirectoriesGone' };
     case 'awaitingCleanup':
@@ -135,8 +143,12 @@ class Life {
     const name = 'key' in command ? command.key : 'name' in command ? command.name : null;
     const holder = name === null ? this.#stateOf(whom) : this.#forest.holderOf(name);
     const [spare] = this.#forest.spares;
+    // Preallocated directories belong to the process, never to a mapped root.
     const asked: Command =
-      command.command === 'Prepare' && spare !== undefined && whom % 2 === 0
+      command.command === 'Prepare' &&
+      !command.labels.has(UID_MAPPING_LABEL) &&
+      spare !== undefined &&
+      whom % 2 === 0
         ? { ...command, spare: { id: spare, remote: { ask: false } } }
         : command;
     const decision = decide(this.#forest, holder ?? null, asked);

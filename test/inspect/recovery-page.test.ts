@@ -17,6 +17,8 @@ const findings: Record<FindingKind, true> = {
   MissingDirectory: true,
   HiddenDirectory: true,
   MissingMount: true,
+  MissingIdmappedMount: true,
+  UnneededIdmappedMount: true,
   UnavailableLayer: true,
   OrphanDirectory: true,
   SpareDirectories: true,

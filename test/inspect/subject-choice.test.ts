@@ -43,6 +43,7 @@ function aState(id: number, name: string, status: SnapshotState['status']): Snap
     ...{ id: snapshotId(id), preparedAs: 'active', name: snapshotName(name), status },
     ...{ parent: null, labels: new Map(), maker: null, target: null, remote: null },
     ...{ commit: null, usage: null, unavailability: null, removal: null },
+    ...{ idMapping: null, owner: null, isChownedCopy: false },
     streamVersion: streamVersion(1),
     ...{ createdAt: unixNanos(0n), updatedAt: unixNanos(0n) },
   };

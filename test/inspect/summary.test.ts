@@ -15,9 +15,13 @@ const sentences: Record<
   readonly [data: Record<string, unknown>, sentence: string]
 > = {
   SnapshotPreparing: [
-    { id: 2, kind: 'active', key: 'k', parent, labels: {}, target: 'sha256:t', caller },
-    'active k on base target sha256:t by k8s.io, pid 9',
+    {
+      ...{ id: 2, kind: 'active', key: 'k', parent, labels: {}, target: 'sha256:t', caller },
+      idMapping: { uids: '0:1000:10', gids: '0:2000:10', appliedBy: 'client' },
+    },
+    'active k on base target sha256:t ids mapped 0:1000:10 and groups 0:2000:10 by the client by k8s.io, pid 9',
   ],
+  IdMappingStarted: [{}, ''],
   SnapshotPrepared: [{}, ''],
   RemoteMountStarted: [{ ref: 'sha256:t', fileSystem: 'layer-store' }, 'sha256:t from layer-store'],
   RemoteMounted: [{}, ''],
@@ -30,6 +34,7 @@ const sentences: Record<
   SnapshotCommitted: [
     {
       ...{ name: 'n', labels: {}, usage: { size: 4096, inodes: 3 }, parent, remote: null },
+      owner: { uid: 0, gid: 0 },
       durability: 'data',
     },
     'as n on base (4096 bytes in 3 inodes; data durable)',
@@ -51,6 +56,7 @@ const sentences: Record<
   SnapshotSalvaged: [
     {
       ...{ id: 2, name: 'salvaged/2', labels: {}, usage: { size: 1, inodes: 1 } },
+      owner: { uid: 0, gid: 0 },
       ...{ looked: 'committed', reason: 'the log was lost' },
     },
     'as salvaged/2, unverified: the log was lost',

@@ -17,6 +17,7 @@ function preparing(target: string | null, key = unpackKey): SnapshotEvent {
     type: 'SnapshotPreparing',
     data: {
       ...{ id: snapshotId(1), kind: 'active', key: snapshotName(key), parent: null, target },
+      idMapping: null,
       ...{ labels: new Map([['containerd.io/snapshot/cri.image-ref', image]]), caller: {} },
     },
   };
@@ -26,7 +27,7 @@ const committed = (remote: typeof asked | null): SnapshotEvent => ({
   type: 'SnapshotCommitted',
   data: {
     ...{ name: snapshotName('n'), labels: new Map(), usage: { size: 1, inodes: 1 } },
-    ...{ parent: null, remote, durability: 'data' },
+    ...{ owner: { uid: 0, gid: 0 }, parent: null, remote, durability: 'data' },
   },
 });
 const started: SnapshotEvent = { type: 'RemoteMountStarted', data: asked };
@@ -114,6 +115,7 @@ describe('a layer', () => {
       data: {
         ...{ id: snapshotId(1), name: snapshotName('salvaged-1'), labels: new Map() },
         ...{ usage: { size: 1, inodes: 1 }, looked: 'committed', reason: 'its events are lost' },
+        owner: { uid: 0, gid: 0 },
       },
     };
     const records = recordsOf([{ id: snapshotId(1), event: salvaged }]);

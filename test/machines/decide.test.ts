@@ -74,7 +74,12 @@ class Given extends World {
   layer(name: string, parent: string | null = null, labels = none): this {
     this.active(`${name}-key`, parent);
     this.must(commit(`${name}-key`, name, null, labels));
-    return this.then({ command: 'DataReady', usage, durability: 'data' });
+    return this.then({
+      command: 'DataReady',
+      usage,
+      owner: { uid: 0, gid: 0 },
+      durability: 'data',
+    });
   }
 
   mounting(key: string, parent: string | null = null): this {
@@ -85,6 +90,7 @@ class Given extends World {
     return this.mounting(`key on ${parent ?? 'nothing'}`, parent).then({
       command: 'RemoteReady',
       usage,
+      owner: { uid: 0, gid: 0 },
     });
   }
 
@@ -224,7 +230,7 @@ describe('Commit', () => {
     const world = given().active('k', null, new Map([['old', '1']]));
     const before = world.forest.shown(snapshotName('k'));
     world.must(commit('k', 'n', null, new Map([['new', '2']])));
-    world.then({ command: 'DataReady', usage, durability: 'data' });
+    world.then({ command: 'DataReady', usage, owner: { uid: 0, gid: 0 }, durability: 'data' });
     const after = world.forest.shown(snapshotName('n'));
     expect(after).toMatchObject({ id: before?.id, usage, status: 'committed.available' });
     expect(after?.labels).toEqual(new Map([['new', '2']]));
@@ -239,7 +245,7 @@ describe('Commit', () => {
     world.must(commit('k', 'n', 'base'));
     // While that is under way, the parent must not go.
     expect(answer(world, remove('base'))).toBe('FailedPrecondition HasChildren');
-    world.then({ command: 'DataReady', usage, durability: 'data' });
+    world.then({ command: 'DataReady', usage, owner: { uid: 0, gid: 0 }, durability: 'data' });
     expect(world.forest.shown(snapshotName('n'))?.parent?.name).toBe('base');
   });
 

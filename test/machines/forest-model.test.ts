@@ -26,7 +26,7 @@ import { fold, type SnapshotState } from '../../src/machines/fold.js';
 import { Forest } from '../../src/machines/forest.js';
 import type { ForestCut } from '../../src/machines/forest-cut.js';
 import { infoOf } from '../../src/machines/info.js';
-import { TARGET_LABEL } from '../../src/machines/labels.js';
+import { TARGET_LABEL, UID_MAPPING_LABEL } from '../../src/machines/labels.js';
 import { decodeState, encodeHead, headOf } from '../../src/machines/state-json.js';
 import { commandAbout, hostileText, plainLabels } from '../support/arbitraries.js';
 
@@ -249,6 +249,7 @@ class Walk {
 }
 
 const USAGE = { size: 4096, inodes: 3 };
+const MAPS = new Map([[UID_MAPPING_LABEL, '0:1000:65536']]);
 
 function nextFor(state: SnapshotState, name: SnapshotName, ref: string): Command | null {
   switch (state.status) {
@@ -259,15 +260,17 @@ function nextFor(state: SnapshotState, name: SnapshotName, ref: string): Command
         : { ask: false as const };
       return { command: 'DirectoriesReady', remote };
     }
+    case 'mappingIds':
+      return { command: 'IdsMapped' };
     case 'mounting':
-      return { command: 'RemoteReady', usage: USAGE };
+      return { command: 'RemoteReady', usage: USAGE, owner: { uid: 0, gid: 0 } };
     case 'active':
       return {
         ...{ command: 'Commit', key: state.name, name, parent: null },
         ...{ labels: new Map([[TARGET_LABEL, ref]]), caller: {} },
       };
     case 'committing':
-      return { command: 'DataReady', usage: USAGE, durability: 'data' };
+      return { command: 'DataReady', usage: USAGE, owner: { uid: 0, gid: 0 }, durability: 'data' };
     case 'view':
       return { command: 'Remove', name: state.name, deferred: ref === '', caller: {} };
     case 'committed.available':
@@ -275,7 +278,7 @@ function nextFor(state: SnapshotState, name: SnapshotName, ref: string): Command
       if (name !== state.name) {
         return {
           ...{ command: 'Prepare', kind: ref === '' ? 'view' : 'active', key: name },
-          ...{ parent: state.name, labels: new Map(), caller: {} },
+          ...{ parent: state.name, labels: ref === '"' ? MAPS : new Map(), caller: {} },
         };
       }
       return { command: 'LayerLost', reason: 'gone', retryAt: null };
@@ -343,6 +346,8 @@ const step: fc.Arbitrary<Step> = fc.oneof(
     weight: 2,
     arbitrary: command
       .filter((one): one is CommandOf<'Prepare'> => one.command === 'Prepare')
+      // Preallocated directories belong to the process, never to a mapped root.
+      .filter(({ labels: given }) => !given.has(UID_MAPPING_LABEL))
       .map((one) => ({ step: 'prepareOnSpare' as const, command: one })),
   },
   {

@@ -5,7 +5,12 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { InvariantBroken } from '../../src/base/assert.js';
-import { snapshotId, snapshotName, type SnapshotId } from '../../src/base/units.js';
+import {
+  snapshotId,
+  snapshotName,
+  type SnapshotId,
+  type SnapshotName,
+} from '../../src/base/units.js';
 import { accepts, metaOf, STATUSES } from '../../src/machines/chart.js';
 import type { Command } from '../../src/machines/commands.js';
 import { decide } from '../../src/machines/decide.js';
@@ -63,17 +68,31 @@ function expectForest(forest: Forest): void {
   }
 }
 
+/** Few random walks come as far as a layer, on which alone ids are mapped. */
+function commitLayer(world: World, name: SnapshotName): void {
+  const rest = { parent: null, labels: new Map<string, string>(), caller: {} };
+  const measured = { usage: { size: 0, inodes: 0 }, owner: { uid: 0, gid: 0 } };
+  const id = world.forest.nextId;
+  const key = snapshotName('b');
+  world.execute({ command: 'Prepare', kind: 'active', key, ...rest });
+  world.execute({ command: 'DirectoriesReady', remote: { ask: false } }, id);
+  world.execute({ command: 'Commit', key, name, ...rest });
+  world.execute({ command: 'DataReady', ...measured, durability: 'data' }, id);
+}
+
 describe('the forest', () => {
   it('stays a forest under any interleaving of commands, and never uses an id twice', () => {
     const reached = new Set<string>();
     fc.assert(
       fc.property(
+        fc.boolean(),
         fc.array(fc.tuple(commandAbout(fewNames, plainLabels), fc.nat(99)), {
           minLength: 20,
           maxLength: 80,
         }),
-        (steps) => {
+        (hasLayer, steps) => {
           const world = new World();
+          if (hasLayer) commitLayer(world, snapshotName('a'));
           const begun = new Set<SnapshotId>();
           for (const [command, about] of steps) {
             const nextId = world.forest.nextId;
@@ -118,16 +137,17 @@ describe('the forest', () => {
     ];
     const rest = { labels: new Map<string, string>(), caller: {} };
     const remote = new Map([[TARGET_LABEL, REF]]);
+    const measured = { usage: { size: 0, inodes: 0 }, owner: { uid: 0, gid: 0 } };
     const moves: readonly (readonly [Command, number | null])[] = [
       [{ command: 'Prepare', kind: 'active', key: a, parent: null, ...rest }, null],
       [{ command: 'Prepare', kind: 'active', key: b, parent: a, ...rest }, null],
       [{ command: 'Prepare', kind: 'active', key: b, parent: null, ...rest, labels: remote }, null],
       [{ command: 'DirectoriesReady', remote: { ask: false } }, 1],
       [{ command: 'DirectoriesReady', remote: { ask: true, ref: REF, fileSystem: 'x' } }, 1],
-      [{ command: 'RemoteReady', usage: { size: 0, inodes: 0 } }, 1],
+      [{ command: 'RemoteReady', ...measured }, 1],
       [{ command: 'Commit', key: b, name: a, parent: null, ...rest }, null],
       [{ command: 'Commit', key: a, name: b, parent: null, ...rest }, null],
-      [{ command: 'DataReady', usage: { size: 0, inodes: 0 }, durability: 'data' }, 1],
+      [{ command: 'DataReady', ...measured, durability: 'data' }, 1],
       [{ command: 'DirectoriesFailed', reason: '' }, 1],
       [{ command: 'Remove', name: a, deferred: false, caller: {} }, null],
       [{ command: 'DirectoriesGone' }, 1],

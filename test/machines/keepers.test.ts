@@ -43,7 +43,12 @@ class Given extends World {
   layer(name: string): this {
     this.active(`${name}-key`);
     this.must(commit(`${name}-key`, name));
-    return this.then({ command: 'DataReady', usage, durability: 'data' });
+    return this.then({
+      command: 'DataReady',
+      usage,
+      owner: { uid: 0, gid: 0 },
+      durability: 'data',
+    });
   }
 
   remote(): this {
@@ -52,7 +57,7 @@ class Given extends World {
       command: 'DirectoriesReady',
       remote: { ask: true, ref: REF, fileSystem: 'fs' },
     });
-    return this.then({ command: 'RemoteReady', usage });
+    return this.then({ command: 'RemoteReady', usage, owner: { uid: 0, gid: 0 } });
   }
 
   /** An outcome for the youngest snapshot. */
@@ -151,7 +156,7 @@ it('does not serve as a remote layer, and a plain snapshot does', () => {
 it('is told apart by the maker, who is kept through commit', () => {
   const world = given().active('k', null, caller);
   world.must({ ...commit('k', 'layer'), caller: first });
-  world.then({ command: 'DataReady', usage, durability: 'data' });
+  world.then({ command: 'DataReady', usage, owner: { uid: 0, gid: 0 }, durability: 'data' });
   expect(world.forest.shown(snapshotName('layer'))?.maker).toEqual(caller);
   const ofLibrary = given().active('of the library', null, {});
   expect(ofLibrary.forest.get(snapshotId(1))?.maker).toBeNull();

@@ -16,17 +16,30 @@ const parent = { id: 3, name: 'sha256:parent' };
 const labels = { a: 'b', ['__proto__']: 'kept' };
 
 const bodies: readonly (readonly [SnapshotEventType, Readonly<Record<string, unknown>>])[] = [
-  ['SnapshotPreparing', { id: 4, kind: 'active', key: 'k', parent, labels, target: null, caller }],
   [
     'SnapshotPreparing',
-    { id: 4, kind: 'view', key: 'k', parent: null, labels: {}, target: 't', caller: {} },
+    {
+      ...{ id: 4, kind: 'active', key: 'k', parent, labels, target: null },
+      ...{ idMapping: null, caller },
+    },
   ],
+  [
+    'SnapshotPreparing',
+    {
+      ...{ id: 4, kind: 'view', key: 'k', parent: null, labels: {}, target: 't' },
+      ...{ idMapping: null, caller: {} },
+    },
+  ],
+  ['IdMappingStarted', {}],
   ['SnapshotPrepared', {}],
   ['RemoteMounted', {}],
   ['SnapshotCommitting', { name: 'n', labels, parent, caller }],
   [
     'SnapshotCommitted',
-    { name: 'n', labels, usage: { size: 1, inodes: 2 }, parent, remote: null, durability: 'data' },
+    {
+      ...{ name: 'n', labels, usage: { size: 1, inodes: 2 }, owner: { uid: 1, gid: 2 } },
+      ...{ parent, remote: null, durability: 'data' },
+    },
   ],
   [
     'SnapshotCommitted',
@@ -36,6 +49,7 @@ const bodies: readonly (readonly [SnapshotEventType, Readonly<Record<string, unk
       usage: { size: 1, inodes: 2 },
       parent,
       remote: { ref: 'r', fileSystem: 'f' },
+      owner: { uid: 0, gid: 0 },
       durability: 'metadata',
     },
   ],

@@ -5,7 +5,7 @@
 import { snapshotName, type Labels, type Usage } from '../../src/base/units.js';
 import type { Caller } from '../../src/machines/events.js';
 import type { SnapshotInfo } from '../../src/machines/info.js';
-import { TARGET_LABEL } from '../../src/machines/labels.js';
+import { TARGET_LABEL, UID_MAPPING_LABEL } from '../../src/machines/labels.js';
 import type { Refusal } from '../../src/machines/refusals.js';
 import type { MountSpec } from '../../src/snapshotter/mounts.js';
 import type { Snapshotter } from '../../src/snapshotter/snapshotter.js';
@@ -14,6 +14,8 @@ import { REFS } from './sim-host.js';
 
 export const KEYS = ['k0', 'k1', 'k2', 'k3', 'k4', 'k5', 'k6', 'k7'] as const;
 export const NAMES = ['n0', 'n1', 'n2', 'n3', 'n4', 'n5', 'n6', 'n7'] as const;
+
+const MAPS = ['0:100000:65536', '0:200000:65536'] as const;
 
 export type Call =
   | {
@@ -79,7 +81,7 @@ export function drawCall(draws: Draws, shown: readonly SnapshotInfo[]): Call {
   switch (kind) {
     case 'Prepare':
     case 'View':
-      return { kind, key: draws.pick(KEYS), parent: parent(), labels: drawLabels(draws) };
+      return { kind, key: draws.pick(KEYS), parent: parent(), labels: drawOwnLabels(draws) };
     case 'PrepareRemote': {
       const labels = new Map(drawLabels(draws)).set(TARGET_LABEL, draws.pick(REFS));
       return { kind: 'Prepare', key: draws.pick(KEYS), parent: parent(), labels };
@@ -112,6 +114,13 @@ function drawLabels(draws: Draws): Labels {
   if (draws.chance(0.5)) labels.set('a', String(draws.between(0, 99)));
   // Long enough that a record spans sectors.
   if (draws.chance(0.2)) labels.set('b', 'b'.repeat(draws.between(1, 1500)));
+  return labels;
+}
+
+/** Of a container, which may have a user namespace. */
+function drawOwnLabels(draws: Draws): Labels {
+  const labels = new Map(drawLabels(draws));
+  if (draws.chance(0.3)) labels.set(UID_MAPPING_LABEL, draws.pick(MAPS));
   return labels;
 }
 

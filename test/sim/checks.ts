@@ -2,6 +2,7 @@
  * What must hold of a reply, of a daemon at any moment, and of one at rest. The witness is the
  * measure: it has read the log itself, and only what is durable of it.
  */
+import type { FileOwner } from '../../src/base/ports.js';
 import { snapshotName, type Position, type SnapshotId } from '../../src/base/units.js';
 import type { LogRecord } from '../../src/log/types.js';
 import type { SnapshotInfo } from '../../src/machines/info.js';
@@ -9,10 +10,11 @@ import type { SnapshotState } from '../../src/machines/fold.js';
 import type { Forest } from '../../src/machines/forest.js';
 import { REMOTE_LABEL, storedLabels, TARGET_LABEL } from '../../src/machines/labels.js';
 import type { MountSpec } from '../../src/snapshotter/mounts.js';
+import { clonesUnder, lowerOf, mapsDirectoryOf, neededClones } from '../support/idmapped-needs.js';
 import { describeCall, labelsText } from './client-model.js';
 import type { Call, CallOf, Outcome } from './calls.js';
 import type { ClientName } from './sim-clients.js';
-import type { SimHost } from './sim-host.js';
+import { ROOT, type SimHost } from './sim-host.js';
 
 /** A use may join the check of another under way, which ends with a restore and the log. */
 const SHARED_MILLIS = 10_000;
@@ -143,10 +145,14 @@ export class Checks {
       (name) => !owners.has(name) && !witness.isSpare(Number(name)) && !setAside.has(name),
     );
     if (orphan !== undefined) this.#host.break(`directory ${orphan} has no owner`);
-    for (const { mountpoint } of mounts.entries) {
+    for (const { mountpoint, shows } of mounts.entries) {
+      if (mounts.at(mountpoint).length > 1) this.#host.break(`${mountpoint} is mounted on twice`);
+      if (shows !== null) {
+        this.#idmappedAtRest(mountpoint, shows, states);
+        continue;
+      }
       const owner = states.find(({ id }) => `${tree.path}/${id}/fs` === mountpoint);
       if (owner?.remote == null) this.#host.break(`the mount on ${mountpoint} has no owner`);
-      if (mounts.at(mountpoint).length > 1) this.#host.break(`${mountpoint} is mounted on twice`);
     }
     for (const [id, content] of this.#contents) {
       const isThere = witness.truth.forest.get(id as SnapshotId) !== undefined;
@@ -155,6 +161,31 @@ export class Checks {
         this.#host.break(`layer ${id} was committed with "${content}" and holds "${found}"`);
       }
       if (!isThere) this.#contents.delete(id);
+    }
+  }
+
+  /** Each clone is needed, and shows the layer as it is mounted now. */
+  #idmappedAtRest(mountpoint: string, shows: number, states: readonly SnapshotState[]): void {
+    const { witness, mounts, tree } = this.#host;
+    const isLeaving = states.some(
+      (state) =>
+        state.status === 'awaitingCleanup' &&
+        mountpoint.startsWith(`${mapsDirectoryOf(ROOT, state) ?? '-'}/`),
+    );
+    if (isLeaving) return;
+    if (!neededClones(ROOT, witness.truth.forest).has(mountpoint)) {
+      this.#host.break(`${mountpoint} is mounted, and no snapshot needs it`);
+    }
+    const id = mountpoint.slice(mountpoint.lastIndexOf('/') + 1);
+    const layer = mounts.at(`${tree.path}/${id}/fs`).at(-1);
+    // Below a committed snapshot it is used by nobody, and not looked after.
+    const isUsed = states.some(
+      (state) =>
+        /^(active|view)$/.test(state.status) &&
+        clonesUnder(ROOT, witness.truth.forest, state).has(mountpoint),
+    );
+    if (isUsed && shows !== 0 && layer?.mountId !== shows) {
+      this.#host.break(`${mountpoint} shows an earlier mount of layer ${id}`);
     }
   }
 
@@ -264,14 +295,17 @@ export class Checks {
         remote !== null &&
         this.#host.checkedAt(`${this.#host.tree.path}/${id}/fs`) < since - SHARED_MILLIS,
     );
-    return unchecked === undefined ? null : `layer ${unchecked.id} below was not checked`;
+    if (unchecked !== undefined) return `layer ${unchecked.id} below was not checked`;
+    const clones = state?.name === key ? [...clonesUnder(ROOT, forest, state)] : [];
+    const unseen = clones.find((clone) => this.#host.checkedAt(clone) < since - SHARED_MILLIS);
+    return unseen === undefined ? null : `${unseen} was not looked at`;
   }
 
   #wrongMounts(id: number, mounts: readonly MountSpec[]): string | null {
     const { witness, tree } = this.#host;
     const state = witness.truth.forest.get(id as SnapshotId);
     if (state === undefined) return null;
-    const lowers = witness.truth.forest.ancestorsOf(state).map((at) => `${tree.path}/${at.id}/fs`);
+    const lowers = witness.truth.forest.ancestorsOf(state).map((at) => lowerOf(ROOT, state, at));
     const own = `${tree.path}/${id}/fs`;
     const options = mounts[0]?.options ?? [];
     const isShown = (option: string) => options.includes(option);
@@ -289,7 +323,23 @@ export class Checks {
     const entry = tree.get(String(id));
     if (entry?.hasFs !== true) return `directory ${id} does not stand`;
     if (entry.content !== '') return `directory ${id} is not empty: ${entry.content}`;
+    const wanted = this.#ownerOf(id);
+    if (JSON.stringify(entry.owner) !== JSON.stringify(wanted)) {
+      return `directory ${id} belongs to ${entry.owner.uid}:${entry.owner.gid}`;
+    }
     return mounts.isAtOrBelow(`${tree.path}/${id}`) ? `something is mounted on ${id}` : null;
+  }
+
+  /** The root of the user namespace, else the owner of the layer below. */
+  #ownerOf(id: number): FileOwner {
+    const state = this.#host.witness.truth.forest.get(id as SnapshotId);
+    const uids = state?.idMapping?.uids;
+    if (uids !== undefined) return { uid: Number(uids.split(':')[1]), gid: 0 };
+    const parent = state?.parent ?? null;
+    const below = parent === null ? undefined : this.#host.witness.truth.forest.get(parent.id);
+    const isOrdinary = below !== undefined && below.remote === null;
+    const directory = isOrdinary ? this.#host.tree.get(String(below.id)) : undefined;
+    return directory?.owner ?? { uid: 0, gid: 0 };
   }
 
   #wrongCommit(

@@ -6,7 +6,7 @@
 import type { Labels } from '../../src/base/units.js';
 import { updatedLabels } from '../../src/machines/label-update.js';
 import type { SnapshotInfo } from '../../src/machines/info.js';
-import { storedLabels } from '../../src/machines/labels.js';
+import { storedLabels, UID_MAPPING_LABEL } from '../../src/machines/labels.js';
 import { KEYS, NAMES, type Call, type Outcome } from './calls.js';
 import type { ClientName } from './sim-clients.js';
 
@@ -150,7 +150,8 @@ export class ClientModel {
         if (parent === 'absent') return ['ParentUnknown'];
         if (parent !== null && parent.kind !== 'committed') return ['ParentNotCommitted'];
         if (key !== 'absent') return this.#nameInUse(key, touch);
-        return ['ok', 'TargetReady', 'LayerNotAvailable', 'LayerNotVisible'];
+        const mayHave = call.labels.has(UID_MAPPING_LABEL) ? ['MappedOtherwise'] : [];
+        return ['ok', 'TargetReady', 'LayerNotAvailable', 'LayerNotVisible', ...mayHave];
       }
       case 'Commit': {
         const key = this.#factOf(call.key);

@@ -73,7 +73,10 @@ it('starts from a checkpoint in which a removed snapshot and a new one bear one 
       ...{ key: snapshotName(key), name: snapshotName(name), parent: null },
       ...{ labels: new Map(), caller: {} },
     });
-  const done = { usage: { size: 0, inodes: 0 }, durability: 'data' } as const;
+  const done = {
+    ...{ usage: { size: 0, inodes: 0 }, owner: { uid: 0, gid: 0 } },
+    durability: 'data',
+  } as const;
   const base = prepare('base key', null);
   commit('base key', 'base');
   world.execute({ command: 'DataReady', ...done }, base);

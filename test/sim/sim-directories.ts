@@ -22,10 +22,12 @@ interface Entry {
   readonly hasFs: boolean;
   readonly hasWork: boolean;
   readonly content: string;
+  /** Of `fs`. */
+  readonly owner: FileOwner;
 }
 
 const OWNER: FileOwner = { uid: 0, gid: 0 };
-const ABSENT: Entry = { hasFs: false, hasWork: false, content: '' };
+const ABSENT: Entry = { hasFs: false, hasWork: false, content: '', owner: OWNER };
 
 /** Is asked before anything is done to a directory. */
 export interface DirectoryRules {
@@ -122,18 +124,13 @@ export class SimDirectories implements SnapshotDirectories {
     id: SnapshotId,
     options: { readonly work: boolean; readonly owner: DirectoryOwner; readonly durable: boolean },
     signal?: AbortSignal,
-  ): Promise<FileOwner> {
+  ): Promise<void> {
     const name = String(id);
     this.rules.mayPrepare(id, signal);
-    const steps = [
-      () => this.#checkOwner(options.owner),
-      () => this.tree.change(name, {}),
-      () => this.tree.change(name, { hasFs: true }),
-    ];
+    const steps = [() => this.tree.change(name, {}), () => this.#makeFs(name, options.owner)];
     if (options.work) steps.push(() => this.tree.change(name, { hasWork: true }));
     if (options.durable) steps.push(() => this.tree.settleDirectory(name));
     await this.#steps(`prepare ${name}`, steps, signal);
-    return OWNER;
   }
 
   async prepareSpares(
@@ -160,10 +157,17 @@ export class SimDirectories implements SnapshotDirectories {
         const entry = this.tree.get(String(id));
         if (entry === undefined) throw new HostFault('lstat', this.fsPath(id), 'ENOENT');
         const usage = { size: 512 * Math.ceil(entry.content.length / 8), inodes: 1 };
-        return { usage, owner: OWNER };
+        return { usage, owner: entry.owner };
       },
       signal,
     );
+  }
+
+  ownerOf(id: SnapshotId, signal?: AbortSignal): Promise<FileOwner> {
+    // The layers of the remote file system belong to root.
+    const isMounted = this.mounts.isAtOrBelow(this.fsPath(id));
+    const owner = () => (isMounted ? OWNER : (this.tree.get(String(id))?.owner ?? OWNER));
+    return this.#call(`owner ${id}`, owner, signal);
   }
 
   async syncFileSystem(signal?: AbortSignal): Promise<void> {
@@ -254,10 +258,11 @@ export class SimDirectories implements SnapshotDirectories {
     return this.#call('list directories', () => this.tree.names.map(entryOf), signal);
   }
 
-  #checkOwner(owner: DirectoryOwner): void {
-    if (typeof owner !== 'object' || !('like' in owner)) return;
-    const name = owner.like.slice(this.tree.path.length + 1).split('/')[0] ?? '';
-    if (this.tree.get(name)?.hasFs !== true) throw new HostFault('lstat', owner.like, 'ENOENT');
+  #makeFs(name: string, owner: DirectoryOwner): void {
+    // One that is there keeps its owner, unless another one is requested.
+    const isNew = this.tree.get(name)?.hasFs !== true;
+    if (owner === 'kept' || (owner === 'process' && !isNew)) return;
+    this.tree.change(name, { hasFs: true, owner: owner === 'process' ? OWNER : owner });
   }
 
   #refuseMounts(name: string): void {

@@ -4,7 +4,7 @@
  * its power cut; and it holds the first rule that the daemon breaks.
  */
 import { reasonOf } from '../../src/base/errors.js';
-import type { SnapshotId } from '../../src/base/units.js';
+import type { SnapshotId, SnapshotName } from '../../src/base/units.js';
 import { defaultPolicies, type EffectPolicies } from '../../src/effects/policies.js';
 import type { DaemonEventData } from '../../src/machines/daemon-events.js';
 import type { SnapshotInfo } from '../../src/machines/info.js';
@@ -13,10 +13,12 @@ import type { SnapshotterSettings } from '../../src/snapshotter/settings.js';
 import { FaultyDisk } from '../support/faulty-disk.js';
 import type { Draws } from './draws.js';
 import { Life } from './life.js';
+import { mappedNames, neededClones } from '../support/idmapped-needs.js';
 import { SimClients } from './sim-clients.js';
 import { SimClock } from './sim-clock.js';
 import { DirectoryTree, SimDirectories, type DirectoryRules } from './sim-directories.js';
 import { SimDisk } from './sim-disk.js';
+import { SimIdmapped, type IdmappedDirectories, type IdmappedRules } from './sim-idmapped.js';
 import {
   HostMounts,
   RemoteLayers,
@@ -28,7 +30,7 @@ import { Violation } from './violation.js';
 import { Weather } from './weather.js';
 import { Witness } from './witness.js';
 
-const ROOT = '/root';
+export const ROOT = '/root';
 export const REFS = ['sha256:a', 'sha256:b', 'sha256:c', 'sha256:d'] as const;
 
 /** Few places, so that one that is never given back is missed soon. */
@@ -47,12 +49,13 @@ type SetAsideData = DaemonEventData<'DirectoriesSetAside'>;
 
 export type HostState = 'down' | 'starting' | 'serving';
 
-export class SimHost implements DirectoryRules, RemoteRules {
+export class SimHost implements DirectoryRules, RemoteRules, IdmappedRules {
   readonly clock = new SimClock();
   readonly weather: Weather;
   readonly witness = new Witness(ROOT);
   readonly tree = new DirectoryTree(`${ROOT}/snapshots`);
   readonly mounts = new HostMounts();
+  readonly idmapped: IdmappedDirectories = new Set();
   readonly layers = new RemoteLayers(REFS);
   readonly clients: SimClients;
   readonly settings: Omit<SnapshotterSettings, 'mounts'>;
@@ -101,6 +104,11 @@ export class SimHost implements DirectoryRules, RemoteRules {
     return this.settings.durability === 'metadata' && this.#powerCuts > 0;
   }
 
+  /** Snapshots with mapped ids that must be mountable, as far as no directory is lost. */
+  mappedNames(): readonly SnapshotName[] {
+    return this.mayHaveLostDirectories ? [] : mappedNames(this.witness.truth.forest);
+  }
+
   get isBusy(): boolean {
     return this.life.isBusy;
   }
@@ -118,6 +126,7 @@ export class SimHost implements DirectoryRules, RemoteRules {
   /** Begins to start the daemon; it serves, or has failed to start, some time later. */
   start(): void {
     const life = this.#newLife();
+    const isCalm = this.weather.isCalm;
     this.life = life;
     this.state = 'starting';
     this.hasFailed = false;
@@ -136,7 +145,8 @@ export class SimHost implements DirectoryRules, RemoteRules {
         // The world may refuse; what was found on the disk must never be a reason.
         const isOfTheWorld =
           thrown instanceof Error && /^(HostFault|LogReadOnly)$/.test(thrown.name);
-        if (!isOfTheWorld || this.weather.isCalm) this.break(`the start failed: ${String(thrown)}`);
+        // One that began before the calm may report a fault of that time.
+        if (!isOfTheWorld || isCalm) this.break(`the start failed: ${String(thrown)}`);
         this.disk = this.disk.afterKill();
       },
     );
@@ -272,11 +282,31 @@ export class SimHost implements DirectoryRules, RemoteRules {
     this.#mustBe(this.#idOf(mountpoint), due, 'is unmounted');
   }
 
+  mayAttach(mountpoint: string, signal?: AbortSignal): void {
+    if (signal?.aborted === true) return;
+    this.observe();
+    const { forest } = this.witness.toldUpTo(
+      this.opened?.snapshotter.durablePosition ?? this.witness.position,
+    );
+    const isNeeded = [forest, this.witness.truth.forest].some((each) =>
+      neededClones(ROOT, each).has(mountpoint),
+    );
+    if (!isNeeded) this.break(`${mountpoint} is mounted, and no durable event calls for it`);
+  }
+
+  mayDetach(path: string, signal?: AbortSignal): void {
+    if (signal?.aborted === true) return;
+    this.observe();
+    const needed = [...neededClones(ROOT, this.witness.truth.forest)];
+    const still = needed.filter((mountpoint) => `${mountpoint}/`.startsWith(`${path}/`));
+    if (still.length > 0) this.break(`${path} is unmounted while it is needed`);
+  }
+
   wasChecked(mountpoint: string): void {
     this.#checkedAt.set(mountpoint, this.clock.monotonicMillis());
   }
 
-  /** When the layer at a mountpoint was last found usable; -1 for never. */
+  /** When the layer, or the clone, at a mountpoint was last found usable; -1 for never. */
   checkedAt(mountpoint: string): number {
     return this.#checkedAt.get(mountpoint) ?? -1;
   }
@@ -346,13 +376,17 @@ export class SimHost implements DirectoryRules, RemoteRules {
         }),
         mountTable: new SimMountTable(life, weather, mounts),
         processes: this.clients.ports(life),
+        idmappedMounts: new SimIdmapped(
+          `${ROOT}/idmapped`,
+          ...([life, weather, mounts, this.idmapped, this] as const),
+        ),
         directories,
         random: () => this.#draws.next(),
       },
       fileSystem: new SimFileSystem(life, this.layers, mounts, tree, this),
       settings: this.settings,
       mountSettings: () =>
-        Promise.resolve({ mountOptions: [], kernelOptions: ['index=off'], remapIds: false }),
+        Promise.resolve({ mountOptions: [], kernelOptions: ['index=off'], whyNoIdMapping: null }),
       log: {
         uuid: () => '00000000-0000-4000-8000-000000000000',
         holder: { pid: this.lives, host: 'sim', command: 'sim' },

@@ -34,6 +34,8 @@ interface Mounted {
   readonly mountId: number;
   readonly mountpoint: string;
   readonly source: string;
+  /** Of a clone with mapped ids, the mount that it shows; 0 for a directory. */
+  readonly shows: number | null;
 }
 
 /** The kernel's table: it outlives the daemon, not the power. */
@@ -55,8 +57,8 @@ export class HostMounts implements MountsOfHost {
     );
   }
 
-  add(mountpoint: string, source: string): void {
-    this.#entries = [...this.#entries, { mountId: this.#nextId, mountpoint, source }];
+  add(mountpoint: string, source: string, shows: number | null = null): void {
+    this.#entries = [...this.#entries, { mountId: this.#nextId, mountpoint, source, shows }];
     this.#nextId += 1;
   }
 
@@ -80,20 +82,20 @@ export class SimMountTable implements MountTable {
   ) {}
 
   read(signal?: AbortSignal): Promise<readonly MountEntry[]> {
-    const entryOf = ({ mountId, mountpoint, source }: Mounted): MountEntry => ({
+    const entryOf = ({ mountId, mountpoint, source, shows }: Mounted): MountEntry => ({
       mountId,
       parentMountId: 0,
       device: '0:1',
       root: '/',
       mountpoint,
-      options: ['ro'],
+      options: shows === null ? ['ro'] : ['ro', 'idmapped'],
       peerGroup: null,
       master: null,
       fileSystemType: 'sim',
       source,
       superOptions: [],
     });
-    const home = { mountId: 0, mountpoint: '/', source: 'sim' };
+    const home = { mountId: 0, mountpoint: '/', source: 'sim', shows: null };
     const ofRoot = { ...entryOf(home), peerGroup: SIM_PEER_GROUP };
     return this.#call('read mountinfo', () => [ofRoot, ...this.host.entries.map(entryOf)], signal);
   }

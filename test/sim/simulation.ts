@@ -387,6 +387,7 @@ class Simulation {
       await this.#mustDo({ kind: 'Mounts', name: 'canary' });
       await this.#mustDo({ kind: 'Remove', name: 'canary' });
     }
+    for (const name of this.#host.mappedNames()) await this.#mustDo({ kind: 'Mounts', name });
     await this.#mustDo({ kind: 'Prepare', key: 'canary', parent: null, labels: new Map() });
     await this.#mustDo({ kind: 'Usage', name: 'canary' });
     await this.#mustDo({ kind: 'Commit', key: 'canary', name: 'canary-layer', labels: new Map() });

@@ -1,25 +1,24 @@
 /** The table of mounts: kinds, options and their order, as the overlay snapshotter gives them. */
 import { describe, expect, it } from 'vitest';
 import { inStatus } from '../../scripts/docs/histories.js';
+import { idmappedPath } from '../../src/inspect/idmapped-paths.js';
 import type { SnapshotState } from '../../src/machines/fold.js';
-import { GID_MAPPING_LABEL, UID_MAPPING_LABEL } from '../../src/machines/labels.js';
+import type { IdMapping } from '../../src/machines/id-mapping.js';
+import { UID_MAPPING_LABEL } from '../../src/machines/labels.js';
 import { mountsOf, type MountSettings } from '../../src/snapshotter/mounts.js';
 
 const paths = {
   fsPath: (id: number) => `/root/snapshots/${id}/fs`,
   workPath: (id: number) => `/root/snapshots/${id}/work`,
+  idmappedPath: (layer: SnapshotState, mapping: IdMapping | null) =>
+    idmappedPath('/root', layer, mapping),
 };
 
 const settings: MountSettings = {
   mountOptions: ['metacopy=on'],
   kernelOptions: ['userxattr', 'index=off'],
-  remapIds: true,
+  whyNoIdMapping: null,
 };
-
-const maps = new Map([
-  [UID_MAPPING_LABEL, '0:1000:65536'],
-  [GID_MAPPING_LABEL, '0:2000:65536'],
-]);
 
 function snapshot(status: 'active' | 'view' | 'committed.available', id: number): SnapshotState {
   const state = inStatus(status, { id, name: `s${id}`, parent: null });
@@ -80,19 +79,77 @@ describe('mounts of', () => {
     expect(mountsOf(state, parents(count), paths, settings)).toEqual([{ type, source, options }]);
   });
 
-  it.each([0, 1, 2])('a snapshot with mappings on %i layers begin with them', (count) => {
-    for (const state of [active, view]) {
-      const [mount] = mountsOf({ ...state, labels: maps }, parents(count), paths, settings);
-      expect(mount?.options.slice(0, 2)).toEqual(['uidmap=0:1000:65536', 'gidmap=0:2000:65536']);
-    }
-  });
+  describe('a snapshot for a user namespace', () => {
+    const maps = { uids: '0:1000:65536', gids: '0:0:4294967295' };
+    // sha256 of the two maps, separated by a blank.
+    const shown = '/root/idmapped/04cfba8b89765a0b';
+    const mapped = (state: SnapshotState, appliedBy: 'client' | 'snapshotter' = 'snapshotter') => ({
+      ...state,
+      idMapping: { ...maps, appliedBy },
+    });
+    const ordinary = (id: number): SnapshotState => ({
+      ...snapshot('committed.available', id),
+      remote: null,
+    });
+    const remote = (id: number): SnapshotState => snapshot('committed.available', id);
+    const written = (id: number): SnapshotState => mapped(ordinary(id));
+    const lowers = (state: SnapshotState, ...layers: SnapshotState[]) =>
+      mountsOf(state, layers, paths, settings)[0]?.options.find((option) =>
+        option.startsWith('lowerdir='),
+      );
 
-  it.each([
-    ['the kernel cannot', 's9', { ...settings, remapIds: false }],
-    ['an image wrote them', 'default/1/extract-1-abcd sha256:ab', settings],
-  ])('a snapshot whose mappings do not count because %s leave them out', (_why, name, chosen) => {
-    const state = { ...active, name: name as SnapshotState['name'], labels: maps };
-    const [mount] = mountsOf(state, parents(2), paths, chosen);
-    expect(mount?.options[0]).toBe(upper[0]);
+    it.each([
+      [
+        'ordinary layers: all in one clone of their directory',
+        [ordinary(2), ordinary(1)],
+        `lowerdir=${shown}/snapshots/2/fs:${shown}/snapshots/1/fs`,
+      ],
+      [
+        'a mixed chain: a clone of each mount next to it',
+        [ordinary(3), remote(2), ordinary(1)],
+        `lowerdir=${shown}/snapshots/3/fs:${shown}/2:${shown}/snapshots/1/fs`,
+      ],
+      [
+        'a layer that was written through the same maps: as it is',
+        [written(3), remote(2)],
+        `lowerdir=/root/snapshots/3/fs:${shown}/2`,
+      ],
+    ])('shows %s', (_what, layers, expected) => {
+      expect(lowers(mapped(active), ...layers)).toBe(expected);
+      expect(lowers(mapped(view), ...layers)).toBe(expected);
+    });
+
+    it('has its own directories as they are, and no mapping options', () => {
+      const [mount] = mountsOf(mapped(active), [remote(1)], paths, settings);
+      expect(mount?.options).toEqual([...upper, `lowerdir=${shown}/1`, ...extras]);
+      expect(mountsOf(mapped(active), [], paths, settings)).toEqual([
+        { type: 'bind', source: '/root/snapshots/9/fs', options: ['rw', 'rbind'] },
+      ]);
+    });
+
+    it.each([
+      ['an ordinary layer', ordinary(1), `${shown}/snapshots/1/fs`],
+      ['a remote one', remote(1), `${shown}/1`],
+    ])('is a bind of the clone when it is a view on %s', (_what, layer, source) => {
+      const bind = { type: 'bind', source, options: ['ro', 'rbind'] };
+      expect(mountsOf(mapped(view), [layer], paths, settings)).toEqual([bind]);
+    });
+
+    it('has plain layers when the client has shifted them, whatever its labels say now', () => {
+      const labels = new Map([[UID_MAPPING_LABEL, '0:1000:65536']]);
+      const plain = 'lowerdir=/root/snapshots/2/fs:/root/snapshots/1/fs';
+      const layers = [ordinary(2), ordinary(1)];
+      expect(lowers({ ...mapped(active, 'client'), labels }, ...layers)).toBe(plain);
+      expect(lowers({ ...active, labels }, ...layers)).toBe(plain);
+    });
+
+    it('fits into a page of options with 128 layers, once their directory is left out', () => {
+      const layers = Array.from({ length: 128 }, (_, index) =>
+        index % 2 === 0 ? ordinary(1_000_128 - index) : remote(1_000_128 - index),
+      );
+      const [mount] = mountsOf(mapped(active), layers, paths, settings);
+      const below = mount?.options.map((option) => option.replaceAll(`${shown}/`, '')).join();
+      expect(below?.length).toBeLessThan(4096 - 512);
+    });
   });
 });

@@ -50,6 +50,7 @@ const labels: fc.Arbitrary<Labels> = fc
 export const plainLabels: fc.Arbitrary<Labels> = fc.constantFrom<Labels>(
   new Map(),
   new Map([[TARGET_LABEL, 'sha256:a']]),
+  new Map([[UID_MAPPING_LABEL, '0:1000:65536']]),
   new Map([['__proto__', 'x']]),
 );
 
@@ -65,6 +66,15 @@ const caller: fc.Arbitrary<Caller> = fc.oneof(
 
 const reason = fc.string({ maxLength: 12 });
 const usage = fc.record({ size: fc.nat(), inodes: fc.nat() });
+const owner = fc.oneof(
+  fc.constant({ uid: 0, gid: 0 }),
+  fc.record({ uid: fc.nat(), gid: fc.nat() }),
+);
+const idMapping = fc.record({
+  uids: fc.constantFrom('0:0:4294967295', '0:1000:65536'),
+  gids: fc.constantFrom('0:1000:65536', '0:1000:10,10:5000:90'),
+  appliedBy: fc.constantFrom('client' as const, 'snapshotter' as const),
+});
 const storedName = fc.string({ minLength: 1, maxLength: 12 }).map(snapshotName);
 const parent = fc.option(
   fc.record({ id: fc.integer({ min: 1, max: 99 }).map(snapshotId), name: storedName }),
@@ -87,9 +97,11 @@ export function eventOf(id: number): fc.Arbitrary<SnapshotEvent> {
         parent,
         labels,
         target: fc.option(fc.string()),
+        idMapping: fc.option(idMapping),
         caller,
       }),
     ),
+    of('IdMappingStarted', fc.constant({})),
     of('SnapshotPrepared', fc.constant({})),
     of('RemoteMountStarted', remote),
     of('RemoteMounted', fc.constant({})),
@@ -102,6 +114,7 @@ export function eventOf(id: number): fc.Arbitrary<SnapshotEvent> {
         name: storedName,
         labels,
         usage,
+        owner,
         parent,
         remote: fc.option(remote),
         durability: fc.constantFrom('data' as const, 'metadata' as const),
@@ -126,7 +139,7 @@ export function eventOf(id: number): fc.Arbitrary<SnapshotEvent> {
     of(
       'SnapshotSalvaged',
       fc.record({
-        ...{ id: fc.constant(snapshotId(id)), name: storedName, labels, usage, reason },
+        ...{ id: fc.constant(snapshotId(id)), name: storedName, labels, usage, owner, reason },
         looked: fc.constantFrom('committed' as const, 'active' as const, 'empty' as const),
       }),
     ),
@@ -191,13 +204,15 @@ export function commandAbout(
       arbitrary: fc.record({ command: is('DirectoriesReady'), remote: remoteQuestion }),
     },
     fc.record({ command: is('DirectoriesFailed'), reason }),
-    { weight: 4, arbitrary: fc.record({ command: is('RemoteReady'), usage }) },
+    { weight: 2, arbitrary: fc.record({ command: is('IdsMapped') }) },
+    { weight: 4, arbitrary: fc.record({ command: is('RemoteReady'), usage, owner }) },
     fc.record({ command: is('RemoteFailed'), reason }),
     {
       weight: 4,
       arbitrary: fc.record({
         command: is('DataReady'),
         usage,
+        owner,
         durability: fc.constantFrom('data' as const, 'metadata' as const),
       }),
     },

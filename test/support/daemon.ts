@@ -7,13 +7,20 @@ import { randomUUID } from 'node:crypto';
 import * as fs from 'node:fs';
 import * as os from 'node:os';
 import * as path from 'node:path';
-import type { Clock, Disk, MountTable, SnapshotDirectories } from '../../src/base/ports.js';
+import type {
+  Clock,
+  Disk,
+  IdmappedMounts,
+  MountTable,
+  SnapshotDirectories,
+} from '../../src/base/ports.js';
 import type { Result } from '../../src/base/result.js';
 import { snapshotName, type Labels } from '../../src/base/units.js';
 import { defaultPolicies, type EffectPolicies } from '../../src/effects/policies.js';
 import type { FileSystem } from '../../src/filesystems/contract.js';
 import { snapshotDirectories } from '../../src/host/directories.js';
 import { openHost, type Host } from '../../src/host/host.js';
+import { systemIdmappedMounts } from '../../src/host/idmapped.js';
 import { readLog } from '../../src/log/reader.js';
 import type { LogRecord } from '../../src/log/types.js';
 import { TARGET_LABEL } from '../../src/machines/labels.js';
@@ -107,6 +114,7 @@ export interface TestDaemonOptions extends Partial<SnapshotterSettings> {
   readonly clock?: (real: Clock) => Clock;
   readonly mountTable?: (real: MountTable) => MountTable;
   readonly directories?: (real: SnapshotDirectories) => SnapshotDirectories;
+  readonly idmappedMounts?: (real: IdmappedMounts) => IdmappedMounts;
 }
 
 interface Heard {
@@ -122,10 +130,15 @@ let sharedHost: Host | null = null;
 export function hostOf(root: Pick<TestRoot, 'path'>): Host {
   // It opens and makes nothing, and its threads do not keep the process alive.
   sharedHost ??= openHost({ root: root.path });
-  return { ...sharedHost, directories: snapshotDirectories(root.path, sharedHost.workers) };
+  const { workers } = sharedHost;
+  return {
+    ...sharedHost,
+    directories: snapshotDirectories(root.path, workers),
+    idmappedMounts: systemIdmappedMounts(`${root.path}/idmapped`, workers),
+  };
 }
 
-const mounts = { mountOptions: [], kernelOptions: ['index=off'], remapIds: false };
+const mounts = { mountOptions: [], kernelOptions: ['index=off'], whyNoIdMapping: null };
 
 export class TestDaemon {
   readonly root: TestRoot;
@@ -156,7 +169,7 @@ export class TestDaemon {
   static async open(root: TestRoot, options: TestDaemonOptions = {}): Promise<TestDaemon> {
     const { remote = false, beforeRecovery, disk, segmentBytes = 1024 * 1024, ...more } = options;
     const { fileSystem: round, clock, mountTable, directories, ...rest } = more;
-    const { recovers = true, ...chosen } = rest;
+    const { recovers = true, idmappedMounts, mounts: mountSettings = mounts, ...chosen } = rest;
     const heard: Heard = { warnings: [], fatal: [], health: [], failures: [] };
     const host = hostOf(root);
     // A thread that has yet to start must not be counted against the limit of a mount.
@@ -171,6 +184,7 @@ export class TestDaemon {
         disk: disk?.(host.disk) ?? host.disk,
         mountTable: mountTable?.(host.mountTable) ?? host.mountTable,
         directories: directories?.(host.directories) ?? host.directories,
+        idmappedMounts: idmappedMounts?.(host.idmappedMounts) ?? host.idmappedMounts,
         random: () => 0,
       },
       fileSystem: remote ? (round?.(fileSystem, host) ?? fileSystem) : null,
@@ -186,7 +200,7 @@ export class TestDaemon {
         retainMillis: null,
         ...chosen,
       },
-      mountSettings: () => Promise.resolve(mounts),
+      mountSettings: () => Promise.resolve(mountSettings),
       log: {
         uuid: randomUUID,
         holder: { pid: process.pid, host: os.hostname(), command: 'test' },
@@ -217,8 +231,8 @@ export class TestDaemon {
     return this.snapshotter.prepare(request(key, parent, labels), signal);
   }
 
-  view(key: string, parent: string | null = null) {
-    return this.snapshotter.view(request(key, parent, new Map()), never());
+  view(key: string, parent: string | null = null, labels: Labels = new Map()) {
+    return this.snapshotter.view(request(key, parent, labels), never());
   }
 
   mounts(key: string) {

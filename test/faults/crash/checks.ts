@@ -3,13 +3,16 @@
  * what was acknowledged is there; what was not is there as a whole or not at all; nothing is
  * without an owner; a second start changes nothing.
  */
+import { existsSync, readdirSync } from 'node:fs';
+import { relative } from 'node:path';
 import { isOrdinary } from '../../../src/inspect/findings.js';
 import { readLog } from '../../../src/log/reader.js';
 import { verifyLog } from '../../../src/log/verify.js';
 import { metaOf } from '../../../src/machines/chart.js';
+import { neededClones } from '../../support/idmapped-needs.js';
 import { Gate } from './gate.js';
 import type { Machine } from './machine.js';
-import { observe, sparesOf, statesOf, textOf, type Observed } from './observed.js';
+import { forestOf, observe, sparesOf, statesOf, textOf, type Observed } from './observed.js';
 import { namesOf, Session, type CallRecord } from './session.js';
 
 export type World = ReadonlyMap<string, Observed>;
@@ -105,6 +108,12 @@ export async function compareOwners(machine: Machine): Promise<string[]> {
     const isThere = listing.some((line) => line.startsWith(`${id} `));
     if (!isThere) lines.push(`snapshot ${id} has no directory`);
   }
+  const clones = neededClones(machine.root, await forestOf(machine));
+  mounted.push(...[...clones].map((clone) => relative(machine.snapshots, clone)));
+  const directories = idmappedDirectories(machine);
+  if (directories.join() !== [...clones].sort().join()) {
+    lines.push(`for mapped ids there are "${directories.join()}", not "${[...clones].join()}"`);
+  }
   const mounts = machine
     .mountpoints()
     .filter((each) => !mountedMaybe.includes(each))
@@ -113,6 +122,15 @@ export async function compareOwners(machine: Machine): Promise<string[]> {
   if (mounts !== mounted.sort().join())
     lines.push(`mounted is "${mounts}", not "${mounted.join()}"`);
   return lines;
+}
+
+/** Directories of mounts with mapped ids, and of maps that have none. */
+function idmappedDirectories({ root }: Machine): readonly string[] {
+  const below = (directory: string) =>
+    (existsSync(directory) ? readdirSync(directory) : []).map((name) => `${directory}/${name}`);
+  return below(`${root}/idmapped`)
+    .flatMap((maps) => (below(maps).length === 0 ? [maps] : below(maps)))
+    .sort();
 }
 
 /** All that verify finds, but for what is only information. */

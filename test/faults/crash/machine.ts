@@ -5,11 +5,14 @@
  */
 import { createHash } from 'node:crypto';
 import * as fs from 'node:fs';
+import type { FileHandle } from 'node:fs/promises';
 import * as os from 'node:os';
 import * as path from 'node:path';
 import { defaultPolicies } from '../../../src/effects/policies.js';
 import { snapshotDirectories } from '../../../src/host/directories.js';
+import { openUserNamespace, type NamespaceMaps } from '../../../src/host/user-namespace.js';
 import { mount, unmount } from '../../../src/host/mount-jobs.js';
+import { systemIdmappedMounts } from '../../../src/host/idmapped.js';
 import { systemMountTable } from '../../../src/host/mounts.js';
 import { systemProcesses } from '../../../src/host/processes.js';
 import { openSnapshotter, type OpenedSnapshotter } from '../../../src/snapshotter/open.js';
@@ -37,7 +40,7 @@ export interface Process {
   readonly opened: Promise<OpenedSnapshotter>;
 }
 
-const mounts = { mountOptions: [], kernelOptions: ['index=off'], remapIds: false };
+const mounts = { mountOptions: [], kernelOptions: ['index=off'], whyNoIdMapping: null };
 
 const notAborted = { aborted: () => false };
 let place: string | null = null;
@@ -58,6 +61,24 @@ export function removePlace(): void {
   unmount({ mountpoint: place, detach: true });
   fs.rmdirSync(place);
   place = null;
+}
+
+let namespace: FileHandle | null = null;
+
+/** One namespace with the maps of all scenarios: a process cannot wait for a child at its gate. */
+export async function openNamespace(): Promise<void> {
+  namespace = await openUserNamespace(MAPS);
+}
+
+export async function closeNamespace(): Promise<void> {
+  await namespace?.close();
+}
+
+export const MAPS = { uids: '0:100000:65536', gids: '0:0:4294967295' };
+
+function lentNamespace(maps: NamespaceMaps): Promise<{ fd: number; close(): Promise<void> }> {
+  if (namespace === null || maps.uids !== MAPS.uids) throw new Error('no such namespace is open');
+  return Promise.resolve({ fd: namespace.fd, close: () => Promise.resolve() });
 }
 
 export class Machine {
@@ -100,6 +121,7 @@ export class Machine {
         mountTable,
         processes: systemProcesses(jobs),
         directories: snapshotDirectories(this.root, jobs),
+        idmappedMounts: systemIdmappedMounts(`${this.root}/idmapped`, jobs, lentNamespace),
         random: () => 0,
       },
       fileSystem,

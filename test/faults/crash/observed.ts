@@ -1,6 +1,7 @@
 /** What stands on a machine: read from its log and its directories, without a service. */
 import * as fs from 'node:fs';
 import type { SnapshotState } from '../../../src/machines/fold.js';
+import type { Forest } from '../../../src/machines/forest.js';
 import { replayRoot } from '../../../src/inspect/replay-root.js';
 import { metaOf } from '../../../src/machines/chart.js';
 import { infoOf, type SnapshotInfo } from '../../../src/machines/info.js';
@@ -19,9 +20,12 @@ export interface Observed {
   readonly files: string;
 }
 
+export async function forestOf(machine: Machine): Promise<Forest> {
+  return (await replayRoot(machine.disk, machine.root)).replay.forest;
+}
+
 export async function statesOf(machine: Machine): Promise<readonly SnapshotState[]> {
-  const { replay } = await replayRoot(machine.disk, machine.root);
-  return [...replay.forest.values()];
+  return [...(await forestOf(machine)).values()];
 }
 
 /** Ids whose directories were made ahead, as the log says. */

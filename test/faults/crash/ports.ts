@@ -10,6 +10,7 @@ import type { Clock, Disk, DiskFile } from '../../../src/base/ports.js';
 import { unixNanos, type UnixNanos } from '../../../src/base/units.js';
 import * as directoryJobs from '../../../src/host/directory-jobs.js';
 import * as directoryUseJobs from '../../../src/host/directory-use-jobs.js';
+import * as idmappedJobs from '../../../src/host/idmapped-jobs.js';
 import * as mountJobs from '../../../src/host/mount-jobs.js';
 import type { JobControl } from '../../../src/host/job-module.js';
 import type { WorkerPool } from '../../../src/host/workers.js';
@@ -89,6 +90,7 @@ export function jobsInProcess(gate: Gate, tree: RealTree): WorkerPool {
     'directory-jobs.js': directoryJobs,
     'directory-use-jobs.js': directoryUseJobs,
     'mount-jobs.js': mountJobs,
+    'idmapped-jobs.js': idmappedJobs,
   };
   const run = async (
     module: { readonly url: string },

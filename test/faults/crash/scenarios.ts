@@ -21,6 +21,9 @@ const labelled = (value: string, name = 'base'): Step => [
   { call: 'Update', name, labels: { step: value } },
 ];
 
+/** Longer than a sector, so that the write of a record with it can be torn wherever it begins. */
+const long = '-'.repeat(512);
+
 export const scenarios: readonly Scenario[] = [
   {
     name: 'Prepare and View',
@@ -28,10 +31,10 @@ export const scenarios: readonly Scenario[] = [
     setUp: base,
     act: [
       [{ call: 'Prepare', key: 'a', parent: 'base' }],
-      [{ call: 'View', key: 'v', parent: 'base' }],
+      [{ call: 'View', key: `v${long}`, parent: 'base' }],
     ],
     passes: ['before mkdir fs', 'within write N.seg', 'before the reply to View'],
-    leadsTo: ['base committed', 'a active', 'v view'],
+    leadsTo: ['base committed', 'a active', `v${long} view`],
   },
   {
     name: 'Commit',
@@ -90,7 +93,7 @@ export const scenarios: readonly Scenario[] = [
     name: 'Update',
     settings: {},
     setUp: [...base, ...filled('a')],
-    act: [labelled('1'), labelled('2', 'a')],
+    act: [labelled(long), labelled('2', 'a')],
     passes: ['within write N.seg', 'before the reply to Update'],
     leadsTo: ['base committed', 'a active'],
   },
@@ -158,6 +161,36 @@ export const scenarios: readonly Scenario[] = [
     ],
     passes: ['before mkdir fs', 'before the reply to View'],
     leadsTo: ['base committed', 'a active', 'b active', 'v view', 'one committed'],
+  },
+  {
+    name: 'View with mapped ids, and its removal',
+    settings: { layers: { one: 'fine' } },
+    setUp: [...base, remote('one', 'base')],
+    act: [
+      [{ call: 'View', key: 'v', parent: 'one', mapped: true }],
+      [{ call: 'Remove', name: 'v' }],
+    ],
+    passes: [
+      'before move_mount 2',
+      'after move_mount snapshots',
+      'before umount2 X',
+      'after rmdir 2',
+      'before the reply to View',
+    ],
+    leadsTo: ['base committed', 'one committed'],
+  },
+  {
+    name: 'a start with mapped ids after the power came back',
+    settings: { layers: { one: 'fine' } },
+    begins: 'with the power back',
+    setUp: [
+      ...base,
+      remote('one', 'base'),
+      [{ call: 'Prepare', key: 'a', parent: 'one', mapped: true }],
+    ],
+    act: [[{ call: 'Cleanup' }], [{ call: 'Prepare', key: 'b', parent: 'one', mapped: true }]],
+    passes: ['before move_mount 2', 'after move_mount snapshots', 'before the reply to Prepare'],
+    leadsTo: ['base committed', 'one committed', 'a active', 'b active'],
   },
   {
     name: 'the first start of all',

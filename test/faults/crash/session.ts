@@ -3,13 +3,13 @@
  * made at the same time; the next step begins when the service is at rest again.
  */
 import * as fs from 'node:fs';
-import { snapshotName, type Labels } from '../../../src/base/units.js';
-import { TARGET_LABEL } from '../../../src/machines/labels.js';
+import { snapshotName } from '../../../src/base/units.js';
+import { TARGET_LABEL, UID_MAPPING_LABEL } from '../../../src/machines/labels.js';
 import type { OpenedSnapshotter } from '../../../src/snapshotter/open.js';
 import { told } from '../../support/daemon.js';
 import { drive, rest, type Driven } from './drive.js';
 import type { Gate } from './gate.js';
-import type { Machine, Process } from './machine.js';
+import { MAPS, type Machine, type Process } from './machine.js';
 import { observe } from './observed.js';
 
 export type Call =
@@ -19,6 +19,8 @@ export type Call =
       readonly parent?: string;
       /** Asks for a remote layer. */
       readonly ref?: string;
+      /** Is for a container in a user namespace. */
+      readonly mapped?: true;
     }
   | { readonly call: 'Commit'; readonly key: string; readonly name: string }
   | { readonly call: 'Remove'; readonly name: string }
@@ -129,7 +131,9 @@ export class Session {
       case 'Prepare':
       case 'View': {
         const parent = call.parent === undefined ? null : snapshotName(call.parent);
-        const labels: Labels = new Map(call.ref === undefined ? [] : [[TARGET_LABEL, call.ref]]);
+        const labels = new Map<string, string>();
+        if (call.ref !== undefined) labels.set(TARGET_LABEL, call.ref);
+        if (call.mapped === true) labels.set(UID_MAPPING_LABEL, MAPS.uids);
         const request = { key: snapshotName(call.key), parent, labels, caller };
         const asked =
           call.call === 'View'

@@ -223,6 +223,15 @@ const hooks = {
       real.closeSync(fd);
     }
   },
+  rmdirSync: (path: string) => {
+    const remains = watching.getStore()?.tree.remainsOf(path) ?? null;
+    step(
+      'rmdir',
+      path,
+      () => real.rmdirSync(path),
+      (tree) => tree.removed(path, remains),
+    );
+  },
   rmSync: (path: string, options?: fs.RmOptions) => {
     if (isUnwatched()) real.rmSync(path, options);
     else removeTree(path);
@@ -273,18 +282,25 @@ function bookOf(
   return { path: first instanceof Uint8Array ? textOf(first) : name, note: nothing };
 }
 
+/** Of the calls by number (idmapped-mount.ts), only the last one of three changes what others see. */
+const moveMountNumber = 429;
+
 /** `src/host/libc.js` with a gate before and behind each call that changes something. */
 export function gatedLibrary(library: typeof libc): typeof libc {
   const libraryCall = (prototype: string): libc.LibraryCall => {
     const call = library.libraryCall(prototype);
     const name = /(\w+)\(/.exec(prototype)?.[1] ?? '';
-    if (!changing.has(name)) return call;
+    const isByNumber = name === 'syscall';
+    if (!changing.has(name) && !isByNumber) return call;
     return (...args) => {
       const watched = watching.getStore();
-      if (watched === undefined) return call(...args);
-      const { path, note } = bookOf(name, args);
+      const isLook = isByNumber && Number(args[0]) !== moveMountNumber;
+      if (watched === undefined || isLook) return call(...args);
+      const { path, note } = isByNumber
+        ? { path: textOf(args[4]), note: nothing }
+        : bookOf(name, args);
       const { gate, tree } = watched;
-      const boundary = `${name} ${shown(path)}`;
+      const boundary = `${isByNumber ? 'move_mount' : name} ${shown(path)}`;
       gate.passNow(`before ${boundary}`);
       const result = name === 'syncfs' ? 0 : call(...args);
       if (result >= 0) {
