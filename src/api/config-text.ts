@@ -49,6 +49,15 @@ const builtIn: ReadonlySet<string> = new Set([
   ...['aufs', 'blockfile', 'btrfs', 'devmapper', 'erofs', 'native', 'overlayfs', 'zfs'],
 ]);
 
+/** What containerd's side depends on, besides our configuration. */
+export interface ContainerdSide {
+  /** The plugin's name in containerd. */
+  readonly name: string;
+  readonly line: ContainerdLine;
+  /** Why layers cannot be mounted with mapped ids on this host; null when they can. */
+  readonly whyNoIdMapping: string | null;
+}
+
 /**
  * What to add to /etc/containerd/config.toml.
  *
@@ -59,8 +68,7 @@ const builtIn: ReadonlySet<string> = new Set([
  */
 export function containerdConfigText(
   config: Pick<Config, 'root' | 'address'>,
-  name: string,
-  line: ContainerdLine,
+  { name, line, whyNoIdMapping }: ContainerdSide,
 ): string {
   if (name === '' || builtIn.has(name)) {
     throw new UsageError(
@@ -80,13 +88,7 @@ version = ${versionTwo ? 2 : 3}
 [proxy_plugins.${plugin}]
   type = "snapshot"
   address = ${quoted(config.address)}
-${
-  versionTwo
-    ? ''
-    : `  # With user namespaces: the snapshotter then maps ids itself, instead of a copy of every file.
-  # capabilities = ["remap-ids"]
-`
-}  [proxy_plugins.${plugin}.exports]
+${line === '1.6' ? '' : capabilityText(line, whyNoIdMapping)}  [proxy_plugins.${plugin}.exports]
     # The kubelet measures this file system. Without it, image garbage collection never runs.
 ${line === '2.x' ? '' : `    # (${line === '1.6' ? '1.6.32' : '1.7.16'} and later)\n`}    root = ${quoted(config.root)}
 ${
@@ -97,6 +99,25 @@ ${
 `
 }
 ${versionTwo ? criTextV2(name, quoted) : criTextV3(name, quoted)}`;
+}
+
+/**
+ * User namespaces work with it and without it; without it, each pair of image and maps is a copy
+ * of all files of the image. Before 1.7.23 proxy plugins have no capabilities, and it is ignored.
+ */
+function capabilityText(line: ContainerdLine, whyNoIdMapping: string | null): string {
+  const since = line === '1.7' ? ' (1.7.23 and later)' : '';
+  const capability = 'capabilities = ["remap-ids"]';
+  if (whyNoIdMapping === null) {
+    return `  # In user namespaces, layers are mounted with mapped ids, instead of copied and chowned${since}.
+  ${capability}
+`;
+  }
+  const reason = whyNoIdMapping.replaceAll(/\s+/g, ' ');
+  const lines = comment(
+    `Not on this host, where containerd copies and chowns images for user namespaces: ${reason}`,
+  );
+  return [...lines, `# ${capability}`].map((text) => `  ${text}\n`).join('');
 }
 
 function criTextV2(name: string, quoted: (value: string) => string): string {

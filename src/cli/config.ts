@@ -1,4 +1,4 @@
-/** `stratalog config`: print a sample, check a file, print containerd's side. Touches no root. */
+/** `stratalog config`: print a sample, check a file, print containerd's side. Opens no root. */
 import { Command, Option } from 'commander';
 import { UsageError } from '../base/errors.js';
 import {
@@ -10,6 +10,7 @@ import {
 } from '../api/config.js';
 import { defaultConfigFile, readConfigText } from '../api/config-file.js';
 import { configEntries } from '../api/config-schema.js';
+import { whyNoIdMappingHere } from '../api/id-mapping.js';
 import {
   containerdConfigText,
   containerdLines,
@@ -125,7 +126,9 @@ export function configCommand(): Command {
         containerdVersion: ContainerdLine;
         name: string;
       }>();
-      await stdout.write(containerdConfigText(config, name, containerdVersion));
+      const whyNoIdMapping = await whyNoIdMappingHere(config);
+      const side = { name, line: containerdVersion, whyNoIdMapping };
+      await stdout.write(containerdConfigText(config, side));
     });
   return command;
 }

@@ -8,6 +8,7 @@ import { defaultConfigFile } from '../../src/api/config-file.js';
 import { configEntries } from '../../src/api/config-schema.js';
 import {
   containerdConfigText,
+  type ContainerdLine,
   containerdLines,
   defaultConfigText,
 } from '../../src/api/config-text.js';
@@ -218,7 +219,8 @@ test('the sample says nothing but the defaults, has every setting, and explains 
 
 test("containerd's side is TOML, exports the root, and never asks for rebase", () => {
   for (const line of containerdLines) {
-    const text = containerdConfigText({ root: '/r "q"', address: '/a' }, 'my.snapshots', line);
+    const side = { name: 'my.snapshots', line, whyNoIdMapping: 'not on this kernel' };
+    const text = containerdConfigText({ root: '/r "q"', address: '/a' }, side);
     expect(text).not.toContain('rebase');
     expect(parse(text)).toMatchObject({
       version: line === '2.x' ? 3 : 2,
@@ -228,4 +230,19 @@ test("containerd's side is TOML, exports the root, and never asks for rebase", (
     });
     expect(parse(text)['proxy_plugins']).not.toHaveProperty(['my.snapshots', 'capabilities']);
   }
+});
+
+test("containerd's side has the capability to map ids where this host has it, else the reason", () => {
+  const textOf = (line: ContainerdLine, whyNoIdMapping: string | null) =>
+    containerdConfigText({ root: '/r', address: '/a' }, { name: 's', line, whyNoIdMapping });
+  const capabilities = ['proxy_plugins', 's', 'capabilities'];
+  for (const line of ['1.7', '2.x'] as const) {
+    expect(parse(textOf(line, null))).toHaveProperty(capabilities, ['remap-ids']);
+    const without = textOf(line, 'mounting an overlay\nsays EINVAL');
+    expect(parse(without)).not.toHaveProperty(capabilities);
+    expect(without.replaceAll(/\n +#/g, '')).toContain('mounting an overlay says EINVAL');
+    expect(without).toContain('  # capabilities = ["remap-ids"]\n');
+  }
+  // Its proxy plugins have none.
+  expect(textOf('1.6', null)).not.toContain('capabilities');
 });

@@ -3,7 +3,7 @@
  * containerd reading containerd's side.
  */
 import { execFile } from 'node:child_process';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -91,6 +91,24 @@ test('a wrong or missing file fails the check, on stderr, without a stack', asyn
   const missing = await config(['check', '--json', '--config', join(directory, 'none.toml')]);
   expect(missing.code).toBe(2);
   expect(JSON.parse(missing.stdout)).toMatchObject({ ok: false, mistakes: [expect.any(String)] });
+});
+
+test('the capability to map ids is printed where this host has it, and nothing is left behind', async () => {
+  const root = join(directory, 'not/yet');
+  const printed = await config(['containerd', '--root', root]);
+  const capabilities = ['proxy_plugins', 'stratalog', 'capabilities'];
+  expect(parse(printed.stdout)).toHaveProperty(capabilities, ['remap-ids']);
+  expect(await readdir(directory)).toEqual([]);
+  const file = join(directory, 'config.toml');
+  await writeFile(file, 'remap_ids = false\n');
+  const off = await config(['containerd', '--root', root, '--config', file]);
+  expect(parse(off.stdout)).not.toHaveProperty(capabilities);
+  expect(off.stdout).toContain('remap_ids = false');
+  // The kernel's own file system has no room for a try.
+  const elsewhere = await config(['containerd', '--root', '/proc/sys/stratalog']);
+  expect(elsewhere.code).toBe(0);
+  expect(parse(elsewhere.stdout)).not.toHaveProperty(capabilities);
+  expect(elsewhere.stdout).toContain('# capabilities = ["remap-ids"]');
 });
 
 test('an unknown line of containerd is a usage error', async () => {
