@@ -26,6 +26,8 @@ export interface ContainerdSpec {
   readonly printedSections?: string;
   /** With the plugins that serve the kubelet. Their settings, in addition to the printed sections. */
   readonly cri?: string;
+  /** Of the plugin; by default those that `stratalog config containerd` prints for this release. */
+  readonly capabilities?: readonly string[];
 }
 
 export class PrivateContainerd {
@@ -180,6 +182,7 @@ ${spec.cri ?? ''}`;
 }
 
 function ownSections(spec: ContainerdSpec, major: number): string {
+  const { capabilities = major === 1 ? [] : ['remap-ids'] } = spec;
   const unpack =
     major === 1
       ? ''
@@ -196,7 +199,8 @@ function ownSections(spec: ContainerdSpec, major: number): string {
 
 [proxy_plugins.${snapshotterName}]
   type = "snapshot"
-  address = "${spec.pluginAddress}"${major === 1 ? '' : '\n  capabilities = ["remap-ids"]'}
+  address = "${spec.pluginAddress}"
+  capabilities = ${JSON.stringify(capabilities)}
   [proxy_plugins.${snapshotterName}.exports]
     root = "${spec.pluginRoot}"
     enable_remote_snapshot_annotations = "true"

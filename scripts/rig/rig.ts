@@ -1,12 +1,12 @@
 /** Everything joined: a workspace, a snapshotter, a private containerd that uses it, a registry. */
 import { type DaemonOptions, Daemon, type SnapshotterProcess, stratalog } from './daemon.js';
-import { PrivateContainerd, containerdMajor } from './containerd.js';
+import { type ContainerdSpec, PrivateContainerd, containerdMajor } from './containerd.js';
 import type { Ctr } from './ctr.js';
 import { type Image, pushImage } from './image.js';
 import { Registry } from './registry.js';
 import { Workspace } from './workspace.js';
 
-export interface RigOptions extends DaemonOptions {
+export interface RigOptions extends DaemonOptions, Pick<ContainerdSpec, 'capabilities'> {
   /** Another snapshotter in Stratalog's place: the rig's own proof. */
   readonly snapshotter?: (workspace: Workspace) => SnapshotterProcess;
   /** containerd is configured with what `stratalog config containerd` prints, as an operator would. */
@@ -45,6 +45,7 @@ export class Rig {
         pluginRoot: daemon.root,
         ...(options.asPrinted === true && { printedSections: await printedSections(daemon) }),
         ...(options.cri && { cri: await options.cri(registry, workspace) }),
+        ...(options.capabilities && { capabilities: options.capabilities }),
       });
       return new Rig(workspace, daemon, containerd, registry);
     } catch (error) {

@@ -124,7 +124,11 @@ test('a name that containerd uses itself is refused: containerd would not start'
   expect(refused.stderr).toContain('containerd has a snapshotter named overlayfs');
   // As it is in the distribution's containerd.
   const place = { root: '/srv/s', address: '/run/s.sock' };
-  const printed = containerdConfigText(place, 'stratalog', '1.6');
+  const printed = containerdConfigText(place, {
+    name: 'stratalog',
+    line: '1.6',
+    whyNoIdMapping: null,
+  });
   const file = join(directory, 'containerd.toml');
   const state = `root = "${directory}/root"\nstate = "${directory}/state"\n`;
   const own = 'disabled_plugins = ["io.containerd.snapshotter.v1.overlayfs"]\n';
@@ -135,7 +139,9 @@ test('a name that containerd uses itself is refused: containerd would not start'
   await writeFile(file, `${state}${own}${named}${grpc}`);
   await expect(run('containerd', ['--config', file])).rejects.toThrow('id already registered');
   for (const name of ['', 'native', 'erofs']) {
-    expect(() => containerdConfigText(place, name, '2.x')).toThrow('choose');
+    expect(() => containerdConfigText(place, { name, line: '2.x', whyNoIdMapping: null })).toThrow(
+      'choose',
+    );
   }
 });
 

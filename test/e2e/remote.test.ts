@@ -6,16 +6,21 @@ import { pullByLayers } from '../../scripts/rig/pull-by-layers.js';
 import { rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
-import { stratalog } from '../../scripts/rig/daemon.js';
 import { directoriesInUse } from '../../scripts/rig/directories.js';
-import { type Image, imageOf, writeLayout } from '../../scripts/rig/image.js';
+import { type Image, imageOf } from '../../scripts/rig/image.js';
 import { layerOf } from '../../scripts/rig/layer.js';
 import { mountsWithin, unmountWithin } from '../../scripts/rig/mounts.js';
 import type { Rig } from '../../scripts/rig/rig.js';
 import { sampleImage, stackCheck } from '../../scripts/rig/sample-image.js';
 import { until } from '../../scripts/rig/wait.js';
 import { Workspace } from '../../scripts/rig/workspace.js';
-import { againstPeer, connectedAgain, startLimitMillis, startRig } from './support.js';
+import {
+  againstPeer,
+  connectedAgain,
+  layerStoreOf,
+  startLimitMillis,
+  startRig,
+} from './support.js';
 
 const sample = { extraLayers: 2, bytesPerLayer: 300_000 };
 
@@ -167,15 +172,8 @@ interface LayersInStore {
 
 async function rigWithLayers(format: string): Promise<LayersInStore> {
   store = await Workspace.create('strata-store-');
-  const layerStore = store.makeDirectory('layers');
-  const layout = store.makeDirectory('layout');
   const image = await sampleImage(sample);
-  await writeLayout(image, layout, 'v1');
-  const imported = await stratalog(
-    ...['layer', 'import', '--layer-store', layerStore, '--format', format, `oci:${layout}:v1`],
-  );
-  expect(imported, imported.stderr).toMatchObject({ exitCode: 0 });
-
+  const layerStore = await layerStoreOf(image, format, store);
   const running = await startRig({ layerStore });
   rig = running;
   const reference = await running.publish(image, 'sample');
