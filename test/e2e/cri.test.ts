@@ -57,6 +57,23 @@ describe('the CRI of containerd', () => {
     await cri.removePod(pod);
   });
 
+  it('runs a pod in a user namespace that owns its files and may change them', async () => {
+    const userNamespace = { hostId: 200_000, length: 65_536 };
+    const pod = await cri.runPod('mapped', { userNamespace });
+    const container = await cri.start(pod, 'mapped', reference, 'sleep 600');
+    expect(await cri.exec(container, 'cat /proc/self/uid_map')).toMatch(
+      /^\s*0\s+200000\s+65536\n$/,
+    );
+    expect(await cri.exec(container, stackCheck(sample))).toBe('stacked rightly\n');
+    const script = `
+      stat -c %u:%g / /app/hello.txt
+      echo more >> /app/hello.txt && chown 7:8 /app/hello.txt && rm /old/kept.txt && mkdir /made
+      stat -c %u:%g /app/hello.txt /made; ls /old; cat /app/hello.txt`;
+    expect(await cri.exec(container, script)).toBe('0:0\n0:0\n7:8\n0:0\nhello from sample\nmore\n');
+    await cri.removeContainer(container);
+    await cri.removePod(pod);
+  });
+
   it('works in a containerd that started before Stratalog (nydus-snapshotter #796)', async () => {
     await rig.daemon.stop();
     await rig.containerd.crash();
