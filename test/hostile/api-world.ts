@@ -14,6 +14,7 @@ import {
   type ListSnapshotsRequest,
 } from '../../src/api/generated/containerd/services/snapshots/v1/snapshots.js';
 import { Health } from '../../src/api/health.js';
+import { callerOn } from '../../src/api/callers.js';
 import { startServer, type RunningServer, type ServerOptions } from '../../src/api/server.js';
 import { snapshotsService } from '../../src/api/snapshots.js';
 import { strictSnapshotsService } from '../../src/api/snapshots-requests.js';
@@ -80,6 +81,7 @@ export class ApiWorld {
       services: [{ definition: strictSnapshotsService, implementation }],
       health: new Health(),
       limits,
+      callerOf: (socket) => callerOn(socket, daemon.host.processes),
       onCallEnd: (end) => ends.push(end),
       onWarning: (message) => warnings.push(message),
     });

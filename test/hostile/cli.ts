@@ -29,12 +29,18 @@ export async function ask(
   }
   Object.assign(process.env, env);
   const listeners = signals.map((signal) => process.listeners(signal));
+  // The daemon ends its process when all is closed; the code is what it would end with.
+  const exit = vi.spyOn(process, 'exit').mockImplementation((code) => {
+    process.exitCode = code ?? process.exitCode;
+    return undefined as never;
+  });
   const late = setTimeout(() => process.emit('SIGTERM'), patienceMillis);
   try {
     await main(['node', 'stratalog', ...args]);
     return { code: Number(takeExitCode()), message: stderr.heard(), stdout: stdout.heard() };
   } finally {
     clearTimeout(late);
+    exit.mockRestore();
     takeExitCode();
     stdout.stop();
     stderr.stop();
