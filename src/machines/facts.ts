@@ -193,9 +193,6 @@ function changesBy(
       return { unavailability: event.data };
     case 'LayerAvailable':
       return { unavailability: null };
-    case 'IdMappingStarted':
-    case 'SnapshotPrepared':
-    case 'RemoteMounted':
     case 'SnapshotRemoving':
       return { removal: { because: 'removed', failure: null } };
     case 'SnapshotAbandoned': {
@@ -207,6 +204,9 @@ function changesBy(
       const { path, code, reason } = event.data;
       return { removal: { ...facts.removal, failure: { path, code, reason, since: time } } };
     }
+    case 'IdMappingStarted':
+    case 'SnapshotPrepared':
+    case 'RemoteMounted':
     case 'SnapshotCollecting':
     case 'SnapshotRemoved':
       return {};

@@ -79,6 +79,14 @@ describe('fold', () => {
     );
   });
 
+  it('has no reason of a removal before the removal is decided', () => {
+    const removing = new Set<string>(['awaitingCleanup', 'removing', 'removed']);
+    for (const status of STATUSES) {
+      const state = inStatus(status, subject);
+      if (state !== null) expect(state.removal !== null, status).toBe(removing.has(status));
+    }
+  });
+
   it('keeps a label named __proto__ in a checkpoint, on the snapshot and on its mount', () => {
     const state = inStatus('committed.available', subject);
     const labels = new Map([['__proto__', 'kept']]);

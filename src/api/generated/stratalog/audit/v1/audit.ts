@@ -1347,8 +1347,9 @@ export const AuditService = {
     responseDeserialize: (value: Buffer): PositionAtResponse => PositionAtResponse.decode(value),
   },
   /**
-   * Snapshots that ever bore a text: as key or name, whole or without containerd's
-   * `<namespace>/<number>/`, or as the chain id they stood for.
+   * Snapshots that ever had this key, name or chain id: whole, without containerd's
+   * `<namespace>/<number>/`, or without the algorithm of a digest. Where there is none, those whose
+   * name begins with the text, which must have 8 characters or more without these.
    */
   find: {
     path: "/stratalog.audit.v1.Audit/Find" as const,
@@ -1384,8 +1385,9 @@ export interface AuditServer extends UntypedServiceImplementation {
   /** The position behind the last event that is not younger than a time. */
   positionAt: handleUnaryCall<PositionAtRequest, PositionAtResponse>;
   /**
-   * Snapshots that ever bore a text: as key or name, whole or without containerd's
-   * `<namespace>/<number>/`, or as the chain id they stood for.
+   * Snapshots that ever had this key, name or chain id: whole, without containerd's
+   * `<namespace>/<number>/`, or without the algorithm of a digest. Where there is none, those whose
+   * name begins with the text, which must have 8 characters or more without these.
    */
   find: handleUnaryCall<FindRequest, FindResponse>;
 }
@@ -1457,8 +1459,9 @@ export interface AuditClient extends Client {
     callback: (error: ServiceError | null, response: PositionAtResponse) => void,
   ): ClientUnaryCall;
   /**
-   * Snapshots that ever bore a text: as key or name, whole or without containerd's
-   * `<namespace>/<number>/`, or as the chain id they stood for.
+   * Snapshots that ever had this key, name or chain id: whole, without containerd's
+   * `<namespace>/<number>/`, or without the algorithm of a digest. Where there is none, those whose
+   * name begins with the text, which must have 8 characters or more without these.
    */
   find(request: FindRequest, callback: (error: ServiceError | null, response: FindResponse) => void): ClientUnaryCall;
   find(
