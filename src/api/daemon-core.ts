@@ -14,7 +14,7 @@ import type { Logger } from './logger.js';
 import { policiesOf } from './policies.js';
 import { snapshotsService } from './snapshots.js';
 
-/** A store on a server that does not answer is told of after this time. */
+/** A store on a server that does not answer is reported after this time. */
 const STORE_PROBE_MILLIS = 5_000;
 
 export interface CoreOptions {
@@ -90,8 +90,8 @@ async function layerStore(directory: string | null, logger: Logger): Promise<Fil
     const store = openLayerStore({ directory, mountTable, workers });
     store.probe(AbortSignal.timeout(STORE_PROBE_MILLIS)).catch((thrown: unknown) => {
       const error = reasonOf(thrown);
-      const told = 'the layer store cannot be used now; layers are pulled instead';
-      logger.warn({ error }, told);
+      const message = 'the layer store cannot be used now; layers are pulled instead';
+      logger.warn({ error }, message);
     });
     return store;
   };

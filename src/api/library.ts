@@ -133,7 +133,7 @@ export async function newSnapshotter(options: NewSnapshotterOptions): Promise<Sn
   return new LibrarySnapshotter(core);
 }
 
-/** What a caller's function throws is thrown where nobody catches it, and breaks nothing of ours. */
+/** What a caller's function throws is thrown outside of our calls, and breaks nothing of ours. */
 function guarded<Given extends readonly unknown[]>(
   tell: (...given: Given) => void,
 ): (...given: Given) => void {

@@ -43,7 +43,7 @@ export class WaitingService implements ServiceRegistration {
     this.#ready = new Promise((resolve, reject) => {
       this.#settle = { resolve, reject };
     });
-    // Without a call that waits, nobody else would handle it.
+    // Without a call that waits, nothing else would handle it.
     this.#ready.catch(() => undefined);
     this.implementation = Object.fromEntries(
       Object.entries(definition).map(([name, method]) => [name, this.#handlerOf(name, method)]),

@@ -1,4 +1,4 @@
-/** Paths as text: what a path's bytes were cannot be told from it where they were no UTF-8. */
+/** Paths as text: what a path's bytes were cannot be seen from it where they were no UTF-8. */
 
 /**
  * Whether a path that came from outside is the one that was meant. Node puts U+FFFD in the place of

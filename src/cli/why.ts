@@ -31,7 +31,7 @@ Examples:
   stratalog why --chain k8s.io/9/web             every layer below a container
   stratalog why docker.io/library/busybox:1      every layer that was labelled with the image
 
-A layer that existed when it was requested again left no event then: what is told is how it came the
+A layer that existed when it was requested again left no event then: the answer is how it came the
 first time. Whether an image was downloaded to be unpacked, or was in containerd already (docker load,
 ctr image import, a build), is not in the log. Made here: the client wrote to a snapshot and committed
 it, as a build, \`docker commit\` and Docker's -init layers do.

@@ -25,7 +25,7 @@ export function lockModule(): typeof FsExt {
   }
 }
 
-/** Node's own message has five lines, and advice for whoever develops the module. */
+/** Node's own message has five lines, and advice for the module's developers. */
 function reason(thrown: unknown): string {
   const message = thrown instanceof Error ? thrown.message : String(thrown);
   const versions = /NODE_MODULE_VERSION (\d+)\.[^]*NODE_MODULE_VERSION (\d+)/.exec(message);

@@ -22,7 +22,7 @@ export interface KeptDirectory {
 }
 
 export type Finding =
-  /** Prepare or View was under way when the daemon died; no client was told of it. */
+  /** Prepare or View was under way when the daemon died; no client has had an answer. */
   | (OfSnapshot & { readonly kind: 'AbandonedPreparation' })
   /** Commit was under way; the snapshot is still active. */
   | (OfSnapshot & { readonly kind: 'UnfinishedCommit' })

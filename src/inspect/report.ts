@@ -42,7 +42,7 @@ export function reportOf(finding: Finding, isLive: boolean): FindingReport {
 function lossOf(finding: Finding): string {
   switch (finding.kind) {
     case 'AbandonedPreparation':
-      return 'nothing: no client was told of the preparation';
+      return 'nothing: no client had an answer to the preparation';
     case 'MissingDirectory':
       return lossOfDirectory(finding);
     case 'LogOlderThanDirectories':

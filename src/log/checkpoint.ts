@@ -135,7 +135,7 @@ export interface UnusableCheckpoint {
 export type CheckpointReading = SoundCheckpoint | UnusableCheckpoint;
 
 /**
- * Whoever drops a checkpoint for good must have read it: one that the disk does not give now may
+ * A checkpoint that is dropped for good must have been read: one that the disk does not give now may
  * be sound.
  *
  * Fails with a HostFault when it could not be read. One that is gone or no file is just unusable.

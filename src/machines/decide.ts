@@ -372,7 +372,7 @@ function decideRemovalFailed(
 function recoveryOf(state: SnapshotState | null): readonly SnapshotEvent[] {
   const afterCrash = state === null ? undefined : metaOf(state.status).afterCrash;
   if (afterCrash === undefined) return [];
-  const reason = 'the daemon stopped while this was under way; no client was told of it';
+  const reason = 'the daemon stopped while this was under way; no client has had an answer';
   return afterCrash === 'SnapshotAbandoned'
     ? [{ type: afterCrash, data: { reason, inferred: true } }]
     : [{ type: afterCrash, data: { reason } }];

@@ -43,7 +43,7 @@ export class DurableForest extends Forest implements Follower {
     this.reserveIdsBelow(next.id + 1);
   }
 
-  /** Ahead by what is in line to be written: no client is told of it. */
+  /** Ahead by what is in line to be written: no client has seen it. */
   override get failingRemovals(): Forest['failingRemovals'] {
     return this.#accepted.failingRemovals;
   }

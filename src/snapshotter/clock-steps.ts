@@ -37,7 +37,7 @@ export class ClockSteps {
   }
 }
 
-/** `expected` is what the clock would have shown, had nobody set it. */
+/** `expected` is what the clock would have shown, had it not been set. */
 export function clockStepped(expected: UnixNanos, found: UnixNanos) {
   const byMillis = Number((found - expected) / 1_000_000n);
   const data = { byMillis, expected: formatTime(expected), found: formatTime(found) };
