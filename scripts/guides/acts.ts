@@ -125,8 +125,12 @@ const flip: Act = async (session, [name = '', word = '']) => {
   closeSync(file);
 };
 
-/** Behind containerd's back, as a person with a client of their own would. */
+/**
+ * Behind containerd's back, as a person with a client of their own would. containerd must not run
+ * then: what it made is kept from others.
+ */
 const removeBehind: Act = async ({ rig }, [id = '']) => {
+  await rig.containerd.stop();
   const client = new SnapshotsClient(`unix:${rig.daemon.address}`, credentials.createInsecure());
   const { stdout } = await stratalog('state', '--root', rig.daemon.root, '--quiet');
   const key = stdout.split('\n').find((text) => text.endsWith(`/${id}`)) ?? '';
@@ -135,8 +139,10 @@ const removeBehind: Act = async ({ rig }, [id = '']) => {
       if (error) reject(error);
       else resolve();
     });
+  }).finally(async () => {
+    client.close();
+    await rig.containerd.startAgain();
   });
-  client.close();
 };
 
 const moveAway: Act = async (session, [name = '', part = '']) => {

@@ -23,6 +23,28 @@ export function callerOn(socket: Socket, processes: Processes): Caller | null {
   return { pid: peer.pid, uid: peer.uid, ...(startedAt !== null && { startedAt }) };
 }
 
+/** Of those that connect during the replay. */
+const EARLY_MAX = 64;
+
+/** Passes each caller that connects to a listener; those that came before it, when it is there. */
+export class ConnectedCallers {
+  #listener: ((caller: Caller) => void) | null = null;
+  readonly #early: Caller[] = [];
+
+  connected(caller: Caller | null): Caller | null {
+    if (caller === null) return null;
+    if (this.#listener !== null) this.#listener(caller);
+    // Probes may connect again and again. A caller that is left out is identified by its first call.
+    else if (this.#early.length < EARLY_MAX) this.#early.push(caller);
+    return caller;
+  }
+
+  handTo(listener: (caller: Caller) => void): void {
+    this.#listener = listener;
+    for (const caller of this.#early.splice(0)) listener(caller);
+  }
+}
+
 const callers = new WeakMap<Metadata, Caller>();
 
 /** Remembers the caller of the call that received this metadata. */

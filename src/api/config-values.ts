@@ -136,6 +136,10 @@ export const httpAddress = (): z.ZodType<HttpAddress | null, string> =>
       context.addIssue(tooLongForSocket.error);
       return z.NEVER;
     }
+    if (address !== null && 'path' in address && !hasRightBytes(value)) {
+      context.addIssue(wrongBytes.error);
+      return z.NEVER;
+    }
     if (address !== null) return address;
     context.addIssue('expected "host:port" or the absolute path of a unix socket, or "" for none');
     return z.NEVER;

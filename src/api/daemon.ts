@@ -20,7 +20,7 @@ import { preloadPrograms } from '../host/thread-programs.js';
 import type { SnapshotterObserver } from '../snapshotter/open.js';
 import { Advisories, statusLine } from './advisories.js';
 import { auditSubscriptions, isAuditStream, strictAuditService } from './audit-requests.js';
-import { callerOn } from './callers.js';
+import { callerOn, ConnectedCallers } from './callers.js';
 import type { Config } from './config.js';
 import type { DaemonCore } from './daemon-core.js';
 import { auditServiceName, Health, snapshotsServiceName } from './health.js';
@@ -92,8 +92,7 @@ class Daemon {
   readonly #audit: WaitingService | null;
   /** Null while nobody can scrape them. */
   #metrics: Metrics | null = null;
-  /** Null while the log is replayed. */
-  #core: DaemonCore | null = null;
+  readonly #callers = new ConnectedCallers();
   readonly #endings = new Subject<Ending>();
   /** Aborted when the daemon is to end before it has started. */
   readonly #interruption = new AbortController();
@@ -219,7 +218,7 @@ class Daemon {
 
   /** From here on calls are answered. */
   #answer(core: DaemonCore, server: RunningServer): void {
-    this.#core = core;
+    this.#callers.handTo((caller) => core.clientConnected(caller));
     this.#watch(core, server);
     this.#tellActorsOn('SIGUSR2', core);
     this.#snapshots.answerWith(core.snapshots);
@@ -277,11 +276,7 @@ class Daemon {
       services: this.#audit === null ? [this.#snapshots] : [this.#snapshots, this.#audit],
       health: this.#health,
       limits: { connections: limits.connections, concurrentCalls: limits.concurrentCalls },
-      callerOf: (socket) => {
-        const caller = callerOn(socket, processes);
-        if (caller !== null) this.#core?.clientConnected(caller);
-        return caller;
-      },
+      callerOf: (socket) => this.#callers.connected(callerOn(socket, processes)),
       onCallEnd: (end) => {
         if (end.service !== snapshotsServiceName) return;
         this.#metrics?.request(end.method, end.code, end.seconds);

@@ -409,6 +409,7 @@ async function collectHere(world: World, told: readonly string[]): Promise<void>
     // Somebody may have collected, or begun a snapshot, before the root was held.
     const look = await entryLook(snapshotsPath, host.workers, host.mountTable);
     const { verdicts, uses } = await verdictsOn({ ...world, look });
+    refuseRequested(verdicts, world.requested);
     const now = new Set(collectedOf(verdicts));
     const entries = told.filter((entry) => now.has(entry));
     const { requested } = world;

@@ -20,7 +20,7 @@ const examples = `
 Examples:
   stratalog history 12                                by its number, which names its directory too
   stratalog history k8s.io/7/sha256:1f8eea30a60e…     by a key or a name it ever bore
-  stratalog history sha256:1f8eea30a60e               by the chain id, twelve digits or more of it
+  stratalog history sha256:1f8eea30a60e               by the chain id, eight characters or more of it
   stratalog history --all web                         each of several that were called so
 
 Exits 1 when the log knows no such snapshot, 2 when nobody can tell which of several

@@ -22,6 +22,19 @@ export interface AttachInput {
 }
 
 export function attach({ namespace, clones }: AttachInput, control: JobControl): void {
+  // The caller closes its descriptor when it gives up, and the number may then be another file's.
+  const own = guarded('open', 'the user namespace', () =>
+    fs.openSync(`/proc/self/fd/${namespace}`, 'r'),
+  );
+  try {
+    if (control.aborted()) throw new HostFault('open_tree', 'the user namespace', 'ECANCELED');
+    attachAll(own, clones, control);
+  } finally {
+    fs.closeSync(own);
+  }
+}
+
+function attachAll(namespace: number, clones: readonly IdmappedClone[], control: JobControl): void {
   for (const { source, mountpoint, isMount } of clones) {
     // Cloned without its mount, a layer would be an empty directory.
     if (isMount && !isMountRoot(source)) throw notMounted(source);
@@ -40,14 +53,20 @@ function notMounted(source: string): HostFault {
   return fault;
 }
 
-/** Those that do not show their source, or show it without mapped ids. */
+/**
+ * Those that do not show their source, or show it without mapped ids. Of a mount the table alone
+ * is asked: the server behind an old clone may be dead, or never answer.
+ */
 export function missing(clones: readonly IdmappedClone[]): readonly IdmappedClone[] {
-  const idmapped = new Map(
-    readTable().map(({ mountpoint, options }) => [mountpoint, options.includes('idmapped')]),
-  );
-  return clones.filter(({ source, mountpoint }) => {
-    // Of several mounts on one mountpoint, the last one in the table is on top.
-    if (idmapped.get(mountpoint) !== true) return true;
+  // Of several mounts on one mountpoint, the last one in the table is on top.
+  const topmost = new Map(readTable().map((entry) => [entry.mountpoint, entry]));
+  return clones.filter(({ source, mountpoint, isMount }) => {
+    const clone = topmost.get(mountpoint);
+    if (clone?.options.includes('idmapped') !== true) return true;
+    if (isMount) {
+      const mount = topmost.get(source);
+      return clone.device !== mount?.device || clone.root !== mount.root;
+    }
     const [shown, wanted] = [statusOf(mountpoint), statusOf(source)];
     return shown.device !== wanted.device || shown.inode !== wanted.inode;
   });

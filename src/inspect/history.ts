@@ -87,7 +87,11 @@ type StepNames = { readonly [Type in SnapshotEvent['type']]?: string };
 
 /** For each event: from which newest event before it something ran, and what that was. */
 const steps: { readonly [Type in SnapshotEvent['type']]?: StepNames } = {
-  SnapshotPrepared: { SnapshotPreparing: 'directories made in' },
+  IdMappingStarted: { SnapshotPreparing: 'directories made in' },
+  SnapshotPrepared: {
+    SnapshotPreparing: 'directories made in',
+    IdMappingStarted: 'layers mounted with mapped ids in',
+  },
   RemoteMountStarted: { SnapshotPreparing: 'directories made in' },
   RemoteMounted: { RemoteMountStarted: 'mounted in' },
   RemoteMountFailed: { RemoteMountStarted: 'the mount was given up after' },

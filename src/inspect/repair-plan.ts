@@ -77,7 +77,7 @@ export interface RepairPlan {
   /** Directories of lost snapshots that are set aside. */
   readonly kept: readonly SnapshotId[];
   readonly salvaged: readonly Salvage[];
-  /** Preparations whose end may be among what is lost: a start would delete what they prepared. */
+  /** Preparations whose end may be among what is lost: a start would give them up. */
   readonly finished: readonly { readonly id: SnapshotId; readonly version: number }[];
   readonly nextId: SnapshotId;
   readonly daemonVersion: number;
@@ -355,12 +355,12 @@ function unownedBy(forest: Forest, directories: readonly SnapshotId[]): readonly
 }
 
 /**
- * A start gives up a preparation without an end, and deletes its directory. Its end may be among
+ * A start gives up a preparation without an end, and forgets its snapshot. Its end may be among
  * the lost events, and then a container runs on it.
  */
 function unfinishedPreparations({ replay }: Walk): RepairPlan['finished'] {
   return [...replay.forest.unsettled()].flatMap(({ id, status, streamVersion }) =>
-    status === 'preparing' ? [{ id, version: streamVersion + 1 }] : [],
+    status === 'preparing' || status === 'mappingIds' ? [{ id, version: streamVersion + 1 }] : [],
   );
 }
 

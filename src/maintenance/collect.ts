@@ -133,7 +133,8 @@ function begun(
     const data = { collected, orphans: orphans.length, replayedTo };
     events.push({ type: 'DirectoriesCollected', data });
   }
-  events.push(...setAsideEvents(unownedIn(uses, forest), uses));
+  const unowned = unownedIn(uses, forest).filter(({ name }) => !released.includes(name));
+  events.push(...setAsideEvents(unowned, uses));
   events.push(...orphans.map((name) => orphanEvent('OrphanFound', name, snapshotsPath)));
   if (released.length > 0) {
     events.push({ type: 'DirectoriesReleased', data: { names: released, because: 'requested' } });

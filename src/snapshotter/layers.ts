@@ -7,7 +7,7 @@
 import { NotBegun, reasonOf } from '../base/errors.js';
 import type { Clock, SnapshotDirectories } from '../base/ports.js';
 import { formatTime, type SnapshotId } from '../base/units.js';
-import type { Supervisor } from '../effects/supervisor.js';
+import { SupervisorClosed, type Supervisor } from '../effects/supervisor.js';
 import type { FileSystem } from '../filesystems/contract.js';
 import type { SnapshotState } from '../machines/fold.js';
 import type { Maker } from '../machines/maker.js';
@@ -96,8 +96,9 @@ export class Layers {
       const fault = await this.#whyUnusable(layer);
       if (fault === null) return null;
       const reason = reasonOf(fault);
-      // That the checks are all busy says nothing of this layer.
-      if (fault instanceof NotBegun) return refusals.layerNotAvailable(layer.name, id, reason);
+      // That the checks are all busy, or the daemon stops, says nothing of this layer.
+      const isOfLayer = !(fault instanceof NotBegun || fault instanceof SupervisorClosed);
+      if (!isOfLayer) return refusals.layerNotAvailable(layer.name, id, reason);
       await this.#markLost(layer, reason);
     }
     // Somebody else may just have said that it is lost: a mount outlives a crash, so the log

@@ -184,7 +184,8 @@ export class Preparation {
     return {
       ready,
       unusable: refusal?.message ?? null,
-      isWithheld: refusal?.name === 'LayerNotVisible',
+      // The log says that it is ready, and so would a decision: again and again.
+      isWithheld: refusal !== null && accepted.get(standing.id)?.status === 'committed.available',
     };
   }
 

@@ -150,7 +150,11 @@ export class UnownedDirectories {
   async #setAside(candidates: readonly Candidate[], uses: Uses): Promise<void> {
     const { dispatcher, onProblem } = this.#options;
     const events = setAsideEvents(
-      candidates.filter(({ name }) => !dispatcher.accepted.setAside.has(name)),
+      // A request to delete it may have come during the look.
+      candidates.filter(({ name }) => {
+        const { setAside, released } = dispatcher.accepted;
+        return !setAside.has(name) && !released.has(name);
+      }),
       uses,
     );
     if (events.length === 0) return;

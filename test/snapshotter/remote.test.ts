@@ -225,6 +225,21 @@ describe('a layer that becomes unusable', () => {
 });
 
 describe('a check that is slow', () => {
+  it('and hangs on after the layer was restored: the next client gets a plain snapshot', async () => {
+    expect(told(await daemon.prepare('k', null, labels))).toBe(READY);
+    await daemon.prepare('child', REF);
+    daemon.fileSystem.switches.set(REF, 'check hanging');
+    const asked = daemon.mounts('child');
+    await until('the check has begun', () => daemon.snapshotter.actors().length > 0);
+    daemon.fileSystem.switches.set(REF, 'fine');
+    // The old check is given up, and a new one by the restoration finds the layer.
+    expect(told(await asked)).toBe('ok');
+    expect(await daemon.eventsOfType('LayerAvailable')).toHaveLength(1);
+    expect(told(await daemon.prepare('other', null, labels))).toBe('ok');
+    expect(valueOf(daemon.stat('other')).kind).toBe('active');
+    daemon.fileSystem.release();
+  });
+
   it('meets the removal of what it was for', async () => {
     await daemon.prepare('k', null, labels);
     await daemon.layer('middle', REF);
