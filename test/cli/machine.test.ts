@@ -75,7 +75,7 @@ it('draws the whole chart without a root', async () => {
   expect(mermaid).toMatchObject({ code: 0, stderr: '' });
   expect(mermaid.stdout).toMatch(/^stateDiagram-v2\n/);
   const svg = await stratalog(['machine', '--format', 'svg']);
-  expect(svg.stdout.match(/data-state="/g)).toHaveLength(13);
+  expect(svg.stdout.match(/data-state="/g)).toHaveLength(14);
   const [json] = jsonLines((await stratalog(['machine', '--json'])).stdout);
   expect(json).toMatchObject({ schema: 'stratalog.machine/v1' });
 });

@@ -92,7 +92,7 @@ const askings: readonly Asking[] = [
     name: 'compact',
     root: aLongLog,
     args: ['compact', '--before', '40'],
-    plan: ['What is forgotten:', 'the log then begins at 24'],
+    plan: ['What is forgotten:', 'the log then begins at 22'],
     question: 'Forget this for ever? [y/N]',
     undone: 'nothing was dropped',
     done: 'dropped 1 segment; the log begins at position 24',

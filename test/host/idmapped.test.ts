@@ -142,7 +142,7 @@ describe('a clone with mapped ids', () => {
 });
 
 describe('where one cannot be made', () => {
-  it('nothing is mounted on what should be a mount: its directory would show an empty layer', async () => {
+  it('a layer has lost its mount: the directory would show an empty layer', async () => {
     const one = clone(source('layer'), '1', true);
     await expect(mounts.attach(MAPS, [one])).rejects.toThrow(`nothing is mounted on ${one.source}`);
     expect(mountpointsBelow(directory.path)).toEqual([]);
