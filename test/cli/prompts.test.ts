@@ -95,7 +95,7 @@ const askings: readonly Asking[] = [
     plan: ['What is forgotten:', 'the log then begins at 22'],
     question: 'Forget this for ever? [y/N]',
     undone: 'nothing was dropped',
-    done: 'dropped 1 segment; the log begins at position 24',
+    done: 'dropped 1 segment; the log begins at position 22',
     refusals: [atTheEnd, interrupted],
   },
   {
