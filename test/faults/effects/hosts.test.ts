@@ -56,6 +56,10 @@ const faultyDirectories = (real: SnapshotDirectories): SnapshotDirectories => ({
     check('rmdir', name);
     return real.remove(name, signal);
   },
+  removeUnused: async (name, signal) => {
+    check('rmdir', name);
+    return real.removeUnused(name, signal);
+  },
   empty: async (id, signal) => {
     check('empty', real.fsPath(id));
     return real.empty(id, signal);
