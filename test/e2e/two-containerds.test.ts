@@ -73,7 +73,8 @@ describe.skipIf(againstPeer)('two containerds on one socket', () => {
       );
       expect(daemon.log().match(/two clients use this Stratalog/g)).toHaveLength(1);
       const health = await stratalog('health', '--address', daemon.address);
-      expect(health.exitCode).toBe(1);
+      // The daemon serves; a person has to look.
+      expect(health.exitCode).toBe(0);
       expect(health.stdout).toMatch(/^clients +NOT_SERVING$/m);
       expect(health.stdout).toMatch(
         /process \d+ \(containerd\) and process \d+ \(containerd\) use/,
