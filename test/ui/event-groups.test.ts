@@ -18,7 +18,7 @@ const records = [
 ];
 
 it('takes an event whose name tells of a failure or a loss for trouble', () => {
-  const bad = /Failed|Unavailable|Abandoned|Salvaged|Cut$|Repaired|Recreated|OrphanFound/;
+  const bad = /Failed|Unavailable|Abandoned|Salvaged|Cut$|Repaired|Recreated|OrphanFound|SetAside/;
   const told = records.filter(isTrouble).map(({ type }) => type);
   expect(told).toEqual(records.map(({ type }) => type).filter((type) => bad.test(type)));
 });
