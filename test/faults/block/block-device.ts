@@ -71,14 +71,14 @@ export class BlockDevice {
   }
 
   async mount(...more: readonly string[]): Promise<void> {
-    await run('mount', [
-      '-o',
-      'loop',
-      ...this.#mountArguments,
-      ...more,
-      this.file,
-      this.mountpoint,
-    ]);
+    const args = ['-o', 'loop', ...this.#mountArguments, ...more, this.file, this.mountpoint];
+    const isExt4 = this.#mountArguments.includes('ext4');
+    const { exitCode } = await run('mount', args, { mayFail: isExt4 });
+    if (exitCode === 0) return;
+    // As a boot does: ext4 does not mount when a cut has torn its superblock, which is longer than
+    // a sector, and e2fsck then takes the one of a backup.
+    await run('e2fsck', ['-fy', this.file], { mayFail: true });
+    await run('mount', args);
   }
 
   async unmount(): Promise<void> {
