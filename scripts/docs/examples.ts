@@ -54,7 +54,7 @@ export const snapshotExamples: {
   SnapshotCollecting: {},
   SnapshotRemoved: {},
   SnapshotAbandoned: {
-    reason: 'the daemon stopped while this was under way; no client was told of it',
+    reason: 'the daemon stopped while this was under way; no client has had an answer',
     inferred: true,
   },
   SnapshotRemovalFailed: {

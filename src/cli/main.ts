@@ -122,7 +122,7 @@ function report(thrown: unknown): number {
   if (thrown instanceof EndedBySignal) endBy(thrown.signal);
   process.stderr.write(`stratalog: ${reasonOf(thrown)}${adviceFor(thrown)}\n`);
   const code = exitCodeOf(thrown);
-  // Behind damage that was reported, nobody knows whether the command had to fail.
+  // Behind damage that was reported it is unknown whether the command had to fail.
   const isCut = process.exitCode === EXIT.findings && !(thrown instanceof OutputFailed);
   if (isCut && code === EXIT.failed) return EXIT.findings;
   if (code === EXIT.broken && thrown instanceof Error) process.stderr.write(`${thrown.stack}\n`);
