@@ -240,6 +240,19 @@ describe('a check that is slow', () => {
     daemon.fileSystem.release();
   });
 
+  it('says nothing of the layer when the daemon stops meanwhile', async () => {
+    await daemon.prepare('k', null, labels);
+    await daemon.prepare('child', REF);
+    daemon.fileSystem.switches.set(REF, 'check hanging');
+    const asked = daemon.mounts('child').catch(() => null);
+    await until('the check has begun', () => daemon.snapshotter.actors().length > 0);
+    await daemon.close();
+    await asked;
+    daemon.fileSystem.release();
+    daemon = await TestDaemon.open(root, { remote: true });
+    expect(await daemon.eventsOfType('LayerUnavailable')).toEqual([]);
+  });
+
   it('meets the removal of what it was for', async () => {
     await daemon.prepare('k', null, labels);
     await daemon.layer('middle', REF);
