@@ -135,8 +135,8 @@ async function report(
   }
   const cells = rows.map(([service, status]) => [nameOf(service), painted(status, out)]);
   await out.table(['SERVICE', 'STATUS'], cells);
-  const told = new Set(rows.flatMap(([service]) => reasonsFor(service)));
-  await out.lines([...told].map(visible));
+  const distinct = new Set(rows.flatMap(([service]) => reasonsFor(service)));
+  await out.lines([...distinct].map(visible));
 }
 
 /** A service that was named counts as it is; of all, those that say whether the daemon serves. */

@@ -28,17 +28,10 @@ export function peerCredentials(socket: Socket): PeerCredentials | null {
   const fd = descriptorOf(socket);
   if (fd === null) return null;
   const value = new Uint32Array(3);
-  const length = new Uint32Array([value.byteLength]);
-  const result = getsockopt(
-    fd,
-    solSocket,
-    soPeercred,
-    new Uint8Array(value.buffer),
-    new Uint8Array(length.buffer),
-  );
+  const isKnown = readOption(fd, soPeercred, value);
   const [pid = 0, uid = 0, gid = 0] = value;
   // For a socket without a peer the kernel answers uid and gid -1.
-  if (result !== 0 || uid === 0xffffffff) return null;
+  if (!isKnown || uid === 0xffffffff) return null;
   return { pid, uid, gid };
 }
 
@@ -121,13 +114,12 @@ export function socketKind(fd: number): SocketKind | null {
 
 function numberOption(fd: number, option: number): number | null {
   const value = new Int32Array(1);
+  return readOption(fd, option, value) ? (value[0] ?? null) : null;
+}
+
+/** Fills the value with an option of SOL_SOCKET; false when the descriptor has none. */
+function readOption(fd: number, option: number, value: Int32Array | Uint32Array): boolean {
   const length = new Uint32Array([value.byteLength]);
-  const result = getsockopt(
-    fd,
-    solSocket,
-    option,
-    new Uint8Array(value.buffer),
-    new Uint8Array(length.buffer),
-  );
-  return result === 0 ? (value[0] ?? null) : null;
+  const bytes = new Uint8Array(value.buffer);
+  return getsockopt(fd, solSocket, option, bytes, new Uint8Array(length.buffer)) === 0;
 }
