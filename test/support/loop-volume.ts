@@ -20,9 +20,11 @@ const output = (program: string, ...args: string[]): string =>
   execFileSync(program, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim();
 
 export class LoopVolume {
-  /** Hold the device numbers that were given before, so that the next mount gets another. */
-  readonly #holders: (() => void)[] = [];
+  /** Every loop device that the image was ever attached to: the numbers stay taken until the end. */
+  readonly #devices: string[] = [];
   readonly #mounts: string[] = [];
+  /** A tmpfs takes the number that a btrfs gave back. */
+  readonly #holders: string[] = [];
 
   /** `directory` is for the image, and for what takes device numbers up. */
   constructor(
@@ -45,10 +47,21 @@ export class LoopVolume {
     return output('blkid', '-p', '-o', 'value', '-s', 'UUID', this.image);
   }
 
-  /** The directory is made. Answers its device number. */
-  mount(at: string, options = 'loop'): bigint {
+  /**
+   * The directory is made, the loop device is a new one. Answers the device number of the mount.
+   */
+  mount(at: string, ...options: readonly string[]): bigint {
     fs.mkdirSync(at, { recursive: true });
-    output('mount', '-t', this.type, '-o', `loop,${options}`, this.image, at);
+    const device = output('losetup', '--find', '--show', this.image);
+    this.#devices.push(device);
+    output(
+      'mount',
+      '-t',
+      this.type,
+      ...(options.length > 0 ? ['-o', options.join()] : []),
+      device,
+      at,
+    );
     this.#mounts.push(at);
     return fs.statSync(at, { bigint: true }).dev;
   }
@@ -58,11 +71,15 @@ export class LoopVolume {
   }
 
   /** As after a reboot on which other disks and mounts came first: mounted again, under another number. */
-  remount(at: string, options?: string): bigint {
+  remount(at: string, ...options: readonly string[]): bigint {
     const before = fs.statSync(at, { bigint: true }).dev;
     this.unmount();
-    this.#takeNumbers();
-    const device = this.mount(at, options);
+    // A loop device keeps its number while it is attached; the number of a btrfs goes with the mount.
+    const holder = `${this.directory}/holder-${this.#holders.length}`;
+    fs.mkdirSync(holder);
+    output('mount', '-t', 'tmpfs', 'holder', holder);
+    this.#holders.push(holder);
+    const device = this.mount(at, ...options);
     if (device === before) throw new Error(`${at} has device number ${device} again`);
     return device;
   }
@@ -70,17 +87,7 @@ export class LoopVolume {
   /** Unmounts, whatever still uses it, and gives the numbers back; the directory is left to the test. */
   close(): void {
     this.unmount('-l');
-    for (const release of this.#holders.splice(0)) release();
-  }
-
-  #takeNumbers(): void {
-    const name = `${this.directory}/holder-${this.#holders.length}`;
-    fs.writeFileSync(name, Buffer.alloc(4096));
-    const device = output('losetup', '--find', '--show', name);
-    this.#holders.push(() => output('losetup', '--detach', device));
-    const at = `${name}.mount`;
-    fs.mkdirSync(at);
-    output('mount', '-t', 'tmpfs', 'holder', at);
-    this.#holders.push(() => output('umount', at));
+    for (const holder of this.#holders.splice(0)) output('umount', holder);
+    for (const device of this.#devices.splice(0)) output('losetup', '--detach', device);
   }
 }

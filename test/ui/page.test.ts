@@ -227,6 +227,31 @@ describe('a page', () => {
     expect(wrongs.filter((wrong) => !wrong.includes('Failed to load resource'))).toEqual([]);
   });
 
+  it('moves nothing that can be clicked once its rows are in sight', async () => {
+    const { page, wrongs } = await shown(await served(await aRoot(story), '--offline'));
+    await page.evaluate(`
+      globalThis.moved = [];
+      const observer = new PerformanceObserver((list) => {
+        for (const { sources } of list.getEntries()) moved.push(...sources);
+      });
+      observer.observe({ type: 'layout-shift', buffered: true });
+    `);
+    // The log is counted, the chart is there, and the directories have been looked at.
+    await page.locator('#track[aria-busy=false]').waitFor();
+    await page.locator('#nobody').waitFor();
+    await expect.poll(() => page.locator('#findings-count').textContent()).toMatch(/finding/);
+    const clickable = '.steps, .panes, .steps *, .panes *';
+    const moved = await page.evaluate<string[]>(`
+      moved
+        .filter(({ node }) => node instanceof Element && node.matches(${JSON.stringify(clickable)}))
+        .map(({ node, previousRect, currentRect }) => node.outerHTML.slice(0, 80)
+          + ' from ' + previousRect.x + ',' + previousRect.y
+          + ' to ' + currentRect.x + ',' + currentRect.y)
+    `);
+    expect(moved).toEqual([]);
+    expect(wrongs).toEqual([]);
+  });
+
   it('shows what strangers chose as text, whatever it is', async () => {
     const hostile = [
       '<script>document.title = "taken"</script><img src=x onerror=alert(1)>',

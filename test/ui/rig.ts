@@ -46,8 +46,8 @@ export interface WatchedPage {
 
 export async function watchedPage(browser: Browser, { url, origin }: Served): Promise<WatchedPage> {
   const page = await browser.newPage();
-  // What is waited for comes; how soon is the machine's affair.
-  page.setDefaultTimeout(100_000);
+  // Below half of a test's limit: a poll that waits asks once more before it fails, and then says for what.
+  page.setDefaultTimeout(50_000);
   const wrongs: string[] = [];
   page.on('console', (message) => wrongs.push(`${message.type()}: ${message.text()}`));
   page.on('pageerror', (error) => wrongs.push(error.message));

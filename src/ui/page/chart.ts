@@ -24,7 +24,8 @@ export class ChartPane {
   }
 
   #update({ life, selected, position }: PageState): void {
-    byId('nobody').hidden = selected !== null;
+    // Only below the picture: it must not move when that comes.
+    byId('nobody').hidden = this.#picture === null || selected !== null;
     byId('somebody').hidden = selected === null;
     const { facts } = life ?? { facts: null };
     const title = byId('chosen');
