@@ -76,15 +76,15 @@ export class Cleanup {
       removal.catch(() => undefined);
       removals.push(removal);
     };
-    for (const state of dispatcher.durable.unsettled()) {
-      const { id } = state;
-      if (dispatcher.accepted.get(id) !== state) continue;
-      if (state.status === 'awaitingCleanup') {
+    for (const { id, status } of dispatcher.durable.unsettled()) {
+      const accepted = dispatcher.accepted.get(id);
+      if (accepted?.status !== status) continue;
+      if (status === 'awaitingCleanup') {
         const collecting = dispatcher.report(id, { command: 'Collect' });
         if (collecting.ok) follow(id, collecting.value?.durable);
-      } else if (state.status === 'removing') {
-        runner.retry(state);
-        if (state.removal?.failure == null) follow(id);
+      } else if (status === 'removing') {
+        runner.retry(accepted);
+        if (accepted.removal?.failure == null) follow(id);
       }
     }
     return removals;

@@ -18,6 +18,7 @@ import {
   type TestDaemonOptions,
   type TestRoot,
 } from '../support/daemon.js';
+import { diskBeforeWrites } from '../support/disk-before-writes.js';
 import { ext4Root } from '../support/ext4-root.js';
 
 const HOUR = 3_600_000;
@@ -111,6 +112,28 @@ describe('a removal that keeps failing', () => {
     // What is not collected anew is no collection.
     expect(await daemon.eventsOfType('DirectoriesCollected')).toHaveLength(1);
     unmount(mounted);
+    await daemon.cleanup();
+    await until('it is gone', () => daemon.directories().length === 0);
+  });
+
+  it('is tried again by a Cleanup that comes before the failure is durable', async () => {
+    let write = Promise.resolve();
+    let goOn: () => void = () => undefined;
+    const disk = diskBeforeWrites(() => write);
+    await open({ policies: never, disk });
+    await daemon.prepare('stuck');
+    mountAt(`${daemon.fs(1)}/mounted`);
+    await daemon.remove('stuck');
+    write = new Promise((resolve) => {
+      goOn = resolve;
+    });
+    // The first attempt fails now or has just failed; its event may be written, and is not durable.
+    await until('it failed', () => daemon.failures.length === 1);
+    const cleanup = daemon.cleanup();
+    await until('it was tried again', () => daemon.failures.length === 2);
+    goOn();
+    await cleanup;
+    unmount(`${daemon.fs(1)}/mounted`);
     await daemon.cleanup();
     await until('it is gone', () => daemon.directories().length === 0);
   });

@@ -3,6 +3,7 @@ import { afterEach, beforeEach, expect, it } from 'vitest';
 import { HostFault, LogReadOnly } from '../../src/base/errors.js';
 import type { Disk } from '../../src/base/ports.js';
 import { TestDaemon, testRoot, told, until, type TestRoot } from '../support/daemon.js';
+import { diskBeforeWrites } from '../support/disk-before-writes.js';
 
 let root: TestRoot;
 beforeEach(() => {
@@ -17,22 +18,8 @@ function failingDisk(): { readonly break: () => void; readonly of: (real: Disk) 
     break: () => {
       isBroken = true;
     },
-    of: (real) => ({
-      ...real,
-      open: async (path, mode) => {
-        const file = await real.open(path, mode);
-        const writeDurably = async (bytes: Uint8Array, offset: number) => {
-          if (isBroken) throw new HostFault('write', path, 'EIO');
-          await file.writeDurably(bytes, offset);
-        };
-        return new Proxy(file, {
-          get: (target, name) => {
-            if (name === 'writeDurably') return writeDurably;
-            const member: unknown = Reflect.get(target, name, target);
-            return typeof member === 'function' ? (member.bind(target) as unknown) : member;
-          },
-        });
-      },
+    of: diskBeforeWrites((path) => {
+      if (isBroken) throw new HostFault('write', path, 'EIO');
     }),
   };
 }
