@@ -166,8 +166,10 @@ export class Clients {
       processInWords(maker),
       client === null ? 'the library' : processInWords(client),
     ];
+    // Each is kept from what the other one made: whichever asked first, it is one report.
+    const pair = [keyOf(made), process === null ? '' : keyOf(process)].sort().join(' ');
     this.#options.reports.add(
-      `${keyOf(made)} ${process === null ? '' : keyOf(process)}`,
+      pair,
       {
         fault: 'shared socket',
         reason: `${first} and ${second} use this Stratalog; ${ONE_CLIENT_EACH}`,

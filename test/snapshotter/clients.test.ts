@@ -136,6 +136,15 @@ describe('a snapshot whose maker runs', () => {
     ]);
   });
 
+  it('is told once for a pair that asks in both directions', async () => {
+    const first = runs(10, 'boot-1', 'containerd-aa');
+    const second = runs(20, 'boot-2', 'containerd-bb');
+    expect(await keptBy(madeBy(first), second)).toBe('maker');
+    expect(await keptBy(madeBy(second), first)).toBe('maker');
+    expect(warnings).toHaveLength(1);
+    expect(reports).toHaveLength(1);
+  });
+
   it('is kept when /proc cannot be read', async () => {
     const first = runs(10, 'boot-1', 'containerd-aa');
     const state = madeBy(first);
