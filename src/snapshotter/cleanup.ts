@@ -44,6 +44,8 @@ export class Cleanup {
   }
 
   async #collect(): Promise<void> {
+    // What became garbage before the call counts, also where its event is still being written.
+    await this.#options.dispatcher.flush();
     const removals = this.#collectSnapshots();
     await this.#options.unowned.exclusively(() => this.#collectUnowned(removals.length));
     await Promise.all([...removals, this.unmountIdmapped()]);

@@ -130,9 +130,9 @@ describe('a removal that keeps failing', () => {
     // The first attempt fails now or has just failed; its event may be written, and is not durable.
     await until('it failed', () => daemon.failures.length === 1);
     const cleanup = daemon.cleanup();
-    await until('it was tried again', () => daemon.failures.length === 2);
     goOn();
     await cleanup;
+    await until('it was tried again', () => daemon.failures.length === 2);
     unmount(`${daemon.fs(1)}/mounted`);
     await daemon.cleanup();
     await until('it is gone', () => daemon.directories().length === 0);
