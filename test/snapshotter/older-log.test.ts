@@ -95,6 +95,15 @@ async function setAside(): Promise<readonly unknown[]> {
   return events.flatMap(({ data }) => data['directories'] as readonly unknown[]);
 }
 
+/** The four directories next to the first snapshot's, with all that is in them. */
+const poolFilled = (of: TestDaemon) =>
+  until('the pool is filled', () => {
+    const names = of.directories();
+    const isWhole = (name: string) =>
+      ['fs', 'work'].every((part) => fs.existsSync(at(`${name}/${part}`)));
+    return names.length === 5 && names.every(isWhole);
+  });
+
 /**
  * A layer with a file, two containers on it, of which one has written, one on nothing, a removed
  * one, and preallocated directories.
@@ -171,7 +180,7 @@ describe('a log that ends earlier', () => {
   ])('keeps an empty directory that a container uses as %s', async (as, args) => {
     const first = await open();
     await first.layer('A');
-    await until('the pool is filled', () => first.directories().length === 5);
+    await poolFilled(first);
     await until('that is recorded', () => first.snapshotter.actors().length === 0);
     const offset = recordOffsets(root.path).at(-1) ?? 0;
     expect(upperOf(valueOf(await first.prepare('container', 'A')))).toBe(at('2/fs'));
@@ -200,7 +209,7 @@ describe('a log that ends earlier', () => {
     // The first of all has its directory made for it: its beginning is a record of its own.
     const upper = upperOf(valueOf(await first.prepare('container')));
     fs.writeFileSync(`${upper}/data`, 'x');
-    await until('the pool is filled', () => first.directories().length === 5);
+    await poolFilled(first);
     const events = await first.events();
     await crash();
     const prepared = events.findIndex(({ type }) => type === 'SnapshotPrepared');
@@ -342,7 +351,7 @@ describe('what is set aside', () => {
 it('a preallocated directory that came to hold something is kept at shutdown', async () => {
   const first = await open();
   valueOf(await first.prepare('first'));
-  await until('the pool is filled', () => first.directories().length === 5);
+  await poolFilled(first);
   fs.writeFileSync(at('3/fs/data'), 'x');
   await first.close();
   daemon = null;
@@ -360,7 +369,7 @@ it('what cannot be looked at is neither deleted nor set aside, and is told with 
   root = damaged;
   const first = await open();
   valueOf(await first.prepare('first'));
-  await until('the pool is filled', () => first.directories().length === 5);
+  await poolFilled(first);
   await crash();
   damaged.damage('snapshots/3/fs');
   expect(await planned()).toEqual(
