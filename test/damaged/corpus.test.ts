@@ -5,6 +5,8 @@
  */
 import { beforeAll, describe, expect, it } from 'vitest';
 import { HostFault } from '../../src/base/errors.js';
+import { snapshotId } from '../../src/base/units.js';
+import { replayRoot } from '../../src/inspect/replay-root.js';
 import { readLog } from '../../src/log/reader.js';
 import { FaultyDisk } from '../support/faulty-disk.js';
 import { S8, type DamagedCase, type SoundName } from './case.js';
@@ -13,6 +15,7 @@ import { Deeds } from './deeds.js';
 import {
   EVENTS,
   kindsFound,
+  MAPPED,
   OTHER_UUID,
   planFor,
   repair,
@@ -105,6 +108,23 @@ describe('a damaged root', () => {
   it('is one of at least fifty', () => {
     expect(new Set(cases.map(({ name }) => name)).size).toBeGreaterThanOrEqual(50);
   });
+});
+
+it('that ends while ids are mapped has the preparation finished', async () => {
+  const disk = new FaultyDisk();
+  await writeSound(ROOT, disk, { withMappedIds: true });
+  const directories = [1, 2, 3, 4, 5, 6, 8, MAPPED].map(snapshotId);
+  // IdMappingStarted is the last event that is kept.
+  const planned = await planFor(ROOT, disk, { endAt: EVENTS + 2 }, directories);
+  if (planned.plan.kind !== 'repair') throw new Error(planned.plan.kind);
+  expect(idsOf(planned.plan.finished)).toEqual([MAPPED]);
+  await repair(ROOT, disk, planned);
+  expect(await kindsFound(ROOT, disk)).toEqual([]);
+  const { replay } = await replayRoot(disk, ROOT);
+  expect(replay.forest.get(snapshotId(MAPPED))?.status).toBe('active');
+  const kinds = (await startFindings(ROOT, disk, directories)).map(({ kind }) => kind);
+  expect(kinds).not.toContain('OrphanDirectory');
+  expect(kinds).not.toContain('AbandonedPreparation');
 });
 
 async function firstOf(disk: FaultyDisk, from: number) {

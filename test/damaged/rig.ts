@@ -106,6 +106,21 @@ export interface SoundOptions {
   readonly segmentsAt?: readonly number[];
   /** How many events; all by default. */
   readonly events?: number;
+  /** Behind them, a container in a user namespace: three events. */
+  readonly withMappedIds?: boolean;
+}
+
+/** The number of `mappedContainer`. */
+export const MAPPED = 9;
+
+function mappedContainer(): readonly Happening[] {
+  const { data, ...made } = preparing(MAPPED, 6);
+  const map = '0:100000:65536';
+  return [
+    { ...made, data: { ...data, idMapping: { uids: map, gids: map, appliedBy: 'snapshotter' } } },
+    { stream: made.stream, type: 'IdMappingStarted', data: {} },
+    prepared(MAPPED),
+  ];
 }
 
 /** A segment begins at each of these positions, because another release came. */
@@ -121,7 +136,8 @@ export async function writeSound(
   const clock = steppingClock();
   const replay = new Replay();
   const versions = new Map<string, number>();
-  const events = story().slice(0, options.events);
+  const more = options.withMappedIds === true ? mappedContainer() : [];
+  const events = [...story().slice(0, options.events), ...more];
   for (const [index, first] of segmentsAt.entries()) {
     if (first > 0 && first >= events.length) return;
     const writtenBy = `stratalog 0.0.${index + 1}`;
