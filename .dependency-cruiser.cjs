@@ -4,8 +4,6 @@
 /** Folders that may import only the folders named, besides packages and themselves. */
 const mayImport = {
   base: [],
-  // The start of the built command, before anything else of it is there.
-  launch: [],
   host: ['base'],
   log: ['base'],
   machines: ['base'],
@@ -13,19 +11,35 @@ const mayImport = {
   tar: ['base'],
   filesystems: ['base', 'host', 'tar'],
   effects: ['base', 'machines', 'filesystems/contract'],
-  inspect: ['base', 'log', 'machines', 'tar'],
-  // Writes to a root that no daemon holds; what it finds out first, it asks of inspect.
-  maintenance: ['base', 'log', 'machines', 'inspect'],
-  // The page: reads an archive, wherever it is.
+  inspect: ['base', 'log', 'machines'],
+  // A log as a portable file, and a root made of such a file.
+  export: ['base', 'log', 'machines', 'inspect', 'tar'],
+  repair: ['base', 'log', 'machines', 'inspect', 'maintenance'],
+  // Writes to a root that no daemon holds; inspect decides what has to be done.
+  maintenance: ['base', 'log', 'machines', 'inspect', 'export'],
+  // The page: reads an archive, local or remote.
   ui: ['base', 'log', 'machines', 'inspect'],
   snapshotter: ['base', 'log', 'machines', 'effects', 'inspect', 'filesystems/contract'],
-  // The two places that assemble the program hand the operating system to everybody else.
+  // The three places that assemble a program hand the operating system to the other folders.
   api: ['base', 'log', 'machines', 'effects', 'inspect', 'snapshotter', 'filesystems', 'host'],
+  daemon: [
+    'base',
+    'log',
+    'machines',
+    'effects',
+    'inspect',
+    'snapshotter',
+    'filesystems',
+    'host',
+    'api',
+  ],
   cli: [
     'base',
     'log',
     'machines',
     'inspect',
+    'export',
+    'repair',
     'maintenance',
     'tar',
     'ui',
@@ -33,7 +47,50 @@ const mayImport = {
     'filesystems',
     'host',
     'api',
+    'daemon',
   ],
+};
+
+/** The same within a folder: sub-folders may import only the siblings named, and the files on top. */
+const siblings = {
+  log: {
+    format: [],
+    root: ['format'],
+    checkpoint: ['format'],
+    read: ['format', 'root', 'checkpoint'],
+    write: ['format', 'root', 'read'],
+    index: ['format', 'root', 'read'],
+    verify: ['format', 'root', 'checkpoint', 'read', 'index'],
+    housekeeping: ['format', 'checkpoint', 'read', 'index'],
+  },
+  machines: { events: [], snapshots: ['events'] },
+  host: {
+    threads: [],
+    files: ['threads', 'mounts'],
+    mounts: ['threads'],
+    process: ['threads', 'mounts'],
+  },
+  inspect: {
+    events: [],
+    archive: ['events'],
+    startup: ['events', 'archive'],
+    chart: ['archive', 'events'],
+    snapshot: ['archive', 'events', 'startup'],
+    containerd: [],
+  },
+  snapshotter: { filter: [], clients: [], clock: [], startup: ['clients', 'clock'] },
+  api: { grpc: [], root: [], snapshots: ['grpc'], audit: ['grpc'] },
+  daemon: { config: [], observe: ['config'] },
+  cli: {
+    terminal: [],
+    args: ['terminal'],
+    layers: ['args', 'terminal'],
+    evidence: ['args', 'terminal', 'root'],
+    past: ['args', 'terminal', 'evidence', 'root'],
+    root: ['args', 'terminal'],
+    run: ['args', 'terminal', 'root', 'evidence'],
+    launch: [],
+  },
 };
 
 const arrows = Object.entries(mayImport).map(([folder, others]) => ({
@@ -44,15 +101,38 @@ const arrows = Object.entries(mayImport).map(([folder, others]) => ({
   to: { path: '^src/', pathNot: `^src/(${[folder, ...others].join('|')})[/.]` },
 }));
 
+const innerArrows = Object.entries(siblings).flatMap(([folder, parts]) =>
+  Object.entries(parts).map(([part, others]) => ({
+    name: `${folder}-${part}-imports`,
+    comment: `src/${folder}/${part} may import ${others.join(', ') || 'no sibling folder'}.`,
+    severity: 'error',
+    from: { path: `^src/${folder}/${part}/` },
+    to: {
+      path: `^src/${folder}/(${Object.keys(parts).join('|')})/`,
+      pathNot: `^src/${folder}/(${[part, ...others].join('|')})/`,
+    },
+  })),
+);
+
 module.exports = {
   forbidden: [
     ...arrows,
+    ...innerArrows,
     {
       name: 'no-cycles',
       comment: 'A cycle hides which of two files is the lower one.',
       severity: 'error',
       from: {},
       to: { circular: true },
+    },
+    {
+      name: 'looking-never-writes',
+      comment: 'What is decided or exported from a log is read without a lock and changes nothing.',
+      severity: 'error',
+      from: { path: '^src/(inspect|repair/plan|export/[^/]+\\.ts)' },
+      to: {
+        path: '^src/(log/(write|housekeeping)/|maintenance/|repair/[^/]+\\.ts|export/import/)',
+      },
     },
     {
       name: 'pure-core',

@@ -11,7 +11,7 @@ import { readdirSync, rmSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build, type BuildOptions } from 'esbuild';
-import { codePath, moduleWrapper } from '../src/launch/compiled-program.js';
+import { codePath, moduleWrapper } from '../src/cli/launch/compiled-program.js';
 
 const dist = fileURLToPath(new URL('../dist', import.meta.url));
 const bin = join(dist, 'bin');
@@ -45,7 +45,7 @@ const threads = readdirSync(dist, { recursive: true, encoding: 'utf8' }).filter(
 const isMain = (path: string): boolean => basename(path) === 'worker-main.js';
 const programs = {
   ...script,
-  // Found by name in the directory of the command (src/host/thread-programs.ts).
+  // Found by name in the directory of the command (src/host/threads/thread-programs.ts).
   entryNames: '[name]',
   outExtension: { '.js': '.cjs' },
   outdir: bin,
@@ -77,7 +77,7 @@ const program = await build({
 });
 const launcher = await build({
   ...script,
-  entryPoints: [join(dist, 'launch', 'stratalog.js')],
+  entryPoints: [join(dist, 'cli', 'launch', 'stratalog.js')],
   outfile: join(bin, 'stratalog.cjs'),
 });
 

@@ -10,18 +10,18 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { systemDisk } from '../src/host/disk.js';
-import { snapshotTexts } from '../src/inspect/indexed-texts.js';
+import { systemDisk } from '../src/host/files/disk.js';
+import { snapshotTexts } from '../src/inspect/archive/indexed-texts.js';
 import { withFile } from '../src/log/files.js';
-import { makeIndex, writeIndex } from '../src/log/index-files.js';
-import { IndexedLog } from '../src/log/indexed-log.js';
+import { makeIndex, writeIndex } from '../src/log/index/index-files.js';
+import { IndexedLog } from '../src/log/index/indexed-log.js';
 import {
   codePath,
   compileProgram,
   keptCode,
   runProgram,
   type Program,
-} from '../src/launch/compiled-program.js';
+} from '../src/cli/launch/compiled-program.js';
 
 const bin = fileURLToPath(new URL('../dist/bin', import.meta.url));
 const sample = fileURLToPath(new URL('../test/golden/v0.1.0/root', import.meta.url));

@@ -6,8 +6,8 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { DAEMON_EVENTS } from '../src/machines/daemon-events.js';
-import { SNAPSHOT_EVENTS } from '../src/machines/events.js';
+import { DAEMON_EVENTS } from '../src/machines/events/daemon-events.js';
+import { SNAPSHOT_EVENTS } from '../src/machines/events/events.js';
 
 const tracked = execFileSync('git', ['ls-files', '-z'], { encoding: 'utf8' })
   .split('\0')
@@ -60,7 +60,7 @@ describe('programs', () => {
   });
 
   it('read clock, chance and environment only where the world is met', () => {
-    const meetsTheWorld = (path: string) => /^src\/(host|api|cli)[/.]/.test(path);
+    const meetsTheWorld = (path: string) => /^src\/(host|api|daemon|cli)[/.]/.test(path);
     const sources = programs.filter((path) => path.startsWith('src/'));
     // A program that is started is handed the environment as a whole; that reads no setting.
     const pattern = /\b(Date\.now|Math\.random|(?<!\.\.\.)process\.env)\b/;

@@ -1,9 +1,9 @@
 /** Tells the events of a log as a table that a person can read. */
 import pc from 'picocolors';
 import { z } from 'zod';
-import type { DaemonEvent } from '../../src/machines/daemon-events.js';
-import type { SnapshotEvent } from '../../src/machines/events.js';
-import { understand } from '../../src/machines/streams.js';
+import type { DaemonEvent } from '../../src/machines/events/daemon-events.js';
+import type { SnapshotEvent } from '../../src/machines/events/events.js';
+import { understand } from '../../src/machines/events/streams.js';
 import { streamVersion, unixNanos } from '../../src/base/units.js';
 
 /** A line of `stratalog log --json`. */

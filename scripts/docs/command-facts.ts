@@ -1,9 +1,9 @@
 /** What the man page and the command reference tell besides the tree of commands. */
 import { buildProgram } from '../../src/cli/main.js';
-import { shapeOf, type CommandShape, type OptionShape } from '../../src/cli/command-shape.js';
+import { shapeOf, type CommandShape, type OptionShape } from '../../src/cli/args/command-shape.js';
 import { EXIT, EXIT_MEANINGS } from '../../src/cli/exit-codes.js';
-import { defaultConfigFile } from '../../src/api/config-file.js';
-import { configEntries } from '../../src/api/config-schema.js';
+import { defaultConfigFile } from '../../src/daemon/config/config-file.js';
+import { configEntries } from '../../src/daemon/config/config-schema.js';
 
 export interface Fact {
   readonly name: string;

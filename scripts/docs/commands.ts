@@ -1,5 +1,5 @@
 /** docs/commands.md: every command with its flags, from the tree that parses them. */
-import { everyCommand, type CommandShape } from '../../src/cli/command-shape.js';
+import { everyCommand, type CommandShape } from '../../src/cli/args/command-shape.js';
 import {
   blocksOf,
   describe,

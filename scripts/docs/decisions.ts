@@ -3,12 +3,12 @@
  * rule shows up in it, line by line, for whoever reads the change.
  */
 import { snapshotName, streamVersion } from '../../src/base/units.js';
-import { STATUSES, type Status } from '../../src/machines/chart.js';
+import { STATUSES, type Status } from '../../src/machines/transition-table.js';
 import type { Command, CommandName, CommandOf } from '../../src/machines/commands.js';
 import { decide, type Decision } from '../../src/machines/decide.js';
-import type { ParentLink } from '../../src/machines/events.js';
+import type { ParentLink } from '../../src/machines/events/events.js';
 import { fold, type SnapshotState } from '../../src/machines/fold.js';
-import { Forest } from '../../src/machines/forest.js';
+import { Forest } from '../../src/machines/snapshots/forest.js';
 import { TARGET_LABEL } from '../../src/machines/labels.js';
 import { classOf } from '../../src/machines/refusals.js';
 import { inStatus, REF, reservedName, type Subject } from './histories.js';

@@ -4,14 +4,14 @@ import {
   DAEMON_EVENTS,
   daemonEventSchemas,
   type DaemonEventType,
-} from '../../src/machines/daemon-events.js';
+} from '../../src/machines/events/daemon-events.js';
 import {
   encodeSnapshotEvent,
   SNAPSHOT_EVENTS,
   snapshotEventSchemas,
   type SnapshotEvent,
   type SnapshotEventType,
-} from '../../src/machines/events.js';
+} from '../../src/machines/events/events.js';
 import { daemonExamples, snapshotExamples } from './examples.js';
 import { code, fenced, heading, table } from './markdown.js';
 import { fieldsOf } from './schema-fields.js';
@@ -20,7 +20,7 @@ export function events(): string {
   const snapshotTypes = Object.keys(SNAPSHOT_EVENTS) as SnapshotEventType[];
   const daemonTypes = Object.keys(DAEMON_EVENTS) as DaemonEventType[];
   return [
-    heading('Events', 'src/machines/events.ts and src/machines/daemon-events.ts'),
+    heading('Events', 'src/machines/events/events.ts and src/machines/events/daemon-events.ts'),
     'All that ever stands in the log. An event is in the past tense and its name is frozen once it',
     'was released; a new shape is a new version, and older ones are still read. Position, time,',
     'stream and stream version are the record’s own and are not repeated in the body. The examples',

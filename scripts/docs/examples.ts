@@ -1,7 +1,11 @@
 /** One example of every event, for docs/events.md and for the tests. The compiler finds a gap. */
 import { snapshotId, snapshotName } from '../../src/base/units.js';
-import type { DaemonEventData, DaemonEventType } from '../../src/machines/daemon-events.js';
-import type { Caller, SnapshotEventData, SnapshotEventType } from '../../src/machines/events.js';
+import type { DaemonEventData, DaemonEventType } from '../../src/machines/events/daemon-events.js';
+import type {
+  Caller,
+  SnapshotEventData,
+  SnapshotEventType,
+} from '../../src/machines/events/events.js';
 import { TARGET_LABEL, UNVERIFIED_LABEL } from '../../src/machines/labels.js';
 
 const ref = 'sha256:9d1cf7a5c4a1f0e6f8f0d1d0f1cb4a8e6a4a1f7d5f0a2b3c4d5e6f708192a3b4';

@@ -9,8 +9,8 @@ import {
   unixNanos,
   type Labels,
 } from '../../src/base/units.js';
-import type { Status } from '../../src/machines/chart.js';
-import type { ParentLink, SnapshotEvent } from '../../src/machines/events.js';
+import type { Status } from '../../src/machines/transition-table.js';
+import type { ParentLink, SnapshotEvent } from '../../src/machines/events/events.js';
 import { fold, type SnapshotState } from '../../src/machines/fold.js';
 import { TARGET_LABEL } from '../../src/machines/labels.js';
 

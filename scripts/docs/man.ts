@@ -1,5 +1,9 @@
 /** packaging/stratalog.1: the man page, from the same tree as the command reference. */
-import { everyCommand, type CommandShape, type OptionShape } from '../../src/cli/command-shape.js';
+import {
+  everyCommand,
+  type CommandShape,
+  type OptionShape,
+} from '../../src/cli/args/command-shape.js';
 import { RELEASE } from '../../src/api/release.js';
 import {
   blocksOf,

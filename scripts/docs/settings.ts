@@ -1,6 +1,6 @@
 /** docs/settings.md: every setting with its default, from the schema that checks them. */
-import { defaultConfigFile } from '../../src/api/config-file.js';
-import { configEntries } from '../../src/api/config-schema.js';
+import { defaultConfigFile } from '../../src/daemon/config/config-file.js';
+import { configEntries } from '../../src/daemon/config/config-schema.js';
 import { code, heading, table } from './markdown.js';
 
 export function settings(): string {
@@ -10,7 +10,7 @@ export function settings(): string {
       : [code(entry.path.join('.')), written(entry.fallback), entry.description],
   );
   return [
-    heading('Settings', 'src/api/config-schema.ts'),
+    heading('Settings', 'src/daemon/config/config-schema.ts'),
     `The file is TOML and is read from \`${defaultConfigFile}\`, from where \`--config\` says, or from`,
     'where the environment variable `STRATALOG_CONFIG` says. Flags come before the environment',
     '(`STRATALOG_ROOT`, `STRATALOG_ADDRESS`, `STRATALOG_LOG_LEVEL`), that before the file, that before',

@@ -1,9 +1,9 @@
 /** docs/statecharts.md: the statecharts as the program has them, drawn from their definitions. */
 import { healthMachine } from '../../src/effects/health-machine.js';
 import { defaultPolicies } from '../../src/effects/policies.js';
-import { chartMermaid } from '../../src/inspect/chart-mermaid.js';
-import { snapshotDefinition, type ChartDefinition } from '../../src/inspect/chart-outline.js';
-import { metaOf, STATUSES, type Status } from '../../src/machines/chart.js';
+import { chartMermaid } from '../../src/inspect/chart/chart-mermaid.js';
+import { snapshotDefinition, type ChartDefinition } from '../../src/inspect/chart/chart-outline.js';
+import { metaOf, STATUSES, type Status } from '../../src/machines/transition-table.js';
 import type { StateEffect } from '../../src/machines/snapshot-machine.js';
 import { code, fenced, heading, table } from './markdown.js';
 

@@ -1,8 +1,8 @@
 /** What stands in a root's `snapshots/`, as far as it is there for a snapshot. */
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { systemDisk } from '../../src/host/disk.js';
-import { replayRoot } from '../../src/inspect/replay-root.js';
+import { systemDisk } from '../../src/host/files/disk.js';
+import { replayRoot } from '../../src/inspect/archive/replay-root.js';
 
 /**
  * Names of the directories, without those that the log says were made ahead for nobody. A root

@@ -14,13 +14,13 @@ import {
   openSnapshotter,
   type OpenedSnapshotter,
   type SnapshotterObserver,
-} from '../snapshotter/open.js';
+} from '../snapshotter/startup/open.js';
 import type { SnapshotterSettings } from '../snapshotter/settings.js';
-import { whyNoIdMapping } from './id-mapping.js';
-import { lastMountSettings } from './last-start.js';
-import { takeRoot, type LockedRoot, type RootChoices } from './locked-root.js';
+import { whyNoIdMapping } from './root/id-mapping.js';
+import { lastMountSettings } from './root/last-start.js';
+import { takeRoot, type LockedRoot, type RootChoices } from './root/locked-root.js';
 import { RELEASE } from './release.js';
-import { checkerIn } from './segment-checker.js';
+import { checkerIn } from './root/segment-checker.js';
 
 /** What an administrator or a caller of the library chooses. Absent: the default. */
 export interface SnapshotterChoices extends RootChoices {

@@ -9,7 +9,7 @@
 import { UsageError } from '../base/errors.js';
 import { snapshotName, type SnapshotName, type Usage } from '../base/units.js';
 import type { FileSystem } from '../filesystems/contract.js';
-import type { SnapshotInfo } from '../machines/info.js';
+import type { SnapshotInfo } from '../machines/snapshots/info.js';
 import { classOf, type ErrorClass, type Refusal } from '../machines/refusals.js';
 import type { MountSpec } from '../snapshotter/mounts.js';
 import type { Result } from '../base/result.js';

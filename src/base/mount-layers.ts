@@ -29,7 +29,7 @@ export function idsShownBy(
   return [...new Set(ids)];
 }
 
-/** From the root to a layer with mapped ids (src/inspect/idmapped-paths.ts). */
+/** From the root to a layer with mapped ids (src/inspect/startup/idmapped-paths.ts). */
 const MAPPED = /^idmapped\/[^/]+\/(?:snapshots\/)?([^/]+)/;
 /** To a layer from any directory between the root and the layers. */
 const SHORTENED = /^(?:idmapped\/[^/]+\/)?(?:snapshots\/)?([^/]+)/;

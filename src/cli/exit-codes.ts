@@ -1,9 +1,9 @@
 /** What each exit code of `stratalog` means; scripts rely on them. */
 import { InvariantBroken } from '../base/assert.js';
 import { UsageError } from '../base/errors.js';
-import { ExportInvalid } from '../inspect/export-invalid.js';
+import { ExportInvalid } from '../export/invalid-export.js';
 import { LogDamaged, LogTooNew, RootLocked, RootRefused } from '../log/errors.js';
-import { EventNotUnderstood } from '../machines/event-not-understood.js';
+import { EventNotUnderstood } from '../machines/events/event-not-understood.js';
 
 export const EXIT = {
   ok: 0,

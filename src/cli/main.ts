@@ -5,13 +5,13 @@
 import { Command, CommanderError, Help, type OutputConfiguration } from 'commander';
 import { reasonOf } from '../base/errors.js';
 import { RELEASE } from '../api/release.js';
-import { adviceFor } from '../base/advice.js';
+import { adviceFor } from '../base/errno-hints.js';
 import { EXIT, exitCodeOf } from './exit-codes.js';
-import { givenPaths } from './path-values.js';
-import { exitIfStalled, requireWorkingDirectory } from './process-guards.js';
-import { OutputClosed, OutputFailed, stdout } from './result-writer.js';
-import { requireUtf8 } from './root-option.js';
-import { endBy, EndedBySignal } from './signals.js';
+import { givenPaths } from './args/path-values.js';
+import { exitIfStalled, requireWorkingDirectory } from './terminal/process-guards.js';
+import { OutputClosed, OutputFailed, stdout } from './terminal/result-writer.js';
+import { requireUtf8 } from './args/root-option.js';
+import { endBy, EndedBySignal } from './terminal/signals.js';
 
 export async function main(argv: readonly string[]): Promise<void> {
   const settled = exitIfStalled();
@@ -61,31 +61,34 @@ export async function buildProgram(word?: string): Promise<Command> {
 
 /** In the order of the help. */
 const commands = new Map<string, () => Promise<Command>>([
-  ['serve', async () => (await import('./serve.js')).serveCommand()],
-  ['health', async () => (await import('./health.js')).healthCommand()],
-  ['log', async () => (await import('./log.js')).logCommand()],
-  ['history', async () => (await import('./history.js')).historyCommand()],
-  ['state', async () => (await import('./state.js')).stateCommand()],
-  ['diff', async () => (await import('./diff.js')).diffCommand()],
-  ['who', async () => (await import('./who.js')).whoCommand()],
-  ['why', async () => (await import('./why.js')).whyCommand()],
-  ['replay', async () => (await import('./replay.js')).replayCommand()],
-  ['machine', async () => (await import('./machine.js')).machineCommand()],
-  ['ui', async () => (await import('./ui.js')).uiCommand()],
-  ['inspect', async () => (await import('./inspect.js')).inspectCommand()],
-  ['verify', async () => (await import('./verify.js')).verifyCommand()],
-  ['repair', async () => (await import('./repair.js')).repairCommand()],
-  ['gc', async () => (await import('./gc.js')).gcCommand()],
-  ['layers', async () => (await import('./layers.js')).layersCommand()],
-  ['mount', async () => (await import('./mount.js')).mountCommand()],
-  ['export', async () => (await import('./export.js')).exportCommand()],
-  ['import', async () => (await import('./import.js')).importCommand()],
-  ['attest', async () => (await import('./attest.js')).attestCommand()],
-  ['checkpoint', async () => (await import('./checkpoint.js')).checkpointCommand()],
-  ['compact', async () => (await import('./compact.js')).compactCommand()],
-  ['layer', async () => (await import('./layer.js')).layerCommand()],
-  ['config', async () => (await import('./config.js')).configCommand()],
-  ['completion', async () => (await import('./completion.js')).completionCommand(buildProgram)],
+  ['serve', async () => (await import('./run/serve.js')).serveCommand()],
+  ['health', async () => (await import('./run/health.js')).healthCommand()],
+  ['log', async () => (await import('./past/log.js')).logCommand()],
+  ['history', async () => (await import('./past/history.js')).historyCommand()],
+  ['state', async () => (await import('./past/state.js')).stateCommand()],
+  ['diff', async () => (await import('./past/diff.js')).diffCommand()],
+  ['who', async () => (await import('./root/who.js')).whoCommand()],
+  ['why', async () => (await import('./past/why.js')).whyCommand()],
+  ['replay', async () => (await import('./past/replay.js')).replayCommand()],
+  ['machine', async () => (await import('./past/machine.js')).machineCommand()],
+  ['ui', async () => (await import('./run/ui.js')).uiCommand()],
+  ['inspect', async () => (await import('./root/inspect.js')).inspectCommand()],
+  ['verify', async () => (await import('./evidence/verify.js')).verifyCommand()],
+  ['repair', async () => (await import('./root/repair.js')).repairCommand()],
+  ['gc', async () => (await import('./root/gc.js')).gcCommand()],
+  ['layers', async () => (await import('./past/layers.js')).layersCommand()],
+  ['mount', async () => (await import('./past/mount.js')).mountCommand()],
+  ['export', async () => (await import('./evidence/export.js')).exportCommand()],
+  ['import', async () => (await import('./evidence/import.js')).importCommand()],
+  ['attest', async () => (await import('./evidence/attest.js')).attestCommand()],
+  ['checkpoint', async () => (await import('./root/checkpoint.js')).checkpointCommand()],
+  ['compact', async () => (await import('./root/compact.js')).compactCommand()],
+  ['layer', async () => (await import('./layers/layer.js')).layerCommand()],
+  ['config', async () => (await import('./run/config.js')).configCommand()],
+  [
+    'completion',
+    async () => (await import('./args/completion/completion.js')).completionCommand(buildProgram),
+  ],
 ]);
 
 /** The one that is asked for: loading all of them is most of a start. Help speaks of all. */

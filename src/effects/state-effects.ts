@@ -17,7 +17,7 @@ import type { Command, RemoteQuestion } from '../machines/commands.js';
 import type { RemoteLayer } from '../machines/facts.js';
 import type { SnapshotState } from '../machines/fold.js';
 import { hasIdmappedLayers, rootOf } from '../machines/id-mapping.js';
-import type { Maker } from '../machines/maker.js';
+import type { Maker } from '../machines/client-identity.js';
 import type { StateEffect } from '../machines/snapshot-machine.js';
 
 /** What the effects reach. */

@@ -9,9 +9,9 @@ import { createActor, type Actor } from 'xstate';
 import { NotBegun, reasonOf } from '../base/errors.js';
 import type { SnapshotId } from '../base/units.js';
 import { healthMachine, type FailureLimit } from './health-machine.js';
-import { Places } from './places.js';
+import { Places } from './slots.js';
 import type { EffectName } from './policies.js';
-import { Run, type ActorEntry, type EffectRequest, type RunOptions } from './run.js';
+import { Run, type ActorEntry, type EffectRequest, type RunOptions } from './effect-run.js';
 
 export interface EffectRun<Value> {
   /** Rejects with the last attempt's fault, TimeLimitPassed, or the reason given to `stop`. */

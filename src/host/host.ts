@@ -7,14 +7,14 @@ import type {
   Processes,
   SnapshotDirectories,
 } from '../base/ports.js';
-import { systemClock } from './clock.js';
-import { snapshotDirectories } from './directories.js';
-import { systemDisk } from './disk.js';
-import { systemIdmappedMounts } from './idmapped.js';
-import { systemMountTable } from './mounts.js';
-import { systemProcesses } from './processes.js';
-import type { ThreadReports } from './thread-health.js';
-import { WorkerPool } from './workers.js';
+import { systemClock } from './process/clock.js';
+import { snapshotDirectories } from './files/directories.js';
+import { systemDisk } from './files/disk.js';
+import { systemIdmappedMounts } from './mounts/idmapped.js';
+import { systemMountTable } from './mounts/mounts.js';
+import { systemProcesses } from './process/processes.js';
+import type { ThreadReports } from './threads/thread-health.js';
+import { WorkerPool } from './threads/workers.js';
 
 export interface Host {
   readonly clock: Clock;

@@ -6,13 +6,13 @@
 import * as fs from 'node:fs';
 import * as os from 'node:os';
 import { errnoOf, HostFault, reasonOf } from '../base/errors.js';
-import { emptyTree } from './remove-tree.js';
+import { emptyTree } from './files/remove-tree.js';
 import { guarded } from './faults.js';
-import { attachIdmappedClone } from './idmapped-mount.js';
+import { attachIdmappedClone } from './mounts/idmapped-mount.js';
 import { checked, cString, errnoName, lastErrno, libraryCall } from './libc.js';
-import { fileSystemMagic, statfs } from './statfs.js';
-import type { FileSystemStatus } from './statfs.js';
-import { openDirectory } from './tree.js';
+import { fileSystemMagic, statfs } from './mounts/statfs.js';
+import type { FileSystemStatus } from './mounts/statfs.js';
+import { openDirectory } from './files/tree.js';
 
 export type ProbeResult =
   { readonly supported: true } | { readonly supported: false; readonly reason: string };

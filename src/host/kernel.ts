@@ -2,15 +2,15 @@
 import type { FileHandle } from 'node:fs/promises';
 import * as os from 'node:os';
 import { reasonOf } from '../base/errors.js';
-import { jobModule } from './job-module.js';
+import { jobModule } from './threads/job-module.js';
 import type * as kernelJobs from './kernel-jobs.js';
 import type { ProbeResult } from './kernel-jobs.js';
-import { fileSystemMagic } from './statfs.js';
-import type { FileSystemStatus } from './statfs.js';
-import { openUserNamespace } from './user-namespace.js';
-import type { LaneName, WorkerPool } from './workers.js';
+import { fileSystemMagic } from './mounts/statfs.js';
+import type { FileSystemStatus } from './mounts/statfs.js';
+import { openUserNamespace } from './mounts/user-namespace.js';
+import type { LaneName, WorkerPool } from './threads/workers.js';
 
-export type { FileSystemStatus } from './statfs.js';
+export type { FileSystemStatus } from './mounts/statfs.js';
 
 const jobs = jobModule<typeof kernelJobs>(new URL('./kernel-jobs.js', import.meta.url));
 

@@ -22,11 +22,11 @@ import { isDeepStrictEqual } from 'node:util';
 import type { Observable } from 'rxjs';
 import type { Clock, Disk, DiskLock } from '../base/ports.js';
 import { position, type Position, type UnixNanos } from '../base/units.js';
-import { publishCheckpoint, writeCheckpointAside } from './checkpoint.js';
-import { cutTail, type CutTail } from './cut.js';
+import { publishCheckpoint, writeCheckpointAside } from './checkpoint/checkpoint.js';
+import { cutTail } from './write/cut-tail.js';
 import { listLog, logDirectory, removeIfThere, withFile } from './files.js';
-import { SEGMENT, SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MIN } from './format.js';
-import { fileSystemsOf, type FileSystemChange } from './file-systems.js';
+import { SEGMENT, SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MIN } from './format/layout.js';
+import { fileSystemsOf, type FileSystemChange } from './root/file-systems.js';
 import {
   examineRoot,
   newIdentity,
@@ -34,25 +34,26 @@ import {
   writeIdentity,
   type ExaminedRoot,
   type StoredIdentity,
-} from './identity.js';
-import type { LockHolder } from './lock.js';
-import { IndexKeeper } from './index-keeper.js';
+} from './root/identity.js';
+import type { LockHolder } from './root/lock.js';
+import { IndexKeeper } from './housekeeping/index-keeper.js';
 import { chainBefore } from './reader.js';
-import type { IndexedTexts } from './text-filter.js';
+import type { IndexedTexts } from './index/text-filter.js';
 import {
   replayLog,
   type IgnoredCheckpoint,
   type LogEnd,
   type ReplayCallbacks,
-} from './recovery.js';
-import { begunTimes, dropOldCheckpoints, retireSegments } from './retention.js';
-import { lockRoot } from './root-lock.js';
-import { encodeHeader } from './segment.js';
-import { reopen, SegmentSupply, type NewHeader } from './segments.js';
+} from './read/replay-to-end.js';
+import { begunTimes, dropOldCheckpoints, retireSegments } from './housekeeping/retention.js';
+import { lockRoot } from './root/root-lock.js';
+import { encodeHeader } from './format/segment-header.js';
+import { reopen, SegmentSupply, type NewHeader } from './write/segment-rotation.js';
 import { subscribeToLog } from './subscription.js';
 import type {
   Appended,
   CheckpointToWrite,
+  CutTail,
   EventLog,
   EventToAppend,
   LogIdentity,
@@ -61,7 +62,7 @@ import type {
   SyncGroup,
   Upcast,
 } from './types.js';
-import { LogWriter, type WriterStart } from './writer.js';
+import { LogWriter, type WriterStart } from './write/writer.js';
 
 export interface OpenLogOptions extends ReplayCallbacks {
   /** The root directory, absolute. Its parent must exist. */

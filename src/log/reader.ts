@@ -5,14 +5,14 @@
  */
 import type { Disk, DiskFile } from '../base/ports.js';
 import { position } from '../base/units.js';
-import { decodeRecord } from './codec.js';
-import { LogCursor } from './cursor.js';
+import { decodeRecord } from './format/codec.js';
+import { LogCursor } from './read/cursor.js';
 import { LogDamaged } from './errors.js';
-import { CHAIN_BYTES } from './format.js';
-import { readIdentityIfSound } from './identity.js';
-import { checkSealed, scanUpTo, startOf } from './recovery.js';
-import { SegmentScan, type ScanWish } from './scan.js';
-import { surveySound, type SurveyedSegment } from './survey.js';
+import { CHAIN_BYTES } from './format/layout.js';
+import { readIdentityIfSound } from './root/identity.js';
+import { checkSealed, scanUpTo, startOf } from './read/replay-to-end.js';
+import { SegmentScan, type ScanWish } from './format/scan.js';
+import { surveySound, type SurveyedSegment } from './read/segment-list.js';
 import type { LogRecord, Upcast } from './types.js';
 
 /** Records that are decoded at once when reading backwards. */

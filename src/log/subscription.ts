@@ -7,7 +7,7 @@ import type { Subscriber } from 'rxjs';
 import { Observable } from 'rxjs/internal/Observable';
 import type { Disk } from '../base/ports.js';
 import { position } from '../base/units.js';
-import { LogCursor } from './cursor.js';
+import { LogCursor } from './read/cursor.js';
 import { LogDamaged } from './errors.js';
 import type { LogRecord, Upcast } from './types.js';
 

@@ -140,3 +140,14 @@ export interface EventLog {
   /** Writes and syncs what is queued, then releases the lock. */
   close(): Promise<void>;
 }
+
+/** What a startup cut from the log's torn end. */
+export interface CutTail {
+  readonly segment: string;
+  readonly offset: number;
+  /** The first position that was cut; the next append gets it. */
+  readonly position: Position;
+  readonly bytes: number;
+  /** File name, within the log directory, of the copy of what was cut. */
+  readonly savedAs: string;
+}

@@ -4,8 +4,8 @@
  */
 import type { FileOwner } from '../base/ports.js';
 import type { Labels, SnapshotId, SnapshotName, Usage } from '../base/units.js';
-import type { Caller, SnapshotEventData } from './events.js';
-import type { Keeper } from './maker.js';
+import type { Caller, SnapshotEventData } from './events/events.js';
+import type { Keeper } from './client-identity.js';
 
 export type Command =
   | {

@@ -9,11 +9,11 @@
 import { assert, assertNever } from '../base/assert.js';
 import { ok, refuse, type Result } from '../base/result.js';
 import { snapshotName, type Labels, type SnapshotName } from '../base/units.js';
-import { accepts, metaOf, type Status } from './chart.js';
+import { accepts, metaOf, type Status } from './transition-table.js';
 import type { Command, CommandOf, RemoteQuestion } from './commands.js';
-import type { ParentLink, SnapshotEvent } from './events.js';
+import type { ParentLink, SnapshotEvent } from './events/events.js';
 import type { SnapshotState } from './fold.js';
-import type { Forest } from './forest.js';
+import type { Forest } from './snapshots/forest.js';
 import { requestedMaps, type IdMapping } from './id-mapping.js';
 import { decideIdMapping, needsIdmappedMounts } from './idmapped-layers.js';
 import { updatedLabels } from './label-update.js';
@@ -28,7 +28,7 @@ import {
   UNVERIFIED_LABEL,
   utf8Length,
 } from './labels.js';
-import { makerOf } from './maker.js';
+import { makerOf } from './client-identity.js';
 import { refusals, type Refusal } from './refusals.js';
 
 export type Decision = Result<readonly SnapshotEvent[], Refusal>;

@@ -12,10 +12,10 @@ import type {
   UnixNanos,
   Usage,
 } from '../base/units.js';
-import type { ParentLink, SnapshotEvent, SnapshotEventOf } from './events.js';
+import type { ParentLink, SnapshotEvent, SnapshotEventOf } from './events/events.js';
 import { makesChownedCopy, type IdMapping } from './id-mapping.js';
 import { NO_LABELS } from './labels.js';
-import { makerOf, type Maker } from './maker.js';
+import { makerOf, type Maker } from './client-identity.js';
 
 /** An event together with what its record adds: when, and the how-manieth of its stream. */
 export interface Recorded<Event = SnapshotEvent> {

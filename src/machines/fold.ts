@@ -3,7 +3,7 @@
  * that was replayed cannot differ from one that was lived.
  */
 import { InvariantBroken } from '../base/assert.js';
-import { nextStatus, type Status } from './chart.js';
+import { nextStatus, type Status } from './transition-table.js';
 import { evolve, type Recorded, type SnapshotFacts } from './facts.js';
 
 /** A resting snapshot: where it stands in the statechart, and what is known of it. */

@@ -3,9 +3,9 @@
  * and who has to map them.
  */
 import { ok, refuse, type Result } from '../base/result.js';
-import type { ParentLink } from './events.js';
+import type { ParentLink } from './events/events.js';
 import type { SnapshotState } from './fold.js';
-import type { Forest } from './forest.js';
+import type { Forest } from './snapshots/forest.js';
 import { isSameMaps, rootOf, type IdMapping, type IdMaps } from './id-mapping.js';
 import { refusals, type Refusal } from './refusals.js';
 

@@ -5,7 +5,7 @@
  */
 import { assertNever } from '../base/assert.js';
 import type { SnapshotId } from '../base/units.js';
-import { processInWords, type Keeper, type Maker } from './maker.js';
+import { processInWords, type Keeper, type Maker } from './client-identity.js';
 
 /** The errdefs classes a client may be told. */
 export type ErrorClass =

@@ -4,7 +4,7 @@
  * events of their snapshots. A person who names one releases it: then it is deleted with its
  * content. Part of the forest.
  */
-import { SET_ASIDE_REASONS, type DaemonEvent } from './daemon-events.js';
+import { SET_ASIDE_REASONS, type DaemonEvent } from './events/daemon-events.js';
 
 /** `repair`: set aside by LogRepaired, the others by DirectoriesSetAside. */
 export const SET_ASIDE_KINDS = ['repair', ...SET_ASIDE_REASONS] as const;

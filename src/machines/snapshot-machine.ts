@@ -9,7 +9,7 @@
  */
 import { assign, setup } from 'xstate';
 import { evolve, type Recorded, type SnapshotFacts } from './facts.js';
-import type { SnapshotEventType } from './events.js';
+import type { SnapshotEventType } from './events/events.js';
 
 /** The side effects that belong to states. */
 export type StateEffect =

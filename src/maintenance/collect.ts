@@ -9,13 +9,13 @@
 import { errnoOf, HostFault, reasonOf } from '../base/errors.js';
 import type { DirectoryUse, IdmappedMounts, SnapshotDirectories } from '../base/ports.js';
 import { parseSnapshotId } from '../base/units.js';
-import { IDMAPPED } from '../inspect/gc.js';
-import { daemonDrafts, snapshotDraft } from '../inspect/owner-records.js';
-import { setAsideEvents, type Candidate, type Uses } from '../inspect/unowned.js';
-import type { DaemonEvent } from '../machines/daemon-events.js';
+import { IDMAPPED } from '../inspect/startup/gc.js';
+import { daemonDrafts, snapshotDraft } from '../inspect/events/owner-records.js';
+import { setAsideEvents, type Candidate, type Uses } from '../inspect/startup/unowned.js';
+import type { DaemonEvent } from '../machines/events/daemon-events.js';
 import { decide } from '../machines/decide.js';
 import type { SnapshotState } from '../machines/fold.js';
-import type { Forest } from '../machines/forest.js';
+import type { Forest } from '../machines/snapshots/forest.js';
 import type { HeldRoot } from './hold-root.js';
 
 export interface CollectOptions {

@@ -6,14 +6,14 @@
  */
 import type { Disk } from '../base/ports.js';
 import { position, type Position, type UnixNanos } from '../base/units.js';
-import { rawBatches, soundSegments, type SoundSegments } from '../inspect/export-records.js';
-import { replayRoot } from '../inspect/replay-root.js';
+import { rawBatches, soundSegments, type SoundSegments } from '../export/export-records.js';
+import { replayRoot } from '../inspect/archive/replay-root.js';
 import { LogDamaged } from '../log/errors.js';
 import { listLog } from '../log/files.js';
 import { readLog } from '../log/reader.js';
-import { SegmentAges } from '../log/segment-age.js';
-import { DAEMON_STREAM } from '../machines/daemon-events.js';
-import { idOfStream } from '../machines/streams.js';
+import { SegmentAges } from '../log/housekeeping/segment-age.js';
+import { DAEMON_STREAM } from '../machines/events/daemon-events.js';
+import { idOfStream } from '../machines/events/streams.js';
 import type { HeldRoot } from './hold-root.js';
 
 /** Everything before a position, or all that was written before a time. */

@@ -11,15 +11,15 @@ import {
   daemonDrafts,
   fileSystemEvents,
   tailCutEvent,
-} from '../inspect/owner-records.js';
-import { OpeningReplay } from '../inspect/opening-replay.js';
-import type { Replay } from '../inspect/replay.js';
-import { contradictionInRoot } from '../inspect/root-agreement.js';
+} from '../inspect/events/owner-records.js';
+import { OpeningReplay } from '../inspect/archive/opening-replay.js';
+import type { Replay } from '../inspect/archive/replay.js';
+import { contradictionInRoot } from '../inspect/startup/root-agreement.js';
 import { openLog } from '../log/log.js';
-import type { LockHolder } from '../log/lock.js';
+import type { LockHolder } from '../log/root/lock.js';
 import type { EventLog, EventToAppend } from '../log/types.js';
-import type { DaemonEvent } from '../machines/daemon-events.js';
-import { headOf } from '../machines/state-json.js';
+import type { DaemonEvent } from '../machines/events/daemon-events.js';
+import { headOf } from '../machines/snapshots/state-json.js';
 
 export interface HoldOptions {
   readonly root: string;

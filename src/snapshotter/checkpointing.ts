@@ -5,10 +5,10 @@
 import type { Subscription } from 'rxjs';
 import { reasonOf } from '../base/errors.js';
 import { unixNanos, type Position } from '../base/units.js';
-import { checkpointLines } from '../inspect/owner-records.js';
+import { checkpointLines } from '../inspect/events/owner-records.js';
 import type { EventLog } from '../log/types.js';
-import { headOf } from '../machines/state-json.js';
-import type { ClockWatch } from './clock-watch.js';
+import { headOf } from '../machines/snapshots/state-json.js';
+import type { ClockWatch } from './clock/clock-watch.js';
 import type { Dispatcher } from './dispatcher.js';
 import type { SnapshotterSettings } from './settings.js';
 

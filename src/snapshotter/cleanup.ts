@@ -7,10 +7,10 @@
  */
 import { reasonOf } from '../base/errors.js';
 import type { SnapshotDirectories, SnapshotDirectoryEntry } from '../base/ports.js';
-import { SharedRun } from '../base/shared-run.js';
+import { SharedRun } from '../base/single-flight.js';
 import type { SnapshotId } from '../base/units.js';
 import type { Supervisor } from '../effects/supervisor.js';
-import { unownedIn, type Candidate } from '../inspect/unowned.js';
+import { unownedIn, type Candidate } from '../inspect/startup/unowned.js';
 import type { Dispatcher } from './dispatcher.js';
 import type { IdmappedLayers } from './idmapped-layers.js';
 import type { StateRunner } from './state-runner.js';

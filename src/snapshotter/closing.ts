@@ -3,7 +3,7 @@
  * the callers who wait for it, and is no problem to warn of.
  */
 import { SupervisorClosed } from '../effects/supervisor.js';
-import { LOG_CLOSED } from '../log/writer.js';
+import { LOG_CLOSED } from '../log/write/writer.js';
 import { SNAPSHOTTER_CLOSED } from './dispatcher.js';
 
 type Warning = (message: string, fields: Readonly<Record<string, unknown>>) => void;

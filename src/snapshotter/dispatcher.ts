@@ -18,22 +18,22 @@ import {
   type SnapshotId,
   type UnixNanos,
 } from '../base/units.js';
-import { daemonDrafts } from '../inspect/owner-records.js';
+import { daemonDrafts } from '../inspect/events/owner-records.js';
 import type { EventLog, EventToAppend, LogRecord } from '../log/types.js';
-import { metaOf } from '../machines/chart.js';
+import { metaOf } from '../machines/transition-table.js';
 import type { Command } from '../machines/commands.js';
-import type { DaemonEvent } from '../machines/daemon-events.js';
+import type { DaemonEvent } from '../machines/events/daemon-events.js';
 import { decide } from '../machines/decide.js';
 import {
   encodeSnapshotEvent,
   endsLife,
   SNAPSHOT_EVENTS,
   type SnapshotEvent,
-} from '../machines/events.js';
+} from '../machines/events/events.js';
 import { fold, type SnapshotState } from '../machines/fold.js';
-import type { Forest } from '../machines/forest.js';
+import type { Forest } from '../machines/snapshots/forest.js';
 import type { Refusal } from '../machines/refusals.js';
-import { streamOf } from '../machines/streams.js';
+import { streamOf } from '../machines/events/streams.js';
 
 /** What the dispatcher tells whoever runs the effects. */
 export interface EffectRunner {

@@ -12,15 +12,20 @@ import type { IdmappedClone, IdmappedMounts, MountTable } from '../base/ports.js
 import type { SnapshotId } from '../base/units.js';
 import type { IdmappedLayerMounts } from '../effects/state-effects.js';
 import type { Supervisor } from '../effects/supervisor.js';
-import { clonesBelow, clonesOf, idmappedPath, mapsDirectory } from '../inspect/idmapped-paths.js';
+import {
+  clonesBelow,
+  clonesOf,
+  idmappedPath,
+  mapsDirectory,
+} from '../inspect/startup/idmapped-paths.js';
 import { snapshotsDirectory } from '../log/files.js';
-import { metaOf } from '../machines/chart.js';
+import { metaOf } from '../machines/transition-table.js';
 import type { SnapshotState } from '../machines/fold.js';
-import type { Forest } from '../machines/forest.js';
+import type { Forest } from '../machines/snapshots/forest.js';
 import { hasIdmappedLayers, type IdMaps } from '../machines/id-mapping.js';
-import type { Maker } from '../machines/maker.js';
+import type { Maker } from '../machines/client-identity.js';
 import { refusals, type Refusal } from '../machines/refusals.js';
-import type { Visibility } from './visibility.js';
+import type { Visibility } from './clients/visibility.js';
 
 /** A layer cannot be shown with mapped ids. The message names it and the reason. */
 export class IdsNotMappable extends Error {

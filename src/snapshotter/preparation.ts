@@ -7,23 +7,23 @@
  */
 import { reasonOf } from '../base/errors.js';
 import { ok, refuse, type Result } from '../base/result.js';
-import { metaOf } from '../machines/chart.js';
+import { metaOf } from '../machines/transition-table.js';
 import type { CommandOf, RemoteQuestion } from '../machines/commands.js';
 import { decide, targetOf } from '../machines/decide.js';
 import type { SnapshotState } from '../machines/fold.js';
 import { requestedMaps } from '../machines/id-mapping.js';
 import { refusals, type Refusal } from '../machines/refusals.js';
 import { keeperInWords } from '../machines/refusals.js';
-import { makerOf } from '../machines/maker.js';
+import { makerOf } from '../machines/client-identity.js';
 import type { SnapshotId } from '../base/units.js';
 import { orAborted } from '../base/abort.js';
 import type { Accepted, Dispatcher } from './dispatcher.js';
 import { IdsNotMappable, MappedLayerHidden } from './idmapped-layers.js';
-import type { Layers } from './layers.js';
-import type { Spares } from './spares.js';
+import type { Layers } from './layer-availability.js';
+import type { Spares } from './directory-pool.js';
 import type { StateRunner } from './state-runner.js';
-import type { Clients } from './clients.js';
-import type { Visibility } from './visibility.js';
+import type { Clients } from './clients/clients.js';
+import type { Visibility } from './clients/visibility.js';
 
 type PrepareCommand = CommandOf<'Prepare'>;
 

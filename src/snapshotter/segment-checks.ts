@@ -10,11 +10,15 @@ import { reasonOf } from '../base/errors.js';
 import type { Clock, Disk } from '../base/ports.js';
 import { LogDamaged } from '../log/errors.js';
 import { withFile } from '../log/files.js';
-import { requireSound } from '../log/index-files.js';
-import { surveySegments, type KnownHeaders, type SurveyedSegment } from '../log/survey.js';
+import { requireSound } from '../log/index/index-files.js';
+import {
+  surveySegments,
+  type KnownHeaders,
+  type SurveyedSegment,
+} from '../log/read/segment-list.js';
 import type { EventLog } from '../log/types.js';
-import { wishesOf, type SegmentChecker } from '../log/verify-ahead.js';
-import type { DaemonEventType } from '../machines/daemon-events.js';
+import { wishesOf, type SegmentChecker } from '../log/verify/verify-ahead.js';
+import type { DaemonEventType } from '../machines/events/daemon-events.js';
 import type { Dispatcher } from './dispatcher.js';
 
 /** A start, and whoever has just filled a segment, have other things to do. */

@@ -4,14 +4,14 @@
  * as a command. A restart calls the same `entered` for every replayed snapshot whose state has an
  * effect, so recovery is not a second code path.
  */
-import { adviceFor } from '../base/advice.js';
+import { adviceFor } from '../base/errno-hints.js';
 import { LogReadOnly } from '../base/errors.js';
 import type { Clock } from '../base/ports.js';
 import { formatTime, unixNanos, type SnapshotId } from '../base/units.js';
 import { backoffMillis, type EffectPolicies } from '../effects/policies.js';
 import { failureOf, removalFailureOf, workOf, type EffectWorld } from '../effects/state-effects.js';
 import type { EffectRun, Supervisor } from '../effects/supervisor.js';
-import { metaOf, type Status } from '../machines/chart.js';
+import { metaOf, type Status } from '../machines/transition-table.js';
 import type { Command } from '../machines/commands.js';
 import type { SnapshotState } from '../machines/fold.js';
 import type { StateEffect } from '../machines/snapshot-machine.js';

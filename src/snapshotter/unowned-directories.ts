@@ -1,5 +1,5 @@
 /**
- * Carries out what src/inspect/unowned.ts decides about entries of `snapshots/` that no snapshot
+ * Carries out what src/inspect/startup/unowned.ts decides about entries of `snapshots/` that no snapshot
  * owns, for startup, Cleanup and the pool of preallocated directories: the unused are deleted, those
  * in use are set aside by an event. What a person has released is deleted with its content.
  */
@@ -9,10 +9,15 @@ import type { DirectoryUse, FailedLook, SnapshotDirectories } from '../base/port
 import { ok, refuse, type Result } from '../base/result.js';
 import { parseSnapshotId, type SnapshotId } from '../base/units.js';
 import type { Supervisor } from '../effects/supervisor.js';
-import { namesInWords } from '../inspect/findings.js';
-import { setAsideEvents, usesByName, type Candidate, type Uses } from '../inspect/unowned.js';
-import type { DaemonEvent } from '../machines/daemon-events.js';
-import type { Caller } from '../machines/events.js';
+import { namesInWords } from '../inspect/events/id-ranges.js';
+import {
+  setAsideEvents,
+  usesByName,
+  type Candidate,
+  type Uses,
+} from '../inspect/startup/unowned.js';
+import type { DaemonEvent } from '../machines/events/daemon-events.js';
+import type { Caller } from '../machines/events/events.js';
 import { refusals, type Refusal } from '../machines/refusals.js';
 import type { Dispatcher } from './dispatcher.js';
 

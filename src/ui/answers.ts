@@ -2,8 +2,8 @@
 import type { ServerResponse } from 'node:http';
 import pLimit from 'p-limit';
 import { position, snapshotId, type Position } from '../base/units.js';
-import type { Archive } from '../inspect/archive.js';
-import { chartSvg } from '../inspect/chart-picture.js';
+import type { Archive } from '../inspect/archive/archive.js';
+import { chartSvg } from '../inspect/chart/chart-picture.js';
 import { eventRow } from './event-groups.js';
 import { BadRequest } from './failure.js';
 import { sendLive } from './live.js';

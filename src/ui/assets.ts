@@ -1,6 +1,7 @@
 /** The files of the page, read once: nothing else of the disk can be asked for. */
 import { readdir, readFile } from 'node:fs/promises';
 import { extname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 
 export interface Asset {
   readonly type: string;
@@ -14,8 +15,11 @@ const types: Readonly<Record<string, string>> = {
   '.svg': 'image/svg+xml',
 };
 
-/** By the path under which each is asked for. */
-export async function readAssets(directory: string): Promise<ReadonlyMap<string, Asset>> {
+// The same from dist/ui/ and from dist/bin/, where this is part of the command's one script.
+const pageDirectory = fileURLToPath(new URL('./page/', import.meta.url));
+
+/** The page's files by their request path. */
+export async function readAssets(directory = pageDirectory): Promise<ReadonlyMap<string, Asset>> {
   const assets = new Map<string, Asset>();
   for (const name of await readdir(directory)) {
     const type = types[extname(name)];

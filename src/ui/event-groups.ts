@@ -1,9 +1,9 @@
 /** Kinds of events as the page colours them, and which it marks. */
 import { formatTime } from '../base/units.js';
-import { summaryOf } from '../inspect/summary.js';
-import { isTrouble, type SmoothEventType } from '../inspect/troubles.js';
+import { summaryOf } from '../inspect/events/summary.js';
+import { isTrouble, type SmoothEventType } from '../inspect/events/warning-events.js';
 import type { LogRecord } from '../log/types.js';
-import type { DaemonEventType } from '../machines/daemon-events.js';
+import type { DaemonEventType } from '../machines/events/daemon-events.js';
 import type { EventRow } from './wire.js';
 
 export const GROUPS = ['prepared', 'committed', 'remote', 'removed', 'trouble', 'daemon'] as const;

@@ -1,6 +1,6 @@
 /** What went wrong as an answer to the page: a status code, a sentence, and where in the log. */
 import { reasonOf } from '../base/errors.js';
-import { MomentUnknown } from '../inspect/archive.js';
+import { MomentUnknown } from '../inspect/archive/archive.js';
 import { LogDamaged } from '../log/errors.js';
 import type { Failure } from './wire.js';
 

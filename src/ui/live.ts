@@ -5,7 +5,7 @@
 import { once } from 'node:events';
 import type { ServerResponse } from 'node:http';
 import type { Position } from '../base/units.js';
-import type { Archive } from '../inspect/archive.js';
+import type { Archive } from '../inspect/archive/archive.js';
 import { eventRow } from './event-groups.js';
 import { failureOf } from './failure.js';
 import type { EventRow, LiveMessage } from './wire.js';

@@ -1,10 +1,10 @@
 /** Lives of single snapshots as the page shows them, kept for the few that were asked for last. */
 import { formatTime, type Position, type SnapshotId, type UnixNanos } from '../base/units.js';
-import type { Archive } from '../inspect/archive.js';
-import { lifeOf, stepsOf, type Life, type LifeStep } from '../inspect/life.js';
-import { metaOf } from '../machines/chart.js';
+import type { Archive } from '../inspect/archive/archive.js';
+import { lifeOf, stepsOf, type Life, type LifeStep } from '../inspect/chart/life-chart.js';
+import { metaOf } from '../machines/transition-table.js';
 import type { SnapshotState } from '../machines/fold.js';
-import { streamOf } from '../machines/streams.js';
+import { streamOf } from '../machines/events/streams.js';
 import type { LogRecord } from '../log/types.js';
 import { eventRow } from './event-groups.js';
 import type { FactsReply, LifeReply, StepRow } from './wire.js';

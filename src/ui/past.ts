@@ -10,13 +10,13 @@ import {
   type SnapshotId,
   type UnixNanos,
 } from '../base/units.js';
-import { MomentUnknown, type Archive, type LogBounds } from '../inspect/archive.js';
-import { Replay } from '../inspect/replay.js';
+import { MomentUnknown, type Archive, type LogBounds } from '../inspect/archive/archive.js';
+import { Replay } from '../inspect/archive/replay.js';
 import { LogDamaged } from '../log/errors.js';
-import { STATUSES } from '../machines/chart.js';
+import { STATUSES } from '../machines/transition-table.js';
 import type { SnapshotState } from '../machines/fold.js';
-import type { Forest } from '../machines/forest.js';
-import { idOfStream } from '../machines/streams.js';
+import type { Forest } from '../machines/snapshots/forest.js';
+import { idOfStream } from '../machines/events/streams.js';
 import { failureOf } from './failure.js';
 import type { Failure, SnapshotRow, StateReply } from './wire.js';
 

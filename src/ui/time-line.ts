@@ -4,9 +4,9 @@
  * stood. Memory is bounded: when the buckets are full, each two become one.
  */
 import { position, type Position } from '../base/units.js';
-import type { Archive } from '../inspect/archive.js';
-import { summaryOf } from '../inspect/summary.js';
-import { isTrouble } from '../inspect/troubles.js';
+import type { Archive } from '../inspect/archive/archive.js';
+import { summaryOf } from '../inspect/events/summary.js';
+import { isTrouble } from '../inspect/events/warning-events.js';
 import type { LogRecord } from '../log/types.js';
 import { GROUPS, groupOf, isMarked } from './event-groups.js';
 import { failureOf } from './failure.js';

@@ -14,19 +14,19 @@ import { NEVER } from 'rxjs';
 import { afterEach, expect, test } from 'vitest';
 import { reasonOf } from '../../src/base/errors.js';
 import { position, snapshotId } from '../../src/base/units.js';
-import { AuditArchive } from '../../src/api/audit-archive.js';
-import { questionsTo } from '../../src/api/audit-questions.js';
-import { CallContext } from '../../src/api/call-context.js';
+import { AuditArchive } from '../../src/api/audit/client/remote-archive.js';
+import { questionsTo } from '../../src/api/audit/audit-queries.js';
+import { CallContext } from '../../src/api/grpc/call-context.js';
 import {
   AuditClient,
   AuditService,
   type SubscribeResponse,
 } from '../../src/api/generated/stratalog/audit/v1/audit.js';
-import { CallerGone } from '../../src/api/status.js';
-import { systemDisk } from '../../src/host/disk.js';
-import { RootArchive } from '../../src/inspect/root-archive.js';
+import { CallerGone } from '../../src/api/grpc/status.js';
+import { systemDisk } from '../../src/host/files/disk.js';
+import { RootArchive } from '../../src/inspect/archive/root-archive.js';
 import { LogDamaged } from '../../src/log/errors.js';
-import { EventNotUnderstood } from '../../src/machines/streams.js';
+import { EventNotUnderstood } from '../../src/machines/events/streams.js';
 import { aCuttable, aLog, allOf, closing, lifeOf, serveAudit } from './audit-rig.js';
 import { aDirectory, aServer, cleanUp } from './rig.js';
 

@@ -10,14 +10,14 @@ import { createConnection } from 'node:net';
 import { status, type ServiceError } from '@grpc/grpc-js';
 import { afterEach, expect, test } from 'vitest';
 import { position } from '../../src/base/units.js';
-import { AuditArchive, AuditFailed } from '../../src/api/audit-archive.js';
-import { questionsTo } from '../../src/api/audit-questions.js';
+import { AuditArchive, AuditFailed } from '../../src/api/audit/client/remote-archive.js';
+import { questionsTo } from '../../src/api/audit/audit-queries.js';
 import {
   AuditService,
   SubscribeResponse,
 } from '../../src/api/generated/stratalog/audit/v1/audit.js';
-import { MomentUnknown } from '../../src/inspect/archive.js';
-import { RootArchive } from '../../src/inspect/root-archive.js';
+import { MomentUnknown } from '../../src/inspect/archive/archive.js';
+import { RootArchive } from '../../src/inspect/archive/root-archive.js';
 import { TestDaemon, testRoot } from '../support/daemon.js';
 import { aCuttable, aLog, allOf, closing, lifeOf, serveAudit } from './audit-rig.js';
 import { preparing } from '../cli/rig.js';

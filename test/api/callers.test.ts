@@ -1,6 +1,6 @@
 /** Goal: a client that connects during the replay is identified like one that connects later. */
 import { expect, it } from 'vitest';
-import { ConnectedCallers, type Caller } from '../../src/api/callers.js';
+import { ConnectedCallers, type Caller } from '../../src/api/grpc/callers.js';
 
 it('passes on who came before the listener, and who comes after, each once', () => {
   const heard: Caller[] = [];

@@ -1,6 +1,6 @@
 /** Goal: a flood of closed connections is told by number. Method: the clock is turned by hand. */
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { DropReports } from '../../src/api/drop-reports.js';
+import { DropReports } from '../../src/api/grpc/drop-reports.js';
 
 let told: string[];
 let reports: DropReports;

@@ -5,8 +5,8 @@ import {
   HealthCheckResponse_ServingStatus as Serving,
   type HealthClient,
 } from '../../src/api/generated/grpc/health/v1/health.js';
-import { reasonsIn } from '../../src/api/health-reasons.js';
-import { Health, snapshotsServiceName, type HealthState } from '../../src/api/health.js';
+import { reasonsIn } from '../../src/api/grpc/health-reasons.js';
+import { Health, snapshotsServiceName, type HealthState } from '../../src/api/grpc/health.js';
 import { aServer, asked, cleanUp } from './rig.js';
 
 afterEach(cleanUp);

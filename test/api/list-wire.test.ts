@@ -9,13 +9,13 @@ import {
   Info,
   ListSnapshotsResponse,
 } from '../../src/api/generated/containerd/services/snapshots/v1/snapshots.js';
-import { serializeList } from '../../src/api/list-wire.js';
-import { PackedWireInfo, toInfo } from '../../src/api/wire.js';
+import { serializeList } from '../../src/api/snapshots/list-wire.js';
+import { PackedWireInfo, toInfo } from '../../src/api/snapshots/wire.js';
 import { snapshotId, snapshotName, streamVersion, unixNanos } from '../../src/base/units.js';
 import type { SnapshotState } from '../../src/machines/fold.js';
-import { infoOf } from '../../src/machines/info.js';
-import { PackedInfo } from '../../src/machines/packed-info.js';
-import { encodeState } from '../../src/machines/state-json.js';
+import { infoOf } from '../../src/machines/snapshots/info.js';
+import { PackedInfo } from '../../src/machines/snapshots/packed-info.js';
+import { encodeState } from '../../src/machines/snapshots/state-json.js';
 
 const names = fc
   .string({ unit: 'grapheme', minLength: 1, maxLength: 300 })

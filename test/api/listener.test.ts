@@ -9,7 +9,7 @@ import { createConnection, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, expect, test } from 'vitest';
-import { listen, type Listener, type ListenerOptions } from '../../src/api/listener.js';
+import { listen, type Listener, type ListenerOptions } from '../../src/api/grpc/listener.js';
 import { UsageError, HostFault } from '../../src/base/errors.js';
 import { aDirectory, cleanUp, later } from './rig.js';
 
@@ -243,7 +243,7 @@ test('each connection leads to its caller while it is open', async () => {
 test('a socket passed by systemd is served and its file is not unlinked', async () => {
   const path = join(await aDirectory(), 's.sock');
   const program = `
-    const { listen } = await import('./src/api/listener.ts');
+    const { listen } = await import('./src/api/grpc/listener.ts');
     const listener = await listen({ target: { fd: 3 }, connectionsMax: 4, prefaceMillis: 1000,
       callerOf: () => null, onConnection: (socket) => socket.end('by descriptor') });
     process.once('SIGTERM', () => void listener.close().then(() => process.exit(0)));`;

@@ -7,7 +7,7 @@ import { FileDescriptorProtoSchema } from '@bufbuild/protobuf/wkt';
 import { BinaryReader, BinaryWriter } from '@bufbuild/protobuf/wire';
 import { Client, credentials } from '@grpc/grpc-js';
 import { afterEach, expect, test } from 'vitest';
-import { snapshotsServiceName } from '../../src/api/health.js';
+import { snapshotsServiceName } from '../../src/api/grpc/health.js';
 import { aServer, cleanUp, later } from './rig.js';
 
 afterEach(cleanUp);

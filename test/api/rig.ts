@@ -9,9 +9,9 @@ import {
   type SnapshotsServer,
 } from '../../src/api/generated/containerd/services/snapshots/v1/snapshots.js';
 import { HealthClient } from '../../src/api/generated/grpc/health/v1/health.js';
-import { Health } from '../../src/api/health.js';
-import { startServer, type RunningServer, type ServerOptions } from '../../src/api/server.js';
-import type { CallEnd } from '../../src/api/calls.js';
+import { Health } from '../../src/api/grpc/health.js';
+import { startServer, type RunningServer, type ServerOptions } from '../../src/api/grpc/server.js';
+import type { CallEnd } from '../../src/api/grpc/calls.js';
 
 const cleanups: (() => void | Promise<void>)[] = [];
 

@@ -10,10 +10,10 @@ import { connect as connectHttp2 } from 'node:http2';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Metadata, status, type ServiceError } from '@grpc/grpc-js';
 import { afterEach, expect, test } from 'vitest';
-import { callerOf, type Caller } from '../../src/api/callers.js';
+import { callerOf, type Caller } from '../../src/api/grpc/callers.js';
 import { Kind } from '../../src/api/generated/containerd/services/snapshots/v1/snapshots.js';
 import { HealthCheckResponse_ServingStatus as Serving } from '../../src/api/generated/grpc/health/v1/health.js';
-import { snapshotsServiceName } from '../../src/api/health.js';
+import { snapshotsServiceName } from '../../src/api/grpc/health.js';
 import { aServer, asked, cleanUp } from './rig.js';
 
 afterEach(cleanUp);

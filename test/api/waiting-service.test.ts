@@ -5,15 +5,15 @@
 import { join } from 'node:path';
 import { credentials, status, type ServiceError } from '@grpc/grpc-js';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { CallContext } from '../../src/api/call-context.js';
+import { CallContext } from '../../src/api/grpc/call-context.js';
 import {
   SnapshotsClient,
   type SnapshotsServer,
 } from '../../src/api/generated/containerd/services/snapshots/v1/snapshots.js';
-import { Health } from '../../src/api/health.js';
-import { startServer, type RunningServer } from '../../src/api/server.js';
-import { budgetNames, strictSnapshotsService } from '../../src/api/snapshots-requests.js';
-import { WaitingService } from '../../src/api/waiting-service.js';
+import { Health } from '../../src/api/grpc/health.js';
+import { startServer, type RunningServer } from '../../src/api/grpc/server.js';
+import { budgetNames, strictSnapshotsService } from '../../src/api/snapshots/snapshots-requests.js';
+import { WaitingService } from '../../src/api/grpc/waiting-service.js';
 import { NotBegun } from '../../src/base/errors.js';
 import { aDirectory, asked, cleanUp, later } from './rig.js';
 

@@ -4,7 +4,7 @@
  */
 import { describe, expect, it } from 'vitest';
 import { entriesInUse, idsShownBy } from '../../src/base/mount-layers.js';
-import { parseMountinfo } from '../../src/host/mountinfo.js';
+import { parseMountinfo } from '../../src/host/mounts/mountinfo.js';
 
 const at = '/var/lib/stratalog/snapshots';
 const mapped = '/var/lib/stratalog/idmapped/0f1e2d3c4b5a6978';

@@ -17,20 +17,20 @@ import {
   type SnapshotId,
 } from '../../src/base/units.js';
 import { RELEASE } from '../../src/api/release.js';
-import { systemClock } from '../../src/host/clock.js';
-import { systemDisk } from '../../src/host/disk.js';
+import { systemClock } from '../../src/host/process/clock.js';
+import { systemDisk } from '../../src/host/files/disk.js';
 import { openLog } from '../../src/log/log.js';
 import type { EventLog } from '../../src/log/types.js';
 import {
   encodeSnapshotEvent,
   SNAPSHOT_EVENTS,
   type SnapshotEvent,
-} from '../../src/machines/events.js';
-import type { ParentLink } from '../../src/machines/events.js';
+} from '../../src/machines/events/events.js';
+import type { ParentLink } from '../../src/machines/events/events.js';
 import { fold, type SnapshotState } from '../../src/machines/fold.js';
-import { Forest } from '../../src/machines/forest.js';
-import { encodeHead, encodeState, headOf } from '../../src/machines/state-json.js';
-import { streamOf } from '../../src/machines/streams.js';
+import { Forest } from '../../src/machines/snapshots/forest.js';
+import { encodeHead, encodeState, headOf } from '../../src/machines/snapshots/state-json.js';
+import { streamOf } from '../../src/machines/events/streams.js';
 import { run } from '../../scripts/rig/command.js';
 
 /** A committed layer as both snapshotters get it. */

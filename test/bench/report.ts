@@ -1,6 +1,6 @@
 /** Measurements as rows: numbers by candidate, turn by turn, and how they are printed. */
 import { cpus, release } from 'node:os';
-import { tableLines } from '../../src/cli/table.js';
+import { tableLines } from '../../src/cli/terminal/table.js';
 import { type Ratio, ratioOf } from './ratio.js';
 
 export interface Row {

@@ -8,10 +8,14 @@ import { join } from 'node:path';
 import { Command } from 'commander';
 import { afterEach, beforeAll, expect, it } from 'vitest';
 import { snapshotId } from '../../src/base/units.js';
-import { withArchive, withArchiveOption, type ArchiveFlags } from '../../src/cli/archive-option.js';
-import { systemDisk } from '../../src/host/disk.js';
-import type { Archive } from '../../src/inspect/archive.js';
-import { encodeState } from '../../src/machines/state-json.js';
+import {
+  withArchive,
+  withArchiveOption,
+  type ArchiveFlags,
+} from '../../src/cli/args/archive-option.js';
+import { systemDisk } from '../../src/host/files/disk.js';
+import type { Archive } from '../../src/inspect/archive/archive.js';
+import { encodeState } from '../../src/machines/snapshots/state-json.js';
 import {
   aDaemon,
   aDirectory,

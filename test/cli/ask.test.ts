@@ -5,7 +5,7 @@
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, symlinkSync } from 'node:fs';
 import { afterEach, beforeAll, expect, it } from 'vitest';
-import { everyCommand, shapeOf } from '../../src/cli/command-shape.js';
+import { everyCommand, shapeOf } from '../../src/cli/args/command-shape.js';
 import { buildProgram } from '../../src/cli/main.js';
 import {
   aDaemon,

@@ -5,7 +5,7 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { everyCommand, shapeOf, type CommandShape } from '../../src/cli/command-shape.js';
+import { everyCommand, shapeOf, type CommandShape } from '../../src/cli/args/command-shape.js';
 import { buildProgram } from '../../src/cli/main.js';
 import { aDirectory, buildLimitMillis, builtCli, cleanUp, stratalog } from './rig.js';
 import { offeredBy, type Shell } from './completion-shells.js';

@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { parse } from 'smol-toml';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { containerdConfigText, defaultConfigText } from '../../src/api/config-text.js';
+import { containerdConfigText, defaultConfigText } from '../../src/daemon/config/config-text.js';
 
 const run = promisify(execFile);
 let directory: string;
@@ -27,7 +27,7 @@ interface Outcome {
 
 async function config(args: readonly string[], env: Record<string, string> = {}): Promise<Outcome> {
   const program = `
-    const { configCommand } = await import('./src/cli/config.ts');
+    const { configCommand } = await import('./src/cli/run/config.ts');
     await configCommand().parseAsync(process.argv.slice(1), { from: 'user' });`;
   const node = ['--import', 'tsx', '--input-type=module', '-e', program, '--', ...args];
   const options = { env: { PATH: process.env['PATH'] ?? '', ...env } };

@@ -19,11 +19,11 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeAll, expect, it } from 'vitest';
 import { until } from '../../scripts/rig/wait.js';
-import { withOutputFile } from '../../src/cli/new-file.js';
-import { readTar } from '../../src/cli/read-tar.js';
-import { systemClock } from '../../src/host/clock.js';
-import { systemDisk } from '../../src/host/disk.js';
-import { importLog } from '../../src/maintenance/import-log.js';
+import { withOutputFile } from '../../src/cli/evidence/new-file.js';
+import { readTar } from '../../src/cli/evidence/read-tar.js';
+import { systemClock } from '../../src/host/process/clock.js';
+import { systemDisk } from '../../src/host/files/disk.js';
+import { importLog } from '../../src/export/import/import-log.js';
 import {
   aDaemon,
   aDirectory,

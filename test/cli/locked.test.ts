@@ -7,9 +7,9 @@ import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'n
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeAll, expect, it } from 'vitest';
-import { systemClock } from '../../src/host/clock.js';
-import { systemDisk } from '../../src/host/disk.js';
-import { takeLock } from '../../src/log/lock.js';
+import { systemClock } from '../../src/host/process/clock.js';
+import { systemDisk } from '../../src/host/files/disk.js';
+import { takeLock } from '../../src/log/root/lock.js';
 import type { DiskLock } from '../../src/base/ports.js';
 import {
   aRoot,

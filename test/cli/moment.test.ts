@@ -1,7 +1,7 @@
 /** Goal: what is said of moments is taken as it was said, or refused; never moved on silently. */
 import { expect, it } from 'vitest';
 import { formatTime, unixNanos } from '../../src/base/units.js';
-import { parseMoment, quoted, timeOf, wholeNumber } from '../../src/cli/moment.js';
+import { parseMoment, quoted, timeOf, wholeNumber } from '../../src/cli/args/moment.js';
 
 const now = unixNanos(1_700_000_000_000_000_000n);
 const read = (text: string): string => formatTime(timeOf('--at', text, now));

@@ -9,7 +9,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { terminalTraits } from '../../src/base/terminal.js';
-import { everyCommand, shapeOf } from '../../src/cli/command-shape.js';
+import { everyCommand, shapeOf } from '../../src/cli/args/command-shape.js';
 import { buildProgram } from '../../src/cli/main.js';
 import {
   aCommitted,

@@ -8,9 +8,9 @@ import { cp } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { until } from '../../scripts/rig/wait.js';
-import { everyCommand, shapeOf } from '../../src/cli/command-shape.js';
+import { everyCommand, shapeOf } from '../../src/cli/args/command-shape.js';
 import { buildProgram } from '../../src/cli/main.js';
-import { pathKind } from '../../src/cli/path-values.js';
+import { pathKind } from '../../src/cli/args/path-values.js';
 import { ask } from '../hostile/cli.js';
 import { golden } from './recipes.js';
 import {

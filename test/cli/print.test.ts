@@ -2,14 +2,21 @@
 import { Writable } from 'node:stream';
 import { describe, expect, it } from 'vitest';
 import { terminalTraits } from '../../src/base/terminal.js';
-import { fit, humanSize, Output, shortDigests, visible, visibleJson } from '../../src/cli/print.js';
+import {
+  fit,
+  humanSize,
+  Output,
+  shortDigests,
+  visible,
+  visibleJson,
+} from '../../src/cli/terminal/print.js';
 import {
   OutputClosed,
   OutputFailed,
   ResultWriter,
   streamTarget,
-} from '../../src/cli/result-writer.js';
-import { tableLines } from '../../src/cli/table.js';
+} from '../../src/cli/terminal/result-writer.js';
+import { tableLines } from '../../src/cli/terminal/table.js';
 
 const digest = `sha256:${'0123456789ab'.padEnd(64, 'c')}`;
 

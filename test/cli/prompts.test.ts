@@ -6,9 +6,9 @@
 import { cpSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeAll, expect, it } from 'vitest';
-import { systemDisk } from '../../src/host/disk.js';
-import type { RecordedFileSystems } from '../../src/log/file-systems.js';
-import { writeJournal } from '../../src/maintenance/repair-journal.js';
+import { systemDisk } from '../../src/host/files/disk.js';
+import type { RecordedFileSystems } from '../../src/log/root/file-systems.js';
+import { writeJournal } from '../../src/repair/repair-journal.js';
 import { unixNanos } from '../../src/base/units.js';
 import {
   aRoot,

@@ -1,9 +1,9 @@
 /** How long a picture of the past stays, and that it says how long it really was. */
 import { expect, it } from 'vitest';
 import { position, streamVersion, unixNanos } from '../../src/base/units.js';
-import { frameLines, type Frame } from '../../src/cli/replay-frame.js';
-import { STEADY_MILLIS, WAIT_MAX_MILLIS, waitFor } from '../../src/cli/replay-pace.js';
-import type { Step } from '../../src/inspect/replay-steps.js';
+import { frameLines, type Frame } from '../../src/cli/past/replay-frame.js';
+import { STEADY_MILLIS, WAIT_MAX_MILLIS, waitFor } from '../../src/cli/past/replay-pace.js';
+import type { Step } from '../../src/inspect/snapshot/replay-steps.js';
 
 const second = 1_000_000_000n;
 const at = (seconds: bigint) => unixNanos(seconds * second);

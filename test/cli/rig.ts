@@ -13,8 +13,8 @@ import { Workspace } from '../../scripts/rig/workspace.js';
 import { SnapshotsClient } from '../../src/api/generated/containerd/services/snapshots/v1/snapshots.js';
 import type { Clock } from '../../src/base/ports.js';
 import { streamVersion, unixNanos } from '../../src/base/units.js';
-import { systemClock } from '../../src/host/clock.js';
-import { systemDisk } from '../../src/host/disk.js';
+import { systemClock } from '../../src/host/process/clock.js';
+import { systemDisk } from '../../src/host/files/disk.js';
 import { openLog } from '../../src/log/log.js';
 import type { EventBody } from '../../src/log/types.js';
 

@@ -6,9 +6,9 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { afterEach, beforeAll, expect, it, vi } from 'vitest';
-import { systemClock } from '../../src/host/clock.js';
-import { systemDisk } from '../../src/host/disk.js';
-import { takeLock } from '../../src/log/lock.js';
+import { systemClock } from '../../src/host/process/clock.js';
+import { systemDisk } from '../../src/host/files/disk.js';
+import { takeLock } from '../../src/log/root/lock.js';
 import {
   aDirectory,
   aRoot,

@@ -13,9 +13,9 @@ import { afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
 import { ActivatedDaemon } from '../../scripts/rig/activated-daemon.js';
 import { answerOf, firstFrame, serves } from '../../scripts/rig/first-answer.js';
 import { Workspace } from '../../scripts/rig/workspace.js';
-import { systemClock } from '../../src/host/clock.js';
-import { systemDisk } from '../../src/host/disk.js';
-import { takeLock } from '../../src/log/lock.js';
+import { systemClock } from '../../src/host/process/clock.js';
+import { systemDisk } from '../../src/host/files/disk.js';
+import { takeLock } from '../../src/log/root/lock.js';
 import { holdStartup, type StartupHold } from '../support/startup-hold.js';
 import {
   aRoot,

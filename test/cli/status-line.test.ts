@@ -1,6 +1,6 @@
 /** Goal: progress on a terminal is drawn as often as it can be read, and never elsewhere. */
 import { expect, it } from 'vitest';
-import { statusLine } from '../../src/cli/status-line.js';
+import { statusLine } from '../../src/cli/terminal/status-line.js';
 
 function drawnOn(isTTY: boolean): { line: ReturnType<typeof statusLine>; texts: string[] } & {
   clock: { now: number };

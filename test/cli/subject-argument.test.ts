@@ -7,8 +7,8 @@ import {
   unixNanos,
   type SnapshotId,
 } from '../../src/base/units.js';
-import type { LogBounds } from '../../src/inspect/archive.js';
-import { NotInLog, snapshotMeant } from '../../src/cli/subject-argument.js';
+import type { LogBounds } from '../../src/inspect/archive/archive.js';
+import { NotInLog, snapshotMeant } from '../../src/cli/args/subject-argument.js';
 import { UsageError } from '../../src/base/errors.js';
 import type { LogRecord } from '../../src/log/types.js';
 import { RecordArchive } from '../support/record-archive.js';

@@ -1,5 +1,5 @@
 /** Flipped bits, holes and lost ends. */
-import { RECORD } from '../../src/log/format.js';
+import { RECORD } from '../../src/log/format/layout.js';
 import { C12, S0, S16, S24, S8, unownedFrom, type DamagedCase } from './case.js';
 
 export const flips: readonly DamagedCase[] = [

@@ -1,5 +1,5 @@
 /** Missing, doubled, swapped and foreign segments. */
-import { RECORD } from '../../src/log/format.js';
+import { RECORD } from '../../src/log/format/layout.js';
 import { C12, S0, S16, S24, S8, segment, unownedFrom, type DamagedCase } from './case.js';
 
 export const segments: readonly DamagedCase[] = [

@@ -1,5 +1,5 @@
 /** All damaged roots. */
-import { RECORD } from '../../src/log/format.js';
+import { RECORD } from '../../src/log/format/layout.js';
 import { C12, C26, S0, S16, S24, S8, checkpoint, unownedFrom, type DamagedCase } from './case.js';
 import { OTHER_UUID } from './rig.js';
 import { flips, holes } from './cases-bits.js';

@@ -6,7 +6,7 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { HostFault } from '../../src/base/errors.js';
 import { snapshotId } from '../../src/base/units.js';
-import { replayRoot } from '../../src/inspect/replay-root.js';
+import { replayRoot } from '../../src/inspect/archive/replay-root.js';
 import { readLog } from '../../src/log/reader.js';
 import { FaultyDisk } from '../support/faulty-disk.js';
 import { S8, type DamagedCase, type SoundName } from './case.js';

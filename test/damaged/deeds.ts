@@ -1,8 +1,8 @@
 /** The few ways in which a log on the disk in memory is damaged. */
 import { crc32 } from 'node:zlib';
-import { claimedLength } from '../../src/log/codec.js';
-import { RECORD, SEGMENT } from '../../src/log/format.js';
-import { decodeHeader, encodeHeader } from '../../src/log/segment.js';
+import { claimedLength } from '../../src/log/format/codec.js';
+import { RECORD, SEGMENT } from '../../src/log/format/layout.js';
+import { decodeHeader, encodeHeader } from '../../src/log/format/segment-header.js';
 import { segmentName } from '../../src/log/files.js';
 import type { FaultyDisk } from '../support/faulty-disk.js';
 import { ROOT } from './rig.js';

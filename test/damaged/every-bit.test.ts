@@ -9,11 +9,11 @@
  * type and device number. `created` and `writtenBy` are for people only: nothing contradicts them.
  */
 import { describe, expect, it } from 'vitest';
-import { examineCheckpoint } from '../../src/log/checkpoint.js';
-import { compareFileSystems, fileSystemsOf } from '../../src/log/file-systems.js';
-import { readIdentity } from '../../src/log/identity.js';
-import { verifyLog } from '../../src/log/verify.js';
-import type { LogFinding } from '../../src/log/findings.js';
+import { examineCheckpoint } from '../../src/log/checkpoint/checkpoint.js';
+import { compareFileSystems, fileSystemsOf } from '../../src/log/root/file-systems.js';
+import { readIdentity } from '../../src/log/root/identity.js';
+import { verifyLog } from '../../src/log/verify/verify.js';
+import type { LogFinding } from '../../src/log/verify/findings.js';
 import { LogTooNew, RootRefused } from '../../src/log/errors.js';
 import { HostFault } from '../../src/base/errors.js';
 import type { Disk, DiskFile } from '../../src/base/ports.js';

@@ -6,10 +6,10 @@
 import { createHash } from 'node:crypto';
 import { RootRefused } from '../../src/log/errors.js';
 import { lockPath, logDirectory, makeDirectoryIfAbsent } from '../../src/log/files.js';
-import { readIdentity } from '../../src/log/identity.js';
-import { takeLock } from '../../src/log/lock.js';
+import { readIdentity } from '../../src/log/root/identity.js';
+import { takeLock } from '../../src/log/root/lock.js';
 import { readLog } from '../../src/log/reader.js';
-import { finishJournal, readJournal } from '../../src/maintenance/repair-journal.js';
+import { finishJournal, readJournal } from '../../src/repair/repair-journal.js';
 import type { Gate } from '../faults/crash/gate.js';
 import { gatedDisk, ProcessClock, SteadyClock } from '../faults/crash/ports.js';
 import { RealTree } from '../faults/crash/real-tree.js';

@@ -7,16 +7,16 @@ import {
   type SnapshotId,
 } from '../../src/base/units.js';
 import type { Clock, Disk } from '../../src/base/ports.js';
-import { checkEvents } from '../../src/inspect/check-events.js';
-import { startupPlan } from '../../src/inspect/startup-plan.js';
-import { planRepair, type RepairPlan, type RepairWish } from '../../src/inspect/repair-plan.js';
-import { surveyForRepair } from '../../src/inspect/repair-survey.js';
-import { replayRoot } from '../../src/inspect/replay-root.js';
-import { Replay } from '../../src/inspect/replay.js';
+import { checkEvents } from '../../src/inspect/archive/check-events.js';
+import { startupPlan } from '../../src/inspect/startup/startup-plan.js';
+import { planRepair, type RepairPlan, type RepairWish } from '../../src/repair/plan/repair-plan.js';
+import { surveyForRepair } from '../../src/repair/plan/read-repair-plan.js';
+import { replayRoot } from '../../src/inspect/archive/replay-root.js';
+import { Replay } from '../../src/inspect/archive/replay.js';
 import { openLog } from '../../src/log/log.js';
-import { verifyLog } from '../../src/log/verify.js';
-import { encodeHead, encodeState, headOf } from '../../src/machines/state-json.js';
-import { executeRepair, type RepairDone } from '../../src/maintenance/repair.js';
+import { verifyLog } from '../../src/log/verify/verify.js';
+import { encodeHead, encodeState, headOf } from '../../src/machines/snapshots/state-json.js';
+import { executeRepair, type RepairDone } from '../../src/repair/repair.js';
 
 export const UUID = '0b5c7a1e-2f3d-4c6b-8a9e-112233445566';
 export const OTHER_UUID = '99999999-2f3d-4c6b-8a9e-112233445566';

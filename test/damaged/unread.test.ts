@@ -5,9 +5,9 @@
 import { describe, expect, it } from 'vitest';
 import { HostFault } from '../../src/base/errors.js';
 import type { DiskFile } from '../../src/base/ports.js';
-import { exportAsTar } from '../../src/inspect/export-tar.js';
+import { exportAsTar } from '../../src/export/export-tar.js';
 import { identityPath, logDirectory } from '../../src/log/files.js';
-import { readJournal } from '../../src/maintenance/repair-journal.js';
+import { readJournal } from '../../src/repair/repair-journal.js';
 import { FaultyDisk, type DiskOperation } from '../support/faulty-disk.js';
 import { planFor, ROOT, writeSound } from './rig.js';
 

@@ -15,9 +15,9 @@ import type { Image } from '../../scripts/rig/image.js';
 import type { Rig } from '../../scripts/rig/rig.js';
 import { sampleImage } from '../../scripts/rig/sample-image.js';
 import { SnapshotsClient } from '../../src/api/generated/containerd/services/snapshots/v1/snapshots.js';
-import { blockingDisk } from '../../src/host/blocking-disk.js';
-import { BoltUnreadable } from '../../src/inspect/bolt-file.js';
-import { readContainerdMetadata } from '../../src/inspect/containerd-metadata.js';
+import { blockingDisk } from '../../src/host/files/blocking-disk.js';
+import { BoltUnreadable } from '../../src/inspect/containerd/bolt-file.js';
+import { readContainerdMetadata } from '../../src/inspect/containerd/containerd-metadata.js';
 import { ClientProcess } from '../support/client-process.js';
 import { againstPeer, startLimitMillis, startRig } from './support.js';
 

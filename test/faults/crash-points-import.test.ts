@@ -8,8 +8,8 @@
  */
 import { readdirSync, truncateSync } from 'node:fs';
 import { afterAll, describe, expect, it, vi } from 'vitest';
-import type * as imageBuild from '../../src/filesystems/layer-store/image-build.js';
-import type { LayerSource } from '../../src/filesystems/layer-store/import-layer.js';
+import type * as imageBuild from '../../src/filesystems/layer-store/import/image-build.js';
+import type { LayerSource } from '../../src/filesystems/layer-store/import/import-layer.js';
 import type { LayerFormat } from '../../src/filesystems/layer-store/layout.js';
 import { openStore } from '../../src/filesystems/layer-store/store-directory.js';
 import { fullCheck } from '../../src/filesystems/layer-store/verify-layer.js';
@@ -26,7 +26,7 @@ vi.mock('../../src/host/libc.js', async (importOriginal) => {
 });
 
 /** The tool that makes an image is another process: it can be half done when ours dies. */
-vi.mock('../../src/filesystems/layer-store/image-build.js', async (importOriginal) => {
+vi.mock('../../src/filesystems/layer-store/import/image-build.js', async (importOriginal) => {
   const original = await importOriginal<typeof imageBuild>();
   const { gateHere } = await import('./crash/system-calls.js');
   const buildImage: typeof original.buildImage = async (...args) => {

@@ -6,7 +6,7 @@ import {
   hexOf,
   isDigest,
 } from '../../src/filesystems/layer-store/digest.js';
-import { importLayer } from '../../src/filesystems/layer-store/import-layer.js';
+import { importLayer } from '../../src/filesystems/layer-store/import/import-layer.js';
 import { openOrMakeStore } from '../../src/filesystems/layer-store/store-directory.js';
 import type { LayerFormat } from '../../src/filesystems/layer-store/layout.js';
 import { openHost } from '../../src/host/host.js';

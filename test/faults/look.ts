@@ -5,11 +5,11 @@
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { mountsWithin } from '../../scripts/rig/mounts.js';
-import { systemDisk } from '../../src/host/disk.js';
+import { systemDisk } from '../../src/host/files/disk.js';
 import { snapshotId } from '../../src/base/units.js';
-import { replayRoot } from '../../src/inspect/replay-root.js';
-import { verifyLog } from '../../src/log/verify.js';
-import { metaOf } from '../../src/machines/chart.js';
+import { replayRoot } from '../../src/inspect/archive/replay-root.js';
+import { verifyLog } from '../../src/log/verify/verify.js';
+import { metaOf } from '../../src/machines/transition-table.js';
 import type { Answer, SnapshotInfo, SnapshotsClient } from './client.js';
 import { differences, idOf, labelsText, type Oracle, writableDirectory } from './oracle.js';
 

@@ -4,14 +4,14 @@
  */
 import { snapshotId, snapshotName, streamVersion, type SnapshotId } from '../../src/base/units.js';
 import type { EventToAppend } from '../../src/log/types.js';
-import { DAEMON_EVENTS, DAEMON_STREAM, type DaemonEvent } from '../../src/machines/daemon-events.js';
+import { DAEMON_EVENTS, DAEMON_STREAM, type DaemonEvent } from '../../src/machines/events/daemon-events.js';
 import {
   encodeSnapshotEvent,
   SNAPSHOT_EVENTS,
   type ParentLink,
   type SnapshotEvent,
-} from '../../src/machines/events.js';
-import { streamOf } from '../../src/machines/streams.js';
+} from '../../src/machines/events/events.js';
+import { streamOf } from '../../src/machines/events/streams.js';
 
 export interface GoldenAppend {
   readonly sync: boolean;

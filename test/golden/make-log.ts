@@ -11,13 +11,13 @@ import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { Clock, Disk } from '../../src/base/ports.js';
 import { position, unixNanos, type Position } from '../../src/base/units.js';
-import { systemDisk } from '../../src/host/disk.js';
-import { Replay } from '../../src/inspect/replay.js';
+import { systemDisk } from '../../src/host/files/disk.js';
+import { Replay } from '../../src/inspect/archive/replay.js';
 import { openLog } from '../../src/log/log.js';
 import { readLog } from '../../src/log/reader.js';
 import type { LogRecord } from '../../src/log/types.js';
-import { verifyLog } from '../../src/log/verify.js';
-import { encodeHead, encodeState, headOf } from '../../src/machines/state-json.js';
+import { verifyLog } from '../../src/log/verify/verify.js';
+import { encodeHead, encodeState, headOf } from '../../src/machines/snapshots/state-json.js';
 import { goldenAppends, type GoldenAppend } from './log-events.js';
 
 export const GOLDEN_UUID = '5f0c1f6e-6d1b-4f59-9d53-0a4be60f7c01';

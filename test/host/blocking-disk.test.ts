@@ -8,8 +8,8 @@ import * as fs from 'node:fs';
 import { createServer } from 'node:net';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import type { Disk } from '../../src/base/ports.js';
-import { blockingDisk } from '../../src/host/blocking-disk.js';
-import { systemDisk } from '../../src/host/disk.js';
+import { blockingDisk } from '../../src/host/files/blocking-disk.js';
+import { systemDisk } from '../../src/host/files/disk.js';
 import { codeOf, temporaryDirectory, type TemporaryDirectory } from './support.js';
 
 let directory: TemporaryDirectory;

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from 'vitest';
-import { systemClock } from '../../src/host/clock.js';
+import { systemClock } from '../../src/host/process/clock.js';
 
 const clock = systemClock();
 

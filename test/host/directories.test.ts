@@ -8,8 +8,8 @@ import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest
 import { HostFault } from '../../src/base/errors.js';
 import type { SnapshotDirectories } from '../../src/base/ports.js';
 import { snapshotId } from '../../src/base/units.js';
-import { snapshotDirectories } from '../../src/host/directories.js';
-import { WorkerPool } from '../../src/host/workers.js';
+import { snapshotDirectories } from '../../src/host/files/directories.js';
+import { WorkerPool } from '../../src/host/threads/workers.js';
 import { codeOf, modeOf, mountpointsBelow, temporaryDirectory } from './support.js';
 import type { TemporaryDirectory } from './support.js';
 

@@ -8,8 +8,8 @@ import * as fs from 'node:fs';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { DirectoryUse, SnapshotDirectories } from '../../src/base/ports.js';
 import { snapshotId } from '../../src/base/units.js';
-import { snapshotDirectories } from '../../src/host/directories.js';
-import { WorkerPool } from '../../src/host/workers.js';
+import { snapshotDirectories } from '../../src/host/files/directories.js';
+import { WorkerPool } from '../../src/host/threads/workers.js';
 import { hungMount } from '../support/hung-mount.js';
 import { codeOf, temporaryDirectory, type TemporaryDirectory } from './support.js';
 

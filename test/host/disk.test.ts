@@ -3,7 +3,7 @@ import * as fs from 'node:fs';
 import { once } from 'node:events';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { HostFault } from '../../src/base/errors.js';
-import { systemDisk } from '../../src/host/disk.js';
+import { systemDisk } from '../../src/host/files/disk.js';
 import { codeOf, modeOf, temporaryDirectory } from './support.js';
 import type { TemporaryDirectory } from './support.js';
 

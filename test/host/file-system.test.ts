@@ -6,8 +6,8 @@
 import { execFileSync } from 'node:child_process';
 import * as fs from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { systemDisk } from '../../src/host/disk.js';
-import { fileSystemFacts, uuidOfBlockDevice } from '../../src/host/file-system.js';
+import { systemDisk } from '../../src/host/files/disk.js';
+import { fileSystemFacts, uuidOfBlockDevice } from '../../src/host/files/file-system.js';
 import {
   isVolumeAvailable,
   LoopVolume,

@@ -4,9 +4,9 @@ import { once } from 'node:events';
 import * as fs from 'node:fs';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { IdmappedClone, IdmappedMounts } from '../../src/base/ports.js';
-import { systemIdmappedMounts } from '../../src/host/idmapped.js';
-import { openUserNamespace } from '../../src/host/user-namespace.js';
-import { WorkerPool } from '../../src/host/workers.js';
+import { systemIdmappedMounts } from '../../src/host/mounts/idmapped.js';
+import { openUserNamespace } from '../../src/host/mounts/user-namespace.js';
+import { WorkerPool } from '../../src/host/threads/workers.js';
 import { until } from '../support/daemon.js';
 import {
   codeOf,

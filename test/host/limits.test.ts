@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import * as fs from 'node:fs';
 import { expect, test } from 'vitest';
-import { descriptorLimits, openDescriptorCount } from '../../src/host/limits.js';
+import { descriptorLimits, openDescriptorCount } from '../../src/host/process/limits.js';
 
 test('counts the descriptors that are open', () => {
   const before = openDescriptorCount();

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { mountFlag, parseMountOptions } from '../../src/host/mount-options.js';
+import { mountFlag, parseMountOptions } from '../../src/host/mounts/mount-options.js';
 import { codeOf } from './support.js';
 
 const parse = (...options: string[]) => parseMountOptions(options, '/m');

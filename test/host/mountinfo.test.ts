@@ -1,7 +1,7 @@
 import * as fs from 'node:fs';
 import * as fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { isAtOrBelow, parseMountinfo, unescapeOctal } from '../../src/host/mountinfo.js';
+import { isAtOrBelow, parseMountinfo, unescapeOctal } from '../../src/host/mounts/mountinfo.js';
 
 test('reads the example of proc_pid_mountinfo(5)', () => {
   const line =

@@ -2,8 +2,8 @@ import { execFileSync } from 'node:child_process';
 import * as fs from 'node:fs';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import type { MountTable } from '../../src/base/ports.js';
-import { systemMountTable } from '../../src/host/mounts.js';
-import { WorkerPool } from '../../src/host/workers.js';
+import { systemMountTable } from '../../src/host/mounts/mounts.js';
+import { WorkerPool } from '../../src/host/threads/workers.js';
 import { codeOf, mountpointsBelow, temporaryDirectory } from './support.js';
 import type { TemporaryDirectory } from './support.js';
 

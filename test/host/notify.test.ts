@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { HostFault } from '../../src/base/errors.js';
-import { notify, watchdogMillis } from '../../src/host/notify.js';
+import { notify, watchdogMillis } from '../../src/host/process/notify.js';
 import { temporaryDirectory } from './support.js';
 import type { TemporaryDirectory } from './support.js';
 

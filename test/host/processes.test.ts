@@ -8,8 +8,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { ProcessId } from '../../src/base/ports.js';
-import { startTicks, systemProcesses } from '../../src/host/processes.js';
-import { WorkerPool } from '../../src/host/workers.js';
+import { startTicks, systemProcesses } from '../../src/host/process/processes.js';
+import { WorkerPool } from '../../src/host/threads/workers.js';
 import { until } from '../support/daemon.js';
 
 const pool = new WorkerPool();

@@ -8,8 +8,8 @@ import * as fs from 'node:fs';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
 import type { SnapshotDirectories } from '../../src/base/ports.js';
 import { snapshotId } from '../../src/base/units.js';
-import { snapshotDirectories } from '../../src/host/directories.js';
-import { WorkerPool } from '../../src/host/workers.js';
+import { snapshotDirectories } from '../../src/host/files/directories.js';
+import { WorkerPool } from '../../src/host/threads/workers.js';
 import { codeOf, temporaryDirectory, type TemporaryDirectory } from './support.js';
 
 const MEBIBYTE = 1024 * 1024;

@@ -5,9 +5,9 @@
 import { execFileSync } from 'node:child_process';
 import * as fs from 'node:fs';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { measure } from '../../src/host/directory-jobs.js';
-import { emptyTree, removeAt } from '../../src/host/remove-tree.js';
-import { openDirectory } from '../../src/host/tree.js';
+import { measure } from '../../src/host/files/directory-jobs.js';
+import { emptyTree, removeAt } from '../../src/host/files/remove-tree.js';
+import { openDirectory } from '../../src/host/files/tree.js';
 import { codeOf, temporaryDirectory } from './support.js';
 import type { TemporaryDirectory } from './support.js';
 

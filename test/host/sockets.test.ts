@@ -3,7 +3,7 @@ import * as fs from 'node:fs';
 import * as net from 'node:net';
 import { once } from 'node:events';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { passedSockets, peerCredentials } from '../../src/host/sockets.js';
+import { passedSockets, peerCredentials } from '../../src/host/process/sockets.js';
 import { temporaryDirectory } from './support.js';
 import type { TemporaryDirectory } from './support.js';
 

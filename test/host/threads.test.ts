@@ -7,8 +7,8 @@ import { execFileSync } from 'node:child_process';
 import * as fs from 'node:fs';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { HostFault } from '../../src/base/errors.js';
-import { jobModule } from '../../src/host/job-module.js';
-import { WorkerPool } from '../../src/host/workers.js';
+import { jobModule } from '../../src/host/threads/job-module.js';
+import { WorkerPool } from '../../src/host/threads/workers.js';
 import type * as testJobs from './fixtures/jobs.js';
 import { temporaryDirectory, type TemporaryDirectory } from './support.js';
 

@@ -10,7 +10,7 @@ import {
   lsetxattr,
   lutimes,
   mknod,
-} from '../../src/host/xattrs.js';
+} from '../../src/host/files/xattrs.js';
 import { codeOf, temporaryDirectory } from './support.js';
 import type { TemporaryDirectory } from './support.js';
 

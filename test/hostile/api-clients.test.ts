@@ -12,7 +12,7 @@ import {
   SnapshotsService,
   type ListSnapshotsResponse,
 } from '../../src/api/generated/containerd/services/snapshots/v1/snapshots.js';
-import type { SnapshotInfo } from '../../src/machines/info.js';
+import type { SnapshotInfo } from '../../src/machines/snapshots/info.js';
 import { until } from '../support/daemon.js';
 import { ApiWorld, field, framed, send } from './api-world.js';
 import { HalfOpen } from './half-open.js';

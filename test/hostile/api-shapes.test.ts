@@ -10,9 +10,9 @@ import {
 } from '@bufbuild/protobuf/wkt';
 import { expect, it } from 'vitest';
 import { fileDescriptors } from '../../src/api/generated/descriptors.js';
-import { auditShapes } from '../../src/api/audit-requests.js';
-import { requestShapes } from '../../src/api/snapshots-requests.js';
-import type { MessageShape } from '../../src/api/strict-requests.js';
+import { auditShapes } from '../../src/api/audit/audit-requests.js';
+import { requestShapes } from '../../src/api/snapshots/snapshots-requests.js';
+import type { MessageShape } from '../../src/api/grpc/strict-requests.js';
 
 const files = fileDescriptors.map((text) =>
   fromBinary(FileDescriptorProtoSchema, Buffer.from(text, 'base64')),

@@ -7,17 +7,17 @@ import * as fs from 'node:fs';
 import { connect, type ClientHttp2Session, type OutgoingHttpHeaders } from 'node:http2';
 import { createConnection, type Socket } from 'node:net';
 import { status } from '@grpc/grpc-js';
-import type { CallEnd } from '../../src/api/calls.js';
+import type { CallEnd } from '../../src/api/grpc/calls.js';
 import {
   type Info,
   SnapshotsService,
   type ListSnapshotsRequest,
 } from '../../src/api/generated/containerd/services/snapshots/v1/snapshots.js';
-import { Health } from '../../src/api/health.js';
-import { callerOn } from '../../src/api/callers.js';
-import { startServer, type RunningServer, type ServerOptions } from '../../src/api/server.js';
-import { snapshotsService } from '../../src/api/snapshots.js';
-import { strictSnapshotsService } from '../../src/api/snapshots-requests.js';
+import { Health } from '../../src/api/grpc/health.js';
+import { callerOn } from '../../src/api/grpc/callers.js';
+import { startServer, type RunningServer, type ServerOptions } from '../../src/api/grpc/server.js';
+import { snapshotsService } from '../../src/api/snapshots/snapshots-service.js';
+import { strictSnapshotsService } from '../../src/api/snapshots/snapshots-requests.js';
 import { TestDaemon, testRoot, valueOf, type TestRoot } from '../support/daemon.js';
 import type { Answer, Picture } from './case.js';
 

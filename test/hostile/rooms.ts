@@ -6,12 +6,12 @@ import * as os from 'node:os';
 import * as path from 'node:path';
 import { newSnapshotter, type SnapshotterApi } from '../../src/api/library.js';
 import { streamVersion } from '../../src/base/units.js';
-import { systemClock } from '../../src/host/clock.js';
-import { systemDisk } from '../../src/host/disk.js';
+import { systemClock } from '../../src/host/process/clock.js';
+import { systemDisk } from '../../src/host/files/disk.js';
 import { openLog } from '../../src/log/log.js';
 import type { Answer } from './case.js';
 import { EXIT, exitCodeOf } from '../../src/cli/exit-codes.js';
-import { adviceFor } from '../../src/base/advice.js';
+import { adviceFor } from '../../src/base/errno-hints.js';
 import { reasonOf } from '../../src/base/errors.js';
 
 /** One test file's directory, with the mounts that were made in it. */

@@ -11,7 +11,7 @@ import { crc32 } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { checkCase, treeOf, type Answer } from './case.js';
 import { ask, serve } from './cli.js';
-import { SEGMENT } from '../../src/log/format.js';
+import { SEGMENT } from '../../src/log/format/layout.js';
 import { makeRoot, open, Rooms } from './rooms.js';
 
 let rooms: Rooms;

@@ -7,9 +7,9 @@ import {
   unixNanos,
   type SnapshotId,
 } from '../../src/base/units.js';
-import type { ArchiveRange, LogBounds } from '../../src/inspect/archive.js';
-import { CAUSES_MAX, causesOf, type Cause, type Matter } from '../../src/inspect/causes.js';
-import type { Finding, FindingKind } from '../../src/inspect/findings.js';
+import type { ArchiveRange, LogBounds } from '../../src/inspect/archive/archive.js';
+import { CAUSES_MAX, causesOf, type Cause, type Matter } from '../../src/inspect/startup/causes.js';
+import type { Finding, FindingKind } from '../../src/inspect/startup/findings.js';
 import { LogDamaged } from '../../src/log/errors.js';
 import type { LogRecord } from '../../src/log/types.js';
 import { RecordArchive } from '../support/record-archive.js';

@@ -4,13 +4,13 @@
  */
 import { describe, expect, it } from 'vitest';
 import { position, snapshotId, streamVersion, unixNanos } from '../../src/base/units.js';
-import { arrowPlaces, chartFrame, statePlaces } from '../../src/inspect/chart-layout.js';
-import { chartMermaid } from '../../src/inspect/chart-mermaid.js';
-import { snapshotDefinition, snapshotOutline } from '../../src/inspect/chart-outline.js';
-import { chartSvg } from '../../src/inspect/chart-picture.js';
-import { marksOf, stepsOf } from '../../src/inspect/life.js';
+import { arrowPlaces, chartFrame, statePlaces } from '../../src/inspect/chart/chart-layout.js';
+import { chartMermaid } from '../../src/inspect/chart/chart-mermaid.js';
+import { snapshotDefinition, snapshotOutline } from '../../src/inspect/chart/chart-outline.js';
+import { chartSvg } from '../../src/inspect/chart/chart-picture.js';
+import { marksOf, stepsOf } from '../../src/inspect/chart/life-chart.js';
 import type { LogRecord } from '../../src/log/types.js';
-import { acceptedBy, STATUSES } from '../../src/machines/chart.js';
+import { acceptedBy, STATUSES } from '../../src/machines/transition-table.js';
 
 const { states, arrows } = snapshotOutline;
 

@@ -5,10 +5,10 @@
  */
 import { describe, expect, it } from 'vitest';
 import { streamVersion } from '../../src/base/units.js';
-import { checkEvents, type EventFinding } from '../../src/inspect/check-events.js';
-import { Replay } from '../../src/inspect/replay.js';
+import { checkEvents, type EventFinding } from '../../src/inspect/archive/check-events.js';
+import { Replay } from '../../src/inspect/archive/replay.js';
 import type { EventLog } from '../../src/log/types.js';
-import { encodeHead, encodeState, headOf } from '../../src/machines/state-json.js';
+import { encodeHead, encodeState, headOf } from '../../src/machines/snapshots/state-json.js';
 import { collect, openTestLog, recordsOf, ROOT, segmentNames } from '../log/fixtures.js';
 import { FaultyDisk } from '../support/faulty-disk.js';
 

@@ -10,8 +10,8 @@ import {
   diffContainerd,
   shellWord,
   type OurSnapshot,
-} from '../../src/inspect/containerd-diff.js';
-import type { ContainerdSnapshot } from '../../src/inspect/containerd-metadata.js';
+} from '../../src/inspect/containerd/containerd-diff.js';
+import type { ContainerdSnapshot } from '../../src/inspect/containerd/containerd-metadata.js';
 
 const namespaces = ['default', 'k8s.io'];
 

@@ -2,8 +2,8 @@
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import { position } from '../../src/base/units.js';
-import { diffOf, idOf, labelChanges } from '../../src/inspect/diff.js';
-import { stateFields } from '../../src/inspect/state-view.js';
+import { diffOf, idOf, labelChanges } from '../../src/inspect/snapshot/diff.js';
+import { stateFields } from '../../src/inspect/snapshot/state-view.js';
 import type { SnapshotState } from '../../src/machines/fold.js';
 import { anyLog, RecordArchive } from '../support/record-archive.js';
 

@@ -6,7 +6,7 @@ import {
   durationMillis,
   sinceInWords,
   spanInWords,
-} from '../../src/inspect/durations.js';
+} from '../../src/inspect/events/durations.js';
 
 it.each([
   [0n, '0 ms'],

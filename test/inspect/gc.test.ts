@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
 import { position, unixNanos } from '../../src/base/units.js';
-import { entryLook } from '../../src/host/entries.js';
+import { entryLook } from '../../src/host/files/entries.js';
 import {
   gcVerdicts,
   lookedAt,
@@ -15,11 +15,11 @@ import {
   reasonInWords,
   removalsIn,
   removalTimes,
-} from '../../src/inspect/gc.js';
-import type { GcVerdict } from '../../src/inspect/gc.js';
-import { idmappedEntries } from '../../src/inspect/idmapped-plan.js';
-import { replayRoot } from '../../src/inspect/replay-root.js';
-import { usesByName } from '../../src/inspect/unowned.js';
+} from '../../src/inspect/startup/gc.js';
+import type { GcVerdict } from '../../src/inspect/startup/gc.js';
+import { idmappedEntries } from '../../src/inspect/startup/idmapped-plan.js';
+import { replayRoot } from '../../src/inspect/archive/replay-root.js';
+import { usesByName } from '../../src/inspect/startup/unowned.js';
 import { readLogBatches } from '../../src/log/reader.js';
 import {
   aRoot,

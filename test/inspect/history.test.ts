@@ -2,10 +2,10 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { snapshotId, snapshotName } from '../../src/base/units.js';
-import { historyOf, historyRows, courseOf } from '../../src/inspect/history.js';
-import { livesOf, nameIn, subjectsOf } from '../../src/inspect/subject.js';
+import { historyOf, historyRows, courseOf } from '../../src/inspect/snapshot/history.js';
+import { livesOf, nameIn, subjectsOf } from '../../src/inspect/archive/subject.js';
 import type { LogRecord } from '../../src/log/types.js';
-import type { SnapshotEvent } from '../../src/machines/events.js';
+import type { SnapshotEvent } from '../../src/machines/events/events.js';
 import { NO_LABELS } from '../../src/machines/labels.js';
 import { anyLog, RecordArchive, recordsOf } from '../support/record-archive.js';
 

@@ -4,9 +4,18 @@
  */
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
-import { fitOf, isLongEnough, textsOf, withoutSequence } from '../../src/inspect/bears-text.js';
-import { childText, snapshotTexts, textForPrefix } from '../../src/inspect/indexed-texts.js';
-import { eventOf, parentOf } from '../../src/inspect/subject.js';
+import {
+  fitOf,
+  isLongEnough,
+  textsOf,
+  withoutSequence,
+} from '../../src/inspect/events/event-names.js';
+import {
+  childText,
+  snapshotTexts,
+  textForPrefix,
+} from '../../src/inspect/archive/indexed-texts.js';
+import { eventOf, parentOf } from '../../src/inspect/archive/subject.js';
 import type { LogRecord } from '../../src/log/types.js';
 import { anyLog } from '../support/record-archive.js';
 

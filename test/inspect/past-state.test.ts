@@ -15,24 +15,24 @@ import {
   unixNanos,
   type SnapshotName,
 } from '../../src/base/units.js';
-import { MomentUnknown } from '../../src/inspect/archive.js';
-import { snapshotTexts } from '../../src/inspect/indexed-texts.js';
+import { MomentUnknown } from '../../src/inspect/archive/archive.js';
+import { snapshotTexts } from '../../src/inspect/archive/indexed-texts.js';
 import { RecordArchive } from '../support/record-archive.js';
-import { Replay } from '../../src/inspect/replay.js';
-import { RootArchive } from '../../src/inspect/root-archive.js';
+import { Replay } from '../../src/inspect/archive/replay.js';
+import { RootArchive } from '../../src/inspect/archive/root-archive.js';
 import { listLog, withFile } from '../../src/log/files.js';
-import { makeIndex, writeIndex } from '../../src/log/index-files.js';
-import { IndexedLog } from '../../src/log/indexed-log.js';
+import { makeIndex, writeIndex } from '../../src/log/index/index-files.js';
+import { IndexedLog } from '../../src/log/index/indexed-log.js';
 import type { EventLog, LogRecord } from '../../src/log/types.js';
 import type { Command } from '../../src/machines/commands.js';
 import { decide } from '../../src/machines/decide.js';
-import { encodeSnapshotEvent, SNAPSHOT_EVENTS } from '../../src/machines/events.js';
+import { encodeSnapshotEvent, SNAPSHOT_EVENTS } from '../../src/machines/events/events.js';
 import { fold, type SnapshotState } from '../../src/machines/fold.js';
-import { Forest } from '../../src/machines/forest.js';
+import { Forest } from '../../src/machines/snapshots/forest.js';
 import { UID_MAPPING_LABEL } from '../../src/machines/labels.js';
-import { encodeHead, encodeState, headOf } from '../../src/machines/state-json.js';
-import { eventOf, parentOf } from '../../src/inspect/subject.js';
-import { idOfStream, streamOf } from '../../src/machines/streams.js';
+import { encodeHead, encodeState, headOf } from '../../src/machines/snapshots/state-json.js';
+import { eventOf, parentOf } from '../../src/inspect/archive/subject.js';
+import { idOfStream, streamOf } from '../../src/machines/events/streams.js';
 import { openTestLog, recordsOf, ROOT } from '../log/fixtures.js';
 import { commandAbout, plainLabels } from '../support/arbitraries.js';
 import { FaultyDisk } from '../support/faulty-disk.js';

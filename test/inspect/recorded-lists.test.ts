@@ -6,9 +6,9 @@
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import { type Position } from '../../src/base/units.js';
-import { RootArchive } from '../../src/inspect/root-archive.js';
-import { statesIn } from '../../src/inspect/state-view.js';
-import { infoOf, type SnapshotInfo } from '../../src/machines/info.js';
+import { RootArchive } from '../../src/inspect/archive/root-archive.js';
+import { statesIn } from '../../src/inspect/snapshot/state-view.js';
+import { infoOf, type SnapshotInfo } from '../../src/machines/snapshots/info.js';
 import { TestDaemon, testRoot, valueOf } from '../support/daemon.js';
 
 const name = fc.constantFrom('a', 'b', 'c', 'd', 'e', 'f');

@@ -1,10 +1,10 @@
 /** Goal: whoever meets a finding or a refusal finds it explained. Method: the page is read. */
 import { readFileSync } from 'node:fs';
 import { expect, it } from 'vitest';
-import type { EventFindingKind } from '../../src/inspect/check-events.js';
-import type { FindingKind } from '../../src/inspect/findings.js';
+import type { EventFindingKind } from '../../src/inspect/archive/check-events.js';
+import type { FindingKind } from '../../src/inspect/startup/findings.js';
 import type { RootRefusal } from '../../src/log/errors.js';
-import { SEVERITY } from '../../src/log/findings.js';
+import { SEVERITY } from '../../src/log/verify/findings.js';
 
 const page = readFileSync(new URL('../../docs/recovery.md', import.meta.url), 'utf8');
 

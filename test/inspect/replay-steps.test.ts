@@ -2,9 +2,9 @@
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import { position } from '../../src/base/units.js';
-import { ReplaySteps, STEPS_KEPT } from '../../src/inspect/replay-steps.js';
+import { ReplaySteps, STEPS_KEPT } from '../../src/inspect/snapshot/replay-steps.js';
 import type { LogRecord } from '../../src/log/types.js';
-import { encodeState } from '../../src/machines/state-json.js';
+import { encodeState } from '../../src/machines/snapshots/state-json.js';
 import { anyLog, RecordArchive } from '../support/record-archive.js';
 
 async function expected(archive: RecordArchive, at: number): Promise<string[]> {

@@ -1,7 +1,7 @@
 /** What is told of a finding: here, what is lost where a directory is gone. */
 import { expect, it } from 'vitest';
 import { snapshotId } from '../../src/base/units.js';
-import { reportOf } from '../../src/inspect/report.js';
+import { reportOf } from '../../src/inspect/startup/report.js';
 
 it.each([
   ['committed', 'fs', 'the files of the layer'],

@@ -5,12 +5,12 @@
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { position, snapshotId, unixNanos } from '../../src/base/units.js';
-import { systemDisk } from '../../src/host/disk.js';
-import { MomentUnknown } from '../../src/inspect/archive.js';
-import { Replay } from '../../src/inspect/replay.js';
-import { RootArchive } from '../../src/inspect/root-archive.js';
+import { systemDisk } from '../../src/host/files/disk.js';
+import { MomentUnknown } from '../../src/inspect/archive/archive.js';
+import { Replay } from '../../src/inspect/archive/replay.js';
+import { RootArchive } from '../../src/inspect/archive/root-archive.js';
 import type { LogRecord } from '../../src/log/types.js';
-import { encodeState } from '../../src/machines/state-json.js';
+import { encodeState } from '../../src/machines/snapshots/state-json.js';
 import { writeSound } from '../damaged/rig.js';
 import { ROOT, segmentNames } from '../log/fixtures.js';
 import { FaultyDisk } from '../support/faulty-disk.js';

@@ -8,11 +8,11 @@ import {
   unixNanos,
   streamVersion,
 } from '../../src/base/units.js';
-import { childrenIn } from '../../src/inspect/state-kin.js';
-import { stateFields, statesIn, treeRows } from '../../src/inspect/state-view.js';
+import { childrenIn } from '../../src/inspect/snapshot/relatives.js';
+import { stateFields, statesIn, treeRows } from '../../src/inspect/snapshot/state-view.js';
 import type { LogRecord } from '../../src/log/types.js';
 import type { SnapshotState } from '../../src/machines/fold.js';
-import { infoOf } from '../../src/machines/info.js';
+import { infoOf } from '../../src/machines/snapshots/info.js';
 import { anyLog, RecordArchive } from '../support/record-archive.js';
 
 const everything = { namespace: null, isAll: true };

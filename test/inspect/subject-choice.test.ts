@@ -9,8 +9,8 @@ import {
   unixNanos,
   type SnapshotId,
 } from '../../src/base/units.js';
-import { bearersIn, chosenFrom } from '../../src/inspect/subject-choice.js';
-import { metaOf } from '../../src/machines/chart.js';
+import { bearersIn, chosenFrom } from '../../src/inspect/archive/subject-choice.js';
+import { metaOf } from '../../src/machines/transition-table.js';
 import type { SnapshotState } from '../../src/machines/fold.js';
 import { anyLog, RecordArchive } from '../support/record-archive.js';
 

@@ -1,9 +1,9 @@
 /** Goal: every event has a sentence, and what is not understood is shown as it stands. */
 import { describe, expect, it } from 'vitest';
 import { snapshotId, streamVersion, unixNanos } from '../../src/base/units.js';
-import { summaryOf } from '../../src/inspect/summary.js';
-import { DAEMON_EVENTS } from '../../src/machines/daemon-events.js';
-import type { SNAPSHOT_EVENTS } from '../../src/machines/events.js';
+import { summaryOf } from '../../src/inspect/events/summary.js';
+import { DAEMON_EVENTS } from '../../src/machines/events/daemon-events.js';
+import type { SNAPSHOT_EVENTS } from '../../src/machines/events/events.js';
 
 const caller = { namespace: 'k8s.io', pid: 9 };
 const parent = { id: 1, name: 'base' };

@@ -5,7 +5,7 @@
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import { position, streamVersion, unixNanos } from '../../src/base/units.js';
-import { timeRange } from '../../src/inspect/time-range.js';
+import { timeRange } from '../../src/inspect/archive/time-range.js';
 import type { LogRecord } from '../../src/log/types.js';
 import { RecordArchive } from '../support/record-archive.js';
 

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import type { MountEntry } from '../../src/base/ports.js';
 import { snapshotId } from '../../src/base/units.js';
 import { idsShownBy, mountOf } from '../../src/base/mount-layers.js';
-import { placeOf, usesOf } from '../../src/inspect/who.js';
+import { placeOf, usesOf } from '../../src/inspect/snapshot/who.js';
 
 it.each([
   ['/r/snapshots/7', { kind: 'numbered', id: 7 }],

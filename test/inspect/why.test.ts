@@ -1,9 +1,9 @@
 /** Why a layer is here: by a table of lives and of the settings that were in force. */
 import { describe, expect, it } from 'vitest';
 import { position, snapshotId, snapshotName } from '../../src/base/units.js';
-import { settingsIn, type SettingsThen } from '../../src/inspect/settings-then.js';
-import { labelledWith, reasonFor } from '../../src/inspect/why.js';
-import type { SnapshotEvent } from '../../src/machines/events.js';
+import { settingsIn, type SettingsThen } from '../../src/inspect/archive/settings-at.js';
+import { labelledWith, reasonFor } from '../../src/inspect/snapshot/why.js';
+import type { SnapshotEvent } from '../../src/machines/events/events.js';
 import { RecordArchive, recordsOf } from '../support/record-archive.js';
 
 const ref = `sha256:${'ab12cd34ef56'.padEnd(64, '0')}`;

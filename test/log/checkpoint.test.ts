@@ -5,7 +5,7 @@
 import { describe, expect, it } from 'vitest';
 import { position, type Position, unixNanos } from '../../src/base/units.js';
 import { CheckpointUnusable } from '../../src/log/errors.js';
-import { decodeHeader } from '../../src/log/segment.js';
+import { decodeHeader } from '../../src/log/format/segment-header.js';
 import { FaultyDisk } from '../support/faulty-disk.js';
 import {
   anEvent,

@@ -11,8 +11,8 @@ import {
   followsChain,
   isIntact,
   paddedLength,
-} from '../../src/log/codec.js';
-import type { RecordToEncode } from '../../src/log/codec.js';
+} from '../../src/log/format/codec.js';
+import type { RecordToEncode } from '../../src/log/format/codec.js';
 
 const aName = fc.stringMatching(/^[!-~]{1,40}$/);
 

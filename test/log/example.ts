@@ -5,9 +5,9 @@
 import { pathToFileURL } from 'node:url';
 import { assert } from '../../src/base/assert.js';
 import { streamVersion } from '../../src/base/units.js';
-import { claimedLength } from '../../src/log/codec.js';
-import { aligned, CHAIN_BYTES, RECORD, SEGMENT } from '../../src/log/format.js';
-import { IndexBuilder } from '../../src/log/index-builder.js';
+import { claimedLength } from '../../src/log/format/codec.js';
+import { aligned, CHAIN_BYTES, RECORD, SEGMENT } from '../../src/log/format/layout.js';
+import { IndexBuilder } from '../../src/log/index/index-builder.js';
 import { FaultyDisk } from '../support/faulty-disk.js';
 import { anEvent, openTestLog, ROOT, UUID } from './fixtures.js';
 

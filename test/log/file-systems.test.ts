@@ -12,8 +12,8 @@ import {
   type FileSystemsVerdict,
   type RecordedFileSystem,
   type RecordedFileSystems,
-} from '../../src/log/file-systems.js';
-import { readIdentity } from '../../src/log/identity.js';
+} from '../../src/log/root/file-systems.js';
+import { readIdentity } from '../../src/log/root/identity.js';
 import { FaultyDisk } from '../support/faulty-disk.js';
 import { appendSingly, openTestLog, recordsOf, ROOT, UUID } from './fixtures.js';
 

@@ -5,9 +5,9 @@ import type { Clock, Disk } from '../../src/base/ports.js';
 import { streamVersion, unixNanos, type Position } from '../../src/base/units.js';
 import { openLog, type OpenedLog, type OpenLogOptions } from '../../src/log/log.js';
 import type { EventBody, EventLog, EventToAppend, LogRecord } from '../../src/log/types.js';
-import type { LogFinding, VerifySummary } from '../../src/log/findings.js';
+import type { LogFinding, VerifySummary } from '../../src/log/verify/findings.js';
 import { readLog } from '../../src/log/reader.js';
-import { verifyLog } from '../../src/log/verify.js';
+import { verifyLog } from '../../src/log/verify/verify.js';
 
 export const UUID = '0b5c7a1e-2f3d-4c6b-8a9e-112233445566';
 export const ROOT = '/root';

@@ -9,8 +9,8 @@ import { tmpdir } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { crc32 } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
-import { RECORD, SEGMENT } from '../../src/log/format.js';
-import { BLOCK, GROUP, INDEX, PAGE } from '../../src/log/index-format.js';
+import { RECORD, SEGMENT } from '../../src/log/format/layout.js';
+import { BLOCK, GROUP, INDEX, PAGE } from '../../src/log/index/index-format.js';
 import { exampleIndex, exampleSegment, hexDump } from './example.js';
 
 const page = readFileSync(`${import.meta.dirname}/../../docs/log-format.md`, 'utf8');

@@ -5,11 +5,11 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { cp } from 'node:fs/promises';
 import { describe, expect, it } from 'vitest';
-import { systemDisk } from '../../src/host/disk.js';
-import { replayRoot } from '../../src/inspect/replay-root.js';
-import { DAEMON_EVENTS } from '../../src/machines/daemon-events.js';
-import { SNAPSHOT_EVENTS } from '../../src/machines/events.js';
-import { encodeState } from '../../src/machines/state-json.js';
+import { systemDisk } from '../../src/host/files/disk.js';
+import { replayRoot } from '../../src/inspect/archive/replay-root.js';
+import { DAEMON_EVENTS } from '../../src/machines/events/daemon-events.js';
+import { SNAPSHOT_EVENTS } from '../../src/machines/events/events.js';
+import { encodeState } from '../../src/machines/snapshots/state-json.js';
 import { goldenAppends } from '../golden/log-events.js';
 import {
   asJson,

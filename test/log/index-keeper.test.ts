@@ -5,9 +5,9 @@ import { describe, expect, it } from 'vitest';
 import type { Clock } from '../../src/base/ports.js';
 import { position } from '../../src/base/units.js';
 import { listLog } from '../../src/log/files.js';
-import { INDEX } from '../../src/log/index-format.js';
-import { IndexedLog } from '../../src/log/indexed-log.js';
-import { checkpointsToKeep } from '../../src/log/retention.js';
+import { INDEX } from '../../src/log/index/index-format.js';
+import { IndexedLog } from '../../src/log/index/indexed-log.js';
+import { checkpointsToKeep } from '../../src/log/housekeeping/retention.js';
 import { FaultyDisk } from '../support/faulty-disk.js';
 import {
   appendSingly,

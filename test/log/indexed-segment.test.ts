@@ -4,11 +4,11 @@
  * pieces and stretches is looked for by bytes that it alone holds.
  */
 import { beforeAll, describe, expect, it } from 'vitest';
-import { positionOf } from '../../src/log/codec.js';
-import { BLOCK, STRETCHES, stretchRecords } from '../../src/log/index-format.js';
-import { IndexUnusable } from '../../src/log/index-head.js';
-import { IndexedLog } from '../../src/log/indexed-log.js';
-import { IndexedSegment } from '../../src/log/indexed-segment.js';
+import { positionOf } from '../../src/log/format/codec.js';
+import { BLOCK, STRETCHES, stretchRecords } from '../../src/log/index/index-format.js';
+import { IndexUnusable } from '../../src/log/index/index-head.js';
+import { IndexedLog } from '../../src/log/index/indexed-log.js';
+import { IndexedSegment } from '../../src/log/index/indexed-segment.js';
 import { withFile } from '../../src/log/files.js';
 import { FaultyDisk } from '../support/faulty-disk.js';
 import { anEvent, openTestLog, ROOT } from './fixtures.js';

@@ -4,11 +4,11 @@
  * appends of several events, cut at each byte and with bits flipped.
  */
 import { expect, it } from 'vitest';
-import { aligned } from '../../src/log/format.js';
+import { aligned } from '../../src/log/format/layout.js';
 import type { DiskFile } from '../../src/base/ports.js';
 import type { LogDamaged } from '../../src/log/errors.js';
-import { IndexedLog } from '../../src/log/indexed-log.js';
-import { NewestSegment } from '../../src/log/newest-segment.js';
+import { IndexedLog } from '../../src/log/index/indexed-log.js';
+import { NewestSegment } from '../../src/log/index/newest-segment.js';
 import { FaultyDisk } from '../support/faulty-disk.js';
 import { anEvent, openTestLog, recordsOf, ROOT, verified } from './fixtures.js';
 

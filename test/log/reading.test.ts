@@ -5,7 +5,7 @@
 import { firstValueFrom, take, toArray } from 'rxjs';
 import { describe, expect, it } from 'vitest';
 import { position } from '../../src/base/units.js';
-import { systemDisk } from '../../src/host/disk.js';
+import { systemDisk } from '../../src/host/files/disk.js';
 import { followLog, readLog } from '../../src/log/reader.js';
 import type { EventLog, LogRecord } from '../../src/log/types.js';
 import { FaultyDisk } from '../support/faulty-disk.js';

@@ -7,8 +7,8 @@ import { cp, readFile, writeFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { describe, expect, it } from 'vitest';
 import { LogTooNew, RootLocked, RootRefused } from '../../src/log/errors.js';
-import { readIdentity } from '../../src/log/identity.js';
-import { systemDisk } from '../../src/host/disk.js';
+import { readIdentity } from '../../src/log/root/identity.js';
+import { systemDisk } from '../../src/host/files/disk.js';
 import { FaultyDisk } from '../support/faulty-disk.js';
 import {
   appendSingly,
@@ -161,7 +161,7 @@ describe('a root with an identity', () => {
     const { log } = await openTestLog(disk);
     await log.close();
     const path = `${ROOT}/log/00000000000000000000.seg`;
-    const { decodeHeader, encodeHeader } = await import('../../src/log/segment.js');
+    const { decodeHeader, encodeHeader } = await import('../../src/log/format/segment-header.js');
     const reading = decodeHeader(disk.bytes(path));
     if (reading.kind !== 'valid') throw new Error('no header');
     encodeHeader({ ...reading.header, epoch: 5 }).copy(disk.bytes(path));

@@ -1,6 +1,6 @@
 /** Tries to open the root named on the command line and says on stdout what came of it. */
 import { RootLocked } from '../../src/log/errors.js';
-import { systemDisk } from '../../src/host/disk.js';
+import { systemDisk } from '../../src/host/files/disk.js';
 import { openTestLog } from './fixtures.js';
 
 const root = process.argv[2] ?? '';

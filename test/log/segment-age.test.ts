@@ -5,7 +5,7 @@
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import { unixNanos } from '../../src/base/units.js';
-import { SegmentAges } from '../../src/log/segment-age.js';
+import { SegmentAges } from '../../src/log/housekeeping/segment-age.js';
 
 async function latestWrites(ends: readonly number[], now: number): Promise<number[]> {
   const endOf = (index: number) => {

@@ -5,14 +5,14 @@
  */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { parseBody } from '../../src/log/codec.js';
-import type { VerifyItem } from '../../src/log/findings.js';
-import { isSurelyObject } from '../../src/log/json-shape.js';
-import type { ReadNow } from '../../src/log/segment-bytes.js';
-import { checkSegment } from '../../src/log/segment-check.js';
-import { sumSegment } from '../../src/log/segment-sum.js';
-import { verifyLog } from '../../src/log/verify.js';
-import type { SegmentChecker } from '../../src/log/verify-ahead.js';
+import { parseBody } from '../../src/log/format/codec.js';
+import type { VerifyItem } from '../../src/log/verify/findings.js';
+import { isSurelyObject } from '../../src/log/verify/json-shape.js';
+import type { ReadNow } from '../../src/log/read/segment-bytes.js';
+import { checkSegment } from '../../src/log/verify/segment-check.js';
+import { sumSegment } from '../../src/log/verify/segment-digest.js';
+import { verifyLog } from '../../src/log/verify/verify.js';
+import type { SegmentChecker } from '../../src/log/verify/verify-ahead.js';
 import { FaultyDisk } from '../support/faulty-disk.js';
 import { anEvent, collect, openTestLog, ROOT, segmentNames } from './fixtures.js';
 

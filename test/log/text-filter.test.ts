@@ -1,8 +1,8 @@
 /** A filter never says no to a text that was given for a record, and seldom yes to another. */
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
-import { STRETCHES, stretchRecords } from '../../src/log/index-format.js';
-import { stretchesThatMayHold, TextFilterBuilder } from '../../src/log/text-filter.js';
+import { STRETCHES, stretchRecords } from '../../src/log/index/index-format.js';
+import { stretchesThatMayHold, TextFilterBuilder } from '../../src/log/index/text-filter.js';
 
 const RECORDS = 9_999;
 const stretchOf = (record: number): number => Math.floor(record / stretchRecords(RECORDS));

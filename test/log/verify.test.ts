@@ -3,9 +3,9 @@
  * of a small log is flipped, one at a time.
  */
 import { describe, expect, it } from 'vitest';
-import { SEGMENT } from '../../src/log/format.js';
+import { SEGMENT } from '../../src/log/format/layout.js';
 import { FaultyDisk } from '../support/faulty-disk.js';
-import { encodeRecord } from '../../src/log/codec.js';
+import { encodeRecord } from '../../src/log/format/codec.js';
 import {
   anEvent,
   appendSingly,

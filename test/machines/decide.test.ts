@@ -5,7 +5,7 @@
 import { describe, expect, it } from 'vitest';
 import { snapshotId, snapshotName, type Labels } from '../../src/base/units.js';
 import type { Command, CommandOf } from '../../src/machines/commands.js';
-import { infoOf } from '../../src/machines/info.js';
+import { infoOf } from '../../src/machines/snapshots/info.js';
 import {
   GID_MAPPING_LABEL,
   PARENT_CHAIN_LABEL,

@@ -3,20 +3,23 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { daemonExamples, snapshotExamples } from '../../scripts/docs/examples.js';
 import { snapshotId, streamVersion, unixNanos } from '../../src/base/units.js';
-import { decodeDaemonEvent, type DaemonEventType } from '../../src/machines/daemon-events.js';
+import {
+  decodeDaemonEvent,
+  type DaemonEventType,
+} from '../../src/machines/events/daemon-events.js';
 import {
   encodeSnapshotEvent,
   snapshotEventSchemas,
   type SnapshotEvent,
   type SnapshotEventType,
-} from '../../src/machines/events.js';
+} from '../../src/machines/events/events.js';
 import {
   EventNotUnderstood,
   idOfStream,
   streamOf,
   understand,
   decodeSnapshotEvent,
-} from '../../src/machines/streams.js';
+} from '../../src/machines/events/streams.js';
 import { eventOf } from '../support/arbitraries.js';
 
 /** As the log does it: text on disk lies between the two. */

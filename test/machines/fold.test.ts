@@ -4,11 +4,16 @@ import { initialTransition, transition } from 'xstate';
 import { describe, expect, it } from 'vitest';
 import { InvariantBroken } from '../../src/base/assert.js';
 import { streamVersion, unixNanos } from '../../src/base/units.js';
-import { accepts, machineEvent, STATUSES } from '../../src/machines/chart.js';
+import { accepts, machineEvent, STATUSES } from '../../src/machines/transition-table.js';
 import type { Recorded } from '../../src/machines/facts.js';
 import { fold, type SnapshotState } from '../../src/machines/fold.js';
 import { snapshotMachine } from '../../src/machines/snapshot-machine.js';
-import { decodeHead, decodeState, encodeHead, encodeState } from '../../src/machines/state-json.js';
+import {
+  decodeHead,
+  decodeState,
+  encodeHead,
+  encodeState,
+} from '../../src/machines/snapshots/state-json.js';
 import { snapshotId } from '../../src/base/units.js';
 import { historyTo, inStatus } from '../../scripts/docs/histories.js';
 import { eventOf } from '../support/arbitraries.js';

@@ -17,17 +17,17 @@ import {
   type SnapshotId,
   type SnapshotName,
 } from '../../src/base/units.js';
-import { Replay } from '../../src/inspect/replay.js';
-import { metaOf, STATUSES, type Status } from '../../src/machines/chart.js';
+import { Replay } from '../../src/inspect/archive/replay.js';
+import { metaOf, STATUSES, type Status } from '../../src/machines/transition-table.js';
 import type { Command, CommandOf } from '../../src/machines/commands.js';
 import { decide } from '../../src/machines/decide.js';
-import { DurableForest } from '../../src/machines/durable-forest.js';
+import { DurableForest } from '../../src/machines/snapshots/durable-forest.js';
 import { fold, type SnapshotState } from '../../src/machines/fold.js';
-import { Forest } from '../../src/machines/forest.js';
-import type { ForestCut } from '../../src/machines/forest-cut.js';
-import { infoOf } from '../../src/machines/info.js';
+import { Forest } from '../../src/machines/snapshots/forest.js';
+import type { ForestCut } from '../../src/machines/snapshots/forest-checkpoint.js';
+import { infoOf } from '../../src/machines/snapshots/info.js';
 import { TARGET_LABEL, UID_MAPPING_LABEL } from '../../src/machines/labels.js';
-import { decodeState, encodeHead, headOf } from '../../src/machines/state-json.js';
+import { decodeState, encodeHead, headOf } from '../../src/machines/snapshots/state-json.js';
 import { commandAbout, hostileText, plainLabels } from '../support/arbitraries.js';
 
 const NAMES = ['a', 'b', 'c', 'd', 'sha256:a', 'sha256:b', '"\\', 'ü', '__proto__'].map(

@@ -11,10 +11,10 @@ import {
   type SnapshotId,
   type SnapshotName,
 } from '../../src/base/units.js';
-import { accepts, metaOf, STATUSES } from '../../src/machines/chart.js';
+import { accepts, metaOf, STATUSES } from '../../src/machines/transition-table.js';
 import type { Command } from '../../src/machines/commands.js';
 import { decide } from '../../src/machines/decide.js';
-import { Forest } from '../../src/machines/forest.js';
+import { Forest } from '../../src/machines/snapshots/forest.js';
 import { TARGET_LABEL } from '../../src/machines/labels.js';
 import { inStatus, REF } from '../../scripts/docs/histories.js';
 import { commandAbout, hostileText, plainLabels } from '../support/arbitraries.js';

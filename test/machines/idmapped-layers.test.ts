@@ -5,7 +5,7 @@
 import { describe, expect, it } from 'vitest';
 import { snapshotId, snapshotName, type Labels } from '../../src/base/units.js';
 import type { CommandOf } from '../../src/machines/commands.js';
-import type { SnapshotEventData } from '../../src/machines/events.js';
+import type { SnapshotEventData } from '../../src/machines/events/events.js';
 import { lowerSource } from '../../src/machines/idmapped-layers.js';
 import { GID_MAPPING_LABEL, TARGET_LABEL, UID_MAPPING_LABEL } from '../../src/machines/labels.js';
 import { World } from '../support/world.js';

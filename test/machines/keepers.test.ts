@@ -2,9 +2,9 @@
 import { expect, it } from 'vitest';
 import { snapshotId, snapshotName, type SnapshotId } from '../../src/base/units.js';
 import type { Command, CommandOf } from '../../src/machines/commands.js';
-import type { Caller } from '../../src/machines/events.js';
+import type { Caller } from '../../src/machines/events/events.js';
 import { TARGET_LABEL } from '../../src/machines/labels.js';
-import type { Keeper } from '../../src/machines/maker.js';
+import type { Keeper } from '../../src/machines/client-identity.js';
 import { classOf } from '../../src/machines/refusals.js';
 import { World } from '../support/world.js';
 

@@ -5,8 +5,8 @@
  */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { snapshotEventSchemas, type SnapshotEventType } from '../../src/machines/events.js';
-import { quickDecode } from '../../src/machines/quick-decode.js';
+import { snapshotEventSchemas, type SnapshotEventType } from '../../src/machines/events/events.js';
+import { quickDecode } from '../../src/machines/events/quick-decode.js';
 
 const caller = {
   ...{ namespace: 'k8s.io', lease: 'l', traceparent: 't', pid: 1, uid: 0 },

@@ -8,8 +8,14 @@ import { describe, expect, it } from 'vitest';
 import { historyTo, inStatus } from '../../scripts/docs/histories.js';
 import { snapshotExamples } from '../../scripts/docs/examples.js';
 import { snapshotId, snapshotName, streamVersion, unixNanos } from '../../src/base/units.js';
-import { acceptedBy, accepts, machineEvent, metaOf, STATUSES } from '../../src/machines/chart.js';
-import type { SnapshotEvent } from '../../src/machines/events.js';
+import {
+  acceptedBy,
+  accepts,
+  machineEvent,
+  metaOf,
+  STATUSES,
+} from '../../src/machines/transition-table.js';
+import type { SnapshotEvent } from '../../src/machines/events/events.js';
 import { snapshotMachine, type MachineEvent } from '../../src/machines/snapshot-machine.js';
 
 const subject = { id: 7, name: 'subject', parent: null };

@@ -8,9 +8,9 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { expect, test } from 'vitest';
-import { parseDuration } from '../../src/api/config-values.js';
-import { defaultConfigText } from '../../src/api/config-text.js';
-import { loadConfig } from '../../src/api/config.js';
+import { parseDuration } from '../../src/daemon/config/config-values.js';
+import { defaultConfigText } from '../../src/daemon/config/config-text.js';
+import { loadConfig } from '../../src/daemon/config/config.js';
 
 const run = promisify(execFile);
 const packaged = (name: string): Promise<string> =>

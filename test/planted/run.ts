@@ -7,7 +7,7 @@ import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
 import { cpSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { tableLines } from '../../src/cli/table.js';
+import { tableLines } from '../../src/cli/terminal/table.js';
 import { plantedBugs, type PlantedBug } from './patches.js';
 
 const repository = resolve(import.meta.dirname, '../..');

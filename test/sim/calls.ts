@@ -3,8 +3,8 @@
  * so that clients meet.
  */
 import { snapshotName, type Labels, type Usage } from '../../src/base/units.js';
-import type { Caller } from '../../src/machines/events.js';
-import type { SnapshotInfo } from '../../src/machines/info.js';
+import type { Caller } from '../../src/machines/events/events.js';
+import type { SnapshotInfo } from '../../src/machines/snapshots/info.js';
 import { TARGET_LABEL, UID_MAPPING_LABEL } from '../../src/machines/labels.js';
 import type { Refusal } from '../../src/machines/refusals.js';
 import type { MountSpec } from '../../src/snapshotter/mounts.js';

@@ -5,9 +5,9 @@
 import type { FileOwner } from '../../src/base/ports.js';
 import { snapshotName, type Position, type SnapshotId } from '../../src/base/units.js';
 import type { LogRecord } from '../../src/log/types.js';
-import type { SnapshotInfo } from '../../src/machines/info.js';
+import type { SnapshotInfo } from '../../src/machines/snapshots/info.js';
 import type { SnapshotState } from '../../src/machines/fold.js';
-import type { Forest } from '../../src/machines/forest.js';
+import type { Forest } from '../../src/machines/snapshots/forest.js';
 import { REMOTE_LABEL, storedLabels, TARGET_LABEL } from '../../src/machines/labels.js';
 import type { MountSpec } from '../../src/snapshotter/mounts.js';
 import { clonesUnder, lowerOf, mapsDirectoryOf, neededClones } from '../support/idmapped-needs.js';

@@ -5,7 +5,7 @@
  */
 import type { Labels } from '../../src/base/units.js';
 import { updatedLabels } from '../../src/machines/label-update.js';
-import type { SnapshotInfo } from '../../src/machines/info.js';
+import type { SnapshotInfo } from '../../src/machines/snapshots/info.js';
 import { storedLabels, UID_MAPPING_LABEL } from '../../src/machines/labels.js';
 import { KEYS, NAMES, type Call, type Outcome } from './calls.js';
 import type { ClientName } from './sim-clients.js';

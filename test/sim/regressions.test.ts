@@ -5,11 +5,11 @@
 import { expect, it } from 'vitest';
 import { reasonOf } from '../../src/base/errors.js';
 import { snapshotName, streamVersion } from '../../src/base/units.js';
-import { Replay } from '../../src/inspect/replay.js';
-import { examineCheckpoint } from '../../src/log/checkpoint.js';
+import { Replay } from '../../src/inspect/archive/replay.js';
+import { examineCheckpoint } from '../../src/log/checkpoint/checkpoint.js';
 import { openLog } from '../../src/log/log.js';
 import { readLog } from '../../src/log/reader.js';
-import { encodeHead, encodeState, headOf } from '../../src/machines/state-json.js';
+import { encodeHead, encodeState, headOf } from '../../src/machines/snapshots/state-json.js';
 import { FaultyDisk } from '../support/faulty-disk.js';
 import { VirtualClock } from '../support/virtual-clock.js';
 import { World } from '../support/world.js';

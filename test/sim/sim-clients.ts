@@ -3,9 +3,9 @@
  * again. In some lives of the daemon one of them does not see what the daemon mounts.
  */
 import type { MountEntry, ProcessId, Processes } from '../../src/base/ports.js';
-import type { Caller } from '../../src/machines/events.js';
-import { isSameProcess, processOf, type Maker } from '../../src/machines/maker.js';
-import { ABSENT_MILLIS } from '../../src/snapshotter/clients.js';
+import type { Caller } from '../../src/machines/events/events.js';
+import { isSameProcess, processOf, type Maker } from '../../src/machines/client-identity.js';
+import { ABSENT_MILLIS } from '../../src/snapshotter/clients/clients.js';
 import type { Draws } from './draws.js';
 import type { Life } from './life.js';
 import type { SimClock } from './sim-clock.js';

@@ -6,9 +6,9 @@
 import { reasonOf } from '../../src/base/errors.js';
 import type { SnapshotId, SnapshotName } from '../../src/base/units.js';
 import { defaultPolicies, type EffectPolicies } from '../../src/effects/policies.js';
-import type { DaemonEventData } from '../../src/machines/daemon-events.js';
-import type { SnapshotInfo } from '../../src/machines/info.js';
-import { openSnapshotter, type OpenedSnapshotter } from '../../src/snapshotter/open.js';
+import type { DaemonEventData } from '../../src/machines/events/daemon-events.js';
+import type { SnapshotInfo } from '../../src/machines/snapshots/info.js';
+import { openSnapshotter, type OpenedSnapshotter } from '../../src/snapshotter/startup/open.js';
 import type { SnapshotterSettings } from '../../src/snapshotter/settings.js';
 import { FaultyDisk } from '../support/faulty-disk.js';
 import type { Draws } from './draws.js';

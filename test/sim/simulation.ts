@@ -3,7 +3,7 @@
  * with the same seed is the beginning of a longer one.
  */
 import { createHash } from 'node:crypto';
-import type { SnapshotInfo } from '../../src/machines/info.js';
+import type { SnapshotInfo } from '../../src/machines/snapshots/info.js';
 import { snapshotName } from '../../src/base/units.js';
 import { drawCall, KEYS, make, NAMES, type Call, type Outcome } from './calls.js';
 import { Checks, textOfInfo, type Written } from './checks.js';

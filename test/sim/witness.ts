@@ -6,7 +6,7 @@
 import { createHash } from 'node:crypto';
 import { crc32 } from 'node:zlib';
 import { position, streamVersion, unixNanos, type Position } from '../../src/base/units.js';
-import { Replay } from '../../src/inspect/replay.js';
+import { Replay } from '../../src/inspect/archive/replay.js';
 import type { LogRecord } from '../../src/log/types.js';
 import type { FaultyDisk } from '../support/faulty-disk.js';
 import { Violation } from './violation.js';

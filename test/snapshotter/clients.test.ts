@@ -5,11 +5,11 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import type { MountEntry, ProcessId, Processes } from '../../src/base/ports.js';
 import { snapshotId } from '../../src/base/units.js';
-import type { Caller } from '../../src/machines/events.js';
+import type { Caller } from '../../src/machines/events/events.js';
 import type { SnapshotState } from '../../src/machines/fold.js';
-import { makerOf } from '../../src/machines/maker.js';
-import { ClientReports, type ClientReport } from '../../src/snapshotter/client-reports.js';
-import { ABSENT_MILLIS, Clients } from '../../src/snapshotter/clients.js';
+import { makerOf } from '../../src/machines/client-identity.js';
+import { ClientReports, type ClientReport } from '../../src/snapshotter/clients/client-reports.js';
+import { ABSENT_MILLIS, Clients } from '../../src/snapshotter/clients/clients.js';
 import { VirtualClock } from '../support/virtual-clock.js';
 import { World } from '../support/world.js';
 import { snapshotName } from '../../src/base/units.js';

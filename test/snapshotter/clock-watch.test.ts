@@ -5,7 +5,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { unixNanos, type UnixNanos } from '../../src/base/units.js';
-import { ClockWatch } from '../../src/snapshotter/clock-watch.js';
+import { ClockWatch } from '../../src/snapshotter/clock/clock-watch.js';
 
 const HOUR = 3_600_000;
 const nanos = (hours: number): UnixNanos =>

@@ -8,8 +8,8 @@ import * as fs from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { SnapshotDirectories } from '../../src/base/ports.js';
 import { defaultPolicies, type EffectPolicies } from '../../src/effects/policies.js';
-import { replayRoot } from '../../src/inspect/replay-root.js';
-import { startupPlan } from '../../src/inspect/startup-plan.js';
+import { replayRoot } from '../../src/inspect/archive/replay-root.js';
+import { startupPlan } from '../../src/inspect/startup/startup-plan.js';
 import {
   TestDaemon,
   testRoot,

@@ -2,8 +2,8 @@
  * The rules of filters as tables, each with its opposite, over snapshots that have one of every
  * oddity. Shared by the tests of the rules and by the comparison with containerd.
  */
-import type { Filterable } from '../../src/snapshotter/filter.js';
-import { parseFilters } from '../../src/snapshotter/filter.js';
+import type { Filterable } from '../../src/snapshotter/filter/filter.js';
+import { parseFilters } from '../../src/snapshotter/filter/filter.js';
 
 export const snapshot = (
   name: string,

@@ -10,7 +10,7 @@ import {
   FILTERS_LENGTH_MAX,
   parseFilters,
   PATTERNS_LENGTH_MAX,
-} from '../../src/snapshotter/filter.js';
+} from '../../src/snapshotter/filter/filter.js';
 import { ALL, list, MATCHING, REFUSED, snapshot, SNAPSHOTS } from './filter-tables.js';
 import { patterns, quoteForGo, scraps, wireText } from './filter-texts.js';
 

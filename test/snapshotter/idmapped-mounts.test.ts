@@ -10,7 +10,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { HostFault } from '../../src/base/errors.js';
 import type { IdmappedMounts } from '../../src/base/ports.js';
 import { snapshotName } from '../../src/base/units.js';
-import type { Caller } from '../../src/machines/events.js';
+import type { Caller } from '../../src/machines/events/events.js';
 import { TARGET_LABEL } from '../../src/machines/labels.js';
 import { mountpointsBelow, told, until, valueOf } from '../support/daemon.js';
 import { MappedRig, MAPS } from './mapped-rig.js';

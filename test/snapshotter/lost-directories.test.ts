@@ -7,8 +7,8 @@
 import * as fs from 'node:fs';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import type { SnapshotDirectories } from '../../src/base/ports.js';
-import { startupPlan } from '../../src/inspect/startup-plan.js';
-import { replayRoot } from '../../src/inspect/replay-root.js';
+import { startupPlan } from '../../src/inspect/startup/startup-plan.js';
+import { replayRoot } from '../../src/inspect/archive/replay-root.js';
 import { TestDaemon, testRoot, told, until, valueOf, type TestRoot } from '../support/daemon.js';
 
 let root: TestRoot;

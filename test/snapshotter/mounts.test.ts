@@ -1,7 +1,7 @@
 /** The table of mounts: kinds, options and their order, as the overlay snapshotter gives them. */
 import { describe, expect, it } from 'vitest';
 import { inStatus } from '../../scripts/docs/histories.js';
-import { idmappedPath } from '../../src/inspect/idmapped-paths.js';
+import { idmappedPath } from '../../src/inspect/startup/idmapped-paths.js';
 import type { SnapshotState } from '../../src/machines/fold.js';
 import type { IdMapping } from '../../src/machines/id-mapping.js';
 import { UID_MAPPING_LABEL } from '../../src/machines/labels.js';

@@ -8,9 +8,9 @@ import { execFileSync } from 'node:child_process';
 import * as fs from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { SnapshotDirectories } from '../../src/base/ports.js';
-import type { Finding } from '../../src/inspect/findings.js';
-import { replayRoot } from '../../src/inspect/replay-root.js';
-import { startupPlan } from '../../src/inspect/startup-plan.js';
+import type { Finding } from '../../src/inspect/startup/findings.js';
+import { replayRoot } from '../../src/inspect/archive/replay-root.js';
+import { startupPlan } from '../../src/inspect/startup/startup-plan.js';
 import {
   hostOf,
   TestDaemon,

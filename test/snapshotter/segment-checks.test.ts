@@ -4,15 +4,15 @@
  */
 import { expect, it } from 'vitest';
 import { unixNanos, type UnixNanos } from '../../src/base/units.js';
-import { daemonDrafts } from '../../src/inspect/owner-records.js';
-import { segmentSums } from '../../src/inspect/segment-sums.js';
-import type { ReadNow } from '../../src/log/segment-bytes.js';
-import { checkSegment } from '../../src/log/segment-check.js';
-import { sumSegment } from '../../src/log/segment-sum.js';
-import { verifyLog } from '../../src/log/verify.js';
-import type { SegmentChecker } from '../../src/log/verify-ahead.js';
-import type { DaemonEvent } from '../../src/machines/daemon-events.js';
-import { Forest } from '../../src/machines/forest.js';
+import { daemonDrafts } from '../../src/inspect/events/owner-records.js';
+import { segmentSums } from '../../src/inspect/events/segment-digests.js';
+import type { ReadNow } from '../../src/log/read/segment-bytes.js';
+import { checkSegment } from '../../src/log/verify/segment-check.js';
+import { sumSegment } from '../../src/log/verify/segment-digest.js';
+import { verifyLog } from '../../src/log/verify/verify.js';
+import type { SegmentChecker } from '../../src/log/verify/verify-ahead.js';
+import type { DaemonEvent } from '../../src/machines/events/daemon-events.js';
+import { Forest } from '../../src/machines/snapshots/forest.js';
 import { SegmentChecks } from '../../src/snapshotter/segment-checks.js';
 import { collect, openTestLog, recordsOf, ROOT, segmentNames } from '../log/fixtures.js';
 import { FaultyDisk } from '../support/faulty-disk.js';

@@ -2,7 +2,7 @@
 import fc from 'fast-check';
 import { snapshotId, snapshotName, type Labels, type SnapshotName } from '../../src/base/units.js';
 import type { Command } from '../../src/machines/commands.js';
-import type { Caller, SnapshotEvent } from '../../src/machines/events.js';
+import type { Caller, SnapshotEvent } from '../../src/machines/events/events.js';
 import {
   GID_MAPPING_LABEL,
   PARENT_CHAIN_LABEL,

@@ -18,15 +18,15 @@ import type { Result } from '../../src/base/result.js';
 import { snapshotName, type Labels } from '../../src/base/units.js';
 import { defaultPolicies, type EffectPolicies } from '../../src/effects/policies.js';
 import type { FileSystem } from '../../src/filesystems/contract.js';
-import { snapshotDirectories } from '../../src/host/directories.js';
+import { snapshotDirectories } from '../../src/host/files/directories.js';
 import { openHost, type Host } from '../../src/host/host.js';
-import { systemIdmappedMounts } from '../../src/host/idmapped.js';
+import { systemIdmappedMounts } from '../../src/host/mounts/idmapped.js';
 import { readLog } from '../../src/log/reader.js';
 import type { LogRecord } from '../../src/log/types.js';
 import { TARGET_LABEL } from '../../src/machines/labels.js';
 import { classOf, type Refusal } from '../../src/machines/refusals.js';
 import type { MountSpec } from '../../src/snapshotter/mounts.js';
-import { openSnapshotter, type OpenedSnapshotter } from '../../src/snapshotter/open.js';
+import { openSnapshotter, type OpenedSnapshotter } from '../../src/snapshotter/startup/open.js';
 import type { SnapshotterSettings } from '../../src/snapshotter/settings.js';
 import { BindFileSystem } from './bind-file-system.js';
 

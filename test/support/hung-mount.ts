@@ -4,7 +4,7 @@
  */
 import { execFileSync } from 'node:child_process';
 import * as fs from 'node:fs';
-import { mount } from '../../src/host/mount-jobs.js';
+import { mount } from '../../src/host/mounts/mount-jobs.js';
 
 export interface HungMount {
   /** Ends the hanging, and the mount with it. */

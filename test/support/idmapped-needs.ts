@@ -4,9 +4,9 @@
  */
 import { createHash } from 'node:crypto';
 import type { SnapshotName } from '../../src/base/units.js';
-import { metaOf } from '../../src/machines/chart.js';
+import { metaOf } from '../../src/machines/transition-table.js';
 import type { SnapshotState } from '../../src/machines/fold.js';
-import type { Forest } from '../../src/machines/forest.js';
+import type { Forest } from '../../src/machines/snapshots/forest.js';
 
 /** The directory of a snapshot's maps; null when its layers are shown as they are. */
 export function mapsDirectoryOf(root: string, { idMapping }: SnapshotState): string | null {

@@ -18,14 +18,14 @@ import type {
   LifeRange,
   LogBounds,
   PastState,
-} from '../../src/inspect/archive.js';
-import { fitOfRecord, type Fit } from '../../src/inspect/bears-text.js';
-import { Replay } from '../../src/inspect/replay.js';
-import { bySnapshot, eventOf, parentOf } from '../../src/inspect/subject.js';
+} from '../../src/inspect/archive/archive.js';
+import { fitOfRecord, type Fit } from '../../src/inspect/events/event-names.js';
+import { Replay } from '../../src/inspect/archive/replay.js';
+import { bySnapshot, eventOf, parentOf } from '../../src/inspect/archive/subject.js';
 import type { LogRecord } from '../../src/log/types.js';
 import type { Command } from '../../src/machines/commands.js';
-import { encodeSnapshotEvent } from '../../src/machines/events.js';
-import { idOfStream, streamOf } from '../../src/machines/streams.js';
+import { encodeSnapshotEvent } from '../../src/machines/events/events.js';
+import { idOfStream, streamOf } from '../../src/machines/events/streams.js';
 import { commandAbout, plainLabels } from './arbitraries.js';
 import { World } from './world.js';
 

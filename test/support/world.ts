@@ -5,9 +5,9 @@
 import { streamVersion, unixNanos, type SnapshotId } from '../../src/base/units.js';
 import type { Command } from '../../src/machines/commands.js';
 import { decide, type Decision } from '../../src/machines/decide.js';
-import type { SnapshotEvent } from '../../src/machines/events.js';
+import type { SnapshotEvent } from '../../src/machines/events/events.js';
 import { fold, type SnapshotState } from '../../src/machines/fold.js';
-import { Forest } from '../../src/machines/forest.js';
+import { Forest } from '../../src/machines/snapshots/forest.js';
 
 export class World {
   readonly forest = new Forest();

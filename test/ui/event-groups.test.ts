@@ -1,10 +1,10 @@
 /** Trouble is one thing for the page and for `stratalog log`, and each event has a group. */
 import { expect, it } from 'vitest';
 import { position, streamVersion, unixNanos } from '../../src/base/units.js';
-import { isTrouble } from '../../src/inspect/troubles.js';
+import { isTrouble } from '../../src/inspect/events/warning-events.js';
 import type { LogRecord } from '../../src/log/types.js';
-import { DAEMON_EVENTS, DAEMON_STREAM } from '../../src/machines/daemon-events.js';
-import { SNAPSHOT_EVENTS } from '../../src/machines/events.js';
+import { DAEMON_EVENTS, DAEMON_STREAM } from '../../src/machines/events/daemon-events.js';
+import { SNAPSHOT_EVENTS } from '../../src/machines/events/events.js';
 import { groupOf, GROUPS, isMarked } from '../../src/ui/event-groups.js';
 
 const recordOf = (stream: string, type: string): LogRecord => ({

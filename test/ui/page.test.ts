@@ -11,8 +11,8 @@ import type { Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { Browser } from '../../scripts/rig/browser.js';
 import { position } from '../../src/base/units.js';
-import { systemDisk } from '../../src/host/disk.js';
-import { RootArchive } from '../../src/inspect/root-archive.js';
+import { systemDisk } from '../../src/host/files/disk.js';
+import { RootArchive } from '../../src/inspect/archive/root-archive.js';
 import {
   aDaemon,
   aRoot,

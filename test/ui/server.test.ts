@@ -7,8 +7,8 @@ import { get } from 'node:http';
 import { connect, type Socket } from 'node:net';
 import { afterEach, expect, it } from 'vitest';
 import { position, type Position } from '../../src/base/units.js';
-import { Forest } from '../../src/machines/forest.js';
-import type { Archive, PastState } from '../../src/inspect/archive.js';
+import { Forest } from '../../src/machines/snapshots/forest.js';
+import type { Archive, PastState } from '../../src/inspect/archive/archive.js';
 import { startPage } from '../../src/ui/server.js';
 
 const closing: (() => unknown)[] = [];

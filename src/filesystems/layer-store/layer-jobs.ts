@@ -17,7 +17,7 @@ import type { BigIntStats } from 'node:fs';
 
 import { errnoOf } from '../../base/errors.js';
 import { guarded } from '../../host/faults.js';
-import { lgetxattr } from '../../host/xattrs.js';
+import { lgetxattr } from '../../host/files/xattrs.js';
 import { identityAttribute } from './layout.js';
 import { manifestBytesMax } from './manifest.js';
 

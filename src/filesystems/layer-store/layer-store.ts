@@ -12,22 +12,22 @@ import { dirname } from 'node:path';
 import { errnoOf, reasonOf, UsageError } from '../../base/errors.js';
 import type { MountTable } from '../../base/ports.js';
 import type { Labels } from '../../base/units.js';
-import { jobModule } from '../../host/job-module.js';
-import type { WorkerPool } from '../../host/workers.js';
+import { jobModule } from '../../host/threads/job-module.js';
+import type { WorkerPool } from '../../host/threads/workers.js';
 import { TARGET_LABEL } from '../../base/target-label.js';
 import type { FileSystem } from '../contract.js';
 import type { ChainId } from './digest.js';
 import { isDigest } from './digest.js';
-import { describeHolders } from './holders.js';
+import { describeHolders } from './busy-mounts.js';
 import type * as layerJobs from './layer-jobs.js';
 import type { Observation } from './layer-jobs.js';
 import { contentPath, manifestPath, storeFilePath } from './layout.js';
 import type { LayerManifest } from './manifest.js';
 import { parseManifest } from './manifest.js';
 import { showLayer } from './show-layer.js';
-import type { Places, Shown } from './verdict.js';
-import { changeSince, contentFault, isSameFile } from './verdict.js';
-import { mountFault, mountpointFault, topMount } from './verdict.js';
+import type { Places, Shown } from './layer-check.js';
+import { changeSince, contentFault, isSameFile } from './layer-check.js';
+import { mountFault, mountpointFault, topMount } from './layer-check.js';
 
 export interface LayerStoreOptions {
   /** Absolute path of the store. It need not be there yet: an NFS export may come up later. */

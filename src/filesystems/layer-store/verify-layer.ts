@@ -14,7 +14,7 @@ import { observe, readManifest, type Observation } from './layer-jobs.js';
 import { contentPath, layerPath, manifestPath, storeFilePath } from './layout.js';
 import type { LayerManifest } from './manifest.js';
 import { parseManifest } from './manifest.js';
-import { contentFault } from './verdict.js';
+import { contentFault } from './layer-check.js';
 
 export type LayerCondition =
   | { readonly state: 'absent' }

@@ -5,10 +5,10 @@
  */
 import { existsSync, readdirSync } from 'node:fs';
 import { relative } from 'node:path';
-import { isOrdinary } from '../../../src/inspect/findings.js';
+import { isOrdinary } from '../../../src/inspect/startup/findings.js';
 import { readLog } from '../../../src/log/reader.js';
-import { verifyLog } from '../../../src/log/verify.js';
-import { metaOf } from '../../../src/machines/chart.js';
+import { verifyLog } from '../../../src/log/verify/verify.js';
+import { metaOf } from '../../../src/machines/transition-table.js';
 import { neededClones } from '../../support/idmapped-needs.js';
 import { Gate } from './gate.js';
 import type { Machine } from './machine.js';

@@ -1,10 +1,10 @@
 /** What stands on a machine: read from its log and its directories, without a service. */
 import * as fs from 'node:fs';
 import type { SnapshotState } from '../../../src/machines/fold.js';
-import type { Forest } from '../../../src/machines/forest.js';
-import { replayRoot } from '../../../src/inspect/replay-root.js';
-import { metaOf } from '../../../src/machines/chart.js';
-import { infoOf, type SnapshotInfo } from '../../../src/machines/info.js';
+import type { Forest } from '../../../src/machines/snapshots/forest.js';
+import { replayRoot } from '../../../src/inspect/archive/replay-root.js';
+import { metaOf } from '../../../src/machines/transition-table.js';
+import { infoOf, type SnapshotInfo } from '../../../src/machines/snapshots/info.js';
 import type { Machine } from './machine.js';
 
 export interface Observed {

@@ -5,7 +5,7 @@
 import * as fs from 'node:fs';
 import { snapshotName } from '../../../src/base/units.js';
 import { TARGET_LABEL, UID_MAPPING_LABEL } from '../../../src/machines/labels.js';
-import type { OpenedSnapshotter } from '../../../src/snapshotter/open.js';
+import type { OpenedSnapshotter } from '../../../src/snapshotter/startup/open.js';
 import { told } from '../../support/daemon.js';
 import { drive, rest, type Driven } from './drive.js';
 import type { Gate } from './gate.js';

@@ -5,11 +5,11 @@
 import * as fs from 'node:fs';
 import type { ChainId } from '../../../src/filesystems/layer-store/digest.js';
 import { chainIdsOf, digestOf } from '../../../src/filesystems/layer-store/digest.js';
-import { importLayers } from '../../../src/filesystems/layer-store/import-image.js';
-import type { LayerSource } from '../../../src/filesystems/layer-store/import-layer.js';
+import { importLayers } from '../../../src/filesystems/layer-store/import/import-image.js';
+import type { LayerSource } from '../../../src/filesystems/layer-store/import/import-layer.js';
 import type { LayerFormat } from '../../../src/filesystems/layer-store/layout.js';
-import { unmount } from '../../../src/host/mount-jobs.js';
-import { systemMountTable } from '../../../src/host/mounts.js';
+import { unmount } from '../../../src/host/mounts/mount-jobs.js';
+import { systemMountTable } from '../../../src/host/mounts/mounts.js';
 import { mountpointsBelow } from '../../support/daemon.js';
 import type { Gate } from './gate.js';
 import { listing, placeOfAll } from './machine.js';

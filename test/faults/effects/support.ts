@@ -1,8 +1,8 @@
 /** A remote file system that does what a test tells it, a look at what is left, and neighbours. */
 import { expect } from 'vitest';
 import { defaultPolicies } from '../../../src/effects/policies.js';
-import { startupPlan } from '../../../src/inspect/startup-plan.js';
-import { replayRoot } from '../../../src/inspect/replay-root.js';
+import { startupPlan } from '../../../src/inspect/startup/startup-plan.js';
+import { replayRoot } from '../../../src/inspect/archive/replay-root.js';
 import type { FileSystem } from '../../../src/filesystems/contract.js';
 import type { Host } from '../../../src/host/host.js';
 import { TARGET_LABEL } from '../../../src/machines/labels.js';

@@ -13,13 +13,16 @@ import { chainIdOn, digestOf } from '../../../src/filesystems/layer-store/digest
 import {
   parsePlatform,
   type Platform,
-} from '../../../src/filesystems/layer-store/image-manifest.js';
-import { openSource, parseSource } from '../../../src/filesystems/layer-store/image-source.js';
+} from '../../../src/filesystems/layer-store/import/image-manifest.js';
+import {
+  openSource,
+  parseSource,
+} from '../../../src/filesystems/layer-store/import/image-source.js';
 import { sweepStaging } from '../../../src/filesystems/layer-store/store-directory.js';
 import { fullCheck } from '../../../src/filesystems/layer-store/verify-layer.js';
 import { isVolumeAvailable, LoopVolume } from '../../support/loop-volume.js';
 import { tarOf, type Entry } from '../../../scripts/rig/tar.js';
-import { llistxattr, lsetxattr } from '../../../src/host/xattrs.js';
+import { llistxattr, lsetxattr } from '../../../src/host/files/xattrs.js';
 import { Bench, everyFormat, reasonFor } from './support.js';
 
 let bench: Bench;

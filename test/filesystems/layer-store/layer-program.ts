@@ -2,7 +2,7 @@
 import { CommanderError } from 'commander';
 
 import { UsageError } from '../../../src/base/errors.js';
-import { layerCommand } from '../../../src/cli/layer.js';
+import { layerCommand } from '../../../src/cli/layers/layer.js';
 
 try {
   await layerCommand().exitOverride().parseAsync(process.argv);

@@ -7,22 +7,25 @@ import { gzipSync } from 'node:zlib';
 
 import type { Digest } from '../../../src/filesystems/layer-store/digest.js';
 import { chainIdsOf, digestOf, hexOf } from '../../../src/filesystems/layer-store/digest.js';
-import { importLayers } from '../../../src/filesystems/layer-store/import-image.js';
-import type { ImportedLayer } from '../../../src/filesystems/layer-store/import-image.js';
-import type { ImportOptions } from '../../../src/filesystems/layer-store/import-layer.js';
+import { importLayers } from '../../../src/filesystems/layer-store/import/import-image.js';
+import type { ImportedLayer } from '../../../src/filesystems/layer-store/import/import-image.js';
+import type { ImportOptions } from '../../../src/filesystems/layer-store/import/import-layer.js';
 import {
   hostPlatform,
   type Platform,
-} from '../../../src/filesystems/layer-store/image-manifest.js';
-import { openSource, parseSource } from '../../../src/filesystems/layer-store/image-source.js';
+} from '../../../src/filesystems/layer-store/import/image-manifest.js';
+import {
+  openSource,
+  parseSource,
+} from '../../../src/filesystems/layer-store/import/image-source.js';
 import { layerFormats } from '../../../src/filesystems/layer-store/layout.js';
 import type { LayerFormat } from '../../../src/filesystems/layer-store/layout.js';
 import { TARGET_LABEL } from '../../../src/base/target-label.js';
 import { openLayerStore } from '../../../src/filesystems/layer-store/layer-store.js';
 import type { LayerStore } from '../../../src/filesystems/layer-store/layer-store.js';
-import { systemMountTable } from '../../../src/host/mounts.js';
+import { systemMountTable } from '../../../src/host/mounts/mounts.js';
 import { tarOf, type Entry } from '../../../scripts/rig/tar.js';
-import { WorkerPool } from '../../../src/host/workers.js';
+import { WorkerPool } from '../../../src/host/threads/workers.js';
 import type { Labels } from '../../../src/base/units.js';
 
 export interface Layout {

@@ -6,8 +6,8 @@
 import fc from 'fast-check';
 import { RE2JS, RE2JSException } from 're2js';
 import { describe, expect, it } from 'vitest';
-import { parseFilters, PATTERNS_LENGTH_MAX } from '../../../src/snapshotter/filter.js';
-import { patternSize } from '../../../src/snapshotter/pattern-size.js';
+import { parseFilters, PATTERNS_LENGTH_MAX } from '../../../src/snapshotter/filter/filter.js';
+import { patternSize } from '../../../src/snapshotter/filter/pattern-size.js';
 import { runs } from './runs.js';
 
 const pieces = [

@@ -6,17 +6,17 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { unixNanos } from '../../../src/base/units.js';
-import { claimedLength, decodeRecord, parseBody } from '../../../src/log/codec.js';
+import { claimedLength, decodeRecord, parseBody } from '../../../src/log/format/codec.js';
 import {
   checkpointLines,
   examineCheckpoint,
   writeCheckpointAside,
-} from '../../../src/log/checkpoint.js';
+} from '../../../src/log/checkpoint/checkpoint.js';
 import { LogTooNew, RootRefused } from '../../../src/log/errors.js';
-import { CHAIN_BYTES, RECORD, RECORD_BYTES_MAX } from '../../../src/log/format.js';
-import { readIdentity } from '../../../src/log/identity.js';
-import { SegmentScan } from '../../../src/log/scan.js';
-import { decodeHeader, encodeHeader } from '../../../src/log/segment.js';
+import { CHAIN_BYTES, RECORD, RECORD_BYTES_MAX } from '../../../src/log/format/layout.js';
+import { readIdentity } from '../../../src/log/root/identity.js';
+import { SegmentScan } from '../../../src/log/format/scan.js';
+import { decodeHeader, encodeHeader } from '../../../src/log/format/segment-header.js';
 import { FaultyDisk } from '../../support/faulty-disk.js';
 import { UUID } from '../../log/fixtures.js';
 import { runs } from './runs.js';

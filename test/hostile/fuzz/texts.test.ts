@@ -5,8 +5,8 @@
 import fc from 'fast-check';
 import { BinaryReader } from '@bufbuild/protobuf/wire';
 import { describe, expect, it } from 'vitest';
-import { loadConfig } from '../../../src/api/config.js';
-import { defaultConfigText } from '../../../src/api/config-text.js';
+import { loadConfig } from '../../../src/daemon/config/config.js';
+import { defaultConfigText } from '../../../src/daemon/config/config-text.js';
 import {
   PrepareSnapshotRequest,
   UpdateSnapshotRequest,
@@ -14,15 +14,15 @@ import {
 import {
   requestShapes,
   strictSnapshotsService as service,
-} from '../../../src/api/snapshots-requests.js';
-import { unreadable } from '../../../src/api/strict-requests.js';
+} from '../../../src/api/snapshots/snapshots-requests.js';
+import { unreadable } from '../../../src/api/grpc/strict-requests.js';
 import { UsageError } from '../../../src/base/errors.js';
 import { ManifestInvalid, parseManifest } from '../../../src/filesystems/layer-store/manifest.js';
 import { fromHex } from '../../../src/filesystems/layer-store/digest.js';
-import { parseMountinfo, unescapeOctal } from '../../../src/host/mountinfo.js';
+import { parseMountinfo, unescapeOctal } from '../../../src/host/mounts/mountinfo.js';
 import { checkMappings } from '../../../src/machines/id-mapping.js';
 import { UID_MAPPING_LABEL } from '../../../src/machines/labels.js';
-import { decodeHead, decodeState } from '../../../src/machines/state-json.js';
+import { decodeHead, decodeState } from '../../../src/machines/snapshots/state-json.js';
 import { ZodError } from 'zod';
 import { runs } from './runs.js';
 

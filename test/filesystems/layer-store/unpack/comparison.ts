@@ -11,7 +11,7 @@ import { createInterface, type Interface } from 'node:readline';
 import { buildGo } from '../../../../scripts/rig/go-programs.js';
 import type { ChainId, Digest } from '../../../../src/filesystems/layer-store/digest.js';
 import { chainIdOn, digestOf, hexOf } from '../../../../src/filesystems/layer-store/digest.js';
-import { importLayer } from '../../../../src/filesystems/layer-store/import-layer.js';
+import { importLayer } from '../../../../src/filesystems/layer-store/import/import-layer.js';
 import type { LayerFormat } from '../../../../src/filesystems/layer-store/layout.js';
 import { openOrMakeStore } from '../../../../src/filesystems/layer-store/store-directory.js';
 import { type Bench, reasonFor } from '../support.js';

@@ -1,0 +1,34 @@
+/** The states of StateAt, as a client receives them, made into a forest. */
+import { Forest } from '../../../machines/snapshots/forest.js';
+import { PackedStates } from '../../../machines/snapshots/packed-states.js';
+import { CHECKPOINT_SCHEMA } from '../../../machines/snapshots/state-json.js';
+import { EventNotUnderstood } from '../../../machines/events/streams.js';
+import { snapshotId } from '../../../base/units.js';
+import type { StateAtResponse, StateHead } from '../../generated/stratalog/audit/v1/audit.js';
+
+/** @throws EventNotUnderstood when the lines are of another shape, or not whole */
+export async function forestOf(
+  messages: AsyncIterable<StateAtResponse>,
+): Promise<{ readonly head: StateHead; readonly forest: Forest }> {
+  let head: StateHead | undefined;
+  const pieces: Buffer[] = [];
+  for await (const message of messages) {
+    head ??= message.head;
+    if (head !== undefined) refuseOtherShape(head);
+    pieces.push(Buffer.from(message.states));
+  }
+  if (head === undefined) throw new EventNotUnderstood('a state came without a head', false);
+  const packed = await PackedStates.index(Buffer.concat(pieces), Number(head.snapshots));
+  const forest = new Forest(packed);
+  forest.reserveIdsBelow(Number(head.nextId));
+  forest.reserveSpares(head.spares.map((id) => snapshotId(Number(id))));
+  return { head, forest };
+}
+
+function refuseOtherShape({ stateSchema }: StateHead): void {
+  if (stateSchema === CHECKPOINT_SCHEMA) return;
+  throw new EventNotUnderstood(
+    `the daemon tells states in shape ${stateSchema}; this release knows ${CHECKPOINT_SCHEMA}`,
+    stateSchema > CHECKPOINT_SCHEMA,
+  );
+}

@@ -1,0 +1,108 @@
+/** `--root` for commands that look into a root from outside, without a daemon. */
+import { readdir, stat } from 'node:fs/promises';
+import { resolve } from 'node:path';
+import type { Command } from 'commander';
+import { errnoOf, reasonOf, UsageError } from '../../base/errors.js';
+import { defaultConfigFile, readConfigText } from '../../daemon/config/config-file.js';
+import { adviceFor } from '../../base/errno-hints.js';
+import { isUtf8 } from '../../base/paths.js';
+import { systemDisk } from '../../host/files/disk.js';
+import { logDirectory } from '../../log/files.js';
+import { compareFileSystems, fileSystemsOf } from '../../log/root/file-systems.js';
+import { fileSystemRefused, readIdentityIfSound } from '../../log/root/identity.js';
+
+export function withRootOption(command: Command): Command {
+  return command
+    .option('--root <dir>', 'the root to look into (STRATALOG_ROOT; else of the configuration)')
+    .option('-c, --config <file>', `configuration file (default: ${defaultConfigFile})`);
+}
+
+export interface RootFlags {
+  readonly root?: string;
+  readonly config?: string;
+}
+
+/**
+ * The root that is meant, absolute.
+ *
+ * @throws UsageError when nothing of a root is there, RootRefused when the disk of its log is not
+ *   mounted: neither must look like an empty log.
+ */
+export async function rootOf(flags: RootFlags): Promise<string> {
+  const root = await namedRoot(flags);
+  await refuseMissingLog(root);
+  return root;
+}
+
+/**
+ * The same for a command that reports what is missing. A root that is named needs no
+ * configuration, so that a copied one can be looked at anywhere; a relative one is taken from the
+ * working directory.
+ *
+ * @throws UsageError when nothing of a root is there
+ */
+export async function namedRoot(flags: RootFlags): Promise<string> {
+  const named = flags.root ?? process.env['STRATALOG_ROOT'] ?? '';
+  const root = named !== '' ? resolve(named) : await configuredRoot(flags.config);
+  requireUtf8(root);
+  const parts = ['identity.json', 'log', 'snapshots'];
+  const found = await Promise.all(parts.map((name) => exists(`${root}/${name}`)));
+  if (!found.includes(true)) {
+    throw new UsageError(
+      `${root} is no root: there is neither ${parts.join(' nor ')} in it. ` +
+        'Name the directory that holds them with --root',
+    );
+  }
+  return root;
+}
+
+/** Only where there is no segment: nothing is asked of an ordinary root. */
+async function refuseMissingLog(root: string): Promise<void> {
+  const disk = systemDisk();
+  if ((await segmentNames(root)).length > 0) return;
+  const identity = await readIdentityIfSound(disk, root);
+  if (identity === null) return;
+  const found = await fileSystemsOf(disk, root);
+  const verdict = compareFileSystems(identity.fileSystems, found, 'copy');
+  if (verdict.kind === 'refused') throw fileSystemRefused(root, verdict);
+}
+
+async function segmentNames(root: string): Promise<readonly string[]> {
+  try {
+    return (await readdir(logDirectory(root))).filter((name) => name.endsWith('.seg'));
+  } catch (thrown) {
+    const code = errnoOf(thrown);
+    if (code === 'ENOENT' || code === 'ENOTDIR') return [];
+    throw thrown;
+  }
+}
+
+/** @throws UsageError */
+export function requireUtf8(path: string): void {
+  if (isUtf8(path)) return;
+  throw new UsageError(
+    `${path} is not the path that was meant: its name is not valid UTF-8; rename it, or make a link to it`,
+  );
+}
+
+async function configuredRoot(configFile: string | undefined): Promise<string> {
+  const { loadConfig } = await import('../../daemon/config/config.js');
+  const { config } = await loadConfig({
+    configFile,
+    env: process.env,
+    readFile: readConfigText,
+  });
+  return config.root;
+}
+
+async function exists(path: string): Promise<boolean> {
+  try {
+    await stat(path);
+    return true;
+  } catch (thrown) {
+    const code = errnoOf(thrown);
+    if (code === 'ENOENT' || code === 'ENOTDIR') return false;
+    const why = `${reasonOf(thrown)}${adviceFor(thrown)}`;
+    throw new UsageError(`${path} cannot be looked at: ${why}`, { cause: thrown });
+  }
+}

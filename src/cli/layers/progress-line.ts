@@ -1,0 +1,44 @@
+/** One line on a terminal that says how far an import is. Silent where stderr is no terminal. */
+import type { WriteStream } from 'node:tty';
+
+import type { LayerSource } from '../../filesystems/layer-store/import/import-layer.js';
+import { shortId } from './layer-table.js';
+import { statusLine } from '../terminal/status-line.js';
+
+export interface ProgressLine {
+  advance(layer: LayerSource, bytes: number): void;
+  /** A layer is done. */
+  done(): void;
+  /** Writes a line of its own, terminal or not. */
+  say(message: string): void;
+  close(): void;
+}
+
+export function progressLine(stream: WriteStream, layers: number): ProgressLine {
+  const line = statusLine(stream);
+  let finished = 0;
+  let read = 0;
+  return {
+    advance: (layer, bytes) => {
+      read += bytes;
+      line.draw(() => {
+        const total = layer.blob === null ? '' : ` of ${megabytes(layer.blob.size)}`;
+        return `layer ${finished + 1} of ${layers}, ${shortId(layer.chainId)}: ${megabytes(read)}${total} MB`;
+      });
+    },
+    done: () => {
+      finished += 1;
+      read = 0;
+      line.erase();
+    },
+    say: (message) => {
+      line.erase();
+      stream.write(`${message}\n`);
+    },
+    close: () => {
+      line.erase();
+    },
+  };
+}
+
+const megabytes = (bytes: number): string => (bytes / 1e6).toFixed(1);

@@ -1,0 +1,31 @@
+/** The mounts that containerd would have been told of a snapshot at a moment, if it had asked. */
+import { snapshotsDirectory } from '../../log/files.js';
+import { idmappedPath } from '../../inspect/startup/idmapped-paths.js';
+import type { SettingsThen } from '../../inspect/archive/settings-at.js';
+import { ancestorsIn } from '../../inspect/snapshot/relatives.js';
+import { metaOf } from '../../machines/transition-table.js';
+import type { SnapshotState } from '../../machines/fold.js';
+import type { Forest } from '../../machines/snapshots/forest.js';
+import { mountsOf, type MountSpec, type SnapshotPaths } from '../../snapshotter/mounts.js';
+
+/** Null for what has no mounts, and where the log does not tell what they depend on. */
+export function mountsThen(
+  forest: Forest,
+  state: SnapshotState,
+  settings: SettingsThen | null,
+): readonly MountSpec[] | null {
+  const { shownAs } = metaOf(state.status);
+  if (shownAs !== 'active' && shownAs !== 'view') return null;
+  const ancestors = ancestorsIn(forest, state);
+  const isUsable = ancestors?.every(({ status }) => status === 'committed.available') ?? false;
+  const { root, mountOptions } = settings ?? {};
+  if (ancestors === null || !isUsable || root == null || mountOptions == null) return null;
+  const snapshots = snapshotsDirectory(root);
+  const paths: SnapshotPaths = {
+    fsPath: (id) => `${snapshots}/${id}/fs`,
+    workPath: (id) => `${snapshots}/${id}/work`,
+    idmappedPath: (layer, mapping) => idmappedPath(root, layer, mapping),
+  };
+  // What was configured and what the kernel needed are one list in the log, in this order.
+  return mountsOf(state, ancestors, paths, { mountOptions, kernelOptions: [] });
+}

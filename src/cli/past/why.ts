@@ -1,0 +1,163 @@
+/** `stratalog why`: how a layer came to be here, and for which reason. */
+import { Command } from 'commander';
+import { assertNever } from '../../base/assert.js';
+import { formatTime } from '../../base/units.js';
+import type { Archive } from '../../inspect/archive/archive.js';
+import { durationInWords, durationMillis } from '../../inspect/events/durations.js';
+import { livesOf, subjectsOf, type Subject } from '../../inspect/archive/subject.js';
+import {
+  labelledWith,
+  parentIds,
+  reasonFor,
+  settingsBefore,
+  type LayerReason,
+  type Origin,
+  type RemoteQuestion,
+} from '../../inspect/snapshot/why.js';
+import { askArchive, withArchiveOption, type ArchiveFlags } from '../args/archive-option.js';
+import { printing, visible, type Output } from '../terminal/print.js';
+import { noSuchSnapshot } from '../args/subject-argument.js';
+
+interface Flags extends ArchiveFlags {
+  readonly chain?: true;
+  readonly json?: true;
+  readonly quiet?: true;
+  readonly trunc: boolean;
+}
+
+const examples = `
+Examples:
+  stratalog why sha256:1f8eea30a60e              one layer, by its chain id, key or number
+  stratalog why --chain k8s.io/9/web             every layer below a container
+  stratalog why docker.io/library/busybox:1      every layer that was labelled with the image
+
+A layer that existed when it was requested again left no event then: the answer is how it came the
+first time. Whether an image was downloaded to be unpacked, or was in containerd already (docker load,
+ctr image import, a build), is not in the log. Made here: the client wrote to a snapshot and committed
+it, as a build, \`docker commit\` and Docker's -init layers do.
+Exits 1 when the log knows nothing of it.`;
+
+export function whyCommand(): Command {
+  return withArchiveOption(new Command('why'))
+    .description('how a layer came here: from the remote file system, from an image, or made here')
+    .argument('<key|id|digest|image>', 'a layer, or the name of an image in its labels')
+    .option('--chain', 'and all layers below it')
+    .option('--json', 'print one JSON object for each layer')
+    .option('-q, --quiet', 'print only the names of layers that were unpacked from an image')
+    .option('--no-trunc', 'print digests whole on a terminal too')
+    .addHelpText('after', examples)
+    .action((text: string, flags: Flags) =>
+      printing(flags, (out) => askArchive(flags, (archive) => run(archive, text, flags, out))),
+    );
+}
+
+async function run(archive: Archive, text: string, flags: Flags, out: Output): Promise<void> {
+  const meant = await subjectsMeant(archive, text);
+  const subjects = flags.chain === true ? await withChains(archive, meant) : meant;
+  const settings = await settingsBefore(archive, subjects);
+  const reasons = subjects.map((subject) => reasonFor(subject, settings.get(subject.id) ?? null));
+  if (flags.json === true) {
+    for (const reason of reasons) await out.json('why', jsonOf(reason));
+  } else if (flags.quiet === true) {
+    const unpacked = reasons.filter(({ origin }) => origin.kind === 'unpacked');
+    await out.lines(unpacked.map(({ name }) => visible(name)));
+  } else {
+    const cells = reasons.map((reason) => [
+      String(reason.id),
+      formatTime(reason.time).replace(/\.\d+Z$/, 'Z'),
+      visible(reason.name),
+      visible(whatText(reason)),
+    ]);
+    await out.table(['ID', 'SINCE', 'NAME', 'WHY'], cells);
+  }
+}
+
+/** @throws NotInLog */
+async function subjectsMeant(archive: Archive, text: string): Promise<readonly Subject[]> {
+  const named = await subjectsOf(archive, text);
+  const subjects = named.length > 0 ? named : await labelledWith(archive, text);
+  if (subjects.length > 0) return subjects;
+  throw await noSuchSnapshot(archive, text, ', and none has a label that names it');
+}
+
+/** Parents before their children, each once. */
+async function withChains(
+  archive: Archive,
+  subjects: readonly Subject[],
+): Promise<readonly Subject[]> {
+  const found = new Map(subjects.map((subject) => [subject.id, subject]));
+  const waiting = [...subjects];
+  for (let subject = waiting.pop(); subject !== undefined; subject = waiting.pop()) {
+    for (const id of parentIds(subject)) {
+      if (found.has(id)) continue;
+      const [parent] = await livesOf(archive, [id]);
+      if (parent === undefined) continue;
+      found.set(id, parent);
+      waiting.push(parent);
+    }
+  }
+  return [...found.values()].sort((one, other) => one.id - other.id);
+}
+
+function jsonOf(reason: LayerReason): Readonly<Record<string, unknown>> {
+  const { time, readyAfter, origin, ...more } = reason;
+  return {
+    ...more,
+    time: formatTime(time),
+    readyAfterMillis: readyAfter === null ? null : durationMillis(readyAfter),
+    origin,
+  };
+}
+
+function whatText({ origin, readyAfter, losses, isGone }: LayerReason): string {
+  const after = readyAfter === null ? '' : `; a layer after ${durationInWords(readyAfter)}`;
+  const [loss] = losses.slice(-1);
+  const lost =
+    loss === undefined
+      ? ''
+      : `; unavailable ${losses.length === 1 ? 'once' : `${losses.length} times`}: ${loss.reason}`;
+  return `${originText(origin)}${after}${lost}${isGone ? '; removed since' : ''}`;
+}
+
+function originText(origin: Origin): string {
+  switch (origin.kind) {
+    case 'remote':
+      return `taken from ${origin.fileSystem}`;
+    case 'unpacked':
+      return `unpacked from an image: ${questionText(origin.question)}`;
+    case 'made-here': {
+      const { key, question } = origin;
+      const asked = question.kind === 'no-target' ? '' : `; ${questionText(question)}`;
+      return `made here, committed from ${key}${asked}`;
+    }
+    case 'under-way':
+      return `${origin.fileSystem} is being asked`;
+    case 'abandoned':
+      return `abandoned: ${origin.reason}`;
+    case 'no-layer':
+      return origin.isUnpack
+        ? `no layer, not committed: an image is unpacked into it: ${questionText(origin.question)}`
+        : 'no layer: what a client writes to, or looks at';
+    case 'unknown':
+      return `unknown: ${origin.why}`;
+    default:
+      return assertNever(origin);
+  }
+}
+
+function questionText(question: RemoteQuestion): string {
+  switch (question.kind) {
+    case 'refused':
+      return `${question.fileSystem} did not have it: ${question.reason}`;
+    case 'no-file-system':
+      return 'no remote file system was configured';
+    case 'not-asked':
+      return 'the remote file system was not asked';
+    case 'no-target':
+      return 'the client named no layer to look for (no target label)';
+    case 'unknown':
+      return question.why;
+    default:
+      return assertNever(question);
+  }
+}

@@ -1,0 +1,57 @@
+/**
+ * The mount tables that speak of a root: that of this process, and that of a daemon in a mount
+ * namespace of its own, which mounts its layers there.
+ */
+import { errnoOf } from '../../base/errors.js';
+import type { MountEntry } from '../../base/ports.js';
+import type { Host } from '../../host/host.js';
+import { hiddenMounts } from '../../inspect/startup/mount-namespaces.js';
+import type { Plan } from '../../inspect/startup/plan.js';
+import type { LiveHolder } from './holder.js';
+
+export interface MountTables {
+  readonly here: readonly MountEntry[];
+  /** Null when the daemon has the same, and when there is none. */
+  readonly daemon: { readonly pid: number; readonly mounts: readonly MountEntry[] } | null;
+}
+
+export async function mountTables(host: Host, holder: LiveHolder | null): Promise<MountTables> {
+  const here = await host.mountTable.read();
+  if (holder === null || holder.isTool) return { here, daemon: null };
+  const { pid } = holder;
+  const startedAt = host.processes.startOf(pid);
+  const isApart = startedAt !== null && host.processes.mountViewOf({ pid, startedAt }) === 'other';
+  const mounts = isApart ? await tableIfRunning(host, pid) : null;
+  return { here, daemon: mounts === null ? null : { pid, mounts } };
+}
+
+/** Null when the daemon has just ended. */
+async function tableIfRunning(host: Host, pid: number): Promise<readonly MountEntry[] | null> {
+  try {
+    return await host.processes.mountsOf(pid);
+  } catch (thrown) {
+    if (['ENOENT', 'ESRCH', 'EINVAL'].includes(errnoOf(thrown) ?? '')) return null;
+    throw thrown;
+  }
+}
+
+/** Every mount that may show something of a root. */
+export function allMounts({ here, daemon }: MountTables): readonly MountEntry[] {
+  if (daemon === null) return here;
+  const textOf = ({ mountpoint, device, root }: MountEntry) => `${device} ${root} ${mountpoint}`;
+  const known = new Set(daemon.mounts.map(textOf));
+  return [...daemon.mounts, ...here.filter((entry) => !known.has(textOf(entry)))];
+}
+
+/** Adds what a start cannot find: where its mounts are seen shows only while it runs. */
+export function withHiddenMounts(
+  plan: Plan,
+  tables: MountTables | null,
+  snapshotsPath: string,
+): Plan {
+  if (tables === null || tables.daemon === null) return plan;
+  const { pid, mounts } = tables.daemon;
+  const compared = { pid, theirs: mounts, ours: tables.here, layers: plan.adopted, snapshotsPath };
+  const found = hiddenMounts(compared);
+  return found === null ? plan : { ...plan, findings: [...plan.findings, found] };
+}

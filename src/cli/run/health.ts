@@ -1,0 +1,196 @@
+/** `stratalog health`: asks the daemon, over containerd's own socket, whether it serves. */
+import { defaultConfigFile } from '../../daemon/config/config-file.js';
+import { credentials, Metadata, status as grpcStatus } from '@grpc/grpc-js';
+import { Command } from 'commander';
+import { parseDuration } from '../../daemon/config/config-values.js';
+import {
+  HealthCheckResponse_ServingStatus as ServingStatus,
+  HealthClient,
+  type HealthCheckResponse,
+  type HealthListResponse,
+} from '../../api/generated/grpc/health/v1/health.js';
+import { advisoryNames } from '../../api/grpc/health.js';
+import { reasonsIn, type HealthReason } from '../../api/grpc/health-reasons.js';
+import { UsageError } from '../../base/errors.js';
+import { formatTime } from '../../base/units.js';
+import { systemClock } from '../../host/process/clock.js';
+import { addressOf, reach } from '../args/daemon-socket.js';
+import { EXIT } from '../exit-codes.js';
+import type { Output } from '../terminal/print.js';
+import { printing, visible } from '../terminal/print.js';
+
+interface Flags {
+  readonly address?: string;
+  readonly service?: string;
+  readonly watch?: true;
+  readonly timeout: string;
+  readonly json?: true;
+  readonly quiet?: true;
+}
+
+export function healthCommand(): Command {
+  return new Command('health')
+    .description('ask a running daemon whether it serves; exits 1 when it does not')
+    .option('-a, --address <socket>', 'the unix socket (STRATALOG_ADDRESS; else configured)')
+    .option('-c, --config <file>', `configuration file (default: ${defaultConfigFile})`)
+    .option('--service <name>', 'one service only; "" is the whole server')
+    .option('-w, --watch', 'print each change until interrupted')
+    .option('--timeout <duration>', 'how long to wait for an answer', '5s')
+    .option('--json', 'print a JSON object for each service')
+    .option('-q, --quiet', 'print nothing; only the exit code tells')
+    .action((flags: Flags, command: Command) => printing({}, (out) => run(flags, command, out)));
+}
+
+async function run(flags: Flags, command: Command, out: Output): Promise<void> {
+  const limitMillis = parseDuration(flags.timeout);
+  if (limitMillis === null || limitMillis === 0) {
+    throw new UsageError(`--timeout "${flags.timeout}": not a duration; say it as 5s or 500ms`);
+  }
+  const address = await addressOf(flags, command);
+  await reach(address, limitMillis);
+  const client = new HealthClient(`unix:${address}`, credentials.createInsecure());
+  try {
+    const asked = new Asking(client, address, limitMillis);
+    const statuses = await asked.statuses(flags.service);
+    await (flags.watch === true
+      ? watchAll(client, [...statuses.keys()], flags, out)
+      : report(statuses, asked.reasons, flags, out));
+  } finally {
+    client.close();
+  }
+}
+
+class Asking {
+  /** Why something does not serve, as the last answer had it. */
+  reasons: readonly HealthReason[] = [];
+
+  constructor(
+    private readonly client: HealthClient,
+    private readonly address: string,
+    private readonly limitMillis: number,
+  ) {}
+
+  /** Of the one service, or of all that the server knows. */
+  async statuses(service: string | undefined): Promise<Map<string, ServingStatus>> {
+    if (service === undefined) {
+      const { statuses } = await this.#ask<HealthListResponse>((deadline, done) =>
+        this.client.list({}, new Metadata(), deadline, done),
+      );
+      return new Map([...statuses].map(([name, { status }]) => [name, status]));
+    }
+    const { status } = await this.#ask<HealthCheckResponse>((deadline, done) =>
+      this.client.check({ service }, new Metadata(), deadline, done),
+    );
+    return new Map([[service, status]]);
+  }
+
+  #ask<Answer>(
+    call: (
+      options: { readonly deadline: number },
+      done: (fault: { code: grpcStatus; details: string } | null, answer: Answer) => void,
+    ) => { on(event: 'metadata', listener: (metadata: Metadata) => void): unknown },
+  ): Promise<Answer> {
+    return new Promise((settle, reject) => {
+      const deadline = Number(systemClock().now() / 1_000_000n) + this.limitMillis;
+      call({ deadline }, (fault, answer) => {
+        if (fault === null) settle(answer);
+        else reject(this.#explained(fault.code, fault.details));
+      }).on('metadata', (metadata) => {
+        this.reasons = reasonsIn(metadata);
+      });
+    });
+  }
+
+  #explained(code: grpcStatus, details: string): Error {
+    if (code === grpcStatus.DEADLINE_EXCEEDED) {
+      return new Error(
+        `${this.address} accepts connections, but did not answer within ${this.limitMillis} ms: ` +
+          'the daemon hangs, or something else listens there',
+      );
+    }
+    if (code === grpcStatus.NOT_FOUND) {
+      return new Error(`${this.address}: ${details}; without --service all are listed`);
+    }
+    return new Error(`${this.address}: ${grpcStatus[code]}: ${details}`);
+  }
+}
+
+async function report(
+  statuses: ReadonlyMap<string, ServingStatus>,
+  reasons: readonly HealthReason[],
+  flags: Flags,
+  out: Output,
+): Promise<void> {
+  const reasonsFor = (service: string) =>
+    reasons.flatMap(({ reason, affects }) => (affects.includes(service) ? [reason] : []));
+  const rows = [...statuses].sort(([one], [other]) => (one < other ? -1 : 1));
+  if (!areServing(statuses, flags)) process.exitCode = EXIT.failed;
+  if (flags.quiet === true) return;
+  if (flags.json === true) {
+    for (const [service, status] of rows) {
+      const fields = { service, status: ServingStatus[status], reasons: reasonsFor(service) };
+      await out.json('health', fields);
+    }
+    return;
+  }
+  const cells = rows.map(([service, status]) => [nameOf(service), painted(status, out)]);
+  await out.table(['SERVICE', 'STATUS'], cells);
+  const distinct = new Set(rows.flatMap(([service]) => reasonsFor(service)));
+  await out.lines([...distinct].map(visible));
+}
+
+/** A service that was named counts as it is; of all, those that say whether the daemon serves. */
+function areServing(statuses: ReadonlyMap<string, ServingStatus>, { service }: Flags): boolean {
+  const names: readonly string[] = advisoryNames;
+  return [...statuses].every(([name, status]) => {
+    const counts = service !== undefined || !names.includes(name);
+    return !counts || status === ServingStatus.SERVING;
+  });
+}
+
+/** Until a signal, or until the server ends a stream: then it is going away. */
+async function watchAll(
+  client: HealthClient,
+  services: readonly string[],
+  flags: Flags,
+  out: Output,
+): Promise<void> {
+  const last = new Map<string, ServingStatus>();
+  const ended = new Promise<Error | null>((settle) => {
+    process.once('SIGINT', () => settle(null)).once('SIGTERM', () => settle(null));
+    for (const service of services) {
+      const stream = client.watch({ service });
+      stream.on('data', ({ status }: HealthCheckResponse) => {
+        last.set(service, status);
+        printChange(service, status, flags, out).catch(settle);
+      });
+      stream.on('error', settle);
+      stream.on('end', () => settle(new Error('the daemon has ended the watch: it is stopping')));
+    }
+  });
+  const fault = await ended;
+  if (fault !== null) throw fault;
+  process.exitCode = areServing(last, flags) ? EXIT.ok : EXIT.failed;
+}
+
+async function printChange(
+  service: string,
+  status: ServingStatus,
+  flags: Flags,
+  out: Output,
+): Promise<void> {
+  const time = formatTime(systemClock().now());
+  if (flags.json === true) {
+    await out.json('health', { time, service, status: ServingStatus[status] });
+  } else if (flags.quiet !== true) {
+    await out.line(`${out.colors.dim(time)}  ${nameOf(service)}  ${painted(status, out)}`);
+  }
+  await out.flush();
+}
+
+const nameOf = (service: string): string => (service === '' ? '(server)' : visible(service));
+
+function painted(status: ServingStatus, { colors }: Output): string {
+  const name = ServingStatus[status];
+  return status === ServingStatus.SERVING ? colors.green(name) : colors.red(name);
+}

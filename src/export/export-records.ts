@@ -1,0 +1,134 @@
+/**
+ * Records of a root as the bytes they are, checked as they are read: for exports, which must hand
+ * on exactly what was hashed, and for proofs about the chain. Reads forwards, without a lock, and
+ * also beside a daemon; then it ends where the log ended when it came there.
+ */
+import type { Disk, DiskFile } from '../base/ports.js';
+import { position } from '../base/units.js';
+import { LogDamaged } from '../log/errors.js';
+import { CHAIN_BYTES, RECORD } from '../log/format/layout.js';
+import { readIdentityIfSound, type StoredIdentity } from '../log/root/identity.js';
+import { checkSealed, scanUpTo, startOf } from '../log/read/replay-to-end.js';
+import { SegmentScan } from '../log/format/scan.js';
+import {
+  surveySegments,
+  type HeaderFault,
+  type SurveyedSegment,
+} from '../log/read/segment-list.js';
+import type { LogRecord } from '../log/types.js';
+
+/** Whole appends of one segment, one behind the other. */
+export interface RawBatch {
+  readonly segment: SurveyedSegment;
+  /** Offset of the first byte in the segment. */
+  readonly offset: number;
+  readonly bytes: Buffer;
+  readonly records: readonly LogRecord[];
+  /** Where each record begins in `bytes`. */
+  readonly starts: readonly number[];
+}
+
+/** The segments of a root up to the first that cannot be used. */
+export interface SoundSegments {
+  readonly identity: StoredIdentity | null;
+  readonly segments: readonly SurveyedSegment[];
+  /** What is wrong with the one behind them. */
+  readonly fault: HeaderFault | null;
+}
+
+/** Fails with LogTooNew or HostFault. */
+export async function soundSegments(disk: Disk, root: string): Promise<SoundSegments> {
+  const identity = await readIdentityIfSound(disk, root);
+  const { segments, faults } = await surveySegments(disk, root, identity);
+  const fault = faults[0] ?? null;
+  const end = fault?.position ?? Infinity;
+  return {
+    identity,
+    segments: segments.filter(({ namedPosition }) => namedPosition < end),
+    fault,
+  };
+}
+
+/**
+ * All whole appends from a position on. A batch may reach beyond `to`.
+ *
+ * Fails  LogDamaged at the first place that is not sound: everything before it was handed out
+ */
+export async function* rawBatches(
+  disk: Disk,
+  sound: SoundSegments,
+  from = 0,
+  to = Infinity,
+): AsyncGenerator<RawBatch, void, undefined> {
+  const { segments, fault } = sound;
+  for (const [index, segment] of segments.entries()) {
+    const next = segments[index + 1];
+    const end = next?.header.firstPosition ?? Infinity;
+    if (end <= from || segment.header.firstPosition >= to) continue;
+    const file = await disk.open(segment.path, 'read');
+    try {
+      yield* batchesOf(file, segment, { from, to, next });
+    } finally {
+      await file.close();
+    }
+  }
+  if (fault !== null && fault.position < to) {
+    const place = { segment: fault.segment, offset: 0, position: position(fault.position) };
+    throw new LogDamaged(place, fault.found);
+  }
+}
+
+async function* batchesOf(
+  file: DiskFile,
+  segment: SurveyedSegment,
+  wish: { readonly from: number; readonly to: number; readonly next: SurveyedSegment | undefined },
+): AsyncGenerator<RawBatch, void, undefined> {
+  const scan = new SegmentScan(file, startOf(segment), { from: wish.from, keepOffsets: true });
+  let seen = 0;
+  for (let records = await scan.next(); records !== null; records = await scan.next()) {
+    const offset = scan.offsets[seen];
+    if (offset !== undefined && records.length > 0) {
+      const bytes = Buffer.allocUnsafeSlow(scan.end.offset - offset);
+      await file.read(bytes, offset);
+      const starts = scan.offsets.slice(seen).map((start) => start - offset);
+      yield { segment, offset, bytes, records, starts };
+    }
+    seen = scan.offsets.length;
+    if (scan.end.position >= wish.to) return;
+  }
+  const stop = scan.stop ?? { kind: 'nothing' };
+  if (wish.next) checkSealed(segment, wish.next, scan, stop);
+  else if (stop.kind === 'contradiction') {
+    const { offset, position: at } = scan.reached;
+    throw new LogDamaged({ segment: segment.name, offset, position: position(at) }, stop.why);
+  }
+}
+
+/** The chain hash of the record that begins at `start`. */
+export const chainAt = (bytes: Buffer, start: number): string =>
+  bytes.toString('hex', start + RECORD.chain, start + RECORD.chain + CHAIN_BYTES);
+
+/**
+ * The chain hash of the record before a position; null when the log does not reach it, or does
+ * not keep what was there. Reads one segment.
+ *
+ * Fails  LogDamaged when that segment cannot be read up to there
+ */
+export async function chainHexBefore(
+  disk: Disk,
+  { segments, fault }: SoundSegments,
+  at: number,
+): Promise<string | null> {
+  const index = segments.findLastIndex(({ header }) => header.firstPosition <= at);
+  const segment = segments[index];
+  if (!segment) return at === 0 ? '0'.repeat(2 * CHAIN_BYTES) : null;
+  const scan = await scanUpTo(disk, segment, at);
+  if (scan.reached.position === at) return scan.reached.chain.toString('hex');
+  const next = segments[index + 1];
+  if (next) checkSealed(segment, next, scan, scan.stop ?? { kind: 'nothing' });
+  if (fault !== null) {
+    const place = { segment: fault.segment, offset: 0, position: position(fault.position) };
+    throw new LogDamaged(place, fault.found);
+  }
+  return null;
+}

@@ -1,0 +1,175 @@
+/**
+ * An export in tar as the files of a root. Only names that an export gives are taken, each once;
+ * nothing else of the archive is believed: no links, no owners, no modes.
+ */
+import { createHash } from 'node:crypto';
+import type { Disk } from '../../base/ports.js';
+import { EPOCH_MAX, ExportInvalid } from '../export-lines.js';
+import { TAR_ABOUT, TAR_MANIFEST, TAR_SCHEMA } from '../export-tar.js';
+import { parseBody } from '../../log/format/codec.js';
+import { LogTooNew, RootRefused } from '../../log/errors.js';
+import { fileSystemsOf } from '../../log/root/file-systems.js';
+import { identityPath } from '../../log/files.js';
+import { readIdentity, writeIdentity, type StoredIdentity } from '../../log/root/identity.js';
+import type { ImportedLog } from './imported-log.js';
+
+/** Reads an archive entry by entry; fails when it is not whole. */
+export type ReadTar = (input: AsyncIterable<Uint8Array>) => AsyncIterable<ArchiveEntry>;
+
+export interface ArchiveEntry {
+  readonly type: string;
+  readonly name: string;
+  readonly size: number;
+  /** Must be read to its end before the next entry is asked for. */
+  readonly content: AsyncIterable<Uint8Array>;
+}
+
+export interface TarWish {
+  readonly disk: Disk;
+  /** An empty directory with an empty `log/` in it. */
+  readonly root: string;
+  readonly writtenBy: string;
+  readonly readTar: ReadTar;
+}
+
+const MEBIBYTE = 1024 * 1024;
+const names = [
+  { form: /^identity\.json$/, bytesMax: MEBIBYTE / 16, isFile: true },
+  { form: /^log\/\d{20}\.seg$/, bytesMax: 4096 * MEBIBYTE, isFile: true },
+  { form: /^log\/\d{20}\.checkpoint$/, bytesMax: 8192 * MEBIBYTE, isFile: true },
+  { form: /^export\.json$/, bytesMax: MEBIBYTE / 16, isFile: false },
+  { form: /^MANIFEST$/, bytesMax: 64 * MEBIBYTE, isFile: false },
+] as const;
+
+/** Fails with ExportInvalid, LogTooNew, HostFault. */
+export async function importTar(
+  input: AsyncIterable<Uint8Array>,
+  wish: TarWish,
+): Promise<ImportedLog> {
+  const { disk, root, writtenBy } = wish;
+  const sums = new Map<string, string>();
+  const texts = new Map<string, string>();
+  for await (const entry of wish.readTar(input)) {
+    // As `tar -c log` and `tar -c ./log` put them.
+    const name = entry.name.replace(/^\.\//, '');
+    if (entry.type === 'directory' && /^(log)?\/?$/.test(name)) continue;
+    const known = names.find(({ form }) => form.test(name));
+    if (known === undefined || entry.type !== 'file') {
+      throw new ExportInvalid(
+        `the tar holds ${JSON.stringify(entry.name)} (${entry.type}), which no export has`,
+      );
+    }
+    if (entry.size > known.bytesMax) {
+      throw new ExportInvalid(`${name} in the tar has ${entry.size} bytes, which is too many`);
+    }
+    if (sums.has(name)) throw new ExportInvalid(`the tar holds ${name} twice`);
+    const { sum, kept } = await take(disk, known.isFile ? `${root}/${name}` : null, entry.content);
+    sums.set(name, sum);
+    if (kept !== null) texts.set(name, kept.toString('utf8'));
+  }
+  requireManifest(sums, texts.get(TAR_MANIFEST));
+  const about = readAbout(texts.get(TAR_ABOUT));
+  return { ...about, epoch: await settleIdentity(disk, root, writtenBy, about.uuid) };
+}
+
+/** To a new file, or kept in memory where no path is given. */
+async function take(
+  disk: Disk,
+  path: string | null,
+  content: AsyncIterable<Uint8Array>,
+): Promise<{ readonly sum: string; readonly kept: Buffer | null }> {
+  const hash = createHash('sha256');
+  if (path === null) {
+    const pieces: Uint8Array[] = [];
+    for await (const piece of content) pieces.push(Buffer.from(piece));
+    const kept = Buffer.concat(pieces);
+    return { sum: hash.update(kept).digest('hex'), kept };
+  }
+  const file = await disk.open(path, 'create');
+  try {
+    let offset = 0;
+    for await (const piece of content) {
+      hash.update(piece);
+      await file.write(piece, offset);
+      offset += piece.length;
+    }
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  return { sum: hash.digest('hex'), kept: null };
+}
+
+/** The manifest must name every file, and no other, with the sum that it has. */
+function requireManifest(sums: ReadonlyMap<string, string>, manifest: string | undefined): void {
+  if (manifest === undefined) {
+    throw new ExportInvalid('the tar has no MANIFEST: it is cut, or is no export of Stratalog');
+  }
+  const found = [...sums].filter(([name]) => name !== TAR_MANIFEST);
+  const lines = manifest.split('\n');
+  if (lines.pop() !== '') throw new ExportInvalid('the MANIFEST is cut');
+  const told = new Map(lines.map((line) => [line.slice(66), line.slice(0, 66)]));
+  for (const [name, sum] of found) {
+    if (told.get(name) === `${sum}  `) continue;
+    throw new ExportInvalid(`${name} in the tar is not the file that the MANIFEST tells of`);
+  }
+  if (told.size === found.length && lines.length === found.length) return;
+  throw new ExportInvalid('the MANIFEST tells of files that the tar does not hold');
+}
+
+function readAbout(text: string | undefined): Omit<ImportedLog, 'epoch'> {
+  if (text === undefined) throw new ExportInvalid(`the tar has no ${TAR_ABOUT}`);
+  let fields: ReadonlyMap<string, unknown>;
+  try {
+    fields = new Map(Object.entries(parseBody(text)));
+  } catch (cause) {
+    throw new ExportInvalid(`${TAR_ABOUT} in the tar is no JSON object`, { cause });
+  }
+  const uuid = fields.get('uuid');
+  const to = fields.get('to');
+  const chain = fields.get('chain');
+  if (fields.get('schema') !== TAR_SCHEMA) {
+    throw new ExportInvalid(`${TAR_ABOUT} in the tar is not of a format that this release reads`);
+  }
+  if (typeof uuid !== 'string' || typeof to !== 'number' || typeof chain !== 'string') {
+    throw new ExportInvalid(`${TAR_ABOUT} in the tar is malformed`);
+  }
+  return { uuid, position: to, chain, complete: fields.get('complete') === true };
+}
+
+/** The same log in a new place. Answers its epoch. */
+async function settleIdentity(
+  disk: Disk,
+  root: string,
+  writtenBy: string,
+  uuid: string,
+): Promise<number> {
+  const identity = await identityIn(disk, root);
+  if (identity?.uuid !== uuid) {
+    throw new ExportInvalid(`${identityPath('')} in the tar is not of the log that was exported`);
+  }
+  const fileSystems = await fileSystemsOf(disk, root);
+  await writeIdentity(disk, root, { ...identity, fileSystems, writtenBy });
+  return identity.epoch;
+}
+
+/** What is wrong with it is wrong with the export: the directory is gone when that is read. */
+async function identityIn(disk: Disk, root: string): Promise<StoredIdentity | null> {
+  let identity: StoredIdentity | null;
+  try {
+    identity = await readIdentity(disk, root);
+  } catch (cause) {
+    if (cause instanceof LogTooNew) throw new LogTooNew('the export', cause.writtenBy);
+    if (!(cause instanceof RootRefused)) throw cause;
+    throw malformed(/"\w+" is missing or malformed/.exec(cause.message)?.[0], cause);
+  }
+  if (identity === null) return null;
+  const { epoch, created } = identity;
+  if (epoch > EPOCH_MAX) throw malformed('"epoch" is missing or malformed');
+  if (BigInt.asIntN(64, created) !== created) throw malformed('"created" is missing or malformed');
+  return identity;
+}
+
+function malformed(why = 'it is malformed', cause?: unknown): ExportInvalid {
+  return new ExportInvalid(`identity.json in the tar cannot be used: ${why}`, { cause });
+}

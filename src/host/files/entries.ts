@@ -1,0 +1,55 @@
+/** Looks at entries of `snapshots/` that need not be a snapshot's directory, off the event loop. */
+import { errnoOf } from '../../base/errors.js';
+import type { MountTable } from '../../base/ports.js';
+import { unixNanos, type UnixNanos } from '../../base/units.js';
+import type * as entryJobs from './entry-jobs.js';
+import { jobModule } from '../threads/job-module.js';
+import { isAtOrBelow } from '../mounts/mountinfo.js';
+import type { WorkerPool } from '../threads/workers.js';
+
+const jobs = jobModule<typeof entryJobs>(new URL('./entry-jobs.js', import.meta.url));
+
+export interface EntryLook {
+  /** Last change of each; those that are gone, or that a mount hides, are left out. */
+  changedAt(names: readonly string[]): Promise<ReadonlyMap<string, UnixNanos>>;
+  /** Allocated bytes; null when it is gone, or when something is mounted in it. */
+  size(name: string): Promise<number | null>;
+}
+
+/** `snapshots` is absolute, and no link. */
+export async function entryLook(
+  snapshots: string,
+  pool: WorkerPool,
+  mountTable: MountTable,
+): Promise<EntryLook> {
+  const mounts = await mountTable.read();
+  const mountpoints = mounts
+    .map(({ mountpoint }) => mountpoint)
+    .filter((mountpoint) => isAtOrBelow(mountpoint, snapshots));
+  const ask = async <Value>(job: Promise<Value>): Promise<Value | null> => {
+    try {
+      return await job;
+    } catch (thrown) {
+      if (errnoOf(thrown) === 'ENOENT') return null;
+      throw thrown;
+    }
+  };
+  return {
+    changedAt: async (names) => {
+      const times = new Map<string, UnixNanos>();
+      for (const name of names) {
+        const path = `${snapshots}/${name}`;
+        if (mountpoints.includes(path)) continue;
+        const time = await ask(pool.run(jobs, 'changedAt', { path }, { lane: 'fast', path }));
+        if (time !== null) times.set(name, unixNanos(time));
+      }
+      return times;
+    },
+    size: async (name) => {
+      const path = `${snapshots}/${name}`;
+      // What is mounted there is not in the directory, and its server may be gone.
+      if (mountpoints.some((mountpoint) => isAtOrBelow(mountpoint, path))) return null;
+      return ask(pool.run(jobs, 'sizeOf', { path }, { lane: 'walk', path }));
+    },
+  };
+}

@@ -1,0 +1,231 @@
+/**
+ * The forest at a position: the nearest usable checkpoint, then the records behind it. With the
+ * indexes only streams that are still open at the position are folded: what was begun and ended
+ * in between leaves nothing behind but the number that it used up. A property test holds it equal
+ * to a full replay.
+ *
+ * Events that are not folded are not judged either: `checkEvents` judges them all.
+ */
+import type { Disk } from '../../base/ports.js';
+import { position, type Position, type SnapshotId } from '../../base/units.js';
+import { readCheckpoint } from '../../log/checkpoint/checkpoint.js';
+import { listLog, logDirectory } from '../../log/files.js';
+import { readIdentityIfSound } from '../../log/root/identity.js';
+import { IndexUnusable } from '../../log/index/index-head.js';
+import type { IndexedLog } from '../../log/index/indexed-log.js';
+import type { OpenIndexed } from '../../log/index/indexed-segment.js';
+import type { SegmentIndex, StreamPart } from '../../log/index/segment-index.js';
+import type { SurveyedSegment } from '../../log/read/segment-list.js';
+import type { LogRecord } from '../../log/types.js';
+import { idOfStream } from '../../machines/events/streams.js';
+import { MomentUnknown, type PastState } from './archive.js';
+import { Replay } from './replay.js';
+
+export async function pastState(
+  disk: Disk,
+  root: string,
+  log: IndexedLog,
+  at: Position,
+): Promise<PastState> {
+  const segments = await log.segments();
+  for (let tries = segments.length; ; tries -= 1) {
+    try {
+      return await stateBy({ disk, root, log }, segments, at);
+    } catch (thrown) {
+      // The one that led astray is not used again.
+      if (!(thrown instanceof IndexUnusable) || tries === 0) throw thrown;
+    }
+  }
+}
+
+interface Source {
+  readonly disk: Disk;
+  readonly root: string;
+  readonly log: IndexedLog;
+}
+
+async function stateBy(
+  { disk, root, log }: Source,
+  segments: readonly SurveyedSegment[],
+  at: Position,
+): Promise<PastState> {
+  const first = segments[0]?.header.firstPosition ?? 0;
+  const begun = await nearestCheckpoint(disk, root, first, at);
+  const from = begun?.position ?? 0;
+  if (begun === null && first > 0) {
+    const { checkpoints } = await listLog(disk, root);
+    const oldest = checkpoints.find((checkpoint) => checkpoint.position >= first);
+    throw new MomentUnknown(
+      `the log begins at position ${first}, and no checkpoint is kept of what was before ${at}` +
+        (oldest === undefined ? '' : `: the oldest state that is known is of ${oldest.position}`),
+    );
+  }
+  const replay = begun?.replay ?? new Replay();
+  const range = await Range.open(log, segments, from, at);
+  const open = await range.openStreams(replay);
+  for (const [segment, offsets] of open.places) {
+    for (const record of await range.records(segment, offsets)) replay.apply(record);
+  }
+  forget(replay, open.ended);
+  replay.position = at;
+  return { position: at, time: await range.timeBefore(), forest: replay.forest };
+}
+
+/** Streams that were begun and ended: their numbers are used up, spares among them too. */
+function forget({ forest }: Replay, ended: readonly SnapshotId[]): void {
+  let last = 0;
+  const usedSpares: SnapshotId[] = [];
+  for (const id of ended) {
+    last = Math.max(last, id);
+    if (forest.isSpare(id)) usedSpares.push(id);
+  }
+  forest.reserveIdsBelow(last + 1);
+  if (usedSpares.length === 0) return;
+  forest.takeIn({ type: 'SparesDropped', data: { ids: usedSpares } });
+}
+
+interface Begun {
+  readonly replay: Replay;
+  readonly position: number;
+}
+
+/** One that cannot be used is passed over: an older one, or the log itself, serves as well. */
+async function nearestCheckpoint(
+  disk: Disk,
+  root: string,
+  first: number,
+  at: Position,
+): Promise<Begun | null> {
+  const uuid = (await readIdentityIfSound(disk, root))?.uuid ?? '';
+  const { checkpoints } = await listLog(disk, root);
+  for (const { name, position: taken } of checkpoints.toReversed()) {
+    // Between an older one and the first record that is kept, records are missing.
+    if (taken > at || (taken < first && taken !== at)) continue;
+    const reading = await readCheckpoint(disk, `${logDirectory(root)}/${name}`, uuid);
+    if (reading.kind === 'unusable' || reading.envelope.position !== taken) continue;
+    try {
+      return { replay: await Replay.restore(reading.text), position: taken };
+    } catch {
+      // Whatever is wrong with its lines, an older one or the log says the same.
+      continue;
+    }
+  }
+  return null;
+}
+
+type Places = Map<SurveyedSegment, number[]>;
+
+interface OpenStreams {
+  /** Where their records stand; segments in order, offsets rising. */
+  readonly places: Places;
+  readonly ended: readonly SnapshotId[];
+}
+
+/** The records from one position up to another. */
+class Range {
+  private constructor(
+    private readonly log: IndexedLog,
+    private readonly segments: readonly SurveyedSegment[],
+    /** The newest segment as it was a moment ago; null where it is not touched. */
+    private readonly newest: SegmentIndex | null,
+    private readonly from: number,
+    private readonly to: number,
+  ) {}
+
+  static async open(
+    log: IndexedLog,
+    segments: readonly SurveyedSegment[],
+    from: number,
+    to: number,
+  ): Promise<Range> {
+    const last = segments.at(-1);
+    const isTouched = last !== undefined && to > last.header.firstPosition;
+    const newest = isTouched
+      ? await log.within(last, null, ({ index }) => Promise.resolve(index))
+      : null;
+    const next = newest?.nextPosition ?? last?.header.firstPosition ?? 0;
+    if (to <= next) return new Range(log, segments, newest, from, to);
+    throw new MomentUnknown(`the log ends at position ${next}: ${to} is not there yet`);
+  }
+
+  async openStreams(replay: Replay): Promise<OpenStreams> {
+    const pending = new Map<string, Map<SurveyedSegment, readonly number[]>>();
+    const ended: SnapshotId[] = [];
+    for (const segment of this.#touched()) {
+      for (const part of await this.#parts(segment)) {
+        const { stream, offsets, closes } = part;
+        const id = idOfStream(stream);
+        if (closes && id !== null && !replay.forest.has(id)) {
+          pending.delete(stream);
+          ended.push(id);
+          continue;
+        }
+        const of = pending.get(stream) ?? new Map<SurveyedSegment, readonly number[]>();
+        pending.set(stream, of.set(segment, offsets));
+      }
+    }
+    const places: Places = new Map(this.#touched().map((segment) => [segment, []]));
+    for (const of of pending.values()) {
+      for (const [segment, offsets] of of) {
+        const all = places.get(segment) ?? [];
+        for (const offset of offsets) all.push(offset);
+      }
+    }
+    for (const offsets of places.values()) offsets.sort((one, other) => one - other);
+    return { places, ended };
+  }
+
+  records(segment: SurveyedSegment, offsets: readonly number[]): Promise<readonly LogRecord[]> {
+    if (offsets.length === 0) return Promise.resolve([]);
+    return this.#within(segment, (open) => open.records(offsets));
+  }
+
+  async timeBefore(): Promise<PastState['time']> {
+    const at = position(this.to - 1);
+    const segment = this.segments.findLast(({ header }) => header.firstPosition <= at);
+    if (this.to === 0 || segment === undefined) return null;
+    return this.#within(segment, async (open) => {
+      const [record] = await open.records([await open.offsetAt(at)]);
+      return record?.time ?? null;
+    });
+  }
+
+  /** Of each stream the records within the range. */
+  #parts(segment: SurveyedSegment): Promise<readonly StreamPart[]> {
+    return this.#within(segment, async (open) => {
+      const { index } = open;
+      const isWhole = this.from <= index.firstPosition && this.to >= index.nextPosition;
+      if (isWhole) return [...index.parts()];
+      const start = this.from <= index.firstPosition ? 0 : await open.offsetAt(this.from);
+      const end = await open.offsetAt(this.to);
+      const within: StreamPart[] = [];
+      for (const { stream, offsets, closes } of index.parts()) {
+        const wanted = offsets.filter((offset) => offset >= start && offset < end);
+        if (wanted.length === 0) continue;
+        const endsHere = closes && wanted.at(-1) === offsets.at(-1);
+        within.push({ stream, offsets: wanted, closes: endsHere });
+      }
+      return within;
+    });
+  }
+
+  #within<Value>(
+    segment: SurveyedSegment,
+    use: (open: OpenIndexed) => Promise<Value>,
+  ): Promise<Value> {
+    const next = this.#next(segment);
+    return this.log.within(segment, next, use, next === null ? this.newest : null);
+  }
+
+  #touched(): readonly SurveyedSegment[] {
+    return this.segments.filter((segment) => {
+      const next = this.#next(segment);
+      const begins = segment.header.firstPosition < this.to;
+      return begins && (next === null || next.header.firstPosition > this.from);
+    });
+  }
+
+  #next(segment: SurveyedSegment): SurveyedSegment | null {
+    return this.segments[this.segments.indexOf(segment) + 1] ?? null;
+  }
+}

@@ -1,0 +1,102 @@
+/** Which of the snapshots that a word fits is meant, seen from one moment. Pure. */
+import type { SnapshotId } from '../../base/units.js';
+import { metaOf } from '../../machines/transition-table.js';
+import type { SnapshotState } from '../../machines/fold.js';
+import type { Forest } from '../../machines/snapshots/forest.js';
+import { TARGET_LABEL } from '../../machines/labels.js';
+import { bareName, bestFit, fitOf, type Fit } from '../events/event-names.js';
+
+export type Choice =
+  | { readonly kind: 'one'; readonly id: SnapshotId }
+  /** As near as one another: whoever chose could mislead. */
+  | { readonly kind: 'several'; readonly ids: readonly SnapshotId[] }
+  | { readonly kind: 'none' };
+
+export interface Candidate {
+  readonly id: SnapshotId;
+  /** Keys, names and chain ids that its events give it, as far as they are kept. */
+  readonly names: readonly string[];
+}
+
+/**
+ * The one that bears the word at the moment goes before those that bore it before: first a name
+ * that is the word as a whole, then any text of a snapshot that holds its name, then of one that
+ * is on its way out. Of names that begin with the word, one that all others begin with goes first:
+ * a container before its `-init` layer.
+ */
+export function chosenFrom(
+  candidates: readonly Candidate[],
+  text: string,
+  forest: Pick<Forest, 'get'> | null,
+): Choice {
+  const fit = fitOf(text);
+  const near = nearest(candidates, ({ id }) => distance(forest?.get(id), text, fit));
+  const all = near.map(({ id, names }) => {
+    const state = forest?.get(id);
+    const known = state === undefined ? names : [...names, ...textsOf(state)];
+    return { id, names: known.filter((name) => fit(name) !== null).map(bareName) };
+  });
+  const [one] = all;
+  if (one === undefined) return { kind: 'none' };
+  if (all.length === 1) return { kind: 'one', id: one.id };
+  const shortest = all.find((each) =>
+    all.every((other) => each === other || isLonger(other.names, each.names)),
+  );
+  if (shortest !== undefined) return { kind: 'one', id: shortest.id };
+  return { kind: 'several', ids: all.map(({ id }) => id) };
+}
+
+/** Whether it fits only by names that begin with one of the chosen: a container's `-init` layer. */
+export function isNamedAfter(other: Candidate, chosen: Candidate, text: string): boolean {
+  const fit = fitOf(text);
+  const namesOf = ({ names }: Candidate) =>
+    names.filter((name) => fit(name) !== null).map(bareName);
+  return isLonger(namesOf(other), namesOf(chosen));
+}
+
+const isLonger = (names: readonly string[], than: readonly string[]): boolean =>
+  names.length > 0 &&
+  than.some((name) =>
+    names.every((longer) => longer.length > name.length && longer.startsWith(name)),
+  );
+
+function nearest<One>(all: readonly One[], distanceOf: (one: One) => number): readonly One[] {
+  const distances = all.map(distanceOf);
+  // Not `Math.min` of them all: a word may fit more than can be arguments.
+  const least = distances.reduce((one, other) => Math.min(one, other), Infinity);
+  return all.filter((_, index) => distances[index] === least);
+}
+
+function distance(
+  state: SnapshotState | undefined,
+  text: string,
+  fit: (borne: string) => Fit | null,
+): number {
+  if (state === undefined || bestFit(textsOf(state), fit) === null) return 3;
+  if (!metaOf(state.status).holdsName) return 2;
+  return state.name === text ? 0 : 1;
+}
+
+/**
+ * Those of a forest whose names fit, by rising id: by a whole name, where there is none by a
+ * beginning. A snapshot is found here also when its events are retired.
+ */
+export function bearersIn(forest: Pick<Forest, 'values'>, text: string): readonly Candidate[] {
+  const fit = fitOf(text);
+  const found: { readonly whole: Candidate[]; readonly prefix: Candidate[] } = {
+    whole: [],
+    prefix: [],
+  };
+  for (const state of forest.values()) {
+    const names = textsOf(state);
+    const fits = bestFit(names, fit);
+    if (fits !== null) found[fits].push({ id: state.id, names });
+  }
+  const bearers = found.whole.length > 0 ? found.whole : found.prefix;
+  return bearers.sort((one, other) => one.id - other.id);
+}
+
+function textsOf({ name, target, labels, remote }: SnapshotState): readonly string[] {
+  const label = labels.get(TARGET_LABEL);
+  return [name, target, label, remote?.ref].filter((text) => text !== null && text !== undefined);
+}

@@ -1,0 +1,10 @@
+/** Where the log tells of the sums of its own segments. */
+import type { SumEvents } from '../../log/verify/segment-digest.js';
+import { daemonEventSchemas, type DaemonEventType } from '../../machines/events/daemon-events.js';
+
+const type: DaemonEventType = 'SegmentChecked';
+
+export const segmentSums: SumEvents = {
+  type,
+  sumOf: (body) => daemonEventSchemas[type]().safeParse(body).data ?? null,
+};

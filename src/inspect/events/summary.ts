@@ -1,0 +1,198 @@
+/**
+ * An event as a short sentence for a person. What is not understood (a newer release wrote it, or
+ * it is malformed) is shown as it stands in the log: looking must never fail where starting would.
+ */
+import { counted } from '../../base/pluralize.js';
+import { assertNever } from '../../base/assert.js';
+import type { DaemonEvent, DaemonEventData } from '../../machines/events/daemon-events.js';
+import type { Caller, ParentLink, SnapshotEvent } from '../../machines/events/events.js';
+import type { IdMapping } from '../../machines/id-mapping.js';
+import { programName } from '../../machines/client-identity.js';
+import { understand, type RecordLike, type Understood } from '../../machines/events/streams.js';
+import { durationInWords } from './durations.js';
+import { idsInWords, namesInWords } from './id-ranges.js';
+
+/** May hold any character that a client chose: make it visible before it goes to a terminal. */
+export function summaryOf(record: RecordLike): string {
+  const understood = understoodOrNull(record);
+  if (understood === null) {
+    return `(not understood by this release) ${JSON.stringify(record.data)}`;
+  }
+  return understood.about === 'snapshot'
+    ? snapshotSummary(understood.event)
+    : daemonSummary(understood.event);
+}
+
+function understoodOrNull(record: RecordLike): Understood | null {
+  try {
+    return understand(record);
+  } catch {
+    return null;
+  }
+}
+
+function snapshotSummary(event: SnapshotEvent): string {
+  switch (event.type) {
+    case 'SnapshotPreparing': {
+      const { kind, key, parent, target, idMapping, caller } = event.data;
+      const looksFor = target && `target ${target}`;
+      return words(kind, key, on(parent), looksFor, idMapping && mapped(idMapping), by(caller));
+    }
+    case 'RemoteMountStarted':
+      return `${event.data.ref} from ${event.data.fileSystem}`;
+    case 'SnapshotCommitting':
+      return words(`as ${event.data.name}`, on(event.data.parent), by(event.data.caller));
+    case 'SnapshotCommitted': {
+      const { name, usage, parent, remote, durability } = event.data;
+      const size = `${usage.size} bytes in ${usage.inodes} inodes`;
+      const where = remote === null ? `${durability} durable` : `remote, ${remote.fileSystem}`;
+      return words(`as ${name}`, on(parent), `(${size}; ${where})`);
+    }
+    case 'LabelsUpdated':
+      return words(counted(event.data.labels.size, 'label'), by(event.data.caller));
+    case 'LayerUnavailable': {
+      const { reason, attempts, retryAt } = event.data;
+      const next = retryAt === null ? 'waits for a use or a person' : `next try ${retryAt}`;
+      return `${reason} (${counted(attempts, 'try', 'tries')} so far; ${next})`;
+    }
+    case 'LayerAvailable':
+      return event.data.how;
+    case 'SnapshotRemoving':
+      return words(event.data.deferred && 'left to Cleanup', by(event.data.caller));
+    case 'SnapshotSalvaged':
+      return `as ${event.data.name}, unverified: ${event.data.reason}`;
+    case 'RemoteMountFailed':
+    case 'SnapshotCommitFailed':
+    case 'SnapshotAbandoned':
+    case 'SnapshotRemovalFailed':
+      return event.data.reason;
+    case 'IdMappingStarted':
+    case 'SnapshotPrepared':
+    case 'RemoteMounted':
+    case 'SnapshotCollecting':
+    case 'SnapshotRemoved':
+      return '';
+    default:
+      return assertNever(event);
+  }
+}
+
+function daemonSummary(event: DaemonEvent): string {
+  switch (event.type) {
+    case 'DaemonStarted': {
+      const { release, node, pid, epoch, replayed, checkpoint } = event.data;
+      const from = checkpoint === null ? '' : ` from the checkpoint at ${checkpoint}`;
+      return (
+        `release ${release} on Node.js ${node}, process ${pid}, epoch ${epoch}; ` +
+        `${counted(replayed, 'record')} replayed${from}`
+      );
+    }
+    case 'TailCut': {
+      const { segment, offset, bytes, savedAs } = event.data;
+      return `${counted(bytes, 'byte')} of ${segment} from offset ${offset}, kept as ${savedAs}`;
+    }
+    case 'RootFileSystemChanged': {
+      const { part, how, before, after } = event.data;
+      const where = part === 'root' ? 'the root' : `${part}/`;
+      return `${where}: ${fileSystemWords(before)}, now ${fileSystemWords(after)} (${changeWords[how]})`;
+    }
+    case 'ClockStepped': {
+      const { byMillis, expected, found } = event.data;
+      const span = durationInWords(BigInt(Math.abs(byMillis)) * 1_000_000n);
+      return `set ${byMillis > 0 ? 'ahead' : 'back'} by ${span}: ${found} instead of ${expected}`;
+    }
+    case 'RecoveryPlanned': {
+      const { adopted, findings, omitted } = event.data;
+      const kinds = new Map<string, number>();
+      for (const { kind } of findings) kinds.set(kind, (kinds.get(kind) ?? 0) + 1);
+      const found = [...kinds].map(([kind, count]) => `${count} ${kind}`).join(', ');
+      const more = omitted === 0 ? '' : ` and ${omitted} more`;
+      const what = found === '' ? 'nothing found' : `found ${found}${more}`;
+      return `${counted(adopted, 'layer')} adopted; ${what}`;
+    }
+    case 'SparesReserved':
+    case 'SparesDropped':
+      return idsInWords(event.data.ids);
+    case 'DirectoryRecreated':
+      return `${event.data.path} of snapshot ${event.data.id}`;
+    case 'OrphanFound':
+    case 'OrphanRemoved':
+      return event.data.path;
+    case 'DirectoriesCollected': {
+      const { collected, orphans, replayedTo } = event.data;
+      return `${counted(collected, 'snapshot')}, ${counted(orphans, 'orphan')}; log folded to ${replayedTo}`;
+    }
+    case 'CheckpointTaken':
+      return `of position ${event.data.position}, ${counted(event.data.snapshots, 'snapshot')}`;
+    case 'SegmentChecked': {
+      const { from, to, sha256 } = event.data;
+      return `records ${from} to ${to - 1} are sound, sha256 ${sha256.slice(0, 12)}`;
+    }
+    case 'SegmentsRetired':
+      return `${counted(event.data.segments.length, 'segment')} before ${event.data.before}`;
+    case 'LogRepaired':
+      return repairSummary(event);
+    case 'DirectoriesSetAside': {
+      const { directories } = event.data;
+      return directories
+        .map(({ name, because, evidence }) => `${name} (${because}: ${evidence})`)
+        .join(', ');
+    }
+    case 'DirectoriesReleased': {
+      const { names, because, caller } = event.data;
+      return words(`${namesInWords(names)}, ${because}`, caller === undefined ? null : by(caller));
+    }
+    case 'DaemonStopped':
+      return event.data.why;
+    default:
+      return assertNever(event);
+  }
+}
+
+function repairSummary({ data }: DaemonEvent & { type: 'LogRepaired' }): string {
+  const { findings, omitted, lost, kept, epoch, quarantine } = data;
+  const what =
+    lost === null
+      ? 'no event was lost'
+      : lost.from === lost.to
+        ? `what came from position ${lost.from} on is not known`
+        : `events ${lost.from} to ${lost.to - 1} do not count any more`;
+  const aside =
+    kept.length === 0 ? '' : `; ${counted(kept.length, 'directory', 'directories')} kept`;
+  return (
+    `${counted(findings.length + omitted, 'finding')}; ${what}${aside}; epoch ${epoch}, ` +
+    `taken out to ${quarantine}`
+  );
+}
+
+const changeWords = {
+  'same-id': 'the same file system',
+  assumed: 'no id tells; taken for the same',
+  accepted: 'accepted by the operator',
+} as const;
+
+function fileSystemWords(found: DaemonEventData<'RootFileSystemChanged'>['after']): string {
+  if (found === null) return "on the root's file system";
+  const { type, id, device } = found;
+  return `${type}${id === null ? '' : ` ${id}`}, device ${device}`;
+}
+
+const words = (...parts: readonly (string | false | null)[]): string =>
+  parts.filter((part) => part !== false && part !== null && part !== '').join(' ');
+
+const on = (parent: ParentLink | null): string | null =>
+  parent === null ? null : `on ${parent.name}`;
+
+/** `ids mapped 0:100000:65536`, and how when it is not the snapshotter that maps them. */
+function mapped({ uids, gids, appliedBy }: IdMapping): string {
+  const maps = uids === gids ? uids : `${uids} and groups ${gids}`;
+  return `ids mapped ${maps}${appliedBy === 'client' ? ' by the client' : ''}`;
+}
+
+/** Nearly always containerd; its namespace says more than its pid. */
+function by(caller: Caller): string | null {
+  const { namespace, pid, program } = caller;
+  const process = pid === undefined ? undefined : `pid ${pid}`;
+  const parts = [namespace, program && programName(program), process].filter(Boolean);
+  return parts.length === 0 ? null : `by ${parts.join(', ')}`;
+}

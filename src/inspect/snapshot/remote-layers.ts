@@ -1,0 +1,94 @@
+/**
+ * The layers that somebody else provides, and those of our own that cannot be used, as a log tells
+ * of them at a moment. Pure: how it is printed is the command's business, and what is mounted now
+ * is known to `inspect` alone.
+ */
+import type { SnapshotId, SnapshotName, UnixNanos } from '../../base/units.js';
+import type { LogRecord } from '../../log/types.js';
+import type { SnapshotEventType } from '../../machines/events/events.js';
+import type { SnapshotState } from '../../machines/fold.js';
+import type { Forest } from '../../machines/snapshots/forest.js';
+import { TARGET_LABEL } from '../../machines/labels.js';
+import { idOfStream } from '../../machines/events/streams.js';
+
+/** `mounting`: asked for, and not yet a layer. */
+export type LayerState = 'available' | 'unavailable' | 'mounting';
+
+export interface LayerView {
+  readonly id: SnapshotId;
+  readonly name: SnapshotName;
+  readonly parent: SnapshotName | null;
+  readonly state: LayerState;
+  /** The chain id it stands for; null when nobody ever said one. */
+  readonly ref: string | null;
+  /** What provides it; null for a layer of our own, whose files are in its directory. */
+  readonly fileSystem: string | null;
+  /** Of restoring it; 0 while it is available. */
+  readonly attempts: number;
+  readonly reason: string | null;
+  /** RFC 3339. Null when it waits for a use, or is not unavailable. */
+  readonly retryAt: string | null;
+  readonly createdAt: UnixNanos;
+}
+
+/** By id, so oldest first. */
+export function layersOf(forest: Forest): readonly LayerView[] {
+  const layers: LayerView[] = [];
+  // All remote and all unavailable layers are among these; the many others need not be unpacked.
+  for (const state of forest.unsettled()) {
+    const layerState = layerStateOf(state);
+    if (layerState !== null) layers.push(viewOf(state, layerState));
+  }
+  return layers.sort((one, other) => one.id - other.id);
+}
+
+function layerStateOf({ status, remote }: SnapshotState): LayerState | null {
+  if (status === 'committed.unavailable') return 'unavailable';
+  if (status === 'committed.available' && remote !== null) return 'available';
+  return status === 'mounting' || status === 'mounted' ? 'mounting' : null;
+}
+
+function viewOf(state: SnapshotState, layerState: LayerState): LayerView {
+  const { id, name, parent, remote, unavailability, target, labels, createdAt } = state;
+  return {
+    id,
+    name,
+    parent: parent?.name ?? null,
+    state: layerState,
+    ref: remote?.ref ?? target ?? labels.get(TARGET_LABEL) ?? null,
+    fileSystem: remote?.fileSystem ?? null,
+    attempts: unavailability?.attempts ?? 0,
+    reason: unavailability?.reason ?? null,
+    retryAt: unavailability?.retryAt ?? null,
+    createdAt,
+  };
+}
+
+const endsUnavailability: ReadonlySet<string> = new Set<SnapshotEventType>([
+  'LayerAvailable',
+  'SnapshotCommitted',
+]);
+
+/**
+ * Since when layers are unavailable: the first LayerUnavailable behind which no LayerAvailable
+ * stands. `newestFirst` are records of a log from the moment backwards; they are read only until
+ * all layers are told. A layer whose beginning is retired is told with what is kept.
+ */
+export async function unavailableSince(
+  ids: ReadonlySet<SnapshotId>,
+  newestFirst: AsyncIterable<readonly LogRecord[]>,
+): Promise<ReadonlyMap<SnapshotId, UnixNanos>> {
+  const since = new Map<SnapshotId, UnixNanos>();
+  const open = new Set(ids);
+  if (open.size === 0) return since;
+  for await (const batch of newestFirst) {
+    for (const record of batch) {
+      const id = idOfStream(record.stream);
+      if (id === null || !open.has(id)) continue;
+      if (record.type === 'LayerUnavailable') since.set(id, record.time);
+      else if (endsUnavailability.has(record.type)) open.delete(id);
+    }
+    if (open.size === 0) break;
+  }
+  return since;
+}

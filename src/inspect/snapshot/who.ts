@@ -1,0 +1,188 @@
+/**
+ * Whose is this? From a path, a mount or a word to the snapshots behind it, and what the log and
+ * the mount table say of each. Pure but for the archive: paths come in resolved, mounts as a list.
+ */
+import type { MountEntry } from '../../base/ports.js';
+import type { Position, SnapshotId, UnixNanos } from '../../base/units.js';
+import { idmappedDirectory, snapshotsDirectory } from '../../log/files.js';
+import type { LogRecord } from '../../log/types.js';
+import type { Caller, ParentLink } from '../../machines/events/events.js';
+import type { SnapshotState } from '../../machines/fold.js';
+import type { Forest } from '../../machines/snapshots/forest.js';
+import { hasIdmappedLayers } from '../../machines/id-mapping.js';
+import type { SetAside } from '../../machines/set-aside.js';
+import type { Archive } from '../archive/archive.js';
+import { mapsDirectory } from '../startup/idmapped-paths.js';
+import { chainBelow, courseOf } from './history.js';
+import { below, idsShownBy, layerIdAt } from '../../base/mount-layers.js';
+import { childrenIn } from './relatives.js';
+import { eventOf } from '../archive/subject.js';
+
+/** What a path is, by where it lies. */
+export type Place =
+  /** In the directory of the snapshot with this number, if there is one. */
+  | { readonly kind: 'numbered'; readonly id: SnapshotId }
+  /** Below the snapshots, under a name that is no number. */
+  | { readonly kind: 'named'; readonly name: string }
+  /** The directory of all of them. */
+  | { readonly kind: 'all' }
+  /** In the directory of mounts with mapped ids that has this name. */
+  | { readonly kind: 'maps'; readonly name: string }
+  /** In the root, and no snapshot's: the log, the identity. */
+  | { readonly kind: 'ours' }
+  | { readonly kind: 'elsewhere' };
+
+/** Both paths absolute and without `.` or `..`; whole components are compared. */
+export function placeOf(path: string, root: string): Place {
+  const id = path.startsWith('/')
+    ? layerIdAt(path, snapshotsDirectory(root.replace(/\/+$/, '')))
+    : null;
+  if (id !== null) return { kind: 'numbered', id };
+  const [first, name = ''] = below(path, root)?.split('/') ?? [];
+  if (first === undefined) return { kind: 'elsewhere' };
+  if (first === 'idmapped' && name !== '') return { kind: 'maps', name };
+  if (first !== 'snapshots') return { kind: 'ours' };
+  return name === '' ? { kind: 'all' } : { kind: 'named', name };
+}
+
+export interface MountUse {
+  readonly mountpoint: string;
+  readonly type: string;
+  /** `layer`: the snapshot's own, of a remote layer; `idmapped`: the same with mapped ids. */
+  readonly as: 'upper' | 'lower' | 'layer' | 'idmapped' | 'bind';
+}
+
+/** Mounts that show a snapshot. */
+export function usesOf(
+  id: SnapshotId,
+  mounts: readonly MountEntry[],
+  snapshotsPath: string,
+): readonly MountUse[] {
+  const own = `${snapshotsPath}/${id}`;
+  return mounts.flatMap((mount): readonly MountUse[] => {
+    const { mountpoint, fileSystemType: type } = mount;
+    if (below(mountpoint, own) !== null) return [{ mountpoint, type, as: 'layer' }];
+    if (layerIdAt(mountpoint, snapshotsPath) === id) return [{ mountpoint, type, as: 'idmapped' }];
+    if (!idsShownBy(mount, mounts, snapshotsPath).includes(id)) return [];
+    if (type !== 'overlay') return [{ mountpoint, type, as: 'bind' }];
+    const isUpper = mount.superOptions.some(
+      (option) => option.startsWith('upperdir=') && below(option.slice(9), own) !== null,
+    );
+    return [{ mountpoint, type, as: isUpper ? 'upper' : 'lower' }];
+  });
+}
+
+/** What the log has of a snapshot, in a few words. */
+export interface WhoseLife {
+  readonly id: SnapshotId;
+  /** Keys and names, oldest first. */
+  readonly names: readonly string[];
+  readonly status: string | null;
+  /** Of all its labels, those that name an image, a layer or a container. */
+  readonly labels: Readonly<Record<string, string>>;
+  readonly firstCaller: Caller | null;
+  readonly since: { readonly position: Position; readonly time: UnixNanos };
+  readonly end: {
+    readonly type: string;
+    readonly position: Position;
+    readonly time: UnixNanos;
+    readonly caller: Caller | null;
+  } | null;
+  readonly usage: SnapshotState['usage'];
+  readonly parents: readonly ParentLink[];
+  readonly children: readonly ParentLink[];
+}
+
+/** Null when nothing of it is kept in the log. `forest` is that of now. */
+function lifeInShort(
+  id: SnapshotId,
+  records: readonly LogRecord[],
+  forest: Forest,
+): WhoseLife | null {
+  const [first] = records;
+  const state = forest.get(id);
+  if (first === undefined) return null;
+  const { names, status } = courseOf(records);
+  const ending = records.find(({ type }) => endings.has(type));
+  const parents = records.flatMap((record) => {
+    const event = eventOf(record);
+    return event !== null && 'parent' in event.data && event.data.parent !== null
+      ? [event.data.parent]
+      : [];
+  });
+  return {
+    id,
+    names: names.length > 0 || state === undefined ? names : [state.name],
+    status: state?.status ?? status,
+    labels: tellingLabels(records),
+    firstCaller: callerOf(first),
+    since: { position: first.position, time: first.time },
+    end:
+      ending === undefined
+        ? null
+        : {
+            type: ending.type,
+            position: ending.position,
+            time: ending.time,
+            caller: callerOf(ending),
+          },
+    usage: state?.usage ?? usageIn(records),
+    parents: state === undefined ? parents.slice(-1) : chainBelow(forest, state),
+    children: childrenIn(forest, id),
+  };
+}
+
+const endings: ReadonlySet<string> = new Set(['SnapshotRemoving', 'SnapshotAbandoned']);
+
+function callerOf(record: LogRecord): Caller | null {
+  const event = eventOf(record);
+  return event !== null && 'caller' in event.data ? event.data.caller : null;
+}
+
+function usageIn(records: readonly LogRecord[]): SnapshotState['usage'] {
+  const committed = records.map(eventOf).findLast((event) => event?.type === 'SnapshotCommitted');
+  return committed?.type === 'SnapshotCommitted' ? committed.data.usage : null;
+}
+
+/** The newest value of each, from all events that set labels. */
+function tellingLabels(records: readonly LogRecord[]): Readonly<Record<string, string>> {
+  const labels = new Map<string, string>();
+  for (const record of records) {
+    const event = eventOf(record);
+    if (event === null || !('labels' in event.data)) continue;
+    for (const [key, value] of event.data.labels) if (isTelling(key)) labels.set(key, value);
+  }
+  return Object.fromEntries(labels);
+}
+
+/** Labels by which containerd, its CRI plugin and nerdctl say what a snapshot is for. */
+function isTelling(key: string): boolean {
+  return /^containerd\.io\/snapshot|image|^nerdctl\//.test(key);
+}
+
+/** Snapshots whose layers are mounted in a directory of maps. */
+export function mappedIn(forest: Forest, name: string, root: string): readonly SnapshotId[] {
+  const directory = `${idmappedDirectory(root)}/${name}`;
+  return forest
+    .mapped()
+    .filter(hasIdmappedLayers)
+    .flatMap(({ id, idMapping }) => (mapsDirectory(root, idMapping) === directory ? [id] : []));
+}
+
+/** What was asked about, and what the log says of it. */
+export type Answer =
+  | { readonly kind: 'snapshot'; readonly life: WhoseLife }
+  /** Made ahead, for a snapshot that nobody has asked for yet. */
+  | { readonly kind: 'spare'; readonly id: SnapshotId }
+  /** No snapshot owns it, and it is kept: it holds files, or a mount uses it. */
+  | ({ readonly kind: 'set-aside'; readonly id: SnapshotId } & SetAside)
+  /** Below the snapshots, and of none that the log has. */
+  | { readonly kind: 'orphan'; readonly name: string };
+
+export async function answerFor(archive: Archive, forest: Forest, id: SnapshotId): Promise<Answer> {
+  if (forest.isSpare(id)) return { kind: 'spare', id };
+  const setAside = forest.setAside.get(String(id));
+  if (setAside !== undefined) return { kind: 'set-aside', id, ...setAside };
+  const life = lifeInShort(id, await archive.historyOf(id), forest);
+  return life === null ? { kind: 'orphan', name: String(id) } : { kind: 'snapshot', life };
+}

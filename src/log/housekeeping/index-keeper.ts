@@ -1,0 +1,116 @@
+/**
+ * Gives each sealed segment its index, some time after it was sealed, one segment at a time and a
+ * slice of it in one turn. Never in the way of an append. Nobody needs an index, so nothing that
+ * goes wrong here is told: questions about the past are answered by reading the segment then.
+ */
+import type { Clock, Disk } from '../../base/ports.js';
+import { listLog, logDirectory, removeIfThere, withFile, type NamedAt } from '../files.js';
+import { indexPath, makeIndex, readIndex, writeIndex } from '../index/index-files.js';
+import { readHeader } from '../format/segment-header.js';
+import { IndexUnusable } from '../index/index-head.js';
+import type { SurveyedSegment } from '../read/segment-list.js';
+import type { IndexedTexts } from '../index/text-filter.js';
+
+/** A start, and whoever has just filled a segment, have other things to do. */
+const WAIT_MILLIS = 5_000;
+/** Between one segment and the next: an index costs some 250 ms of processor time. */
+const REST_MILLIS = 250;
+
+export interface IndexKeeperOptions {
+  readonly disk: Disk;
+  readonly root: string;
+  readonly clock: Clock;
+  /** Of which an index can be asked. */
+  readonly texts: IndexedTexts | null;
+  /** Runs while nobody else drops or renames files of the log. */
+  readonly inTurn: (work: () => Promise<boolean>) => Promise<boolean>;
+}
+
+export class IndexKeeper {
+  readonly #options: IndexKeeperOptions;
+  /** First positions of segments that have an index, or get none from this process. */
+  readonly #done = new Set<number>();
+  #cancel: (() => void) | null = null;
+  #isStopped = false;
+  /** Since the last look. */
+  #isAwoken = false;
+
+  constructor(options: IndexKeeperOptions) {
+    this.#options = options;
+  }
+
+  /** There may be a segment without an index. */
+  wake(): void {
+    this.#isAwoken = true;
+    this.#schedule(WAIT_MILLIS);
+  }
+
+  /** What is under way ends soon, unfinished. */
+  stop(): void {
+    this.#isStopped = true;
+    this.#cancel?.();
+    this.#cancel = null;
+  }
+
+  #schedule(delayMillis: number): void {
+    if (this.#isStopped || this.#cancel !== null) return;
+    this.#cancel = this.#options.clock.schedule(delayMillis, () => {
+      this.#options
+        .inTurn(() => this.#next())
+        .catch(() => false)
+        .then((goesOn) => {
+          this.#cancel = null;
+          if (goesOn || this.#isAwoken) this.#schedule(REST_MILLIS);
+        })
+        .catch(() => undefined);
+    });
+  }
+
+  /** Looks after segments until one was given an index; false when there is no more to do. */
+  async #next(): Promise<boolean> {
+    this.#isAwoken = false;
+    const { segments } = await listLog(this.#options.disk, this.#options.root);
+    for (const [at, named] of segments.entries()) {
+      const next = segments[at + 1];
+      // The newest segment is written to.
+      if (next === undefined || this.#isStopped) return false;
+      if (this.#done.has(named.position)) continue;
+      // Once, whatever comes of it.
+      this.#done.add(named.position);
+      // One that cannot be read keeps nobody else from getting theirs.
+      if (await this.#serve(named, next).catch(() => true)) return true;
+    }
+    return false;
+  }
+
+  /** Answers whether an index was written. */
+  async #serve(named: NamedAt, nextNamed: NamedAt): Promise<boolean> {
+    const { disk, root, texts } = this.#options;
+    const segment = await this.#read(named);
+    const next = await this.#read(nextNamed);
+    if (segment === null || next === null) return false;
+    try {
+      const index = await readIndex(disk, root, segment, next);
+      const isCurrent = texts === null || index?.head.textsVersion === texts.version;
+      // Of one with the texts of an earlier release nothing is asked by name.
+      if (index !== null && isCurrent) return false;
+    } catch (thrown) {
+      if (!(thrown instanceof IndexUnusable)) throw thrown;
+      await removeIfThere(disk, indexPath(root, named.position));
+    }
+    const isWanted = (): boolean => !this.#isStopped;
+    const bytes = await withFile(disk, segment.path, 'read', (file) =>
+      makeIndex(file, segment, next, { breathes: true, isWanted, texts }),
+    );
+    if (bytes === null) return false;
+    await writeIndex(disk, root, named.position, bytes);
+    return true;
+  }
+
+  async #read({ name, position }: NamedAt): Promise<SurveyedSegment | null> {
+    const path = `${logDirectory(this.#options.root)}/${name}`;
+    const reading = await withFile(this.#options.disk, path, 'read', readHeader);
+    if (reading.kind !== 'valid') return null;
+    return { name, namedPosition: position, path, header: reading.header };
+  }
+}

@@ -1,0 +1,41 @@
+/** The records of some streams in a segment that has no index, or none that can be used. */
+import type { DiskFile } from '../../base/ports.js';
+import { decodeIfUsable, isIntact } from '../format/codec.js';
+import { isOfStreams, walkHeads } from '../read/heads.js';
+import { failAtDamage } from './index-files.js';
+import type { SurveyedSegment } from '../read/segment-list.js';
+import type { LogRecord } from '../types.js';
+
+/**
+ * Reads the heads of all records, and those of the streams whole.
+ *
+ * Fails  LogDamaged when one of them is not what was written, or when a sealed segment does not
+ *        lead to the next one
+ */
+export async function scanForStreams(
+  file: DiskFile,
+  segment: SurveyedSegment,
+  next: SurveyedSegment | null,
+  streams: ReadonlySet<string>,
+): Promise<LogRecord[]> {
+  const isNamed = isOfStreams(streams);
+  const found: LogRecord[] = [];
+  let unsound = 0;
+  const end = await walkHeads(
+    file,
+    segment,
+    (bytes, at, _offset, padded) => {
+      if (!isNamed(bytes, at)) return true;
+      const record = isIntact(bytes, at, padded) ? decodeIfUsable(bytes, at) : null;
+      if (record !== null) found.push(record);
+      else unsound += 1;
+      return unsound === 0;
+    },
+    // Nothing else says where the newest segment ends.
+    { checks: next === null },
+  );
+  if (unsound > 0 || (next !== null && end.position !== next.header.firstPosition)) {
+    return failAtDamage(file, segment, next);
+  }
+  return found.filter((record) => record.position < end.position);
+}

@@ -1,0 +1,114 @@
+/**
+ * What stands behind the last good record of a segment, and whether it may be cut.
+ *
+ * A power cut tears a sync group that was being written: sectors of it are there or not, in any
+ * pattern, so a later record of the *same* group may be whole behind a hole. A sync group is
+ * only begun when the one before it is durable. So a whole record behind the hole whose group
+ * began after the hole proves that what is missing was acknowledged: that is damage.
+ */
+import type { DiskFile } from '../../base/ports.js';
+import { claimedLength, groupOffsetOf, isIntact, positionOf } from '../format/codec.js';
+import { aligned, ALIGNMENT, RECORD } from '../format/layout.js';
+import type { ScanStop } from '../format/scan.js';
+
+const READ_BYTES = 256 * 1024;
+const ZEROS = Buffer.alloc(READ_BYTES);
+
+export interface RecordBehind {
+  readonly offset: number;
+  /** Offset behind its padding. */
+  readonly end: number;
+  readonly position: number;
+  /** Position of the first record of its sync group. */
+  readonly groupPosition: number;
+}
+
+export interface BytesBehind {
+  /** Offset behind the last byte that is not zero; equal to the start when there is none. */
+  readonly end: number;
+  /** Whole records, by offset. */
+  readonly records: readonly RecordBehind[];
+}
+
+/**
+ * Looks at all bytes from `start` to the end of the file. What is there up to the last byte that
+ * is not zero is read to memory: at most a segment.
+ *
+ * @param missing the position that would stand at `start`
+ * @param zeros   behind so many zeros nothing is looked for
+ */
+export async function bytesBehind(
+  file: DiskFile,
+  start: number,
+  missing: number,
+  zeros = Infinity,
+): Promise<BytesBehind> {
+  const end = await endOfBytes(file, start, zeros);
+  if (end === start) return { end, records: [] };
+  // The last record ends with its padding.
+  const bytes = Buffer.allocUnsafeSlow(aligned(end - start));
+  const filled = await file.read(bytes, start);
+  return { end, records: recordsIn(bytes.subarray(0, filled), start, missing) };
+}
+
+async function endOfBytes(file: DiskFile, start: number, zeros: number): Promise<number> {
+  const buffer = Buffer.allocUnsafeSlow(READ_BYTES);
+  let end = start;
+  for (let offset = start; ;) {
+    const filled = await file.read(buffer, offset);
+    const isZero = buffer.compare(ZEROS, 0, filled, 0, filled) === 0;
+    if (!isZero) {
+      let last = filled - 1;
+      while (buffer[last] === 0) last -= 1;
+      end = offset + last + 1;
+    }
+    offset += filled;
+    if (filled < READ_BYTES || offset - end >= zeros) return end;
+  }
+}
+
+function recordsIn(bytes: Buffer, start: number, missing: number): RecordBehind[] {
+  const records: RecordBehind[] = [];
+  // A record of this log behind `start` cannot be further ahead than that many smallest ones.
+  const positionMax = missing + bytes.length / RECORD.headBytes;
+  for (let at = 0; at + RECORD.headBytes <= bytes.length;) {
+    const padded = claimedLength(bytes, at);
+    const found = positionOf(bytes, at);
+    const isPlausible = padded !== null && at + padded <= bytes.length && found <= positionMax;
+    if (isPlausible && isIntact(bytes, at, padded)) {
+      const groupPosition = found - groupOffsetOf(bytes, at);
+      records.push({
+        offset: start + at,
+        end: start + at + padded,
+        position: found,
+        groupPosition,
+      });
+      at += padded;
+    } else at += ALIGNMENT;
+  }
+  return records;
+}
+
+/**
+ * The record that proves damage, or null when everything there can be the rest of one torn sync
+ * group.
+ *
+ * @param missing the first position that is not readable
+ */
+export function proofOfLoss(behind: BytesBehind, missing: number): RecordBehind | null {
+  for (const record of behind.records) {
+    const isOfTornGroup = record.position > missing && record.groupPosition <= missing;
+    if (!isOfTornGroup) return record;
+  }
+  return null;
+}
+
+/** What is wrong where a scan stopped that should have gone on, and where the log can be read again. */
+export function describeLoss(stop: ScanStop, behind: BytesBehind): string {
+  const why = 'why' in stop ? stop.why : 'no record stands where one must be';
+  const [onward] = behind.records;
+  const goesOn = onward
+    ? `the next whole record is ${onward.position}, at offset ${onward.offset}`
+    : 'no whole record follows in this segment';
+  return `${why}; ${goesOn}`;
+}

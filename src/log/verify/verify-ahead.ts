@@ -1,0 +1,85 @@
+/**
+ * Sealed segments checked ahead of the one whose turn it is, on threads that others bring, and
+ * the streams of a log moved on over a segment that was found sound.
+ */
+import type { SegmentFacts, SegmentToCheck, SoundSegment, StreamsMoved } from './segment-check.js';
+import type { SurveyedSegment } from '../read/segment-list.js';
+
+export interface SegmentChecker {
+  /** How many segments may be under way. */
+  readonly ahead: number;
+  /** Null where anything is unusual. Fails with HostFault. */
+  check(segment: SegmentToCheck): Promise<SoundSegment | null>;
+  /** The same of all its records at once (segment-sum.ts). */
+  sum(segment: SegmentToCheck): Promise<SegmentFacts | null>;
+}
+
+/** What was found out about each segment before its turn comes. */
+export interface ChecksAhead {
+  /** Null when the segment must be read. To be asked in order, once for each. */
+  take(index: number): Promise<SoundSegment | null>;
+}
+
+/** Keeps so many checks under way as the checker takes. */
+export class CheckAhead implements ChecksAhead {
+  readonly #begun: Promise<SoundSegment | null>[] = [];
+
+  constructor(
+    private readonly checker: SegmentChecker,
+    private readonly wishes: readonly (SegmentToCheck | null)[],
+  ) {}
+
+  take(index: number): Promise<SoundSegment | null> {
+    const end = Math.min(this.wishes.length, index + this.checker.ahead);
+    for (let at = this.#begun.length; at < end; at += 1) {
+      const wish = this.wishes[at] ?? null;
+      const check = wish === null ? Promise.resolve(null) : this.checker.check(wish);
+      // One that nobody comes to must not end the process.
+      check.catch(() => undefined);
+      this.#begun.push(check);
+    }
+    const taken = this.#begun[index] ?? Promise.resolve(null);
+    // What it says is large, and is not asked for twice.
+    this.#begun[index] = Promise.resolve(null);
+    return taken;
+  }
+}
+
+/**
+ * Moves the versions that come next over a sound segment. False, with nothing moved, when a
+ * stream does not go on as it should.
+ */
+export function moveStreams(next: Map<string, number>, streams: StreamsMoved): boolean {
+  const contained = streams.contained === '' ? [] : streams.contained.split('\n');
+  for (const stream of contained) if (next.has(stream)) return false;
+  for (const [stream, first] of streams.moved) if (first !== (next.get(stream) ?? 0)) return false;
+  for (const [stream, , after] of streams.moved) {
+    if (after === -1) next.delete(stream);
+    else next.set(stream, after);
+  }
+  return true;
+}
+
+/** Sealed segments as they are asked to be checked; null for those that are read here. */
+export function wishesOf(
+  segments: readonly (SurveyedSegment | null)[],
+  marks: readonly number[],
+  sumType: string | null,
+): readonly (SegmentToCheck | null)[] {
+  return segments.map((segment, index) => {
+    const next = segments[index + 1];
+    if (!segment || !next) return null;
+    const { firstPosition, headerBytes, chain } = segment.header;
+    const nextPosition = next.header.firstPosition;
+    return {
+      path: segment.path,
+      offset: headerBytes,
+      position: firstPosition,
+      chain,
+      nextPosition,
+      nextChain: next.header.chain,
+      marks: marks.filter((at) => at >= firstPosition && at < nextPosition),
+      sumType,
+    };
+  });
+}

@@ -1,0 +1,154 @@
+/**
+ * Sealed segments that need not be checked record by record, because a later event of the same log
+ * says which SHA-256 their records had when that was done. Such an event counts only where its own
+ * record was found sound, so trust goes backwards from the newest segment, whose records are
+ * always checked one by one. It is the word of whoever wrote the event (decision 38).
+ */
+import { createHash } from 'node:crypto';
+import pLimit from 'p-limit';
+import type { Disk, DiskFile } from '../../base/ports.js';
+import { withFile } from '../files.js';
+import { startOf } from '../read/replay-to-end.js';
+import { SegmentScan } from '../format/scan.js';
+import type { SegmentFacts, SegmentToCheck, SoundSegment } from './segment-check.js';
+import type { SegmentSum, SumEvents } from './segment-digest.js';
+import type { SurveyedSegment } from '../read/segment-list.js';
+import type { ChecksAhead, SegmentChecker } from './verify-ahead.js';
+
+interface Said {
+  readonly first: SegmentSum;
+  /** The first one that is not the same. */
+  other: SegmentSum | null;
+}
+
+/** What sound events say of the sums of segments. */
+export class KnownSums {
+  readonly #said = new Map<string, Said>();
+
+  constructor(private readonly events: SumEvents) {}
+
+  get type(): string {
+    return this.events.type;
+  }
+
+  get isEmpty(): boolean {
+    return this.#said.size === 0;
+  }
+
+  /** Takes the body of an event of the type. */
+  learn(body: unknown): void {
+    const sum = this.events.sumOf(body);
+    if (sum === null) return;
+    const key = keyOf(sum.from, sum.to);
+    const said = this.#said.get(key);
+    if (said === undefined) this.#said.set(key, { first: sum, other: null });
+    else if (said.first.sha256 !== sum.sha256) said.other ??= sum;
+  }
+
+  /** What is no JSON tells of nothing: a sum may have vouched for the record that has it. */
+  learnAll(bodies: readonly string[]): void {
+    for (const body of bodies) {
+      const found = jsonOrNull(body);
+      if (found !== null) this.learn(found);
+    }
+  }
+
+  async learnFrom(disk: Disk, segment: SurveyedSegment): Promise<void> {
+    await withFile(disk, segment.path, 'read', async (file) => {
+      const scan = new SegmentScan(file, startOf(segment));
+      for (let batch = await scan.next(); batch !== null; batch = await scan.next()) {
+        for (const { type, data } of batch) if (type === this.events.type) this.learn(data);
+      }
+    });
+  }
+
+  /**
+   * What is said of exactly these records, if possible something else than what was found. A log
+   * that was imported may be divided in another way, and then nothing is said.
+   */
+  of(from: number, to: number, found: string): SegmentSum | null {
+    const said = this.#said.get(keyOf(from, to));
+    if (said === undefined) return null;
+    return said.first.sha256 === found ? (said.other ?? said.first) : said.first;
+  }
+}
+
+const SUM_READ_BYTES = 1024 * 1024;
+
+/** SHA-256 of a part of a file, in hex. */
+export async function sumBetween(file: DiskFile, from: number, to: number): Promise<string> {
+  const sha256 = createHash('sha256');
+  const buffer = Buffer.allocUnsafeSlow(Math.min(SUM_READ_BYTES, to - from));
+  for (let offset = from; offset < to;) {
+    const filled = await file.read(buffer.subarray(0, to - offset), offset);
+    if (filled === 0) break;
+    sha256.update(buffer.subarray(0, filled));
+    offset += filled;
+  }
+  return sha256.digest('hex');
+}
+
+const keyOf = (from: number, to: number): string => `${from} ${to}`;
+
+function jsonOrNull(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
+
+export interface SummedSegments extends ChecksAhead {
+  /** How many a sum vouches for. */
+  readonly vouched: number;
+}
+
+/**
+ * Sums all sealed segments, and checks those record by record that nothing vouches for. Null when
+ * neither the newest segment nor the one before it tells of any sum: to read all the others only
+ * to learn that they tell of none either would be for nothing.
+ *
+ * Fails  HostFault
+ */
+export async function sumSegments(
+  checker: SegmentChecker,
+  wishes: readonly (SegmentToCheck | null)[],
+  newest: { readonly disk: Disk; readonly segment: SurveyedSegment },
+  events: SumEvents,
+): Promise<SummedSegments | null> {
+  const lastWish = wishes.findLast((wish) => wish !== null) ?? null;
+  if (lastWish === null) return null;
+  const known = new KnownSums(events);
+  await known.learnFrom(newest.disk, newest.segment);
+  if (known.isEmpty) known.learnAll((await checker.check(lastWish))?.sums ?? []);
+  if (known.isEmpty) return null;
+  const summed = await pLimit(checker.ahead).map(wishes, (wish) =>
+    wish === null ? Promise.resolve(null) : checker.sum(wish),
+  );
+  const sound: (SoundSegment | null)[] = [];
+  let vouched = 0;
+  for (let index = wishes.length - 1; index >= 0; index -= 1) {
+    const wish = wishes[index] ?? null;
+    const facts = summed[index] ?? null;
+    const isVouched = wish !== null && facts !== null && vouches(known, wish, facts);
+    if (isVouched) vouched += 1;
+    const found = isVouched ? { ...facts, streams: null } : wish && (await checker.check(wish));
+    known.learnAll(found?.sums ?? []);
+    sound[index] = found;
+  }
+  const take = (index: number): Promise<SoundSegment | null> => {
+    const taken = sound[index] ?? null;
+    // What it says is large, and is not asked for twice.
+    sound[index] = null;
+    return Promise.resolve(taken);
+  };
+  return { vouched, take };
+}
+
+function vouches(
+  known: KnownSums,
+  { position, nextPosition }: SegmentToCheck,
+  { sha256 }: SegmentFacts,
+): boolean {
+  return known.of(position, nextPosition, sha256 ?? '')?.sha256 === sha256;
+}
