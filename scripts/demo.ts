@@ -42,9 +42,9 @@ function mustBe(holds: boolean, otherwise: string): void {
 async function demo(rig: Rig): Promise<void> {
   const { ctr, daemon } = rig;
   const output = rig.workspace.path('counter.out');
-  const counted = () => readFileSync(output, 'utf8').trim().split('\n');
+  const pluralize = () => readFileSync(output, 'utf8').trim().split('\n');
   const reachesBeyond = (count: number) =>
-    until(`the container counts beyond ${count}`, () => counted().length > count);
+    until(`the container counts beyond ${count}`, () => pluralize().length > count);
   const image = await sampleImage(sample);
   const layerCount = image.layers.length;
   let reference = '';
@@ -89,28 +89,28 @@ async function demo(rig: Rig): Promise<void> {
 
   await step('kill -9 Stratalog', async () => {
     const pid = daemon.pid;
-    const atKill = counted().length;
+    const atKill = pluralize().length;
     await daemon.crash();
     mustBe(!existsSync(`/proc/${pid}`), `process ${pid} is still there`);
     const left = { question: 'What did the crash leave? (asked before the second start)' };
     answers.push(await ask({ ...left, args: ['inspect'] }, daemon.root));
     await reachesBeyond(atKill + 10);
-    return `process ${pid} is gone; the container counted on from ${atKill} to ${counted().length}`;
+    return `process ${pid} is gone; the container pluralize on from ${atKill} to ${pluralize().length}`;
   });
 
   await step('start it again', async () => {
     const begin = performance.now();
     await daemon.start();
     const millis = Math.round(performance.now() - begin);
-    await reachesBeyond(counted().length + 10);
-    return `it answers after ${millis} ms; the container is at ${counted().length}`;
+    await reachesBeyond(pluralize().length + 10);
+    return `it answers after ${millis} ms; the container is at ${pluralize().length}`;
   });
 
   await step('the container never noticed', async () => {
     const task = await ctr.task('second');
     mustBe(task?.status === 'RUNNING', 'the second container has ended');
     mustBe(task?.pid === containerPid, 'the second container is another process than before');
-    const numbers = counted();
+    const numbers = pluralize();
     const gap = numbers.findIndex((text, index) => text !== String(index + 1));
     // The last line may be half written.
     mustBe(gap < 0 || gap >= numbers.length - 1, `it printed ${numbers[gap] ?? ''} at ${gap + 1}`);

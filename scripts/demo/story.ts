@@ -115,8 +115,8 @@ function ofDaemon({ type, data }: DaemonEvent): string {
       return `${data.snapshots} snapshots up to ${data.position}`;
     case 'SegmentChecked':
       return `records ${data.from} to ${data.to - 1}`;
-    case 'SparesReserved':
-    case 'SparesDropped':
+    case 'DirectoriesPreallocated':
+    case 'PreallocatedReleased':
       return `${data.ids.length} directories, from ${data.ids[0] ?? 'none'}`;
     case 'DirectoryRecreated':
       return data.path;

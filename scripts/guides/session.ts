@@ -54,7 +54,7 @@ export class Session {
   static async start(warm?: Image): Promise<Session> {
     const store = await Workspace.create('strata-store-');
     try {
-      const config = 'spare_directories = 0\n';
+      const config = 'preallocated_directories = 0\n';
       const layerStore = warm === undefined ? undefined : await layerStoreOf(store, warm);
       const rig = await Rig.start({ config, ...(layerStore && { layerStore }) });
       return new Session(rig, store);

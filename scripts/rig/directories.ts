@@ -13,6 +13,6 @@ export async function directoriesInUse(root: string): Promise<string[]> {
   const names = readdirSync(join(root, 'snapshots'));
   if (!existsSync(join(root, 'log'))) return names;
   const { replay } = await replayRoot(systemDisk(), root);
-  const spares = new Set([...replay.forest.spares].map(String));
-  return names.filter((name) => !spares.has(name));
+  const preallocated = new Set([...replay.forest.preallocated].map(String));
+  return names.filter((name) => !preallocated.has(name));
 }

@@ -27,7 +27,7 @@ export interface SnapshotterChoices extends RootChoices {
   readonly asynchronousRemove?: boolean;
   readonly durability?: 'data' | 'metadata';
   readonly upperdirLabel?: boolean;
-  readonly spareDirectories?: number;
+  readonly preallocatedDirectories?: number;
   readonly mountOptions?: readonly string[];
   readonly remapIds?: boolean | 'auto';
   readonly policies?: EffectPolicies;
@@ -132,7 +132,7 @@ function settingsOf(choices: SnapshotterChoices): Omit<SnapshotterSettings, 'mou
     asynchronousRemove: choices.asynchronousRemove ?? false,
     durability: choices.durability ?? 'data',
     upperdirLabel: choices.upperdirLabel ?? false,
-    spareDirectories: choices.spareDirectories ?? 32,
+    preallocatedDirectories: choices.preallocatedDirectories ?? 32,
     policies: choices.policies ?? defaultPolicies,
     failureLimit: { failures: 20, withinMillis: 60_000 },
     checkpointEveryEvents: choices.checkpointEveryEvents ?? 10_000,

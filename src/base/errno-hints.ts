@@ -21,7 +21,7 @@ const adviceOf: Readonly<Record<string, string>> = {
 };
 
 /** The end of a sentence that tells of the fault; empty when the fault says nothing of its sort. */
-export function adviceFor(thrown: unknown): string {
+export function errnoHint(thrown: unknown): string {
   const advice = eventAdvice(thrown) ?? adviceOf[errnoOf(thrown) ?? ''];
   return advice === undefined ? '' : `; ${advice}`;
 }

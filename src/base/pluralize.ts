@@ -1,3 +1,3 @@
 /** `1 segment`, `2 segments`, `0 directories`. */
-export const counted = (count: number, one: string, many = `${one}s`): string =>
+export const pluralize = (count: number, one: string, many = `${one}s`): string =>
   `${count} ${count === 1 ? one : many}`;

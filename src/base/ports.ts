@@ -220,7 +220,7 @@ export interface SnapshotDirectoryEntry {
 }
 
 /** A system call that failed: what is at the path is not known. */
-export interface FailedLook {
+export interface FailedScan {
   readonly operation: string;
   readonly path: string;
   /** The errno's name. */
@@ -238,7 +238,7 @@ export type DirectoryParts =
   | { readonly kind: 'seen'; readonly fs: boolean; readonly work: boolean }
   /** Something is mounted on the directory itself: what is under it cannot be seen. */
   | { readonly kind: 'hidden' }
-  | ({ readonly kind: 'unknown' } & FailedLook);
+  | ({ readonly kind: 'unknown' } & FailedScan);
 
 /** Whether a directory is in use, as far as its content and the mount table show. */
 export type DirectoryUse =
@@ -251,7 +251,7 @@ export type DirectoryUse =
       readonly by: 'content' | 'mount';
       readonly evidence: string;
     }
-  | ({ readonly kind: 'unknown' } & FailedLook);
+  | ({ readonly kind: 'unknown' } & FailedScan);
 
 /**
  * `<root>/snapshots/<id>/{fs,work}`: the directories behind the snapshots. Every call runs off
@@ -274,7 +274,7 @@ export interface SnapshotDirectories {
    * The same for several at once, each with `work` and owned by the process. Where something of
    * that name stands already, it is left alone, and the id is not among those that were made.
    */
-  prepareSpares(
+  preallocateDirectories(
     ids: readonly SnapshotId[],
     options: { readonly durable: boolean },
     signal?: AbortSignal,
@@ -310,6 +310,6 @@ export interface SnapshotDirectories {
   /** With `namesOnly`, it need not look into each: that takes seconds when there are many. */
   list(
     signal?: AbortSignal,
-    wish?: { readonly namesOnly: boolean },
+    query?: { readonly namesOnly: boolean },
   ): Promise<readonly SnapshotDirectoryEntry[]>;
 }

@@ -2,7 +2,7 @@
  * One run for many: requests that arrive while a run is in progress share the next one, as
  * appends share an fdatasync. A run that began before a request does not count for it.
  */
-export class SharedRun {
+export class SingleFlight {
   readonly #run: () => Promise<void>;
   #running: Promise<void> | null = null;
   #next: Promise<void> | null = null;

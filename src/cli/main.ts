@@ -5,7 +5,7 @@
 import { Command, CommanderError, Help, type OutputConfiguration } from 'commander';
 import { reasonOf } from '../base/errors.js';
 import { RELEASE } from '../api/release.js';
-import { adviceFor } from '../base/errno-hints.js';
+import { errnoHint } from '../base/errno-hints.js';
 import { EXIT, exitCodeOf } from './exit-codes.js';
 import { givenPaths } from './args/path-values.js';
 import { exitIfStalled, requireWorkingDirectory } from './terminal/process-guards.js';
@@ -123,7 +123,7 @@ function report(thrown: unknown): number {
   }
   if (thrown instanceof OutputClosed) return EXIT.outputClosed;
   if (thrown instanceof EndedBySignal) endBy(thrown.signal);
-  process.stderr.write(`stratalog: ${reasonOf(thrown)}${adviceFor(thrown)}\n`);
+  process.stderr.write(`stratalog: ${reasonOf(thrown)}${errnoHint(thrown)}\n`);
   const code = exitCodeOf(thrown);
   // Behind damage that was reported it is unknown whether the command had to fail.
   const isCut = process.exitCode === EXIT.findings && !(thrown instanceof OutputFailed);

@@ -43,7 +43,7 @@ export async function openCore(options: CoreOptions): Promise<DaemonCore> {
     asynchronousRemove: config.asyncRemove,
     durability: config.durability,
     upperdirLabel: config.upperdirLabel,
-    spareDirectories: config.spareDirectories,
+    preallocatedDirectories: config.preallocatedDirectories,
     mountOptions: config.mountOptions,
     remapIds: config.remapIds,
     expectExisting: config.expectExisting,

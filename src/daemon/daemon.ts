@@ -11,7 +11,7 @@
 import { setImmediate as nextTurn, setTimeout as delay } from 'node:timers/promises';
 import { firstValueFrom } from 'rxjs/internal/firstValueFrom';
 import { Subject } from 'rxjs/internal/Subject';
-import { adviceFor } from '../base/errno-hints.js';
+import { errnoHint } from '../base/errno-hints.js';
 import { LogReadOnly, NotBegun, reasonOf, UsageError } from '../base/errors.js';
 import type { Processes } from '../base/ports.js';
 import { raiseDescriptorLimit } from '../host/process/limits.js';
@@ -262,7 +262,7 @@ class Daemon {
   }
 
   #logFailed(failure: Error): void {
-    const advice = adviceFor(failure.cause).replace(/^; /, '');
+    const advice = errnoHint(failure.cause).replace(/^; /, '');
     const fields = { error: failure, ...(advice === '' ? {} : { advice }) };
     this.#logger.fatal(fields, 'the log cannot be written; read-only from now on');
     this.#health.report('log', `the log is read-only: ${failure.message}`);

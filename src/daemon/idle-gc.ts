@@ -15,7 +15,7 @@ const restShare = 0.05;
 const releasingLooks: readonly number[] = [2, 3];
 
 /** Looks at the processor time of the whole process, at even intervals. */
-export class RestVerdict {
+export class RemainderCheck {
   #workMillis: number;
   #quietLooks = 0;
 
@@ -45,7 +45,7 @@ export function releaseAtRest(
 ): () => void {
   let processor = process.cpuUsage();
   // The start itself is work, and leaves the most behind.
-  const verdict = new RestVerdict(millisOf(processor));
+  const verdict = new RemainderCheck(millisOf(processor));
   let at = performance.now();
   const timer = setInterval(() => {
     const spent = millisOf(process.cpuUsage(processor));

@@ -5,7 +5,8 @@ import type { Config } from './config/config.js';
 export function policiesOf(limits: Config['effects']): EffectPolicies {
   const { prepareDirectories, mountRemote, makeDurable, restoreLayer } = defaultPolicies;
   const { removeDirectories, removeRemote, checkLayer, measureUsage } = defaultPolicies;
-  const { prepareSpares, removeOrphan, observe, mapLayerIds, unmountIdmapped } = defaultPolicies;
+  const { preallocateDirectories, removeOrphan, observe, mapLayerIds, unmountIdmapped } =
+    defaultPolicies;
   return {
     prepareDirectories: { ...prepareDirectories, timeLimitMillis: limits.directoriesTimeout },
     mapLayerIds: { ...mapLayerIds, timeLimitMillis: limits.mountTimeout },
@@ -16,7 +17,10 @@ export function policiesOf(limits: Config['effects']): EffectPolicies {
     removeRemote: { ...removeRemote, timeLimitMillis: limits.unmountTimeout },
     checkLayer: { ...checkLayer, timeLimitMillis: limits.checkTimeout },
     measureUsage: { ...measureUsage, timeLimitMillis: limits.usageTimeout },
-    prepareSpares: { ...prepareSpares, timeLimitMillis: limits.directoriesTimeout },
+    preallocateDirectories: {
+      ...preallocateDirectories,
+      timeLimitMillis: limits.directoriesTimeout,
+    },
     removeOrphan: { ...removeOrphan, timeLimitMillis: limits.removeTimeout },
     unmountIdmapped: { ...unmountIdmapped, timeLimitMillis: limits.unmountTimeout },
     observe,

@@ -6,7 +6,7 @@ import { createActor, fromPromise, type Actor } from 'xstate';
 import { NotBegun, reasonOf, TimeLimitPassed } from '../base/errors.js';
 import type { Clock } from '../base/ports.js';
 import type { SnapshotId } from '../base/units.js';
-import type { Places } from './slots.js';
+import type { Slots } from './slots.js';
 import { backoffMillis, type EffectName, type EffectPolicies } from './policies.js';
 
 export interface EffectRequest<Value> {
@@ -44,7 +44,7 @@ const effectLogic = fromPromise<unknown, { readonly work: Work }>(({ input, sign
 
 export class Run {
   readonly #request: EffectRequest<unknown>;
-  readonly #places: Places;
+  readonly #places: Slots;
   readonly #options: RunOptions;
   readonly #onFailure: (thrown: unknown) => void;
   readonly #startedMillis: number;
@@ -63,7 +63,7 @@ export class Run {
 
   constructor(
     request: EffectRequest<unknown>,
-    places: Places,
+    places: Slots,
     options: RunOptions,
     onFailure: (thrown: unknown) => void,
   ) {

@@ -12,7 +12,7 @@ export type EffectName =
   | 'checkLayer'
   | 'measureUsage'
   /** Several directories made ahead of time. */
-  | 'prepareSpares'
+  | 'preallocateDirectories'
   | 'removeOrphan'
   /** Mounts with mapped ids that no snapshot needs any more. */
   | 'unmountIdmapped'
@@ -121,7 +121,7 @@ export const defaultPolicies: EffectPolicies = {
     ...once,
     givingUp: 'fail the command',
   },
-  prepareSpares: {
+  preallocateDirectories: {
     concurrency: 1,
     timeLimitMillis: 30 * SECOND,
     waitLimitMillis: null,

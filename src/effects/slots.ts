@@ -2,7 +2,7 @@
  * The places of one kind of effect, first come, first served. Bounds how many run at once, not
  * how many wait: each that waits has a limit of its own.
  */
-export class Places {
+export class Slots {
   #free: number;
   readonly #waiting = new Set<() => void>();
 

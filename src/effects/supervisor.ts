@@ -9,7 +9,7 @@ import { createActor, type Actor } from 'xstate';
 import { NotBegun, reasonOf } from '../base/errors.js';
 import type { SnapshotId } from '../base/units.js';
 import { healthMachine, type FailureLimit } from './health-machine.js';
-import { Places } from './slots.js';
+import { Slots } from './slots.js';
 import type { EffectName } from './policies.js';
 import { Run, type ActorEntry, type EffectRequest, type RunOptions } from './effect-run.js';
 
@@ -53,7 +53,7 @@ const notBegun = (fault: Error): EffectRun<never> => ({
 
 export class Supervisor {
   readonly #options: SupervisorOptions;
-  readonly #places = new Map<EffectName, Places>();
+  readonly #places = new Map<EffectName, Slots>();
   readonly #runs = new Set<Run>();
   /** Work that was let go of and has not ended, by effect and snapshot. */
   readonly #hanging = new Set<string>();
@@ -127,10 +127,10 @@ export class Supervisor {
     this.#health.stop();
   }
 
-  #placesOf(effect: EffectName, concurrency: number): Places {
+  #placesOf(effect: EffectName, concurrency: number): Slots {
     let places = this.#places.get(effect);
     if (places === undefined) {
-      places = new Places(concurrency);
+      places = new Slots(concurrency);
       this.#places.set(effect, places);
     }
     return places;

@@ -16,7 +16,7 @@ export interface NotedHead {
   readonly uuid: string | null;
 }
 
-export type HeadVerdict =
+export type HeadCheck =
   /** The log has this head, and goes on from it. */
   | { readonly verdict: 'extends'; readonly position: number }
   /** Nothing is proved. */
@@ -41,7 +41,7 @@ export async function judgeHeads(
   disk: Disk,
   root: string,
   heads: readonly NotedHead[],
-): Promise<readonly HeadVerdict[]> {
+): Promise<readonly HeadCheck[]> {
   const sound = await soundSegments(disk, root);
   const header = sound.segments[0]?.header;
   const uuid = sound.identity?.uuid ?? header?.uuid ?? null;
@@ -80,7 +80,7 @@ interface ReadLog {
   readonly positions: ReadonlyMap<string, number>;
 }
 
-function verdictOn(head: NotedHead, log: ReadLog): HeadVerdict {
+function verdictOn(head: NotedHead, log: ReadLog): HeadCheck {
   const { position, chain, uuid } = head;
   const { first, end, damage } = log;
   if (uuid !== null && log.uuid !== null && uuid !== log.uuid) {

@@ -18,7 +18,7 @@ import {
   type SoundSegments,
 } from './export-records.js';
 
-export interface ExportWish {
+export interface ExportOptions {
   /** First position; the first record that is kept by default. */
   readonly from?: number;
   /** First position that is left out; the end of the log by default. */
@@ -56,30 +56,30 @@ export class NothingToExport extends Error {
 export async function* exportAsLines(
   disk: Disk,
   root: string,
-  wish: ExportWish,
+  query: ExportOptions,
 ): AsyncGenerator<string, ExportSummary, undefined> {
   const sound = await soundSegments(disk, root);
-  const begin = await beginOf(disk, root, sound, wish);
+  const begin = await beginOf(disk, root, sound, query);
   const hash = createHash('sha256');
-  const counted = (text: string): string => {
+  const pluralize = (text: string): string => {
     hash.update(text);
     return text;
   };
-  yield counted(`${begin.head}\n`);
+  yield pluralize(`${begin.head}\n`);
   let { chain } = begin;
   let to = begin.from;
   let stopped: string | null = null;
   try {
-    for await (const batch of rawBatches(disk, sound, begin.from, wish.to)) {
-      const starts = wholeBelow(batch, wish.to ?? Infinity);
+    for await (const batch of rawBatches(disk, sound, begin.from, query.to)) {
+      const starts = wholeBelow(batch, query.to ?? Infinity);
       // All of a batch or nothing of it: what is counted is what was handed over.
-      for (const piece of [...piecesOf(batch, starts)]) yield counted(piece);
+      for (const piece of [...piecesOf(batch, starts)]) yield pluralize(piece);
       const last = starts.at(-1);
       if (last === undefined) continue;
       chain = chainAt(batch.bytes, last);
       to += starts.length;
     }
-    if (to < (wish.to ?? Infinity)) stopped = await wish.wrongAtEnd();
+    if (to < (query.to ?? Infinity)) stopped = await query.wrongAtEnd();
   } catch (thrown) {
     if (!(thrown instanceof LogDamaged) && !(thrown instanceof ExportInvalid)) throw thrown;
     stopped = reasonOf(thrown);
@@ -94,7 +94,7 @@ async function beginOf(
   disk: Disk,
   root: string,
   sound: SoundSegments,
-  wish: ExportWish,
+  query: ExportOptions,
 ): Promise<{ readonly from: number; readonly chain: string; readonly head: string }> {
   const { identity, segments } = sound;
   const header = segments.at(-1)?.header;
@@ -103,7 +103,7 @@ async function beginOf(
     throw new NothingToExport(`${root} has neither an identity nor a segment that can be read`);
   }
   const first = segments[0]?.header.firstPosition ?? 0;
-  const from = Math.max(wish.from ?? first, first);
+  const from = Math.max(query.from ?? first, first);
   const chain = await chainHexBefore(disk, sound, from);
   if (chain === null) throw new NothingToExport(`the log ends before position ${from}`);
   const head = headLine({
@@ -111,8 +111,8 @@ async function beginOf(
     epoch: whose.epoch,
     formatVersion: FORMAT_VERSION,
     created: whose.created.toString(),
-    release: wish.release,
-    exported: wish.exported,
+    release: query.release,
+    exported: query.exported,
     from,
     chainBefore: chain,
   });

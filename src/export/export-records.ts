@@ -10,16 +10,12 @@ import { CHAIN_BYTES, RECORD } from '../log/format/layout.js';
 import { readIdentityIfSound, type StoredIdentity } from '../log/root/identity.js';
 import { checkSealed, scanUpTo, startOf } from '../log/read/replay-to-end.js';
 import { SegmentScan } from '../log/format/scan.js';
-import {
-  surveySegments,
-  type HeaderFault,
-  type SurveyedSegment,
-} from '../log/read/segment-list.js';
+import { listSegments, type HeaderFault, type ListedSegment } from '../log/read/segment-list.js';
 import type { LogRecord } from '../log/types.js';
 
 /** Whole appends of one segment, one behind the other. */
 export interface RawBatch {
-  readonly segment: SurveyedSegment;
+  readonly segment: ListedSegment;
   /** Offset of the first byte in the segment. */
   readonly offset: number;
   readonly bytes: Buffer;
@@ -31,7 +27,7 @@ export interface RawBatch {
 /** The segments of a root up to the first that cannot be used. */
 export interface SoundSegments {
   readonly identity: StoredIdentity | null;
-  readonly segments: readonly SurveyedSegment[];
+  readonly segments: readonly ListedSegment[];
   /** What is wrong with the one behind them. */
   readonly fault: HeaderFault | null;
 }
@@ -39,7 +35,7 @@ export interface SoundSegments {
 /** Fails with LogTooNew or HostFault. */
 export async function soundSegments(disk: Disk, root: string): Promise<SoundSegments> {
   const identity = await readIdentityIfSound(disk, root);
-  const { segments, faults } = await surveySegments(disk, root, identity);
+  const { segments, faults } = await listSegments(disk, root, identity);
   const fault = faults[0] ?? null;
   const end = fault?.position ?? Infinity;
   return {
@@ -80,10 +76,10 @@ export async function* rawBatches(
 
 async function* batchesOf(
   file: DiskFile,
-  segment: SurveyedSegment,
-  wish: { readonly from: number; readonly to: number; readonly next: SurveyedSegment | undefined },
+  segment: ListedSegment,
+  query: { readonly from: number; readonly to: number; readonly next: ListedSegment | undefined },
 ): AsyncGenerator<RawBatch, void, undefined> {
-  const scan = new SegmentScan(file, startOf(segment), { from: wish.from, keepOffsets: true });
+  const scan = new SegmentScan(file, startOf(segment), { from: query.from, keepOffsets: true });
   let seen = 0;
   for (let records = await scan.next(); records !== null; records = await scan.next()) {
     const offset = scan.offsets[seen];
@@ -94,10 +90,10 @@ async function* batchesOf(
       yield { segment, offset, bytes, records, starts };
     }
     seen = scan.offsets.length;
-    if (scan.end.position >= wish.to) return;
+    if (scan.end.position >= query.to) return;
   }
   const stop = scan.stop ?? { kind: 'nothing' };
-  if (wish.next) checkSealed(segment, wish.next, scan, stop);
+  if (query.next) checkSealed(segment, query.next, scan, stop);
   else if (stop.kind === 'contradiction') {
     const { offset, position: at } = scan.reached;
     throw new LogDamaged({ segment: segment.name, offset, position: position(at) }, stop.why);

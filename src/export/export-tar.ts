@@ -10,8 +10,8 @@ import type { Disk, DiskFile } from '../base/ports.js';
 import { examineCheckpoint, refuseUnread } from '../log/checkpoint/checkpoint.js';
 import { LogDamaged } from '../log/errors.js';
 import { identityPath, listLog, logDirectory, NO_FILE, readWhole } from '../log/files.js';
-import type { SurveyedSegment } from '../log/read/segment-list.js';
-import { NothingToExport, type ExportSummary, type ExportWish } from './export-jsonl.js';
+import type { ListedSegment } from '../log/read/segment-list.js';
+import { NothingToExport, type ExportSummary, type ExportOptions } from './export-jsonl.js';
 import { fileHeader, paddingAfter, TAR_END } from '../tar/writer.js';
 import { chainAt, chainHexBefore, rawBatches, soundSegments } from './export-records.js';
 
@@ -38,12 +38,12 @@ interface Planned {
 export async function* exportAsTar(
   disk: Disk,
   root: string,
-  wish: Omit<ExportWish, 'from' | 'to'> & { readonly modified: Date },
+  query: Omit<ExportOptions, 'from' | 'to'> & { readonly modified: Date },
 ): AsyncGenerator<Uint8Array, ExportSummary, undefined> {
   const identity = await readWhole(disk, identityPath(root), IDENTITY_BYTES_MAX);
   const checkpoints = await openCheckpoints(disk, root);
   try {
-    const plan = await planSegments(disk, root, wish);
+    const plan = await planSegments(disk, root, query);
     if (identity === null || plan.uuid === null) {
       throw new NothingToExport(
         `${root} has no identity.json that can be used, and a root is none without it. ` +
@@ -53,7 +53,7 @@ export async function* exportAsTar(
     const usable = await usableCheckpoints(disk, root, plan, checkpoints);
     const sums: string[] = [];
     const entry = async function* (name: string, size: number, pieces: Pieces) {
-      const sum = yield* entryOf({ name, size, modified: wish.modified }, pieces);
+      const sum = yield* entryOf({ name, size, modified: query.modified }, pieces);
       sums.push(`${sum}  ${name}\n`);
     };
     yield* entry('identity.json', identity.length, [identity]);
@@ -65,7 +65,7 @@ export async function* exportAsTar(
         await file.close();
       }
     }
-    const about = aboutOf(plan.uuid, plan.summary, wish);
+    const about = aboutOf(plan.uuid, plan.summary, query);
     yield* entry(TAR_ABOUT, about.length, [about]);
     const manifest = Buffer.from(sums.join(''));
     yield* entry(TAR_MANIFEST, manifest.length, [manifest]);
@@ -79,7 +79,7 @@ export async function* exportAsTar(
 function aboutOf(
   uuid: string,
   { from, to, chain, stopped }: ExportSummary,
-  { release, exported }: Pick<ExportWish, 'release' | 'exported'>,
+  { release, exported }: Pick<ExportOptions, 'release' | 'exported'>,
 ): Buffer {
   const about = { schema: TAR_SCHEMA, uuid, release, exported, from, to, chain };
   return Buffer.from(`${JSON.stringify({ ...about, complete: stopped === null })}\n`);
@@ -116,7 +116,7 @@ interface SegmentsPlan {
 async function planSegments(
   disk: Disk,
   root: string,
-  wish: Pick<ExportWish, 'wrongAtEnd'>,
+  query: Pick<ExportOptions, 'wrongAtEnd'>,
 ): Promise<SegmentsPlan> {
   const sound = await soundSegments(disk, root);
   const first = sound.segments[0];
@@ -124,7 +124,7 @@ async function planSegments(
   let to = from;
   let chain = first?.header.chain.toString('hex') ?? '0'.repeat(64);
   let stopped: string | null;
-  const ends = new Map<SurveyedSegment, number>();
+  const ends = new Map<ListedSegment, number>();
   if (first) ends.set(first, first.header.headerBytes);
   try {
     for await (const { segment, offset, bytes, starts } of rawBatches(disk, sound)) {
@@ -135,7 +135,7 @@ async function planSegments(
     // The newest may have no record yet.
     const last = sound.segments.at(-1);
     if (last && !ends.has(last)) ends.set(last, last.header.headerBytes);
-    stopped = await wish.wrongAtEnd();
+    stopped = await query.wrongAtEnd();
   } catch (thrown) {
     if (!(thrown instanceof LogDamaged)) throw thrown;
     stopped = reasonOf(thrown);

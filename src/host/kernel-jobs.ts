@@ -76,7 +76,7 @@ export function hasOverlayIndexParameter(): boolean {
  * Whether readdir(3) tells the type of each entry, which overlayfs needs of its upper directory
  * (xfs without ftype does not). Source: continuity fs/dtype_linux.go.
  */
-export function tellsDirectoryTypes({ directory }: Directory): ProbeResult {
+export function reportsDirectoryTypes({ directory }: Directory): ProbeResult {
   const number = getdentsNumbers[process.arch];
   if (number === undefined) return unsupported(`not known how to ask on ${process.arch}`);
   return withScratch(directory, (scratch) => {

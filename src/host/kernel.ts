@@ -55,7 +55,7 @@ export async function probeKernel(
   // One after the other, on one thread: each further thread costs more than all of this.
   const status = await fileSystemStatus(pool, directory, signal, options.lane);
   const inside = await pool.run(jobs, 'isInUserNamespace', undefined, options);
-  const types = await pool.run(jobs, 'tellsDirectoryTypes', input, options);
+  const types = await pool.run(jobs, 'reportsDirectoryTypes', input, options);
   const overlay = await pool.run(jobs, 'canMountOverlay', input, options);
   const index = await pool.run(jobs, 'hasOverlayIndexParameter', undefined, options);
   const userXattr = await pool.run(jobs, 'needsUserXattr', input, options);

@@ -336,9 +336,9 @@ class OpenLog implements EventLog {
     return this.writer.roomToGrow();
   }
 
-  subscribe(wish: { readonly from: Position; readonly stream?: string }): Observable<LogRecord> {
+  subscribe(query: { readonly from: Position; readonly stream?: string }): Observable<LogRecord> {
     const { disk, root, upcast } = this.options;
-    return subscribeToLog(disk, root, this.writer, { ...wish, upcast: upcast ?? null });
+    return subscribeToLog(disk, root, this.writer, { ...query, upcast: upcast ?? null });
   }
 
   writeCheckpoint({ position: at, lines }: CheckpointToWrite): Promise<void> {

@@ -11,8 +11,8 @@ import { LogDamaged } from './errors.js';
 import { CHAIN_BYTES } from './format/layout.js';
 import { readIdentityIfSound } from './root/identity.js';
 import { checkSealed, scanUpTo, startOf } from './read/replay-to-end.js';
-import { SegmentScan, type ScanWish } from './format/scan.js';
-import { surveySound, type SurveyedSegment } from './read/segment-list.js';
+import { SegmentScan, type ScanOptions } from './format/scan.js';
+import { listSoundSegments, type ListedSegment } from './read/segment-list.js';
 import type { LogRecord, Upcast } from './types.js';
 
 /** Records that are decoded at once when reading backwards. */
@@ -112,7 +112,7 @@ async function* readBackwards(
   options: ReadLogOptions,
 ): AsyncGenerator<readonly LogRecord[], void, undefined> {
   const { disk, root, from = 0, to = Infinity, upcast } = options;
-  const { segments } = await surveySound(disk, root, await readIdentityIfSound(disk, root));
+  const { segments } = await listSoundSegments(disk, root, await readIdentityIfSound(disk, root));
   for (let index = segments.length - 1; index >= 0; index--) {
     const segment = segments[index];
     if (!segment || segment.header.firstPosition >= to) continue;
@@ -134,12 +134,16 @@ async function* readBackwards(
 /** Where the wished records begin, after a check of the segment; the last entry is its end. */
 async function offsetsIn(
   file: DiskFile,
-  segment: SurveyedSegment,
-  next: SurveyedSegment | undefined,
+  segment: ListedSegment,
+  next: ListedSegment | undefined,
   { from = 0, to = Infinity, stream }: ReadLogOptions,
 ): Promise<readonly number[]> {
-  const wish: ScanWish = { from, keepOffsets: true, ...(stream === undefined ? {} : { stream }) };
-  const scan = new SegmentScan(file, startOf(segment), wish);
+  const query: ScanOptions = {
+    from,
+    keepOffsets: true,
+    ...(stream === undefined ? {} : { stream }),
+  };
+  const scan = new SegmentScan(file, startOf(segment), query);
   while ((await scan.next()) !== null) {
     if (scan.end.position >= to) return [...scan.offsets, scan.end.offset];
   }
@@ -168,7 +172,7 @@ async function* decodeBackwards(
 
 /** Chain hash of the record before a position, which must be in the log. */
 export async function chainBefore(disk: Disk, root: string, at: number): Promise<Buffer> {
-  const { segments } = await surveySound(disk, root, await readIdentityIfSound(disk, root));
+  const { segments } = await listSoundSegments(disk, root, await readIdentityIfSound(disk, root));
   const segment = segments.findLast(({ header }) => header.firstPosition <= at);
   if (!segment && at === 0) return Buffer.alloc(CHAIN_BYTES);
   if (!segment) throw new RangeError(`position ${at} is not in the log any more`);

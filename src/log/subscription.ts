@@ -19,7 +19,7 @@ export interface LiveLog {
   readonly durableBatches: Observable<readonly LogRecord[]>;
 }
 
-export interface SubscriptionWish {
+export interface SubscriptionOptions {
   readonly from: number;
   readonly stream?: string | undefined;
   readonly upcast: Upcast | null;
@@ -30,10 +30,10 @@ export function subscribeToLog(
   disk: Disk,
   root: string,
   live: LiveLog,
-  wish: SubscriptionWish,
+  query: SubscriptionOptions,
 ): Observable<LogRecord> {
   return new Observable((subscriber) => {
-    const feed = new Feed(disk, root, live, wish, subscriber);
+    const feed = new Feed(disk, root, live, query, subscriber);
     feed.run().catch((thrown: unknown) => subscriber.error(thrown));
     return () => {
       feed.stop();
@@ -55,10 +55,10 @@ class Feed {
     private readonly disk: Disk,
     private readonly root: string,
     private readonly live: LiveLog,
-    private readonly wish: SubscriptionWish,
+    private readonly query: SubscriptionOptions,
     private readonly subscriber: Subscriber<LogRecord>,
   ) {
-    this.#next = wish.from;
+    this.#next = query.from;
   }
 
   stop(): void {
@@ -96,7 +96,7 @@ class Feed {
   }
 
   async #catchUp(): Promise<void> {
-    const { from, stream } = this.wish;
+    const { from, stream } = this.query;
     const cursor = new LogCursor(this.disk, this.root, { from, stream });
     // Read from disk, but perhaps not durable when it was read.
     let ahead: readonly LogRecord[] = [];
@@ -118,7 +118,7 @@ class Feed {
 
   /** Answers what must wait until it is durable. */
   #handOutPast(records: readonly LogRecord[], until: number): readonly LogRecord[] {
-    const { upcast } = this.wish;
+    const { upcast } = this.query;
     const cut = records.findIndex((record) => record.position >= until);
     const durable = cut < 0 ? records : records.slice(0, cut);
     for (const record of durable) this.#handOut(upcast ? upcast(record) : record);
@@ -135,7 +135,7 @@ class Feed {
   }
 
   #handOutLive(batch: readonly LogRecord[]): void {
-    const { stream } = this.wish;
+    const { stream } = this.query;
     for (const record of batch) {
       if (record.position < this.#next) continue;
       if (stream === undefined || record.stream === stream) this.#handOut(record);

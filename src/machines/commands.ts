@@ -20,7 +20,7 @@ export type Command =
       /** What keeps the snapshot that has the key already from this caller. */
       readonly nameKeeper?: Keeper | null;
       /** Directories that stand already, made ahead of time; without them they are made now. */
-      readonly spare?: { readonly id: SnapshotId; readonly remote: RemoteQuestion };
+      readonly preallocated?: { readonly id: SnapshotId; readonly remote: RemoteQuestion };
       /** Why layers cannot be mounted with mapped ids on this host; absent: they can. */
       readonly whyNoIdMapping?: string;
     }

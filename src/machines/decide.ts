@@ -119,21 +119,21 @@ function decidePrepare(
   if (target !== null && ready?.status === 'committed.available' && !isWithheld) {
     return refuse(refusals.targetReady(target, ready.name));
   }
-  const { spare } = command;
+  const { preallocated } = command;
   assert(
-    spare === undefined || forest.isSpare(spare.id),
+    preallocated === undefined || forest.isPreallocated(preallocated.id),
     'directories that are nobody else’s are given out',
-    () => String(spare?.id),
+    () => String(preallocated?.id),
   );
   assert(
-    spare === undefined || idMapping.value === null,
+    preallocated === undefined || idMapping.value === null,
     'a preallocated directory belongs to the process',
   );
   return ok([
     {
       type: 'SnapshotPreparing',
       data: {
-        id: spare?.id ?? forest.nextId,
+        id: preallocated?.id ?? forest.nextId,
         kind: command.kind,
         key: command.key,
         parent: parent.value,
@@ -143,7 +143,7 @@ function decidePrepare(
         caller: command.caller,
       },
     },
-    ...(spare === undefined ? [] : directoriesReady(spare, false)),
+    ...(preallocated === undefined ? [] : directoriesReady(preallocated, false)),
   ]);
 }
 

@@ -107,7 +107,7 @@ function garbageIn(
   if (forest.released.has(entry) || requested.has(entry)) {
     return { entry, kind: 'released', state: null };
   }
-  const isOwned = id !== null && forest.isSpare(id);
+  const isOwned = id !== null && forest.isPreallocated(id);
   if (isOwned || forest.setAside.has(entry) || uses.get(entry)?.kind !== 'unused') return null;
   return { entry, kind: 'orphan', state: null };
 }
@@ -149,7 +149,7 @@ function begun(
 function unownedIn(uses: Uses, forest: Forest): readonly Candidate[] {
   return [...uses.keys()].flatMap((name): readonly Candidate[] => {
     const id = parseSnapshotId(name);
-    const isOwned = id !== null && (forest.has(id) || forest.isSpare(id));
+    const isOwned = id !== null && (forest.has(id) || forest.isPreallocated(id));
     if (isOwned || forest.setAside.has(name) || forest.released.has(name)) return [];
     return [{ name, id, because: 'unowned' }];
   });

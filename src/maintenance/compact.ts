@@ -17,7 +17,7 @@ import { idOfStream } from '../machines/events/streams.js';
 import type { HeldRoot } from './hold-root.js';
 
 /** Everything before a position, or all that was written before a time. */
-export type CompactWish = { readonly before: Position } | { readonly olderThan: UnixNanos };
+export type CompactOptions = { readonly before: Position } | { readonly olderThan: UnixNanos };
 
 export interface CompactPlan {
   /** The first position that is kept. */
@@ -68,7 +68,7 @@ interface Counted {
 export async function planCompact(
   disk: Disk,
   root: string,
-  wish: CompactWish,
+  query: CompactOptions,
   now: UnixNanos,
 ): Promise<CompactPlan> {
   const sound = await soundSegments(disk, root);
@@ -84,13 +84,13 @@ export async function planCompact(
   const from = position(segments[0]?.header.firstPosition ?? 0);
   let keepFrom = from;
   // A moment that is still to come is taken at its word.
-  const until = 'olderThan' in wish && wish.olderThan > now ? wish.olderThan : now;
+  const until = 'olderThan' in query && query.olderThan > now ? query.olderThan : now;
   const parts = new SegmentParts(disk, sound, until);
   const ages = new SegmentAges((index) => parts.endOf(index), until);
   for (const [index, segment] of segments.entries()) {
     const next = segments[index + 1]?.header.firstPosition;
-    if (next === undefined || ('before' in wish && next > wish.before)) break;
-    if ('olderThan' in wish && (await ages.latestWrite(index)) >= wish.olderThan) break;
+    if (next === undefined || ('before' in query && next > query.before)) break;
+    if ('olderThan' in query && (await ages.latestWrite(index)) >= query.olderThan) break;
     const part = await parts.at(index);
     names.push(segment.name);
     sum.bytes += (await disk.stat(segment.path)).size;
@@ -183,9 +183,9 @@ async function newestTime(disk: Disk, root: string): Promise<UnixNanos | null> {
 async function readSegment(
   disk: Disk,
   sound: SoundSegments,
-  wish: { readonly first: number; readonly end: number; readonly until: UnixNanos },
+  query: { readonly first: number; readonly end: number; readonly until: UnixNanos },
 ): Promise<SegmentPart> {
-  const { first, end, until } = wish;
+  const { first, end, until } = query;
   let oldest: UnixNanos | null = null;
   let newest: UnixNanos | null = null;
   let newestPast: UnixNanos | null = null;

@@ -10,7 +10,7 @@ import { snapshotName, unixNanos, type SnapshotId, type UnixNanos } from '../bas
 import { repairSteps } from './plan/repair-text.js';
 import { identityAfter } from './plan/repair-identity.js';
 import type { RepairPlan } from './plan/repair-plan.js';
-import type { RepairLook } from './plan/repair-evidence.js';
+import type { RepairEvidence } from './plan/repair-evidence.js';
 import type { RecordedFileSystems } from '../log/root/file-systems.js';
 import {
   identityPath,
@@ -38,7 +38,7 @@ import { finishJournal, STAGED, writeJournal, type RepairJournal } from './repai
 import { stageEvents, stageRewritten, type EventToWrite } from './repair-segments.js';
 
 /** What a directory without a history looks like. */
-export interface DirectoryLook extends MeasuredDirectory {
+export interface DirectoryState extends MeasuredDirectory {
   readonly looked: 'committed' | 'active' | 'empty';
 }
 
@@ -51,7 +51,7 @@ export interface RepairOptions {
   /** For example `stratalog 0.1.0`. */
   readonly writtenBy: string;
   readonly fileSystems: RecordedFileSystems;
-  lookInto(id: SnapshotId): Promise<DirectoryLook>;
+  lookInto(id: SnapshotId): Promise<DirectoryState>;
 }
 
 export interface RepairDone {
@@ -67,7 +67,7 @@ export interface RepairDone {
 export async function executeRepair(
   options: RepairOptions,
   plan: RepairPlan,
-  look: RepairLook,
+  look: RepairEvidence,
 ): Promise<RepairDone> {
   const { disk, root, clock, fileSystems, writtenBy } = options;
   const now = clock.now();

@@ -7,7 +7,7 @@
  */
 import { reasonOf } from '../base/errors.js';
 import type { SnapshotDirectories, SnapshotDirectoryEntry } from '../base/ports.js';
-import { SharedRun } from '../base/single-flight.js';
+import { SingleFlight } from '../base/single-flight.js';
 import type { SnapshotId } from '../base/units.js';
 import type { Supervisor } from '../effects/supervisor.js';
 import { unownedIn, type Candidate } from '../inspect/startup/unowned.js';
@@ -28,7 +28,7 @@ export interface CleanupOptions {
 
 export class Cleanup {
   readonly #options: CleanupOptions;
-  readonly #passes = new SharedRun(() => this.#collect());
+  readonly #passes = new SingleFlight(() => this.#collect());
 
   constructor(options: CleanupOptions) {
     this.#options = options;

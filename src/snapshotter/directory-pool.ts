@@ -10,7 +10,7 @@ import type { Supervisor } from '../effects/supervisor.js';
 import type { Dispatcher } from './dispatcher.js';
 import type { UnownedDirectories } from './unowned-directories.js';
 
-export interface SparesOptions {
+export interface DirectoryPoolOptions {
   readonly dispatcher: Dispatcher;
   readonly supervisor: Supervisor;
   readonly directories: SnapshotDirectories;
@@ -28,16 +28,16 @@ const pauseMillis = 5_000;
 /** How long a stop goes on removing them; the next start finds the rest. */
 const closeMillisMax = 1_000;
 
-export class Spares {
-  readonly #options: SparesOptions;
+export class DirectoryPool {
+  readonly #options: DirectoryPoolOptions;
   /** Oldest first. */
   readonly #ready: SnapshotId[] = [];
-  #ownerOfSpares: FileOwner | null = null;
+  #ownerOfPreallocated: FileOwner | null = null;
   #filling: Promise<void> | null = null;
   #pausedUntil = 0;
   #closed = false;
 
-  constructor(options: SparesOptions) {
+  constructor(options: DirectoryPoolOptions) {
     this.#options = options;
   }
 
@@ -95,12 +95,12 @@ export class Spares {
     if (ids.length === 0) return;
     const { dispatcher, onProblem } = this.#options;
     onProblem('directories that are not ours stand where new ones were to be made', { ids });
-    await dispatcher.record({ type: 'SparesDropped', data: { ids: [...ids] } });
+    await dispatcher.record({ type: 'PreallocatedReleased', data: { ids: [...ids] } });
   }
 
   #fits(owner: FileOwner | null): boolean {
     if (owner === null) return true;
-    const ours = this.#ownerOfSpares;
+    const ours = this.#ownerOfPreallocated;
     if (ours === null) return false;
     return owner.uid === ours.uid && owner.gid === ours.gid;
   }
@@ -126,15 +126,15 @@ export class Spares {
     const { dispatcher, supervisor, directories, durable } = this.#options;
     const first: number = dispatcher.accepted.nextId;
     const ids = Array.from({ length: count }, (_, index) => snapshotId(first + index));
-    await dispatcher.record({ type: 'SparesReserved', data: { ids } });
+    await dispatcher.record({ type: 'DirectoriesPreallocated', data: { ids } });
     const { result, idle } = supervisor.run({
-      effect: 'prepareSpares',
+      effect: 'preallocateDirectories',
       snapshot: null,
-      work: (signal) => directories.prepareSpares(ids, { durable }, signal),
+      work: (signal) => directories.preallocateDirectories(ids, { durable }, signal),
     });
     try {
       const { owner, made } = await result;
-      this.#ownerOfSpares = owner;
+      this.#ownerOfPreallocated = owner;
       this.#ready.push(...made);
       await this.#leave(ids.filter((id) => !made.includes(id)));
     } catch (thrown) {

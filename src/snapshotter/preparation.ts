@@ -20,7 +20,7 @@ import { orAborted } from '../base/abort.js';
 import type { Accepted, Dispatcher } from './dispatcher.js';
 import { IdsNotMappable, MappedLayerHidden } from './idmapped-layers.js';
 import type { Layers } from './layer-availability.js';
-import type { Spares } from './directory-pool.js';
+import type { DirectoryPool } from './directory-pool.js';
 import type { StateRunner } from './state-runner.js';
 import type { Clients } from './clients/clients.js';
 import type { Visibility } from './clients/visibility.js';
@@ -31,7 +31,7 @@ export interface PreparationOptions {
   readonly dispatcher: Dispatcher;
   readonly runner: StateRunner;
   readonly layers: Layers;
-  readonly spares: Spares;
+  readonly preallocated: DirectoryPool;
   readonly clients: Clients;
   readonly visibility: Visibility;
   /** Name of the remote file system, or null when none is configured. */
@@ -197,34 +197,34 @@ export class Preparation {
 
   /** Decides again, since the checks took time, and starts. */
   #begin(command: PrepareCommand, declined: string | null): Result<Accepted, Refusal> {
-    const { dispatcher, spares } = this.#options;
-    const spare = this.#spareFor(command);
-    if (spare !== null) {
+    const { dispatcher, preallocated } = this.#options;
+    const id = this.#preallocatedFor(command);
+    if (id !== null) {
       const remote = this.#questionFor(targetOf(command), declined);
       const holder = dispatcher.accepted.holderOf(command.key) ?? null;
-      const begun = dispatcher.execute(holder, { ...command, spare: { id: spare, remote } });
-      if (!begun.ok) spares.giveBack(spare);
+      const begun = dispatcher.execute(holder, { ...command, preallocated: { id, remote } });
+      if (!begun.ok) preallocated.giveBack(id);
       return begun;
     }
     // The effect may ask at once, so the answer is laid out before the command is carried out.
-    const id = dispatcher.accepted.nextId;
-    if (declined !== null) this.#declined.set(id, declined);
+    const nextId = dispatcher.accepted.nextId;
+    if (declined !== null) this.#declined.set(nextId, declined);
     const holder = dispatcher.accepted.holderOf(command.key) ?? null;
     const begun = dispatcher.execute(holder, command);
     if (!begun.ok) {
-      this.#declined.delete(id);
+      this.#declined.delete(nextId);
     }
     return begun;
   }
 
   /** Directories that were made ahead, when their owner is the right one. */
-  #spareFor(command: PrepareCommand): SnapshotId | null {
-    const { dispatcher, spares } = this.#options;
+  #preallocatedFor(command: PrepareCommand): SnapshotId | null {
+    const { dispatcher, preallocated } = this.#options;
     const maps = requestedMaps(command.key, command.labels);
     if (!maps.ok || maps.value !== null) return null;
-    if (command.parent === null) return spares.take(null);
+    if (command.parent === null) return preallocated.take(null);
     const owner = dispatcher.accepted.shown(command.parent)?.owner ?? null;
-    return owner === null ? null : spares.take(owner);
+    return owner === null ? null : preallocated.take(owner);
   }
 
   async #settle({ state, durable }: Accepted, signal: AbortSignal): Promise<SnapshotState> {

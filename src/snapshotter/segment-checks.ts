@@ -11,13 +11,9 @@ import type { Clock, Disk } from '../base/ports.js';
 import { LogDamaged } from '../log/errors.js';
 import { withFile } from '../log/files.js';
 import { requireSound } from '../log/index/index-files.js';
-import {
-  surveySegments,
-  type KnownHeaders,
-  type SurveyedSegment,
-} from '../log/read/segment-list.js';
+import { listSegments, type KnownHeaders, type ListedSegment } from '../log/read/segment-list.js';
 import type { EventLog } from '../log/types.js';
-import { wishesOf, type SegmentChecker } from '../log/verify/verify-ahead.js';
+import { queriesOf, type SegmentChecker } from '../log/verify/verify-ahead.js';
 import type { DaemonEventType } from '../machines/events/daemon-events.js';
 import type { Dispatcher } from './dispatcher.js';
 
@@ -104,19 +100,19 @@ export class SegmentChecks {
   async #checkNext(): Promise<boolean> {
     const { disk, root, checker, dispatcher } = this.#options;
     const type: DaemonEventType = 'SegmentChecked';
-    const { segments, faults } = await surveySegments(disk, root, null, this.#headers);
+    const { segments, faults } = await listSegments(disk, root, null, this.#headers);
     const [badHeader] = faults;
     if (badHeader !== undefined) {
       this.#tellDamage(`${badHeader.segment}: ${badHeader.found}`);
       return false;
     }
     const begin = Math.max(this.#passedTo, this.#checkedTo(segments));
-    const wishes = wishesOf(segments, [], type);
-    const index = wishes.findIndex((one) => one !== null && one.position >= begin);
-    const wish = wishes[index];
-    if (!wish) return false;
-    const sound = await checker.check(wish);
-    const { position: from, nextPosition: to } = wish;
+    const queries = queriesOf(segments, [], type);
+    const index = queries.findIndex((one) => one !== null && one.position >= begin);
+    const query = queries[index];
+    if (!query) return false;
+    const sound = await checker.check(query);
+    const { position: from, nextPosition: to } = query;
     if (sound?.sha256) {
       if (this.#isClosed) return false;
       const { bytes, sha256 } = sound;
@@ -135,13 +131,13 @@ export class SegmentChecks {
   }
 
   /** No event can truly tell of the newest segment. */
-  #checkedTo(segments: readonly SurveyedSegment[]): number {
+  #checkedTo(segments: readonly ListedSegment[]): number {
     const { checkedTo } = this.#options.dispatcher.durable;
     return checkedTo <= (segments.at(-1)?.header.firstPosition ?? 0) ? checkedTo : 0;
   }
 
   /** Reads slowly what was not plainly sound. Null for what is only unusual: the clock was set back. */
-  async #faultOf(segments: readonly SurveyedSegment[], index: number): Promise<string | null> {
+  async #faultOf(segments: readonly ListedSegment[], index: number): Promise<string | null> {
     const [segment, next] = [segments[index], segments[index + 1]];
     if (!segment || !next) return null;
     try {

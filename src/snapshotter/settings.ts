@@ -11,7 +11,7 @@ export interface SnapshotterSettings {
   /** Show the upper directory as a label in Stat, Update and List. */
   readonly upperdirLabel: boolean;
   /** Directories that are made before they are asked for. 0: none. */
-  readonly spareDirectories: number;
+  readonly preallocatedDirectories: number;
   readonly mounts: MountSettings;
   readonly policies: EffectPolicies;
   readonly failureLimit: FailureLimit;

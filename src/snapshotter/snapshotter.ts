@@ -35,7 +35,7 @@ import type { DeletionRequest, UnownedDirectories } from './unowned-directories.
 
 export type PrepareRequest = Omit<
   CommandOf<'Prepare'>,
-  'command' | 'kind' | 'spare' | 'whyNoIdMapping'
+  'command' | 'kind' | 'preallocated' | 'whyNoIdMapping'
 >;
 export type CommitRequest = Omit<CommandOf<'Commit'>, 'command' | 'keeper'>;
 export type UpdateRequest = Omit<CommandOf<'UpdateLabels'>, 'command' | 'keeper'>;
@@ -55,7 +55,7 @@ export interface SnapshotterParts {
   readonly settings: SnapshotterSettings;
 }
 
-export interface DirectoryTroubles {
+export interface DirectoryProblems {
   /** Kept until a person names them (`stratalog gc --delete`). */
   readonly setAside: number;
   /** Cannot be deleted, or looked at; tried again. */
@@ -245,7 +245,7 @@ export class Snapshotter {
   }
 
   /** Directories that need a person: kept although the log has no use for them, or not deletable. */
-  directoryTroubles(): DirectoryTroubles {
+  directoryProblems(): DirectoryProblems {
     const { dispatcher, unowned } = this.#parts;
     const { setAside, failingRemovals } = dispatcher.accepted;
     let inUse = 0;

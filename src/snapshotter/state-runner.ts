@@ -4,7 +4,7 @@
  * as a command. A restart calls the same `entered` for every replayed snapshot whose state has an
  * effect, so recovery is not a second code path.
  */
-import { adviceFor } from '../base/errno-hints.js';
+import { errnoHint } from '../base/errno-hints.js';
 import { LogReadOnly } from '../base/errors.js';
 import type { Clock } from '../base/ports.js';
 import { formatTime, unixNanos, type SnapshotId } from '../base/units.js';
@@ -222,7 +222,7 @@ export class StateRunner implements EffectRunner {
     const { path, code, reason } = failure;
     onWarning('the directory of a removed snapshot cannot be deleted; it is tried again', {
       ...{ snapshot: state.id, path, code, error: reason },
-      ...(thrown instanceof Error && { advice: adviceFor(thrown).replace(/^; /, '') }),
+      ...(thrown instanceof Error && { advice: errnoHint(thrown).replace(/^; /, '') }),
     });
   }
 

@@ -5,7 +5,7 @@
  */
 import { HostFault, NotBegun, reasonOf } from '../base/errors.js';
 import { LOST_AND_FOUND } from '../base/lost-and-found.js';
-import type { DirectoryUse, FailedLook, SnapshotDirectories } from '../base/ports.js';
+import type { DirectoryUse, FailedScan, SnapshotDirectories } from '../base/ports.js';
 import { ok, refuse, type Result } from '../base/result.js';
 import { parseSnapshotId, type SnapshotId } from '../base/units.js';
 import type { Supervisor } from '../effects/supervisor.js';
@@ -38,7 +38,7 @@ export interface DeletionRequest {
 export class UnownedDirectories {
   readonly #options: UnownedDirectoriesOptions;
   /** Entries that could not be looked at or deleted, and why; each change is reported once. */
-  readonly #failing = new Map<string, FailedLook>();
+  readonly #failing = new Map<string, FailedScan>();
   /** Orphans whose OrphanFound is recorded and whose deletion has not succeeded yet. */
   readonly #found = new Set<string>();
   #turn: Promise<unknown> = Promise.resolve();
@@ -48,7 +48,7 @@ export class UnownedDirectories {
   }
 
   /** Entries that cannot be looked at or deleted now. */
-  get failing(): ReadonlyMap<string, FailedLook> {
+  get failing(): ReadonlyMap<string, FailedScan> {
     return this.#failing;
   }
 
@@ -99,7 +99,8 @@ export class UnownedDirectories {
     // Those that are left go on being preallocated, and the next startup finds them.
     gone.sort((a, b) => a - b);
     const { dispatcher } = this.#options;
-    if (gone.length > 0) await dispatcher.record({ type: 'SparesDropped', data: { ids: gone } });
+    if (gone.length > 0)
+      await dispatcher.record({ type: 'PreallocatedReleased', data: { ids: gone } });
   }
 
   /** Records a request; `settleKept` carries it out. Refuses DirectoryOwned, DirectoryUnknown. */
@@ -127,7 +128,7 @@ export class UnownedDirectories {
     if (id === null) return null;
     const state = accepted.get(id);
     if (state !== undefined) return `snapshot ${state.name}`;
-    if (accepted.isSpare(id)) return 'the preallocated directories';
+    if (accepted.isPreallocated(id)) return 'the preallocated directories';
     return id < accepted.nextId ? null : 'an operation that may be in flight';
   }
 
@@ -240,7 +241,7 @@ export class UnownedDirectories {
     }
   }
 
-  #failed(name: string, { operation, path, code }: FailedLook): void {
+  #failed(name: string, { operation, path, code }: FailedScan): void {
     const known = this.#failing.get(name);
     this.#failing.set(name, { operation, path, code });
     if (known?.path === path && known.code === code) return;

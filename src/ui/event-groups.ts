@@ -1,7 +1,7 @@
 /** Kinds of events as the page colours them, and which it marks. */
 import { formatTime } from '../base/units.js';
 import { summaryOf } from '../inspect/events/summary.js';
-import { isTrouble, type SmoothEventType } from '../inspect/events/warning-events.js';
+import { isWarning, type SmoothEventType } from '../inspect/events/warning-events.js';
 import type { LogRecord } from '../log/types.js';
 import type { DaemonEventType } from '../machines/events/daemon-events.js';
 import type { EventRow } from './wire.js';
@@ -35,7 +35,7 @@ export function groupOf(record: LogRecord): number {
 }
 
 function groupNameOf(record: LogRecord): Group {
-  if (isTrouble(record)) return 'trouble';
+  if (isWarning(record)) return 'trouble';
   const { type } = record;
   return Object.hasOwn(groupOfSmoothEvent, type)
     ? groupOfSmoothEvent[type as SmoothEventType]
@@ -43,7 +43,7 @@ function groupNameOf(record: LogRecord): Group {
 }
 
 export function isMarked(record: LogRecord): boolean {
-  if (isTrouble(record) || daemonMarks.has(record.type)) return true;
+  if (isWarning(record) || daemonMarks.has(record.type)) return true;
   if (record.type !== 'RecoveryPlanned') return false;
   const { findings } = record.data;
   return Array.isArray(findings) && findings.length > 0;
@@ -57,6 +57,6 @@ export function eventRow(record: LogRecord): EventRow {
     stream,
     type,
     summary: summaryOf(record),
-    isTrouble: isTrouble(record),
+    isWarning: isWarning(record),
   };
 }

@@ -6,7 +6,7 @@
 import { position, type Position } from '../base/units.js';
 import type { Archive } from '../inspect/archive/archive.js';
 import { summaryOf } from '../inspect/events/summary.js';
-import { isTrouble } from '../inspect/events/warning-events.js';
+import { isWarning } from '../inspect/events/warning-events.js';
 import type { LogRecord } from '../log/types.js';
 import { GROUPS, groupOf, isMarked } from './event-groups.js';
 import { failureOf } from './failure.js';
@@ -91,7 +91,7 @@ export class TimeLine {
       millis,
       type: record.type,
       summary: summaryOf(record),
-      isTrouble: isTrouble(record) || record.type === 'RecoveryPlanned',
+      isWarning: isWarning(record) || record.type === 'RecoveryPlanned',
     });
     // Dropped by the hundred: a shift for each would cost as much as the list is long.
     if (this.#marks.length < marksMax + 100) return;

@@ -30,7 +30,7 @@ export interface Mark {
   readonly millis: number;
   readonly type: string;
   readonly summary: string;
-  readonly isTrouble: boolean;
+  readonly isWarning: boolean;
 }
 
 export interface TimeLineReply {
@@ -80,7 +80,7 @@ export interface EventRow {
   readonly stream: string;
   readonly type: string;
   readonly summary: string;
-  readonly isTrouble: boolean;
+  readonly isWarning: boolean;
 }
 
 export interface StepRow extends EventRow {

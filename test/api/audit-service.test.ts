@@ -43,7 +43,7 @@ async function aGoldenAudit() {
 const stateOf = (forest: Forest) => ({
   states: [...forest.values()].map(encodeState),
   nextId: forest.nextId,
-  spares: [...forest.spares],
+  preallocated: [...forest.preallocated],
   counts: new Map([...forest.statusCounts].filter(([, count]) => count > 0)),
 });
 

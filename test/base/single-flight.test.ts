@@ -1,6 +1,6 @@
 /** One flush for many: whoever asks gets one that began after the question. */
 import { describe, expect, it } from 'vitest';
-import { SharedRun } from '../../src/base/single-flight.js';
+import { SingleFlight } from '../../src/base/single-flight.js';
 import { settle } from '../support/virtual-clock.js';
 
 class Flushes {
@@ -31,7 +31,7 @@ class Flushes {
 describe('a shared flush', () => {
   it('begins at once when none is under way', async () => {
     const flushes = new Flushes();
-    const asked = new SharedRun(flushes.flush).request();
+    const asked = new SingleFlight(flushes.flush).request();
     expect(flushes.begun).toBe(1);
     await flushes.end();
     await expect(asked).resolves.toBeUndefined();
@@ -39,7 +39,7 @@ describe('a shared flush', () => {
 
   it('serves all who asked while another was under way with one more', async () => {
     const flushes = new Flushes();
-    const shared = new SharedRun(flushes.flush);
+    const shared = new SingleFlight(flushes.flush);
     void shared.request();
     const late = Array.from({ length: 50 }, () => shared.request());
     let done = 0;
@@ -54,7 +54,7 @@ describe('a shared flush', () => {
 
   it('tells a fault to those it served, and to nobody after', async () => {
     const flushes = new Flushes();
-    const shared = new SharedRun(flushes.flush);
+    const shared = new SingleFlight(flushes.flush);
     const first = shared.request();
     const second = shared.request();
     const seen = expect(first).rejects.toThrow('EIO');

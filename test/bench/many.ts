@@ -159,9 +159,9 @@ async function listingOf(
   if (listed.snapshots !== snapshots) throw new Error(`${listed.snapshots} snapshots are listed`);
   if (settles) await sleep(settleMillis);
   const { resident, peak } = await memoryOf(pid);
-  const counted = listed.millis.slice(1).sort((a, b) => a - b);
+  const pluralize = listed.millis.slice(1).sort((a, b) => a - b);
   return {
-    list: counted[Math.floor(counted.length / 2)] ?? NaN,
+    list: pluralize[Math.floor(pluralize.length / 2)] ?? NaN,
     processor: spent / 1000 / listed.millis.length,
     resident,
     peak,

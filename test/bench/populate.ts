@@ -130,18 +130,18 @@ export interface Populated {
 }
 
 /** A root of Stratalog, with a checkpoint at its end. */
-export async function populateStratalog(root: string, wish: Population): Promise<Populated> {
+export async function populateStratalog(root: string, query: Population): Promise<Populated> {
   mkdirSync(join(root, 'snapshots'), { recursive: true });
   // A root that has directories and no log would be refused: they are made afterwards.
-  const every = wish.checkpointEveryEvents ?? 0;
+  const every = query.checkpointEveryEvents ?? 0;
   const writer = await Populating.open(root, every);
   let passing = 0;
   let made = 0;
-  for (const layer of layersOf(wish.snapshots)) {
+  for (const layer of layersOf(query.snapshots)) {
     made += 1;
     writer.layer(layer);
     // Spread evenly over the life of the log.
-    for (; writer.events < (wish.events * made) / wish.snapshots; passing += 1) {
+    for (; writer.events < (query.events * made) / query.snapshots; passing += 1) {
       if (passing % passingOfOneLayer === 0) writer.passingLayer(layer);
       else writer.container(layer.name);
     }
@@ -151,7 +151,7 @@ export async function populateStratalog(root: string, wish: Population): Promise
   await writer.close();
   await rm(join(root, 'log', 'lock'), { force: true });
   const ids = writer.ids();
-  if (wish.directories) {
+  if (query.directories) {
     for (const id of ids) {
       mkdirSync(join(root, 'snapshots', String(id)), 0o700);
       mkdirSync(join(root, 'snapshots', String(id), 'fs'), 0o755);

@@ -44,7 +44,7 @@ const using = <Value>(args: readonly string[], use: (archive: Archive) => Promis
 const nothing = (): Promise<void> => Promise.resolve();
 
 it('answers alike from the daemon and from the files it writes', async () => {
-  const daemon = await aDaemon({ config: 'spare_directories = 2\n' });
+  const daemon = await aDaemon({ config: 'preallocated_directories = 2\n' });
   const client = askedOf(daemon);
   for (const key of ['one', 'two']) await client.prepare(key);
   await client.commit('layer', 'one');
@@ -57,7 +57,7 @@ it('answers alike from the daemon and from the files it writes', async () => {
     return {
       ...{ uuid, epoch, first, next, time, records },
       states: [...forest.values()].map(encodeState),
-      spares: [...forest.spares],
+      preallocated: [...forest.preallocated],
       history: await archive.historyOf(snapshotId(1)),
       found: await archive.find('three'),
     };

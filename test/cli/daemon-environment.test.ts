@@ -71,7 +71,7 @@ async function makesALayer(address: string, name: string): Promise<void> {
 it('serves on when the directory that it was started in is deleted', async () => {
   const here = join(await aDirectory(), 'here');
   mkdirSync(here);
-  writeFileSync(join(here, 'config.toml'), 'spare_directories = 7\n');
+  writeFileSync(join(here, 'config.toml'), 'preallocated_directories = 7\n');
   const { child, address } = await served(cliPath, here, ['--config', 'config.toml']);
   expect(readlinkSync(`/proc/${child.pid}/cwd`)).toBe('/');
   rmSync(join(here, 'config.toml'));

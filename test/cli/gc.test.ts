@@ -26,7 +26,7 @@ beforeAll(builtCli, buildLimitMillis);
 afterEach(cleanUp);
 
 it('beside a daemon tells beforehand what Cleanup takes, and then has it taken', async () => {
-  const daemon = await aDaemon({ asyncRemove: true, config: 'spare_directories = 0\n' });
+  const daemon = await aDaemon({ asyncRemove: true, config: 'preallocated_directories = 0\n' });
   const asked = askedOf(daemon);
   await asked.prepare('n/1/a');
   await asked.commit('n/2/a', 'n/1/a');
@@ -78,7 +78,7 @@ it('beside a daemon tells beforehand what Cleanup takes, and then has it taken',
 });
 
 it('has a daemon delete what is named, and nothing that is owned, absent or mounted', async () => {
-  const daemon = await aDaemon({ config: 'spare_directories = 0\n' });
+  const daemon = await aDaemon({ config: 'preallocated_directories = 0\n' });
   const asked = askedOf(daemon);
   await asked.prepare('n/1/a');
   const snapshots = join(daemon.root, 'snapshots');
@@ -285,18 +285,18 @@ it('tells of spare directories in one row, and of each in JSON', async () => {
   const root = await aRoot([
     preparing(1, 'n/1/a'),
     prepared(1),
-    { stream: 'daemon', type: 'SparesReserved', data: { ids } },
+    { stream: 'daemon', type: 'DirectoriesPreallocated', data: { ids } },
   ]);
   for (const id of [1, ...ids]) aCommitted(root, id);
   const { stdout } = await stratalog(['gc', '--dry-run', '--root', root]);
   const lines = stdout.trimEnd().split('\n');
   expect(lines).toHaveLength(6);
-  expect(lines[2]).toMatch(/^2 to 5 +kept +\d+\.\d KiB .* spare: made ahead for a coming/);
+  expect(lines[2]).toMatch(/^2 to 5 +kept +\d+\.\d KiB .* preallocated: made ahead for a coming/);
   expect(lines[4]).toMatch(/^kept +5, /);
   const json = await stratalog(['gc', '--dry-run', '--json', '--root', root]);
   expect(jsonLines(json.stdout).map(({ entry, reason }) => [entry, reason])).toEqual([
     ['1', 'snapshot'],
-    ...ids.map((id) => [String(id), 'spare']),
+    ...ids.map((id) => [String(id), 'preallocated']),
   ]);
 });
 

@@ -187,8 +187,8 @@ it('finds exactly what the next start records', { timeout: 60_000 }, async () =>
   mkdirSync(join(daemon.root, 'snapshots', '77'));
   const { findings } = await inspected(daemon.root);
   // What a busy daemon has too is not worth a line in each start's plan.
-  const ordinary = findings.filter(({ kind }) => kind === 'SpareDirectories');
-  const worthTelling = findings.filter(({ kind }) => kind !== 'SpareDirectories');
+  const ordinary = findings.filter(({ kind }) => kind === 'PreallocatedDirectories');
+  const worthTelling = findings.filter(({ kind }) => kind !== 'PreallocatedDirectories');
   expect(kindsOf(worthTelling).sort()).toEqual(['MissingDirectory', 'OrphanDirectory']);
   expect(ordinary.length).toBeLessThanOrEqual(1);
   await daemon.start();

@@ -114,12 +114,12 @@ it('goes on behind a position beside a writer, without a gap or a double', async
   const root = await aRoot(aStory);
   const seen: number[] = [];
   for (const round of [0, 1, 2]) {
-    const wish = ['log', '-f', '-q', '-n', '30', '--after', String(seen.at(-1) ?? -1)];
+    const query = ['log', '-f', '-q', '-n', '30', '--after', String(seen.at(-1) ?? -1)];
     // Node takes a leading dash for a flag; from the beginning there is nothing to be behind.
     const follower = started(
       seen.length === 0
         ? ['log', '-f', '-q', '-n', '30', '--root', root]
-        : [...wish, '--root', root],
+        : [...query, '--root', root],
     );
     await appendTo(
       root,
@@ -269,7 +269,8 @@ it('follows a living daemon, outlives its death, and resumes', { timeout: 60_000
   await until('the commit is shown', () => following.lines().join().includes('SnapshotCommitted'));
   await daemon.crash();
   await daemon.start();
-  const shown = () => typesOf(following.lines()).filter((type) => type !== 'SparesReserved');
+  const shown = () =>
+    typesOf(following.lines()).filter((type) => type !== 'DirectoriesPreallocated');
   await until('the second start is shown', () => shown().length >= 6);
   expect(shown().slice(0, 6)).toEqual([
     'DaemonStarted',

@@ -37,7 +37,7 @@ interface Stack {
 
 /** 1 below 2 below the active 3; each hides a file of the one below. */
 async function aStack(): Promise<Stack> {
-  const daemon = await aDaemon({ config: 'spare_directories = 0\n' });
+  const daemon = await aDaemon({ config: 'preallocated_directories = 0\n' });
   const { root } = daemon;
   const asked = askedOf(daemon);
   const write = (id: number, name: string, text: string): void => {

@@ -3,7 +3,7 @@
  * Method: the verdict with processor times given; the release itself on garbage of our own.
  */
 import { afterEach, expect, test } from 'vitest';
-import { RestVerdict, releaseAtRest } from '../../src/daemon/idle-gc.js';
+import { RemainderCheck, releaseAtRest } from '../../src/daemon/idle-gc.js';
 import { releaseMemory } from '../../src/host/process/memory.js';
 import { cleanUp, later } from '../api/rig.js';
 
@@ -11,7 +11,7 @@ afterEach(cleanUp);
 
 /** Looks that are two seconds apart; answers at which of them memory is given back. */
 function releases(...processorMillis: readonly number[]): number[] {
-  const verdict = new RestVerdict(0);
+  const verdict = new RemainderCheck(0);
   return processorMillis.flatMap((millis, look) => (verdict.see(millis, 2_000) ? [look] : []));
 }
 
@@ -31,7 +31,7 @@ test('not for work that leaves little behind, until it adds up', () => {
   expect(releases(101, 20, 20, 20, 20)).toEqual([2, 3]);
   expect(releases(20, 20, 20, 20)).toEqual([]);
   // Just too much for a rest, at looks that are a second apart.
-  const verdict = new RestVerdict(0);
+  const verdict = new RemainderCheck(0);
   expect([60, 5, 5, 60, 5, 5, 5, 5].map((millis) => verdict.see(millis, 1_000))).toEqual([
     ...[false, false, false],
     ...[false, false, true, true, false],
@@ -39,7 +39,7 @@ test('not for work that leaves little behind, until it adds up', () => {
 });
 
 test('behind a start, which was work before anybody looked', () => {
-  const verdict = new RestVerdict(800);
+  const verdict = new RemainderCheck(800);
   expect([20, 20, 20, 20].map((millis) => verdict.see(millis, 2_000))).toEqual([
     ...[false, true, true, false],
   ]);

@@ -3,9 +3,9 @@ import { open, type FileHandle } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, expect, test } from 'vitest';
 import {
-  DescriptorVerdict,
+  DescriptorCheck,
   freeDescriptors,
-  LoopVerdict,
+  LoopCheck,
   watchProcess,
   type ProcessReport,
 } from '../../src/daemon/observe/watch.js';
@@ -70,7 +70,7 @@ test('nothing is watched once nobody listens', async () => {
 });
 
 test('the loop is unwell at once and well after three calm looks in a row', () => {
-  const verdict = new LoopVerdict(100);
+  const verdict = new LoopCheck(100);
   const seen = [99, 100, 500, 49, 49, 60, 49, 49, 49, 49].map((late) => verdict.see(late));
   expect(seen.map((change) => (typeof change === 'string' ? 'unwell' : change))).toEqual([
     undefined,
@@ -87,7 +87,7 @@ test('the loop is unwell at once and well after three calm looks in a row', () =
 });
 
 test('descriptors are well again only with a quarter more than the reserve', () => {
-  const verdict = new DescriptorVerdict(100);
+  const verdict = new DescriptorCheck(100);
   const seen = [100, 99, 0, 124, 125, 124, 100].map((free) => verdict.see(free));
   expect(seen.map((change) => (typeof change === 'string' ? 'unwell' : change))).toEqual([
     undefined,

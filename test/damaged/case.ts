@@ -14,7 +14,7 @@ export interface DamagedCase {
   readonly of?: SoundName;
   readonly damage: (deeds: Deeds, foreign: Deeds) => unknown;
   readonly finds: readonly string[];
-  readonly wish?: { readonly fromDirectories?: boolean; readonly endAt?: number };
+  readonly query?: { readonly fromDirectories?: boolean; readonly endAt?: number };
   /** `repair` unless said. */
   readonly kind?: 'sound' | 'impossible';
   /** Names of what is taken out, `identity.json` left out. */

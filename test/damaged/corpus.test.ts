@@ -68,7 +68,7 @@ describe('a damaged root', () => {
     const disk = await damaged(one);
     expect(await kindsFound(ROOT, disk)).toEqual(one.finds);
     const before = filesOf(disk);
-    const planned = await planFor(ROOT, disk, one.wish);
+    const planned = await planFor(ROOT, disk, one.query);
     const { plan } = planned;
     expect(plan.kind).toBe(one.kind ?? 'repair');
     expect(filesOf(disk)).toEqual(before);

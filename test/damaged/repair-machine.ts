@@ -28,7 +28,7 @@ export class RepairMachine {
 
   constructor(
     public disk: FaultyDisk,
-    readonly wish: DamagedCase['wish'] = {},
+    readonly query: DamagedCase['query'] = {},
     time = new SteadyClock(),
   ) {
     this.#time = time;
@@ -38,7 +38,7 @@ export class RepairMachine {
   twin(): RepairMachine {
     const time = new SteadyClock();
     time.advance(60_000);
-    return new RepairMachine(this.disk.copy(), this.wish, time);
+    return new RepairMachine(this.disk.copy(), this.query, time);
   }
 
   /** One `stratalog repair --yes`, until it ends or its gate stops it. */
@@ -51,7 +51,7 @@ export class RepairMachine {
     const disk = gatedDisk(this.disk, gate, new RealTree(), '/nowhere');
     const clock = new ProcessClock(this.#time, gate);
     const journal = await readJournal(disk, ROOT);
-    const planned = journal === null ? await planFor(ROOT, disk, this.wish) : null;
+    const planned = journal === null ? await planFor(ROOT, disk, this.query) : null;
     if (planned !== null && planned.plan.kind !== 'repair') return 'nothing to do';
     await makeDirectoryIfAbsent(disk, logDirectory(ROOT));
     const lock = await takeLock(disk, clock, ROOT, { pid: 1, host: 'here', command: 'repair' });

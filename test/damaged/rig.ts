@@ -9,8 +9,12 @@ import {
 import type { Clock, Disk } from '../../src/base/ports.js';
 import { checkEvents } from '../../src/inspect/archive/check-events.js';
 import { startupPlan } from '../../src/inspect/startup/startup-plan.js';
-import { planRepair, type RepairPlan, type RepairWish } from '../../src/repair/plan/repair-plan.js';
-import { surveyForRepair } from '../../src/repair/plan/read-repair-plan.js';
+import {
+  planRepair,
+  type RepairPlan,
+  type RepairRequest,
+} from '../../src/repair/plan/repair-plan.js';
+import { readRepairPlan } from '../../src/repair/plan/read-repair-plan.js';
 import { replayRoot } from '../../src/inspect/archive/replay-root.js';
 import { Replay } from '../../src/inspect/archive/replay.js';
 import { openLog } from '../../src/log/log.js';
@@ -180,17 +184,17 @@ const DIRECTORIES = [1, 2, 3, 4, 5, 6, 8].map(snapshotId);
 
 export interface Planned {
   readonly plan: RepairPlan;
-  readonly world: Awaited<ReturnType<typeof surveyForRepair>>;
+  readonly world: Awaited<ReturnType<typeof readRepairPlan>>;
 }
 
 export async function planFor(
   root: string,
   disk: Disk,
-  wish: Partial<RepairWish> & { readonly endAt?: number } = {},
+  query: Partial<RepairRequest> & { readonly endAt?: number } = {},
   directories: readonly SnapshotId[] = DIRECTORIES,
 ): Promise<Planned> {
-  const { endAt, fromDirectories = false } = wish;
-  const world = await surveyForRepair({
+  const { endAt, fromDirectories = false } = query;
+  const world = await readRepairPlan({
     disk,
     root,
     directories,

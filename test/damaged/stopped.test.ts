@@ -76,7 +76,7 @@ const soundOf = (name: SoundName): FaultyDisk => sound.get(name)?.copy() ?? new 
 async function damaged(one: DamagedCase): Promise<RepairMachine> {
   const disk = soundOf(one.of ?? 'plain');
   await one.damage(new Deeds(disk), new Deeds(soundOf('foreign')));
-  return new RepairMachine(disk.copy(), one.wish);
+  return new RepairMachine(disk.copy(), one.query);
 }
 
 /** How a repair that nobody stopped ends. */
@@ -105,7 +105,7 @@ async function endOf(machine: RepairMachine, position: number): Promise<End> {
 
 async function undisturbed(one: DamagedCase): Promise<End> {
   const machine = (await damaged(one)).twin();
-  const { plan } = await planFor(ROOT, machine.disk, one.wish);
+  const { plan } = await planFor(ROOT, machine.disk, one.query);
   expect(await machine.repair(new Gate())).toBe('repaired');
   return endOf(machine, plan.end.position);
 }
@@ -113,10 +113,10 @@ async function undisturbed(one: DamagedCase): Promise<End> {
 /** Nobody starts here, unless all is done. */
 async function expectNoStart(machine: RepairMachine, one: DamagedCase): Promise<void> {
   const isHalfFinished = await machine.isHalfFinished();
-  const { kind } = (await planFor(ROOT, machine.disk, one.wish)).plan;
+  const { kind } = (await planFor(ROOT, machine.disk, one.query)).plan;
   const started = startAndAppend(ROOT, machine.disk.copy());
   if (isHalfFinished) await expect(started).rejects.toThrow('a repair was begun');
-  else if (kind === 'repair' && one.wish === undefined) await expect(started).rejects.toThrow();
+  else if (kind === 'repair' && one.query === undefined) await expect(started).rejects.toThrow();
   else await started.catch(() => undefined);
 }
 

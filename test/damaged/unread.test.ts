@@ -42,10 +42,11 @@ async function faultOf(work: Promise<unknown>): Promise<unknown> {
 }
 
 async function exported(disk: FaultyDisk): Promise<void> {
-  const wish = { release: 'stratalog 0.1.0', exported: 'now', modified: new Date(0) };
+  const query = { release: 'stratalog 0.1.0', exported: 'now', modified: new Date(0) };
   const wrongAtEnd = () => Promise.resolve(null);
   let bytes = 0;
-  for await (const piece of exportAsTar(disk, ROOT, { ...wish, wrongAtEnd })) bytes += piece.length;
+  for await (const piece of exportAsTar(disk, ROOT, { ...query, wrongAtEnd }))
+    bytes += piece.length;
   expect(bytes).toBeGreaterThan(0);
 }
 

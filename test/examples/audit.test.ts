@@ -15,7 +15,7 @@ async function example(...args: readonly string[]): Promise<string[]> {
 }
 
 it('goes on where it stopped, also when the daemon was killed in between', async () => {
-  const daemon = await aDaemon({ config: 'spare_directories = 0\n' });
+  const daemon = await aDaemon({ config: 'preallocated_directories = 0\n' });
   const client = askedOf(daemon);
   await client.prepare('one');
   const file = join(await aDirectory(), 'position');

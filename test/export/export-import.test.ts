@@ -57,12 +57,12 @@ interface Imported {
 async function importedFrom(bytes: Buffer, size = 1000): Promise<Imported> {
   const disk = new FaultyDisk();
   await disk.makeDirectory(`${ROOT}/log`);
-  const wish = { disk, root: ROOT, clock: steppingClock(), writtenBy: 'stratalog 0.1.0' };
+  const query = { disk, root: ROOT, clock: steppingClock(), writtenBy: 'stratalog 0.1.0' };
   const input = inPieces(bytes, size);
   const log =
     bytes[0] === 0x7b
-      ? await importLines(input, { ...wish, segmentBytes: 4096 })
-      : await importTar(input, { ...wish, readTar });
+      ? await importLines(input, { ...query, segmentBytes: 4096 })
+      : await importTar(input, { ...query, readTar });
   return { disk, log };
 }
 

@@ -121,7 +121,7 @@ export async function compareDisk(
   for (const id of owned) if (!directories.has(id)) found.push(`snapshot ${id} has no directory`);
   for (const name of directories) {
     // Made ahead since the start, for nobody yet: the log owns it.
-    if (replay.forest.isSpare(snapshotId(Number(name)))) continue;
+    if (replay.forest.isPreallocated(snapshotId(Number(name)))) continue;
     if (!owned.has(name)) found.push(`directory snapshots/${name} has no owner`);
   }
   const mounts = mountsWithin(root);

@@ -98,7 +98,7 @@ function open(root: string, found: string[]): Promise<OpenedSnapshotter> {
       asynchronousRemove: false,
       durability: 'data',
       upperdirLabel: false,
-      spareDirectories: 4,
+      preallocatedDirectories: 4,
       policies: defaultPolicies,
       failureLimit: { failures: 20, withinMillis: 60_000 },
       checkpointEveryEvents: 10_000,

@@ -144,8 +144,8 @@ function daemonStarts(life: Life): void {
         omitted: 0,
       },
     },
-    { type: 'SparesReserved', data: { ids: [11, 12].map(snapshotId) } },
-    { type: 'SparesDropped', data: { ids: [11, 12].map(snapshotId) } },
+    { type: 'DirectoriesPreallocated', data: { ids: [11, 12].map(snapshotId) } },
+    { type: 'PreallocatedReleased', data: { ids: [11, 12].map(snapshotId) } },
     { type: 'DirectoryRecreated', data: { id: 9, path: '/r/snapshots/9/fs' } },
     { type: 'OrphanFound', data: { name: '9', path: '/r/snapshots/9' } },
     { type: 'OrphanRemoved', data: { name: '9', path: '/r/snapshots/9' } },
@@ -312,5 +312,5 @@ const firstSegment = {
   from: 0,
   to: 16,
   bytes: 3904,
-  sha256: 'e0068fba770710600e49097d9686c56c7a7e95a588549f117a767e5122f54b64',
+  sha256: 'a8c3c4aa45e2d5da7fb4be57cfdc94a66f9c70dd9d3e697399d166be5ed410ff',
 };

@@ -1,4 +1,4 @@
-/** Places for roots, and what stands in them: made for one test file, and taken away after it. */
+/** Slots for roots, and what stands in them: made for one test file, and taken away after it. */
 import { execFileSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import * as fs from 'node:fs';
@@ -11,7 +11,7 @@ import { systemDisk } from '../../src/host/files/disk.js';
 import { openLog } from '../../src/log/log.js';
 import type { Answer } from './case.js';
 import { EXIT, exitCodeOf } from '../../src/cli/exit-codes.js';
-import { adviceFor } from '../../src/base/errno-hints.js';
+import { errnoHint } from '../../src/base/errno-hints.js';
 import { reasonOf } from '../../src/base/errors.js';
 
 /** One test file's directory, with the mounts that were made in it. */
@@ -113,7 +113,7 @@ export async function open(
   try {
     snapshotter = await newSnapshotter({ root, fileSystem: null, onWarning });
   } catch (thrown) {
-    return { code: exitCodeOf(thrown), message: `${reasonOf(thrown)}${adviceFor(thrown)}` };
+    return { code: exitCodeOf(thrown), message: `${reasonOf(thrown)}${errnoHint(thrown)}` };
   }
   try {
     await snapshotter.recovered;

@@ -8,7 +8,12 @@ import {
   type SnapshotId,
 } from '../../src/base/units.js';
 import type { ArchiveRange, LogBounds } from '../../src/inspect/archive/archive.js';
-import { CAUSES_MAX, causesOf, type Cause, type Matter } from '../../src/inspect/startup/causes.js';
+import {
+  CAUSES_MAX,
+  causesOf,
+  type Cause,
+  type CauseSubject,
+} from '../../src/inspect/startup/causes.js';
 import type { Finding, FindingKind } from '../../src/inspect/startup/findings.js';
 import { LogDamaged } from '../../src/log/errors.js';
 import type { LogRecord } from '../../src/log/types.js';
@@ -18,7 +23,7 @@ const at = '/root/snapshots';
 
 /** Events by stream and type; of a body only what is looked at. */
 const story: readonly (readonly [string, string, LogRecord['data']?])[] = [
-  ['daemon', 'SparesReserved', { ids: [1, 2, 3, 4, 5, 6, 7, 8] }], // 0
+  ['daemon', 'DirectoriesPreallocated', { ids: [1, 2, 3, 4, 5, 6, 7, 8] }], // 0
   ['snapshot-1', 'SnapshotPreparing'],
   ['snapshot-1', 'SnapshotPrepared'],
   ['snapshot-1', 'LabelsUpdated'],
@@ -35,7 +40,7 @@ const story: readonly (readonly [string, string, LogRecord['data']?])[] = [
   ['snapshot-3', 'SnapshotPrepared'],
   ['snapshot-3', 'SnapshotRemoving'], // 15
   ['snapshot-3', 'SnapshotCollecting'],
-  ['daemon', 'SparesDropped', { ids: [7] }],
+  ['daemon', 'PreallocatedReleased', { ids: [7] }],
   ['daemon', 'OrphanFound', { name: 'notes', path: `${at}/notes` }],
   ['daemon', 'DirectoryRecreated', { id: 4, path: `${at}/4/fs` }],
   ['snapshot-3', 'SnapshotRemoved'], // 20
@@ -65,7 +70,7 @@ async function causesIn(
   archive: RecordArchive,
   ...findings: Finding[]
 ): Promise<(number | string)[]> {
-  const matters = findings.map((finding): Matter => ({ of: 'snapshots', finding }));
+  const matters = findings.map((finding): CauseSubject => ({ of: 'snapshots', finding }));
   return (await causesOf(archive, matters, at)).map(inShort);
 }
 
@@ -122,7 +127,7 @@ const cases: Readonly<Record<FindingKind, readonly (readonly [Finding, number | 
     [orphan('99'), 'none: the log never spoke of it'],
     [orphan('lost+found'), 'none: the log never spoke of it'],
   ],
-  SpareDirectories: [[{ kind: 'SpareDirectories', ids: [7, 8].map(snapshotId) }, 0]],
+  PreallocatedDirectories: [[{ kind: 'PreallocatedDirectories', ids: [7, 8].map(snapshotId) }, 0]],
   LogOlderThanDirectories: [
     [older('99', '7'), 17],
     [older('99'), 'none: the log does not have it'],
@@ -179,7 +184,7 @@ it('knows what a repair has set aside', async () => {
 });
 
 it('takes the record before a place in the log, and none for the root as a whole', async () => {
-  const matters: Matter[] = [
+  const matters: CauseSubject[] = [
     { of: 'log', position: position(6) },
     { of: 'log', position: position(0) },
     { of: 'log', position: position(999) },

@@ -4,7 +4,11 @@
  */
 import { describe, expect, it } from 'vitest';
 import { position, snapshotId, streamVersion, unixNanos } from '../../src/base/units.js';
-import { arrowPlaces, chartFrame, statePlaces } from '../../src/inspect/chart/chart-layout.js';
+import {
+  arrowPositions,
+  chartFrame,
+  statePositions,
+} from '../../src/inspect/chart/chart-layout.js';
 import { chartMermaid } from '../../src/inspect/chart/chart-mermaid.js';
 import { snapshotDefinition, snapshotOutline } from '../../src/inspect/chart/chart-outline.js';
 import { chartSvg } from '../../src/inspect/chart/chart-picture.js';
@@ -49,8 +53,8 @@ const life = [
 
 describe('the picture of the statechart', () => {
   it('has a place for each state and arrow of the machine, and for nothing else', () => {
-    expect([...statePlaces.keys()].sort()).toEqual(states.map(({ path }) => path).sort());
-    expect([...arrowPlaces.keys()].sort()).toEqual(arrows.map(({ id }) => id).sort());
+    expect([...statePositions.keys()].sort()).toEqual(states.map(({ path }) => path).sort());
+    expect([...arrowPositions.keys()].sort()).toEqual(arrows.map(({ id }) => id).sort());
   });
 
   it('is drawn of all leaves that replay knows, and of all events that they accept', () => {
@@ -66,14 +70,14 @@ describe('the picture of the statechart', () => {
 
   it('begins and ends each arrow at the edges of its states', () => {
     const isOnEdge = ([x, y]: readonly [number, number], path: string): boolean => {
-      const box = statePlaces.get(path);
+      const box = statePositions.get(path);
       if (box === undefined) return false;
       const [right, bottom] = [box.x + box.width, box.y + box.height];
       const isInside = x >= box.x && x <= right && y >= box.y && y <= bottom;
       return isInside && (x === box.x || x === right || y === box.y || y === bottom);
     };
     for (const { id, from, to } of arrows) {
-      const line = arrowPlaces.get(id)?.line ?? [];
+      const line = arrowPositions.get(id)?.line ?? [];
       expect(isOnEdge(line[0] ?? [0, 0], from), `${id} from`).toBe(true);
       expect(isOnEdge(line.at(-1) ?? [0, 0], to), `${id} to`).toBe(true);
     }
@@ -81,14 +85,14 @@ describe('the picture of the statechart', () => {
 
   it('names each arrow, or lets one on the same line name it', () => {
     const named = new Set(
-      arrows.filter(({ id }) => arrowPlaces.get(id)?.label !== null).map(words),
+      arrows.filter(({ id }) => arrowPositions.get(id)?.label !== null).map(words),
     );
     expect(arrows.map(words).filter((text) => !named.has(text))).toEqual([]);
   });
 
   it('keeps everything within its frame', () => {
     const { x, y, width, height } = chartFrame;
-    for (const { line } of arrowPlaces.values()) {
+    for (const { line } of arrowPositions.values()) {
       for (const [pointX, pointY] of line) {
         expect(pointX).toBeGreaterThan(x);
         expect(pointX).toBeLessThan(x + width);

@@ -9,14 +9,14 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { position, unixNanos } from '../../src/base/units.js';
 import { entryLook } from '../../src/host/files/entries.js';
 import {
-  gcVerdicts,
-  lookedAt,
+  gcDecisions,
+  scannedRoot,
   ownerlessOf,
   reasonInWords,
   removalsIn,
   removalTimes,
 } from '../../src/inspect/startup/gc.js';
-import type { GcVerdict } from '../../src/inspect/startup/gc.js';
+import type { GcDecision } from '../../src/inspect/startup/gc.js';
 import { idmappedEntries } from '../../src/inspect/startup/idmapped-plan.js';
 import { replayRoot } from '../../src/inspect/archive/replay-root.js';
 import { usesByName } from '../../src/inspect/startup/unowned.js';
@@ -95,34 +95,34 @@ async function aRandomRoot(
 
 async function verdictsOf(
   daemon: TestDaemon,
-  wish: {
+  query: {
     readonly isServed: boolean;
     readonly youngAfter?: bigint;
     readonly now?: bigint;
     readonly requested?: readonly string[];
   },
-): Promise<readonly GcVerdict[]> {
+): Promise<readonly GcDecision[]> {
   const { root, host } = daemon;
   const { disk } = host;
   const entries = await host.directories.list(undefined, { namesOnly: true });
   const { forest } = (await replayRoot(disk, root.path)).replay;
   const look = await entryLook(root.snapshots, host.workers, host.mountTable);
   const range = { root: root.path, disk, from: position(0), reverse: true };
-  const candidates = lookedAt(forest, entries);
+  const candidates = scannedRoot(forest, entries);
   const looked = await host.directories.usesOf(candidates.map(({ name }) => name));
-  return gcVerdicts({
-    ...{ forest, entries, isServed: wish.isServed },
+  return gcDecisions({
+    ...{ forest, entries, isServed: query.isServed },
     uses: usesByName(candidates, looked),
-    requested: new Set(wish.requested),
+    requested: new Set(query.requested),
     idmapped: idmappedEntries(forest, await host.idmappedMounts.list(), root.path),
     changedAt: await look.changedAt(ownerlessOf(forest, entries)),
     removedAt: await removalTimes(removalsIn(forest), readLogBatches(range)),
-    youngAfter: unixNanos(wish.youngAfter ?? 1n << 80n),
-    now: unixNanos(wish.now ?? 1n << 80n),
+    youngAfter: unixNanos(query.youngAfter ?? 1n << 80n),
+    now: unixNanos(query.now ?? 1n << 80n),
   });
 }
 
-const collectedOf = (verdicts: readonly GcVerdict[]): string[] =>
+const collectedOf = (verdicts: readonly GcDecision[]): string[] =>
   verdicts.flatMap(({ entry, verdict }) => (verdict.kind === 'collected' ? [entry] : [])).sort();
 
 describe('what is collected', () => {
@@ -200,8 +200,8 @@ describe('reasons', () => {
     );
     const daemon = await TestDaemon.open(root, { recovers: false });
     const kindsAt = async (now?: bigint) => {
-      const wish = { isServed: true, youngAfter: 0n, ...(now !== undefined && { now }) };
-      const verdicts = await verdictsOf(daemon, wish);
+      const query = { isServed: true, youngAfter: 0n, ...(now !== undefined && { now }) };
+      const verdicts = await verdictsOf(daemon, query);
       return verdicts.map(({ entry, verdict }) => [entry, verdict.because.kind]).sort();
     };
     expect(await kindsAt()).toEqual([

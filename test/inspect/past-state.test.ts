@@ -142,14 +142,14 @@ class Life {
   async #command(command: Command, whom: number): Promise<void> {
     const name = 'key' in command ? command.key : 'name' in command ? command.name : null;
     const holder = name === null ? this.#stateOf(whom) : this.#forest.holderOf(name);
-    const [spare] = this.#forest.spares;
+    const [preallocated] = this.#forest.preallocated;
     // Preallocated directories belong to the process, never to a mapped root.
     const asked: Command =
       command.command === 'Prepare' &&
       !command.labels.has(UID_MAPPING_LABEL) &&
-      spare !== undefined &&
+      preallocated !== undefined &&
       whom % 2 === 0
-        ? { ...command, spare: { id: spare, remote: { ask: false } } }
+        ? { ...command, preallocated: { id: preallocated, remote: { ask: false } } }
         : command;
     const decision = decide(this.#forest, holder ?? null, asked);
     if (!decision.ok) return;
@@ -179,10 +179,15 @@ class Life {
   async #reserve(): Promise<void> {
     const ids = [this.#forest.nextId, snapshotId(this.#forest.nextId + 1)];
     const expectedVersion = streamVersion(this.#daemonVersion);
-    const event = { stream: 'daemon', expectedVersion, type: 'SparesReserved', schemaVersion: 1 };
+    const event = {
+      stream: 'daemon',
+      expectedVersion,
+      type: 'DirectoriesPreallocated',
+      schemaVersion: 1,
+    };
     await this.log.append([{ ...event, data: { ids } }], { sync: true }).durable;
     this.#daemonVersion += 1;
-    this.#forest.reserveSpares(ids);
+    this.#forest.reservePreallocated(ids);
   }
 
   async #checkpoint(): Promise<void> {
@@ -199,7 +204,7 @@ function said(forest: Forest): unknown {
   return {
     states: [...forest.values()].map(encodeState),
     nextId: forest.nextId,
-    spares: [...forest.spares].sort((one, other) => one - other),
+    preallocated: [...forest.preallocated].sort((one, other) => one - other),
     children: [...forest.values()].map(({ id }) => forest.childrenOf(id)),
     counts: [...forest.statusCounts].filter(([, count]) => count > 0).sort(),
   };

@@ -58,23 +58,24 @@ it('answers as List answered, at every position that was durable then', async ()
           const infos = [...valueOf(daemon.snapshotter.list([]))];
           told.push({ at: daemon.snapshotter.durablePosition, infos });
         };
-        const make = async (wish: Call): Promise<unknown> => {
-          if (wish.ask === 'prepare') {
-            return daemon.prepare(wish.name, wish.on, wish.on === null ? labels : new Map());
+        const make = async (query: Call): Promise<unknown> => {
+          if (query.ask === 'prepare') {
+            return daemon.prepare(query.name, query.on, query.on === null ? labels : new Map());
           }
-          if (wish.ask === 'view') return daemon.view(wish.name, wish.on);
-          if (wish.ask === 'commit') return daemon.commit(wish.name, wish.as);
-          if (wish.ask === 'remove') return daemon.remove(wish.name);
-          if (wish.ask === 'update') return daemon.update(wish.name, new Map([['t', wish.text]]));
+          if (query.ask === 'view') return daemon.view(query.name, query.on);
+          if (query.ask === 'commit') return daemon.commit(query.name, query.as);
+          if (query.ask === 'remove') return daemon.remove(query.name);
+          if (query.ask === 'update')
+            return daemon.update(query.name, new Map([['t', query.text]]));
           await daemon.close();
           daemon = await TestDaemon.open(root, options);
           return null;
         };
         try {
-          for (const wish of calls) {
-            const done = make(wish);
+          for (const query of calls) {
+            const done = make(query);
             // Once while it is under way, once when it was answered.
-            if (wish.ask !== 'restart') look();
+            if (query.ask !== 'restart') look();
             await done;
             look();
           }

@@ -21,7 +21,7 @@ const findings: Record<FindingKind, true> = {
   UnneededIdmappedMount: true,
   UnavailableLayer: true,
   OrphanDirectory: true,
-  SpareDirectories: true,
+  PreallocatedDirectories: true,
   LogOlderThanDirectories: true,
   ForeignEntry: true,
   UncheckedDirectory: true,

@@ -44,14 +44,14 @@ it('counts from the first loss that nothing has mended since, for each layer by 
 
 it('reads no further back than it must', async () => {
   let read = 0;
-  async function* counted() {
+  async function* pluralize() {
     for (const type of ['LayerUnavailable', 'LayerAvailable', 'LabelsUpdated']) {
       read += 1;
       yield await Promise.resolve([recordOf(9 - read, 'snapshot-1', type)]);
     }
   }
-  await unavailableSince(new Set([snapshotId(1)]), counted());
+  await unavailableSince(new Set([snapshotId(1)]), pluralize());
   expect(read).toBe(2);
-  await unavailableSince(new Set(), counted());
+  await unavailableSince(new Set(), pluralize());
   expect(read).toBe(2);
 });

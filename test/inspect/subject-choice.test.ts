@@ -9,7 +9,7 @@ import {
   unixNanos,
   type SnapshotId,
 } from '../../src/base/units.js';
-import { bearersIn, chosenFrom } from '../../src/inspect/archive/subject-choice.js';
+import { candidatesIn, chosenFrom } from '../../src/inspect/archive/subject-choice.js';
 import { metaOf } from '../../src/machines/transition-table.js';
 import type { SnapshotState } from '../../src/machines/fold.js';
 import { anyLog, RecordArchive } from '../support/record-archive.js';
@@ -21,7 +21,7 @@ it('chooses, at any moment, the snapshot that holds the name then', async () => 
       const at = position(draw % (records.length + 1));
       const { forest } = await archive.stateAt(at);
       for (const { id, name, status } of forest.values()) {
-        expect(bearersIn(forest, name).map((bearer) => bearer.id)).toContain(id);
+        expect(candidatesIn(forest, name).map((bearer) => bearer.id)).toContain(id);
         if (!metaOf(status).holdsName) continue;
         const candidates = (await archive.find(name)).map((found) => ({ id: found, names: [] }));
         expect(chosenFrom(candidates, name, forest)).toEqual({ kind: 'one', id });
@@ -115,7 +115,7 @@ it('finds those with the whole name before those whose name only begins with it'
     [1, aState(1, 'n/1/web-frontend-2', 'active')],
     [2, aState(2, 'n/2/web-frontend', 'active')],
   ]);
-  const bearers = (text: string) => bearersIn(forest, text).map(({ id }) => id);
+  const bearers = (text: string) => candidatesIn(forest, text).map(({ id }) => id);
   expect(bearers('web-frontend')).toEqual([2]);
   expect(bearers('web-front')).toEqual([1, 2]);
 });

@@ -1,7 +1,7 @@
 /** Why a layer is here: by a table of lives and of the settings that were in force. */
 import { describe, expect, it } from 'vitest';
 import { position, snapshotId, snapshotName } from '../../src/base/units.js';
-import { settingsIn, type SettingsThen } from '../../src/inspect/archive/settings-at.js';
+import { settingsIn, type SettingsAt } from '../../src/inspect/archive/settings-at.js';
 import { labelledWith, reasonFor } from '../../src/inspect/snapshot/why.js';
 import type { SnapshotEvent } from '../../src/machines/events/events.js';
 import { RecordArchive, recordsOf } from '../support/record-archive.js';
@@ -41,7 +41,7 @@ const without = settingsIn({ fileSystem: null }, position(0));
 const withStore = settingsIn({ fileSystem: 'store' }, position(0));
 const silent = settingsIn({}, position(0));
 
-type Case = readonly [string, readonly SnapshotEvent[], SettingsThen | null, string, string | null];
+type Case = readonly [string, readonly SnapshotEvent[], SettingsAt | null, string, string | null];
 const cases: readonly Case[] = [
   ['mounted', [preparing(ref), started, committed(asked)], withStore, 'remote', null],
   ['not had', [preparing(ref), started, failed, committed(null)], withStore, 'unpacked', 'refused'],

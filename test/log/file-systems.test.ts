@@ -9,7 +9,7 @@ import {
   compareFileSystems,
   type AcceptedMove,
   type FileSystemChange,
-  type FileSystemsVerdict,
+  type FileSystemsCheck,
   type RecordedFileSystem,
   type RecordedFileSystems,
 } from '../../src/log/root/file-systems.js';
@@ -112,7 +112,7 @@ describe('for any two', () => {
   const own = fc.option(one, { nil: null });
   const all = fc.record({ root: one, log: own, snapshots: own });
   const parts = ['root', 'log', 'snapshots'] as const;
-  const isRefused = (verdict: FileSystemsVerdict) => verdict.kind === 'refused';
+  const isRefused = (verdict: FileSystemsCheck) => verdict.kind === 'refused';
 
   it('ids that differ are never taken for one another', () => {
     fc.assert(

@@ -43,8 +43,8 @@ function handClock(): Clock & { ring(): Promise<void> } {
 async function aWrittenLog() {
   const disk = new FaultyDisk();
   const clock = handClock();
-  const wish = { clock, writesIndexes: true, segmentBytes: 4096 };
-  const { log, warnings } = await openTestLog(disk, wish);
+  const query = { clock, writesIndexes: true, segmentBytes: 4096 };
+  const { log, warnings } = await openTestLog(disk, query);
   for (const stream of ['snapshot-1', 'a-007', 'daemon', 'snapshot-22']) {
     await appendSingly(log, stream, 0, 15, { text: 'x'.repeat(100) });
   }
@@ -145,8 +145,8 @@ describe('a log that writes indexes', () => {
     await log.close();
     const textsOf = async (version: number) => {
       const texts = { version, types: new Set(['Test']), textsIn: () => ['text'] };
-      const wish = { clock, writesIndexes: true, segmentBytes: 4096, indexedTexts: texts };
-      const again = await openTestLog(disk, wish);
+      const query = { clock, writesIndexes: true, segmentBytes: 4096, indexedTexts: texts };
+      const again = await openTestLog(disk, query);
       await clock.ring();
       await again.log.close();
       const [path = ''] = disk.paths().filter((name) => name.endsWith('.index'));

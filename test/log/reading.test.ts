@@ -66,9 +66,9 @@ describe('reading', () => {
     const disk = new FaultyDisk();
     const log = await aLog(disk);
     const expected = upTo(300).filter((at) => at % 3 === 1 && at >= 50);
-    const wish = { root: ROOT, disk, stream: 's1', from: 50 };
-    expect(positionsOf(await collect(readLog(wish)))).toEqual(expected);
-    const backwards = await collect(readLog({ ...wish, reverse: true }));
+    const query = { root: ROOT, disk, stream: 's1', from: 50 };
+    expect(positionsOf(await collect(readLog(query)))).toEqual(expected);
+    const backwards = await collect(readLog({ ...query, reverse: true }));
     expect(positionsOf(backwards)).toEqual(expected.toReversed());
     expect(await collect(readLog({ root: ROOT, disk, stream: 's' }))).toEqual([]);
     await log.close();
@@ -149,8 +149,8 @@ describe('reading beside a live writer', () => {
       const stop = new AbortController();
       const seen: number[] = [];
       const following = (async () => {
-        const wish = { root, disk, from: 5, signal: stop.signal, pollMillis: 2 };
-        for await (const record of followLog(wish)) {
+        const query = { root, disk, from: 5, signal: stop.signal, pollMillis: 2 };
+        for await (const record of followLog(query)) {
           seen.push(record.position);
           if (seen.length === 595) stop.abort();
         }
@@ -174,8 +174,10 @@ describe('a subscription', () => {
       if (version % 25 === 0) {
         // From the past, from the present, and from a position that is not written yet.
         for (const from of [0, Math.floor(version / 2), version, version + 20]) {
-          const wish = { from: position(Math.min(from, total - 1)) };
-          feeds.push(firstValueFrom(log.subscribe(wish).pipe(take(total - wish.from), toArray())));
+          const query = { from: position(Math.min(from, total - 1)) };
+          feeds.push(
+            firstValueFrom(log.subscribe(query).pipe(take(total - query.from), toArray())),
+          );
         }
       }
       if (version % 7 === 0 && version % 4 !== 0) await durable;

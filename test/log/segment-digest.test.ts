@@ -14,10 +14,10 @@ import {
   type SegmentSum,
   type SumEvents,
 } from '../../src/log/verify/segment-digest.js';
-import { surveySegments } from '../../src/log/read/segment-list.js';
+import { listSegments } from '../../src/log/read/segment-list.js';
 import { KnownSums } from '../../src/log/verify/verify-digests.js';
 import { verifyLog } from '../../src/log/verify/verify.js';
-import { wishesOf, type SegmentChecker } from '../../src/log/verify/verify-ahead.js';
+import { queriesOf, type SegmentChecker } from '../../src/log/verify/verify-ahead.js';
 import { FaultyDisk } from '../support/faulty-disk.js';
 import { anEvent, collect, openTestLog, ROOT, segmentNames } from './fixtures.js';
 
@@ -65,11 +65,11 @@ function readerOf(disk: FaultyDisk, path: string): ReadNow {
 
 /** What may be said of each full segment, as it is now. */
 async function sumsOf(disk: FaultyDisk): Promise<SegmentSum[]> {
-  const { segments } = await surveySegments(disk, ROOT, null);
-  return wishesOf(segments, [], sums.type).flatMap((wish) => {
-    if (wish === null) return [];
-    const sound = checkSegment(wish, readerOf(disk, wish.path));
-    return [{ from: wish.position, to: wish.nextPosition, sha256: sound?.sha256 ?? 'none' }];
+  const { segments } = await listSegments(disk, ROOT, null);
+  return queriesOf(segments, [], sums.type).flatMap((query) => {
+    if (query === null) return [];
+    const sound = checkSegment(query, readerOf(disk, query.path));
+    return [{ from: query.position, to: query.nextPosition, sha256: sound?.sha256 ?? 'none' }];
   });
 }
 
@@ -126,8 +126,8 @@ interface Verified extends Asked {
 
 async function verified(disk: FaultyDisk, bySums = true): Promise<Verified> {
   const checkSegment_ = checkerOf(disk);
-  const wish = { root: ROOT, disk, checkSegment: checkSegment_, sums, bySums };
-  return { ...checkSegment_, items: await collect(verifyLog(wish)) };
+  const query = { root: ROOT, disk, checkSegment: checkSegment_, sums, bySums };
+  return { ...checkSegment_, items: await collect(verifyLog(query)) };
 }
 
 const kindsOf = ({ items }: Verified): string[] => items.map(({ kind }) => kind);

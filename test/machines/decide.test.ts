@@ -168,7 +168,7 @@ describe('Prepare and View', () => {
     expect(answer(given(), prepare('k', null, labels(2200)))).toBe('InvalidArgument InvalidLabel');
   });
 
-  it('take a label of 4096 bytes and refuse one of 4097, counted in bytes', () => {
+  it('take a label of 4096 bytes and refuse one of 4097, pluralize in bytes', () => {
     const label = (value: string): Labels => new Map([['k', value]]);
     expect(answer(given(), prepare('k', null, label('ü'.repeat(2047) + 'x')))).toBe(
       'SnapshotPreparing',

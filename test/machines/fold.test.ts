@@ -104,7 +104,7 @@ describe('fold', () => {
   it('keeps the head of a checkpoint, and refuses that of another schema', () => {
     const head = {
       nextId: snapshotId(41),
-      spares: [snapshotId(40)],
+      preallocated: [snapshotId(40)],
       setAside: [['39', 'unowned', 'fs is not empty'] as const],
       released: ['notes'],
       daemonStreamVersion: 12,

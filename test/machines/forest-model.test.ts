@@ -38,25 +38,25 @@ const REFS = ['sha256:a', 'sha256:b', '"', ''];
 /** What is true of a forest, with no index and nothing packed. */
 class Model {
   readonly states = new Map<SnapshotId, SnapshotState>();
-  readonly spares = new Set<SnapshotId>();
+  readonly preallocated = new Set<SnapshotId>();
   nextId = 1;
 
   put(state: SnapshotState): void {
     if (state.status === 'removed') this.states.delete(state.id);
     else this.states.set(state.id, state);
-    this.spares.delete(state.id);
+    this.preallocated.delete(state.id);
     this.nextId = Math.max(this.nextId, state.id + 1);
   }
 
   reserve(ids: readonly SnapshotId[]): void {
     for (const id of ids) {
-      this.spares.add(id);
+      this.preallocated.add(id);
       this.nextId = Math.max(this.nextId, id + 1);
     }
   }
 
   drop(ids: readonly SnapshotId[]): void {
-    for (const id of ids) this.spares.delete(id);
+    for (const id of ids) this.preallocated.delete(id);
   }
 
   all(): SnapshotState[] {
@@ -65,9 +65,9 @@ class Model {
 
   copyOf(other: Model): this {
     this.states.clear();
-    this.spares.clear();
+    this.preallocated.clear();
     for (const state of other.all()) this.put(state);
-    this.reserve([...other.spares]);
+    this.reserve([...other.preallocated]);
     this.nextId = other.nextId;
     return this;
   }
@@ -82,7 +82,7 @@ function expectAs(model: Model, forest: Forest): void {
     states.map(({ id }) => id).sort((a, b) => a - b);
   expect(forest.size).toBe(all.length);
   expect(forest.nextId).toBe(model.nextId);
-  expect([...forest.spares].sort()).toEqual([...model.spares].sort());
+  expect([...forest.preallocated].sort()).toEqual([...model.preallocated].sort());
   expect(countsOf(forest.statusCounts)).toEqual(countsOf(tally(all)));
   for (const name of NAMES) {
     const holder = holding.find((state) => state.name === name || state.commit?.name === name);
@@ -94,7 +94,7 @@ function expectAs(model: Model, forest: Forest): void {
     const of = snapshotId(Math.max(id, 1));
     expect(forest.get(of)).toEqual(model.states.get(of));
     expect(forest.has(of)).toBe(model.states.has(of));
-    expect(forest.isSpare(of)).toBe(model.spares.has(of));
+    expect(forest.isPreallocated(of)).toBe(model.preallocated.has(of));
     const children = holding.filter((state) => (state.parent ?? state.commit?.parent)?.id === of);
     expect(forest.childrenOf(of), `children of ${of}`).toBe(children.length);
   }
@@ -201,20 +201,20 @@ class Walk {
   reserve(count: number): void {
     const first = this.accepted.nextId;
     const ids = Array.from({ length: count }, (_, index) => snapshotId(first + index));
-    this.accepted.takeIn({ type: 'SparesReserved', data: { ids } });
+    this.accepted.takeIn({ type: 'DirectoriesPreallocated', data: { ids } });
     this.models.accepted.reserve(ids);
     this.#pending.push((durable, model) => {
-      durable.takeIn({ type: 'SparesReserved', data: { ids } });
+      durable.takeIn({ type: 'DirectoriesPreallocated', data: { ids } });
       model.reserve(ids);
     });
   }
 
   drop(): void {
-    const ids = [...this.models.accepted.spares].slice(0, 1);
-    this.accepted.takeIn({ type: 'SparesDropped', data: { ids } });
+    const ids = [...this.models.accepted.preallocated].slice(0, 1);
+    this.accepted.takeIn({ type: 'PreallocatedReleased', data: { ids } });
     this.models.accepted.drop(ids);
     this.#pending.push((durable, model) => {
-      durable.takeIn({ type: 'SparesDropped', data: { ids } });
+      durable.takeIn({ type: 'PreallocatedReleased', data: { ids } });
       model.drop(ids);
     });
   }
@@ -304,7 +304,7 @@ type Step =
       readonly ref: string;
     }
   | { readonly step: 'command'; readonly command: Command; readonly about: number }
-  | { readonly step: 'prepareOnSpare'; readonly command: CommandOf<'Prepare'> }
+  | { readonly step: 'prepareOnPreallocated'; readonly command: CommandOf<'Prepare'> }
   | { readonly step: 'reserve' | 'settle'; readonly count: number }
   | { readonly step: 'drop' | 'cut' | 'restore' | 'look' };
 
@@ -348,7 +348,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
       .filter((one): one is CommandOf<'Prepare'> => one.command === 'Prepare')
       // Preallocated directories belong to the process, never to a mapped root.
       .filter(({ labels: given }) => !given.has(UID_MAPPING_LABEL))
-      .map((one) => ({ step: 'prepareOnSpare' as const, command: one })),
+      .map((one) => ({ step: 'prepareOnPreallocated' as const, command: one })),
   },
   {
     weight: 12,
@@ -368,10 +368,10 @@ const step: fc.Arbitrary<Step> = fc.oneof(
 async function take(walk: Walk, one: Step): Promise<void> {
   if (one.step === 'command') walk.execute(one.command, one.about);
   else if (one.step === 'onward') walk.onward(one.about, one.name, one.ref);
-  else if (one.step === 'prepareOnSpare') {
-    const [id] = walk.models.accepted.spares;
+  else if (one.step === 'prepareOnPreallocated') {
+    const [id] = walk.models.accepted.preallocated;
     if (id === undefined) return;
-    walk.execute({ ...one.command, spare: { id, remote: { ask: false } } }, 0);
+    walk.execute({ ...one.command, preallocated: { id, remote: { ask: false } } }, 0);
   } else if (one.step === 'reserve') walk.reserve(one.count);
   else if (one.step === 'settle') walk.settle(one.count);
   else if (one.step === 'drop') walk.drop();

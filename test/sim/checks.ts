@@ -142,7 +142,7 @@ export class Checks {
     const owners = new Set(states.map(({ id }) => String(id)));
     const { setAside } = witness.truth.forest;
     const orphan = tree.names.find(
-      (name) => !owners.has(name) && !witness.isSpare(Number(name)) && !setAside.has(name),
+      (name) => !owners.has(name) && !witness.isPreallocated(Number(name)) && !setAside.has(name),
     );
     if (orphan !== undefined) this.#host.break(`directory ${orphan} has no owner`);
     for (const { mountpoint, shows } of mounts.entries) {
@@ -414,7 +414,7 @@ function textsOf(forest: Forest): readonly string[] {
   return [
     ...forest.cut().lines(),
     `next id ${forest.nextId}, checked to ${forest.checkedTo}`,
-    ...[...forest.spares].map((id) => `preallocated ${id}`),
+    ...[...forest.preallocated].map((id) => `preallocated ${id}`),
     ...[...forest.setAside].map(([name, why]) => `set aside ${name}: ${JSON.stringify(why)}`),
     ...[...forest.released].map((name) => `released ${name}`),
   ];

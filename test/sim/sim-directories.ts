@@ -32,7 +32,7 @@ const ABSENT: Entry = { hasFs: false, hasWork: false, content: '', owner: OWNER 
 /** Is asked before anything is done to a directory. */
 export interface DirectoryRules {
   mayPrepare(id: SnapshotId, signal?: AbortSignal): void;
-  mayPrepareSpare(id: SnapshotId): void;
+  mayUsePreallocated(id: SnapshotId): void;
   mayEmpty(id: SnapshotId, signal?: AbortSignal): void;
   mayRemove(name: string, signal?: AbortSignal): void;
   mayRemoveUnused(name: string, signal?: AbortSignal): void;
@@ -133,12 +133,12 @@ export class SimDirectories implements SnapshotDirectories {
     await this.#steps(`prepare ${name}`, steps, signal);
   }
 
-  async prepareSpares(
+  async preallocateDirectories(
     ids: readonly SnapshotId[],
     options: { readonly durable: boolean },
     signal?: AbortSignal,
   ): Promise<{ readonly owner: FileOwner; readonly made: readonly SnapshotId[] }> {
-    for (const id of ids) this.rules.mayPrepareSpare(id);
+    for (const id of ids) this.rules.mayUsePreallocated(id);
     const names = ids.map(String);
     const steps = names.map((name) => () => this.tree.change(name, { hasFs: true, hasWork: true }));
     if (options.durable) {
@@ -240,9 +240,9 @@ export class SimDirectories implements SnapshotDirectories {
 
   list(
     signal?: AbortSignal,
-    wish?: { readonly namesOnly: boolean },
+    query?: { readonly namesOnly: boolean },
   ): Promise<readonly SnapshotDirectoryEntry[]> {
-    const namesOnly = wish?.namesOnly === true;
+    const namesOnly = query?.namesOnly === true;
     const entryOf = (name: string): SnapshotDirectoryEntry => ({
       name,
       id: /^[1-9]\d*$/.test(name) ? snapshotId(Number(name)) : null,

@@ -89,7 +89,7 @@ export class SimHost implements DirectoryRules, RemoteRules, IdmappedRules {
       asynchronousRemove: this.#draws.chance(0.4),
       durability: this.#draws.chance(0.8) ? 'data' : 'metadata',
       upperdirLabel: false,
-      spareDirectories: this.#draws.pick([0, 2, 6]),
+      preallocatedDirectories: this.#draws.pick([0, 2, 6]),
       policies,
       failureLimit: { failures: 20, withinMillis: 60_000 },
       checkpointEveryEvents: this.#draws.pick([15, 60, 10_000]),
@@ -230,9 +230,10 @@ export class SimHost implements DirectoryRules, RemoteRules, IdmappedRules {
   }
 
   /** Made ahead: of a snapshot that is not there yet. */
-  mayPrepareSpare(id: SnapshotId): void {
+  mayUsePreallocated(id: SnapshotId): void {
     this.observe();
-    if (!this.witness.isSpare(id)) this.break(`directory ${id} is made ahead, and not set aside`);
+    if (!this.witness.isPreallocated(id))
+      this.break(`directory ${id} is made ahead, and not set aside`);
   }
 
   mayEmpty(id: SnapshotId, signal?: AbortSignal): void {
@@ -264,7 +265,7 @@ export class SimHost implements DirectoryRules, RemoteRules, IdmappedRules {
       this.#mustBe(id, ['removing'], 'is removed');
       return;
     }
-    if (this.witness.isSpare(id)) return;
+    if (this.witness.isPreallocated(id)) return;
     const told = this.witness.records.findLast(
       ({ type, data }) => type.startsWith('Orphan') && data['name'] === name,
     );

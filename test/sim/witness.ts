@@ -30,7 +30,7 @@ export class Witness {
   /** Snapshots that are gone for good: their numbers must not come again. */
   readonly #removed = new Set<number>();
   /** Numbers set aside for directories that are made ahead. */
-  readonly #spares = new Set<number>();
+  readonly #preallocated = new Set<number>();
   readonly #byCaller = new Map<string, LogRecord[]>();
   readonly #log: string;
   #segment: string | null = null;
@@ -65,8 +65,8 @@ export class Witness {
     return this.#removed.has(id);
   }
 
-  isSpare(id: number): boolean {
-    return this.#spares.has(id);
+  isPreallocated(id: number): boolean {
+    return this.#preallocated.has(id);
   }
 
   /** All durable events of one snapshot. */
@@ -119,16 +119,16 @@ export class Witness {
     if (record.type === 'SnapshotRemoved') {
       this.#removed.add(Number(record.stream.slice('snapshot-'.length)));
     }
-    this.#countSpares(record);
+    this.#countPreallocated(record);
     const tag = tagOf(record);
     if (tag !== null) this.#byCaller.set(tag, [...this.eventsOf(tag), record]);
   }
 
-  #countSpares({ type, data }: LogRecord): void {
+  #countPreallocated({ type, data }: LogRecord): void {
     const ids = Array.isArray(data['ids']) ? data['ids'].map(Number) : [];
-    if (type === 'SparesReserved') for (const id of ids) this.#spares.add(id);
-    else if (type === 'SparesDropped') for (const id of ids) this.#spares.delete(id);
-    else if (type === 'SnapshotPreparing') this.#spares.delete(Number(data['id']));
+    if (type === 'DirectoriesPreallocated') for (const id of ids) this.#preallocated.add(id);
+    else if (type === 'PreallocatedReleased') for (const id of ids) this.#preallocated.delete(id);
+    else if (type === 'SnapshotPreparing') this.#preallocated.delete(Number(data['id']));
   }
 
   #nextSegment(disk: FaultyDisk): boolean {

@@ -46,9 +46,9 @@ it('reads no record of the log and lists the directories once', async () => {
   });
   const countedDirectories = (real: SnapshotDirectories): SnapshotDirectories => ({
     ...real,
-    list: (signal, wish) => {
+    list: (signal, query) => {
       seen.push('list snapshots/');
-      return real.list(signal, wish);
+      return real.list(signal, query);
     },
     usesOf: (names, signal) => {
       seen.push('look');

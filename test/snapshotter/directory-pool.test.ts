@@ -37,14 +37,14 @@ async function idsOfType(type: string): Promise<number[]> {
 }
 
 async function open(count: number, durability: 'data' | 'metadata' = 'metadata'): Promise<void> {
-  daemon = await TestDaemon.open(root, { spareDirectories: count, durability });
+  daemon = await TestDaemon.open(root, { preallocatedDirectories: count, durability });
 }
 
 /** The first Prepare finds none, and has them made. */
 async function filled(count: number): Promise<void> {
   valueOf(await daemon.prepare('first'));
   await until('the spares stand', async () => {
-    const reserved = await idsOfType('SparesReserved');
+    const reserved = await idsOfType('DirectoriesPreallocated');
     const isAtWork = daemon.snapshotter.actors().length > 0;
     return reserved.length === count && !isAtWork;
   });
@@ -117,7 +117,7 @@ test('are not garbage to Cleanup while the daemon lives, and go when it stops', 
   expect(await daemon.eventsOfType('OrphanFound')).toEqual([]);
   await daemon.close();
   expect(daemon.directories()).toEqual(['1', '2']);
-  expect(await idsOfType('SparesDropped')).toEqual([3, 4, 5, 6, 7]);
+  expect(await idsOfType('PreallocatedReleased')).toEqual([3, 4, 5, 6, 7]);
   await open(0);
 });
 
@@ -131,7 +131,7 @@ test('go with the next start after a crash, and their ids do not come again', as
     [2, 3, 4, 5].map((id) => ({ id, because: 'preallocated' })),
   );
   expect(daemon.directories()).toEqual(['1']);
-  expect(await idsOfType('SparesDropped')).toEqual([2, 3, 4, 5]);
+  expect(await idsOfType('PreallocatedReleased')).toEqual([2, 3, 4, 5]);
   expect(await daemon.eventsOfType('OrphanFound')).toEqual([]);
   valueOf(await daemon.prepare('next'));
   expect(await idsOfType('SnapshotPreparing')).toEqual([1, 6]);
@@ -149,8 +149,11 @@ test('where something stands already are left out, and it becomes nobody’s sna
   valueOf(await daemon.prepare('first'));
   await until('it was told', () => daemon.warnings.length > 0);
   expect(daemon.warnings[0]).toMatch(/not ours/);
-  await until('they are nobody’s now', async () => (await idsOfType('SparesDropped')).length === 2);
-  expect(await idsOfType('SparesDropped')).toEqual([3, 5]);
+  await until(
+    'they are nobody’s now',
+    async () => (await idsOfType('PreallocatedReleased')).length === 2,
+  );
+  expect(await idsOfType('PreallocatedReleased')).toEqual([3, 5]);
   for (const key of ['second', 'third', 'fourth', 'fifth', 'sixth']) {
     expect(fs.readdirSync(upperOf(valueOf(await daemon.prepare(key))))).toEqual([]);
   }

@@ -80,7 +80,7 @@ describe('a removal that keeps failing', () => {
     await until('it is tried many times', () => daemon.failures.length > 10);
     expect(await failures()).toEqual([['snapshot-1', 'EBUSY', '1/fs/mounted']]);
     expect(warned()).toBe(1);
-    expect(daemon.snapshotter.directoryTroubles()).toEqual({ setAside: 0, failing: 1 });
+    expect(daemon.snapshotter.directoryProblems()).toEqual({ setAside: 0, failing: 1 });
     // Another mount is in the way now: that is news.
     mountAt(`${daemon.fs(1)}/another`);
     unmount(mounted);
@@ -89,7 +89,7 @@ describe('a removal that keeps failing', () => {
     expect(warned()).toBe(2);
     unmount(`${daemon.fs(1)}/another`);
     await until('it is gone', () => daemon.directories().length === 0);
-    await until('that is known', () => daemon.snapshotter.directoryTroubles().failing === 0);
+    await until('that is known', () => daemon.snapshotter.directoryProblems().failing === 0);
     await until(
       'it is recorded',
       async () => (await daemon.eventsOfType('SnapshotRemoved')).length === 1,
@@ -143,7 +143,7 @@ describe('a removal that keeps failing', () => {
     await daemon.crash();
     for (const ending of ['close', 'crash'] as const) {
       await open({ policies: never });
-      expect(daemon.snapshotter.directoryTroubles().failing).toBe(1);
+      expect(daemon.snapshotter.directoryProblems().failing).toBe(1);
       await until('it was tried', () => daemon.failures.length > 0);
       expect([await failures(), warned()]).toHaveLength(2);
       expect(await failures()).toHaveLength(1);
@@ -157,7 +157,7 @@ describe('a removal that keeps failing', () => {
     unmount(mounted);
     await open({});
     await until('it is gone', () => daemon.directories().length === 0);
-    await until('that is known', () => daemon.snapshotter.directoryTroubles().failing === 0);
+    await until('that is known', () => daemon.snapshotter.directoryProblems().failing === 0);
   });
 
   it('that hangs is told when its time is over, and is tried again once the hang ends', async () => {
@@ -212,10 +212,10 @@ it('an orphan that cannot be deleted is told once, and its finding recorded once
     'a directory that no snapshot owns could not be looked at or deleted',
   ]);
   expect(await daemon.eventsOfType('OrphanFound')).toHaveLength(1);
-  expect(daemon.snapshotter.directoryTroubles()).toEqual({ setAside: 0, failing: 1 });
+  expect(daemon.snapshotter.directoryProblems()).toEqual({ setAside: 0, failing: 1 });
   execFileSync('chattr', ['-i', `${root.snapshots}/new-1`]);
   await daemon.cleanup();
   expect(daemon.directories()).toEqual(['1']);
   expect(await daemon.eventsOfType('OrphanRemoved')).toHaveLength(1);
-  expect(daemon.snapshotter.directoryTroubles().failing).toBe(0);
+  expect(daemon.snapshotter.directoryProblems().failing).toBe(0);
 });

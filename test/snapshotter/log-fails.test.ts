@@ -47,10 +47,10 @@ it('answers a Prepare and a Commit in flight, refuses later changes, and goes on
 
 it('gives the root back though directories that were made ahead are left', async () => {
   const disk = failingDisk();
-  const daemon = await TestDaemon.open(root, { disk: disk.of, spareDirectories: 4 });
+  const daemon = await TestDaemon.open(root, { disk: disk.of, preallocatedDirectories: 4 });
   expect(told(await daemon.prepare('kept'))).toBe('ok');
   await until('the spares stand', async () => {
-    const reserved = await daemon.eventsOfType('SparesReserved');
+    const reserved = await daemon.eventsOfType('DirectoriesPreallocated');
     return reserved.length > 0 && daemon.snapshotter.actors().length === 0;
   });
   disk.break();

@@ -59,9 +59,9 @@ function heldLook(): {
   return {
     directories: (real) => ({
       ...real,
-      list: async (signal, wish) => {
-        if (wish?.namesOnly !== true) await held;
-        return real.list(signal, wish);
+      list: async (signal, query) => {
+        if (query?.namesOnly !== true) await held;
+        return real.list(signal, query);
       },
     }),
     letGo: () => letGo(),
@@ -100,10 +100,10 @@ it('does not make a directory for what a client has removed since the look', asy
     recovers: false,
     directories: (real) => ({
       ...real,
-      list: async (signal, wish) => {
-        const found = await real.list(signal, wish);
+      list: async (signal, query) => {
+        const found = await real.list(signal, query);
         // While what was found is on its way to the disk.
-        if (wish?.namesOnly !== true) {
+        if (query?.namesOnly !== true) {
           removed = new Promise((resolve) => {
             setImmediate(() => resolve(daemon.remove('a').then(told)));
           });

@@ -41,7 +41,7 @@ afterEach(async () => {
 });
 
 async function open(options: TestDaemonOptions = {}): Promise<TestDaemon> {
-  daemon = await TestDaemon.open(root, { spareDirectories: 4, ...options });
+  daemon = await TestDaemon.open(root, { preallocatedDirectories: 4, ...options });
   return daemon;
 }
 
@@ -84,7 +84,7 @@ function namesIn(findings: readonly Finding[]) {
       kept.push(...finding.directories.map(({ name }) => name));
     }
     if (finding.kind === 'OrphanDirectory') deleted.push(finding.name);
-    if (finding.kind === 'SpareDirectories') deleted.push(...finding.ids.map(String));
+    if (finding.kind === 'PreallocatedDirectories') deleted.push(...finding.ids.map(String));
     if (finding.kind === 'AbandonedPreparation') deleted.push(String(finding.id));
   }
   return { kept: kept.sort(), deleted: deleted.filter((name) => !kept.includes(name)).sort() };
@@ -141,7 +141,7 @@ describe('a log that ends earlier', () => {
         endLogAt(root.path, offset);
         const names = new Set(fs.readdirSync(root.snapshots));
         const plan = namesIn(await planned());
-        const started = await open({ spareDirectories: 0 });
+        const started = await open({ preallocatedDirectories: 0 });
         await started.cleanup();
         const left = fs.readdirSync(root.snapshots);
         expect(files(), `cut at ${offset}`).toEqual(before);
@@ -156,7 +156,7 @@ describe('a log that ends earlier', () => {
         await started.close();
         daemon = null;
         // A second start goes on keeping them.
-        await open({ spareDirectories: 0 });
+        await open({ preallocatedDirectories: 0 });
         expect(files(), `cut at ${offset}, second start`).toEqual(before);
         await crash();
       }
@@ -237,12 +237,12 @@ describe('a log that ends earlier', () => {
 describe('what is set aside', () => {
   /** Directory 9 holds a file, and no event speaks of it. */
   async function withUnowned(): Promise<TestDaemon> {
-    const first = await open({ spareDirectories: 0 });
+    const first = await open({ preallocatedDirectories: 0 });
     await first.layer('A');
     await first.close();
     fs.mkdirSync(at('9/fs'), { recursive: true });
     fs.writeFileSync(at('9/fs/data'), 'x');
-    return open({ spareDirectories: 0 });
+    return open({ preallocatedDirectories: 0 });
   }
 
   it('is recorded once, warned of at each start, and shown by the plan', async () => {
@@ -254,14 +254,14 @@ describe('what is set aside', () => {
     expect(planFor.at(-1)?.data).toMatchObject({
       findings: [{ kind: 'LogOlderThanDirectories', action: 'set the directories aside' }],
     });
-    expect(first.snapshotter.directoryTroubles()).toEqual({ setAside: 1, failing: 0 });
+    expect(first.snapshotter.directoryProblems()).toEqual({ setAside: 1, failing: 0 });
     // By checkpoint and by replay.
     for (const ending of ['close', 'crash'] as const) {
       await daemon?.[ending]();
-      const again = await open({ spareDirectories: 0 });
+      const again = await open({ preallocatedDirectories: 0 });
       await again.cleanup();
       expect(again.warnings).toEqual([SET_ASIDE]);
-      expect(again.snapshotter.directoryTroubles().setAside).toBe(1);
+      expect(again.snapshotter.directoryProblems().setAside).toBe(1);
     }
     expect(await setAside()).toHaveLength(1);
     expect(await planned()).toEqual([
@@ -285,9 +285,9 @@ describe('what is set aside', () => {
     expect(first.directories()).toEqual(['1']);
     const [released] = await first.eventsOfType('DirectoriesReleased');
     expect(released?.data).toEqual({ names: ['9'], because: 'requested', caller: { pid: 7 } });
-    expect(first.snapshotter.directoryTroubles().setAside).toBe(0);
+    expect(first.snapshotter.directoryProblems().setAside).toBe(0);
     await crash();
-    await open({ spareDirectories: 0 });
+    await open({ preallocatedDirectories: 0 });
     expect(await planned()).toEqual([]);
   });
 
@@ -298,7 +298,7 @@ describe('what is set aside', () => {
       ...real,
       remove: () => new Promise(() => undefined),
     });
-    const second = await open({ spareDirectories: 0, directories });
+    const second = await open({ preallocatedDirectories: 0, directories });
     void second.deleteDirectories('9').catch(() => undefined);
     await until(
       'the request is recorded',
@@ -306,7 +306,7 @@ describe('what is set aside', () => {
     );
     await crash();
     expect(await planned()).toEqual([{ kind: 'ReleasedDirectories', names: ['9'] }]);
-    const third = await open({ spareDirectories: 0 });
+    const third = await open({ preallocatedDirectories: 0 });
     expect(third.directories()).toEqual(['1']);
     expect(await third.eventsOfType('OrphanRemoved')).toHaveLength(1);
     expect(await planned()).toEqual([]);
@@ -319,11 +319,11 @@ describe('what is set aside', () => {
     mount('--bind', at('9/fs'), elsewhere);
     expect(told(await first.deleteDirectories('9'))).toBe('ok');
     expect(fs.readFileSync(`${elsewhere}/data`, 'utf8')).toBe('x');
-    expect(first.snapshotter.directoryTroubles()).toEqual({ setAside: 0, failing: 1 });
+    expect(first.snapshotter.directoryProblems()).toEqual({ setAside: 0, failing: 1 });
     execFileSync('umount', [elsewhere]);
     await first.cleanup();
     expect(first.directories()).toEqual(['1']);
-    expect(first.snapshotter.directoryTroubles().failing).toBe(0);
+    expect(first.snapshotter.directoryProblems().failing).toBe(0);
   });
 
   it('is forgotten when it is gone, and so is what was preallocated', async () => {
@@ -336,15 +336,15 @@ describe('what is set aside', () => {
     await first.close();
     fs.mkdirSync(at('10/fs'), { recursive: true });
     fs.writeFileSync(at('10/fs/data'), 'x');
-    await open({ spareDirectories: 0 });
+    await open({ preallocatedDirectories: 0 });
     await crash();
     fs.rmSync(at('10'), { recursive: true });
-    const last = await open({ spareDirectories: 0 });
+    const last = await open({ preallocatedDirectories: 0 });
     expect((await last.eventsOfType('DirectoriesReleased')).map(({ data }) => data)).toEqual([
       { names: ['9'], because: 'gone' },
       { names: ['10'], because: 'gone' },
     ]);
-    expect(last.snapshotter.directoryTroubles().setAside).toBe(0);
+    expect(last.snapshotter.directoryProblems().setAside).toBe(0);
   });
 });
 
@@ -375,16 +375,16 @@ it('what cannot be looked at is neither deleted nor set aside, and is told with 
   expect(await planned()).toEqual(
     expect.arrayContaining([
       expect.objectContaining({ kind: 'UncheckedDirectory', name: '3', code: 'EUCLEAN' }),
-      { kind: 'SpareDirectories', ids: [2, 4, 5] },
+      { kind: 'PreallocatedDirectories', ids: [2, 4, 5] },
     ]),
   );
-  const second = await open({ spareDirectories: 0 });
+  const second = await open({ preallocatedDirectories: 0 });
   expect(second.directories()).toEqual(['1', '3']);
   expect(second.warnings).toEqual([
     'a directory that no snapshot owns could not be looked at or deleted',
   ]);
   expect(await setAside()).toEqual([]);
-  expect(second.snapshotter.directoryTroubles()).toEqual({ setAside: 0, failing: 1 });
+  expect(second.snapshotter.directoryProblems()).toEqual({ setAside: 0, failing: 1 });
   const [plan] = await second.eventsOfType('RecoveryPlanned');
   expect(plan?.data).toMatchObject({ findings: [{ kind: 'UncheckedDirectory' }] });
 });

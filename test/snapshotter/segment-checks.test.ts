@@ -122,8 +122,14 @@ it('tells of each full segment once, also of those that fill later, and of none 
   await again.stop();
   expect(await told(disk)).toHaveLength(later.length - 1);
 
-  const wish = { root: ROOT, disk, checkSegment: checkerOf(disk), sums: segmentSums, bySums: true };
-  const items = await collect(verifyLog(wish));
+  const query = {
+    root: ROOT,
+    disk,
+    checkSegment: checkerOf(disk),
+    sums: segmentSums,
+    bySums: true,
+  };
+  const items = await collect(verifyLog(query));
   expect(items).toMatchObject([{ kind: 'summary', damage: 0, vouched: later.length - 1 }]);
 });
 

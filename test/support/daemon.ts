@@ -192,7 +192,7 @@ export class TestDaemon {
         asynchronousRemove: false,
         durability: 'metadata',
         upperdirLabel: false,
-        spareDirectories: 0,
+        preallocatedDirectories: 0,
         policies: quickPolicies,
         failureLimit: { failures: 20, withinMillis: 60_000 },
         checkpointEveryEvents: 10_000,

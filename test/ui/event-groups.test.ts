@@ -1,7 +1,7 @@
 /** Trouble is one thing for the page and for `stratalog log`, and each event has a group. */
 import { expect, it } from 'vitest';
 import { position, streamVersion, unixNanos } from '../../src/base/units.js';
-import { isTrouble } from '../../src/inspect/events/warning-events.js';
+import { isWarning } from '../../src/inspect/events/warning-events.js';
 import type { LogRecord } from '../../src/log/types.js';
 import { DAEMON_EVENTS, DAEMON_STREAM } from '../../src/machines/events/daemon-events.js';
 import { SNAPSHOT_EVENTS } from '../../src/machines/events/events.js';
@@ -19,14 +19,14 @@ const records = [
 
 it('takes an event whose name tells of a failure or a loss for trouble', () => {
   const bad = /Failed|Unavailable|Abandoned|Salvaged|Cut$|Repaired|Recreated|OrphanFound|SetAside/;
-  const told = records.filter(isTrouble).map(({ type }) => type);
+  const told = records.filter(isWarning).map(({ type }) => type);
   expect(told).toEqual(records.map(({ type }) => type).filter((type) => bad.test(type)));
 });
 
 it('colours and marks trouble, and tells events of snapshots from those of the daemon', () => {
   for (const record of records) {
     const group = GROUPS[groupOf(record)];
-    expect(group === 'trouble').toBe(isTrouble(record));
+    expect(group === 'trouble').toBe(isWarning(record));
     if (group === 'trouble') expect(isMarked(record)).toBe(true);
     else expect(group === 'daemon').toBe(record.stream === DAEMON_STREAM);
   }

@@ -8,7 +8,7 @@ import { position, type Position } from '../../base/units.js';
 import { MomentUnknown } from '../../inspect/archive/archive.js';
 import { durableBatches } from './audit-reading.js';
 import type { DurableLog, RecentEvents } from './audit-recent.js';
-import type { EventFilter, SubscribeWish } from './audit-requests.js';
+import type { EventFilter, SubscribeQuery } from './audit-requests.js';
 import type { ReadableLog } from './audit-turns.js';
 import { inMessages } from './audit-wire.js';
 import type { Event } from '../generated/stratalog/audit/v1/audit.js';
@@ -36,20 +36,20 @@ const PIECE_EVENTS = 256;
 /** Ends with the signal, or with the log. Fails as the archive does. */
 export async function* feedOf(
   parts: FeedParts,
-  wish: SubscribeWish,
+  query: SubscribeQuery,
   signal: AbortSignal,
 ): AsyncGenerator<FeedPiece, void, undefined> {
   const { recent } = parts;
   const release = recent.use();
   try {
-    let next = wish.from;
+    let next = query.from;
     let isToldLive = false;
     let saidAt = performance.now();
     while (!signal.aborted) {
       const found = recent.from(next, PIECE_EVENTS);
       if (found === null) {
         const until = parts.log.durablePosition;
-        yield* past(parts, { ...wish, from: next }, until, signal);
+        yield* past(parts, { ...query, from: next }, until, signal);
         next = until;
         isToldLive = false;
         saidAt = performance.now();
@@ -57,7 +57,7 @@ export async function* feedOf(
       }
       next = position(next + found.length);
       const live = next >= recent.end;
-      const events = found.filter((event) => isWanted(event, wish));
+      const events = found.filter((event) => isWanted(event, query));
       const isBeat = performance.now() - saidAt >= parts.heartbeatMillis;
       if (events.length > 0 || (live && (!isToldLive || isBeat))) {
         isToldLive = live;
@@ -76,11 +76,11 @@ export async function* feedOf(
 /** From disk, up to what is durable. */
 async function* past(
   { archive }: FeedParts,
-  wish: SubscribeWish,
+  query: SubscribeQuery,
   until: Position,
   signal: AbortSignal,
 ): AsyncGenerator<FeedPiece, void, undefined> {
-  const { from, stream, types } = wish;
+  const { from, stream, types } = query;
   const { first } = await archive.bounds();
   // From 0 on is from what is kept on. Anybody else has been further, and must know of a gap.
   if (from > 0 && from < first) {

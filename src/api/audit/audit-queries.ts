@@ -13,7 +13,7 @@ export interface StateText {
   readonly position: Position;
   readonly time: UnixNanos | null;
   readonly nextId: number;
-  readonly spares: readonly number[];
+  readonly preallocated: readonly number[];
   readonly snapshots: number;
   /** A JSON line for each, ended by a newline. Shared memory: it crosses a thread uncopied. */
   readonly lines: Uint8Array;
@@ -44,8 +44,8 @@ async function stateTextAt(archive: Archive, at: Position): Promise<StateText> {
     lines.set(piece, filled);
     filled += piece.length;
   }
-  const spares = [...forest.spares];
-  return { position: at, time, nextId: forest.nextId, spares, snapshots, lines };
+  const preallocated = [...forest.preallocated];
+  return { position: at, time, nextId: forest.nextId, preallocated, snapshots, lines };
 }
 
 async function durablePositionAt(

@@ -62,17 +62,17 @@ export interface EventFilter {
   readonly types: ReadonlySet<string> | null;
 }
 
-export interface ReadWish extends EventFilter {
+export interface ReadOptions extends EventFilter {
   readonly from: Position;
   readonly to: Position;
   readonly reverse: boolean;
 }
 
-export interface SubscribeWish extends EventFilter {
+export interface SubscribeQuery extends EventFilter {
   readonly from: Position;
 }
 
-export type Checked<Wish> = Result<Wish, CallStatus>;
+export type Checked<Query> = Result<Query, CallStatus>;
 
 const TYPES_MAX = 64;
 /** As long as the names of snapshots. */
@@ -80,7 +80,7 @@ const FIND_BYTES_MAX = 32_768;
 /** The log's own rule for streams and types. */
 const NAME = /^[\x21-\x7e]{1,255}$/;
 
-export function readWish(request: ReadRequest, end: Position): Checked<ReadWish> {
+export function readQuery(request: ReadRequest, end: Position): Checked<ReadOptions> {
   const from = positionOf('from', request.from ?? 0n);
   if (!from.ok) return from;
   const to = positionOf('to', request.to ?? BigInt(end));
@@ -97,11 +97,11 @@ export function readWish(request: ReadRequest, end: Position): Checked<ReadWish>
 }
 
 /** `uuid` is that of the log that is served. */
-export function subscribeWish(
+export function subscribeQuery(
   request: SubscribeRequest,
   end: Position,
   uuid: string,
-): Checked<SubscribeWish> {
+): Checked<SubscribeQuery> {
   const from = positionOf('from', request.from);
   if (!from.ok) return from;
   if (request.uuid !== '' && request.uuid !== uuid) {
@@ -114,20 +114,20 @@ export function subscribeWish(
   return { ok: true, value: { ...filter.value, from: from.value } };
 }
 
-export function historyWish(request: HistoryRequest): Checked<SnapshotId> {
+export function historyQuery(request: HistoryRequest): Checked<SnapshotId> {
   const id = positionOf('snapshot_id', request.snapshotId);
   if (!id.ok) return id;
   if (id.value === 0) return invalid('snapshot_id: ids of snapshots begin at 1');
   return { ok: true, value: snapshotId(id.value) };
 }
 
-export function stateAtWish(request: StateAtRequest, end: Position): Checked<Position> {
+export function stateAtQuery(request: StateAtRequest, end: Position): Checked<Position> {
   const at = positionOf('position', request.position ?? BigInt(end));
   if (at.ok && at.value > end) return beyond('position', at.value, end);
   return at;
 }
 
-export function positionAtWish({ time }: PositionAtRequest): Checked<UnixNanos> {
+export function positionAtQuery({ time }: PositionAtRequest): Checked<UnixNanos> {
   if (time === undefined) return invalid('time: it is missing');
   if (time.nanos < 0 || time.nanos > 999_999_999) {
     return invalid(`time: nanos must be from 0 to 999999999, and are ${time.nanos}`);
@@ -135,7 +135,7 @@ export function positionAtWish({ time }: PositionAtRequest): Checked<UnixNanos> 
   return { ok: true, value: fromTimestamp(time) };
 }
 
-export function findWish({ text: wanted }: FindRequest): Checked<string> {
+export function findQuery({ text: wanted }: FindRequest): Checked<string> {
   if (wanted === '') return invalid('text: it is empty');
   const bytes = Buffer.byteLength(wanted);
   if (bytes > FIND_BYTES_MAX) {

@@ -11,14 +11,14 @@ import type {
 } from '@grpc/grpc-js';
 import { orAborted, orLate } from '../../base/abort.js';
 import { auditStatusOf } from './audit-faults.js';
-import type { Places } from './audit-slots.js';
+import type { Slots } from './audit-slots.js';
 import type { Checked } from './audit-requests.js';
 import { CallContext, reasonBehind } from '../grpc/call-context.js';
 import { ReaderStalled, statusOfUnreadable } from '../grpc/status.js';
 import { unreadable } from '../grpc/strict-requests.js';
 
 export interface CallRules {
-  readonly places: Places;
+  readonly places: Slots;
   /** Milliseconds until an answer; null for streams that end when their reader has all. */
   readonly budgetMillis: number | null;
 }
@@ -28,23 +28,23 @@ export interface StreamRules extends CallRules {
   readonly stallMillis: number | null;
 }
 
-export function unaryAudit<Request, Wish, Reply>(
+export function unaryAudit<Request, Query, Reply>(
   method: string,
   { places, budgetMillis }: CallRules,
-  check: (request: Request) => Checked<Wish>,
-  answer: (wish: Wish, context: CallContext) => Promise<Reply>,
+  check: (request: Request) => Checked<Query>,
+  answer: (query: Query, context: CallContext) => Promise<Reply>,
 ): handleUnaryCall<Request, Reply> {
   return (call, callback) => {
-    const wish = checked(call.request, check);
-    if (!wish.ok) {
-      callback(wish.refusal);
+    const query = checked(call.request, check);
+    if (!query.ok) {
+      callback(query.refusal);
       return;
     }
     const context = new CallContext(call, method, budgetMillis);
     const placed = async (): Promise<Reply> => {
       const giveBack = places.take(context.client);
       try {
-        return await context.within(answer(wish.value, context));
+        return await context.within(answer(query.value, context));
       } finally {
         giveBack();
         context.end();
@@ -60,17 +60,17 @@ export function unaryAudit<Request, Wish, Reply>(
 /** What a stream's answer is made of: it is asked for the next message when there is room. */
 export type Messages<Reply> = AsyncIterable<Reply>;
 
-export function streamAudit<Request, Wish, Reply>(
+export function streamAudit<Request, Query, Reply>(
   method: string,
   { places, budgetMillis, stallMillis }: StreamRules,
-  check: (request: Request) => Checked<Wish>,
-  answer: (wish: Wish, context: CallContext) => Messages<Reply>,
+  check: (request: Request) => Checked<Query>,
+  answer: (query: Query, context: CallContext) => Messages<Reply>,
   onSent: (reply: Reply) => void,
 ): handleServerStreamingCall<Request, Reply> {
   return (call) => {
-    const wish = checked(call.request, check);
-    if (!wish.ok) {
-      call.emit('error', wish.refusal);
+    const query = checked(call.request, check);
+    if (!query.ok) {
+      call.emit('error', query.refusal);
       return;
     }
     const context = new CallContext(call, method, budgetMillis);
@@ -86,7 +86,7 @@ export function streamAudit<Request, Wish, Reply>(
                 millis: stallMillis,
                 late: () => new ReaderStalled(method, stallMillis),
               });
-        for await (const message of answer(wish.value, context)) {
+        for await (const message of answer(query.value, context)) {
           signal.throwIfAborted();
           await send(message);
           onSent(message);
@@ -109,10 +109,10 @@ export function streamAudit<Request, Wish, Reply>(
   };
 }
 
-function checked<Request, Wish>(
+function checked<Request, Query>(
   request: Request,
-  check: (request: Request) => Checked<Wish>,
-): Checked<Wish> {
+  check: (request: Request) => Checked<Query>,
+): Checked<Query> {
   const fault = unreadable(request);
   if (fault !== null) return { ok: false, refusal: statusOfUnreadable(fault) };
   return check(request);

@@ -9,19 +9,19 @@ import { position, type Position, type SnapshotId } from '../../base/units.js';
 import { streamOf } from '../../machines/events/streams.js';
 import { CHECKPOINT_SCHEMA } from '../../machines/snapshots/state-json.js';
 import { feedOf } from './audit-feed.js';
-import { Places } from './audit-slots.js';
+import { Slots } from './audit-slots.js';
 import type { SlowQuestions, StateText } from './audit-queries.js';
 import { durableBatches } from './audit-reading.js';
 import { RecentEvents, type DurableLog } from './audit-recent.js';
 import {
-  findWish,
-  historyWish,
-  positionAtWish,
-  readWish,
-  stateAtWish,
-  subscribeWish,
+  findQuery,
+  historyQuery,
+  positionAtQuery,
+  readQuery,
+  stateAtQuery,
+  subscribeQuery,
   type Checked,
-  type ReadWish,
+  type ReadOptions,
 } from './audit-requests.js';
 import { streamAudit, unaryAudit } from './audit-sending.js';
 import { inTurns, type ReadableLog } from './audit-turns.js';
@@ -77,8 +77,8 @@ export function auditService(given: AuditOptions): Audit {
   const recent = new RecentEvents(options.log);
   const { callsMax } = options;
   const shareMax = Math.ceil(callsMax / SHARES);
-  const streams = new Places(callsMax, 'streams of the audit service', shareMax);
-  const questions = new Places(callsMax, 'questions to the audit service', shareMax);
+  const streams = new Slots(callsMax, 'streams of the audit service', shareMax);
+  const questions = new Slots(callsMax, 'questions to the audit service', shareMax);
   const service: AuditServer = {
     ...streamMethods(options, recent, streams),
     ...unaryMethods(options, questions),
@@ -89,12 +89,12 @@ export function auditService(given: AuditOptions): Audit {
 function streamMethods(
   options: AuditOptions,
   recent: RecentEvents,
-  places: Places,
+  places: Slots,
 ): Pick<AuditServer, 'read' | 'subscribe' | 'history' | 'stateAt'> {
   const { log, archive, onSent, heartbeatMillis = HEARTBEAT_MILLIS } = options;
   const rules = { places, budgetMillis: null, stallMillis: null };
   const { stallMillis = STALL_MILLIS } = options;
-  const states = new Places(STATES_MAX, 'calls of StateAt');
+  const states = new Slots(STATES_MAX, 'calls of StateAt');
   const count = ({ events }: { readonly events: readonly Event[] }): void =>
     onSent?.(events.length);
   const feed = { archive, log, recent, heartbeatMillis };
@@ -102,16 +102,16 @@ function streamMethods(
     read: streamAudit(
       'Read',
       rules,
-      (request) => readWish(request, log.durablePosition),
-      (wish) => eventsIn(archive, wish),
+      (request) => readQuery(request, log.durablePosition),
+      (query) => eventsIn(archive, query),
       count,
     ),
     subscribe: streamAudit(
       'Subscribe',
       rules,
-      (request) => subscribeWish(request, log.durablePosition, log.identity.uuid),
-      async function* (wish, { signal }) {
-        for await (const { events, next, live } of feedOf(feed, wish, signal)) {
+      (request) => subscribeQuery(request, log.durablePosition, log.identity.uuid),
+      async function* (query, { signal }) {
+        for await (const { events, next, live } of feedOf(feed, query, signal)) {
           yield { events, next: BigInt(next), live };
         }
       },
@@ -120,14 +120,14 @@ function streamMethods(
     history: streamAudit(
       'History',
       rules,
-      historyWish,
+      historyQuery,
       (id) => historyOf(archive, id, log.durablePosition),
       count,
     ),
     stateAt: streamAudit(
       'StateAt',
       { ...rules, stallMillis },
-      (request) => stateAtWish(request, log.durablePosition),
+      (request) => stateAtQuery(request, log.durablePosition),
       async function* (at, context) {
         const giveBack = states.take(context.client);
         try {
@@ -143,7 +143,7 @@ function streamMethods(
 
 function unaryMethods(
   { log, archive, questions, budgetMillis }: AuditOptions,
-  places: Places,
+  places: Slots,
 ): Pick<AuditServer, 'getLog' | 'positionAt' | 'find'> {
   const rules = { places, budgetMillis };
   const whatever = (): Checked<null> => ({ ok: true, value: null });
@@ -154,11 +154,11 @@ function unaryMethods(
       const next = BigInt(log.durablePosition);
       return { uuid, epoch: BigInt(epoch), first: BigInt(first), next };
     }),
-    positionAt: unaryAudit('PositionAt', rules, positionAtWish, async (time, { signal }) => {
+    positionAt: unaryAudit('PositionAt', rules, positionAtQuery, async (time, { signal }) => {
       const found = await questions.positionAt(time, log.durablePosition, signal);
       return { position: BigInt(found) };
     }),
-    find: unaryAudit('Find', rules, findWish, async (text, { signal }) => {
+    find: unaryAudit('Find', rules, findQuery, async (text, { signal }) => {
       const found = await questions.find(text, log.durablePosition, signal);
       return { snapshotIds: found.map(BigInt) };
     }),
@@ -167,7 +167,7 @@ function unaryMethods(
 
 async function* eventsIn(
   archive: ReadableLog,
-  { from, to, stream, types, reverse }: ReadWish,
+  { from, to, stream, types, reverse }: ReadOptions,
 ): AsyncIterable<{ events: Event[] }> {
   const range = { from, to, reverse, ...(stream === undefined ? {} : { stream }) };
   for await (const batch of durableBatches(archive, range)) {
@@ -199,14 +199,14 @@ function stateWithin(
 }
 
 function* inStateMessages(state: StateText): Iterable<StateAtResponse> {
-  const { position: at, time, snapshots, nextId, spares, lines } = state;
+  const { position: at, time, snapshots, nextId, preallocated, lines } = state;
   const head = {
     position: BigInt(at),
     time: time === null ? undefined : toTimestamp(time),
     snapshots: BigInt(snapshots),
     stateSchema: CHECKPOINT_SCHEMA,
     nextId: BigInt(nextId),
-    spares: spares.map(BigInt),
+    preallocated: preallocated.map(BigInt),
   };
   yield { head, states: '' };
   const text = Buffer.from(lines.buffer, lines.byteOffset, lines.byteLength);

@@ -6,7 +6,7 @@
  */
 import { TooMany } from '../grpc/status.js';
 
-export class Places {
+export class Slots {
   readonly #shareMax: number;
   readonly #takenBy = new Map<string, number>();
   #taken = 0;

@@ -19,7 +19,7 @@ export interface ThreadedChecker extends SegmentChecker {
 export function threadedChecker(onBytes: (bytes: number) => void): ThreadedChecker {
   const threads = Math.min(availableParallelism(), THREADS_MAX);
   const pool = new WorkerPool({ walk: { threads, lostMax: 0, waitingMax: 2 * threads } });
-  const counted = <Facts extends SegmentFacts>(facts: Facts | null): Facts | null => {
+  const pluralize = <Facts extends SegmentFacts>(facts: Facts | null): Facts | null => {
     if (facts !== null) onBytes(facts.bytes);
     return facts;
   };
@@ -27,8 +27,8 @@ export function threadedChecker(onBytes: (bytes: number) => void): ThreadedCheck
   return {
     // One waits for each thread, so that none is idle.
     ahead: 2 * threads,
-    check: async (segment) => counted(await checker.check(segment)),
-    sum: async (segment) => counted(await checker.sum(segment)),
+    check: async (segment) => pluralize(await checker.check(segment)),
+    sum: async (segment) => pluralize(await checker.sum(segment)),
     close: () => pool.close(),
   };
 }

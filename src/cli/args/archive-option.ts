@@ -24,7 +24,7 @@ export interface ArchiveFlags extends RootFlags {
   readonly address?: string;
 }
 
-export interface ArchiveWish {
+export interface ArchiveQuery {
   readonly answerMillis?: number;
   /** The whole command is one question (RootArchiveOptions). */
   readonly asksOnce?: boolean;
@@ -46,7 +46,7 @@ export async function withArchive<Value>(
   flags: ArchiveFlags,
   disk: Disk,
   use: (archive: Archive) => Promise<Value>,
-  { answerMillis = ANSWER_MILLIS, asksOnce = false, onDamage = tellAndCount }: ArchiveWish = {},
+  { answerMillis = ANSWER_MILLIS, asksOnce = false, onDamage = tellAndCount }: ArchiveQuery = {},
 ): Promise<Value> {
   const { address, root } = flags;
   if (address === undefined) {

@@ -3,7 +3,7 @@ import { closest, distance } from 'fastest-levenshtein';
 import { UsageError } from '../../base/errors.js';
 import { position, type Position, type UnixNanos } from '../../base/units.js';
 import type { Archive } from '../../inspect/archive/archive.js';
-import type { CallerWish, LogFilter } from '../../inspect/archive/log-filter.js';
+import type { CallerFilter, LogFilter } from '../../inspect/archive/log-filter.js';
 import { timeRange, type TimeQuery } from '../../inspect/archive/time-range.js';
 import { DAEMON_EVENTS, DAEMON_STREAM } from '../../machines/events/daemon-events.js';
 import { SNAPSHOT_EVENTS } from '../../machines/events/events.js';
@@ -41,13 +41,13 @@ export interface LogRange extends LogFilter, LogOrder {
 }
 
 /** What can be understood without looking into a log. */
-export interface LogWish extends Omit<LogFilter, 'isInTime'>, LogOrder, TimeQuery {
+export interface LogQuery extends Omit<LogFilter, 'isInTime'>, LogOrder, TimeQuery {
   readonly from: Moment;
   readonly to: Moment | null;
 }
 
 /** @throws UsageError that says which flag, what is wrong with it and what would be right. */
-export function wishOf(flags: LogFlags, now: UnixNanos): LogWish {
+export function queryOf(flags: LogFlags, now: UnixNanos): LogQuery {
   if (flags.from !== undefined && flags.after !== undefined) {
     throw new UsageError('--from and --after both say where to begin: give one of them');
   }
@@ -70,7 +70,7 @@ export function wishOf(flags: LogFlags, now: UnixNanos): LogWish {
     until: flags.until === undefined ? null : timeOf('--until', flags.until, now),
     key: flags.key ?? null,
     namespace: flags.namespace ?? null,
-    caller: flags.caller === undefined ? null : callerWish(flags.caller),
+    caller: flags.caller === undefined ? null : callerFilter(flags.caller),
     countMax: wholeNumber('-n', flags.count) ?? Infinity,
     isReverse: flags.reverse === true,
     isFollowing: flags.follow === true,
@@ -79,10 +79,10 @@ export function wishOf(flags: LogFlags, now: UnixNanos): LogWish {
 }
 
 /** Where in this log that is. What is surely older or younger than was asked for is not read. */
-export async function rangeOf(archive: Archive, wish: LogWish): Promise<LogRange> {
-  const { since, until, now, isFollowing, ...filter } = wish;
-  const from = await positionOf(archive, wish.from);
-  const to = wish.to === null ? null : await positionOf(archive, wish.to);
+export async function rangeOf(archive: Archive, query: LogQuery): Promise<LogRange> {
+  const { since, until, now, isFollowing, ...filter } = query;
+  const from = await positionOf(archive, query.from);
+  const to = query.to === null ? null : await positionOf(archive, query.to);
   const time = await timeRange(archive, { since, until, now });
   return {
     ...filter,
@@ -104,7 +104,7 @@ function streamName(text: string): string {
 }
 
 /** `pid:123`, `uid:0`, `ns:k8s.io`, `lease:x`; a bare word is a namespace. */
-function callerWish(text: string): CallerWish {
+function callerFilter(text: string): CallerFilter {
   const [, sort = 'ns', value = ''] = /^(?:(pid|uid|ns|lease):)?([^:]+)$/.exec(text) ?? [];
   const isNumber = sort === 'pid' || sort === 'uid';
   if (value === '' || (isNumber && !/^\d{1,10}$/.test(value))) {

@@ -4,7 +4,7 @@ import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { errnoOf, reasonOf, UsageError } from '../../base/errors.js';
 import { defaultConfigFile, readConfigText } from '../../daemon/config/config-file.js';
-import { adviceFor } from '../../base/errno-hints.js';
+import { errnoHint } from '../../base/errno-hints.js';
 import { isUtf8 } from '../../base/paths.js';
 import { systemDisk } from '../../host/files/disk.js';
 import { logDirectory } from '../../log/files.js';
@@ -102,7 +102,7 @@ async function exists(path: string): Promise<boolean> {
   } catch (thrown) {
     const code = errnoOf(thrown);
     if (code === 'ENOENT' || code === 'ENOTDIR') return false;
-    const why = `${reasonOf(thrown)}${adviceFor(thrown)}`;
+    const why = `${reasonOf(thrown)}${errnoHint(thrown)}`;
     throw new UsageError(`${path} cannot be looked at: ${why}`, { cause: thrown });
   }
 }

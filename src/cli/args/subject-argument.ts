@@ -15,7 +15,7 @@ import {
   textsOf,
 } from '../../inspect/events/event-names.js';
 import {
-  bearersIn,
+  candidatesIn,
   chosenFrom,
   isNamedAfter,
   type Candidate,
@@ -38,13 +38,13 @@ export class NotInLog extends Error {
   override readonly name = 'NotInLog';
 }
 
-export interface SubjectWish {
+export interface SubjectQuery {
   readonly text: string;
   /** Only snapshots whose key is in this containerd namespace. */
   readonly namespace?: string | undefined;
 }
 
-export interface MomentWish {
+export interface MomentOptions {
   readonly text: string;
   readonly at: Position;
   /** The snapshots as they were at the moment that is asked about; a number needs none. */
@@ -65,26 +65,26 @@ const bearerOf = ({ id, records }: Subject): Bearer & Subject => ({
 });
 
 /** Who is meant by a word now. @throws NotInLog; UsageError when nobody can tell */
-export async function oneSubject(archive: Archive, wish: SubjectWish): Promise<Subject> {
-  const subjects = (await someSubjects(archive, wish)).map(bearerOf);
+export async function oneSubject(archive: Archive, query: SubjectQuery): Promise<Subject> {
+  const subjects = (await someSubjects(archive, query)).map(bearerOf);
   const [subject, ...others] = subjects;
   if (subject !== undefined && others.length === 0) return subject;
-  return picked(wish.text, subjects, await forestNow(archive));
+  return picked(query.text, subjects, await forestNow(archive));
 }
 
 /** Who was meant by a word at a moment. @throws NotInLog; UsageError when nobody can tell */
-export async function snapshotMeant(archive: Archive, wish: MomentWish): Promise<SnapshotId> {
-  const { text, at, mustBeThere } = wish;
+export async function snapshotMeant(archive: Archive, query: MomentOptions): Promise<SnapshotId> {
+  const { text, at, mustBeThere } = query;
   const number = numberIn(text);
   if (number?.isFirst === true && mustBeThere !== true) {
     const [birth] = await archive.historyOf(number.id);
     if (birth !== undefined) {
       // Where its first events are retired, it was there before what is kept.
       if (birth.streamVersion > 0 || birth.position < at) return number.id;
-      throw notYet(wish, number.id, birth);
+      throw notYet(query, number.id, birth);
     }
   }
-  const { forest } = await wish.past();
+  const { forest } = await query.past();
   if (number?.isFirst === true && forest.has(number.id)) return number.id;
   const told = (await subjectsOf(archive, text)).map(bearerOf);
   const untold = await untoldBearers(archive, { text, told, forest });
@@ -97,18 +97,18 @@ export async function snapshotMeant(archive: Archive, wish: MomentWish): Promise
     return forest.has(id) || (birth !== undefined && birth.position < at);
   });
   const [first] = told;
-  if (born.length === 0 && first !== undefined) throw notYet(wish, first.id, first.records[0]);
+  if (born.length === 0 && first !== undefined) throw notYet(query, first.id, first.records[0]);
   const there = born.filter(({ id }) => forest.has(id));
-  if (mustBeThere === true && there.length === 0) throw gone(wish, born);
+  if (mustBeThere === true && there.length === 0) throw gone(query, born);
   return picked(text, born, forest, mustBeThere === true ? there : born).id;
 }
 
-function notYet({ text, at }: MomentWish, id: SnapshotId, birth?: LogRecord): NotInLog {
+function notYet({ text, at }: MomentOptions, id: SnapshotId, birth?: LogRecord): NotInLog {
   const since = birth === undefined ? 'came later' : `was prepared at position ${birth.position}`;
   return new NotInLog(`there was no snapshot ${quoted(text)} at position ${at}; ${id} ${since}`);
 }
 
-function gone({ text, at }: MomentWish, bearers: readonly Bearer[]): NotInLog {
+function gone({ text, at }: MomentOptions, bearers: readonly Bearer[]): NotInLog {
   const [bearer] = bearers;
   if (bearer !== undefined && bearer.id === numberIn(text)?.id) {
     const removal = removalIn(bearer);
@@ -148,7 +148,7 @@ async function untoldBearers(
 ): Promise<readonly Bearer[]> {
   if ((await archive.bounds()).first === 0) return [];
   const known = new Set(told.map(({ id }) => id));
-  return bearersIn(forest, text).filter(({ id }) => !known.has(id));
+  return candidatesIn(forest, text).filter(({ id }) => !known.has(id));
 }
 
 /** Where some have it as a whole name, those whose names only begin with it are not meant. */
@@ -161,7 +161,7 @@ function nearestFit(text: string, bearers: readonly Bearer[]): readonly Bearer[]
 /** At least one, oldest first. @throws NotInLog */
 export async function someSubjects(
   archive: Archive,
-  { text, namespace }: SubjectWish,
+  { text, namespace }: SubjectQuery,
 ): Promise<readonly Subject[]> {
   const all = await subjectsOf(archive, text);
   const subjects = all.filter((subject) => isInNamespace(subject, namespace));

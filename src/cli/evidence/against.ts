@@ -9,7 +9,7 @@ import {
   readAttestation,
   type Attestation,
 } from '../../export/attestation.js';
-import { judgeHeads, type HeadVerdict, type NotedHead } from '../../export/chain-heads.js';
+import { judgeHeads, type HeadCheck, type NotedHead } from '../../export/chain-heads.js';
 import { visible, type Output } from '../terminal/print.js';
 import { quoted } from '../args/moment.js';
 
@@ -96,7 +96,7 @@ export async function judgeAgainst(
   return unproved;
 }
 
-type Verdict = HeadVerdict | { readonly verdict: 'signature-wrong'; readonly detail: string };
+type Verdict = HeadCheck | { readonly verdict: 'signature-wrong'; readonly detail: string };
 
 function signatureFault({ attestation }: Noted, publicKey: KeyObject | null): string | null {
   if (attestation === null || publicKey === null) return null;

@@ -83,13 +83,13 @@ async function piecesOf(
   disk: ReturnType<typeof systemDisk>,
 ): Promise<Pieces> {
   const now = systemClock().now();
-  const wish = {
+  const query = {
     release: `stratalog ${RELEASE}`,
     exported: formatTime(now),
     wrongAtEnd: async () => (await endOf(root)).damage,
   };
   if (flags.format === 'tar') {
-    return exportAsTar(disk, root, { ...wish, modified: new Date(Number(now / 1_000_000n)) });
+    return exportAsTar(disk, root, { ...query, modified: new Date(Number(now / 1_000_000n)) });
   }
   const archive = new RootArchive(disk, root);
   const moment = (flag: string, text: string | undefined): Promise<Position | undefined> =>
@@ -100,7 +100,7 @@ async function piecesOf(
     throw new UsageError(`--to is position ${to} and lies before --from, position ${from}`);
   }
   return exportAsLines(disk, root, {
-    ...wish,
+    ...query,
     ...(from === undefined ? {} : { from }),
     ...(to === undefined ? {} : { to }),
   });

@@ -5,7 +5,7 @@ import { systemDisk } from '../../host/files/disk.js';
 import { segmentSums } from '../../inspect/events/segment-digests.js';
 import { checkEvents, type EventFinding } from '../../inspect/archive/check-events.js';
 import type { LogFinding, VerifySummary } from '../../log/verify/findings.js';
-import { counted } from '../../base/pluralize.js';
+import { pluralize } from '../../base/pluralize.js';
 import { UsageError } from '../../base/errors.js';
 import { verifyLog } from '../../log/verify/verify.js';
 import { againstOf, judgeAgainst } from './against.js';
@@ -83,8 +83,8 @@ async function run(flags: Flags, out: Output): Promise<void> {
     // A sum is the word of whoever wrote the event: nothing is proved by it.
     const bySums = !flags.events && flags.everyRecord !== true && against === null;
     const how = { quick: flags.quick === true, checkSegment, sums: segmentSums, bySums };
-    const wish = { root, disk, ...how };
-    for await (const item of verifyLog(wish)) {
+    const query = { root, disk, ...how };
+    for await (const item of verifyLog(query)) {
       if (item.kind === 'summary') {
         summary = item;
         continue;
@@ -156,15 +156,15 @@ class Report {
     const sums = vouched === 0 ? '' : `; ${vouched} of ${segments} segments by their sums`;
     const partly = flags.events ? '' : ` (without the events${sums})`;
     const part = isQuick ? ' (quick: the newest segment only)' : partly;
-    const found = this.count === 0 ? '' : `; ${counted(this.count, 'finding')}`;
+    const found = this.count === 0 ? '' : `; ${pluralize(this.count, 'finding')}`;
     if (damage > 0) {
-      const whole = `${counted(records, 'record')} ${records === 1 ? 'is' : 'are'} whole`;
+      const whole = `${pluralize(records, 'record')} ${records === 1 ? 'is' : 'are'} whole`;
       await this.out.line(`sound up to position ${verifiedTo}${begin}; ${whole}${part}${found}`);
       return;
     }
     await this.out.line(
       `verified up to position ${verifiedTo}${begin}, chain head ${chain}, ` +
-        `${counted(records, 'record')}, ${bytes} bytes${part}${found}`,
+        `${pluralize(records, 'record')}, ${bytes} bytes${part}${found}`,
     );
   }
 }

@@ -101,9 +101,9 @@ export function layerCommand(): Command {
 }
 
 /** Without a platform whatever an image has is right, where it has one alone. */
-type ImportWish = Omit<ImportFlags, 'platform'> & { readonly platform: Platform | null };
+type ImportRequest = Omit<ImportFlags, 'platform'> & { readonly platform: Platform | null };
 
-async function runImport(source: string, flags: ImportWish, out: Output): Promise<void> {
+async function runImport(source: string, flags: ImportRequest, out: Output): Promise<void> {
   if (process.geteuid?.() !== 0) {
     throw new UsageError('an import keeps owners, devices and trusted attributes: run it as root');
   }
@@ -143,7 +143,7 @@ async function runImport(source: string, flags: ImportWish, out: Output): Promis
   }
 }
 
-function tarChainOf(flags: ImportWish): {
+function tarChainOf(flags: ImportRequest): {
   readonly chainId: ChainId;
   readonly parentChainId: ChainId | null;
 } | null {

@@ -57,8 +57,8 @@ async function run(
   const now = systemClock().now();
   const before = await archive.stateAt(await momentOf(archive, 'A', a, now));
   const after = await archive.stateAt(await momentOf(archive, 'B', b, now));
-  const wish = { namespace: flags.namespace ?? null, isAll: flags.all === true };
-  const diff = diffOf(statesIn(before.forest, wish), statesIn(after.forest, wish));
+  const query = { namespace: flags.namespace ?? null, isAll: flags.all === true };
+  const diff = diffOf(statesIn(before.forest, query), statesIn(after.forest, query));
   const { differences, totals } = diff;
   if (flags.json === true) {
     for (const difference of differences) await out.json('difference', jsonOf(difference));

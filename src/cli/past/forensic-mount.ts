@@ -16,7 +16,7 @@ export interface ForensicMount {
   undo(): Promise<{ readonly wasBusy: boolean }>;
 }
 
-export interface MountWish {
+export interface MountInput {
   /** `<root>/snapshots`. */
   readonly snapshots: string;
   /** Names of directories below it, the uppermost first: `12/fs`. */
@@ -33,7 +33,7 @@ const unmountTries = 10;
 const unmountPauseMillis = 50;
 
 export async function mountForensically(
-  { snapshots, layers, target, mayExecute }: MountWish,
+  { snapshots, layers, target, mayExecute }: MountInput,
   mountTable: MountTable,
 ): Promise<ForensicMount> {
   const mountpoint = target ?? (await mkdtemp(join(tmpdir(), 'stratalog-mount-')));

@@ -44,9 +44,9 @@ export function historyCommand(): Command {
 }
 
 async function run(archive: Archive, text: string, flags: Flags, out: Output): Promise<void> {
-  const wish = { text, namespace: flags.namespace };
+  const query = { text, namespace: flags.namespace };
   const subjects =
-    flags.all === true ? await someSubjects(archive, wish) : [await oneSubject(archive, wish)];
+    flags.all === true ? await someSubjects(archive, query) : [await oneSubject(archive, query)];
   for (const [index, subject] of subjects.entries()) {
     const history = await historyOf(archive, subject);
     if (flags.json === true) await printJson(out, history);

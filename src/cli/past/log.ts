@@ -7,12 +7,12 @@ import type { Archive, ArchiveRange } from '../../inspect/archive/archive.js';
 import { checkOf } from '../../inspect/archive/log-filter.js';
 import { RootArchive } from '../../inspect/archive/root-archive.js';
 import { summaryOf } from '../../inspect/events/summary.js';
-import { isTrouble } from '../../inspect/events/warning-events.js';
+import { isWarning } from '../../inspect/events/warning-events.js';
 import type { LogRecord } from '../../log/types.js';
 import { withArchive, withArchiveOption, type ArchiveFlags } from '../args/archive-option.js';
 import { EXIT } from '../exit-codes.js';
 import { endOf } from '../evidence/log-end.js';
-import { rangeOf, wishOf, type LogFlags, type LogRange } from '../args/log-range.js';
+import { rangeOf, queryOf, type LogFlags, type LogRange } from '../args/log-range.js';
 import { requireReached } from '../args/moment.js';
 import type { Output } from '../terminal/print.js';
 import { printing, say, visible } from '../terminal/print.js';
@@ -47,11 +47,11 @@ export function logCommand(): Command {
     .addHelpText('after', examples)
     .action((flags: Flags) =>
       printing(flags, (out) => {
-        const wish = wishOf(flags, systemClock().now());
+        const query = queryOf(flags, systemClock().now());
         return withArchive(
           flags,
           systemDisk(),
-          async (archive) => run(archive, await rangeOf(archive, wish), flags, out),
+          async (archive) => run(archive, await rangeOf(archive, query), flags, out),
           // What stands at the end of what was asked for is told behind it.
           { onDamage: () => undefined },
         );
@@ -179,7 +179,7 @@ const printLine: Printer = (record, out) => {
   const time = formatTime(record.time);
   const cells = columns(String(record.position), time, record.stream, record.type).map(visible);
   const [at = '', when = '', stream = '', event = ''] = cells;
-  const name = isTrouble(record) ? yellow(event) : event;
+  const name = isWarning(record) ? yellow(event) : event;
   const line = [at, dim(when), stream, name, visible(summaryOf(record))].join('  ');
   return out.line(line.trimEnd());
 };

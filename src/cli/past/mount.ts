@@ -120,8 +120,8 @@ function wordsOf(command: Command): { target: string | null; words: readonly str
 
 async function chainFor(text: string, then: PastState, archive: Archive): Promise<MountChain> {
   const past = () => Promise.resolve(then);
-  const wish = { text, at: then.position, past, mustBeThere: true } as const;
-  const id = await snapshotMeant(archive, wish);
+  const query = { text, at: then.position, past, mustBeThere: true } as const;
+  const id = await snapshotMeant(archive, query);
   const chain = mountChain(then.forest, id);
   if (chain !== null) return chain;
   throw new NotInLog(

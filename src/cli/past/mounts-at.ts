@@ -1,7 +1,7 @@
 /** The mounts that containerd would have been told of a snapshot at a moment, if it had asked. */
 import { snapshotsDirectory } from '../../log/files.js';
 import { idmappedPath } from '../../inspect/startup/idmapped-paths.js';
-import type { SettingsThen } from '../../inspect/archive/settings-at.js';
+import type { SettingsAt } from '../../inspect/archive/settings-at.js';
 import { ancestorsIn } from '../../inspect/snapshot/relatives.js';
 import { metaOf } from '../../machines/transition-table.js';
 import type { SnapshotState } from '../../machines/fold.js';
@@ -9,10 +9,10 @@ import type { Forest } from '../../machines/snapshots/forest.js';
 import { mountsOf, type MountSpec, type SnapshotPaths } from '../../snapshotter/mounts.js';
 
 /** Null for what has no mounts, and where the log does not tell what they depend on. */
-export function mountsThen(
+export function mountsAt(
   forest: Forest,
   state: SnapshotState,
-  settings: SettingsThen | null,
+  settings: SettingsAt | null,
 ): readonly MountSpec[] | null {
   const { shownAs } = metaOf(state.status);
   if (shownAs !== 'active' && shownAs !== 'view') return null;

@@ -11,7 +11,7 @@ import { kindOf, stateFields, statesIn, treeRows } from '../../inspect/snapshot/
 import type { SnapshotState } from '../../machines/fold.js';
 import { askArchive, withArchiveOption, type ArchiveFlags } from '../args/archive-option.js';
 import { momentOf } from '../args/moment.js';
-import { mountsThen } from './mounts-at.js';
+import { mountsAt } from './mounts-at.js';
 import { printing, visible, visibleJson, type Output } from '../terminal/print.js';
 import { snapshotMeant } from '../args/subject-argument.js';
 
@@ -100,8 +100,8 @@ function looking(
 }
 
 async function list({ position, time, forest }: PastState, flags: ListFlags, out: Output) {
-  const wish = { namespace: flags.namespace ?? null, isAll: flags.all === true };
-  const states = statesIn(forest, wish);
+  const query = { namespace: flags.namespace ?? null, isAll: flags.all === true };
+  const states = statesIn(forest, query);
   if (flags.json === true) {
     await out.json('state', momentFields(position, time));
     for (const state of states) await out.json('snapshot', { ...stateFields(state) });
@@ -147,20 +147,20 @@ async function show(
   out: Output,
 ): Promise<void> {
   const { position, time, forest } = then;
-  const wish = {
+  const query = {
     text,
     at: position,
     past: () => Promise.resolve(then),
     mustBeThere: true,
   } as const;
-  const state = forest.get(await snapshotMeant(archive, wish));
+  const state = forest.get(await snapshotMeant(archive, query));
   assert(state !== undefined, 'a snapshot that must be there is not there');
   const fields = {
     at: momentFields(position, time),
     ...stateFields(state),
     parents: chainBelow(forest, state),
     children: childrenIn(forest, state.id),
-    mounts: mountsThen(forest, state, await settingsAt(archive, position)),
+    mounts: mountsAt(forest, state, await settingsAt(archive, position)),
   };
   if (flags.json === true) await out.json('snapshot-in-full', fields);
   else await out.lines(JSON.stringify(fields, null, 4).split('\n').map(visibleJson));

@@ -1,6 +1,6 @@
 /** `stratalog compact`: drops the beginning of a log, after it has said what would be forgotten. */
 import { Command } from 'commander';
-import { counted } from '../../base/pluralize.js';
+import { pluralize } from '../../base/pluralize.js';
 import { UsageError } from '../../base/errors.js';
 import { formatTime, type UnixNanos } from '../../base/units.js';
 import { systemClock } from '../../host/process/clock.js';
@@ -11,7 +11,7 @@ import {
   planCompact,
   type Compacted,
   type CompactPlan,
-  type CompactWish,
+  type CompactOptions,
 } from '../../maintenance/compact.js';
 import { confirm } from '../terminal/confirm.js';
 import { heldRootHelp, refuseLive, withHeldRoot } from './held-root.js';
@@ -53,13 +53,13 @@ Exits 0 also with --dry-run and when there is nothing to drop.`,
 async function run(flags: Flags, out: Output): Promise<void> {
   const root = await rootOf(flags);
   const now = systemClock().now();
-  const wish = wishOf(flags.before, now);
+  const query = queryOf(flags.before, now);
   const disk = systemDisk();
   if (flags.dryRun !== true) await refuseLive(root);
-  if ('before' in wish) {
-    requireReached(wish.before, (await new RootArchive(disk, root).bounds()).next);
+  if ('before' in query) {
+    requireReached(query.before, (await new RootArchive(disk, root).bounds()).next);
   }
-  const plan = await planCompact(disk, root, wish, now);
+  const plan = await planCompact(disk, root, query, now);
   const isJson = flags.json === true;
   if (!isJson) await out.lines(planLines(plan));
   await out.flush();
@@ -84,7 +84,7 @@ async function run(flags: Flags, out: Output): Promise<void> {
   else await out.lines(doneLines(plan, done));
 }
 
-function wishOf(text: string, now: UnixNanos): CompactWish {
+function queryOf(text: string, now: UnixNanos): CompactOptions {
   const moment = parseMoment('--before', text, now);
   return typeof moment === 'bigint' ? { olderThan: moment } : { before: moment };
 }
@@ -108,9 +108,9 @@ function planLines(plan: CompactPlan): string[] {
     statesFrom === null
       ? '  states      all of the past: the oldest checkpoint that stays is made now, at the end'
       : `  states      those before position ${statesFrom}, where the oldest checkpoint that stays stands`,
-    `  snapshots   ${counted(wholeLives, 'whole life', 'whole lives')} of snapshots that were removed`,
-    `              ${counted(lostBeginnings, 'living snapshot')} whose beginning goes: they stay as they are`,
-    `              ${counted(lostBeginningsOfRemoved, 'snapshot')} removed later, of which only the end stays`,
+    `  snapshots   ${pluralize(wholeLives, 'whole life', 'whole lives')} of snapshots that were removed`,
+    `              ${pluralize(lostBeginnings, 'living snapshot')} whose beginning goes: they stay as they are`,
+    `              ${pluralize(lostBeginningsOfRemoved, 'snapshot')} removed later, of which only the end stays`,
     ...clockLines(plan.clock),
   ];
 }
@@ -126,7 +126,7 @@ function clockLines({ now, newest, aheadSegments, aheadTo }: CompactPlan['clock'
   }
   if (aheadTo !== null) {
     lines.push(
-      `clock: times up to ${formatTime(aheadTo)} in ${counted(aheadSegments, 'segment')} are still to ` +
+      `clock: times up to ${formatTime(aheadTo)} in ${pluralize(aheadSegments, 'segment')} are still to ` +
         'come; what bears them counts as no younger than what was written after it',
     );
   }
@@ -137,7 +137,7 @@ function doneLines(plan: CompactPlan, { checkpoint, dropped }: Compacted): strin
   const made = checkpoint === null ? [] : [`checkpoint at position ${checkpoint}`];
   return [
     ...made,
-    `dropped ${counted(dropped.length, 'segment')}; the log begins at position ${plan.keepFrom}`,
+    `dropped ${pluralize(dropped.length, 'segment')}; the log begins at position ${plan.keepFrom}`,
   ];
 }
 

@@ -9,23 +9,23 @@ import { parseDuration } from '../../daemon/config/config-values.js';
 import { deletionRequests } from '../../api/snapshots/deletion-request.js';
 import { examinePlace } from '../../api/root/root-path.js';
 import { SnapshotsClient } from '../../api/generated/containerd/services/snapshots/v1/snapshots.js';
-import { counted } from '../../base/pluralize.js';
+import { pluralize } from '../../base/pluralize.js';
 import { errnoOf, UsageError } from '../../base/errors.js';
 import type { SnapshotDirectoryEntry } from '../../base/ports.js';
 import { formatTime, position, unixNanos, type UnixNanos } from '../../base/units.js';
-import { entryLook, type EntryLook } from '../../host/files/entries.js';
+import { entryLook, type EntryState } from '../../host/files/entries.js';
 import { openHost, type Host } from '../../host/host.js';
 import { spanInWords } from '../../inspect/events/durations.js';
 import { idsInWords } from '../../inspect/events/id-ranges.js';
 import {
-  gcVerdicts,
+  gcDecisions,
   IDMAPPED,
-  lookedAt,
+  scannedRoot,
   ownerlessOf,
   reasonInWords,
   removalsIn,
   removalTimes,
-  type GcVerdict,
+  type GcDecision,
 } from '../../inspect/startup/gc.js';
 import { idmappedEntries } from '../../inspect/startup/idmapped-plan.js';
 import { replayRoot } from '../../inspect/archive/replay-root.js';
@@ -156,7 +156,7 @@ async function run(flags: Flags, command: Command, out: Output): Promise<void> {
 interface World {
   readonly root: string;
   readonly host: Host;
-  readonly look: EntryLook;
+  readonly look: EntryState;
   /** A daemon is at work. */
   readonly isServed: boolean;
   readonly youngAfter: UnixNanos;
@@ -166,7 +166,7 @@ interface World {
 }
 
 interface Verdicts {
-  readonly verdicts: readonly GcVerdict[];
+  readonly verdicts: readonly GcDecision[];
   readonly uses: Uses;
   /** Something in use is not set aside yet. */
   readonly hasNews: boolean;
@@ -191,7 +191,7 @@ async function verdictsOn({
   const still = new Set((await namesIn(host)).map(({ name }) => name));
   const entries = first.filter(({ name }) => still.has(name));
   const { forest } = replay;
-  const candidates = lookedAt(forest, entries);
+  const candidates = scannedRoot(forest, entries);
   const names = candidates.map(({ name }) => name);
   const uses = usesByName(candidates, await host.directories.usesOf(names));
   const changedAt = await look.changedAt(ownerlessOf(forest, entries));
@@ -200,7 +200,7 @@ async function verdictsOn({
   });
   const removedAt = await removalTimes(removalsIn(forest), backwards);
   const idmapped = idmappedEntries(forest, await host.idmappedMounts.list(), root);
-  const verdicts = gcVerdicts({
+  const verdicts = gcDecisions({
     ...{
       forest,
       entries,
@@ -221,7 +221,7 @@ async function verdictsOn({
 }
 
 /** Only what nothing owns can be named, and only what exists. */
-function refuseRequested(verdicts: readonly GcVerdict[], requested: ReadonlySet<string>): void {
+function refuseRequested(verdicts: readonly GcDecision[], requested: ReadonlySet<string>): void {
   for (const name of requested) {
     const found = verdicts.find(({ entry }) => entry === name);
     if (found === undefined) {
@@ -257,8 +257,8 @@ async function namesIn({ directories }: Host): Promise<readonly SnapshotDirector
 
 /** What the log has measured is not measured again. */
 async function sizesOf(
-  verdicts: readonly GcVerdict[],
-  look: EntryLook,
+  verdicts: readonly GcDecision[],
+  look: EntryState,
 ): Promise<ReadonlyMap<string, number>> {
   const sizes = new Map<string, number>();
   const line = statusLine(process.stderr);
@@ -275,11 +275,11 @@ async function sizesOf(
   return sizes;
 }
 
-const collectedOf = (verdicts: readonly GcVerdict[]): readonly string[] =>
+const collectedOf = (verdicts: readonly GcDecision[]): readonly string[] =>
   verdicts.filter(({ verdict }) => verdict.kind === 'collected').map(({ entry }) => entry);
 
 interface Told {
-  readonly verdicts: readonly GcVerdict[];
+  readonly verdicts: readonly GcDecision[];
   readonly sizes: ReadonlyMap<string, number>;
   readonly now: UnixNanos;
 }
@@ -329,7 +329,7 @@ async function printTable({ verdicts, sizes, now }: Told, out: Output): Promise<
   }
 }
 
-interface Row extends Pick<GcVerdict, 'since' | 'verdict'> {
+interface Row extends Pick<GcDecision, 'since' | 'verdict'> {
   /** The entry, or the numbers of several. */
   readonly name: string;
   /** Bytes; null when nothing of it is measured. */
@@ -338,33 +338,34 @@ interface Row extends Pick<GcVerdict, 'since' | 'verdict'> {
 
 /** Spare directories are one row, where the first of them stands: a fresh node has nothing else. */
 function rowsOf(
-  verdicts: readonly GcVerdict[],
+  verdicts: readonly GcDecision[],
   sizes: ReadonlyMap<string, number>,
 ): readonly Row[] {
-  const spares = verdicts.filter(isSpare);
+  const preallocated = verdicts.filter(isPreallocated);
   return verdicts.flatMap((verdict) => {
-    if (!isSpare(verdict)) {
+    if (!isPreallocated(verdict)) {
       return [{ ...verdict, name: verdict.entry, size: sizes.get(verdict.entry) ?? null }];
     }
-    return verdict === spares[0] ? [gathered(verdict, spares, sizes)] : [];
+    return verdict === preallocated[0] ? [gathered(verdict, preallocated, sizes)] : [];
   });
 }
 
-const isSpare = ({ verdict }: GcVerdict): boolean => verdict.because.kind === 'spare';
+const isPreallocated = ({ verdict }: GcDecision): boolean =>
+  verdict.because.kind === 'preallocated';
 
 /** As old as the first. */
 function gathered(
-  first: GcVerdict,
-  spares: readonly GcVerdict[],
+  first: GcDecision,
+  preallocated: readonly GcDecision[],
   sizes: ReadonlyMap<string, number>,
 ): Row {
-  const measured = spares.flatMap(({ entry }) => sizes.get(entry) ?? []);
+  const measured = preallocated.flatMap(({ entry }) => sizes.get(entry) ?? []);
   const size = measured.length === 0 ? null : measured.reduce((sum, one) => sum + one, 0);
-  return { ...first, name: idsInWords(spares.map(({ entry }) => Number(entry))), size };
+  return { ...first, name: idsInWords(preallocated.map(({ entry }) => Number(entry))), size };
 }
 
 /** Cleanup knows no age: it would take what was just said to be kept. */
-function refuseYoung(verdicts: readonly GcVerdict[], minAge: string): void {
+function refuseYoung(verdicts: readonly GcDecision[], minAge: string): void {
   const young = verdicts.filter(({ verdict }) => {
     const { kind } = verdict.because;
     return kind === 'young' || kind === 'age-unknown';
@@ -416,13 +417,13 @@ async function collectHere(world: World, told: readonly string[]): Promise<void>
     const options = { snapshotsPath, directories, idmappedMounts, uses, requested, onNext };
     return collect(held, entries, options);
   }).finally(() => line.erase());
-  process.stderr.write(`stratalog: ${counted(removed, 'directory', 'directories')} gone\n`);
+  process.stderr.write(`stratalog: ${pluralize(removed, 'directory', 'directories')} gone\n`);
   if (stayed.length === 0) return;
   const lines = stayed.slice(0, STAYED_MAX).map(({ entry, why }) => `  ${visible(entry)}: ${why}`);
   const more = stayed.length - lines.length;
   throw new Error(
     [
-      `${counted(stayed.length, 'directory', 'directories')} could not be removed; a later gc or start tries again:`,
+      `${pluralize(stayed.length, 'directory', 'directories')} could not be removed; a later gc or start tries again:`,
       ...lines,
       ...(more > 0 ? [`  and ${more} more`] : []),
     ].join('\n'),
@@ -434,11 +435,11 @@ async function tellWhatStayed(collected: readonly string[], host: Host): Promise
   const there = new Set([...(await namesIn(host)).map(({ name }) => name), ...idmapped]);
   const stayed = collected.filter((name) => there.has(name));
   process.stderr.write(
-    `stratalog: ${counted(collected.length - stayed.length, 'directory', 'directories')} gone\n`,
+    `stratalog: ${pluralize(collected.length - stayed.length, 'directory', 'directories')} gone\n`,
   );
   if (stayed.length === 0) return;
   throw new Error(
-    `${counted(stayed.length, 'directory', 'directories')} could not be removed (${visible(stayed.slice(0, 5).join(', '))}): ` +
+    `${pluralize(stayed.length, 'directory', 'directories')} could not be removed (${visible(stayed.slice(0, 5).join(', '))}): ` +
       'something is mounted in them, or they cannot be deleted. The messages of the daemon say why',
   );
 }

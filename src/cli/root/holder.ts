@@ -21,7 +21,7 @@ const writtenSchema = z.object({
 /** What stands in the lock file: who took the lock last. */
 export type LastHolder = z.output<typeof writtenSchema>;
 
-export interface LiveHolder {
+export interface LiveLockHolder {
   readonly pid: number;
   /** RFC 3339; null when the holder has not yet written who it is. */
   readonly startedAt: string | null;
@@ -43,7 +43,7 @@ export async function lastHolder(root: string): Promise<LastHolder | null> {
  * Null when nobody on this machine holds the lock, or when this cannot be seen: a process in
  * another pid namespace is not listed.
  */
-export async function liveHolder(root: string): Promise<LiveHolder | null> {
+export async function liveHolder(root: string): Promise<LiveLockHolder | null> {
   const file = await lockFile(root);
   // Nobody takes a lock that is no regular file.
   if (file?.isFile !== true) return null;

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Command } from 'commander';
 import { openHost } from '../../host/host.js';
 import type { Finding } from '../../inspect/startup/findings.js';
-import { causesOf, type Cause, type Matter } from '../../inspect/startup/causes.js';
+import { causesOf, type Cause, type CauseSubject } from '../../inspect/startup/causes.js';
 import { reportOf } from '../../inspect/startup/report.js';
 import { RootArchive } from '../../inspect/archive/root-archive.js';
 import type { LogDamaged } from '../../log/errors.js';
@@ -14,7 +14,7 @@ import { EXIT } from '../exit-codes.js';
 import { compareWithContainerd, type ContainerdFlags } from './inspect-containerd.js';
 import type { Output } from '../terminal/print.js';
 import { printing, visible } from '../terminal/print.js';
-import { lookAtRoot, type LookOptions, type RootLook } from './root-scan.js';
+import { scanRoot, type ScanRootOptions, type RootScan } from './root-scan.js';
 import { namedRoot, withRootOption, type RootFlags } from '../args/root-option.js';
 
 interface Flags extends RootFlags, ContainerdFlags {
@@ -78,11 +78,11 @@ async function run(flags: Flags, out: Output): Promise<void> {
 }
 
 /** Beside a daemon, log and directories cannot be read at one moment: only what lasts counts. */
-export async function settledLook(options: LookOptions): Promise<RootLook> {
-  const first = await lookAtRoot(options);
+export async function settledLook(options: ScanRootOptions): Promise<RootScan> {
+  const first = await scanRoot(options);
   if (first.holder === null || first.plan.findings.length === 0) return first;
   await sleep(secondLookMillis);
-  const second = await lookAtRoot(options);
+  const second = await scanRoot(options);
   const before = new Set(first.plan.findings.map((finding) => JSON.stringify(finding)));
   const findings = second.plan.findings.filter((finding) => before.has(JSON.stringify(finding)));
   return { ...second, plan: { ...second.plan, findings } };
@@ -106,10 +106,10 @@ export interface FoundRow {
   readonly isOrdinary: boolean;
   /** Its own fields, for JSON. */
   readonly detail: Finding | LogFinding | null;
-  readonly matter: Matter;
+  readonly matter: CauseSubject;
 }
 
-export function findingsOf(look: RootLook): FoundRow[] {
+export function findingsOf(look: RootScan): FoundRow[] {
   const { refusal, damage, logFindings, plan, holder } = look;
   // A refusal says the same with advice.
   const told = logFindings.filter(({ kind }) => kind !== refusal?.reason);
@@ -143,7 +143,7 @@ export function findingsOf(look: RootLook): FoundRow[] {
     refusal === null ? {} : { action: 'nothing: the start is refused', loss: 'nothing' };
   for (const finding of plan.findings) {
     const report = reportOf(finding, holder !== null);
-    const matter: Matter = { of: 'snapshots', finding };
+    const matter: CauseSubject = { of: 'snapshots', finding };
     rows.push({ ...report, ...undone, detail: finding, matter });
   }
   return rows;
@@ -174,7 +174,7 @@ function logAction({ kind, severity }: LogFinding): string {
 }
 
 function jsonFields(
-  look: RootLook,
+  look: RootScan,
   rows: readonly FoundRow[],
   causes: readonly Cause[],
 ): Readonly<Record<string, unknown>> {
@@ -209,7 +209,7 @@ function jsonFields(
 
 async function printLook(
   out: Output,
-  look: RootLook,
+  look: RootScan,
   rows: readonly FoundRow[],
   causes: readonly Cause[] | null,
 ): Promise<void> {
@@ -230,7 +230,7 @@ async function printLook(
   await out.lines(summaryLines(look, rows));
 }
 
-function causeText({ of }: Matter, cause: Cause | undefined): string {
+function causeText({ of }: CauseSubject, cause: Cause | undefined): string {
   if (cause === undefined) return '';
   if (cause.kind !== 'event') return `${cause.kind}: ${cause.why}`;
   const { type, position, time } = cause.record;
@@ -253,7 +253,7 @@ function causeFields(cause: Cause | undefined): Readonly<Record<string, unknown>
   };
 }
 
-function summaryLines(look: RootLook, rows: readonly FoundRow[]): string[] {
+function summaryLines(look: RootScan, rows: readonly FoundRow[]): string[] {
   const { holder, mountsUnknown, identity, position, checkpoint, snapshots, plan } = look;
   const since = holder?.startedAt == null ? '' : ` since ${holder.startedAt}`;
   const daemon = holder === null ? 'none on this machine' : `process ${holder.pid}${since}`;

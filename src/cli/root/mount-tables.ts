@@ -7,7 +7,7 @@ import type { MountEntry } from '../../base/ports.js';
 import type { Host } from '../../host/host.js';
 import { hiddenMounts } from '../../inspect/startup/mount-namespaces.js';
 import type { Plan } from '../../inspect/startup/plan.js';
-import type { LiveHolder } from './holder.js';
+import type { LiveLockHolder } from './holder.js';
 
 export interface MountTables {
   readonly here: readonly MountEntry[];
@@ -15,7 +15,7 @@ export interface MountTables {
   readonly daemon: { readonly pid: number; readonly mounts: readonly MountEntry[] } | null;
 }
 
-export async function mountTables(host: Host, holder: LiveHolder | null): Promise<MountTables> {
+export async function mountTables(host: Host, holder: LiveLockHolder | null): Promise<MountTables> {
   const here = await host.mountTable.read();
   if (holder === null || holder.isTool) return { here, daemon: null };
   const { pid } = holder;

@@ -9,10 +9,10 @@ import type { MeasuredDirectory } from '../../base/ports.js';
 import type { SnapshotId } from '../../base/units.js';
 import { openHost, type Host } from '../../host/host.js';
 import { planRepair, type RepairPlan, type RepairWorld } from '../../repair/plan/repair-plan.js';
-import { surveyForRepair } from '../../repair/plan/read-repair-plan.js';
+import { readRepairPlan } from '../../repair/plan/read-repair-plan.js';
 import { logDirectory, makeDirectoryIfAbsent } from '../../log/files.js';
 import { takeLock } from '../../log/root/lock.js';
-import { executeRepair, type DirectoryLook } from '../../repair/repair.js';
+import { executeRepair, type DirectoryState } from '../../repair/repair.js';
 import { replayRoot } from '../../inspect/archive/replay-root.js';
 import { finishJournal, readJournal, type RepairJournal } from '../../repair/repair-journal.js';
 import { findingsLeft, release, unverifiedIn } from '../../repair/after-repair.js';
@@ -181,7 +181,7 @@ async function planned(
   host: Host,
 ): Promise<{ readonly plan: RepairPlan; readonly world: RepairWorld }> {
   const endAt = wholeNumber('--end-at', flags.endAt);
-  const world = await surveyForRepair({
+  const world = await readRepairPlan({
     ...{ disk: host.disk, root, directories: await idsIn(host) },
     ...(endAt !== null && { endAt }),
   });
@@ -203,7 +203,7 @@ async function idsIn(host: Host): Promise<readonly SnapshotId[]> {
   }
 }
 
-async function lookInto(host: Host, id: SnapshotId): Promise<DirectoryLook> {
+async function lookInto(host: Host, id: SnapshotId): Promise<DirectoryState> {
   const fs = host.directories.fsPath(id);
   const mounts = await host.mountTable.read();
   const measured = await measure(host, id);

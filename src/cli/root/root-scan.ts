@@ -26,10 +26,10 @@ import {
 import { readLog } from '../../log/reader.js';
 import { verifyLog } from '../../log/verify/verify.js';
 import type { Forest } from '../../machines/snapshots/forest.js';
-import { lastHolder, liveHolder, lockRefusal, type LiveHolder } from './holder.js';
+import { lastHolder, liveHolder, lockRefusal, type LiveLockHolder } from './holder.js';
 import { mountTables, withHiddenMounts } from './mount-tables.js';
 
-export interface LookOptions {
+export interface ScanRootOptions {
   readonly root: string;
   readonly host: Host;
   /** The mount table of this machine says nothing about this root. */
@@ -42,10 +42,10 @@ export interface CheckpointInUse {
   readonly takenOf: string | null;
 }
 
-export interface RootLook {
+export interface RootScan {
   /** The path that the daemon has for this root. */
   readonly root: string;
-  readonly holder: LiveHolder | null;
+  readonly holder: LiveLockHolder | null;
   readonly identity: StoredIdentity | null;
   /** Why a start would refuse the root as it stands; null when it would not. */
   readonly refusal: RootRefused | null;
@@ -63,9 +63,9 @@ export interface RootLook {
 }
 
 /** Where a root is, who serves it, and whether this machine's mount table speaks of it. */
-export type RootPlace = Pick<RootLook, 'root' | 'holder' | 'identity' | 'mountsUnknown'>;
+export type RootPlace = Pick<RootScan, 'root' | 'holder' | 'identity' | 'mountsUnknown'>;
 
-export async function placeOfRoot(options: LookOptions): Promise<RootPlace> {
+export async function placeOfRoot(options: ScanRootOptions): Promise<RootPlace> {
   const identity = await readIdentityIfSound(options.host.disk, options.root);
   const servedAt = await lastServedAt(options);
   const isSamePlace = servedAt !== null && (await isSame(servedAt, options.root));
@@ -84,7 +84,7 @@ const nothingCompared = (nextId: SnapshotId): Plan => ({
 });
 
 /** Fails as `replayToDamage` does. */
-export async function lookAtRoot(options: LookOptions): Promise<RootLook> {
+export async function scanRoot(options: ScanRootOptions): Promise<RootScan> {
   const { host } = options;
   const { disk } = host;
   const { root, holder, identity, mountsUnknown } = await placeOfRoot(options);
@@ -147,14 +147,14 @@ const hasRest = ({ kind }: LogFinding): boolean => kind !== 'log-missing';
 export async function requireUndamaged({
   host,
   root,
-}: Pick<LookOptions, 'host' | 'root'>): Promise<void> {
+}: Pick<ScanRootOptions, 'host' | 'root'>): Promise<void> {
   const isLive = (await liveHolder(root)) !== null;
   const damage = damageIn(await quickFindings({ host, root }, isLive));
   if (damage !== null) throw damage;
 }
 
 /** The path under which the newest start knew the root; null when it did not say, or cannot be read. */
-async function lastServedAt(options: LookOptions): Promise<string | null> {
+async function lastServedAt(options: ScanRootOptions): Promise<string | null> {
   try {
     return await servedAtInLog(options);
   } catch (thrown) {
@@ -163,7 +163,7 @@ async function lastServedAt(options: LookOptions): Promise<string | null> {
   }
 }
 
-async function servedAtInLog({ host, root }: LookOptions): Promise<string | null> {
+async function servedAtInLog({ host, root }: ScanRootOptions): Promise<string | null> {
   const events = readLog({ root, disk: host.disk, stream: 'daemon', reverse: true });
   for await (const { type, data, position } of events) {
     if (type === 'DaemonStarted') return settingsIn(data['settings'], position).root;
@@ -182,7 +182,7 @@ async function isSame(one: string, other: string): Promise<boolean> {
 
 /** The first sign that this is not the place where the daemon mounts its layers. */
 async function whyUnknown(
-  { root, host, isOffline }: LookOptions,
+  { root, host, isOffline }: ScanRootOptions,
   identity: StoredIdentity | null,
   servedElsewhere: string | null,
 ): Promise<string | null> {
@@ -199,7 +199,7 @@ async function whyUnknown(
 }
 
 async function quickFindings(
-  { host, root }: Pick<LookOptions, 'host' | 'root'>,
+  { host, root }: Pick<ScanRootOptions, 'host' | 'root'>,
   isLive: boolean,
 ): Promise<LogFinding[]> {
   const findings: LogFinding[] = [];
@@ -214,7 +214,7 @@ async function quickFindings(
 
 /** Of a copied root only the mounts are unknown, and that is reported on its own. */
 async function refusalOf(
-  { host: { disk }, root }: LookOptions,
+  { host: { disk }, root }: ScanRootOptions,
   forest: Forest | null,
 ): Promise<RootRefused | null> {
   try {
@@ -231,7 +231,7 @@ async function refusalOf(
 }
 
 async function checkpointInUse(
-  { host, root }: LookOptions,
+  { host, root }: ScanRootOptions,
   position: number,
 ): Promise<CheckpointInUse> {
   const range = { root, disk: host.disk, from: position - 1, to: position };

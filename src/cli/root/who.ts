@@ -76,8 +76,8 @@ async function run(text: string, flags: Flags, out: Output): Promise<void> {
   try {
     const here = await lookHere(host, named, flags.offline === true);
     await withArchive(flags, host.disk, async (archive) => {
-      const wish = { text, isAll: flags.all === true, roots: [here.root, named] };
-      const answers = await answersTo(archive, wish, here);
+      const query = { text, isAll: flags.all === true, roots: [here.root, named] };
+      const answers = await answersTo(archive, query, here);
       if (answers.some(({ kind }) => kind === 'orphan')) {
         // Whose it is may stand behind damage.
         if (flags.address === undefined) await requireUndamaged({ root: named, host });
@@ -98,17 +98,17 @@ async function lookHere(host: Host, named: string, isOffline: boolean): Promise<
   return { root, mounts, mountsUnknown };
 }
 
-interface Wish {
+interface Query {
   readonly text: string;
   readonly isAll: boolean;
   /** The root, by each path that it may be called by. */
   readonly roots: readonly string[];
 }
 
-async function answersTo(archive: Archive, wish: Wish, here: Here): Promise<readonly Answer[]> {
+async function answersTo(archive: Archive, query: Query, here: Here): Promise<readonly Answer[]> {
   const { next } = await archive.bounds();
   const { forest } = await archive.stateAt(next);
-  const found = await idsAskedFor(archive, wish, { ...here, forest });
+  const found = await idsAskedFor(archive, query, { ...here, forest });
   if (!Array.isArray(found)) return [{ kind: 'orphan', name: found.named }];
   return Promise.all(found.map((id) => answerFor(archive, forest, id)));
 }
@@ -116,7 +116,7 @@ async function answersTo(archive: Archive, wish: Wish, here: Here): Promise<read
 /** @throws NotInLog */
 async function idsAskedFor(
   archive: Archive,
-  { text, isAll, roots }: Wish,
+  { text, isAll, roots }: Query,
   here: Here & { readonly forest: Forest },
 ): Promise<SnapshotId[] | { readonly named: string }> {
   if (!/^[./]/.test(text)) return idsCalled(archive, text, isAll);
@@ -247,7 +247,7 @@ function rowOf({ id, status, since, firstCaller, names, parents }: WhoseLife) {
 }
 
 function inFull(answer: Answer, here: Here): readonly string[] {
-  if (answer.kind === 'spare') {
+  if (answer.kind === 'preallocated') {
     return [`${answer.id} is a directory made ahead: no snapshot has been given it yet.`];
   }
   if (answer.kind === 'set-aside') {

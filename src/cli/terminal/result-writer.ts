@@ -5,8 +5,8 @@
 import { fstatSync, writeSync } from 'node:fs';
 import { isatty } from 'node:tty';
 import { errnoOf, reasonOf } from '../../base/errors.js';
-import { adviceFor } from '../../base/errno-hints.js';
-import { lazily } from '../../base/lazy.js';
+import { errnoHint } from '../../base/errno-hints.js';
+import { lazy } from '../../base/lazy.js';
 
 /** The reader of the output is gone, as `| head` is. A quiet end: exit code 141, as of SIGPIPE. */
 export class OutputClosed extends Error {
@@ -18,7 +18,7 @@ export class OutputFailed extends Error {
   override readonly name = 'OutputFailed';
 
   constructor(cause: unknown) {
-    super(`cannot write to stdout: ${reasonOf(cause)}${adviceFor(cause)}`, { cause });
+    super(`cannot write to stdout: ${reasonOf(cause)}${errnoHint(cause)}`, { cause });
   }
 }
 
@@ -108,7 +108,7 @@ export function streamTarget(stream: ResultStream): ResultTarget {
   };
 }
 
-const target = lazily(stdoutTarget);
+const target = lazy(stdoutTarget);
 
 /** Of this process: one stream, and one first failure of it. */
 export const stdout = new ResultWriter({ write: (chunk) => target().write(chunk) });

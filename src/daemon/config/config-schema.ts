@@ -91,7 +91,7 @@ export const configSchema = z.strictObject({
     'data',
     '"data": a layer\'s files are on disk before its commit is acknowledged. "metadata": only the log is; after a power cut committed layers may hold empty files, as with overlayfs.',
   ),
-  spare_directories: setting(
+  preallocated_directories: setting(
     z.int().min(0).max(1024),
     32,
     'How many empty snapshot directories are made ahead, so that Prepare need not wait for its own. They stand in snapshots/ and go at an orderly stop. 0 for none.',

@@ -3,7 +3,7 @@
  * cannot delete, clients that do not see its mounts, clients that share its socket. Each has a name of
  * the health service (`advisoryNames` in health.ts).
  */
-import { counted } from '../../base/pluralize.js';
+import { pluralize } from '../../base/pluralize.js';
 import type { ClientFault, ClientReport } from '../../snapshotter/clients/client-reports.js';
 import type { DaemonCore } from '../daemon-core.js';
 import type { Health, HealthName } from '../../api/grpc/health.js';
@@ -70,12 +70,12 @@ export function statusLine(core: DaemonCore): string {
 
 /** Null when all directories are as the log has them. */
 function directoriesReason(core: DaemonCore): string | null {
-  const { setAside, failing } = core.snapshotter.directoryTroubles();
+  const { setAside, failing } = core.snapshotter.directoryProblems();
   const parts = [
-    ...(setAside === 0 ? [] : [`${counted(setAside, 'directory', 'directories')} set aside`]),
+    ...(setAside === 0 ? [] : [`${pluralize(setAside, 'directory', 'directories')} set aside`]),
     ...(failing === 0
       ? []
-      : [`${counted(failing, 'directory', 'directories')} that cannot be deleted`]),
+      : [`${pluralize(failing, 'directory', 'directories')} that cannot be deleted`]),
   ];
   if (parts.length === 0) return null;
   return `${parts.join(', ')}; stratalog inspect shows which, and why`;

@@ -43,7 +43,7 @@ export function feedMetrics(
       checkpointAt === null ? null : (performance.now() - checkpointAt) / 1000,
     snapshots: () => core.snapshotter.countsByKindAndState(),
     layersUnavailable: () => core.snapshotter.counts().unavailable,
-    directoryTroubles: () => core.snapshotter.directoryTroubles(),
+    directoryProblems: () => core.snapshotter.directoryProblems(),
     connections: () => server.load().connections,
     callsInFlight: () => server.load().calls,
     auditStreams: () => audit?.streams() ?? 0,

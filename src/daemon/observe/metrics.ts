@@ -18,7 +18,7 @@ export interface MetricSources {
     readonly count: number;
   }>;
   readonly layersUnavailable: () => number;
-  readonly directoryTroubles: () => { readonly setAside: number; readonly failing: number };
+  readonly directoryProblems: () => { readonly setAside: number; readonly failing: number };
   readonly connections: () => number;
   readonly callsInFlight: () => number;
   /** Streams of the audit service that are open. */
@@ -79,7 +79,7 @@ export class Metrics {
     });
     this.effectFailures = new Counter({
       name: 'stratalog_effect_failures_total',
-      help: 'Side effects that failed or passed their time limit, each attempt counted.',
+      help: 'Side effects that failed or passed their time limit, each attempt pluralize.',
       labelNames: ['effect'],
       registers,
     });
@@ -138,12 +138,12 @@ export class Metrics {
     this.gauge(
       'directories_set_aside',
       'Directories in use that the log knows only as garbage: kept until a person names them.',
-      () => sources.directoryTroubles().setAside,
+      () => sources.directoryProblems().setAside,
     );
     this.gauge(
       'directories_failing',
       'Directories that cannot be deleted, or looked at; tried again.',
-      () => sources.directoryTroubles().failing,
+      () => sources.directoryProblems().failing,
     );
     this.gauge('connections', 'Open connections on the socket.', sources.connections);
     this.gauge('calls_in_flight', 'Calls that are not answered yet.', sources.callsInFlight);

@@ -36,8 +36,8 @@ const descriptorsEase = 1.25;
 export function watchProcess(options: WatchOptions): Observable<ProcessReport> {
   return new Observable((subscriber) => {
     const histogram = monitorEventLoopDelay({ resolution: 10 });
-    const loop = new LoopVerdict(options.loopDelayMillis);
-    const descriptors = new DescriptorVerdict(options.descriptorsReserve);
+    const loop = new LoopCheck(options.loopDelayMillis);
+    const descriptors = new DescriptorCheck(options.descriptorsReserve);
     const look = (): void => {
       const lateMillis = histogram.count === 0 ? 0 : histogram.max / 1e6;
       histogram.reset();
@@ -70,7 +70,7 @@ export function freeDescriptors(): number {
 }
 
 /** Unwell at once, well again only after several calm looks: health must not flap. */
-export class LoopVerdict {
+export class LoopCheck {
   private isWell = true;
   private calm = 0;
 
@@ -93,12 +93,12 @@ export class LoopVerdict {
 }
 
 /** Unwell below the reserve, well again when a quarter more than the reserve is free. */
-export class DescriptorVerdict {
+export class DescriptorCheck {
   private isWell = true;
 
   constructor(private readonly reserve: number) {}
 
-  /** As LoopVerdict.see. */
+  /** As LoopCheck.see. */
   see(free: number): string | null | undefined {
     if (this.isWell && free < this.reserve) {
       this.isWell = false;

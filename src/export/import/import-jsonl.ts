@@ -15,7 +15,7 @@ import { ImportedSegments } from './import-segments.js';
 const LINE_BYTES_MAX = RECORD_BYTES_MAX + 4096;
 const NEWLINE = 0x0a;
 
-export interface JsonlWish {
+export interface JsonlOptions {
   readonly disk: Disk;
   readonly clock: Pick<Clock, 'now'>;
   /** An empty directory with an empty `log/` in it. */
@@ -27,9 +27,9 @@ export interface JsonlWish {
 /** Fails with ExportInvalid, LogTooNew or HostFault. */
 export async function importLines(
   input: AsyncIterable<Uint8Array>,
-  wish: JsonlWish,
+  query: JsonlOptions,
 ): Promise<ImportedLog> {
-  const { disk, clock, root, writtenBy } = wish;
+  const { disk, clock, root, writtenBy } = query;
   const lines = linesOf(input);
   const hash = createHash('sha256');
   const first = await lines.next();
@@ -51,7 +51,7 @@ export async function importLines(
     created: unixNanos(BigInt(head.created)),
     fileSystems: await fileSystemsOf(disk, root),
   });
-  const segments = new ImportedSegments(disk, clock, wishOf(wish, uuid, epoch));
+  const segments = new ImportedSegments(disk, clock, queryOf(query, uuid, epoch));
   try {
     const end = await takeRecords(lines, segments, hash);
     await segments.end();
@@ -61,7 +61,7 @@ export async function importLines(
   }
 }
 
-function wishOf({ root, writtenBy, segmentBytes }: JsonlWish, uuid: string, epoch: number) {
+function queryOf({ root, writtenBy, segmentBytes }: JsonlOptions, uuid: string, epoch: number) {
   return { root, uuid, epoch, writtenBy, ...(segmentBytes === undefined ? {} : { segmentBytes }) };
 }
 

@@ -42,8 +42,8 @@ export async function importLog(
   try {
     await disk.makeDirectory(logDirectory(aside));
     const { isTar, whole } = await formatOf(input);
-    const wish = { ...world, root: aside };
-    const imported = await (isTar ? importTar(whole, wish) : importLines(whole, wish));
+    const query = { ...world, root: aside };
+    const imported = await (isTar ? importTar(whole, query) : importLines(whole, query));
     if (imported.position === 0) throw new UsageError('the export holds no event to import');
     await requireSound(disk, aside, imported);
     await disk.syncDirectory(logDirectory(aside));

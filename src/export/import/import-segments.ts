@@ -9,7 +9,7 @@ import { encodeHeader } from '../../log/format/segment-header.js';
 
 const WRITE_BYTES = 1024 * 1024;
 
-export interface SegmentsWish {
+export interface SegmentsQuery {
   readonly root: string;
   readonly uuid: string;
   readonly epoch: number;
@@ -28,17 +28,17 @@ interface OpenFile {
 export class ImportedSegments {
   readonly #disk: Disk;
   readonly #clock: Pick<Clock, 'now'>;
-  readonly #wish: SegmentsWish;
+  readonly #query: SegmentsQuery;
   readonly #segmentBytes: number;
   #open: OpenFile | null = null;
   #pending: Buffer[] = [];
   #pendingBytes = 0;
 
-  constructor(disk: Disk, clock: Pick<Clock, 'now'>, wish: SegmentsWish) {
+  constructor(disk: Disk, clock: Pick<Clock, 'now'>, query: SegmentsQuery) {
     this.#disk = disk;
     this.#clock = clock;
-    this.#wish = wish;
-    this.#segmentBytes = wish.segmentBytes ?? SEGMENT_BYTES_DEFAULT;
+    this.#query = query;
+    this.#segmentBytes = query.segmentBytes ?? SEGMENT_BYTES_DEFAULT;
   }
 
   /** Takes the next record; `chain` is the hash of the one before it. */
@@ -68,7 +68,7 @@ export class ImportedSegments {
   }
 
   async #begin(firstPosition: number, chain: Buffer): Promise<void> {
-    const { root, uuid, epoch, writtenBy } = this.#wish;
+    const { root, uuid, epoch, writtenBy } = this.#query;
     const previousFirstPosition = this.#open?.firstPosition ?? null;
     await this.#seal();
     const path = `${logDirectory(root)}/${segmentName(firstPosition)}`;

@@ -24,7 +24,7 @@ export interface ArchiveEntry {
   readonly content: AsyncIterable<Uint8Array>;
 }
 
-export interface TarWish {
+export interface TarOptions {
   readonly disk: Disk;
   /** An empty directory with an empty `log/` in it. */
   readonly root: string;
@@ -44,12 +44,12 @@ const names = [
 /** Fails with ExportInvalid, LogTooNew, HostFault. */
 export async function importTar(
   input: AsyncIterable<Uint8Array>,
-  wish: TarWish,
+  query: TarOptions,
 ): Promise<ImportedLog> {
-  const { disk, root, writtenBy } = wish;
+  const { disk, root, writtenBy } = query;
   const sums = new Map<string, string>();
   const texts = new Map<string, string>();
-  for await (const entry of wish.readTar(input)) {
+  for await (const entry of query.readTar(input)) {
     // As `tar -c log` and `tar -c ./log` put them.
     const name = entry.name.replace(/^\.\//, '');
     if (entry.type === 'directory' && /^(log)?\/?$/.test(name)) continue;

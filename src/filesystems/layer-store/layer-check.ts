@@ -14,7 +14,7 @@ export interface Shown {
   readonly root: FileMark;
 }
 
-export interface Places {
+export interface Slots {
   readonly store: string;
   readonly content: string;
   readonly mountpoint: string;
@@ -24,7 +24,7 @@ export interface Places {
 export function contentFault(
   manifest: LayerManifest,
   seen: Observation,
-  places: Places,
+  places: Slots,
 ): string | null {
   const { content } = seen;
   if (content === null) {
@@ -46,7 +46,7 @@ export function contentFault(
 function directoryFault(
   manifest: DirectoryManifest,
   content: RootMark,
-  places: Places,
+  places: Slots,
 ): string | null {
   if (content.kind !== 'directory') return `${places.content} is not a directory`;
   if (isIdentified(manifest, content)) return null;
@@ -57,7 +57,7 @@ function directoryFault(
 }
 
 /** Whether the store's files are still those that were mounted. Null when they are. */
-export function changeSince(shown: Shown, seen: Observation, places: Places): string | null {
+export function changeSince(shown: Shown, seen: Observation, places: Slots): string | null {
   const { content } = seen;
   if (content === null) return null;
   if (shown.manifest.format === 'directory') return null;
@@ -76,7 +76,7 @@ export function changeSince(shown: Shown, seen: Observation, places: Places): st
 export function mountpointFault(
   manifest: LayerManifest,
   seen: Observation,
-  places: Places,
+  places: Slots,
 ): string | null {
   const { mountpoint, content } = seen;
   if (mountpoint === null) return `the mountpoint ${places.mountpoint} is gone`;
@@ -95,7 +95,7 @@ export function mountpointFault(
 export function mountFault(
   entry: MountEntry | undefined,
   manifest: LayerManifest,
-  places: Places,
+  places: Slots,
 ): string | null {
   if (entry === undefined) return `nothing is mounted at ${places.mountpoint}`;
   if (!entry.options.includes('ro')) return `the mount at ${places.mountpoint} is not read-only`;

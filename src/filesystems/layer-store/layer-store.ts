@@ -25,7 +25,7 @@ import { contentPath, manifestPath, storeFilePath } from './layout.js';
 import type { LayerManifest } from './manifest.js';
 import { parseManifest } from './manifest.js';
 import { showLayer } from './show-layer.js';
-import type { Places, Shown } from './layer-check.js';
+import type { Slots, Shown } from './layer-check.js';
 import { changeSince, contentFault, isSameFile } from './layer-check.js';
 import { mountFault, mountpointFault, topMount } from './layer-check.js';
 
@@ -180,7 +180,7 @@ export class LayerStore implements FileSystem {
     return ref;
   }
 
-  private placesOf(manifest: LayerManifest, mountpoint: string): Places {
+  private placesOf(manifest: LayerManifest, mountpoint: string): Slots {
     return {
       store: this.directory,
       content: contentPath(this.directory, manifest.chainId, manifest.format),
@@ -215,7 +215,7 @@ export class LayerStore implements FileSystem {
     return new LayerUnusable(`layer ${chainId} is not in the layer store at ${this.directory}`);
   }
 
-  private observe(places: Places, chainId: ChainId, signal: AbortSignal): Promise<Observation> {
+  private observe(places: Slots, chainId: ChainId, signal: AbortSignal): Promise<Observation> {
     const { content, mountpoint } = places;
     const input = {
       storeFile: storeFilePath(this.directory),
@@ -233,7 +233,7 @@ export class LayerStore implements FileSystem {
   /** Looks at everything there is to look at, the mount table included. */
   private async confirm(
     manifest: LayerManifest,
-    places: Places,
+    places: Slots,
     signal: AbortSignal,
   ): Promise<Observation> {
     const seen = await this.observe(places, manifest.chainId, signal);

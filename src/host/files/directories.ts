@@ -42,11 +42,11 @@ export function snapshotDirectories(root: string, pool: WorkerPool): SnapshotDir
       const input = { snapshots, name: String(id), ...options };
       await pool.run(jobs, 'prepare', input, on('fast', fsPath(id), signal));
     },
-    prepareSpares: async (ids, { durable }, signal) => {
+    preallocateDirectories: async (ids, { durable }, signal) => {
       const input = { snapshots, names: ids.map(String), durable };
       const { owner, taken } = await pool.run(
         jobs,
-        'prepareSpares',
+        'preallocateDirectories',
         input,
         on('fast', snapshots, signal),
       );
@@ -82,8 +82,8 @@ export function snapshotDirectories(root: string, pool: WorkerPool): SnapshotDir
     },
     hasFs: (id, signal) =>
       pool.run(jobs, 'hasFs', { snapshots, name: String(id) }, on('fast', fsPath(id), signal)),
-    list: async (signal, wish) => {
-      const looksInside = wish?.namesOnly !== true;
+    list: async (signal, query) => {
+      const looksInside = query?.namesOnly !== true;
       const lane = looksInside ? 'walk' : 'fast';
       const input = { path: snapshots, looksInside };
       const found = await pool.run(jobs, 'list', input, on(lane, snapshots, signal));

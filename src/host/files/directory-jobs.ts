@@ -9,7 +9,7 @@ import { LOST_AND_FOUND } from '../../base/lost-and-found.js';
 import { below, entriesInUse } from '../../base/mount-layers.js';
 import type {
   DirectoryOwner,
-  FailedLook,
+  FailedScan,
   FileOwner,
   MeasuredDirectory,
   MountEntry,
@@ -64,7 +64,7 @@ export function ownerOfDirectory({ path }: { readonly path: string }): FileOwner
   return ownerOf(path);
 }
 
-export interface PrepareSparesInput {
+export interface PreallocateInput {
   readonly snapshots: string;
   readonly names: readonly string[];
   readonly durable: boolean;
@@ -74,7 +74,7 @@ export interface PrepareSparesInput {
  * Several at once, with one fsync of `snapshots` for all. All are owned alike. What somebody has
  * put in the place of one is told in `taken`: a stranger's files must not become a layer.
  */
-export function prepareSpares({ snapshots, names, durable }: PrepareSparesInput): {
+export function preallocateDirectories({ snapshots, names, durable }: PreallocateInput): {
   readonly owner: FileOwner;
   readonly taken: readonly string[];
 } {
@@ -327,7 +327,7 @@ export interface ListedNames {
   /** Those of the directories that something is mounted on. */
   readonly hidden: string;
   /** Directories that could not be looked into. */
-  readonly failed: readonly ({ readonly name: string } & FailedLook)[];
+  readonly failed: readonly ({ readonly name: string } & FailedScan)[];
   /** What is no directory. */
   readonly others: string;
 }
@@ -370,7 +370,7 @@ export function list({
   };
 }
 
-function partsIn(path: string): { readonly fs: boolean; readonly work: boolean } | FailedLook {
+function partsIn(path: string): { readonly fs: boolean; readonly work: boolean } | FailedScan {
   try {
     const entries = guarded('readdir', path, () => fs.readdirSync(path, { withFileTypes: true }));
     const has = (part: string) =>

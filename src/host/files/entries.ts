@@ -9,7 +9,7 @@ import type { WorkerPool } from '../threads/workers.js';
 
 const jobs = jobModule<typeof entryJobs>(new URL('./entry-jobs.js', import.meta.url));
 
-export interface EntryLook {
+export interface EntryState {
   /** Last change of each; those that are gone, or that a mount hides, are left out. */
   changedAt(names: readonly string[]): Promise<ReadonlyMap<string, UnixNanos>>;
   /** Allocated bytes; null when it is gone, or when something is mounted in it. */
@@ -21,7 +21,7 @@ export async function entryLook(
   snapshots: string,
   pool: WorkerPool,
   mountTable: MountTable,
-): Promise<EntryLook> {
+): Promise<EntryState> {
   const mounts = await mountTable.read();
   const mountpoints = mounts
     .map(({ mountpoint }) => mountpoint)

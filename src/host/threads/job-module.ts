@@ -44,7 +44,7 @@ export interface ThreadSetup {
   readonly signals: Int32Array;
 }
 
-/** Places in the shared memory between the pool and one thread. */
+/** Slots in the shared memory between the pool and one thread. */
 export const signal = {
   /** Counts messages sent; the thread sleeps on it. */
   messages: 0,

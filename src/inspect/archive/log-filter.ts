@@ -9,7 +9,7 @@ import { eventOf } from './subject.js';
 import type { TimeRange } from './time-range.js';
 
 /** Who asked, as far as it matters; at least one is given. */
-export type CallerWish = Partial<Pick<Caller, 'pid' | 'uid' | 'namespace' | 'lease'>>;
+export type CallerFilter = Partial<Pick<Caller, 'pid' | 'uid' | 'namespace' | 'lease'>>;
 
 export interface LogFilter {
   readonly types: ReadonlySet<string> | null;
@@ -18,7 +18,7 @@ export interface LogFilter {
   readonly key: string | null;
   /** Of a key the snapshot ever bore. */
   readonly namespace: string | null;
-  readonly caller: CallerWish | null;
+  readonly caller: CallerFilter | null;
   readonly isInTime: TimeRange['holds'];
 }
 
@@ -84,14 +84,14 @@ async function learnRetired(archive: Archive, learn: Learn): Promise<void> {
   }
 }
 
-function isBy(record: LogRecord, wish: CallerWish): boolean {
+function isBy(record: LogRecord, query: CallerFilter): boolean {
   const event = eventOf(record);
   if (event === null || !('caller' in event.data)) return false;
   const { caller } = event.data;
   return (
-    (wish.pid === undefined || caller.pid === wish.pid) &&
-    (wish.uid === undefined || caller.uid === wish.uid) &&
-    (wish.namespace === undefined || caller.namespace === wish.namespace) &&
-    (wish.lease === undefined || caller.lease === wish.lease)
+    (query.pid === undefined || caller.pid === query.pid) &&
+    (query.uid === undefined || caller.uid === query.uid) &&
+    (query.namespace === undefined || caller.namespace === query.namespace) &&
+    (query.lease === undefined || caller.lease === query.lease)
   );
 }

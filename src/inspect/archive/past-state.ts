@@ -15,7 +15,7 @@ import { IndexUnusable } from '../../log/index/index-head.js';
 import type { IndexedLog } from '../../log/index/indexed-log.js';
 import type { OpenIndexed } from '../../log/index/indexed-segment.js';
 import type { SegmentIndex, StreamPart } from '../../log/index/segment-index.js';
-import type { SurveyedSegment } from '../../log/read/segment-list.js';
+import type { ListedSegment } from '../../log/read/segment-list.js';
 import type { LogRecord } from '../../log/types.js';
 import { idOfStream } from '../../machines/events/streams.js';
 import { MomentUnknown, type PastState } from './archive.js';
@@ -46,7 +46,7 @@ interface Source {
 
 async function stateBy(
   { disk, root, log }: Source,
-  segments: readonly SurveyedSegment[],
+  segments: readonly ListedSegment[],
   at: Position,
 ): Promise<PastState> {
   const first = segments[0]?.header.firstPosition ?? 0;
@@ -74,14 +74,14 @@ async function stateBy(
 /** Streams that were begun and ended: their numbers are used up, spares among them too. */
 function forget({ forest }: Replay, ended: readonly SnapshotId[]): void {
   let last = 0;
-  const usedSpares: SnapshotId[] = [];
+  const usedPreallocated: SnapshotId[] = [];
   for (const id of ended) {
     last = Math.max(last, id);
-    if (forest.isSpare(id)) usedSpares.push(id);
+    if (forest.isPreallocated(id)) usedPreallocated.push(id);
   }
   forest.reserveIdsBelow(last + 1);
-  if (usedSpares.length === 0) return;
-  forest.takeIn({ type: 'SparesDropped', data: { ids: usedSpares } });
+  if (usedPreallocated.length === 0) return;
+  forest.takeIn({ type: 'PreallocatedReleased', data: { ids: usedPreallocated } });
 }
 
 interface Begun {
@@ -113,11 +113,11 @@ async function nearestCheckpoint(
   return null;
 }
 
-type Places = Map<SurveyedSegment, number[]>;
+type Slots = Map<ListedSegment, number[]>;
 
 interface OpenStreams {
   /** Where their records stand; segments in order, offsets rising. */
-  readonly places: Places;
+  readonly places: Slots;
   readonly ended: readonly SnapshotId[];
 }
 
@@ -125,7 +125,7 @@ interface OpenStreams {
 class Range {
   private constructor(
     private readonly log: IndexedLog,
-    private readonly segments: readonly SurveyedSegment[],
+    private readonly segments: readonly ListedSegment[],
     /** The newest segment as it was a moment ago; null where it is not touched. */
     private readonly newest: SegmentIndex | null,
     private readonly from: number,
@@ -134,7 +134,7 @@ class Range {
 
   static async open(
     log: IndexedLog,
-    segments: readonly SurveyedSegment[],
+    segments: readonly ListedSegment[],
     from: number,
     to: number,
   ): Promise<Range> {
@@ -149,7 +149,7 @@ class Range {
   }
 
   async openStreams(replay: Replay): Promise<OpenStreams> {
-    const pending = new Map<string, Map<SurveyedSegment, readonly number[]>>();
+    const pending = new Map<string, Map<ListedSegment, readonly number[]>>();
     const ended: SnapshotId[] = [];
     for (const segment of this.#touched()) {
       for (const part of await this.#parts(segment)) {
@@ -160,11 +160,11 @@ class Range {
           ended.push(id);
           continue;
         }
-        const of = pending.get(stream) ?? new Map<SurveyedSegment, readonly number[]>();
+        const of = pending.get(stream) ?? new Map<ListedSegment, readonly number[]>();
         pending.set(stream, of.set(segment, offsets));
       }
     }
-    const places: Places = new Map(this.#touched().map((segment) => [segment, []]));
+    const places: Slots = new Map(this.#touched().map((segment) => [segment, []]));
     for (const of of pending.values()) {
       for (const [segment, offsets] of of) {
         const all = places.get(segment) ?? [];
@@ -175,7 +175,7 @@ class Range {
     return { places, ended };
   }
 
-  records(segment: SurveyedSegment, offsets: readonly number[]): Promise<readonly LogRecord[]> {
+  records(segment: ListedSegment, offsets: readonly number[]): Promise<readonly LogRecord[]> {
     if (offsets.length === 0) return Promise.resolve([]);
     return this.#within(segment, (open) => open.records(offsets));
   }
@@ -191,7 +191,7 @@ class Range {
   }
 
   /** Of each stream the records within the range. */
-  #parts(segment: SurveyedSegment): Promise<readonly StreamPart[]> {
+  #parts(segment: ListedSegment): Promise<readonly StreamPart[]> {
     return this.#within(segment, async (open) => {
       const { index } = open;
       const isWhole = this.from <= index.firstPosition && this.to >= index.nextPosition;
@@ -210,14 +210,14 @@ class Range {
   }
 
   #within<Value>(
-    segment: SurveyedSegment,
+    segment: ListedSegment,
     use: (open: OpenIndexed) => Promise<Value>,
   ): Promise<Value> {
     const next = this.#next(segment);
     return this.log.within(segment, next, use, next === null ? this.newest : null);
   }
 
-  #touched(): readonly SurveyedSegment[] {
+  #touched(): readonly ListedSegment[] {
     return this.segments.filter((segment) => {
       const next = this.#next(segment);
       const begins = segment.header.firstPosition < this.to;
@@ -225,7 +225,7 @@ class Range {
     });
   }
 
-  #next(segment: SurveyedSegment): SurveyedSegment | null {
+  #next(segment: ListedSegment): ListedSegment | null {
     return this.segments[this.segments.indexOf(segment) + 1] ?? null;
   }
 }

@@ -33,7 +33,7 @@ export class Replay {
     const packed = await PackedStates.index(bytes.subarray(end + 1), lines - 1);
     const replay = new Replay(new Forest(packed));
     replay.forest.reserveIdsBelow(head.nextId);
-    replay.forest.reserveSpares(head.spares);
+    replay.forest.reservePreallocated(head.preallocated);
     const { setAside, released } = head;
     replay.forest.restoreSetAside(
       setAside.map(([name, because, evidence]) => [name, { because, evidence }]),

@@ -6,7 +6,7 @@ import type { Disk } from '../../base/ports.js';
 import { position, type Position, type SnapshotId, type UnixNanos } from '../../base/units.js';
 import type { LogDamaged } from '../../log/errors.js';
 import { readIdentityIfSound } from '../../log/root/identity.js';
-import { IndexedLog, type StreamsWish } from '../../log/index/indexed-log.js';
+import { IndexedLog, type StreamsQuery } from '../../log/index/indexed-log.js';
 import { followLog, readLogBatches } from '../../log/reader.js';
 import type { LogRecord } from '../../log/types.js';
 import { streamOf } from '../../machines/events/streams.js';
@@ -62,8 +62,8 @@ export class RootArchive implements Archive {
     from: Position,
     signal: AbortSignal,
   ): AsyncGenerator<readonly LogRecord[], void, undefined> {
-    const wish = { root: this.#root, disk: this.#disk, from, signal };
-    for await (const record of followLog(wish)) yield [record];
+    const query = { root: this.#root, disk: this.#disk, from, signal };
+    for await (const record of followLog(query)) yield [record];
   }
 
   stateAt(at: Position): Promise<PastState> {
@@ -86,8 +86,8 @@ export class RootArchive implements Archive {
     return this.#streams(new Set(ids.map(streamOf)), { ...range, endOnce: true });
   }
 
-  #streams(streams: ReadonlySet<string>, wish: StreamsWish): Promise<LogRecord[]> {
-    return this.#log.acrossRetiring(() => this.#log.streams(streams, wish));
+  #streams(streams: ReadonlySet<string>, query: StreamsQuery): Promise<LogRecord[]> {
+    return this.#log.acrossRetiring(() => this.#log.streams(streams, query));
   }
 
   childrenOf(id: SnapshotId, range: LifeRange): Promise<readonly SnapshotId[]> {

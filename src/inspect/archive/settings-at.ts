@@ -3,7 +3,7 @@ import type { Position } from '../../base/units.js';
 import type { Archive } from './archive.js';
 
 /** As far as DaemonStarted told them; null where it did not. */
-export interface SettingsThen {
+export interface SettingsAt {
   /** The path of the root as the daemon knew it. */
   readonly root: string | null;
   readonly durability: string | null;
@@ -17,7 +17,7 @@ export interface SettingsThen {
 }
 
 /** Of the newest start before a position; null when none is kept. */
-export async function settingsAt(archive: Archive, at: Position): Promise<SettingsThen | null> {
+export async function settingsAt(archive: Archive, at: Position): Promise<SettingsAt | null> {
   for await (const batch of archive.read({ to: at, stream: 'daemon', reverse: true })) {
     for (const record of batch) {
       if (record.type !== 'DaemonStarted') continue;
@@ -27,7 +27,7 @@ export async function settingsAt(archive: Archive, at: Position): Promise<Settin
   return null;
 }
 
-export function settingsIn(settings: unknown, since: Position): SettingsThen {
+export function settingsIn(settings: unknown, since: Position): SettingsAt {
   const told = new Map(
     typeof settings === 'object' && settings !== null ? Object.entries(settings) : [],
   );

@@ -81,7 +81,7 @@ function distance(
  * Those of a forest whose names fit, by rising id: by a whole name, where there is none by a
  * beginning. A snapshot is found here also when its events are retired.
  */
-export function bearersIn(forest: Pick<Forest, 'values'>, text: string): readonly Candidate[] {
+export function candidatesIn(forest: Pick<Forest, 'values'>, text: string): readonly Candidate[] {
   const fit = fitOf(text);
   const found: { readonly whole: Candidate[]; readonly prefix: Candidate[] } = {
     whole: [],

@@ -37,7 +37,7 @@ const box = (centreX: number, centreY: number): PlacedState => ({
   height: 44,
 });
 
-export const statePlaces: ReadonlyMap<string, PlacedState> = new Map([
+export const statePositions: ReadonlyMap<string, PlacedState> = new Map([
   ['absent', box(450, 30)],
   ['preparing', box(450, 112)],
   ['mappingIds', box(315, 174)],
@@ -83,7 +83,7 @@ const ownLoop = (x: number, y: number): readonly Point[] => [
   [x + 66, y - 12],
 ];
 
-export const arrowPlaces: ReadonlyMap<string, PlacedArrow> = new Map<string, PlacedArrow>([
+export const arrowPositions: ReadonlyMap<string, PlacedArrow> = new Map<string, PlacedArrow>([
   ['absent:SnapshotSalvaged', arrow(middle(667, 22), [516, 30], [818, 30], [818, 470], [800, 470])],
   ['absent:SnapshotPreparing', arrow(start(459, 75), [450, 52], [450, 90])],
   [

@@ -5,9 +5,9 @@
  */
 import { assert } from '../../base/assert.js';
 import {
-  arrowPlaces,
+  arrowPositions,
   chartFrame,
-  statePlaces,
+  statePositions,
   type PlacedLabel,
   type Point,
 } from './chart-layout.js';
@@ -59,7 +59,7 @@ function inOrder(arrows: readonly ChartArrow[], { taken }: ChartMarks): readonly
 }
 
 function stateSvg({ path, isFinal, isCompound }: ChartState, marks: ChartMarks): string {
-  const place = statePlaces.get(path);
+  const place = statePositions.get(path);
   assert(place !== undefined, 'a state without a place in the picture', () => path);
   const { x, y, width, height } = place;
   const classes = [
@@ -83,7 +83,7 @@ function stateSvg({ path, isFinal, isCompound }: ChartState, marks: ChartMarks):
 }
 
 function arrowSvg(arrow: ChartArrow, marks: ChartMarks): string {
-  const place = arrowPlaces.get(arrow.id);
+  const place = arrowPositions.get(arrow.id);
   assert(place !== undefined, 'an arrow without a place in the picture', () => arrow.id);
   const { line, label } = place;
   const words = arrow.guard === null ? arrow.event : `${arrow.event} [${arrow.guard}]`;

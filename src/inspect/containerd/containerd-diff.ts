@@ -153,15 +153,15 @@ export function ctrLines(diff: ContainerdDiff, settings: CtrSettings): readonly 
   );
   if (!diff.isCollectionNeeded) return lines;
   if (lines.length === 0) {
-    lines.push(ctr(spareNamespace, ...snapshots, 'prepare', spareKey));
-    lines.push(ctr(spareNamespace, ...snapshots, 'rm', spareKey));
+    lines.push(ctr(preallocatedNamespace, ...snapshots, 'prepare', preallocatedKey));
+    lines.push(ctr(preallocatedNamespace, ...snapshots, 'rm', preallocatedKey));
   }
-  return [...lines, ctr(spareNamespace, 'content', 'prune', 'references')];
+  return [...lines, ctr(preallocatedNamespace, 'content', 'prune', 'references')];
 }
 
 /** Made and removed at once, so that containerd collects from this snapshotter. */
-const spareKey = 'stratalog-collect';
-const spareNamespace = 'default';
+const preallocatedKey = 'stratalog-collect';
+const preallocatedNamespace = 'default';
 
 /** As one word for a shell, whatever is in it. */
 export function shellWord(text: string): string {

@@ -2,7 +2,7 @@
  * An event as a short sentence for a person. What is not understood (a newer release wrote it, or
  * it is malformed) is shown as it stands in the log: looking must never fail where starting would.
  */
-import { counted } from '../../base/pluralize.js';
+import { pluralize } from '../../base/pluralize.js';
 import { assertNever } from '../../base/assert.js';
 import type { DaemonEvent, DaemonEventData } from '../../machines/events/daemon-events.js';
 import type { Caller, ParentLink, SnapshotEvent } from '../../machines/events/events.js';
@@ -49,11 +49,11 @@ function snapshotSummary(event: SnapshotEvent): string {
       return words(`as ${name}`, on(parent), `(${size}; ${where})`);
     }
     case 'LabelsUpdated':
-      return words(counted(event.data.labels.size, 'label'), by(event.data.caller));
+      return words(pluralize(event.data.labels.size, 'label'), by(event.data.caller));
     case 'LayerUnavailable': {
       const { reason, attempts, retryAt } = event.data;
       const next = retryAt === null ? 'waits for a use or a person' : `next try ${retryAt}`;
-      return `${reason} (${counted(attempts, 'try', 'tries')} so far; ${next})`;
+      return `${reason} (${pluralize(attempts, 'try', 'tries')} so far; ${next})`;
     }
     case 'LayerAvailable':
       return event.data.how;
@@ -84,12 +84,12 @@ function daemonSummary(event: DaemonEvent): string {
       const from = checkpoint === null ? '' : ` from the checkpoint at ${checkpoint}`;
       return (
         `release ${release} on Node.js ${node}, process ${pid}, epoch ${epoch}; ` +
-        `${counted(replayed, 'record')} replayed${from}`
+        `${pluralize(replayed, 'record')} replayed${from}`
       );
     }
     case 'TailCut': {
       const { segment, offset, bytes, savedAs } = event.data;
-      return `${counted(bytes, 'byte')} of ${segment} from offset ${offset}, kept as ${savedAs}`;
+      return `${pluralize(bytes, 'byte')} of ${segment} from offset ${offset}, kept as ${savedAs}`;
     }
     case 'RootFileSystemChanged': {
       const { part, how, before, after } = event.data;
@@ -108,10 +108,10 @@ function daemonSummary(event: DaemonEvent): string {
       const found = [...kinds].map(([kind, count]) => `${count} ${kind}`).join(', ');
       const more = omitted === 0 ? '' : ` and ${omitted} more`;
       const what = found === '' ? 'nothing found' : `found ${found}${more}`;
-      return `${counted(adopted, 'layer')} adopted; ${what}`;
+      return `${pluralize(adopted, 'layer')} adopted; ${what}`;
     }
-    case 'SparesReserved':
-    case 'SparesDropped':
+    case 'DirectoriesPreallocated':
+    case 'PreallocatedReleased':
       return idsInWords(event.data.ids);
     case 'DirectoryRecreated':
       return `${event.data.path} of snapshot ${event.data.id}`;
@@ -120,16 +120,16 @@ function daemonSummary(event: DaemonEvent): string {
       return event.data.path;
     case 'DirectoriesCollected': {
       const { collected, orphans, replayedTo } = event.data;
-      return `${counted(collected, 'snapshot')}, ${counted(orphans, 'orphan')}; log folded to ${replayedTo}`;
+      return `${pluralize(collected, 'snapshot')}, ${pluralize(orphans, 'orphan')}; log folded to ${replayedTo}`;
     }
     case 'CheckpointTaken':
-      return `of position ${event.data.position}, ${counted(event.data.snapshots, 'snapshot')}`;
+      return `of position ${event.data.position}, ${pluralize(event.data.snapshots, 'snapshot')}`;
     case 'SegmentChecked': {
       const { from, to, sha256 } = event.data;
       return `records ${from} to ${to - 1} are sound, sha256 ${sha256.slice(0, 12)}`;
     }
     case 'SegmentsRetired':
-      return `${counted(event.data.segments.length, 'segment')} before ${event.data.before}`;
+      return `${pluralize(event.data.segments.length, 'segment')} before ${event.data.before}`;
     case 'LogRepaired':
       return repairSummary(event);
     case 'DirectoriesSetAside': {
@@ -158,9 +158,9 @@ function repairSummary({ data }: DaemonEvent & { type: 'LogRepaired' }): string 
         ? `what came from position ${lost.from} on is not known`
         : `events ${lost.from} to ${lost.to - 1} do not count any more`;
   const aside =
-    kept.length === 0 ? '' : `; ${counted(kept.length, 'directory', 'directories')} kept`;
+    kept.length === 0 ? '' : `; ${pluralize(kept.length, 'directory', 'directories')} kept`;
   return (
-    `${counted(findings.length + omitted, 'finding')}; ${what}${aside}; epoch ${epoch}, ` +
+    `${pluralize(findings.length + omitted, 'finding')}; ${what}${aside}; epoch ${epoch}, ` +
     `taken out to ${quarantine}`
   );
 }

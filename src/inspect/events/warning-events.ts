@@ -24,6 +24,6 @@ export type SmoothEventType = Exclude<SnapshotEventType, (typeof ofSnapshots)[nu
 
 const troubles: ReadonlySet<string> = new Set<string>([...ofSnapshots, ...ofDaemon]);
 
-export function isTrouble({ type }: { readonly type: string }): boolean {
+export function isWarning({ type }: { readonly type: string }): boolean {
   return troubles.has(type);
 }

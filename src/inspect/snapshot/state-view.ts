@@ -18,7 +18,7 @@ export function kindOf({ status }: SnapshotState): ShownKind {
   return metaOf(status).shownAs ?? '-';
 }
 
-export interface StateWish {
+export interface StateQuery {
   /** Only keys of this containerd namespace. */
   readonly namespace: string | null;
   /** Those too that no client is shown: being prepared, or on their way out. */
@@ -26,10 +26,10 @@ export interface StateWish {
 }
 
 /** By rising id. */
-export function* statesIn(forest: Forest, wish: StateWish): Generator<SnapshotState> {
+export function* statesIn(forest: Forest, query: StateQuery): Generator<SnapshotState> {
   for (const state of forest.values()) {
-    if (!wish.isAll && metaOf(state.status).shownAs === null) continue;
-    if (wish.namespace !== null && namespaceIn(state.name) !== wish.namespace) continue;
+    if (!query.isAll && metaOf(state.status).shownAs === null) continue;
+    if (query.namespace !== null && namespaceIn(state.name) !== query.namespace) continue;
     yield state;
   }
 }

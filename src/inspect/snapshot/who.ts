@@ -173,14 +173,14 @@ export function mappedIn(forest: Forest, name: string, root: string): readonly S
 export type Answer =
   | { readonly kind: 'snapshot'; readonly life: WhoseLife }
   /** Made ahead, for a snapshot that nobody has asked for yet. */
-  | { readonly kind: 'spare'; readonly id: SnapshotId }
+  | { readonly kind: 'preallocated'; readonly id: SnapshotId }
   /** No snapshot owns it, and it is kept: it holds files, or a mount uses it. */
   | ({ readonly kind: 'set-aside'; readonly id: SnapshotId } & SetAside)
   /** Below the snapshots, and of none that the log has. */
   | { readonly kind: 'orphan'; readonly name: string };
 
 export async function answerFor(archive: Archive, forest: Forest, id: SnapshotId): Promise<Answer> {
-  if (forest.isSpare(id)) return { kind: 'spare', id };
+  if (forest.isPreallocated(id)) return { kind: 'preallocated', id };
   const setAside = forest.setAside.get(String(id));
   if (setAside !== undefined) return { kind: 'set-aside', id, ...setAside };
   const life = lifeInShort(id, await archive.historyOf(id), forest);

@@ -11,7 +11,7 @@ import { TARGET_LABEL } from '../../machines/labels.js';
 import { idOfStream } from '../../machines/events/streams.js';
 import type { Archive } from '../archive/archive.js';
 import { fitOf, withoutSequence } from '../events/event-names.js';
-import { settingsIn, type SettingsThen } from '../archive/settings-at.js';
+import { settingsIn, type SettingsAt } from '../archive/settings-at.js';
 import { eventOf, livesOf, nameIn, type Subject } from '../archive/subject.js';
 
 /** How the remote file system was asked for a layer that it did not provide. */
@@ -62,7 +62,7 @@ export interface LayerReason {
 }
 
 /** `settings`: those in force when the life began; null when that start is not kept. */
-export function reasonFor({ id, records }: Subject, settings: SettingsThen | null): LayerReason {
+export function reasonFor({ id, records }: Subject, settings: SettingsAt | null): LayerReason {
   const [first] = records;
   if (first === undefined) throw new RangeError('a subject has records');
   const events = records.map((record) => ({ record, event: eventOf(record) }));
@@ -86,7 +86,7 @@ export function reasonFor({ id, records }: Subject, settings: SettingsThen | nul
   };
 }
 
-function originIn(events: readonly SnapshotEvent[], settings: SettingsThen | null): Origin {
+function originIn(events: readonly SnapshotEvent[], settings: SettingsAt | null): Origin {
   const find = finderIn(events);
   const begun = find('SnapshotPreparing')?.data;
   const asked = find('RemoteMountStarted')?.data;
@@ -109,10 +109,7 @@ function originIn(events: readonly SnapshotEvent[], settings: SettingsThen | nul
   return { kind: isUnpack ? 'unpacked' : 'made-here', key, question };
 }
 
-function questionIn(
-  events: readonly SnapshotEvent[],
-  settings: SettingsThen | null,
-): RemoteQuestion {
+function questionIn(events: readonly SnapshotEvent[], settings: SettingsAt | null): RemoteQuestion {
   const find = finderIn(events);
   const begun = find('SnapshotPreparing')?.data;
   const asked = find('RemoteMountStarted')?.data;
@@ -194,8 +191,8 @@ function isShortFor(text: string, value: string): boolean {
 export async function settingsBefore(
   archive: Archive,
   subjects: readonly Subject[],
-): Promise<ReadonlyMap<SnapshotId, SettingsThen | null>> {
-  const starts: SettingsThen[] = [];
+): Promise<ReadonlyMap<SnapshotId, SettingsAt | null>> {
+  const starts: SettingsAt[] = [];
   for await (const batch of archive.read({ stream: 'daemon' })) {
     for (const { type, data, position } of batch) {
       if (type === 'DaemonStarted') starts.push(settingsIn(data['settings'], position));

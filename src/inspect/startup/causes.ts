@@ -14,7 +14,7 @@ import type { Finding } from './findings.js';
 import { below, layerIdAt } from '../../base/mount-layers.js';
 
 /** What a finding is about, as far as an event can be behind it. */
-export type Matter =
+export type CauseSubject =
   | { readonly of: 'snapshots'; readonly finding: Finding }
   /** A place in the log: the event is the one before it. */
   | { readonly of: 'log'; readonly position: Position }
@@ -35,7 +35,7 @@ export const CAUSES_MAX = 100;
 /** In the order of the matters. Damage in the way is no reason to fail: it is said instead. */
 export async function causesOf(
   archive: Archive,
-  matters: readonly Matter[],
+  matters: readonly CauseSubject[],
   snapshotsPath: string,
 ): Promise<readonly Cause[]> {
   const asked = matters.slice(0, CAUSES_MAX);
@@ -68,7 +68,7 @@ async function before(archive: Archive, at: Position): Promise<Cause> {
 }
 
 /** What the log says of everything that is asked about. */
-interface Testimony {
+interface Evidence {
   readonly lives: ReadonlyMap<SnapshotId, readonly LogRecord[]>;
   /** Snapshots whose events cannot be read. */
   readonly unreadable: ReadonlyMap<SnapshotId, LogDamaged>;
@@ -91,7 +91,7 @@ async function testimonyOn(
   archive: Archive,
   findings: readonly Finding[],
   snapshotsPath: string,
-): Promise<Testimony> {
+): Promise<Evidence> {
   const ids = new Set(findings.flatMap((finding) => idsBehind(finding, snapshotsPath)));
   const { lives, unreadable } = await livesOf(archive, [...ids]);
   const daemon: Said[] = [];
@@ -112,7 +112,7 @@ async function testimonyOn(
 async function livesOf(
   archive: Archive,
   ids: readonly SnapshotId[],
-): Promise<Pick<Testimony, 'lives' | 'unreadable'>> {
+): Promise<Pick<Evidence, 'lives' | 'unreadable'>> {
   const lives = new Map<SnapshotId, readonly LogRecord[]>();
   const unreadable = new Map<SnapshotId, LogDamaged>();
   const damage = await damageIn(async () => {
@@ -158,7 +158,7 @@ function idsBehind(finding: Finding, snapshotsPath: string): readonly SnapshotId
       return finding.directories
         .slice(0, NAMES_MAX)
         .flatMap(({ name }) => parseSnapshotId(name) ?? []);
-    case 'SpareDirectories':
+    case 'PreallocatedDirectories':
     case 'KeptDirectories':
     case 'ReleasedDirectories':
       return [];
@@ -181,7 +181,7 @@ function asksDaemon({ kind }: Finding): boolean {
     kind === 'ForeignEntry' ||
     kind === 'UncheckedDirectory' ||
     kind === 'LogOlderThanDirectories' ||
-    kind === 'SpareDirectories' ||
+    kind === 'PreallocatedDirectories' ||
     kind === 'KeptDirectories' ||
     kind === 'ReleasedDirectories' ||
     kind === 'MissingDirectory'
@@ -199,8 +199,8 @@ function saidIn(record: LogRecord): Said | null {
       names: new Set(names.map(String)),
     });
     switch (type) {
-      case 'SparesReserved':
-      case 'SparesDropped':
+      case 'DirectoriesPreallocated':
+      case 'PreallocatedReleased':
         return of(data.ids);
       case 'LogRepaired':
         return of(data.kept);
@@ -233,7 +233,7 @@ function saidIn(record: LogRecord): Said | null {
 }
 
 /** Pure. */
-function causeOf(finding: Finding, told: Testimony): Cause {
+function causeOf(finding: Finding, told: Evidence): Cause {
   const damage = damageBefore(finding, told);
   if (damage !== null) {
     return unknown(
@@ -248,7 +248,7 @@ function causeOf(finding: Finding, told: Testimony): Cause {
 }
 
 /** In the way of what is asked: the newest event could be one that cannot be read. */
-function damageBefore(finding: Finding, told: Testimony): LogDamaged | null {
+function damageBefore(finding: Finding, told: Evidence): LogDamaged | null {
   for (const id of idsBehind(finding, told.snapshotsPath)) {
     const damage = told.unreadable.get(id);
     if (damage !== undefined) return damage;
@@ -266,7 +266,7 @@ const removals = ['SnapshotRemoving', 'SnapshotCollecting', 'SnapshotAbandoned']
 const makings = ['SnapshotPrepared', 'SnapshotCommitted', 'SnapshotSalvaged'] as const;
 const mountings = ['RemoteMounted', 'LayerAvailable'] as const;
 
-function eventBehind(finding: Finding, told: Testimony): LogRecord | null {
+function eventBehind(finding: Finding, told: Evidence): LogRecord | null {
   const lifeOf = (id: SnapshotId): readonly LogRecord[] => told.lives.get(id) ?? [];
   switch (finding.kind) {
     case 'AbandonedPreparation':
@@ -303,8 +303,8 @@ function eventBehind(finding: Finding, told: Testimony): LogRecord | null {
       return lastAbout(told, [finding.name]);
     case 'LogOlderThanDirectories':
       return lastAbout(told, namesOf(finding.directories));
-    case 'SpareDirectories':
-      return lastNaming(told, ['SparesReserved'], finding.ids.map(String));
+    case 'PreallocatedDirectories':
+      return lastNaming(told, ['DirectoriesPreallocated'], finding.ids.map(String));
     case 'KeptDirectories':
       return lastNaming(told, ['LogRepaired', 'DirectoriesSetAside'], namesOf(finding.directories));
     case 'ReleasedDirectories':
@@ -337,12 +337,12 @@ function lastOf(
   return records.findLast(({ type }) => wanted.has(type)) ?? null;
 }
 
-function lastSaid({ daemon }: Testimony, isIt: (said: Said) => boolean): LogRecord | null {
+function lastSaid({ daemon }: Evidence, isIt: (said: Said) => boolean): LogRecord | null {
   return daemon.findLast(isIt)?.record ?? null;
 }
 
 function lastNaming(
-  told: Testimony,
+  told: Evidence,
   types: readonly string[] | null,
   names: readonly string[],
 ): LogRecord | null {
@@ -353,7 +353,7 @@ function lastNaming(
 }
 
 /** The newest event that names one of these entries, or is of a snapshot whose directory one was. */
-function lastAbout(told: Testimony, names: readonly string[]): LogRecord | null {
+function lastAbout(told: Evidence, names: readonly string[]): LogRecord | null {
   const ofLives = names.map((name) => {
     const id = parseSnapshotId(name);
     return id === null ? null : (told.lives.get(id)?.at(-1) ?? null);

@@ -3,7 +3,7 @@
  * one difference; what is done about it is part of it. docs/recovery.md explains each kind.
  */
 import { assertNever } from '../../base/assert.js';
-import type { FailedLook } from '../../base/ports.js';
+import type { FailedScan } from '../../base/ports.js';
 import type { SnapshotId } from '../../base/units.js';
 import { idsInWords, namesInWords } from '../events/id-ranges.js';
 import type { SET_ASIDE_REASONS } from '../../machines/events/daemon-events.js';
@@ -66,7 +66,7 @@ export type Finding =
   /** An entry in `snapshots/` that no snapshot owns. */
   | { readonly kind: 'OrphanDirectory'; readonly name: string; readonly path: string }
   /** Made ahead for snapshots that nobody has asked for yet. */
-  | { readonly kind: 'SpareDirectories'; readonly ids: readonly SnapshotId[] }
+  | { readonly kind: 'PreallocatedDirectories'; readonly ids: readonly SnapshotId[] }
   /**
    * Directories in use that the log knows only as garbage: an older log was put back, or the disk
    * lost its newest records.
@@ -89,7 +89,7 @@ export type Finding =
       readonly evidence: string;
     }
   /** A look that failed: what is there is not known. */
-  | ({ readonly kind: 'UncheckedDirectory'; readonly name: string } & FailedLook)
+  | ({ readonly kind: 'UncheckedDirectory'; readonly name: string } & FailedScan)
   /** Set aside: no snapshot owns them, and only a person may have them deleted. */
   | {
       readonly kind: 'KeptDirectories';
@@ -147,7 +147,7 @@ const ACTIONS: Readonly<Record<FixedKind, Action>> = {
   UnneededIdmappedMount: 'unmount it and remove its directory',
   UnavailableLayer: 'try to restore the layer',
   OrphanDirectory: 'remove its directory',
-  SpareDirectories: 'remove the directories',
+  PreallocatedDirectories: 'remove the directories',
   LogOlderThanDirectories: 'set the directories aside',
   ForeignEntry: 'set it aside',
   UncheckedDirectory: 'leave it alone',
@@ -179,7 +179,7 @@ export function subjectOf(finding: Finding): string {
     case 'UncheckedDirectory':
     case 'UnneededIdmappedMount':
       return finding.path;
-    case 'SpareDirectories':
+    case 'PreallocatedDirectories':
       return `directories ${idsInWords(finding.ids)}`;
     case 'LogOlderThanDirectories':
     case 'KeptDirectories':
@@ -211,7 +211,7 @@ export function isOrdinary(finding: Finding): boolean {
   return (
     finding.kind === 'MountElsewhere' ||
     finding.kind === 'AwaitingCleanup' ||
-    finding.kind === 'SpareDirectories' ||
+    finding.kind === 'PreallocatedDirectories' ||
     // The person who had the log repaired knows of them.
     (finding.kind === 'KeptDirectories' && finding.because === 'repair')
   );

@@ -3,8 +3,8 @@
  * daemon's Cleanup does (src/snapshotter/cleanup.ts), told beforehand; a test holds both equal.
  */
 import { assertNever } from '../../base/assert.js';
-import { counted } from '../../base/pluralize.js';
-import type { FailedLook, SnapshotDirectoryEntry } from '../../base/ports.js';
+import { pluralize } from '../../base/pluralize.js';
+import type { FailedScan, SnapshotDirectoryEntry } from '../../base/ports.js';
 import type { SnapshotId, SnapshotName, UnixNanos } from '../../base/units.js';
 import type { LogRecord } from '../../log/types.js';
 import { metaOf } from '../../machines/transition-table.js';
@@ -31,13 +31,13 @@ export type KeepReason =
   /** The daemon ended while it was prepared; the next start gives it up. */
   | (OfSnapshot & { readonly kind: 'left-to-start' })
   /** Made ahead for a coming snapshot. */
-  | { readonly kind: 'spare' }
+  | { readonly kind: 'preallocated' }
   /** Set aside by an event: only a request that names it deletes it. */
   | ({ readonly kind: 'set-aside' } & SetAside)
   /** No snapshot owns it, and it holds files, or a mount uses it. */
   | { readonly kind: 'in-use'; readonly evidence: string }
   /** It could not be looked at. */
-  | ({ readonly kind: 'unchecked' } & FailedLook)
+  | ({ readonly kind: 'unchecked' } & FailedScan)
   /** Its number is not in the log yet: whoever asked for it is not answered yet. */
   | { readonly kind: 'in-flight' }
   | { readonly kind: 'young' }
@@ -59,7 +59,7 @@ export type CollectReason =
   | { readonly kind: 'requested' }
   | { readonly kind: 'unneeded-idmapped' };
 
-export interface GcVerdict {
+export interface GcDecision {
   /** The entry's name in `snapshots/`, or `idmapped/…` of a mount with mapped ids; of an unfinished removal it may be gone already. */
   readonly entry: string;
   /** When its snapshot was prepared or committed; when nobody owns it, its last change. */
@@ -78,7 +78,7 @@ export interface GcWorld {
   readonly idmapped: readonly IdmappedEntry[];
   /** Whether a daemon is at work: what is half made belongs to it. */
   readonly isServed: boolean;
-  /** How the entries of `lookedAt` are used. */
+  /** How the entries of `scannedRoot` are used. */
   readonly uses: Uses;
   /** Entries that a person names, to be deleted with their content. */
   readonly requested: ReadonlySet<string>;
@@ -95,7 +95,7 @@ export interface GcWorld {
 export const IDMAPPED = 'idmapped/';
 
 /** Kept ones first, by number; names that are no numbers come last. */
-export function gcVerdicts(world: GcWorld): readonly GcVerdict[] {
+export function gcDecisions(world: GcWorld): readonly GcDecision[] {
   const verdicts = world.entries.flatMap((entry) => {
     // Deleted since it was listed.
     if (world.uses.get(entry.name)?.kind === 'absent') return [];
@@ -111,7 +111,7 @@ export function gcVerdicts(world: GcWorld): readonly GcVerdict[] {
 }
 
 /** Removals whose directory is gone, and which the log does not know as ended. */
-function withoutDirectory(world: GcWorld): readonly GcVerdict[] {
+function withoutDirectory(world: GcWorld): readonly GcDecision[] {
   const there = new Set(world.entries.map(({ id }) => id));
   const ids = [...removalsIn(world.forest)].filter((id) => !there.has(id));
   return ids.flatMap((id) => {
@@ -129,7 +129,7 @@ export function ownerlessOf(
 }
 
 /** Entries whose use must be known for a verdict: only a look can tell that they are garbage. */
-export function lookedAt(
+export function scannedRoot(
   forest: Forest,
   entries: readonly SnapshotDirectoryEntry[],
 ): readonly Candidate[] {
@@ -171,18 +171,19 @@ export async function removalTimes(
   return times;
 }
 
-function ownerless({ name, id }: SnapshotDirectoryEntry, world: GcWorld): GcVerdict {
+function ownerless({ name, id }: SnapshotDirectoryEntry, world: GcWorld): GcDecision {
   const { forest, isServed, changedAt, youngAfter, now, requested } = world;
   const since = changedAt.get(name) ?? null;
   const told = { entry: name, since, loggedSize: null };
   const use = world.uses.get(name);
   const setAside = forest.setAside.get(name);
-  if (id !== null && forest.isSpare(id) && isServed) return kept(told, { kind: 'spare' });
+  if (id !== null && forest.isPreallocated(id) && isServed)
+    return kept(told, { kind: 'preallocated' });
   if (requested.has(name) || forest.released.has(name)) {
     if (use?.kind === 'used' && use.by === 'mount') return inUse(told, use.evidence);
     return { ...told, verdict: { kind: 'collected', because: { kind: 'requested' } } };
   }
-  if (id !== null && forest.isSpare(id)) return kept(told, { kind: 'spare' });
+  if (id !== null && forest.isPreallocated(id)) return kept(told, { kind: 'preallocated' });
   if (setAside !== undefined) return kept(told, { kind: 'set-aside', ...setAside });
   if (id !== null && id >= forest.nextId && isServed) return kept(told, { kind: 'in-flight' });
   if (use?.kind === 'used') return inUse(told, use.evidence);
@@ -193,7 +194,7 @@ function ownerless({ name, id }: SnapshotDirectoryEntry, world: GcWorld): GcVerd
   return { ...told, verdict: { kind: 'collected', because: { kind: 'orphan' } } };
 }
 
-function owned(entry: string, state: SnapshotState, world: GcWorld): GcVerdict {
+function owned(entry: string, state: SnapshotState, world: GcWorld): GcDecision {
   const { id, name, status, usage, createdAt, removal } = state;
   const { shownAs, afterCrash } = metaOf(status);
   const told = { entry, since: createdAt, loggedSize: usage?.size ?? null };
@@ -220,16 +221,16 @@ function owned(entry: string, state: SnapshotState, world: GcWorld): GcVerdict {
   return kept(told, { kind: isGivenUp ? 'left-to-start' : 'being-prepared', id, name });
 }
 
-const inUse = (told: Omit<GcVerdict, 'verdict'>, evidence: string): GcVerdict =>
+const inUse = (told: Omit<GcDecision, 'verdict'>, evidence: string): GcDecision =>
   kept(told, { kind: 'in-use', evidence });
 
-function idmappedVerdict({ entry: name, ids }: IdmappedEntry): GcVerdict {
+function idmappedVerdict({ entry: name, ids }: IdmappedEntry): GcDecision {
   const told = { entry: `${IDMAPPED}${name}`, since: null, loggedSize: 0 };
   if (ids.length > 0) return kept(told, { kind: 'idmapped', ids });
   return { ...told, verdict: { kind: 'collected', because: { kind: 'unneeded-idmapped' } } };
 }
 
-function kept(told: Omit<GcVerdict, 'verdict'>, because: KeepReason): GcVerdict {
+function kept(told: Omit<GcDecision, 'verdict'>, because: KeepReason): GcDecision {
   return { ...told, verdict: { kind: 'kept', because } };
 }
 
@@ -251,7 +252,7 @@ export function reasonInWords(
       return `being prepared: ${because.name}`;
     case 'left-to-start':
       return `half prepared when the daemon ended, the next start abandons it: ${because.name}`;
-    case 'spare':
+    case 'preallocated':
       return 'spare: made ahead for a coming snapshot';
     case 'set-aside':
       return because.because === 'repair'
@@ -276,7 +277,7 @@ export function reasonInWords(
     case 'requested':
       return 'requested to be deleted with its content';
     case 'idmapped':
-      return `layers with mapped ids for ${counted(because.ids.length, 'snapshot')} ${idsInWords(because.ids)}`;
+      return `layers with mapped ids for ${pluralize(because.ids.length, 'snapshot')} ${idsInWords(because.ids)}`;
     case 'unneeded-idmapped':
       return 'layers with mapped ids that no snapshot needs';
     case 'orphan':

@@ -71,7 +71,7 @@ export function planRecovery(forest: Forest, observed: Observation, snapshotsPat
     // A start unmounts what the preparation has mounted, so that is no use.
     if (state.remote !== null) uses.set(name, useElsewhere(name, observed.mounts, snapshotsPath));
   }
-  for (const id of forest.spares) {
+  for (const id of forest.preallocated) {
     const name = String(id);
     if (listed.has(name)) continue;
     candidates.push({ name, id, because: 'preallocated' });

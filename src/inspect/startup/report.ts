@@ -59,7 +59,7 @@ function lossOf(finding: Finding): string {
     case 'ForeignEntry':
     case 'UncheckedDirectory':
     case 'KeptDirectories':
-    case 'SpareDirectories':
+    case 'PreallocatedDirectories':
     case 'ForeignMount':
     case 'MountElsewhere':
     case 'HiddenMounts':
@@ -120,8 +120,8 @@ function evidenceOf(finding: Finding): string {
       return `Stratalog does not give this name, and ${finding.evidence}; stratalog gc --delete ${finding.name} deletes it`;
     case 'UncheckedDirectory':
       return `${finding.operation} failed with ${finding.code}: what is there is not known`;
-    case 'SpareDirectories':
-      return 'the log has set them aside in SparesReserved, and no snapshot has been given one';
+    case 'PreallocatedDirectories':
+      return 'the log has set them aside in DirectoriesPreallocated, and no snapshot has been given one';
     case 'KeptDirectories':
       return `${keptEvidence(finding)}; stratalog gc --delete <name> deletes one`;
     case 'ReleasedDirectories':

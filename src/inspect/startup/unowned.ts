@@ -27,7 +27,7 @@ export function unownedIn(
   return entries.flatMap(({ name, id }): readonly Candidate[] => {
     if (id !== null && forest.has(id)) return [];
     if (forest.setAside.has(name) || forest.released.has(name)) return [];
-    const because = id !== null && forest.isSpare(id) ? 'preallocated' : 'unowned';
+    const because = id !== null && forest.isPreallocated(id) ? 'preallocated' : 'unowned';
     return [{ name, id, because }];
   });
 }
@@ -57,7 +57,7 @@ export function candidateFindings(
   { nextId, snapshotsPath }: { readonly nextId: SnapshotId; readonly snapshotsPath: string },
 ): readonly Finding[] {
   const findings: Finding[] = [];
-  const unusedSpares: SnapshotId[] = [];
+  const unusedPreallocated: SnapshotId[] = [];
   const newer: (Finding & { kind: 'LogOlderThanDirectories' })['directories'][number][] = [];
   for (const { name, id, because } of candidates) {
     const use = uses.get(name);
@@ -69,14 +69,17 @@ export function candidateFindings(
       if (id === null) findings.push({ kind: 'ForeignEntry', name, path, evidence });
       else newer.push({ name, because, evidence });
     } else if (because === 'unowned') findings.push({ kind: 'OrphanDirectory', name, path });
-    else if (because === 'preallocated' && id !== null) unusedSpares.push(id);
+    else if (because === 'preallocated' && id !== null) unusedPreallocated.push(id);
   }
   if (newer.length > 0) {
     const directories = newer.sort((a, b) => Number(a.name) - Number(b.name));
     findings.unshift({ kind: 'LogOlderThanDirectories', directories, nextId });
   }
-  if (unusedSpares.length > 0) {
-    findings.push({ kind: 'SpareDirectories', ids: unusedSpares.sort((a, b) => a - b) });
+  if (unusedPreallocated.length > 0) {
+    findings.push({
+      kind: 'PreallocatedDirectories',
+      ids: unusedPreallocated.sort((a, b) => a - b),
+    });
   }
   return findings;
 }

@@ -51,7 +51,7 @@ export type ScanStop =
       readonly why: string;
     };
 
-export interface ScanWish {
+export interface ScanOptions {
   /** Records before this position are checked, but not handed out. */
   readonly from?: number;
   /** The scan stops at this position, whatever stands there. */
@@ -85,12 +85,12 @@ export class SegmentScan {
   #heldOffsets: number[] = [];
   #buffer = Buffer.allocUnsafeSlow(READ_BYTES_MIN);
 
-  constructor(file: DiskFile, start: ScanPlace, wish: ScanWish = {}) {
+  constructor(file: DiskFile, start: ScanPlace, query: ScanOptions = {}) {
     this.#file = file;
-    this.#from = wish.from ?? 0;
-    this.#until = wish.until ?? Infinity;
-    this.#stream = wish.stream === undefined ? null : Buffer.from(wish.stream, 'latin1');
-    this.#keepOffsets = wish.keepOffsets ?? false;
+    this.#from = query.from ?? 0;
+    this.#until = query.until ?? Infinity;
+    this.#stream = query.stream === undefined ? null : Buffer.from(query.stream, 'latin1');
+    this.#keepOffsets = query.keepOffsets ?? false;
     this.#offset = this.#wholeOffset = this.groupStart = start.offset;
     this.#position = this.#wholePosition = start.position;
     start.chain.copy(this.#chain);

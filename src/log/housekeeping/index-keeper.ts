@@ -8,7 +8,7 @@ import { listLog, logDirectory, removeIfThere, withFile, type NamedAt } from '..
 import { indexPath, makeIndex, readIndex, writeIndex } from '../index/index-files.js';
 import { readHeader } from '../format/segment-header.js';
 import { IndexUnusable } from '../index/index-head.js';
-import type { SurveyedSegment } from '../read/segment-list.js';
+import type { ListedSegment } from '../read/segment-list.js';
 import type { IndexedTexts } from '../index/text-filter.js';
 
 /** A start, and whoever has just filled a segment, have other things to do. */
@@ -107,7 +107,7 @@ export class IndexKeeper {
     return true;
   }
 
-  async #read({ name, position }: NamedAt): Promise<SurveyedSegment | null> {
+  async #read({ name, position }: NamedAt): Promise<ListedSegment | null> {
     const path = `${logDirectory(this.#options.root)}/${name}`;
     const reading = await withFile(this.#options.disk, path, 'read', readHeader);
     if (reading.kind !== 'valid') return null;

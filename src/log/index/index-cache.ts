@@ -7,7 +7,7 @@ import type { Disk } from '../../base/ports.js';
 import { bindingOf, readIndex, readIndexFilter, readIndexHead } from './index-files.js';
 import type { IndexHead } from './index-head.js';
 import type { SegmentIndex } from './segment-index.js';
-import type { SurveyedSegment } from '../read/segment-list.js';
+import type { ListedSegment } from '../read/segment-list.js';
 import { stretchesThatMayHold } from './text-filter.js';
 
 /** Enough for three gigabytes of events. Heads are not counted: each has some hundred bytes. */
@@ -34,11 +34,11 @@ export class IndexCache {
   ) {}
 
   /** If it was read before. */
-  knownHead(segment: SurveyedSegment, next: SurveyedSegment): IndexHead | null {
+  knownHead(segment: ListedSegment, next: ListedSegment): IndexHead | null {
     return this.#known(segment, next)?.head ?? null;
   }
 
-  async head(segment: SurveyedSegment, next: SurveyedSegment): Promise<IndexHead | null> {
+  async head(segment: ListedSegment, next: ListedSegment): Promise<IndexHead | null> {
     const known = this.knownHead(segment, next);
     if (known !== null) return known;
     const head = await readIndexHead(this.disk, this.root, segment, next);
@@ -46,7 +46,7 @@ export class IndexCache {
     return head;
   }
 
-  async read(segment: SurveyedSegment, next: SurveyedSegment): Promise<SegmentIndex | null> {
+  async read(segment: ListedSegment, next: ListedSegment): Promise<SegmentIndex | null> {
     const known = this.#known(segment, next);
     if (known?.index) return known.index;
     const index = await readIndex(this.disk, this.root, segment, next);
@@ -56,8 +56,8 @@ export class IndexCache {
 
   /** The stretches that may have one of the texts; null also for texts of another version. */
   async stretches(
-    segment: SurveyedSegment,
-    next: SurveyedSegment,
+    segment: ListedSegment,
+    next: ListedSegment,
     texts: readonly string[],
     version: number,
   ): Promise<readonly number[] | null> {
@@ -73,7 +73,7 @@ export class IndexCache {
     return stretchesThatMayHold(filter, texts);
   }
 
-  #known(segment: SurveyedSegment, next: SurveyedSegment): Kept | null {
+  #known(segment: ListedSegment, next: ListedSegment): Kept | null {
     const known = this.#kept.get(segment.header.firstPosition);
     return known?.head.mismatch(bindingOf(segment, next)) === null ? known : null;
   }

@@ -9,13 +9,13 @@ import { position } from '../../base/units.js';
 import { LogDamaged } from '../errors.js';
 import { indexName, logDirectory, NO_FILE, removeIfThere, withFile } from '../files.js';
 import { CHAIN_BYTES, RECORD } from '../format/layout.js';
-import { walkHeads, type HeadWalkWish } from '../read/heads.js';
+import { walkHeads, type HeadWalkOptions } from '../read/heads.js';
 import { IndexBuilder } from './index-builder.js';
 import { claimedHeadBytes, IndexHead, IndexUnusable, type IndexBinding } from './index-head.js';
 import { checkSealed, startOf } from '../read/replay-to-end.js';
 import { SegmentScan } from '../format/scan.js';
 import { SegmentIndex } from './segment-index.js';
-import type { SurveyedSegment } from '../read/segment-list.js';
+import type { ListedSegment } from '../read/segment-list.js';
 import type { IndexedTexts } from './text-filter.js';
 
 /** Far more than the index of the largest segment has. */
@@ -25,7 +25,7 @@ export const indexPath = (root: string, firstPosition: number): string =>
   `${logDirectory(root)}/${indexName(firstPosition)}`;
 
 /** What the index of a sealed segment must say. */
-export function bindingOf({ header }: SurveyedSegment, next: SurveyedSegment): IndexBinding {
+export function bindingOf({ header }: ListedSegment, next: ListedSegment): IndexBinding {
   return {
     uuid: header.uuid,
     firstPosition: header.firstPosition,
@@ -45,8 +45,8 @@ const HEAD_BYTES = 4096;
 export function readIndexHead(
   disk: Disk,
   root: string,
-  segment: SurveyedSegment,
-  next: SurveyedSegment,
+  segment: ListedSegment,
+  next: ListedSegment,
 ): Promise<IndexHead | null> {
   return withIndexFile(disk, root, segment, (file) => headIn(file, segment, next));
 }
@@ -59,8 +59,8 @@ export function readIndexHead(
 export function readIndexFilter(
   disk: Disk,
   root: string,
-  segment: SurveyedSegment,
-  next: SurveyedSegment,
+  segment: ListedSegment,
+  next: ListedSegment,
   textsVersion: number,
   known: IndexHead | null = null,
 ): Promise<{ readonly head: IndexHead; readonly filter: Buffer | null } | null> {
@@ -79,8 +79,8 @@ export function readIndexFilter(
 
 async function headIn(
   file: DiskFile,
-  segment: SurveyedSegment,
-  next: SurveyedSegment,
+  segment: ListedSegment,
+  next: ListedSegment,
 ): Promise<IndexHead> {
   let bytes = Buffer.allocUnsafe(HEAD_BYTES);
   bytes = bytes.subarray(0, await file.read(bytes, 0));
@@ -96,8 +96,8 @@ async function headIn(
 export function readIndex(
   disk: Disk,
   root: string,
-  segment: SurveyedSegment,
-  next: SurveyedSegment,
+  segment: ListedSegment,
+  next: ListedSegment,
 ): Promise<SegmentIndex | null> {
   return withIndexFile(disk, root, segment, async (file) => {
     const bytes = Buffer.allocUnsafeSlow(Math.min(await file.size(), INDEX_BYTES_MAX));
@@ -107,7 +107,7 @@ export function readIndex(
   });
 }
 
-function ofSegment(head: IndexHead, segment: SurveyedSegment, next: SurveyedSegment): IndexHead {
+function ofSegment(head: IndexHead, segment: ListedSegment, next: ListedSegment): IndexHead {
   const mismatch = head.mismatch(bindingOf(segment, next));
   if (mismatch !== null) throw new IndexUnusable(mismatch);
   return head;
@@ -116,7 +116,7 @@ function ofSegment(head: IndexHead, segment: SurveyedSegment, next: SurveyedSegm
 async function withIndexFile<Value>(
   disk: Disk,
   root: string,
-  { header }: SurveyedSegment,
+  { header }: ListedSegment,
   use: (file: DiskFile) => Promise<Value>,
 ): Promise<Value | null> {
   try {
@@ -129,7 +129,7 @@ async function withIndexFile<Value>(
   }
 }
 
-export interface IndexWish extends HeadWalkWish {
+export interface IndexQuery extends HeadWalkOptions {
   readonly isWanted?: () => boolean;
   /** Of which the index can be asked; none by default. */
   readonly texts?: IndexedTexts | null;
@@ -143,14 +143,14 @@ export interface IndexWish extends HeadWalkWish {
  */
 export async function makeIndex(
   file: DiskFile,
-  segment: SurveyedSegment,
-  next: SurveyedSegment | null,
-  wish: IndexWish = {},
+  segment: ListedSegment,
+  next: ListedSegment | null,
+  query: IndexQuery = {},
 ): Promise<Buffer | null> {
   const { uuid, firstPosition } = segment.header;
-  const texts = wish.texts ?? null;
+  const texts = query.texts ?? null;
   const builder = new IndexBuilder(uuid, firstPosition, texts);
-  const isWanted = wish.isWanted ?? (() => true);
+  const isWanted = query.isWanted ?? (() => true);
   const end = await walkHeads(
     file,
     segment,
@@ -159,7 +159,7 @@ export async function makeIndex(
       builder.take(bytes, at, offset, padded);
       return true;
     },
-    { checks: true, ...wish },
+    { checks: true, ...query },
   );
   if (end.wasStopped) return null;
   const chain = await lastChain(file, builder);
@@ -182,7 +182,7 @@ async function lastChain(file: DiskFile, { lastOffset }: IndexBuilder): Promise<
 /** Again, without the beginning of an append whose end is not there. */
 async function makeUpTo(
   file: DiskFile,
-  segment: SurveyedSegment,
+  segment: ListedSegment,
   to: number,
   texts: IndexedTexts | null,
 ): Promise<Buffer> {
@@ -200,8 +200,8 @@ async function makeUpTo(
 /** Reads with all checks. Fails with LogDamaged where a sealed segment does not lead to the next. */
 export async function requireSound(
   file: DiskFile,
-  segment: SurveyedSegment,
-  next: SurveyedSegment | null,
+  segment: ListedSegment,
+  next: ListedSegment | null,
 ): Promise<SegmentScan> {
   const scan = new SegmentScan(file, startOf(segment));
   while ((await scan.next()) !== null);
@@ -212,8 +212,8 @@ export async function requireSound(
 /** The same for whoever has met damage already: says where it is. */
 export async function failAtDamage(
   file: DiskFile,
-  segment: SurveyedSegment,
-  next: SurveyedSegment | null,
+  segment: ListedSegment,
+  next: ListedSegment | null,
 ): Promise<never> {
   const scan = await requireSound(file, segment, next);
   const stop = scan.stop ?? { kind: 'nothing' };

@@ -27,7 +27,7 @@ import type { ScanPlace } from '../format/scan.js';
 import { SegmentIndex } from './segment-index.js';
 import { NamesToFind } from '../format/stream-name.js';
 import { scanForStreams } from './stream-scan.js';
-import { surveySound, type KnownHeaders, type SurveyedSegment } from '../read/segment-list.js';
+import { listSoundSegments, type KnownHeaders, type ListedSegment } from '../read/segment-list.js';
 import type { LogRecord } from '../types.js';
 
 /** Retiring takes the oldest segments away; after so many tries it is not a race any more. */
@@ -51,8 +51,8 @@ export interface IndexedLogOptions {
 
 /** A segment and the one that follows it; null behind the newest. */
 export interface WithNext {
-  readonly segment: SurveyedSegment;
-  readonly next: SurveyedSegment | null;
+  readonly segment: ListedSegment;
+  readonly next: ListedSegment | null;
 }
 
 /** Where a text may stand; null stretches: anywhere. */
@@ -61,9 +61,9 @@ export interface MaybeHolding extends WithNext {
   readonly stretches: readonly number[] | null;
 }
 
-type Sealed = WithNext & { readonly next: SurveyedSegment };
+type Sealed = WithNext & { readonly next: ListedSegment };
 
-const withNext = (segments: readonly SurveyedSegment[]): readonly WithNext[] =>
+const withNext = (segments: readonly ListedSegment[]): readonly WithNext[] =>
   segments.map((segment, at) => ({ segment, next: segments[at + 1] ?? null }));
 
 /** Positions; all by default. */
@@ -73,7 +73,7 @@ export interface PositionRange {
   readonly to?: number | undefined;
 }
 
-export interface StreamsWish extends PositionRange {
+export interface StreamsQuery extends PositionRange {
   /** No name is used again after its end: where all have ended, the newest segment is not read. */
   readonly endOnce?: boolean;
 }
@@ -84,7 +84,7 @@ export class IndexedLog {
   readonly #indexes: IndexCache;
   readonly #headers: KnownHeaders = new Map();
   readonly #asksOnce: boolean;
-  #surveyed: readonly SurveyedSegment[] | null = null;
+  #surveyed: readonly ListedSegment[] | null = null;
   #epoch: number | null = null;
   /** Null `held`: too large, and read anew by each question. */
   #newest: { readonly segment: string; readonly held: NewestSegment | null } | null = null;
@@ -120,14 +120,14 @@ export class IndexedLog {
   }
 
   /** Fails with LogDamaged at a header that is not sound; LogTooNew. */
-  async segments(): Promise<readonly SurveyedSegment[]> {
+  async segments(): Promise<readonly ListedSegment[]> {
     if (this.#surveyed !== null) return this.#surveyed;
     const found = await this.acrossRetiring(() => this.#survey());
     if (this.#asksOnce) this.#surveyed = found;
     return found;
   }
 
-  async #survey(): Promise<readonly SurveyedSegment[]> {
+  async #survey(): Promise<readonly ListedSegment[]> {
     const identity = await readIdentityIfSound(this.#disk, this.#root);
     const epoch = identity?.epoch ?? null;
     // A repair may give a name to another segment, and raises the epoch.
@@ -136,7 +136,7 @@ export class IndexedLog {
       this.#newest = null;
     }
     this.#epoch = epoch;
-    return (await surveySound(this.#disk, this.#root, identity, this.#headers)).segments;
+    return (await listSoundSegments(this.#disk, this.#root, identity, this.#headers)).segments;
   }
 
   /**
@@ -149,8 +149,8 @@ export class IndexedLog {
    * @param known what an earlier run was given of the newest segment
    */
   async within<Value>(
-    segment: SurveyedSegment,
-    next: SurveyedSegment | null,
+    segment: ListedSegment,
+    next: ListedSegment | null,
     use: (open: OpenIndexed) => Promise<Value>,
     known: SegmentIndex | null = null,
   ): Promise<Value> {
@@ -227,10 +227,10 @@ export class IndexedLog {
   }
 
   /** The records of these streams, oldest first. */
-  async streams(streams: ReadonlySet<string>, wish: StreamsWish = {}): Promise<LogRecord[]> {
+  async streams(streams: ReadonlySet<string>, query: StreamsQuery = {}): Promise<LogRecord[]> {
     if (streams.size === 0) return [];
-    const { from = 0, to = Infinity } = wish;
-    const wanted = await this.#segmentsIn(wish);
+    const { from = 0, to = Infinity } = query;
+    const wanted = await this.#segmentsIn(query);
     // Most segments have nothing of a stream; to see that is waiting for files, one for each.
     const names = new NamesToFind(streams);
     const parts = await pLimit(SEGMENTS_AT_ONCE).map(
@@ -238,7 +238,7 @@ export class IndexedLog {
       (place) => this.#streamsIn(place, streams, names),
     );
     const newest = wanted.at(-1);
-    const isComplete = wish.endOnce === true && allClosed(streams, parts.flat());
+    const isComplete = query.endOnce === true && allClosed(streams, parts.flat());
     if (newest?.next === null && !isComplete) {
       parts.push(await this.#streamsIn(newest, streams, names));
     }
@@ -283,7 +283,7 @@ export class IndexedLog {
     });
   }
 
-  async #newestIndex(file: DiskFile, segment: SurveyedSegment): Promise<SegmentIndex> {
+  async #newestIndex(file: DiskFile, segment: ListedSegment): Promise<SegmentIndex> {
     const held = await this.#newestIn(file, segment);
     if (held !== null) return held.index();
     const index = await indexOf(file, segment, null);
@@ -292,7 +292,7 @@ export class IndexedLog {
   }
 
   /** Records of the newest segment that hold these bytes; null when it is too large to be held. */
-  newestHolding(segment: SurveyedSegment, needle: Buffer): Promise<readonly LogRecord[] | null> {
+  newestHolding(segment: ListedSegment, needle: Buffer): Promise<readonly LogRecord[] | null> {
     return withFile(this.#disk, segment.path, 'read', async (file) => {
       const held = await this.#newestIn(file, segment);
       return held && orFailAtDamage(file, segment, () => [...held.holding(needle)]);
@@ -300,7 +300,7 @@ export class IndexedLog {
   }
 
   /** Read once, and again when something was appended. */
-  async #newestIn(file: DiskFile, segment: SurveyedSegment): Promise<NewestSegment | null> {
+  async #newestIn(file: DiskFile, segment: ListedSegment): Promise<NewestSegment | null> {
     const kept = this.#newest?.segment === segment.name ? this.#newest : null;
     if (kept?.held && !(await goesOn(file, segment, kept.held.end))) return kept.held;
     const held = await NewestSegment.read(file, segment);
@@ -313,7 +313,7 @@ export class IndexedLog {
     return held;
   }
 
-  async #tellLoss(file: DiskFile, segment: SurveyedSegment, end: ScanPlace): Promise<void> {
+  async #tellLoss(file: DiskFile, segment: ListedSegment, end: ScanPlace): Promise<void> {
     if (this.#onDamage === undefined || this.#hasToldDamage) return;
     const damage = await lossBehind(file, segment, end);
     if (damage === null) return;
@@ -321,15 +321,15 @@ export class IndexedLog {
     this.#onDamage(damage);
   }
 
-  #isTrusted({ header }: SurveyedSegment): boolean {
+  #isTrusted({ header }: ListedSegment): boolean {
     return !this.#distrusted.has(header.firstPosition);
   }
 
-  async #readIndex(segment: SurveyedSegment, next: SurveyedSegment): Promise<SegmentIndex | null> {
+  async #readIndex(segment: ListedSegment, next: ListedSegment): Promise<SegmentIndex | null> {
     return this.#isTrusted(segment) ? this.#indexes.read(segment, next) : null;
   }
 
-  #notice(segment: SurveyedSegment, thrown: IndexUnusable): void {
+  #notice(segment: ListedSegment, thrown: IndexUnusable): void {
     this.#distrusted.add(segment.header.firstPosition);
     if (this.#hasNoticed) return;
     this.#hasNoticed = true;
@@ -339,7 +339,7 @@ export class IndexedLog {
   }
 
   /** The position behind the last whole append. */
-  async next(segments: readonly SurveyedSegment[]): Promise<Position> {
+  async next(segments: readonly ListedSegment[]): Promise<Position> {
     const last = segments.at(-1);
     if (last === undefined) return position(0);
     return withFile(this.#disk, last.path, 'read', async (file) => {
@@ -359,15 +359,15 @@ function allClosed(streams: ReadonlySet<string>, records: readonly LogRecord[]):
 
 async function indexOf(
   file: DiskFile,
-  segment: SurveyedSegment,
-  next: SurveyedSegment | null,
+  segment: ListedSegment,
+  next: ListedSegment | null,
 ): Promise<SegmentIndex> {
   const made = await makeIndex(file, segment, next);
   assert(made !== null, 'nobody gives it up');
   return new SegmentIndex(made);
 }
 
-const endOf = (segment: SurveyedSegment, index: SegmentIndex): ScanPlace =>
+const endOf = (segment: ListedSegment, index: SegmentIndex): ScanPlace =>
   index.head.records === 0
     ? startOf(segment)
     : { offset: index.end, position: index.nextPosition, chain: index.head.chain };
@@ -375,7 +375,7 @@ const endOf = (segment: SurveyedSegment, index: SegmentIndex): ScanPlace =>
 /** Fails with LogDamaged where a body cannot be understood though its checksum holds. */
 async function orFailAtDamage<Value>(
   file: DiskFile,
-  segment: SurveyedSegment,
+  segment: ListedSegment,
   decode: () => Value,
 ): Promise<Value> {
   try {

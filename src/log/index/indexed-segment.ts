@@ -7,7 +7,7 @@ import { walkHeads, type HeadVisitor } from '../read/heads.js';
 import { BLOCK, stretchRecords } from './index-format.js';
 import { IndexUnusable } from './index-head.js';
 import type { BlockPlace, SegmentIndex } from './segment-index.js';
-import type { SurveyedSegment } from '../read/segment-list.js';
+import type { ListedSegment } from '../read/segment-list.js';
 import type { LogRecord } from '../types.js';
 
 /** Records this near to one another are read at once. */
@@ -37,7 +37,7 @@ export interface OpenIndexed {
 export class IndexedSegment implements OpenIndexed {
   constructor(
     private readonly file: DiskFile,
-    private readonly segment: SurveyedSegment,
+    private readonly segment: ListedSegment,
     readonly index: SegmentIndex,
   ) {}
 

@@ -16,7 +16,7 @@ import { isOfStreams } from '../read/heads.js';
 import { IndexBuilder } from './index-builder.js';
 import type { ScanPlace } from '../format/scan.js';
 import { SegmentIndex } from './segment-index.js';
-import type { SurveyedSegment } from '../read/segment-list.js';
+import type { ListedSegment } from '../read/segment-list.js';
 import type { LogRecord } from '../types.js';
 
 /** Larger ones are read a piece at a time by whoever asks. */
@@ -29,7 +29,7 @@ export class NewestSegment {
   #index: SegmentIndex | null = null;
 
   private constructor(
-    private readonly segment: SurveyedSegment,
+    private readonly segment: ListedSegment,
     /** From the first record on. */
     private readonly bytes: Buffer,
     /** Where each record begins in them, and where the last one ends. */
@@ -49,7 +49,7 @@ export class NewestSegment {
   }
 
   /** Null when it is too large to be held. */
-  static async read(file: DiskFile, segment: SurveyedSegment): Promise<NewestSegment | null> {
+  static async read(file: DiskFile, segment: ListedSegment): Promise<NewestSegment | null> {
     const { headerBytes, firstPosition } = segment.header;
     const size = (await file.size()) - headerBytes;
     if (size > BYTES_MAX) return null;

@@ -3,7 +3,7 @@ import type { DiskFile } from '../../base/ports.js';
 import { decodeIfUsable, isIntact } from '../format/codec.js';
 import { isOfStreams, walkHeads } from '../read/heads.js';
 import { failAtDamage } from './index-files.js';
-import type { SurveyedSegment } from '../read/segment-list.js';
+import type { ListedSegment } from '../read/segment-list.js';
 import type { LogRecord } from '../types.js';
 
 /**
@@ -14,8 +14,8 @@ import type { LogRecord } from '../types.js';
  */
 export async function scanForStreams(
   file: DiskFile,
-  segment: SurveyedSegment,
-  next: SurveyedSegment | null,
+  segment: ListedSegment,
+  next: ListedSegment | null,
   streams: ReadonlySet<string>,
 ): Promise<LogRecord[]> {
   const isNamed = isOfStreams(streams);

@@ -10,16 +10,16 @@ import { position } from '../../base/units.js';
 import { LogDamaged, LogTooNew } from '../errors.js';
 import { listLog, logDirectory, NO_FILE, type NamedAt } from '../files.js';
 import { checkSealed, startOf } from './replay-to-end.js';
-import { SegmentScan, type ScanStop, type ScanWish } from '../format/scan.js';
+import { SegmentScan, type ScanStop, type ScanOptions } from '../format/scan.js';
 import { notAFile, readHeader } from '../format/segment-header.js';
-import type { SurveyedSegment } from './segment-list.js';
+import type { ListedSegment } from './segment-list.js';
 import type { LogRecord } from '../types.js';
 
 /** Retiring takes the oldest segments away; after so many it is not a race any more. */
 const OPEN_TRIES = 3;
 
 interface Current {
-  readonly segment: SurveyedSegment;
+  readonly segment: ListedSegment;
   readonly file: DiskFile;
   readonly scan: SegmentScan;
 }
@@ -27,17 +27,19 @@ interface Current {
 export class LogCursor {
   readonly #disk: Disk;
   readonly #root: string;
-  readonly #wish: ScanWish;
+  readonly #query: ScanOptions;
   #current: Current | null = null;
   /** The segment behind the current one, once it is there: then the current one is sealed. */
   #sealedBy: Current | null = null;
 
   /** `from` below the first record that is kept begins with that one. */
-  constructor(disk: Disk, root: string, wish: { from: number; stream?: string | undefined }) {
+  constructor(disk: Disk, root: string, query: { from: number; stream?: string | undefined }) {
     this.#disk = disk;
     this.#root = root;
-    this.#wish =
-      wish.stream === undefined ? { from: wish.from } : { from: wish.from, stream: wish.stream };
+    this.#query =
+      query.stream === undefined
+        ? { from: query.from }
+        : { from: query.from, stream: query.stream };
   }
 
   /** Everything below it was handed out or not wished for; null before the first read. */
@@ -88,12 +90,12 @@ export class LogCursor {
   /** The segment with the first wished position; null while the log has none. */
   async #begin(): Promise<Current | null> {
     return this.#openOne((segments) => {
-      const at = segments.findLastIndex(({ position: first }) => first <= (this.#wish.from ?? 0));
+      const at = segments.findLastIndex(({ position: first }) => first <= (this.#query.from ?? 0));
       return segments[Math.max(at, 0)];
     });
   }
 
-  #following(segment: SurveyedSegment): Promise<Current | null> {
+  #following(segment: ListedSegment): Promise<Current | null> {
     const { firstPosition } = segment.header;
     return this.#openOne((segments) => segments.find((one) => one.position > firstPosition));
   }
@@ -145,7 +147,7 @@ export class LogCursor {
         path,
         header: reading.header,
       };
-      return { segment, file, scan: new SegmentScan(file, startOf(segment), this.#wish) };
+      return { segment, file, scan: new SegmentScan(file, startOf(segment), this.#query) };
     } catch (thrown) {
       await file.close();
       throw thrown;
@@ -156,7 +158,7 @@ export class LogCursor {
 const damage = (segment: string, offset: number, at: number, found: string): LogDamaged =>
   new LogDamaged({ segment, offset, position: position(at) }, found);
 
-function refuseContradiction(segment: SurveyedSegment, scan: SegmentScan, stop: ScanStop): void {
+function refuseContradiction(segment: ListedSegment, scan: SegmentScan, stop: ScanStop): void {
   if (stop.kind !== 'contradiction') return;
   const { offset, position: at } = scan.end;
   throw damage(segment.name, offset, at, stop.why);

@@ -7,7 +7,7 @@
 import type { DiskFile } from '../../base/ports.js';
 import { claimedLength, isIntact, positionOf, unitContinues } from '../format/codec.js';
 import { FLAG_CLOSES_STREAM, RECORD } from '../format/layout.js';
-import type { SurveyedSegment } from './segment-list.js';
+import type { ListedSegment } from './segment-list.js';
 
 /** Enough for a block of an index. */
 const READ_BYTES_MIN = 32 * 1024;
@@ -19,7 +19,7 @@ const SLICE_BYTES = 256 * 1024;
 /** Told of each record of a whole or unfinished append. False ends the walk before the record. */
 export type HeadVisitor = (bytes: Buffer, at: number, offset: number, padded: number) => boolean;
 
-export interface HeadWalkWish {
+export interface HeadWalkOptions {
   /** Where a record begins, and its position; the first record by default. */
   readonly from?: { readonly offset: number; readonly position: number };
   /** Checks the CRC of each record, too. */
@@ -42,16 +42,16 @@ export interface HeadsEnd {
 /** Walks forwards until no record stands where the next one would begin. */
 export async function walkHeads(
   file: DiskFile,
-  segment: SurveyedSegment,
+  segment: ListedSegment,
   visit: HeadVisitor,
-  wish: HeadWalkWish = {},
+  query: HeadWalkOptions = {},
 ): Promise<HeadsEnd> {
   const { headerBytes, firstPosition } = segment.header;
-  let { offset, position } = wish.from ?? { offset: headerBytes, position: firstPosition };
+  let { offset, position } = query.from ?? { offset: headerBytes, position: firstPosition };
   let whole = { offset, position };
   let buffer = Buffer.allocUnsafeSlow(READ_BYTES_MIN);
-  const most = wish.breathes === true ? SLICE_BYTES : READ_BYTES_MAX;
-  const checks = wish.checks === true;
+  const most = query.breathes === true ? SLICE_BYTES : READ_BYTES_MAX;
+  const checks = query.checks === true;
   for (;;) {
     const filled = await file.read(buffer, offset);
     let at = 0;

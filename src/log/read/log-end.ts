@@ -7,8 +7,8 @@ import type { DiskFile } from '../../base/ports.js';
 import { position } from '../../base/units.js';
 import { LogDamaged } from '../errors.js';
 import { SegmentScan, type ScanPlace } from '../format/scan.js';
-import type { SurveyedSegment } from './segment-list.js';
-import { bytesBehind, describeLoss, proofOfLoss } from './torn-tail.js';
+import type { ListedSegment } from './segment-list.js';
+import { bytesAfter, describeLoss, proofOfLoss } from './torn-tail.js';
 
 /** More than a fault of a disk clears at once. `verifyLog` looks behind them too. */
 const ZEROS_MAX = 1024 * 1024;
@@ -20,7 +20,7 @@ const ZEROS_MAX = 1024 * 1024;
  */
 export async function goesOn(
   file: DiskFile,
-  segment: SurveyedSegment,
+  segment: ListedSegment,
   end: ScanPlace,
 ): Promise<boolean> {
   const scan = new SegmentScan(file, end);
@@ -40,14 +40,14 @@ export async function goesOn(
  */
 export async function lossBehind(
   file: DiskFile,
-  segment: SurveyedSegment,
+  segment: ListedSegment,
   end: ScanPlace,
 ): Promise<LogDamaged | null> {
   const scan = new SegmentScan(file, end);
   while ((await scan.next()) !== null);
   const { reached, stop } = scan;
   assert(stop !== null, 'a scan that ends says why');
-  const behind = await bytesBehind(file, reached.offset, reached.position, ZEROS_MAX);
+  const behind = await bytesAfter(file, reached.offset, reached.position, ZEROS_MAX);
   // The record that was missing: a writer has gone on, perhaps not yet to the end of its append.
   if (behind.records[0]?.offset === reached.offset) return null;
   const isLoss = stop.kind === 'contradiction' || proofOfLoss(behind, reached.position) !== null;
@@ -56,7 +56,7 @@ export async function lossBehind(
 }
 
 const damageAt = (
-  segment: SurveyedSegment,
+  segment: ListedSegment,
   { offset, position: at }: ScanPlace,
   found: string,
 ): LogDamaged => new LogDamaged({ segment: segment.name, offset, position: position(at) }, found);

@@ -15,8 +15,8 @@ import { CheckpointUnusable, LogDamaged, RootRefused, type LogPlace } from '../e
 import { listLog, logDirectory, withFile } from '../files.js';
 import { CHAIN_BYTES } from '../format/layout.js';
 import { SegmentScan, type ScanPlace, type ScanStop } from '../format/scan.js';
-import { surveySound, type SurveyedSegment, type SurveyExpectation } from './segment-list.js';
-import { bytesBehind, proofOfLoss } from './torn-tail.js';
+import { listSoundSegments, type ListedSegment, type ExpectedLog } from './segment-list.js';
+import { bytesAfter, proofOfLoss } from './torn-tail.js';
 import { countStreams } from '../format/stream-versions.js';
 import type { LogRecord, RecordOrigin } from '../types.js';
 
@@ -32,7 +32,7 @@ export interface ReplayCallbacks {
 }
 
 export interface TornTail {
-  readonly segment: SurveyedSegment;
+  readonly segment: ListedSegment;
   /** Everything from here on is cut. */
   readonly offset: number;
   readonly position: number;
@@ -47,9 +47,9 @@ export interface IgnoredCheckpoint {
 
 /** The end of a sound log, where a writer goes on. */
 export interface LogEnd {
-  readonly segments: readonly SurveyedSegment[];
+  readonly segments: readonly ListedSegment[];
   /** Null when there is no segment yet. `offset` is in the last segment. */
-  readonly last: { readonly segment: SurveyedSegment; readonly groupStart: number } | null;
+  readonly last: { readonly segment: ListedSegment; readonly groupStart: number } | null;
   readonly place: ScanPlace;
   readonly streams: Map<string, number>;
   readonly torn: TornTail | null;
@@ -70,10 +70,10 @@ const NOTHING_BEFORE = Buffer.alloc(CHAIN_BYTES);
 export async function replayLog(
   disk: Disk,
   root: string,
-  expected: SurveyExpectation,
+  expected: ExpectedLog,
   callbacks: ReplayCallbacks,
 ): Promise<LogEnd> {
-  const { segments } = await surveySound(disk, root, expected);
+  const { segments } = await listSoundSegments(disk, root, expected);
   const replay = new Replay(disk, root, segments, callbacks);
   await replay.restore(expected.uuid);
   return replay.run();
@@ -92,7 +92,7 @@ class Replay {
   constructor(
     private readonly disk: Disk,
     private readonly root: string,
-    private readonly segments: readonly SurveyedSegment[],
+    private readonly segments: readonly ListedSegment[],
     private readonly callbacks: ReplayCallbacks,
   ) {}
 
@@ -204,8 +204,8 @@ class Replay {
   }
 
   async #replaySegment(
-    segment: SurveyedSegment,
-    next: SurveyedSegment | undefined,
+    segment: ListedSegment,
+    next: ListedSegment | undefined,
     start: ScanPlace,
   ): Promise<ScanPlace> {
     return withFile(this.disk, segment.path, 'read', async (file) => {
@@ -221,7 +221,7 @@ class Replay {
       this.#groupStart = scan.groupStart;
       if (next) checkSealed(segment, next, scan, scan.stop);
       else {
-        const behind = await bytesBehind(file, scan.reached.offset, scan.reached.position);
+        const behind = await bytesAfter(file, scan.reached.offset, scan.reached.position);
         this.#torn = judgeTail(segment, scan, scan.stop, behind);
       }
       return scan.end;
@@ -229,7 +229,7 @@ class Replay {
   }
 
   async #handOver(
-    segment: SurveyedSegment,
+    segment: ListedSegment,
     batch: readonly LogRecord[],
     origin: RecordOrigin,
   ): Promise<void> {
@@ -246,13 +246,13 @@ class Replay {
   }
 }
 
-async function placeOf(disk: Disk, segment: SurveyedSegment, at: Position): Promise<LogPlace> {
+async function placeOf(disk: Disk, segment: ListedSegment, at: Position): Promise<LogPlace> {
   const { reached } = await scanUpTo(disk, segment, at);
   return { segment: segment.name, offset: reached.offset, position: at };
 }
 
 /** Checks a segment up to a position and keeps no record; `reached` tells how far it came. */
-export function scanUpTo(disk: Disk, segment: SurveyedSegment, at: number): Promise<SegmentScan> {
+export function scanUpTo(disk: Disk, segment: ListedSegment, at: number): Promise<SegmentScan> {
   return withFile(disk, segment.path, 'read', async (file) => {
     const scan = new SegmentScan(file, startOf(segment), { from: Infinity, until: at });
     while ((await scan.next()) !== null);
@@ -261,15 +261,15 @@ export function scanUpTo(disk: Disk, segment: SurveyedSegment, at: number): Prom
 }
 
 /** Where the records of a segment begin. */
-export function startOf(segment: SurveyedSegment): ScanPlace {
+export function startOf(segment: ListedSegment): ScanPlace {
   const { header } = segment;
   return { offset: header.headerBytes, position: header.firstPosition, chain: header.chain };
 }
 
 /** A segment that has a successor must lead exactly up to it. */
 export function checkSealed(
-  segment: SurveyedSegment,
-  next: SurveyedSegment,
+  segment: ListedSegment,
+  next: ListedSegment,
   scan: SegmentScan,
   stop: ScanStop,
 ): void {
@@ -300,10 +300,10 @@ export function checkSealed(
  * Fails  LogDamaged when acknowledged records are provably lost
  */
 function judgeTail(
-  segment: SurveyedSegment,
+  segment: ListedSegment,
   scan: SegmentScan,
   stop: ScanStop,
-  behind: Awaited<ReturnType<typeof bytesBehind>>,
+  behind: Awaited<ReturnType<typeof bytesAfter>>,
 ): TornTail | null {
   const { reached, end } = scan;
   const place = {

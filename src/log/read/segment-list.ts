@@ -20,7 +20,7 @@ import {
 /** As many as the threads for files keep busy: each is small, and waited for. */
 const READS_AT_ONCE = 16;
 
-export interface SurveyedSegment {
+export interface ListedSegment {
   readonly name: string;
   /** What the name says; differs from the header's only in a damaged log. */
   readonly namedPosition: number;
@@ -38,9 +38,9 @@ export interface HeaderFault {
   readonly found: string;
 }
 
-export interface Survey {
+export interface SegmentList {
   /** With a sound header, by rising first position. */
-  readonly segments: readonly SurveyedSegment[];
+  readonly segments: readonly ListedSegment[];
   readonly faults: readonly HeaderFault[];
   /** Without a sound header. */
   readonly headless: readonly NamedAt[];
@@ -49,11 +49,11 @@ export interface Survey {
 /** A segment file; null when it has no sound header. */
 export interface Part {
   readonly named: NamedAt;
-  readonly segment: SurveyedSegment | null;
+  readonly segment: ListedSegment | null;
 }
 
 /** All segment files, by the position in their names. */
-export function partsOf({ segments, headless }: Survey): readonly Part[] {
+export function partsOf({ segments, headless }: SegmentList): readonly Part[] {
   const parts: Part[] = headless.map((named) => ({ named, segment: null }));
   for (const segment of segments) {
     const named = { name: segment.name, position: segment.namedPosition };
@@ -63,7 +63,7 @@ export function partsOf({ segments, headless }: Survey): readonly Part[] {
 }
 
 /** What the identity says; null when it is not known, as in a piece of a log sent by somebody. */
-export interface SurveyExpectation {
+export interface ExpectedLog {
   readonly uuid: string;
   readonly epoch: number;
 }
@@ -75,14 +75,14 @@ export interface SurveyExpectation {
 export type KnownHeaders = Map<string, SegmentHeader>;
 
 /** Reads all headers that are not known. Fails with LogTooNew; HostFault ENOENT when a segment is retired meanwhile. */
-export async function surveySegments(
+export async function listSegments(
   disk: Disk,
   root: string,
-  expected: SurveyExpectation | null,
+  expected: ExpectedLog | null,
   known: KnownHeaders = new Map(),
-): Promise<Survey> {
+): Promise<SegmentList> {
   const { segments: names } = await listLog(disk, root);
-  const segments: SurveyedSegment[] = [];
+  const segments: ListedSegment[] = [];
   const faults: HeaderFault[] = [];
   const headless: NamedAt[] = [];
   const reads = await pLimit(READS_AT_ONCE).map(names, async (named) => ({
@@ -140,8 +140,8 @@ const fault = (kind: HeaderFaultKind, named: NamedAt, found: string): HeaderFaul
 function headerFaults(
   named: NamedAt,
   header: SegmentHeader,
-  before: SurveyedSegment | undefined,
-  expected: SurveyExpectation | null,
+  before: ListedSegment | undefined,
+  expected: ExpectedLog | null,
   isAfterFault: boolean,
 ): HeaderFault[] {
   const faults: HeaderFault[] = [];
@@ -172,13 +172,13 @@ function headerFaults(
 }
 
 /** The survey of a log that must be sound. Fails with LogDamaged at the first fault. */
-export async function surveySound(
+export async function listSoundSegments(
   disk: Disk,
   root: string,
-  expected: SurveyExpectation | null,
+  expected: ExpectedLog | null,
   known?: KnownHeaders,
-): Promise<Survey> {
-  const survey = await surveySegments(disk, root, expected, known);
+): Promise<SegmentList> {
+  const survey = await listSegments(disk, root, expected, known);
   const first = survey.faults[0];
   if (first) {
     throw new LogDamaged(

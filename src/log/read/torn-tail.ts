@@ -14,7 +14,7 @@ import type { ScanStop } from '../format/scan.js';
 const READ_BYTES = 256 * 1024;
 const ZEROS = Buffer.alloc(READ_BYTES);
 
-export interface RecordBehind {
+export interface RecordAfter {
   readonly offset: number;
   /** Offset behind its padding. */
   readonly end: number;
@@ -23,11 +23,11 @@ export interface RecordBehind {
   readonly groupPosition: number;
 }
 
-export interface BytesBehind {
+export interface BytesAfter {
   /** Offset behind the last byte that is not zero; equal to the start when there is none. */
   readonly end: number;
   /** Whole records, by offset. */
-  readonly records: readonly RecordBehind[];
+  readonly records: readonly RecordAfter[];
 }
 
 /**
@@ -37,12 +37,12 @@ export interface BytesBehind {
  * @param missing the position that would stand at `start`
  * @param zeros   behind so many zeros nothing is looked for
  */
-export async function bytesBehind(
+export async function bytesAfter(
   file: DiskFile,
   start: number,
   missing: number,
   zeros = Infinity,
-): Promise<BytesBehind> {
+): Promise<BytesAfter> {
   const end = await endOfBytes(file, start, zeros);
   if (end === start) return { end, records: [] };
   // The last record ends with its padding.
@@ -67,8 +67,8 @@ async function endOfBytes(file: DiskFile, start: number, zeros: number): Promise
   }
 }
 
-function recordsIn(bytes: Buffer, start: number, missing: number): RecordBehind[] {
-  const records: RecordBehind[] = [];
+function recordsIn(bytes: Buffer, start: number, missing: number): RecordAfter[] {
+  const records: RecordAfter[] = [];
   // A record of this log behind `start` cannot be further ahead than that many smallest ones.
   const positionMax = missing + bytes.length / RECORD.headBytes;
   for (let at = 0; at + RECORD.headBytes <= bytes.length;) {
@@ -95,7 +95,7 @@ function recordsIn(bytes: Buffer, start: number, missing: number): RecordBehind[
  *
  * @param missing the first position that is not readable
  */
-export function proofOfLoss(behind: BytesBehind, missing: number): RecordBehind | null {
+export function proofOfLoss(behind: BytesAfter, missing: number): RecordAfter | null {
   for (const record of behind.records) {
     const isOfTornGroup = record.position > missing && record.groupPosition <= missing;
     if (!isOfTornGroup) return record;
@@ -104,7 +104,7 @@ export function proofOfLoss(behind: BytesBehind, missing: number): RecordBehind 
 }
 
 /** What is wrong where a scan stopped that should have gone on, and where the log can be read again. */
-export function describeLoss(stop: ScanStop, behind: BytesBehind): string {
+export function describeLoss(stop: ScanStop, behind: BytesAfter): string {
   const why = 'why' in stop ? stop.why : 'no record stands where one must be';
   const [onward] = behind.records;
   const goesOn = onward

@@ -50,7 +50,7 @@ export type AcceptedMove =
   | 'copy'
   | 'any';
 
-export type FileSystemsVerdict =
+export type FileSystemsCheck =
   | {
       readonly kind: 'accepted';
       readonly changes: readonly FileSystemChange[];
@@ -100,7 +100,7 @@ export function compareFileSystems(
   recorded: RecordedFileSystems | RecordedDevice,
   found: RecordedFileSystems,
   accepted: AcceptedMove,
-): FileSystemsVerdict {
+): FileSystemsCheck {
   if ('device' in recorded) return compareDevice(recorded.device, found, accepted);
   const root = comparePart('root', recorded.root, found.root);
   const accepts = accepted === 'any' || (accepted === 'copy' && root.kind === 'refused');
@@ -120,16 +120,16 @@ export function compareFileSystems(
   return { kind: 'accepted', changes, now };
 }
 
-type PartVerdict =
+type PartCheck =
   | { readonly kind: 'same' }
   | { readonly kind: 'changed'; readonly how: 'same-id' | 'assumed' }
-  | Extract<FileSystemsVerdict, { kind: 'refused' }>;
+  | Extract<FileSystemsCheck, { kind: 'refused' }>;
 
 function comparePart(
   part: RootPart,
   before: RecordedFileSystem | null,
   after: RecordedFileSystem | null,
-): PartVerdict {
+): PartCheck {
   const what = part === 'root' ? 'the root' : `${part}/`;
   if (before === null || after === null) return compareMount(what, before, after);
   const isOther = changed(`${what} was on ${described(before)} and is now on ${described(after)}`);
@@ -149,7 +149,7 @@ function compareMount(
   what: string,
   before: RecordedFileSystem | null,
   after: RecordedFileSystem | null,
-): PartVerdict {
+): PartCheck {
   if (after !== null) {
     return changed(
       `${what} was a directory on the root's file system, and ${described(after)} is now mounted there`,
@@ -160,7 +160,7 @@ function compareMount(
   return { kind: 'refused', reason: 'file-system-missing', found };
 }
 
-const changed = (found: string): PartVerdict => ({
+const changed = (found: string): PartCheck => ({
   kind: 'refused',
   reason: 'file-system-changed',
   found,
@@ -171,7 +171,7 @@ function compareDevice(
   device: string,
   found: RecordedFileSystems,
   accepted: AcceptedMove,
-): FileSystemsVerdict {
+): FileSystemsCheck {
   if (device === found.root.device) return { kind: 'accepted', changes: [], now: found };
   const before = { type: 'unknown', id: null, device };
   if (accepted !== 'none') {

@@ -3,7 +3,7 @@
  * the streams of a log moved on over a segment that was found sound.
  */
 import type { SegmentFacts, SegmentToCheck, SoundSegment, StreamsMoved } from './segment-check.js';
-import type { SurveyedSegment } from '../read/segment-list.js';
+import type { ListedSegment } from '../read/segment-list.js';
 
 export interface SegmentChecker {
   /** How many segments may be under way. */
@@ -15,25 +15,25 @@ export interface SegmentChecker {
 }
 
 /** What was found out about each segment before its turn comes. */
-export interface ChecksAhead {
+export interface PrefetchedChecks {
   /** Null when the segment must be read. To be asked in order, once for each. */
   take(index: number): Promise<SoundSegment | null>;
 }
 
 /** Keeps so many checks under way as the checker takes. */
-export class CheckAhead implements ChecksAhead {
+export class PrefetchedCheck implements PrefetchedChecks {
   readonly #begun: Promise<SoundSegment | null>[] = [];
 
   constructor(
     private readonly checker: SegmentChecker,
-    private readonly wishes: readonly (SegmentToCheck | null)[],
+    private readonly queries: readonly (SegmentToCheck | null)[],
   ) {}
 
   take(index: number): Promise<SoundSegment | null> {
-    const end = Math.min(this.wishes.length, index + this.checker.ahead);
+    const end = Math.min(this.queries.length, index + this.checker.ahead);
     for (let at = this.#begun.length; at < end; at += 1) {
-      const wish = this.wishes[at] ?? null;
-      const check = wish === null ? Promise.resolve(null) : this.checker.check(wish);
+      const query = this.queries[at] ?? null;
+      const check = query === null ? Promise.resolve(null) : this.checker.check(query);
       // One that nobody comes to must not end the process.
       check.catch(() => undefined);
       this.#begun.push(check);
@@ -61,8 +61,8 @@ export function moveStreams(next: Map<string, number>, streams: StreamsMoved): b
 }
 
 /** Sealed segments as they are asked to be checked; null for those that are read here. */
-export function wishesOf(
-  segments: readonly (SurveyedSegment | null)[],
+export function queriesOf(
+  segments: readonly (ListedSegment | null)[],
   marks: readonly number[],
   sumType: string | null,
 ): readonly (SegmentToCheck | null)[] {

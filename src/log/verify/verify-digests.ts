@@ -12,8 +12,8 @@ import { startOf } from '../read/replay-to-end.js';
 import { SegmentScan } from '../format/scan.js';
 import type { SegmentFacts, SegmentToCheck, SoundSegment } from './segment-check.js';
 import type { SegmentSum, SumEvents } from './segment-digest.js';
-import type { SurveyedSegment } from '../read/segment-list.js';
-import type { ChecksAhead, SegmentChecker } from './verify-ahead.js';
+import type { ListedSegment } from '../read/segment-list.js';
+import type { PrefetchedChecks, SegmentChecker } from './verify-ahead.js';
 
 interface Said {
   readonly first: SegmentSum;
@@ -53,7 +53,7 @@ export class KnownSums {
     }
   }
 
-  async learnFrom(disk: Disk, segment: SurveyedSegment): Promise<void> {
+  async learnFrom(disk: Disk, segment: ListedSegment): Promise<void> {
     await withFile(disk, segment.path, 'read', async (file) => {
       const scan = new SegmentScan(file, startOf(segment));
       for (let batch = await scan.next(); batch !== null; batch = await scan.next()) {
@@ -98,7 +98,7 @@ function jsonOrNull(text: string): unknown {
   }
 }
 
-export interface SummedSegments extends ChecksAhead {
+export interface SummedSegments extends PrefetchedChecks {
   /** How many a sum vouches for. */
   readonly vouched: number;
 }
@@ -112,27 +112,27 @@ export interface SummedSegments extends ChecksAhead {
  */
 export async function sumSegments(
   checker: SegmentChecker,
-  wishes: readonly (SegmentToCheck | null)[],
-  newest: { readonly disk: Disk; readonly segment: SurveyedSegment },
+  queries: readonly (SegmentToCheck | null)[],
+  newest: { readonly disk: Disk; readonly segment: ListedSegment },
   events: SumEvents,
 ): Promise<SummedSegments | null> {
-  const lastWish = wishes.findLast((wish) => wish !== null) ?? null;
-  if (lastWish === null) return null;
+  const lastQuery = queries.findLast((query) => query !== null) ?? null;
+  if (lastQuery === null) return null;
   const known = new KnownSums(events);
   await known.learnFrom(newest.disk, newest.segment);
-  if (known.isEmpty) known.learnAll((await checker.check(lastWish))?.sums ?? []);
+  if (known.isEmpty) known.learnAll((await checker.check(lastQuery))?.sums ?? []);
   if (known.isEmpty) return null;
-  const summed = await pLimit(checker.ahead).map(wishes, (wish) =>
-    wish === null ? Promise.resolve(null) : checker.sum(wish),
+  const summed = await pLimit(checker.ahead).map(queries, (query) =>
+    query === null ? Promise.resolve(null) : checker.sum(query),
   );
   const sound: (SoundSegment | null)[] = [];
   let vouched = 0;
-  for (let index = wishes.length - 1; index >= 0; index -= 1) {
-    const wish = wishes[index] ?? null;
+  for (let index = queries.length - 1; index >= 0; index -= 1) {
+    const query = queries[index] ?? null;
     const facts = summed[index] ?? null;
-    const isVouched = wish !== null && facts !== null && vouches(known, wish, facts);
+    const isVouched = query !== null && facts !== null && vouches(known, query, facts);
     if (isVouched) vouched += 1;
-    const found = isVouched ? { ...facts, streams: null } : wish && (await checker.check(wish));
+    const found = isVouched ? { ...facts, streams: null } : query && (await checker.check(query));
     known.learnAll(found?.sums ?? []);
     sound[index] = found;
   }

@@ -17,11 +17,11 @@ import { scanUpTo, startOf } from '../read/replay-to-end.js';
 import { SegmentScan, type ScanPlace, type ScanStop } from '../format/scan.js';
 import type { SegmentToCheck, SoundSegment } from './segment-check.js';
 import type { SumEvents } from './segment-digest.js';
-import { partsOf, surveySegments, type Part, type Survey } from '../read/segment-list.js';
-import { bytesBehind, describeLoss, proofOfLoss, type BytesBehind } from '../read/torn-tail.js';
+import { partsOf, listSegments, type Part, type SegmentList } from '../read/segment-list.js';
+import { bytesAfter, describeLoss, proofOfLoss, type BytesAfter } from '../read/torn-tail.js';
 import type { LogRecord } from '../types.js';
 import { countStreams } from '../format/stream-versions.js';
-import { CheckAhead, moveStreams, wishesOf, type SegmentChecker } from './verify-ahead.js';
+import { PrefetchedCheck, moveStreams, queriesOf, type SegmentChecker } from './verify-ahead.js';
 import { indexFindings, otherFiles, type TellFinding } from './other-files.js';
 import { KnownSums, sumBetween, sumSegments, type SummedSegments } from './verify-digests.js';
 
@@ -81,16 +81,16 @@ class Verifier {
 
   async *run(): AsyncGenerator<VerifyItem, void, undefined> {
     const identity = yield* this.#identity();
-    const survey = await surveySegments(this.#disk, this.#root, identity);
+    const survey = await listSegments(this.#disk, this.#root, identity);
     const { segments } = survey;
     const parts = partsOf(survey);
     const first = parts[0]?.named.position ?? 0;
     this.#knowsStreams = first === 0 && !this.#quick;
     if (segments[0]?.header.firstPosition === first) this.#verified = startOf(segments[0]);
-    const wishes = await this.#wishes(survey, parts);
-    const summed = await this.#summed(wishes, survey);
+    const queries = await this.#queries(survey, parts);
+    const summed = await this.#summed(queries, survey);
     this.#vouched = summed?.vouched ?? 0;
-    const ahead = summed ?? (this.#checker && new CheckAhead(this.#checker, wishes));
+    const ahead = summed ?? (this.#checker && new PrefetchedCheck(this.#checker, queries));
     for (const [index, part] of parts.entries()) {
       for (const { kind, segment, position: at, found } of survey.faults) {
         if (segment === part.named.name) yield this.#finding(kind, segment, 0, at, found);
@@ -153,24 +153,24 @@ class Verifier {
   }
 
   /** None where nobody checks ahead, or a header is not sound: then nothing may be taken for sure. */
-  async #wishes(
-    survey: Survey,
+  async #queries(
+    survey: SegmentList,
     parts: readonly Part[],
   ): Promise<readonly (SegmentToCheck | null)[]> {
     if (this.#checker === null || survey.faults.length > 0) return [];
     const { checkpoints } = await listLog(this.#disk, this.#root);
     const positions = checkpoints.map((checkpoint) => checkpoint.position);
     const segments = parts.map(({ segment }) => segment);
-    return wishesOf(segments, positions, this.#knownSums?.type ?? null);
+    return queriesOf(segments, positions, this.#knownSums?.type ?? null);
   }
 
   async #summed(
-    wishes: readonly (SegmentToCheck | null)[],
-    { segments }: Survey,
+    queries: readonly (SegmentToCheck | null)[],
+    { segments }: SegmentList,
   ): Promise<SummedSegments | null> {
     const segment = segments.at(-1);
     if (this.#checker === null || this.#sums?.suffice !== true || !segment) return null;
-    return sumSegments(this.#checker, wishes, { disk: this.#disk, segment }, this.#sums.events);
+    return sumSegments(this.#checker, queries, { disk: this.#disk, segment }, this.#sums.events);
   }
 
   /** Moves over a segment that was found sound; false when it does not fit what came before it. */
@@ -259,11 +259,11 @@ class Verifier {
 
   async #firstWhole(file: DiskFile, named: NamedAt): Promise<ScanPlace | null> {
     this.#knowsStreams = false;
-    return this.#onward(file, await bytesBehind(file, 0, named.position));
+    return this.#onward(file, await bytesAfter(file, 0, named.position));
   }
 
   /** Behind the next whole record: its chain field is believed, for what it continues is lost. */
-  async #onward(file: DiskFile, behind: BytesBehind): Promise<ScanPlace | null> {
+  async #onward(file: DiskFile, behind: BytesAfter): Promise<ScanPlace | null> {
     const record = behind.records[0];
     if (!record) return null;
     const chain = Buffer.alloc(CHAIN_BYTES);
@@ -329,7 +329,7 @@ class Verifier {
   ): Findings<ScanPlace | null> {
     const { reached, end } = scan;
     const stop = scan.stop ?? { kind: 'nothing' };
-    const behind = await bytesBehind(file, reached.offset, reached.position);
+    const behind = await bytesAfter(file, reached.offset, reached.position);
     const { name } = part.named;
     if (next) {
       if (end.position !== next.named.position) {
@@ -357,7 +357,7 @@ class Verifier {
     name: string,
     next: Part,
     reached: ScanPlace,
-    behind: BytesBehind,
+    behind: BytesAfter,
   ): Generator<LogFinding, void, undefined> {
     const { offset, position: at, chain } = reached;
     if (behind.end > offset) {
@@ -375,7 +375,7 @@ class Verifier {
     name: string,
     at: ScanPlace,
     stop: ScanStop,
-    behind: BytesBehind,
+    behind: BytesAfter,
   ): Findings<ScanPlace | null> {
     const kind = damageKind(stop, behind.records.length === 0);
     yield this.#finding(kind, name, at.offset, at.position, describeLoss(stop, behind));

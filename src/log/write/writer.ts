@@ -103,7 +103,7 @@ export class LogWriter {
   readonly #chain = Buffer.alloc(CHAIN_BYTES);
   /** Taken in order; the last one is open for more. */
   readonly #groups: Group[] = [];
-  #spare: Buffer | null = null;
+  #preallocated: Buffer | null = null;
   #refusal: LogReadOnly | null = null;
   #next: number;
   /** Groups that begin before this position are to be written. */
@@ -251,8 +251,8 @@ export class LogWriter {
   }
 
   #newGroup(begins: NewHeader | null): Group {
-    const buffer = this.#spare ?? Buffer.allocUnsafeSlow(BUFFER_BYTES);
-    this.#spare = null;
+    const buffer = this.#preallocated ?? Buffer.allocUnsafeSlow(BUFFER_BYTES);
+    this.#preallocated = null;
     return new Group(begins, this.#planned.used, this.#next, buffer);
   }
 
@@ -310,7 +310,7 @@ export class LogWriter {
         group.lastAt + RECORD.headBytes,
       );
       this.durablePosition = position(group.firstPosition + group.records.length);
-      if (group.buffer.length <= BUFFER_KEPT_BYTES) this.#spare = group.buffer;
+      if (group.buffer.length <= BUFFER_KEPT_BYTES) this.#preallocated = group.buffer;
       this.durableBatches.next(group.records);
       group.resolve();
       const seconds = (this.#clock.monotonicMillis() - begun) / 1000;

@@ -3,13 +3,13 @@
  * they are there for the people who ask later.
  */
 import * as z from 'zod';
-import { lazily } from '../../base/lazy.js';
+import { lazy } from '../../base/lazy.js';
 import { callerSchema, idSchema } from './events.js';
 
 /** Why a directory in use looks like garbage to the log. */
 export const SET_ASIDE_REASONS = ['preallocated', 'abandoned', 'unowned'] as const;
 
-const findingSchema = lazily(() =>
+const findingSchema = lazy(() =>
   z.object({
     kind: z.string().describe('kind of finding, see docs/recovery.md'),
     subject: z.string().describe('what it is about: a snapshot, a directory, a mount'),
@@ -17,7 +17,7 @@ const findingSchema = lazily(() =>
   }),
 );
 
-const fileSystemSchema = lazily(() =>
+const fileSystemSchema = lazy(() =>
   z.object({
     type: z.string(),
     id: z.string().nullable().describe('lasts as long as the file system; null where it has none'),
@@ -27,7 +27,7 @@ const fileSystemSchema = lazily(() =>
 
 /** To make a schema takes longer than to use it, and most commands use none of these. */
 export const daemonEventSchemas = {
-  DaemonStarted: lazily(() =>
+  DaemonStarted: lazy(() =>
     z.object({
       release: z.string(),
       node: z.string().describe('version of Node.js'),
@@ -38,7 +38,7 @@ export const daemonEventSchemas = {
       settings: z.record(z.string(), z.unknown()).describe('those that change what events mean'),
     }),
   ),
-  TailCut: lazily(() =>
+  TailCut: lazy(() =>
     z.object({
       segment: z.string(),
       offset: z.number().int().describe('bytes from the start of the segment'),
@@ -46,7 +46,7 @@ export const daemonEventSchemas = {
       savedAs: z.string().describe('where they were copied to'),
     }),
   ),
-  RootFileSystemChanged: lazily(() =>
+  RootFileSystemChanged: lazy(() =>
     z.object({
       part: z.enum(['root', 'log', 'snapshots']).describe('the root, or its directory'),
       how: z
@@ -58,7 +58,7 @@ export const daemonEventSchemas = {
       after: fileSystemSchema().nullable().describe('the same'),
     }),
   ),
-  ClockStepped: lazily(() =>
+  ClockStepped: lazy(() =>
     z.object({
       byMillis: z.number().int().describe('milliseconds; above zero it was set ahead, below back'),
       expected: z
@@ -67,37 +67,37 @@ export const daemonEventSchemas = {
       found: z.string().describe('RFC 3339: what it showed'),
     }),
   ),
-  RecoveryPlanned: lazily(() =>
+  RecoveryPlanned: lazy(() =>
     z.object({
       adopted: z.number().int().describe('remote layers whose mounts were right as they stood'),
       findings: z.array(findingSchema()),
       omitted: z.number().int().describe('findings beyond those listed'),
     }),
   ),
-  SparesReserved: lazily(() =>
+  DirectoriesPreallocated: lazy(() =>
     z.object({
       ids: z.array(idSchema).describe('their directories are made next'),
     }),
   ),
-  SparesDropped: lazily(() =>
+  PreallocatedReleased: lazy(() =>
     z.object({
       ids: z.array(idSchema).describe('not used; their directories do not exist'),
     }),
   ),
-  DirectoryRecreated: lazily(() => z.object({ id: z.number().int(), path: z.string() })),
-  OrphanFound: lazily(() => z.object({ name: z.string(), path: z.string() })),
-  OrphanRemoved: lazily(() => z.object({ name: z.string(), path: z.string() })),
-  DirectoriesCollected: lazily(() =>
+  DirectoryRecreated: lazy(() => z.object({ id: z.number().int(), path: z.string() })),
+  OrphanFound: lazy(() => z.object({ name: z.string(), path: z.string() })),
+  OrphanRemoved: lazy(() => z.object({ name: z.string(), path: z.string() })),
+  DirectoriesCollected: lazy(() =>
     z.object({
       collected: z.number().int().describe('snapshots whose directories were asked to go'),
       orphans: z.number().int(),
       replayedTo: z.number().int().describe('position up to which the log was folded'),
     }),
   ),
-  CheckpointTaken: lazily(() =>
+  CheckpointTaken: lazy(() =>
     z.object({ position: z.number().int(), snapshots: z.number().int() }),
   ),
-  SegmentChecked: lazily(() =>
+  SegmentChecked: lazy(() =>
     z.object({
       from: z.number().int().nonnegative().describe('its first position'),
       to: z.number().int().nonnegative().describe('the first position behind it'),
@@ -108,10 +108,10 @@ export const daemonEventSchemas = {
         .describe('of these bytes, in hex'),
     }),
   ),
-  SegmentsRetired: lazily(() =>
+  SegmentsRetired: lazy(() =>
     z.object({ before: z.number().int(), segments: z.array(z.string()) }),
   ),
-  LogRepaired: lazily(() =>
+  LogRepaired: lazy(() =>
     z.object({
       release: z.string(),
       findings: z.array(
@@ -149,7 +149,7 @@ export const daemonEventSchemas = {
       nextId: idSchema.describe('no id below it is given again'),
     }),
   ),
-  DirectoriesSetAside: lazily(() =>
+  DirectoriesSetAside: lazy(() =>
     z.object({
       directories: z.array(
         z.object({
@@ -162,7 +162,7 @@ export const daemonEventSchemas = {
       ),
     }),
   ),
-  DirectoriesReleased: lazily(() =>
+  DirectoriesReleased: lazy(() =>
     z.object({
       names: z.array(z.string()).describe('entries in snapshots/ that were set aside'),
       because: z
@@ -173,7 +173,7 @@ export const daemonEventSchemas = {
       caller: callerSchema.optional(),
     }),
   ),
-  DaemonStopped: lazily(() => z.object({ why: z.string() })),
+  DaemonStopped: lazy(() => z.object({ why: z.string() })),
 } as const;
 
 export type DaemonEventType = keyof typeof daemonEventSchemas;
@@ -202,11 +202,11 @@ export const DAEMON_EVENTS: {
     meaning: 'the wall clock was set; times before and after cannot be compared',
   },
   RecoveryPlanned: { version: 1, meaning: 'what differs from the log at start, and what is done' },
-  SparesReserved: {
+  DirectoriesPreallocated: {
     version: 1,
     meaning: 'directories are made ahead, for snapshots that nobody has asked for yet',
   },
-  SparesDropped: { version: 1, meaning: 'directories made ahead were not needed' },
+  PreallocatedReleased: { version: 1, meaning: 'directories made ahead were not needed' },
   DirectoryRecreated: {
     version: 1,
     meaning: 'a lost directory of an active snapshot was made anew',

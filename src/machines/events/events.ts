@@ -6,7 +6,7 @@
  * docs/events.md is generated from the descriptions below.
  */
 import * as z from 'zod';
-import { lazily } from '../../base/lazy.js';
+import { lazy } from '../../base/lazy.js';
 import { snapshotId, snapshotName, type Labels } from '../../base/units.js';
 
 const idSchema = z
@@ -76,7 +76,7 @@ const reasonSchema = z.string().describe('one sentence for a person');
 
 /** Most events are understood without (quick-decode.ts), and to make a schema takes time. */
 export const snapshotEventSchemas = {
-  SnapshotPreparing: lazily(() =>
+  SnapshotPreparing: lazy(() =>
     z.object({
       id: idSchema,
       kind: z.enum(['active', 'view']),
@@ -88,17 +88,17 @@ export const snapshotEventSchemas = {
       caller: callerSchema,
     }),
   ),
-  IdMappingStarted: lazily(() => z.object({})),
-  SnapshotPrepared: lazily(() => z.object({})),
-  RemoteMountStarted: lazily(() =>
+  IdMappingStarted: lazy(() => z.object({})),
+  SnapshotPrepared: lazy(() => z.object({})),
+  RemoteMountStarted: lazy(() =>
     z.object({
       ref: z.string().describe('chain id asked for'),
       fileSystem: z.string().describe('which implementation was asked'),
     }),
   ),
-  RemoteMounted: lazily(() => z.object({})),
-  RemoteMountFailed: lazily(() => z.object({ reason: reasonSchema })),
-  SnapshotCommitting: lazily(() =>
+  RemoteMounted: lazy(() => z.object({})),
+  RemoteMountFailed: lazy(() => z.object({ reason: reasonSchema })),
+  SnapshotCommitting: lazy(() =>
     z.object({
       name: nameSchema,
       labels: labelsSchema,
@@ -106,8 +106,8 @@ export const snapshotEventSchemas = {
       caller: callerSchema,
     }),
   ),
-  SnapshotCommitFailed: lazily(() => z.object({ reason: reasonSchema })),
-  SnapshotCommitted: lazily(() =>
+  SnapshotCommitFailed: lazy(() => z.object({ reason: reasonSchema })),
+  SnapshotCommitted: lazy(() =>
     z.object({
       name: nameSchema,
       labels: labelsSchema,
@@ -123,8 +123,8 @@ export const snapshotEventSchemas = {
         .describe('whether file contents were made durable before this event'),
     }),
   ),
-  LabelsUpdated: lazily(() => z.object({ labels: labelsSchema, caller: callerSchema })),
-  LayerUnavailable: lazily(() =>
+  LabelsUpdated: lazy(() => z.object({ labels: labelsSchema, caller: callerSchema })),
+  LayerUnavailable: lazy(() =>
     z.object({
       reason: reasonSchema,
       attempts: z.number().int().nonnegative().describe('tries to restore it so far'),
@@ -134,20 +134,20 @@ export const snapshotEventSchemas = {
         .describe('RFC 3339; null when only a person or a use can help'),
     }),
   ),
-  LayerAvailable: lazily(() =>
+  LayerAvailable: lazy(() =>
     z.object({
       how: z.enum(['mounted', 'checked']).describe('what made it usable again'),
     }),
   ),
-  SnapshotRemoving: lazily(() =>
+  SnapshotRemoving: lazy(() =>
     z.object({
       deferred: z.boolean().describe('true: Cleanup collects the directory later'),
       caller: callerSchema,
     }),
   ),
-  SnapshotCollecting: lazily(() => z.object({})),
-  SnapshotRemoved: lazily(() => z.object({})),
-  SnapshotAbandoned: lazily(() =>
+  SnapshotCollecting: lazy(() => z.object({})),
+  SnapshotRemoved: lazy(() => z.object({})),
+  SnapshotAbandoned: lazy(() =>
     z.object({
       reason: reasonSchema,
       inferred: z
@@ -157,14 +157,14 @@ export const snapshotEventSchemas = {
         ),
     }),
   ),
-  SnapshotRemovalFailed: lazily(() =>
+  SnapshotRemovalFailed: lazy(() =>
     z.object({
       path: z.string().describe('what could not be deleted or unmounted'),
       code: z.string().describe('errno, or the name of the error'),
       reason: reasonSchema,
     }),
   ),
-  SnapshotSalvaged: lazily(() =>
+  SnapshotSalvaged: lazy(() =>
     z.object({
       id: idSchema,
       name: nameSchema.describe('made up by the repair; what the client called it is lost'),

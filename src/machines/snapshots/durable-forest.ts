@@ -24,7 +24,7 @@ export class DurableForest extends Forest implements Follower {
     this.#accepted = accepted;
     accepted.followedBy(this);
     this.reserveIdsBelow(accepted.nextId);
-    this.reserveSpares([...accepted.spares]);
+    this.reservePreallocated([...accepted.preallocated]);
     this.restoreSetAside(accepted.setAside, accepted.released);
     this.logCheckedTo(accepted.checkedTo);
   }
@@ -39,7 +39,7 @@ export class DurableForest extends Forest implements Follower {
     const accepted = this.#accepted.get(next.id);
     const durable = next.status === 'removed' ? undefined : next;
     if (accepted !== durable) this.#keep(next.id, durable ?? null);
-    this.useSpare(next.id);
+    this.usePreallocated(next.id);
     this.reserveIdsBelow(next.id + 1);
   }
 

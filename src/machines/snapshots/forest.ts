@@ -46,7 +46,7 @@ export class Forest {
   /** Those whose layers are mounted with mapped ids, until they are gone. */
   readonly #mapped = new Set<SnapshotId>();
   readonly #statusCounts: Map<Status, number>;
-  readonly #spares = new Set<SnapshotId>();
+  readonly #preallocated = new Set<SnapshotId>();
   readonly #setAside = new SetAsideDirectories();
   readonly #failingRemovals = new Map<SnapshotId, RemovalFailure>();
   #checkedTo = 0;
@@ -98,18 +98,18 @@ export class Forest {
   /** What the daemon said of itself, as far as it changes what is whose. */
   takeIn(event: DaemonEvent): void {
     this.#setAside.takeIn(event);
-    if (event.type === 'SparesReserved') this.reserveSpares(event.data.ids);
-    else if (event.type === 'SparesDropped') {
-      for (const id of event.data.ids) this.#spares.delete(id);
+    if (event.type === 'DirectoriesPreallocated') this.reservePreallocated(event.data.ids);
+    else if (event.type === 'PreallocatedReleased') {
+      for (const id of event.data.ids) this.#preallocated.delete(id);
     } else if (event.type === 'LogRepaired') {
-      for (const id of event.data.kept) this.#spares.delete(id);
+      for (const id of event.data.kept) this.#preallocated.delete(id);
       this.reserveIdsBelow(event.data.nextId);
     } else if (event.type === 'DirectoriesSetAside') {
       const names = event.data.directories.map(({ name }) => name);
-      for (const name of names) this.#spares.delete(snapshotId(Number(name)));
+      for (const name of names) this.#preallocated.delete(snapshotId(Number(name)));
       this.reserveSeen(names);
     } else if (event.type === 'DirectoriesReleased') {
-      for (const name of event.data.names) this.#spares.delete(snapshotId(Number(name)));
+      for (const name of event.data.names) this.#preallocated.delete(snapshotId(Number(name)));
     } else if (event.type === 'SegmentChecked') {
       this.logCheckedTo(event.data.to);
     }
@@ -144,19 +144,19 @@ export class Forest {
   }
 
   /** Ids whose directories are made before a snapshot is asked for. Nobody else's from now on. */
-  reserveSpares(ids: readonly SnapshotId[]): void {
+  reservePreallocated(ids: readonly SnapshotId[]): void {
     for (const id of ids) {
-      this.#spares.add(id);
+      this.#preallocated.add(id);
       this.reserveIdsBelow(id + 1);
     }
   }
 
-  isSpare(id: SnapshotId): boolean {
-    return this.#spares.has(id);
+  isPreallocated(id: SnapshotId): boolean {
+    return this.#preallocated.has(id);
   }
 
-  get spares(): ReadonlySet<SnapshotId> {
-    return this.#spares;
+  get preallocated(): ReadonlySet<SnapshotId> {
+    return this.#preallocated;
   }
 
   /** Removed snapshots whose directory cannot be deleted, and why. */
@@ -289,7 +289,7 @@ export class Forest {
       this.#countStatus(next.status, 1);
     }
     this.#noteRemoval(next);
-    this.useSpare(next.id);
+    this.usePreallocated(next.id);
     this.#nextId = Math.max(this.#nextId, next.id + 1);
   }
 
@@ -300,8 +300,8 @@ export class Forest {
   }
 
   /** A snapshot has taken this id: its directories are nobody's spares any more. */
-  protected useSpare(id: SnapshotId): void {
-    this.#spares.delete(id);
+  protected usePreallocated(id: SnapshotId): void {
+    this.#preallocated.delete(id);
   }
 
   /** Makes a packed state an object that stays. Its children and status are counted already. */

@@ -31,7 +31,7 @@ const headSchema = z.object({
   schema: z.literal(CHECKPOINT_SCHEMA),
   nextId: z.number().int().positive().transform(snapshotId),
   daemonStreamVersion: z.number().int().nonnegative(),
-  spares: z.array(idSchema),
+  preallocated: z.array(idSchema),
   setAside: z.array(z.tuple([z.string(), z.enum(SET_ASIDE_KINDS), z.string()])).default([]),
   released: z.array(z.string()).default([]),
   checkedTo: z.number().int().nonnegative().default(0),
@@ -42,7 +42,7 @@ export interface CheckpointHead {
   readonly nextId: SnapshotId;
   readonly daemonStreamVersion: number;
   /** Ids whose directories are made ahead, for snapshots that nobody has asked for yet. */
-  readonly spares: readonly SnapshotId[];
+  readonly preallocated: readonly SnapshotId[];
   /** `Forest.setAside`: name, why, evidence. */
   readonly setAside: readonly (readonly [string, SetAside['because'], string])[];
   /** `Forest.released`. */
@@ -54,7 +54,7 @@ export interface CheckpointHead {
 /** What a forest knows of it. */
 interface HeadOfForest {
   readonly nextId: SnapshotId;
-  readonly spares: ReadonlySet<SnapshotId>;
+  readonly preallocated: ReadonlySet<SnapshotId>;
   readonly setAside: ReadonlyMap<string, SetAside>;
   readonly released: ReadonlySet<string>;
   readonly checkedTo: number;
@@ -65,14 +65,14 @@ export function headOf(forest: HeadOfForest, daemonStreamVersion: number): Check
   const setAside = [...forest.setAside].map(
     ([name, { because, evidence }]) => [name, because, evidence] as const,
   );
-  const [spares, released] = [[...forest.spares], [...forest.released]];
-  return { nextId, spares, setAside, released, daemonStreamVersion, checkedTo };
+  const [preallocated, released] = [[...forest.preallocated], [...forest.released]];
+  return { nextId, preallocated, setAside, released, daemonStreamVersion, checkedTo };
 }
 
 export function encodeHead(head: CheckpointHead): string {
-  const { nextId, spares, setAside, released, daemonStreamVersion, checkedTo } = head;
+  const { nextId, preallocated, setAside, released, daemonStreamVersion, checkedTo } = head;
   return JSON.stringify({
-    ...{ schema: CHECKPOINT_SCHEMA, nextId, spares, daemonStreamVersion },
+    ...{ schema: CHECKPOINT_SCHEMA, nextId, preallocated, daemonStreamVersion },
     // Most logs have none of these.
     ...(setAside.length > 0 && { setAside }),
     ...(released.length > 0 && { released }),

@@ -4,11 +4,11 @@ import type { SnapshotId } from '../../base/units.js';
 import { compareFileSystems, fileSystemsOf } from '../../log/root/file-systems.js';
 import { SEGMENT } from '../../log/format/layout.js';
 import { fileSystemRefused } from '../../log/root/identity.js';
-import { lookForRepair, looseRecords, type LooseRecord } from './repair-evidence.js';
+import { gatherRepairEvidence, looseRecords, type LooseRecord } from './repair-evidence.js';
 import type { RepairWorld } from './repair-plan.js';
 import { filesOfLog, furthestWalk } from './repair-walk.js';
 
-export interface SurveyOptions {
+export interface ListSegmentsOptions {
   readonly disk: Disk;
   readonly root: string;
   /** Numbers of the directories in `snapshots/`. */
@@ -21,9 +21,9 @@ export interface SurveyOptions {
  * Fails  LogTooNew, HostFault; RootRefused when `log/` or `snapshots/` is not the one it was: what is
  *        not there cannot be set aside, and a later start would delete it
  */
-export async function surveyForRepair(options: SurveyOptions): Promise<RepairWorld> {
+export async function readRepairPlan(options: ListSegmentsOptions): Promise<RepairWorld> {
   const { disk, root, directories } = options;
-  const look = await lookForRepair(disk, root);
+  const look = await gatherRepairEvidence(disk, root);
   const fileSystems = await fileSystemsOf(disk, root);
   if (look.identity.kind === 'sound') {
     const verdict = compareFileSystems(look.identity.identity.fileSystems, fileSystems, 'copy');

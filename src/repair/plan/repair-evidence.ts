@@ -14,7 +14,7 @@ import type { LogFinding } from '../../log/verify/findings.js';
 import { CHAIN_BYTES } from '../../log/format/layout.js';
 import { readIdentity, type StoredIdentity } from '../../log/root/identity.js';
 import { readHeader, type SegmentHeader } from '../../log/format/segment-header.js';
-import { bytesBehind } from '../../log/read/torn-tail.js';
+import { bytesAfter } from '../../log/read/torn-tail.js';
 import type { LogRecord } from '../../log/types.js';
 import { verifyLog } from '../../log/verify/verify.js';
 import { checkEvents, type EventFinding } from '../../inspect/archive/check-events.js';
@@ -41,13 +41,13 @@ export interface TakenCheckpoint {
   restore(): Promise<Replay | null>;
 }
 
-export type IdentityLook =
+export type IdentityEvidence =
   | { readonly kind: 'sound'; readonly identity: StoredIdentity }
   | { readonly kind: 'missing' }
   | { readonly kind: 'damaged'; readonly why: string };
 
-export interface RepairLook {
-  readonly identity: IdentityLook;
+export interface RepairEvidence {
+  readonly identity: IdentityEvidence;
   /** Of the log that the records are of; null when nothing tells. */
   readonly uuid: string | null;
   readonly files: LogFiles;
@@ -58,7 +58,7 @@ export interface RepairLook {
 }
 
 /** Fails with LogTooNew, HostFault. */
-export async function lookForRepair(disk: Disk, root: string): Promise<RepairLook> {
+export async function gatherRepairEvidence(disk: Disk, root: string): Promise<RepairEvidence> {
   const identity = await lookAtIdentity(disk, root);
   const files = await listLog(disk, root);
   const segments: SegmentFile[] = [];
@@ -110,7 +110,7 @@ async function findingsIn(
   return findings;
 }
 
-async function lookAtIdentity(disk: Disk, root: string): Promise<IdentityLook> {
+async function lookAtIdentity(disk: Disk, root: string): Promise<IdentityEvidence> {
   try {
     const identity = await readIdentity(disk, root);
     return identity === null ? { kind: 'missing' } : { kind: 'sound', identity };
@@ -222,7 +222,7 @@ export async function looseRecords(
 ): Promise<readonly LooseRecord[]> {
   if (!file.isFile) return [];
   return withFile(disk, `${logDirectory(root)}/${file.name}`, 'read', async (open) => {
-    const behind = await bytesBehind(open, from, Number.MAX_SAFE_INTEGER - 2 ** 40);
+    const behind = await bytesAfter(open, from, Number.MAX_SAFE_INTEGER - 2 ** 40);
     const found: LooseRecord[] = [];
     for (const { offset, end, position: at } of behind.records) {
       const record = await decodeAt(open, offset, end);

@@ -2,13 +2,13 @@
 import type { RecordedFileSystems } from '../../log/root/file-systems.js';
 import { FORMAT_VERSION } from '../../log/format/layout.js';
 import type { StoredIdentity } from '../../log/root/identity.js';
-import type { RepairLook } from './repair-evidence.js';
+import type { RepairEvidence } from './repair-evidence.js';
 import type { RepairPlan } from './repair-plan.js';
 
 /** The identity that a finished repair leaves. */
 export function identityAfter(
   plan: RepairPlan,
-  look: RepairLook,
+  look: RepairEvidence,
   more: {
     readonly uuid: string;
     readonly now: bigint;

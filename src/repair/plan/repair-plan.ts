@@ -15,7 +15,7 @@ import { SEGMENT } from '../../log/format/layout.js';
 import type { SegmentHeader } from '../../log/format/segment-header.js';
 import { Forest, ID_GAP_MAX } from '../../machines/snapshots/forest.js';
 import { idOfStream } from '../../machines/events/streams.js';
-import type { IdentityLook, LooseRecord, RepairLook } from './repair-evidence.js';
+import type { IdentityEvidence, LooseRecord, RepairEvidence } from './repair-evidence.js';
 import { filesOfLog, firstOf, type Piece, type Walk } from './repair-walk.js';
 
 /** A segment that is written anew from the records of a file that is taken out. */
@@ -52,7 +52,7 @@ export interface Salvage {
 
 export interface RepairPlan {
   readonly kind: 'sound' | 'repair' | 'impossible';
-  readonly findings: RepairLook['findings'];
+  readonly findings: RepairEvidence['findings'];
   readonly takenOut: readonly TakenOut[];
   readonly rewritten: readonly RewrittenSegment[];
   /** Files that only bear a wrong name. */
@@ -85,13 +85,13 @@ export interface RepairPlan {
   readonly needsPerson: readonly string[];
 }
 
-export interface RepairWish {
+export interface RepairRequest {
   /** Directories without a snapshot become unverified snapshots. */
   readonly fromDirectories: boolean;
 }
 
 export interface RepairWorld {
-  readonly look: RepairLook;
+  readonly look: RepairEvidence;
   readonly walk: Walk | null;
   /** Whole records that the walk does not keep. */
   readonly loose: readonly LooseRecord[];
@@ -100,9 +100,9 @@ export interface RepairWorld {
   readonly fileSystems: RecordedFileSystems;
 }
 
-export function planRepair(world: RepairWorld, wish: RepairWish): RepairPlan {
+export function planRepair(world: RepairWorld, query: RepairRequest): RepairPlan {
   const { look, walk } = world;
-  if (walk === null) return withoutLog(world, wish);
+  if (walk === null) return withoutLog(world, query);
   const lost = lostRange(world, walk);
   const base = basics(world, walk, lost);
   if (walk.eventFault !== null) {
@@ -119,8 +119,8 @@ export function planRepair(world: RepairWorld, wish: RepairWish): RepairPlan {
     ...changes,
     history: kept,
     lost,
-    kept: wish.fromDirectories || lost === null ? [] : unowned,
-    salvaged: wish.fromDirectories
+    kept: query.fromDirectories || lost === null ? [] : unowned,
+    salvaged: query.fromDirectories
       ? lostNow.map(salvage('the events of its snapshot were lost'))
       : [],
     finished: lost === null ? [] : unfinishedPreparations(walk),
@@ -164,7 +164,7 @@ function basics(world: RepairWorld, walk: Walk, lost: LostRange | null): RepairP
 const hasRecords = (piece: Piece): boolean => piece.to.position > piece.from.position;
 
 /** The highest epoch that is told of anywhere, and one more. */
-function identityFor(look: RepairLook, uuid: string | null): RepairPlan['identity'] {
+function identityFor(look: RepairEvidence, uuid: string | null): RepairPlan['identity'] {
   const { identity } = look;
   const epochs = look.segments.flatMap(({ header }) =>
     header !== null && header.uuid === uuid ? [header.epoch] : [],
@@ -189,7 +189,7 @@ function identityFor(look: RepairLook, uuid: string | null): RepairPlan['identit
 
 /** Which files stay as they are, and which are taken out and perhaps written anew. */
 function arrange(
-  look: RepairLook,
+  look: RepairEvidence,
   walk: Walk,
   epochMax: number,
 ): Pick<RepairPlan, 'takenOut' | 'rewritten' | 'renamed'> & { empty: readonly TakenOut[] } {
@@ -235,7 +235,7 @@ function arrange(
 }
 
 /** The newest segment before its first record: right as it is, until another one takes its place. */
-function isEmptyEnd(walk: Walk, file: RepairLook['segments'][number]): boolean {
+function isEmptyEnd(walk: Walk, file: RepairEvidence['segments'][number]): boolean {
   const last = walk.pieces.at(-1);
   return (
     last?.file === file &&
@@ -283,7 +283,11 @@ function headerFault(
   return header.epoch < epochMin || header.epoch > epochMax ? 'its epoch is wrong' : null;
 }
 
-function whyNotUsed(look: RepairLook, walk: Walk, file: RepairLook['segments'][number]): string {
+function whyNotUsed(
+  look: RepairEvidence,
+  walk: Walk,
+  file: RepairEvidence['segments'][number],
+): string {
   if (!file.isFile) return 'it is no regular file';
   const { header } = file;
   if (header === null) return 'its header cannot be read, and no record in it can be followed';
@@ -297,7 +301,7 @@ function whyNotUsed(look: RepairLook, walk: Walk, file: RepairLook['segments'][n
     : 'what it holds cannot follow the last record that is kept';
 }
 
-function uselessCheckpoints(look: RepairLook, walk: Walk): readonly TakenOut[] {
+function uselessCheckpoints(look: RepairEvidence, walk: Walk): readonly TakenOut[] {
   return look.files.checkpoints.flatMap(({ name, position: at }): readonly TakenOut[] => {
     const sound = look.checkpoints.find((taken) => taken.name === name);
     if (sound === undefined) return [{ file: name, why: 'it cannot be used' }];
@@ -309,7 +313,7 @@ function uselessCheckpoints(look: RepairLook, walk: Walk): readonly TakenOut[] {
   });
 }
 
-function historyLost(look: RepairLook, walk: Walk): RepairPlan['history'] {
+function historyLost(look: RepairEvidence, walk: Walk): RepairPlan['history'] {
   const firsts = filesOfLog(look).map(firstOf);
   const from = Math.min(walk.start, ...firsts);
   return from < walk.start ? { from, to: walk.start } : null;
@@ -338,7 +342,7 @@ function lostRange({ look, loose }: RepairWorld, walk: Walk): LostRange | null {
 }
 
 /** Whether the walk ended before the newest file of the log: then nothing there is merely torn. */
-function isBehindASegment(look: RepairLook, walk: Walk): boolean {
+function isBehindASegment(look: RepairEvidence, walk: Walk): boolean {
   const newest = filesOfLog(look).at(-1);
   const last = walk.pieces.at(-1);
   return newest !== undefined && last !== undefined && last.file !== newest;
@@ -350,7 +354,7 @@ function oneEach(records: readonly LooseRecord[]): readonly LooseRecord[] {
 }
 
 function unownedBy(forest: Forest, directories: readonly SnapshotId[]): readonly SnapshotId[] {
-  // Spares too: a lost event may have given one to a snapshot.
+  // DirectoryPool too: a lost event may have given one to a snapshot.
   return directories.filter((id) => !forest.has(id)).sort((a, b) => a - b);
 }
 
@@ -378,7 +382,7 @@ const salvage =
   (id: SnapshotId): Salvage => ({ id, reason });
 
 /** Neither a first record nor a checkpoint: no state can be known from the log. */
-function withoutLog(world: RepairWorld, wish: RepairWish): RepairPlan {
+function withoutLog(world: RepairWorld, query: RepairRequest): RepairPlan {
   const { look, loose, directories } = world;
   const everything = [...look.files.segments, ...look.files.checkpoints];
   const highest = Math.max(0, ...loose.map(({ position }) => position + 1));
@@ -413,13 +417,13 @@ function withoutLog(world: RepairWorld, wish: RepairWish): RepairPlan {
     needsPerson: [],
   };
   if (isEmpty && look.identity.kind === 'missing') return { ...plan, kind: 'sound' };
-  if (wish.fromDirectories) return { ...plan, kind: 'repair' };
+  if (query.fromDirectories) return { ...plan, kind: 'repair' };
   // Nothing to lose: an identity without a log and without snapshots begins anew with a start.
   if (isEmpty && look.identity.kind === 'sound') return { ...plan, kind: 'sound' };
   return { ...plan, takenOut: [], salvaged: [], needsPerson: [lostLogAdvice(look)] };
 }
 
-function lostLogAdvice(look: RepairLook): string {
+function lostLogAdvice(look: RepairEvidence): string {
   const what =
     look.files.segments.length === 0
       ? 'there is no log, and no checkpoint'
@@ -440,7 +444,7 @@ function eventAdvice({ eventFault }: Walk): string {
         `stratalog repair --end-at ${position} ends the log before it`;
 }
 
-function moveAdvice(look: IdentityLook, found: RecordedFileSystems): readonly string[] {
+function moveAdvice(look: IdentityEvidence, found: RecordedFileSystems): readonly string[] {
   if (look.kind !== 'sound') return [];
   const verdict = compareFileSystems(look.identity.fileSystems, found, 'none');
   if (verdict.kind === 'accepted') return [];

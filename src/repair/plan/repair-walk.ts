@@ -10,7 +10,7 @@ import type { UnixNanos } from '../../base/units.js';
 import { logDirectory, withFile } from '../../log/files.js';
 import { SEGMENT } from '../../log/format/layout.js';
 import { SegmentScan, type ScanPlace, type ScanStop } from '../../log/format/scan.js';
-import { bytesBehind, proofOfLoss } from '../../log/read/torn-tail.js';
+import { bytesAfter, proofOfLoss } from '../../log/read/torn-tail.js';
 import type { LogRecord } from '../../log/types.js';
 import { countStreams } from '../../log/format/stream-versions.js';
 import { EventNotUnderstood } from '../../machines/events/streams.js';
@@ -19,7 +19,7 @@ import { Replay } from '../../inspect/archive/replay.js';
 import {
   looseRecords,
   NOTHING_BEFORE,
-  type RepairLook,
+  type RepairEvidence,
   type SegmentFile,
   type TakenCheckpoint,
 } from './repair-evidence.js';
@@ -68,7 +68,7 @@ export const firstOf = (file: SegmentFile): number =>
   file.header?.firstPosition ?? file.namedPosition;
 
 /** The files that hold this log's records, one for each first position. */
-export function filesOfLog({ segments, uuid }: RepairLook): readonly SegmentFile[] {
+export function filesOfLog({ segments, uuid }: RepairEvidence): readonly SegmentFile[] {
   const byFirst = new Map<number, SegmentFile>();
   for (const file of segments) {
     if (!file.isFile || (file.header !== null && file.header.uuid !== uuid)) continue;
@@ -90,7 +90,7 @@ function isBetter(one: SegmentFile, other: SegmentFile): boolean {
 export async function furthestWalk(
   disk: Disk,
   root: string,
-  look: RepairLook,
+  look: RepairEvidence,
   endAt = Infinity,
 ): Promise<Walk | null> {
   const walker = new Walker(disk, root, look, endAt);
@@ -115,7 +115,7 @@ class Walker {
   constructor(
     private readonly disk: Disk,
     private readonly root: string,
-    private readonly look: RepairLook,
+    private readonly look: RepairEvidence,
     private readonly endAt: number,
   ) {
     this.#ours = filesOfLog(look);
@@ -250,7 +250,7 @@ class Walker {
       asked = until;
       if (stop.kind !== 'until' || until >= endAt) break;
     }
-    const behind = await bytesBehind(open, reached.offset, reached.position);
+    const behind = await bytesAfter(open, reached.offset, reached.position);
     const isLossy = stop.kind === 'contradiction' || proofOfLoss(behind, reached.position) !== null;
     return { to: place, bytesEnd: Math.max(behind.end, reached.offset), isLossy, cutAt: null };
   }

@@ -16,7 +16,7 @@ import type {
   Processes,
   SnapshotDirectories,
 } from '../../base/ports.js';
-import { SharedRun } from '../../base/single-flight.js';
+import { SingleFlight } from '../../base/single-flight.js';
 import type { UnixNanos } from '../../base/units.js';
 import type { EffectWorld } from '../../effects/state-effects.js';
 import { Supervisor, type SupervisorObserver } from '../../effects/supervisor.js';
@@ -51,7 +51,7 @@ import type { MountSettings, SnapshotPaths } from '../mounts.js';
 import type { SnapshotterSettings } from '../settings.js';
 import { SegmentChecks } from '../segment-checks.js';
 import { Snapshotter } from '../snapshotter.js';
-import { Spares } from '../directory-pool.js';
+import { DirectoryPool } from '../directory-pool.js';
 import { startEvents } from './startup-events.js';
 import { StateRunner } from '../state-runner.js';
 import { UnownedDirectories } from '../unowned-directories.js';
@@ -129,7 +129,7 @@ export async function openSnapshotter(given: OpenSnapshotterOptions): Promise<Op
   const closing = new Closing();
   const options = { ...given, observer: closing.observing(given.observer) };
   const { ports, observer } = options;
-  const early = new EarlyLook(() => Promise.all([lookAround(ports), options.mountSettings()]));
+  const early = new EarlyRead(() => Promise.all([lookAround(ports), options.mountSettings()]));
   const { replay, opened, newest } = await openAndReplay(options, early).finally(() =>
     early.ended(),
   );
@@ -227,7 +227,7 @@ async function lookAround({
  * A look that needs the root to be ours, taken while the log is still being read. What goes wrong
  * then may be mended by what the open does next, so it is looked again.
  */
-class EarlyLook<Found> {
+class EarlyRead<Found> {
   #begun: Promise<Found | null> | null = null;
 
   constructor(private readonly look: () => Promise<Found>) {}
@@ -292,7 +292,7 @@ function assemble(
   const { policies, failureLimit } = settings;
   const onProblem = observer.warning.bind(observer);
   const supervisor = new Supervisor({ clock, policies, failureLimit, observer, random });
-  const flush = new SharedRun(() => directories.syncFileSystem());
+  const flush = new SingleFlight(() => directories.syncFileSystem());
   const { reports, visibility, clients } = clientParts(ports, observer, snapshotsPath);
   const idmapped = new IdmappedLayers({
     ...{ root, mountTable, visibility, onProblem },
@@ -332,13 +332,13 @@ function assemble(
   const unowned = new UnownedDirectories({
     ...{ dispatcher, supervisor, directories, snapshotsPath, onProblem },
   });
-  const spares = new Spares({
+  const preallocated = new DirectoryPool({
     ...{ dispatcher, supervisor, directories, unowned, clock, onProblem },
-    count: settings.spareDirectories,
+    count: settings.preallocatedDirectories,
     durable: settings.durability === 'data',
   });
   const preparation = new Preparation({
-    ...{ ...effects, layers, spares, clients, visibility },
+    ...{ ...effects, layers, preallocated, clients, visibility },
     fileSystem: fileSystem?.name ?? null,
   });
   const stretch = Math.min(SETTLED_AFTER_MILLIS, settings.retainMillis ?? Infinity);
@@ -352,7 +352,7 @@ function assemble(
   const { segmentChecker: checker } = ports;
   const segmentChecks =
     checker && new SegmentChecks({ disk, root, log, dispatcher, clock, checker, onProblem });
-  const owners = { layers, idmapped, preparation, cleanup, spares, unowned, clients };
+  const owners = { layers, idmapped, preparation, cleanup, preallocated, unowned, clients };
   const paths = pathsIn(root, directories);
   const parts = { ...effects, ...owners, directories, paths, settings };
   const clocks = { clockWatch, clockSteps };
@@ -399,7 +399,7 @@ async function closeAll(parts: Parts, log: EventLog, why: string): Promise<void>
   parts.clockSteps.close();
   parts.runner.close();
   try {
-    await parts.spares.close().finally(() => parts.supervisor.close());
+    await parts.preallocated.close().finally(() => parts.supervisor.close());
     await parts.dispatcher.record({ type: 'DaemonStopped', data: { why } });
     await parts.checkpointing.takeNow();
   } finally {

@@ -4,7 +4,7 @@ import { ask, Newest, Unanswered } from './ask.js';
 import type { Controller } from './controller.js';
 import { byId, make, setAttribute } from './dom.js';
 import type { PageState, Store } from './store.js';
-import { clockTime, counted, shortened, shortTime, stateWord, visible } from './text.js';
+import { clockTime, pluralize, shortened, shortTime, stateWord, visible } from './text.js';
 import { VirtualRows } from './virtual-rows.js';
 
 const rowHeight = 46;
@@ -71,11 +71,11 @@ export class EventsPane {
     this.#subject = subject;
     this.#rows.show(events.length, isOther ? Math.max(0, last) : this.#rows.active);
     this.#rows.reveal(Math.max(0, last));
-    const more = omitted === 0 ? '' : `, ${counted(omitted, 'older one')} left out`;
+    const more = omitted === 0 ? '' : `, ${pluralize(omitted, 'older one')} left out`;
     byId('events-count').textContent =
       subject === 'log'
-        ? `the newest ${counted(events.length, 'event')} before this moment`
-        : `${counted(events.length, 'event')} of snapshot ${subject}${more}`;
+        ? `the newest ${pluralize(events.length, 'event')} before this moment`
+        : `${pluralize(events.length, 'event')} of snapshot ${subject}${more}`;
     byId('events-empty').hidden = events.length > 0;
   }
 
@@ -86,7 +86,7 @@ export class EventsPane {
     const isLater = event.position >= position;
     setAttribute(row, 'aria-rowindex', String(index + 2));
     row.classList.toggle('later', isLater);
-    row.classList.toggle('trouble', event.isTrouble);
+    row.classList.toggle('trouble', event.isWarning);
     const next = this.#shown[index + 1];
     const isNow = !isLater && (next === undefined || next.position >= position);
     row.classList.toggle('now', isNow);

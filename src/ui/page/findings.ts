@@ -3,7 +3,7 @@ import type { FindingRow } from '../wire.js';
 import type { Controller } from './controller.js';
 import { byId, make } from './dom.js';
 import type { PageState, Store } from './store.js';
-import { counted, shortened, visible } from './text.js';
+import { pluralize, shortened, visible } from './text.js';
 
 /** More would only be scrolled past; `stratalog inspect` prints all of them. */
 const shownMax = 200;
@@ -63,6 +63,6 @@ function inWords(findings: PageState['findings']): string {
   const ordinary = findings.length - grave;
   if (findings.length === 0) return 'nothing to do';
   return ordinary === 0
-    ? counted(grave, 'finding')
-    : `${counted(grave, 'finding')}, ${ordinary} ordinary`;
+    ? pluralize(grave, 'finding')
+    : `${pluralize(grave, 'finding')}, ${ordinary} ordinary`;
 }

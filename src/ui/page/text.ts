@@ -58,7 +58,7 @@ export function grouped(value: number): string {
   return value.toLocaleString('en-GB');
 }
 
-export function counted(count: number, one: string, many = `${one}s`): string {
+export function pluralize(count: number, one: string, many = `${one}s`): string {
   return `${grouped(count)} ${count === 1 ? one : many}`;
 }
 

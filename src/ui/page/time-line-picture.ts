@@ -26,10 +26,10 @@ export function drawTimeLine({ canvas, timeLine, extent }: Picture): void {
   const scale = width / Math.max(1, extent.next - extent.first);
   const xOf = (position: number): number => (position - extent.first) * scale;
   drawBars(pen, timeLine, { height, colour, xOf });
-  for (const { position, type, isTrouble } of timeLine.marks) {
+  for (const { position, type, isWarning } of timeLine.marks) {
     const x = xOf(position + 0.5);
-    pen.fillStyle = colour(isTrouble ? '--group-trouble' : '--ink');
-    if (isTrouble) drawDiamond(pen, x);
+    pen.fillStyle = colour(isWarning ? '--group-trouble' : '--ink');
+    if (isWarning) drawDiamond(pen, x);
     else pen.fillRect(x - 0.75, type === 'DaemonStarted' ? 0 : 5, 1.5, barsTop - 3);
   }
 }

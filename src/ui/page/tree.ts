@@ -2,7 +2,7 @@
 import { byId, inputById, make, setAttribute } from './dom.js';
 import type { Controller } from './controller.js';
 import type { PageState, Store } from './store.js';
-import { counted, humanSize, shortened, splitName, stateWord, visible } from './text.js';
+import { pluralize, humanSize, shortened, splitName, stateWord, visible } from './text.js';
 import { treeRows, type TreeRow } from './tree-rows.js';
 import { VirtualRows } from './virtual-rows.js';
 
@@ -60,7 +60,7 @@ export class TreePane {
     byId('tree').hidden = this.#shown.length === 0;
     this.#rows.show(this.#shown.length, active < 0 ? this.#rows.active : active);
     const matching = this.#shown.filter(({ isMatch }) => isMatch).length;
-    const all = counted(snapshots.size, 'snapshot');
+    const all = pluralize(snapshots.size, 'snapshot');
     byId('tree-count').textContent = filter === '' ? all : `${String(matching)} of ${all}`;
     const empty = byId('tree-empty');
     empty.hidden = this.#shown.length > 0;

@@ -20,7 +20,7 @@ export interface VirtualRowsOptions {
 }
 
 /** Rows above and below what is in sight. */
-const spare = 6;
+const preallocated = 6;
 
 export class VirtualRows {
   readonly #options: VirtualRowsOptions;
@@ -93,8 +93,8 @@ export class VirtualRows {
 
   #render(isAllNew: boolean): void {
     const { host, rowHeight } = this.#options;
-    const first = Math.max(0, Math.floor(host.scrollTop / rowHeight) - spare);
-    const inSight = Math.ceil(host.clientHeight / rowHeight) + 2 * spare;
+    const first = Math.max(0, Math.floor(host.scrollTop / rowHeight) - preallocated);
+    const inSight = Math.ceil(host.clientHeight / rowHeight) + 2 * preallocated;
     const end = Math.min(this.#count, first + inSight);
     for (const [index, row] of this.#rows) {
       if ((index >= first && index < end) || (index === this.#active && index < this.#count)) {

@@ -12,7 +12,7 @@ import { metaOf } from '../../../src/machines/transition-table.js';
 import { neededClones } from '../../support/idmapped-needs.js';
 import { Gate } from './gate.js';
 import type { Machine } from './machine.js';
-import { forestOf, observe, sparesOf, statesOf, textOf, type Observed } from './observed.js';
+import { forestOf, observe, preallocatedOf, statesOf, textOf, type Observed } from './observed.js';
 import { namesOf, Session, type CallRecord } from './session.js';
 
 export type World = ReadonlyMap<string, Observed>;
@@ -98,10 +98,11 @@ export async function compareOwners(machine: Machine): Promise<string[]> {
     }
   }
   // Set aside in the log before they are made: each is there or not.
-  const spares = (await sparesOf(machine)).map(String);
+  const preallocated = (await preallocatedOf(machine)).map(String);
   for (const line of listing.filter((each) => !/^[^ ]*\//.test(each))) {
     const name = line.split(' ')[0] ?? '';
-    if (!expected.has(name) && !spares.includes(name)) lines.push(`directory ${name} has no owner`);
+    if (!expected.has(name) && !preallocated.includes(name))
+      lines.push(`directory ${name} has no owner`);
     expected.delete(name);
   }
   for (const id of expected) {

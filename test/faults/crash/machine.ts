@@ -134,7 +134,7 @@ export class Machine {
         checkpointEveryEvents: 10_000,
         historyCheckpointEveryEvents: 0,
         retainMillis: null,
-        spareDirectories: 0,
+        preallocatedDirectories: 0,
         ...chosen,
       },
       mountSettings: () => Promise.resolve(mounts),

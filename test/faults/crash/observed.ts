@@ -29,9 +29,9 @@ export async function statesOf(machine: Machine): Promise<readonly SnapshotState
 }
 
 /** Ids whose directories were made ahead, as the log says. */
-export async function sparesOf(machine: Machine): Promise<readonly number[]> {
+export async function preallocatedOf(machine: Machine): Promise<readonly number[]> {
   const { replay } = await replayRoot(machine.disk, machine.root);
-  return [...replay.forest.spares];
+  return [...replay.forest.preallocated];
 }
 
 /** The snapshots that clients see, by name. */

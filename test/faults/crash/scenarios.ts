@@ -152,7 +152,7 @@ export const scenarios: readonly Scenario[] = [
   },
   {
     name: 'Prepare with directories made ahead',
-    settings: { spareDirectories: 2, layers: { one: 'fine' } },
+    settings: { preallocatedDirectories: 2, layers: { one: 'fine' } },
     setUp: [...base, ...filled('a')],
     act: [
       [{ call: 'Prepare', key: 'b' }],

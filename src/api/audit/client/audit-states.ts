@@ -21,7 +21,7 @@ export async function forestOf(
   const packed = await PackedStates.index(Buffer.concat(pieces), Number(head.snapshots));
   const forest = new Forest(packed);
   forest.reserveIdsBelow(Number(head.nextId));
-  forest.reserveSpares(head.spares.map((id) => snapshotId(Number(id))));
+  forest.reservePreallocated(head.preallocated.map((id) => snapshotId(Number(id))));
   return { head, forest };
 }
 

@@ -179,13 +179,13 @@ async function* through(
   unit: string,
 ): AsyncGenerator<Uint8Array> {
   let size = 0;
-  async function* counted(): AsyncGenerator<Uint8Array> {
+  async function* pluralize(): AsyncGenerator<Uint8Array> {
     for await (const chunk of source) {
       size += chunk.length;
       yield chunk;
     }
   }
-  const input = Readable.from(counted(), { objectMode: false });
+  const input = Readable.from(pluralize(), { objectMode: false });
   input.on('error', (error) => transform.destroy(error));
   input.pipe(transform);
   try {

@@ -17,7 +17,7 @@ import { lstat, RootedTree } from './rooted-tree.js';
 import { showLayer } from '../show-layer.js';
 import { readLayer } from '../verify-layer.js';
 
-export interface DirectoryLook {
+export interface DirectoryState {
   readonly mode: number;
   readonly uid: number;
   readonly gid: number;
@@ -31,7 +31,7 @@ export interface DirectoryLook {
  *
  * Fails  ENOTDIR when a layer below has something else than a directory on the way
  */
-export type FindLowerDirectory = (path: ByteString) => Promise<DirectoryLook | null>;
+export type FindLowerDirectory = (path: ByteString) => Promise<DirectoryState | null>;
 
 interface Host {
   readonly mountTable: MountTable;
@@ -58,7 +58,7 @@ export class LowerDirectories {
    * As containerd looks, each layer by itself: the first layer that has something at the path
    * decides, and neither opaque directories nor symlinks of other layers count.
    */
-  async find(path: ByteString): Promise<DirectoryLook | null> {
+  async find(path: ByteString): Promise<DirectoryState | null> {
     for (let depth = 0; ; depth += 1) {
       const tree = this.trees[depth] ?? (await this.openNext());
       if (tree === null) return null;
@@ -96,7 +96,7 @@ export class LowerDirectories {
   }
 }
 
-function lookAt(path: ByteString): DirectoryLook {
+function lookAt(path: ByteString): DirectoryState {
   const stats = lstat(path);
   if (stats === null) throw new RangeError(`${path} vanished`);
   const attributes: (readonly [ByteString, Uint8Array])[] = [];

@@ -148,7 +148,7 @@ export interface StateHead {
   /** The id that the next snapshot would get. */
   nextId: bigint;
   /** Ids whose directories were made ahead, for snapshots that nobody had asked for yet. */
-  spares: bigint[];
+  preallocated: bigint[];
 }
 
 export interface PositionAtRequest {
@@ -927,7 +927,7 @@ export const StateAtResponse: MessageFns<StateAtResponse> = {
 };
 
 function createBaseStateHead(): StateHead {
-  return { position: 0n, time: undefined, snapshots: 0n, stateSchema: 0, nextId: 0n, spares: [] };
+  return { position: 0n, time: undefined, snapshots: 0n, stateSchema: 0, nextId: 0n, preallocated: [] };
 }
 
 export const StateHead: MessageFns<StateHead> = {
@@ -956,11 +956,11 @@ export const StateHead: MessageFns<StateHead> = {
       }
       writer.uint32(40).uint64(message.nextId);
     }
-    if (message.spares.length !== 0) {
+    if (message.preallocated.length !== 0) {
       writer.uint32(50).fork();
-      for (const v of message.spares) {
+      for (const v of message.preallocated) {
         if (BigInt.asUintN(64, v) !== v) {
-          throw new globalThis.Error("a value provided in array field spares of type uint64 is too large");
+          throw new globalThis.Error("a value provided in array field preallocated of type uint64 is too large");
         }
         writer.uint64(v);
       }
@@ -1024,7 +1024,7 @@ export const StateHead: MessageFns<StateHead> = {
           }
           case 6: {
             if (tag === 48) {
-              message.spares.push(reader.uint64() as bigint);
+              message.preallocated.push(reader.uint64() as bigint);
 
               continue;
             }
@@ -1032,7 +1032,7 @@ export const StateHead: MessageFns<StateHead> = {
             if (tag === 50) {
               const end2 = reader.uint32() + reader.pos;
               while (reader.pos < end2) {
-                message.spares.push(reader.uint64() as bigint);
+                message.preallocated.push(reader.uint64() as bigint);
               }
 
               continue;
