@@ -1,6 +1,7 @@
 /** docs/statecharts.md: the statecharts as the program has them, drawn from their definitions. */
-import { healthMachine } from '../../src/effects/health-machine.js';
 import { defaultPolicies } from '../../src/effects/policies.js';
+import { slotMachine } from '../../src/effects/slot-machine.js';
+import { supervisorMachine } from '../../src/effects/supervisor-machine.js';
 import { chartMermaid } from '../../src/inspect/chart/chart-mermaid.js';
 import { snapshotDefinition, type ChartDefinition } from '../../src/inspect/chart/chart-outline.js';
 import { metaOf, STATUSES, type Status } from '../../src/machines/transition-table.js';
@@ -24,9 +25,10 @@ const SHOWN: Readonly<Record<'active' | 'view' | 'committed', string>> = {
 };
 
 export function statecharts(): string {
-  const health = healthMachine.definition as unknown as ChartDefinition;
+  const slot = slotMachine.definition as unknown as ChartDefinition;
+  const supervisor = supervisorMachine.definition as unknown as ChartDefinition;
   return [
-    heading('Statecharts', 'src/machines/snapshot-machine.ts and src/effects/health-machine.ts'),
+    heading('Statecharts', 'src/machines/snapshot-machine.ts and src/effects'),
     'A machine moves only on an event that is in the log; the arrows bear the names of those',
     'events ([events.md](events.md)). A word in brackets is a guard: a condition on what is known.',
     '',
@@ -52,19 +54,24 @@ export function statecharts(): string {
     '',
     '## How effects are run',
     '',
-    'One supervisor runs every effect as an actor of its own, within these limits',
-    '(`src/effects/policies.ts`). A place is free again only when the work has really ended.',
+    'Each kind of effect has slots: long-lived actors, as many as may run at once',
+    '(`src/effects/slot-machine.ts`). A slot runs one attempt after another. An attempt that passes',
+    'its time limit is reported and aborted; its slot is free again only when the work has ended.',
+    '',
+    fenced('mermaid', chartMermaid(slot)),
+    '',
+    'Between attempts an effect backs off and holds no slot. After its last attempt it fails, and',
+    'the requester decides what follows. The limits (`src/effects/policies.ts`):',
     '',
     table(
       [
         'effect',
         'at once',
         'time limit',
-        'waits for a place',
+        'waits for a slot',
         'retries',
         'first wait',
         'longest wait',
-        'giving up means',
       ],
       Object.entries(defaultPolicies).map(([effect, policy]) => [
         code(effect),
@@ -74,15 +81,15 @@ export function statecharts(): string {
         String(policy.retries),
         duration(policy.backoffMillis),
         duration(policy.backoffMillisMax),
-        policy.givingUp,
       ]),
     ),
     '',
     '## The supervisor',
     '',
-    fenced('mermaid', chartMermaid(health)),
+    'The supervisor starts the slots and replaces one that crashes, one for one. Failures that come',
+    'too fast make it `degraded`, which health and metrics report; it stops nothing.',
     '',
-    '`degraded` is told on health and in metrics; it stops nothing.',
+    fenced('mermaid', chartMermaid(supervisor)),
     '',
   ].join('\n');
 }

@@ -1,29 +1,39 @@
 /**
- * One effect from its request to its end: waiting for a place, attempts within their limits,
- * back-off. Each attempt is an XState actor of its own.
+ * One requested effect from its request to its end: it waits for a slot, runs, and backs off
+ * between attempts. While it backs off it holds no slot, so a directory that cannot be removed
+ * does not keep others from being removed.
  */
-import { createActor, fromPromise, type Actor } from 'xstate';
+import { assert } from '../base/assert.js';
 import { NotBegun, reasonOf, TimeLimitPassed } from '../base/errors.js';
 import type { Clock } from '../base/ports.js';
 import type { SnapshotId } from '../base/units.js';
-import type { Slots } from './slots.js';
-import { backoffMillis, type EffectName, type EffectPolicies } from './policies.js';
+import {
+  backoffMillis,
+  type EffectName,
+  type EffectPolicies,
+  type EffectPolicy,
+} from './policies.js';
+import type { Attempt, Slot } from './slot-machine.js';
+import type { SlotPool } from './slot-pool.js';
 
 export interface EffectRequest<Value> {
   readonly effect: EffectName;
-  /** Whom it is for: shown to operators. */
+  /** Which snapshot it is for: shown to operators. */
   readonly snapshot: SnapshotId | null;
   readonly work: (signal: AbortSignal) => Promise<Value>;
   /** Called when an attempt has failed, whether or not another one follows. */
   readonly onAttemptFailed?: (thrown: unknown) => void;
 }
 
-/** A running or waiting actor, for /debug/actors. */
+/** A running or waiting effect, for /debug/actors. */
 export interface ActorEntry {
   readonly effect: EffectName;
   readonly snapshot: SnapshotId | null;
-  /** `hanging`: past its time limit and still at work, with another attempt to follow. */
-  readonly state: 'waiting' | 'running' | 'hanging' | 'backing off' | 'let go';
+  /**
+   * `overdue`: past its time limit and still at work, with another attempt to follow.
+   * `abandoned`: its result was reported, and its work has not ended.
+   */
+  readonly state: Phase['name'];
   readonly attempts: number;
   readonly ageMillis: number;
 }
@@ -35,171 +45,190 @@ export interface RunOptions {
   readonly random: () => number;
 }
 
-type Work = (signal: AbortSignal) => Promise<unknown>;
+type CancelTimer = () => void;
 
-/** One logic for all effects: the work is its input. XState aborts the signal when it is stopped. */
-const effectLogic = fromPromise<unknown, { readonly work: Work }>(({ input, signal }) =>
-  input.work(signal),
-);
+type Phase =
+  | { readonly name: 'waiting'; readonly cancelLimit: CancelTimer }
+  | { readonly name: 'running'; readonly slot: Slot }
+  | { readonly name: 'overdue' }
+  | { readonly name: 'backing off'; readonly cancelEnd: CancelTimer }
+  | { readonly name: 'abandoned' }
+  | { readonly name: 'ended' };
 
-export class Run {
+const noTimer: CancelTimer = () => undefined;
+
+export class Run implements Attempt {
   readonly #request: EffectRequest<unknown>;
-  readonly #places: Slots;
+  readonly #pool: SlotPool;
   readonly #options: RunOptions;
   readonly #onFailure: (thrown: unknown) => void;
   readonly #startedMillis: number;
-  #state: ActorEntry['state'] = 'waiting';
+  #phase: Phase = { name: 'waiting', cancelLimit: noTimer };
   #attempts = 0;
-  #ended = false;
   #resolve: (value: unknown) => void = () => undefined;
   #reject: (reason: Error) => void = () => undefined;
-  #actor: Actor<typeof effectLogic> | null = null;
-  #cancelTimer: () => void = () => undefined;
-  #leaveQueue: () => void = () => undefined;
-  #onWorkEnded: () => void = () => undefined;
-  /** Set while an attempt that passed its limit still works, and another one is to follow. */
-  #retryWhenEnded: (() => void) | null = null;
-  #busy = 0;
+  #onIdle: () => void = () => undefined;
 
   constructor(
     request: EffectRequest<unknown>,
-    places: Slots,
+    pool: SlotPool,
     options: RunOptions,
     onFailure: (thrown: unknown) => void,
   ) {
     this.#request = request;
-    this.#places = places;
+    this.#pool = pool;
     this.#options = options;
     this.#onFailure = onFailure;
     this.#startedMillis = options.clock.monotonicMillis();
   }
 
-  begin(resolve: (value: unknown) => void, reject: (reason: Error) => void): void {
+  start(resolve: (value: unknown) => void, reject: (reason: Error) => void): void {
     this.#resolve = resolve;
     this.#reject = reject;
-    this.#enter();
+    this.#wait();
   }
 
+  /** Ends the run; its result rejects with the reason. */
   stop(reason: Error): void {
-    if (this.#ended) return;
-    this.#end();
-    this.#reject(reason);
+    const phase = this.#phase;
+    switch (phase.name) {
+      case 'waiting':
+        phase.cancelLimit();
+        this.#pool.leave(this);
+        this.#end(reason);
+        return;
+      case 'backing off':
+        phase.cancelEnd();
+        this.#end(reason);
+        return;
+      case 'running':
+        this.#abandon(reason);
+        phase.slot.send({ type: 'Stopped' });
+        return;
+      case 'overdue':
+        this.#abandon(reason);
+        return;
+      case 'abandoned':
+      case 'ended':
+    }
   }
 
-  /** Ends a back-off: the next attempt begins as soon as there is a place. */
+  /** Ends a back-off: the next attempt begins as soon as a slot is free. */
   retryNow(): void {
-    if (this.#ended || this.#state !== 'backing off') return;
-    this.#cancelTimer();
-    this.#enter();
+    if (this.#phase.name !== 'backing off') return;
+    this.#phase.cancelEnd();
+    this.#wait();
   }
 
-  /** Whether an attempt's work is in progress, waited for or not. */
-  get isWorking(): boolean {
-    return this.#busy > 0;
+  /** Whether the result was reported while the work goes on. */
+  get isAbandoned(): boolean {
+    return this.#phase.name === 'abandoned';
   }
 
   /** Resolves once no work of this run is in progress. */
-  workEnded(): Promise<void> {
-    if (this.#busy === 0) return Promise.resolve();
+  workIsOver(): Promise<void> {
+    if (!this.isAbandoned) return Promise.resolve();
     return new Promise((resolve) => {
-      this.#onWorkEnded = resolve;
+      this.#onIdle = resolve;
     });
   }
 
   entry(nowMillis: number): ActorEntry {
     const { effect, snapshot } = this.#request;
     const ageMillis = Math.round(nowMillis - this.#startedMillis);
-    return { effect, snapshot, state: this.#state, attempts: this.#attempts, ageMillis };
+    return { effect, snapshot, state: this.#phase.name, attempts: this.#attempts, ageMillis };
   }
 
-  #enter(): void {
-    this.#state = 'waiting';
-    const { effect } = this.#request;
-    const { waitLimitMillis } = this.#options.policies[effect];
-    if (waitLimitMillis !== null) {
-      this.#cancelTimer = this.#options.clock.schedule(waitLimitMillis, () => {
-        this.#giveUp(new NotBegun(`no place for ${effect} within ${waitLimitMillis} ms`));
-      });
-    }
-    this.#leaveQueue = this.#places.enter(() => {
-      this.#cancelTimer();
-      this.#attempt();
-    });
+  // What its slot reports.
+
+  get timeLimitMillis(): number {
+    return this.#policy.timeLimitMillis;
   }
 
-  #attempt(): void {
-    const policy = this.#options.policies[this.#request.effect];
-    this.#state = 'running';
+  begin(slot: Slot, signal: AbortSignal): Promise<unknown> {
+    assert(this.#phase.name === 'waiting', 'a slot begins only attempts that wait');
+    this.#phase.cancelLimit();
+    this.#phase = { name: 'running', slot };
     this.#attempts += 1;
-    this.#busy += 1;
-    const work: Work = async (signal) => {
-      try {
-        return await this.#request.work(signal);
-      } finally {
-        // The place is given back when the work is over, not when we stopped waiting for it.
-        this.#busy -= 1;
-        this.#places.leave();
-        if (this.#busy === 0) {
-          this.#onWorkEnded();
-          this.#retryWhenEnded?.();
-        }
-      }
-    };
-    const actor = createActor(effectLogic, { input: { work } });
-    this.#actor = actor;
-    actor.subscribe({
-      next: (machineState) => {
-        if (machineState.status === 'done') this.#succeeded(machineState.output);
-      },
-      error: (thrown) => this.#attemptFailed(thrown),
-    });
-    this.#cancelTimer = this.#options.clock.schedule(policy.timeLimitMillis, () => {
-      actor.stop();
-      this.#attemptFailed(new TimeLimitPassed(this.#request.effect, policy.timeLimitMillis));
-    });
-    actor.start();
+    return this.#request.work(signal);
   }
 
-  #succeeded(value: unknown): void {
-    if (this.#ended) return;
-    this.#end();
+  succeeded(value: unknown): void {
+    this.#phase = { name: 'ended' };
     this.#resolve(value);
   }
 
-  #attemptFailed(thrown: unknown): void {
-    if (this.#ended) return;
-    this.#cancelTimer();
-    this.#onFailure(thrown);
-    this.#request.onAttemptFailed?.(thrown);
-    const policy = this.#options.policies[this.#request.effect];
-    const retriesLeft = policy.retries - (this.#attempts - 1);
-    if (retriesLeft <= 0) this.#giveUp(thrown);
-    // What still runs cannot be run a second time beside itself.
-    else if (this.#busy > 0) {
-      this.#state = 'hanging';
-      this.#retryWhenEnded = () => this.#backOff();
-    } else this.#backOff();
+  failed(thrown: unknown): void {
+    if (this.#hasRetries) this.#backOff();
+    else this.#end(thrown);
+    this.#reportFailure(thrown);
+  }
+
+  timedOut(): void {
+    const fault = new TimeLimitPassed(this.#request.effect, this.timeLimitMillis);
+    // Two attempts of the same work must not overlap: the next one waits for the end of this one.
+    if (this.#hasRetries) this.#phase = { name: 'overdue' };
+    else this.#abandon(fault);
+    this.#reportFailure(fault);
+  }
+
+  workEnded(): void {
+    if (this.#phase.name === 'overdue') this.#backOff();
+    else {
+      this.#phase = { name: 'ended' };
+      this.#onIdle();
+    }
+  }
+
+  crashed(error: unknown): boolean {
+    if (this.#phase.name !== 'running') return false;
+    this.failed(error);
+    return true;
+  }
+
+  get #policy(): EffectPolicy {
+    return this.#options.policies[this.#request.effect];
+  }
+
+  get #hasRetries(): boolean {
+    return this.#attempts <= this.#policy.retries;
+  }
+
+  #wait(): void {
+    const { effect } = this.#request;
+    const { waitLimitMillis } = this.#policy;
+    const cancelLimit =
+      waitLimitMillis === null
+        ? noTimer
+        : this.#options.clock.schedule(waitLimitMillis, () => {
+            this.stop(new NotBegun(`no slot for ${effect} within ${waitLimitMillis} ms`));
+          });
+    this.#phase = { name: 'waiting', cancelLimit };
+    this.#pool.enter(this);
   }
 
   #backOff(): void {
-    if (this.#ended) return;
-    this.#retryWhenEnded = null;
-    this.#state = 'backing off';
-    const policy = this.#options.policies[this.#request.effect];
-    const delay = backoffMillis(policy, this.#attempts - 1, this.#options.random());
-    this.#cancelTimer = this.#options.clock.schedule(delay, () => this.#enter());
+    const { clock, random } = this.#options;
+    const delay = backoffMillis(this.#policy, this.#attempts - 1, random());
+    const cancelEnd = clock.schedule(delay, () => this.#wait());
+    this.#phase = { name: 'backing off', cancelEnd };
   }
 
-  #giveUp(thrown: unknown): void {
-    this.#end();
-    this.#reject(thrown instanceof Error ? thrown : new Error(reasonOf(thrown)));
+  #reportFailure(thrown: unknown): void {
+    this.#onFailure(thrown);
+    this.#request.onAttemptFailed?.(thrown);
   }
 
-  #end(): void {
-    this.#ended = true;
-    this.#state = 'let go';
-    this.#cancelTimer();
-    this.#leaveQueue();
-    this.#actor?.stop();
+  #end(thrown: unknown): void {
+    this.#phase = { name: 'ended' };
+    this.#reject(toError(thrown));
+  }
+
+  #abandon(reason: Error): void {
+    this.#phase = { name: 'abandoned' };
+    this.#reject(reason);
   }
 }
+
+const toError = (thrown: unknown): Error =>
+  thrown instanceof Error ? thrown : new Error(reasonOf(thrown));

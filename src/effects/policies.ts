@@ -1,6 +1,7 @@
 /**
- * How each kind of side effect is run, in one table: how many at once, for how long, how often
- * again, and what giving up means. Times are milliseconds.
+ * How each kind of side effect is run, in one table: how many at once, for how long and how often
+ * again. After the last attempt the result rejects; the requester decides what follows. Times are
+ * milliseconds.
  */
 import type { StateEffect } from '../machines/snapshot-machine.js';
 
@@ -11,34 +12,23 @@ export type EffectName =
   | 'removeRemote'
   | 'checkLayer'
   | 'measureUsage'
-  /** Several directories made ahead of time. */
+  /** Makes several directories in advance. */
   | 'preallocateDirectories'
   | 'removeOrphan'
-  /** Mounts with mapped ids that no snapshot needs any more. */
+  /** Unmounts layers with mapped ids that no snapshot needs any more. */
   | 'unmountIdmapped'
   | 'observe';
-
-export type GivingUp =
-  /** The caller gets the fault; nothing is left behind. */
-  | 'fail the command'
-  /** The layer is unavailable until a later attempt, whose time stands in the log. */
-  | 'mark the layer unavailable'
-  /** It stays; the next Cleanup or restart tries again. */
-  | 'leave for Cleanup'
-  /** Tried again for as long as the daemon runs, and at once by each Cleanup. */
-  | 'never given up';
 
 export interface EffectPolicy {
   readonly concurrency: number;
   readonly timeLimitMillis: number;
-  /** How long it may wait for a place; null where nobody waits for the answer. */
+  /** How long it may wait for a slot; null where no caller waits for the result. */
   readonly waitLimitMillis: number | null;
   /** Attempts after the first, within one run of the effect; may be Infinity. */
   readonly retries: number;
   /** Before the first retry; doubles with each, up to the maximum, with jitter. */
   readonly backoffMillis: number;
   readonly backoffMillisMax: number;
-  readonly givingUp: GivingUp;
 }
 
 export type EffectPolicies = Readonly<Record<EffectName, EffectPolicy>>;
@@ -54,14 +44,12 @@ export const defaultPolicies: EffectPolicies = {
     timeLimitMillis: 10 * SECOND,
     waitLimitMillis: 10 * SECOND,
     ...once,
-    givingUp: 'fail the command',
   },
   mapLayerIds: {
     concurrency: 16,
     timeLimitMillis: 30 * SECOND,
     waitLimitMillis: 5 * SECOND,
     ...once,
-    givingUp: 'fail the command',
   },
   // stargz allows 30 s for a mount that may reach over a network (fs/fs.go).
   mountRemote: {
@@ -69,7 +57,6 @@ export const defaultPolicies: EffectPolicies = {
     timeLimitMillis: 30 * SECOND,
     waitLimitMillis: 5 * SECOND,
     ...once,
-    givingUp: 'fail the command',
   },
   // A flush writes out what other processes have dirtied too, so it may take long.
   makeDurable: {
@@ -77,9 +64,8 @@ export const defaultPolicies: EffectPolicies = {
     timeLimitMillis: 5 * MINUTE,
     waitLimitMillis: MINUTE,
     ...once,
-    givingUp: 'fail the command',
   },
-  // Its retries stand in the log as LayerUnavailable.retryAt: back-off is for those.
+  // Its retries are recorded in the log (LayerUnavailable.retryAt); the back-off is for those.
   restoreLayer: {
     concurrency: 16,
     timeLimitMillis: 30 * SECOND,
@@ -87,7 +73,6 @@ export const defaultPolicies: EffectPolicies = {
     retries: 0,
     backoffMillis: SECOND,
     backoffMillisMax: 5 * MINUTE,
-    givingUp: 'mark the layer unavailable',
   },
   removeDirectories: {
     concurrency: 2,
@@ -96,7 +81,6 @@ export const defaultPolicies: EffectPolicies = {
     retries: Infinity,
     backoffMillis: SECOND,
     backoffMillisMax: MINUTE,
-    givingUp: 'never given up',
   },
   removeRemote: {
     concurrency: 16,
@@ -105,49 +89,42 @@ export const defaultPolicies: EffectPolicies = {
     retries: Infinity,
     backoffMillis: SECOND,
     backoffMillisMax: MINUTE,
-    givingUp: 'never given up',
   },
   checkLayer: {
     concurrency: 32,
     timeLimitMillis: 5 * SECOND,
     waitLimitMillis: 5 * SECOND,
     ...once,
-    givingUp: 'mark the layer unavailable',
   },
   measureUsage: {
     concurrency: 4,
     timeLimitMillis: MINUTE,
     waitLimitMillis: MINUTE,
     ...once,
-    givingUp: 'fail the command',
   },
   preallocateDirectories: {
     concurrency: 1,
     timeLimitMillis: 30 * SECOND,
     waitLimitMillis: null,
     ...once,
-    givingUp: 'leave for Cleanup',
   },
   removeOrphan: {
     concurrency: 2,
     timeLimitMillis: 10 * MINUTE,
     waitLimitMillis: null,
     ...once,
-    givingUp: 'leave for Cleanup',
   },
   unmountIdmapped: {
     concurrency: 4,
     timeLimitMillis: 30 * SECOND,
     waitLimitMillis: null,
     ...once,
-    givingUp: 'leave for Cleanup',
   },
   observe: {
     concurrency: 4,
     timeLimitMillis: MINUTE,
     waitLimitMillis: null,
     ...once,
-    givingUp: 'fail the command',
   },
 };
 
@@ -157,3 +134,5 @@ export function backoffMillis(policy: EffectPolicy, attempts: number, random: nu
   const capped = Math.min(doubled, policy.backoffMillisMax);
   return Math.round(capped * (1 - random / 4));
 }
+
+export const isEffectName = (name: string): name is EffectName => name in defaultPolicies;

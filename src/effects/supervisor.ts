@@ -1,17 +1,16 @@
 /**
- * Runs side effects as XState actors, each under its policy: bounded in number, in time and in
- * attempts. A failed actor is restarted alone (one for one); its siblings never notice. An actor
- * that ignores its signal is let go of: its caller gets TimeLimitPassed at the limit, and its
- * place is free again only when it really ends, so that a file system that hangs cannot pile up
- * calls without bound.
+ * Runs side effects in slots (slot-machine.ts), each kind under its policy: bounded in number, in
+ * time and in attempts. The caller of work that ignores its abort signal gets TimeLimitPassed at
+ * the limit; the slot is free again only when the work really ends.
  */
 import { createActor, type Actor } from 'xstate';
+import { assert } from '../base/assert.js';
 import { NotBegun, reasonOf } from '../base/errors.js';
 import type { SnapshotId } from '../base/units.js';
-import { healthMachine, type FailureLimit } from './health-machine.js';
-import { Slots } from './slots.js';
-import type { EffectName } from './policies.js';
 import { Run, type ActorEntry, type EffectRequest, type RunOptions } from './effect-run.js';
+import { isEffectName, type EffectName } from './policies.js';
+import { SlotPool } from './slot-pool.js';
+import { supervisorMachine, type FailureLimit } from './supervisor-machine.js';
 
 export interface EffectRun<Value> {
   /** Rejects with the last attempt's fault, TimeLimitPassed, or the reason given to `stop`. */
@@ -33,7 +32,7 @@ export interface SupervisorOptions extends RunOptions {
   readonly observer: SupervisorObserver;
 }
 
-/** Of work that was cut short by `close`: the next start does it. */
+/** Rejects the results of work that `close` cut short; the next startup does it. */
 export class SupervisorClosed extends Error {
   override readonly name = 'SupervisorClosed';
 
@@ -53,62 +52,68 @@ const notBegun = (fault: Error): EffectRun<never> => ({
 
 export class Supervisor {
   readonly #options: SupervisorOptions;
-  readonly #places = new Map<EffectName, Slots>();
+  readonly #pools = new Map<EffectName, SlotPool>();
   readonly #runs = new Set<Run>();
-  /** Work that was let go of and has not ended, by effect and snapshot. */
-  readonly #hanging = new Set<string>();
-  readonly #health: Actor<typeof healthMachine>;
-  #stopHealthTimer: () => void = () => undefined;
+  /** Effects whose result was reported and whose work goes on, by effect and snapshot. */
+  readonly #abandoned = new Set<string>();
+  readonly #actor: Actor<typeof supervisorMachine>;
+  #slots = 0;
   #isClosed = false;
 
   constructor(options: SupervisorOptions) {
     this.#options = options;
-    this.#health = createActor(healthMachine, { input: options.failureLimit });
-    let previous: 'healthy' | 'degraded' = 'healthy';
-    this.#health.subscribe((machineState) => {
-      if (machineState.value === previous) return;
-      previous = machineState.value;
-      options.observer.healthChanged(previous);
+    const { clock, failureLimit, observer } = options;
+    this.#actor = createActor(supervisorMachine, {
+      clock: {
+        setTimeout: (callback: () => void, millis: number) => clock.schedule(millis, callback),
+        clearTimeout: (cancel: () => void) => cancel(),
+      },
+      input: {
+        limit: failureLimit,
+        monotonicMillis: () => clock.monotonicMillis(),
+        queueOf: (slotId) => this.#poolOf(effectIn(slotId)),
+        slotCrashed: (slotId, slot, error) => this.#poolOf(effectIn(slotId)).crashed(slot, error),
+      },
     });
-    this.#health.start();
+    let previous: 'healthy' | 'degraded' = 'healthy';
+    this.#actor.subscribe(({ value }) => {
+      if (value === previous || value === 'closed') return;
+      previous = value;
+      observer.healthChanged(value);
+    });
+    this.#actor.start();
   }
 
   get health(): 'healthy' | 'degraded' {
-    return this.#health.getSnapshot().value;
+    return this.#actor.getSnapshot().matches('degraded') ? 'degraded' : 'healthy';
   }
 
-  /** Starts the effect now, or as soon as its kind has a free place. */
+  /** Starts the effect now, or as soon as its kind has a free slot. */
   run<Value>(request: EffectRequest<Value>): EffectRun<Value> {
-    const policy = this.#options.policies[request.effect];
-    const what = `${request.effect} ${request.snapshot ?? ''}`;
+    const key = `${request.effect} ${request.snapshot ?? ''}`;
     if (this.#isClosed) return notBegun(new SupervisorClosed());
-    if (request.snapshot !== null && this.#hanging.has(what)) {
-      // One thing that hangs must not take place after place, however often it is asked for.
-      return notBegun(new NotBegun(`${what} was begun earlier and still hangs`));
+    if (request.snapshot !== null && this.#abandoned.has(key)) {
+      // Repeated requests for work that hangs must not take one slot after another.
+      return notBegun(new NotBegun(`${key} was begun earlier and still hangs`));
     }
-    const places = this.#placesOf(request.effect, policy.concurrency);
-    const run = new Run(request, places, this.#options, (reason) => this.#failed(request, reason));
+    const pool = this.#poolOf(request.effect);
+    const run = new Run(request, pool, this.#options, (thrown) => this.#failed(request, thrown));
     this.#runs.add(run);
     const result = new Promise<Value>((resolve, reject) => {
       // The value comes from this request's own work.
-      run.begin((value) => resolve(value as Value), reject);
+      run.start((value) => resolve(value as Value), reject);
     });
-    const idle = result
-      .then(
-        () => undefined,
-        () => undefined,
-      )
-      .then(async () => {
-        // Another run of the same may hang on: only the mark of this one goes with it.
-        const hangs = run.isWorking;
-        if (hangs) this.#hanging.add(what);
-        await run.workEnded();
-        this.#runs.delete(run);
-        if (hangs) this.#hanging.delete(what);
-      });
+    const settled = async (): Promise<void> => {
+      if (run.isAbandoned) {
+        this.#abandoned.add(key);
+        await run.workIsOver();
+        this.#abandoned.delete(key);
+      }
+      this.#runs.delete(run);
+    };
     return {
       result,
-      idle,
+      idle: result.then(settled, settled),
       stop: (reason) => run.stop(reason),
       retryNow: () => run.retryNow(),
     };
@@ -119,32 +124,34 @@ export class Supervisor {
     return [...this.#runs].map((run) => run.entry(now));
   }
 
-  /** Stops all actors; their results reject, as do those of what is begun from now on. */
+  /** Stops all effects; their results reject, as do those of later requests. */
   close(): void {
     this.#isClosed = true;
-    this.#stopHealthTimer();
+    this.#actor.send({ type: 'Closed' });
     for (const run of this.#runs) run.stop(new SupervisorClosed());
-    this.#health.stop();
   }
 
-  #placesOf(effect: EffectName, concurrency: number): Slots {
-    let places = this.#places.get(effect);
-    if (places === undefined) {
-      places = new Slots(concurrency);
-      this.#places.set(effect, places);
+  #poolOf(effect: EffectName): SlotPool {
+    let pool = this.#pools.get(effect);
+    if (pool === undefined) {
+      const { concurrency } = this.#options.policies[effect];
+      pool = new SlotPool(concurrency, () => {
+        this.#slots += 1;
+        this.#actor.send({ type: 'SlotNeeded', slotId: `${effect}:${this.#slots}` });
+      });
+      this.#pools.set(effect, pool);
     }
-    return places;
+    return pool;
   }
 
   #failed(request: EffectRequest<unknown>, thrown: unknown): void {
-    const { clock, observer, failureLimit } = this.#options;
-    observer.effectFailed(request.effect, request.snapshot, reasonOf(thrown));
-    if (this.#isClosed) return;
-    this.#health.send({ type: 'EffectFailed', atMillis: clock.monotonicMillis() });
-    // Nothing else would tell the machine that it has been quiet since.
-    this.#stopHealthTimer();
-    this.#stopHealthTimer = clock.schedule(failureLimit.withinMillis + 1, () => {
-      this.#health.send({ type: 'TimePassed', atMillis: clock.monotonicMillis() });
-    });
+    this.#options.observer.effectFailed(request.effect, request.snapshot, reasonOf(thrown));
+    this.#actor.send({ type: 'EffectFailed' });
   }
+}
+
+function effectIn(slotId: string): EffectName {
+  const [effect = ''] = slotId.split(':');
+  assert(isEffectName(effect), 'a slot is named after its kind of effect');
+  return effect;
 }

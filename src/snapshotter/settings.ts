@@ -1,6 +1,6 @@
 /** What an administrator may choose, as the snapshotter needs to know it. */
 import type { EffectPolicies } from '../effects/policies.js';
-import type { FailureLimit } from '../effects/health-machine.js';
+import type { FailureLimit } from '../effects/supervisor-machine.js';
 import type { MountSettings } from './mounts.js';
 
 export interface SnapshotterSettings {

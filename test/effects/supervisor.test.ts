@@ -18,7 +18,6 @@ const policies: EffectPolicies = {
     retries: 0,
     backoffMillis: 0,
     backoffMillisMax: 0,
-    givingUp: 'mark the layer unavailable',
   },
   removeDirectories: {
     concurrency: 1,
@@ -27,7 +26,6 @@ const policies: EffectPolicies = {
     retries: 3,
     backoffMillis: 100,
     backoffMillisMax: 250,
-    givingUp: 'leave for Cleanup',
   },
 };
 
@@ -169,12 +167,12 @@ describe('the time limit', () => {
     const next = new Task();
     const run = check(next);
     expect(next.starts).toBe(0);
-    expect(states()).toEqual(['let go', 'let go', 'waiting']);
+    expect(states()).toEqual(['abandoned', 'abandoned', 'waiting']);
     await hanging[0]?.finish('too late');
     expect(next.starts).toBe(1);
     await next.finish();
     await expect(run.result).resolves.toBe('done');
-    expect(states()).toEqual(['let go']);
+    expect(states()).toEqual(['abandoned']);
   });
 
   it('counts for nobody who only waits for a place', async () => {
@@ -211,7 +209,7 @@ describe('the time limit', () => {
     const run = removal(task);
     await clock.advance(60_000);
     expect(task.starts).toBe(1);
-    expect(states()).toEqual(['hanging']);
+    expect(states()).toEqual(['overdue']);
     await task.finish('too late');
     expect(states()).toEqual(['backing off']);
     await clock.advance(100);

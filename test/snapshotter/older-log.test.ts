@@ -145,7 +145,10 @@ describe('a log that ends earlier', () => {
         await started.cleanup();
         const left = fs.readdirSync(root.snapshots);
         expect(files(), `cut at ${offset}`).toEqual(before);
-        expect([...names].filter((name) => !left.includes(name)).sort()).toEqual(plan.deleted);
+        // The directory of the snapshot that was removed is gone, wherever the log ends now.
+        expect([...names].filter((name) => !left.includes(name)).sort()).toEqual(
+          plan.deleted.filter((name) => names.has(name)),
+        );
         expect((await setAside()).map((one) => (one as { name: string }).name).sort()).toEqual(
           plan.kept,
         );

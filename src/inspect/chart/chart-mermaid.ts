@@ -28,10 +28,11 @@ function inside(node: ChartDefinition, indent: string): readonly string[] {
 
 function arrows(node: ChartDefinition, indent: string): readonly string[] {
   return Object.entries(node.on).flatMap(([event, transitions]) =>
-    transitions.map(({ target, guard }) => {
+    transitions.map(({ target, guard, delay }) => {
       const to = target?.[0] === undefined ? node.key : keyOf(target[0]);
       const condition = typeof guard === 'string' ? ` [${guard}]` : '';
-      return `${indent}${node.key} --> ${to}: ${event}${condition}`;
+      const cause = delay === undefined ? event : `after ${delay}`;
+      return `${indent}${node.key} --> ${to}: ${cause}${condition}`;
     }),
   );
 }

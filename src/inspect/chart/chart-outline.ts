@@ -16,6 +16,8 @@ export interface ChartDefinition {
 export interface ChartTransition {
   readonly target?: readonly unknown[] | undefined;
   readonly guard?: unknown;
+  /** The name of the delay after which the state is left by itself. */
+  readonly delay?: string | undefined;
 }
 
 export interface ChartState {

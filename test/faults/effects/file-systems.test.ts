@@ -249,7 +249,9 @@ describe('a Mount that', () => {
     });
     expect(await Promise.all(asked)).toEqual(Array.from({ length: 12 }, () => 'ok'));
     expect(unruly.hanging).toBe(3);
-    expect(daemon.snapshotter.actors().filter(({ state }) => state === 'let go')).toHaveLength(3);
+    expect(daemon.snapshotter.actors().filter(({ state }) => state === 'abandoned')).toHaveLength(
+      3,
+    );
     // A good remote layer finds no place and is pulled instead; nothing waits longer for it.
     const answers = await neighboursGoOn(daemon, GOOD);
     expect(answers).toEqual(['ok', 'ok', ...goneOnWell.slice(2)]);
@@ -348,7 +350,9 @@ describe('an Unmount that', () => {
       'it was tried, and nothing goes on by itself',
       () =>
         daemon.failures.length > 0 &&
-        daemon.snapshotter.actors().every(({ state }) => state === 'let go' || state === 'hanging'),
+        daemon.snapshotter
+          .actors()
+          .every(({ state }) => state === 'abandoned' || state === 'overdue'),
     );
     await expectFindings(daemon, ['UnfinishedRemoval']);
     expect(content()).toEqual(['from']);
