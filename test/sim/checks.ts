@@ -184,7 +184,8 @@ export class Checks {
         /^(active|view)$/.test(state.status) &&
         clonesUnder(ROOT, witness.truth.forest, state).has(mountpoint),
     );
-    if (isUsed && shows !== 0 && layer?.mountId !== shows) {
+    // A mount that vanished is noticed at the next use of its layer, which then renews the clone.
+    if (isUsed && shows !== 0 && layer !== undefined && layer.mountId !== shows) {
       this.#host.break(`${mountpoint} shows an earlier mount of layer ${id}`);
     }
   }
