@@ -249,15 +249,18 @@ describe('settings', () => {
   const others =
     /^(enable_remote_snapshot_annotations|disable_snapshot_annotations|unpack_config|proxy_plugins|exports|discard_unpacked_layers|runtime_platforms|schedule_delay|pause_threshold|stratalog_.*|st_dev|process_\*|nodejs_\*|index=off)$/;
 
-  it.each(pages.filter((page) => page !== 'docs/settings.md'))('named in %s are there', (page) => {
-    const groups = [...known].flatMap((path) => path.split('.').slice(0, -1));
-    const names = codeIn(read(page))
-      .map((code) => code.replace(/ = .*$/, '').replace(/\.\*$/, ''))
-      .filter((code) => /^[a-z]+(_[a-z]+)+$/.test(code) || isDotted(code, groups))
-      .filter((code) => !others.test(code));
-    const unknown = names.filter((name) => !known.has(name));
-    expect(unknown).toEqual([]);
-  });
+  it.each(pages.filter((page) => page !== 'docs/reference/settings.md'))(
+    'named in %s are there',
+    (page) => {
+      const groups = [...known].flatMap((path) => path.split('.').slice(0, -1));
+      const names = codeIn(read(page))
+        .map((code) => code.replace(/ = .*$/, '').replace(/\.\*$/, ''))
+        .filter((code) => /^[a-z]+(_[a-z]+)+$/.test(code) || isDotted(code, groups))
+        .filter((code) => !others.test(code));
+      const unknown = names.filter((name) => !known.has(name));
+      expect(unknown).toEqual([]);
+    },
+  );
 
   function isDotted(code: string, groups: readonly string[]): boolean {
     return /^[a-z_]+(\.[a-z_]+)+$/.test(code) && groups.includes(code.split('.')[0] ?? '');

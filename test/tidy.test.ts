@@ -113,8 +113,8 @@ describe('pages', () => {
 });
 
 describe('events', () => {
-  it('have a meaning, a version, and a chapter in docs/events.md', () => {
-    const chapters = read('docs/events.md');
+  it('have a meaning, a version, and a chapter in docs/reference/events.md', () => {
+    const chapters = read('docs/reference/events.md');
     for (const [type, { meaning, version }] of [
       ...Object.entries(SNAPSHOT_EVENTS),
       ...Object.entries(DAEMON_EVENTS),

@@ -1,4 +1,4 @@
-/** docs/commands.md: every command with its flags, from the tree that parses them. */
+/** docs/reference/commands.md: every command with its flags, from the tree that parses them. */
 import { everyCommand, type CommandShape } from '../../src/cli/args/command-shape.js';
 import {
   blocksOf,

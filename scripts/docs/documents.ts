@@ -13,10 +13,10 @@ export interface GeneratedDocument {
 }
 
 export const documents: readonly GeneratedDocument[] = [
-  { path: 'docs/statecharts.md', text: statecharts },
-  { path: 'docs/events.md', text: events },
-  { path: 'docs/settings.md', text: settings },
-  { path: 'docs/commands.md', text: commands },
+  { path: 'docs/reference/statecharts.md', text: statecharts },
+  { path: 'docs/reference/events.md', text: events },
+  { path: 'docs/reference/settings.md', text: settings },
+  { path: 'docs/reference/commands.md', text: commands },
   { path: 'packaging/stratalog.1', text: manPage },
   { path: 'test/golden/decisions.md', text: decisions },
 ];

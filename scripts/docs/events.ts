@@ -1,4 +1,4 @@
-/** docs/events.md: every event of the log, from its schema. */
+/** docs/reference/events.md: every event of the log, from its schema. */
 import type { z } from 'zod';
 import {
   DAEMON_EVENTS,

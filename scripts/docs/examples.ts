@@ -1,4 +1,4 @@
-/** One example of every event, for docs/events.md and for the tests. The compiler finds a gap. */
+/** One example of every event, for docs/reference/events.md and for the tests. The compiler finds a gap. */
 import { snapshotId, snapshotName } from '../../src/base/units.js';
 import type { DaemonEventData, DaemonEventType } from '../../src/machines/events/daemon-events.js';
 import type {

@@ -1,4 +1,4 @@
-/** docs/settings.md: every setting with its default, from the schema that checks them. */
+/** docs/reference/settings.md: every setting with its default, from the schema that checks them. */
 import { defaultConfigFile } from '../../src/daemon/config/config-file.js';
 import { configEntries } from '../../src/daemon/config/config-schema.js';
 import { code, heading, table } from './markdown.js';

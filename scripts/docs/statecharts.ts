@@ -1,4 +1,4 @@
-/** docs/statecharts.md: the statecharts as the program has them, drawn from their definitions. */
+/** docs/reference/statecharts.md: the statecharts as the program has them, drawn from their definitions. */
 import { defaultPolicies } from '../../src/effects/policies.js';
 import { slotMachine } from '../../src/effects/slot-machine.js';
 import { supervisorMachine } from '../../src/effects/supervisor-machine.js';

@@ -5,7 +5,7 @@
 import type { Observable } from 'rxjs';
 import type { Position, StreamVersion, UnixNanos } from '../base/units.js';
 
-/** The JSON body of an event. Keys are owned by the event's type, see docs/events.md. */
+/** The JSON body of an event. Keys are owned by the event's type, see docs/reference/events.md. */
 export type EventBody = Readonly<Record<string, unknown>>;
 
 export interface EventToAppend {

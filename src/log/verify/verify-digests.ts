@@ -2,7 +2,7 @@
  * Sealed segments that need not be checked record by record, because a later event of the same log
  * says which SHA-256 their records had when that was done. Such an event counts only where its own
  * record was found sound, so trust goes backwards from the newest segment, whose records are
- * always checked one by one. It is the word of whoever wrote the event (decision 38).
+ * always checked one by one. It is only as trustworthy as the writer of the event (decision 14).
  */
 import { createHash } from 'node:crypto';
 import pLimit from 'p-limit';

@@ -3,7 +3,7 @@
  *
  * Names are past tense and frozen once released. A change of shape raises the version in
  * `SNAPSHOT_EVENTS` and adds an upcaster (upcasters.ts); nothing here is ever edited in place.
- * docs/events.md is generated from the descriptions below.
+ * docs/reference/events.md is generated from the descriptions below.
  */
 import * as z from 'zod';
 import { lazy } from '../../base/lazy.js';
@@ -199,7 +199,7 @@ export type SnapshotEvent = {
 export type Caller = z.output<typeof callerSchema>;
 export type ParentLink = z.output<typeof parentSchema>;
 
-/** One line each for docs/events.md, with the version that is written today. */
+/** One line each for docs/reference/events.md, with the version that is written today. */
 export const SNAPSHOT_EVENTS: {
   readonly [Type in SnapshotEventType]: { readonly version: number; readonly meaning: string };
 } = {

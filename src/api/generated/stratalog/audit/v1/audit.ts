@@ -32,7 +32,7 @@ export interface Event {
   stream: string;
   /** Counts the events of its stream from 0. */
   streamVersion: bigint;
-  /** What happened, for example `SnapshotPrepared`; docs/events.md has all of them. */
+  /** What happened, for example `SnapshotPrepared`; docs/reference/events.md has all of them. */
   type: string;
   /** Of the body, by type. A reader that knows only smaller ones should stop. */
   schemaVersion: number;
