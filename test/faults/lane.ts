@@ -16,7 +16,7 @@ import { Gates } from './gates.js';
 import { type RemoteTarget, type Round, Worker } from './load.js';
 import { compareDisk, compareEach, compareList, listText, present, verifiedLog } from './look.js';
 import { Oracle } from './oracle.js';
-import { Random } from './random.js';
+import { Random } from '../support/random.js';
 
 export interface LaneOptions {
   readonly workspace: Workspace;

@@ -16,7 +16,7 @@ import {
   writableDirectory,
 } from './oracle.js';
 import type { Gates } from './gates.js';
-import type { Random } from './random.js';
+import type { Random } from '../support/random.js';
 
 /** A layer that the daemon's layer store has, and the layer it lies on. */
 export interface RemoteTarget {
@@ -147,7 +147,7 @@ export class Worker {
   /** Asks for a layer that the store has. Everybody who asks is told that it is there. */
   async prepareRemote(): Promise<void> {
     const key = this.#freeName('key');
-    const wanted = this.#random.pick(this.#round.targets);
+    const wanted = this.#random.pickIfAny(this.#round.targets);
     if (key === undefined || wanted === undefined) return;
     const { chainId, parent } = this.#lowestMissing(wanted);
     if (!this.#round.gates.tryShared(chainId)) return;
@@ -342,7 +342,7 @@ export class Worker {
   }
 
   async #withRemote(work: (entry: Entry) => Promise<void>): Promise<void> {
-    const chainId = this.#random.pick(this.#round.targets)?.chainId;
+    const chainId = this.#random.pickIfAny(this.#round.targets)?.chainId;
     const entry = chainId === undefined ? undefined : this.#oracle.entries.get(chainId);
     if (chainId === undefined || entry === undefined) return;
     if (!this.#round.gates.tryAlone(chainId)) return;
@@ -378,13 +378,13 @@ export class Worker {
     const own = [...this.#oracle.entries.values()].filter(
       (entry) => entry.name.startsWith(this.#prefix) && fits(entry),
     );
-    return this.#random.pick(own);
+    return this.#random.pickIfAny(own);
   }
 
   #drawParent(): string {
     if (this.#random.chance(0.3)) return '';
     const committed = [...this.#oracle.entries.values()].filter(({ kind }) => kind === 'committed');
-    return this.#random.pick(committed)?.name ?? '';
+    return this.#random.pickIfAny(committed)?.name ?? '';
   }
 
   #drawLabels(): Map<string, string> {

@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { run } from '../../scripts/rig/command.js';
-import type { Random } from './random.js';
+import type { Random } from '../support/random.js';
 
 const fileBytesMax = 40_000;
 
@@ -11,7 +11,7 @@ const fileBytesMax = 40_000;
 export function writeContents(directory: string, random: Random): void {
   const places = [directory];
   for (let index = 0, count = 2 + random.below(6); index < count; index += 1) {
-    const place = random.pick(places) ?? directory;
+    const place = random.pickIfAny(places) ?? directory;
     const path = join(place, `entry-${index}`);
     const kind = random.below(8);
     if (kind === 0) {

@@ -8,7 +8,7 @@ import { type Answer, SnapshotsClient } from './client.js';
 import { writableDirectory } from './oracle.js';
 import { describeContents, writeContents, writeThroughOverlay } from './power-loss-contents.js';
 import type { History, Outcome, Promised } from './power-loss-oracle.js';
-import type { Random } from './random.js';
+import type { Random } from '../support/random.js';
 
 export interface LoadOptions {
   readonly address: string;
@@ -106,13 +106,13 @@ export class PowerLossClient {
 
   async #remove(): Promise<void> {
     const parents = new Set([...this.#own.values()].map(({ parent }) => parent));
-    const name = this.#random.pick([...this.#own.keys()].filter((own) => !parents.has(own)));
+    const name = this.#random.pickIfAny([...this.#own.keys()].filter((own) => !parents.has(own)));
     if (name === undefined) return;
     await this.#call('remove', new Map([[name, null]]), () => this.#client.remove(name));
   }
 
   async #update(): Promise<void> {
-    const name = this.#random.pick([...this.#own.keys()]);
+    const name = this.#random.pickIfAny([...this.#own.keys()]);
     const before = name === undefined ? undefined : this.#own.get(name);
     if (name === undefined || before === undefined) return;
     const labels = this.#labels();
@@ -145,7 +145,7 @@ export class PowerLossClient {
   }
 
   #pick(kind: Promised['kind']): string | undefined {
-    return this.#random.pick([...this.#own].filter(([, own]) => own.kind === kind))?.[0];
+    return this.#random.pickIfAny([...this.#own].filter(([, own]) => own.kind === kind))?.[0];
   }
 
   #labels(): Map<string, string> {

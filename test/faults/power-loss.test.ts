@@ -19,7 +19,7 @@ import type { Cut, Remains } from './block/recording.js';
 import { checkAfterCut } from './power-loss-check.js';
 import { PowerLossClient } from './power-loss-load.js';
 import { History } from './power-loss-oracle.js';
-import { Random } from './random.js';
+import { Random } from '../support/random.js';
 
 const cuts = Number(process.env['STRATALOG_FAULTS_ROUNDS'] ?? 20);
 const seed = Number(process.env['STRATALOG_FAULTS_SEED'] ?? Math.floor(Math.random() * 2 ** 32));
@@ -141,11 +141,11 @@ function chooseCuts(device: BlockDevice, random: Random, tornBytes: number): Cut
   const end = device.position;
   const chosen = Array.from({ length: cuts }, (_, index): Cut => {
     const remains = drawRemains(index, random, tornBytes);
-    const flush = random.pick(flushes) ?? end;
+    const flush = random.pickIfAny(flushes) ?? end;
     // The write before a flush is often one of the log's: the one to tear.
     const before = remains.kind === 'units' ? [flush - 1] : [flush, flush - 1];
     const places = [...before, ...before, flush + random.below(8), random.below(end)];
-    return { at: Math.min(Math.max(random.pick(places) ?? end, 0), end), remains };
+    return { at: Math.min(Math.max(random.pickIfAny(places) ?? end, 0), end), remains };
   });
   return chosen.sort((one, other) => one.at - other.at);
 }

@@ -9,7 +9,7 @@ import { TARGET_LABEL, UID_MAPPING_LABEL } from '../../src/machines/labels.js';
 import type { Refusal } from '../../src/machines/refusals.js';
 import type { MountSpec } from '../../src/snapshotter/mounts.js';
 import type { Snapshotter } from '../../src/snapshotter/snapshotter.js';
-import type { Draws } from './draws.js';
+import type { Random } from '../support/random.js';
 import { REFS } from './sim-host.js';
 
 export const KEYS = ['k0', 'k1', 'k2', 'k3', 'k4', 'k5', 'k6', 'k7'] as const;
@@ -70,32 +70,32 @@ const WEIGHTS = {
 } as const;
 
 /** `shown` is what List shows: most calls are about something that is there. */
-export function drawCall(draws: Draws, shown: readonly SnapshotInfo[]): Call {
-  const kind = draws.weighted(WEIGHTS);
+export function drawCall(random: Random, shown: readonly SnapshotInfo[]): Call {
+  const kind = random.weighted(WEIGHTS);
   const of = (wanted: readonly SnapshotInfo['kind'][], others: readonly string[]): string => {
     const there = shown.flatMap((info) => (wanted.includes(info.kind) ? [info.name] : []));
-    return draws.pick(there.length > 0 && draws.chance(0.75) ? there : others);
+    return random.pick(there.length > 0 && random.chance(0.75) ? there : others);
   };
   const anyName = () => of(['active', 'view', 'committed'], [...KEYS, ...NAMES]);
-  const parent = () => (draws.chance(0.3) ? null : of(['committed'], NAMES));
+  const parent = () => (random.chance(0.3) ? null : of(['committed'], NAMES));
   switch (kind) {
     case 'Prepare':
     case 'View':
-      return { kind, key: draws.pick(KEYS), parent: parent(), labels: drawOwnLabels(draws) };
+      return { kind, key: random.pick(KEYS), parent: parent(), labels: drawOwnLabels(random) };
     case 'PrepareRemote': {
-      const labels = new Map(drawLabels(draws)).set(TARGET_LABEL, draws.pick(REFS));
-      return { kind: 'Prepare', key: draws.pick(KEYS), parent: parent(), labels };
+      const labels = new Map(drawLabels(random)).set(TARGET_LABEL, random.pick(REFS));
+      return { kind: 'Prepare', key: random.pick(KEYS), parent: parent(), labels };
     }
     case 'Commit': {
       const key = of(['active'], KEYS);
-      return { kind, key, name: draws.pick(NAMES), labels: drawLabels(draws) };
+      return { kind, key, name: random.pick(NAMES), labels: drawLabels(random) };
     }
     case 'Update': {
-      const paths = draws.pick([[], ['labels'], ['labels.a'], ['labels.b']]);
-      return { kind, name: anyName(), labels: drawLabels(draws), paths };
+      const paths = random.pick([[], ['labels'], ['labels.a'], ['labels.b']]);
+      return { kind, name: anyName(), labels: drawLabels(random), paths };
     }
     case 'List': {
-      const filters = draws.chance(0.5) ? [] : [`labels."${TARGET_LABEL}"==${draws.pick(REFS)}`];
+      const filters = random.chance(0.5) ? [] : [`labels."${TARGET_LABEL}"==${random.pick(REFS)}`];
       return { kind, filters };
     }
     case 'Cleanup':
@@ -109,18 +109,18 @@ export function drawCall(draws: Draws, shown: readonly SnapshotInfo[]): Call {
   }
 }
 
-function drawLabels(draws: Draws): Labels {
+function drawLabels(random: Random): Labels {
   const labels = new Map<string, string>();
-  if (draws.chance(0.5)) labels.set('a', String(draws.between(0, 99)));
+  if (random.chance(0.5)) labels.set('a', String(random.between(0, 99)));
   // Long enough that a record spans sectors.
-  if (draws.chance(0.2)) labels.set('b', 'b'.repeat(draws.between(1, 1500)));
+  if (random.chance(0.2)) labels.set('b', 'b'.repeat(random.between(1, 1500)));
   return labels;
 }
 
 /** Of a container, which may have a user namespace. */
-function drawOwnLabels(draws: Draws): Labels {
-  const labels = new Map(drawLabels(draws));
-  if (draws.chance(0.3)) labels.set(UID_MAPPING_LABEL, draws.pick(MAPS));
+function drawOwnLabels(random: Random): Labels {
+  const labels = new Map(drawLabels(random));
+  if (random.chance(0.3)) labels.set(UID_MAPPING_LABEL, random.pick(MAPS));
   return labels;
 }
 

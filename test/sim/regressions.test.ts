@@ -13,7 +13,7 @@ import { encodeHead, encodeState, headOf } from '../../src/machines/snapshots/st
 import { FaultyDisk } from '../support/faulty-disk.js';
 import { VirtualClock } from '../support/virtual-clock.js';
 import { World } from '../support/world.js';
-import { Draws } from './draws.js';
+import { Random } from '../support/random.js';
 import { SimHost } from './sim-host.js';
 
 function open(disk: FaultyDisk) {
@@ -145,7 +145,7 @@ it('leaves no rejection to nobody when the log fails under Cleanup', async () =>
 /** A machine on which nothing fails by itself, with settings as wanted. */
 function calmHost(isWanted: (host: SimHost) => boolean): SimHost {
   for (let seed = 0; ; seed += 1) {
-    const host = new SimHost(new Draws(`calm ${seed}`), () => undefined);
+    const host = new SimHost(new Random(`calm ${seed}`), () => undefined);
     host.weather.isCalm = true;
     if (isWanted(host)) return host;
   }

@@ -6,7 +6,7 @@ import type { MountEntry, ProcessId, Processes } from '../../src/base/ports.js';
 import type { Caller } from '../../src/machines/events/events.js';
 import { isSameProcess, processOf, type Maker } from '../../src/machines/client-identity.js';
 import { ABSENT_MILLIS } from '../../src/snapshotter/clients/clients.js';
-import type { Draws } from './draws.js';
+import type { Random } from '../support/random.js';
 import type { Life } from './life.js';
 import type { SimClock } from './sim-clock.js';
 
@@ -19,14 +19,14 @@ type Reach = 'sees all' | 'sees nothing' | 'seems to see';
 /** They outlive the daemon. */
 export class SimClients {
   readonly #processes = new Map<ClientName, ProcessId>();
-  readonly #draws: Draws;
+  readonly #random: Random;
   readonly #clock: SimClock;
   readonly #startedAt = new Map<ClientName, number>();
   #starts = 0;
   #reach: Reach = 'sees all';
 
-  constructor(draws: Draws, clock: SimClock) {
-    this.#draws = draws;
+  constructor(random: Random, clock: SimClock) {
+    this.#random = random;
     this.#clock = clock;
     for (const name of CLIENTS) this.start(name);
   }
@@ -36,16 +36,16 @@ export class SimClients {
     this.#starts += 1;
     this.#startedAt.set(name, this.#clock.monotonicMillis());
     this.#processes.set(name, {
-      pid: 100 + CLIENTS.indexOf(name) + 2 * this.#draws.between(0, 1),
+      pid: 100 + CLIENTS.indexOf(name) + 2 * this.#random.between(0, 1),
       startedAt: `00000000-${this.#starts}`,
     });
   }
 
   /** One of them ends, or is started, again or while it runs; says which. One is always left. */
-  change(draws: Draws): string {
-    const name = draws.pick(CLIENTS);
+  change(random: Random): string {
+    const name = random.pick(CLIENTS);
     const mayEnd = this.isRunning(name) && this.running.length > 1;
-    const ends = mayEnd && draws.chance(0.4);
+    const ends = mayEnd && random.chance(0.4);
     if (ends) this.#processes.delete(name);
     else this.start(name);
     return `the ${name} client ${ends ? 'ends' : 'starts'}`;
@@ -53,8 +53,8 @@ export class SimClients {
 
   /** The daemon starts: in the same mount namespace as its clients, or in one of its own. */
   daemonStarts(): void {
-    const isApart = this.#draws.chance(0.25);
-    this.#reach = isApart ? this.#draws.pick(['sees nothing', 'seems to see']) : 'sees all';
+    const isApart = this.#random.chance(0.25);
+    this.#reach = isApart ? this.#random.pick(['sees nothing', 'seems to see']) : 'sees all';
   }
 
   get running(): readonly ClientName[] {

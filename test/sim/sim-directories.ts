@@ -13,7 +13,7 @@ import type {
   SnapshotDirectoryEntry,
 } from '../../src/base/ports.js';
 import { snapshotId, type SnapshotId } from '../../src/base/units.js';
-import type { Draws } from './draws.js';
+import type { Random } from '../support/random.js';
 import type { CallOptions, Life } from './life.js';
 import type { MountsOfHost } from './sim-mounts.js';
 import type { Weather } from './weather.js';
@@ -88,14 +88,14 @@ export class DirectoryTree {
     };
   }
 
-  powerCut(draws: Draws): void {
+  powerCut(random: Random): void {
     const left = new Map<string, Entry>();
     for (const name of [...new Set([...this.#live.keys(), ...this.#durable.keys()])].sort()) {
       const live = this.#live.get(name);
       const durable = this.#durable.get(name);
-      const kept = live === durable || draws.chance(0.5) ? live : durable;
+      const kept = live === durable || random.chance(0.5) ? live : durable;
       if (kept === undefined) continue;
-      const isWritten = kept.content === durable?.content || draws.chance(0.3);
+      const isWritten = kept.content === durable?.content || random.chance(0.3);
       left.set(name, { ...kept, content: isWritten ? kept.content : (durable?.content ?? '') });
     }
     this.#live = left;

@@ -11,7 +11,7 @@ import type { SnapshotInfo } from '../../src/machines/snapshots/info.js';
 import { openSnapshotter, type OpenedSnapshotter } from '../../src/snapshotter/startup/open.js';
 import type { SnapshotterSettings } from '../../src/snapshotter/settings.js';
 import { FaultyDisk } from '../support/faulty-disk.js';
-import type { Draws } from './draws.js';
+import type { Random } from '../support/random.js';
 import { Life } from './life.js';
 import { mappedNames, neededClones } from '../support/idmapped-needs.js';
 import { SimClients } from './sim-clients.js';
@@ -70,7 +70,7 @@ export class SimHost implements DirectoryRules, RemoteRules, IdmappedRules {
   /** How many lives there were. */
   lives = 0;
 
-  readonly #draws: Draws;
+  readonly #random: Random;
   readonly #trace: (line: string) => void;
   readonly #segmentBytes: number;
   readonly #checkedAt = new Map<string, number>();
@@ -79,22 +79,22 @@ export class SimHost implements DirectoryRules, RemoteRules, IdmappedRules {
   #observed = 0;
   #powerCuts = 0;
 
-  constructor(draws: Draws, trace: (line: string) => void) {
-    this.#draws = draws.fork('host');
+  constructor(random: Random, trace: (line: string) => void) {
+    this.#random = random.fork('host');
     this.#trace = trace;
-    this.weather = new Weather(draws.fork('weather'));
-    this.clients = new SimClients(draws.fork('clients'), this.clock);
-    this.#segmentBytes = this.#draws.pick([4096, 8192, 65_536]);
+    this.weather = new Weather(random.fork('weather'));
+    this.clients = new SimClients(random.fork('clients'), this.clock);
+    this.#segmentBytes = this.#random.pick([4096, 8192, 65_536]);
     this.settings = {
-      asynchronousRemove: this.#draws.chance(0.4),
-      durability: this.#draws.chance(0.8) ? 'data' : 'metadata',
+      asynchronousRemove: this.#random.chance(0.4),
+      durability: this.#random.chance(0.8) ? 'data' : 'metadata',
       upperdirLabel: false,
-      preallocatedDirectories: this.#draws.pick([0, 2, 6]),
+      preallocatedDirectories: this.#random.pick([0, 2, 6]),
       policies,
       failureLimit: { failures: 20, withinMillis: 60_000 },
-      checkpointEveryEvents: this.#draws.pick([15, 60, 10_000]),
+      checkpointEveryEvents: this.#random.pick([15, 60, 10_000]),
       historyCheckpointEveryEvents: 100,
-      retainMillis: this.#draws.pick([null, null, 0, 60_000]),
+      retainMillis: this.#random.pick([null, null, 0, 60_000]),
     };
     this.life = this.#newLife();
   }
@@ -163,11 +163,11 @@ export class SimHost implements DirectoryRules, RemoteRules, IdmappedRules {
     this.#trace('power cut');
     this.#powerCuts += 1;
     this.#end();
-    const draws = this.#draws.fork(`cut ${this.lives}`);
+    const random = this.#random.fork(`cut ${this.lives}`);
     // Now and then all that was not synced is gone, which is more than chance would take.
-    const takesAll = draws.chance(0.3);
-    this.disk = this.disk.powerCut(() => (takesAll ? 0.99 : draws.next()));
-    this.tree.powerCut(draws);
+    const takesAll = random.chance(0.3);
+    this.disk = this.disk.powerCut(() => (takesAll ? 0.99 : random.next()));
+    this.tree.powerCut(random);
     this.mounts.clear();
   }
 
@@ -382,7 +382,7 @@ export class SimHost implements DirectoryRules, RemoteRules, IdmappedRules {
           ...([life, weather, mounts, this.idmapped, this] as const),
         ),
         directories,
-        random: () => this.#draws.next(),
+        random: () => this.#random.next(),
       },
       fileSystem: new SimFileSystem(life, this.layers, mounts, tree, this),
       settings: this.settings,

@@ -1,7 +1,7 @@
 /**
  * Goal: the rules of docs/correctness.md, what clients were told, and one owner for each directory
  * and mount, under kills, power cuts, failing disks, hanging and dying layers and cancelled calls.
- * Method: the real daemon on a simulated machine, where one seed draws everything (simulation.ts).
+ * Method: the real daemon on a simulated machine, where one seed random everything (simulation.ts).
  * These are fixed seeds; `npm run sim` takes many more.
  */
 import { describe, expect, it } from 'vitest';

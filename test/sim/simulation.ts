@@ -1,5 +1,5 @@
 /**
- * One run: a seed draws a world, a workload and everything that goes wrong. A run of fewer steps
+ * One run: a seed random a world, a workload and everything that goes wrong. A run of fewer steps
  * with the same seed is the beginning of a longer one.
  */
 import { createHash } from 'node:crypto';
@@ -8,7 +8,7 @@ import { snapshotName } from '../../src/base/units.js';
 import { drawCall, KEYS, make, NAMES, type Call, type Outcome } from './calls.js';
 import { Checks, textOfInfo, type Written } from './checks.js';
 import { ClientModel, describeCall } from './client-model.js';
-import { Draws } from './draws.js';
+import { Random } from '../support/random.js';
 import type { ClientName } from './sim-clients.js';
 import type { Life } from './life.js';
 import { REFS, SimHost } from './sim-host.js';
@@ -91,7 +91,7 @@ export async function runSimulation(seed: number, steps: number): Promise<RunRes
 class Simulation {
   readonly #seed: number;
   readonly #steps: number;
-  readonly #draws: Draws;
+  readonly #random: Random;
   readonly #trace: string[] = [];
   readonly #counts = new Map<string, number>();
   readonly #host: SimHost;
@@ -105,9 +105,9 @@ class Simulation {
   constructor(seed: number, steps: number) {
     this.#seed = seed;
     this.#steps = steps;
-    const draws = new Draws(String(seed));
-    this.#draws = draws.fork('workload');
-    this.#host = new SimHost(draws, (line) => {
+    const random = new Random(String(seed));
+    this.#random = random.fork('workload');
+    this.#host = new SimHost(random, (line) => {
       this.#trace.push(`${this.#host.clock.monotonicMillis().toFixed(3)} ${line}`);
     });
     this.#checks = new Checks(this.#host);
@@ -158,9 +158,9 @@ class Simulation {
   async #step(): Promise<void> {
     const host = this.#host;
     if (host.state === 'down') host.start();
-    const action = this.#draws.weighted(ACTIONS);
+    const action = this.#random.weighted(ACTIONS);
     const isUp = host.state === 'serving';
-    if (host.hasFailed && this.#draws.chance(0.4)) this.#die(this.#draws.chance(0.5));
+    if (host.hasFailed && this.#random.chance(0.4)) this.#die(this.#random.chance(0.5));
     else if (action === 'call' && isUp) this.#call();
     else if (action === 'burst' && isUp) for (let left = 5; left > 0; left -= 1) this.#call();
     else if (action === 'abort') this.#abort();
@@ -175,35 +175,35 @@ class Simulation {
   #change(action: keyof typeof ACTIONS): void {
     const { clients, clock, layers, mounts } = this.#host;
     if (action === 'clients') {
-      this.#say(clients.change(this.#draws));
+      this.#say(clients.change(this.#random));
       this.#model.clientsChanged();
     } else if (action === 'jump') {
-      const millis = this.#draws.between(-7_200_000, 7_200_000);
+      const millis = this.#random.between(-7_200_000, 7_200_000);
       this.#say(`the clock jumps by ${millis} ms`);
       clock.jump(millis);
     } else if (action === 'vanish' && mounts.entries.length > 0) {
-      const { mountpoint } = this.#draws.pick(mounts.entries);
+      const { mountpoint } = this.#random.pick(mounts.entries);
       this.#say(`the mount on ${mountpoint} vanishes`);
       mounts.drop(mountpoint);
     } else if (action === 'health') {
-      const ref = this.#draws.pick(REFS);
-      const health = this.#draws.weighted(LAYER_HEALTH);
+      const ref = this.#random.pick(REFS);
+      const health = this.#random.weighted(LAYER_HEALTH);
       this.#say(`${ref} is ${health} from now on`);
       layers.become(ref, health);
     }
   }
 
   #pause(action: keyof typeof ACTIONS): number {
-    if (action === 'waitLong') return this.#draws.between(1_000, 400_000);
-    if (action === 'wait') return this.#draws.between(5, 400);
-    return this.#draws.next() * 4;
+    if (action === 'waitLong') return this.#random.between(1_000, 400_000);
+    if (action === 'wait') return this.#random.between(5, 400);
+    return this.#random.next() * 4;
   }
 
   #call(): void {
     const { opened, life } = this.#host;
     if (opened === null || this.#inFlight.size >= IN_FLIGHT_MAX) return;
-    const client = this.#draws.pick(this.#host.clients.running);
-    void this.#begin(drawCall(this.#draws, this.#host.infos()), client, life);
+    const client = this.#random.pick(this.#host.clients.running);
+    void this.#begin(drawCall(this.#random, this.#host.infos()), client, life);
   }
 
   #begin(call: Call, client: ClientName, life: Life): Promise<Outcome | null> {
@@ -250,7 +250,7 @@ class Simulation {
       this.#unanswered.push({ tag, life: this.#host.life });
     } else if (outcome.reply.what === 'infos') {
       this.#readers.push({ infos: outcome.reply.infos, expected, seen: [] });
-    } else if (call.kind === 'Prepare' && this.#draws.chance(0.7)) {
+    } else if (call.kind === 'Prepare' && this.#random.chance(0.7)) {
       this.#write(call.key, `${tag}-written`);
     }
   }
@@ -273,7 +273,7 @@ class Simulation {
   #abort(): void {
     const tags = [...this.#inFlight.keys()];
     if (tags.length === 0) return;
-    const tag = this.#draws.pick(tags);
+    const tag = this.#random.pick(tags);
     this.#say(`${tag} is cancelled`);
     this.#inFlight.get(tag)?.controller.abort(new Error('the client has gone'));
   }
@@ -314,8 +314,8 @@ class Simulation {
       host.clients.start('first');
       this.#model.clientsChanged();
     }
-    const startsAfresh = this.#draws.chance(0.4);
-    if (startsAfresh || host.hasFailed) this.#die(startsAfresh && this.#draws.chance(0.4));
+    const startsAfresh = this.#random.chance(0.4);
+    if (startsAfresh || host.hasFailed) this.#die(startsAfresh && this.#random.chance(0.4));
     await this.#serveAgain();
     await this.#comeToRest();
     // A start to which nothing happens brings to its end all that a crash has cut short.
@@ -336,7 +336,7 @@ class Simulation {
       this.#checks.rest();
     }
     const isWhole = !host.mayHaveLostDirectories;
-    if (host.broken === null && isWhole && this.#draws.chance(0.4)) await this.#startTwice();
+    if (host.broken === null && isWhole && this.#random.chance(0.4)) await this.#startTwice();
     host.weather.isCalm = false;
   }
 
@@ -423,7 +423,7 @@ class Simulation {
     const layers = [...host.witness.truth.forest.values()];
     if (layers.some(({ status }) => status === 'committed.unavailable')) return;
     const reached = host.witness.position;
-    if (this.#draws.chance(0.5)) await this.#stop();
+    if (this.#random.chance(0.5)) await this.#stop();
     else this.#die(false);
     await this.#serveAgain();
     await this.#comeToRest();

@@ -1,9 +1,9 @@
 /**
- * How kind the world is: how long each call of a port takes, and whether it fails. A run draws a
+ * How kind the world is: how long each call of a port takes, and whether it fails. A run random a
  * climate once; calm moments, in which nothing fails and nothing hangs, are ordered by the run.
  */
 import type { DiskFault, DiskOperation } from '../support/faulty-disk.js';
-import type { Draws } from './draws.js';
+import type { Random } from '../support/random.js';
 
 /** Probabilities for one call. */
 interface Climate {
@@ -26,46 +26,46 @@ const HOST_CODES = ['EIO', 'ENOSPC', 'EMFILE', 'EBUSY'] as const;
 
 export class Weather {
   isCalm = false;
-  readonly #draws: Draws;
+  readonly #random: Random;
   readonly #climate: Climate;
 
-  constructor(draws: Draws) {
-    this.#draws = draws;
-    this.#climate = draws.pick(CLIMATES);
+  constructor(random: Random) {
+    this.#random = random;
+    this.#climate = random.pick(CLIMATES);
   }
 
   /** Milliseconds that one half of a call takes. */
   delay(): number {
-    const draw = this.#draws.next();
+    const draw = this.#random.next();
     if (this.isCalm || draw >= this.#climate.slow) return draw * 0.4;
-    return 1 + this.#draws.next() * 60;
+    return 1 + this.#random.next() * 60;
   }
 
   /** Milliseconds that a call hangs, or null. */
   hang(): number | null {
     if (!this.#strikes(this.#climate.hang)) return null;
-    return this.#draws.pick([500, 4_000, 20_000, 45_000, 700_000]);
+    return this.#random.pick([500, 4_000, 20_000, 45_000, 700_000]);
   }
 
   /** Whether a call that takes long listens to its signal. */
   listens(): boolean {
-    return this.#draws.chance(0.5);
+    return this.#random.chance(0.5);
   }
 
   hostFault(): string | null {
-    return this.#strikes(this.#climate.hostFault) ? this.#draws.pick(HOST_CODES) : null;
+    return this.#strikes(this.#climate.hostFault) ? this.#random.pick(HOST_CODES) : null;
   }
 
   diskFault(operation: DiskOperation): DiskFault | undefined {
     const isRead = operation === 'read' || operation === 'open';
     if (isRead || !this.#strikes(this.#climate.logFault)) return undefined;
-    const code = this.#draws.pick(LOG_CODES);
-    const isShort = operation === 'write' && this.#draws.chance(0.5);
+    const code = this.#random.pick(LOG_CODES);
+    const isShort = operation === 'write' && this.#random.chance(0.5);
     if (!isShort) return { kind: 'fail', code };
-    return { kind: 'short', bytes: this.#draws.between(0, 700), code };
+    return { kind: 'short', bytes: this.#random.between(0, 700), code };
   }
 
   #strikes(probability: number): boolean {
-    return !this.isCalm && this.#draws.chance(probability);
+    return !this.isCalm && this.#random.chance(probability);
   }
 }

@@ -4,7 +4,7 @@
  * leaves, whole writes or single sectors of them. A disk promises no more (its cache is volatile
  * and it writes back in any order), and a file system must live with each of these outcomes.
  */
-import { Random } from '../random.js';
+import { Random } from '../../support/random.js';
 import { SECTOR_BYTES, SparseBytes } from './sparse.js';
 
 type Request =

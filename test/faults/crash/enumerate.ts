@@ -17,6 +17,7 @@ import { Gate } from './gate.js';
 import { Machine, type MachineSettings } from './machine.js';
 import { observe } from './observed.js';
 import { Session, type Step } from './session.js';
+import { Random } from '../../support/random.js';
 
 export interface Scenario {
   readonly name: string;
@@ -70,16 +71,10 @@ export const killThenCut: Death = {
 /** Sector by sector, name by name. */
 export const tornCut = (seed: number): Death => cut(`torn power cut ${seed}`, () => draws(seed));
 
-/** Numbers from 0 up to 1, the same ones for the same seed. */
+/** Numbers from 0 up to 1, repeatable from the seed. */
 export function draws(seed: number): () => number {
-  let state = seed * 2_654_435_769;
-  return () => {
-    // mulberry32: small, and the same on each run.
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
+  const random = new Random(seed);
+  return () => random.next();
 }
 
 interface Reference {

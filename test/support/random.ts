@@ -1,20 +1,24 @@
 /**
- * Everything that chance decides in a simulation comes from here, and from one seed. Each part of
- * the world draws from a stream of its own, so that one more draw in one part leaves the others
- * as they were.
+ * Random numbers that are repeatable from a seed. Each part of a test draws from a stream of its
+ * own (`fork`), so that one more draw in one part leaves the others as they were.
  */
-export class Draws {
+export class Random {
   readonly #name: string;
   #state: number;
 
-  constructor(name: string) {
-    this.#name = name;
-    this.#state = hashOf(name);
+  constructor(seed: number | string) {
+    this.#name = String(seed);
+    this.#state = hashOf(this.#name);
   }
 
-  /** A stream of its own, with the same seed behind it. */
-  fork(part: string): Draws {
-    return new Draws(`${this.#name}/${part}`);
+  /** The stream of a part: the same for the same seed and name. */
+  fork(part: string): Random {
+    return new Random(`${this.#name}/${part}`);
+  }
+
+  /** A new stream with each call. */
+  split(): Random {
+    return new Random(this.next());
   }
 
   /** From 0 up to 1 (mulberry32). */
@@ -30,14 +34,24 @@ export class Draws {
     return least + Math.floor(this.next() * (most - least + 1));
   }
 
+  /** An integer from 0 up to and excluding `limit`. */
+  below(limit: number): number {
+    return Math.floor(this.next() * limit);
+  }
+
   chance(probability: number): boolean {
     return this.next() < probability;
   }
 
   pick<Item>(items: readonly Item[]): Item {
     const item = items[this.between(0, items.length - 1)];
-    if (item === undefined) throw new RangeError('there is nothing to pick from');
+    if (item === undefined) throw new RangeError('nothing to pick from');
     return item;
+  }
+
+  /** The same; undefined if there are none. */
+  pickIfAny<Item>(items: readonly Item[]): Item | undefined {
+    return items[this.below(items.length)];
   }
 
   /** One of the names, each as often as its weight says. */
@@ -48,7 +62,7 @@ export class Draws {
       left -= weight;
       if (left < 0) return name;
     }
-    throw new RangeError('there is nothing to pick from');
+    throw new RangeError('nothing to pick from');
   }
 }
 
