@@ -16,7 +16,7 @@ const types: Readonly<Record<string, string>> = {
 };
 
 // The same from dist/ui/ and from dist/bin/, where this is part of the command's one script.
-const pageDirectory = fileURLToPath(new URL('./page/', import.meta.url));
+const pageDirectory = fileURLToPath(new URL('../ui/page/', import.meta.url));
 
 /** The page's files by their request path. */
 export async function readAssets(directory = pageDirectory): Promise<ReadonlyMap<string, Asset>> {
