@@ -48,6 +48,15 @@ const hidden = { shownAs: null, holdsName: false } as const satisfies StateMeta;
 const reserved = { shownAs: null, holdsName: true } as const satisfies StateMeta;
 const committed = { shownAs: 'committed', holdsName: true } as const satisfies StateMeta;
 
+/** Every transition records the event's facts; `to` also changes the state. */
+const record = { actions: 'record' } as const;
+const to = <Target extends string>(target: Target) => ({ target, ...record });
+
+/** A removal begins at once, or waits for Cleanup when the client requested that. */
+const removal = [{ guard: 'isDeferred', ...to('awaitingCleanup') }, to('removing')] as const;
+
+const prepared = [{ guard: 'isView', ...to('view') }, to('active')] as const;
+
 export const snapshotMachine = setup({
   types: {
     context: {} as MachineContext,
@@ -72,8 +81,8 @@ export const snapshotMachine = setup({
     absent: {
       meta: hidden,
       on: {
-        SnapshotPreparing: { target: 'preparing', actions: 'record' },
-        SnapshotSalvaged: { target: 'committed', actions: 'record' },
+        SnapshotPreparing: to('preparing'),
+        SnapshotSalvaged: to('committed'),
       },
     },
     preparing: {
@@ -83,13 +92,10 @@ export const snapshotMachine = setup({
         afterCrash: 'SnapshotAbandoned',
       },
       on: {
-        SnapshotPrepared: [
-          { guard: 'isView', target: 'view', actions: 'record' },
-          { target: 'active', actions: 'record' },
-        ],
-        IdMappingStarted: { target: 'mappingIds', actions: 'record' },
-        RemoteMountStarted: { target: 'mounting', actions: 'record' },
-        SnapshotAbandoned: { target: 'removing', actions: 'record' },
+        SnapshotPrepared: prepared,
+        IdMappingStarted: to('mappingIds'),
+        RemoteMountStarted: to('mounting'),
+        SnapshotAbandoned: to('removing'),
       },
     },
     mappingIds: {
@@ -100,11 +106,8 @@ export const snapshotMachine = setup({
         afterCrash: 'SnapshotAbandoned',
       },
       on: {
-        SnapshotPrepared: [
-          { guard: 'isView', target: 'view', actions: 'record' },
-          { target: 'active', actions: 'record' },
-        ],
-        SnapshotAbandoned: { target: 'removing', actions: 'record' },
+        SnapshotPrepared: prepared,
+        SnapshotAbandoned: to('removing'),
       },
     },
     mounting: {
@@ -115,27 +118,24 @@ export const snapshotMachine = setup({
         afterCrash: 'SnapshotAbandoned',
       },
       on: {
-        RemoteMounted: { target: 'mounted', actions: 'record' },
-        RemoteMountFailed: { target: 'active', actions: 'record' },
-        SnapshotAbandoned: { target: 'removing', actions: 'record' },
+        RemoteMounted: to('mounted'),
+        RemoteMountFailed: to('active'),
+        SnapshotAbandoned: to('removing'),
       },
     },
     mounted: {
       meta: { ...reserved, afterCrash: 'SnapshotAbandoned' },
       on: {
-        SnapshotCommitted: { target: 'committed', actions: 'record' },
-        SnapshotAbandoned: { target: 'removing', actions: 'record' },
+        SnapshotCommitted: to('committed'),
+        SnapshotAbandoned: to('removing'),
       },
     },
     active: {
       meta: { shownAs: 'active', holdsName: true },
       on: {
-        SnapshotCommitting: { target: 'committing', actions: 'record' },
-        LabelsUpdated: { actions: 'record' },
-        SnapshotRemoving: [
-          { guard: 'isDeferred', target: 'awaitingCleanup', actions: 'record' },
-          { target: 'removing', actions: 'record' },
-        ],
+        SnapshotCommitting: to('committing'),
+        LabelsUpdated: record,
+        SnapshotRemoving: removal,
       },
     },
     committing: {
@@ -146,54 +146,48 @@ export const snapshotMachine = setup({
         afterCrash: 'SnapshotCommitFailed',
       },
       on: {
-        SnapshotCommitted: { target: 'committed', actions: 'record' },
-        SnapshotCommitFailed: { target: 'active', actions: 'record' },
-        LabelsUpdated: { actions: 'record' },
+        SnapshotCommitted: to('committed'),
+        SnapshotCommitFailed: to('active'),
+        LabelsUpdated: record,
       },
     },
     view: {
       meta: { shownAs: 'view', holdsName: true },
       on: {
-        LabelsUpdated: { actions: 'record' },
-        SnapshotRemoving: [
-          { guard: 'isDeferred', target: 'awaitingCleanup', actions: 'record' },
-          { target: 'removing', actions: 'record' },
-        ],
+        LabelsUpdated: record,
+        SnapshotRemoving: removal,
       },
     },
     committed: {
       initial: 'available',
       on: {
-        LabelsUpdated: { actions: 'record' },
-        SnapshotRemoving: [
-          { guard: 'isDeferred', target: 'awaitingCleanup', actions: 'record' },
-          { target: 'removing', actions: 'record' },
-        ],
+        LabelsUpdated: record,
+        SnapshotRemoving: removal,
       },
       states: {
         available: {
           meta: committed,
-          on: { LayerUnavailable: { target: 'unavailable', actions: 'record' } },
+          on: { LayerUnavailable: to('unavailable') },
         },
         unavailable: {
           meta: { ...committed, effect: { name: 'restoreLayer', onceEventIs: 'durable' } },
           on: {
             // Another attempt failed: the same state with a new reason and a later retry.
-            LayerUnavailable: { target: 'unavailable', actions: 'record' },
-            LayerAvailable: { target: 'available', actions: 'record' },
+            LayerUnavailable: to('unavailable'),
+            LayerAvailable: to('available'),
           },
         },
       },
     },
     awaitingCleanup: {
       meta: hidden,
-      on: { SnapshotCollecting: { target: 'removing', actions: 'record' } },
+      on: { SnapshotCollecting: to('removing') },
     },
     removing: {
       meta: { ...hidden, effect: { name: 'removeDirectories', onceEventIs: 'durable' } },
       on: {
-        SnapshotRemovalFailed: { actions: 'record' },
-        SnapshotRemoved: { target: 'removed', actions: 'record' },
+        SnapshotRemovalFailed: record,
+        SnapshotRemoved: to('removed'),
       },
     },
     removed: { type: 'final', meta: hidden },

@@ -1,7 +1,8 @@
 /**
  * The statechart as a table, read once from the machine's own definition: for each status the
- * events it accepts and where they lead. Replay folds hundreds of thousands of events a second
- * through it; a property test holds it equal to XState's `transition`.
+ * events it accepts and where they lead. Live events and replay are folded through it, hundreds of
+ * thousands per second; a property test compares it with XState's `transition`. Features of XState
+ * that the table cannot express fail an assertion when the program loads.
  */
 import { assert } from '../base/assert.js';
 import { isSnapshotEventType, type SnapshotEventType } from './events/events.js';
@@ -78,24 +79,70 @@ export function machineEvent(recorded: Recorded): MachineEvent {
 
 function passes(guard: GuardName, facts: SnapshotFacts | null, recorded: Recorded): boolean {
   const predicate = snapshotMachine.implementations.guards[guard];
-  assert(typeof predicate === 'function', 'a guard of the statechart is not a function');
+  assert(typeof predicate === 'function', 'guards are functions', () => guard);
   return predicate({ context: { facts }, event: machineEvent(recorded) }, undefined);
 }
 
 function leafOf(status: Status): Leaf {
   const leaf = chart.get(status);
-  assert(leaf !== undefined, 'a status that the statechart does not have', () => status);
+  assert(leaf !== undefined, 'every status is a leaf of the statechart', () => status);
   return leaf;
 }
 
 type Node = typeof snapshotMachine.root;
 
 function readChart(): ReadonlyMap<Status, Leaf> {
+  assertTabular(snapshotMachine.root);
   const leaves = new Map<Status, Leaf>();
   for (const node of leafNodes(snapshotMachine.root)) {
     leaves.set(statusOf(node), { row: readRow(node), meta: node.meta as StateMeta });
   }
   return leaves;
+}
+
+/**
+ * The part of a state node that the table must understand in full. Targets and guards are checked
+ * where they are read.
+ */
+export interface TabularNode {
+  readonly key: string;
+  readonly type: string;
+  readonly entry: readonly unknown[];
+  readonly exit: readonly unknown[];
+  readonly invoke: readonly unknown[];
+  readonly after: readonly unknown[];
+  readonly always?: readonly unknown[] | undefined;
+  readonly states: Readonly<Record<string, TabularNode>>;
+  readonly transitions: ReadonlyMap<
+    string,
+    readonly {
+      readonly actions: readonly unknown[];
+      readonly target?: readonly unknown[] | undefined;
+    }[]
+  >;
+}
+
+/** @throws InvariantBroken if a state or transition does more than `record` and change the state */
+export function assertTabular(node: TabularNode): void {
+  const state = () => node.key;
+  assert(
+    ['atomic', 'compound', 'final'].includes(node.type),
+    'no parallel or history states',
+    state,
+  );
+  assert(node.entry.length === 0, 'states have no entry actions', state);
+  assert(node.exit.length === 0, 'states have no exit actions', state);
+  assert(node.invoke.length === 0, 'states invoke nothing', state);
+  assert(node.after.length === 0, 'states have no delayed transitions', state);
+  assert((node.always ?? []).length === 0, 'states have no eventless transitions', state);
+  for (const [type, transitions] of node.transitions) {
+    for (const { actions, target } of transitions) {
+      const where = () => `${node.key}: ${type}`;
+      assert(actions.length === 1 && actions[0] === 'record', 'transitions only record', where);
+      assert((target ?? []).length <= 1, 'transitions have one target', where);
+    }
+  }
+  Object.values(node.states).forEach(assertTabular);
 }
 
 function leafNodes(node: Node): readonly Node[] {
@@ -108,7 +155,7 @@ function readRow(leaf: Node): Row {
   const row = new Map<SnapshotEventType, Branch[]>();
   for (let node: Node | undefined = leaf; node !== undefined; node = node.parent) {
     for (const [type, transitions] of node.transitions) {
-      assert(isSnapshotEventType(type), 'an event of the statechart has no schema', () => type);
+      assert(isSnapshotEventType(type), 'every event of the statechart has a schema', () => type);
       const branches = transitions.map((transition) => ({
         guard: guardName(transition.guard),
         target: targetOf(transition.target),
@@ -125,7 +172,7 @@ function targetOf(targets: readonly Node[] | undefined): Status | null {
   let node = target;
   while (Object.keys(node.states).length > 0) {
     const initial: Node | undefined = node.initial.target[0];
-    assert(initial !== undefined, 'a compound state without an initial state', () => node.key);
+    assert(initial !== undefined, 'compound states have an initial state', () => node.key);
     node = initial;
   }
   return statusOf(node);
@@ -134,13 +181,13 @@ function targetOf(targets: readonly Node[] | undefined): Status | null {
 function statusOf(node: Node): Status {
   const path = node.path.join('.');
   const status = STATUSES.find((known) => known === path);
-  assert(status !== undefined, 'a leaf of the statechart is not in STATUSES', () => path);
+  assert(status !== undefined, 'every leaf of the statechart is in STATUSES', () => path);
   return status;
 }
 
 function guardName(guard: unknown): GuardName | null {
   if (guard === undefined) return null;
   const known = Object.keys(snapshotMachine.implementations.guards);
-  assert(typeof guard === 'string' && known.includes(guard), 'an unknown guard in the statechart');
+  assert(typeof guard === 'string' && known.includes(guard), 'guards are named in the setup');
   return guard;
 }

@@ -2,7 +2,7 @@
  * The statechart itself: its leaves, its meanings, and that every state is reached and every
  * transition taken by some path (XState's own path generator walks the definition).
  */
-import { transition, initialTransition } from 'xstate';
+import { createMachine, transition, initialTransition } from 'xstate';
 import { adjacencyMapToArray, getAdjacencyMap, getSimplePaths } from 'xstate/graph';
 import { describe, expect, it } from 'vitest';
 import { historyTo, inStatus } from '../../scripts/docs/histories.js';
@@ -12,8 +12,10 @@ import {
   acceptedBy,
   accepts,
   machineEvent,
+  assertTabular,
   metaOf,
   STATUSES,
+  type TabularNode,
 } from '../../src/machines/transition-table.js';
 import type { SnapshotEvent } from '../../src/machines/events/events.js';
 import { snapshotMachine, type MachineEvent } from '../../src/machines/snapshot-machine.js';
@@ -127,3 +129,48 @@ function leafOf(value: unknown): string {
     .map(([outer, inner]) => `${outer}.${inner}`)
     .join();
 }
+
+describe('the table', () => {
+  const definitionOf = (state: object) =>
+    createMachine({ initial: 'only', states: { only: state, other: {} } })
+      .root as unknown as TabularNode;
+
+  it('takes transitions that record and change the state', () => {
+    const state = { on: { SnapshotRemoved: { target: 'other', actions: 'record' } } };
+    expect(() => assertTabular(definitionOf(state))).not.toThrow();
+  });
+
+  it.each([
+    ['an entry action', { entry: 'record' }, 'states have no entry actions: only'],
+    ['an exit action', { exit: 'record' }, 'states have no exit actions: only'],
+    ['an invocation', { invoke: { src: 'work' } }, 'states invoke nothing: only'],
+    [
+      'a delayed transition',
+      { after: { 100: { target: 'other' } } },
+      // XState makes an entry action of the delay.
+      'states have no entry actions: only',
+    ],
+    [
+      'an eventless transition',
+      { always: { target: 'other' } },
+      'states have no eventless transitions: only',
+    ],
+    [
+      'a transition without an action',
+      { on: { SnapshotRemoved: 'other' } },
+      'transitions only record: only: SnapshotRemoved',
+    ],
+    [
+      'a transition with another action',
+      { on: { SnapshotRemoved: { actions: ['record', 'notify'] } } },
+      'transitions only record: only: SnapshotRemoved',
+    ],
+    [
+      'parallel states',
+      { type: 'parallel', states: { a: {}, b: {} } },
+      'no parallel or history states: only',
+    ],
+  ])('refuses %s when the program loads', (_what, state, message) => {
+    expect(() => assertTabular(definitionOf(state))).toThrow(message);
+  });
+});
