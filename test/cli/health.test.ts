@@ -49,6 +49,16 @@ it('answers for a living daemon, watches it, and notices its end', async () => {
   expect(dead.stderr).toContain(`nobody listens on ${daemon.address}`);
 }, 60_000);
 
+it.each(['SIGINT', 'SIGTERM'] as const)('ends a watch at once on %s', async (signal) => {
+  const daemon = await aDaemon();
+  const watching = started(['health', '--watch', '-a', daemon.address]);
+  await until('every status is shown', () => watching.lines().length === 7);
+  watching.child.kill(signal);
+  // Open streams would keep the process alive for a minute, longer than this waits.
+  await until('the watch has ended', () => watching.child.exitCode !== null);
+  expect(await watching.ended).toBe(0);
+});
+
 it('says that there is no socket', async () => {
   const address = join(await aDirectory(), 'none.sock');
   const { code, stdout, stderr } = await stratalog(['health', '-a', address]);

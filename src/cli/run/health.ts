@@ -156,10 +156,10 @@ async function watchAll(
   out: Output,
 ): Promise<void> {
   const last = new Map<string, ServingStatus>();
+  const streams = services.map((service) => ({ service, stream: client.watch({ service }) }));
   const ended = new Promise<Error | null>((settle) => {
     process.once('SIGINT', () => settle(null)).once('SIGTERM', () => settle(null));
-    for (const service of services) {
-      const stream = client.watch({ service });
+    for (const { service, stream } of streams) {
       stream.on('data', ({ status }: HealthCheckResponse) => {
         last.set(service, status);
         printChange(service, status, flags, out).catch(settle);
@@ -169,6 +169,8 @@ async function watchAll(
     }
   });
   const fault = await ended;
+  // Closing the client leaves open streams open, and they keep the process alive.
+  for (const { stream } of streams) stream.cancel();
   if (fault !== null) throw fault;
   process.exitCode = areServing(last, flags) ? EXIT.ok : EXIT.failed;
 }
