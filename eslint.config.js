@@ -21,6 +21,7 @@ export default defineConfig(
       // A callback may be given where nothing waits for its promise only when said so with void.
       '@typescript-eslint/no-confusing-void-expression': ['error', { ignoreArrowShorthand: true }],
       '@typescript-eslint/unified-signatures': 'off',
+      'no-restricted-imports': ['error', { patterns: ['rxjs/*'] }],
       'max-lines': ['error', { max: 400, skipBlankLines: true, skipComments: true }],
       'max-lines-per-function': ['error', { max: 80, skipBlankLines: true, skipComments: true }],
     },

@@ -8,9 +8,8 @@
  * accepted, and all that takes long is loaded after. Calls wait until the log is replayed, but not
  * for recovery: Stat, List and Remove need no mount.
  */
+import { Subject, firstValueFrom } from 'rxjs';
 import { setImmediate as nextTurn, setTimeout as delay } from 'node:timers/promises';
-import { firstValueFrom } from 'rxjs/internal/firstValueFrom';
-import { Subject } from 'rxjs/internal/Subject';
 import { errnoHint } from '../base/errno-hints.js';
 import { LogReadOnly, NotBegun, reasonOf, UsageError } from '../base/errors.js';
 import type { Processes } from '../base/ports.js';

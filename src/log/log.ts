@@ -49,7 +49,6 @@ import { begunTimes, dropOldCheckpoints, retireSegments } from './housekeeping/r
 import { lockRoot } from './root/root-lock.js';
 import { encodeHeader } from './format/segment-header.js';
 import { reopen, SegmentSupply, type NewHeader } from './write/segment-rotation.js';
-import { subscribeToLog } from './subscription.js';
 import type {
   Appended,
   CheckpointToWrite,
@@ -60,7 +59,6 @@ import type {
   LogRecord,
   RetiredAge,
   SyncGroup,
-  Upcast,
 } from './types.js';
 import { LogWriter, type WriterStart } from './write/writer.js';
 
@@ -88,8 +86,6 @@ export interface OpenLogOptions extends ReplayCallbacks {
   readonly holder?: LockHolder;
   /** The root's lock if the caller holds it (`lockRoot`); released as if it were taken here. */
   readonly lock?: DiskLock;
-  /** Applied to every record that is read: on replay and in subscriptions. */
-  readonly upcast?: Upcast;
   /**
    * Older checkpoints than the newest two are kept for questions about the past, one for so many
    * events; 0, the default, keeps none.
@@ -149,7 +145,7 @@ export async function openLog(options: OpenLogOptions): Promise<OpenedLog> {
   try {
     const known = await examineRoot(disk, root, rules);
     const examined = known ?? (await beginIdentity(options));
-    const end = await replayLog(disk, root, examined.identity, upcasting(options));
+    const end = await replayLog(disk, root, examined.identity, options);
     await refuseContradiction(root, examined.changes, options.contradictionInRoot);
     return await makeReady(options, segmentBytes, lock, examined, end, known === null);
   } catch (thrown) {
@@ -160,16 +156,6 @@ export async function openLog(options: OpenLogOptions): Promise<OpenedLog> {
 
 const holderOf = (options: OpenLogOptions): LockHolder =>
   options.holder ?? { pid: process.pid, host: '', command: process.title };
-
-function upcasting(options: OpenLogOptions): ReplayCallbacks {
-  const { upcast } = options;
-  return {
-    onCheckpoint: (text, at) => options.onCheckpoint(text, at),
-    onRecords: (batch, origin) => {
-      options.onRecords(upcast ? batch.map(upcast) : batch, origin);
-    },
-  };
-}
 
 async function beginIdentity(options: OpenLogOptions): Promise<ExaminedRoot> {
   const { disk, root, clock } = options;
@@ -334,11 +320,6 @@ class OpenLog implements EventLog {
 
   roomToGrow(): Promise<void> | null {
     return this.writer.roomToGrow();
-  }
-
-  subscribe(query: { readonly from: Position; readonly stream?: string }): Observable<LogRecord> {
-    const { disk, root, upcast } = this.options;
-    return subscribeToLog(disk, root, this.writer, { ...query, upcast: upcast ?? null });
   }
 
   writeCheckpoint({ position: at, lines }: CheckpointToWrite): Promise<void> {

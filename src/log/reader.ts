@@ -13,7 +13,7 @@ import { readIdentityIfSound } from './root/identity.js';
 import { checkSealed, scanUpTo, startOf } from './read/replay-to-end.js';
 import { SegmentScan, type ScanOptions } from './format/scan.js';
 import { listSoundSegments, type ListedSegment } from './read/segment-list.js';
-import type { LogRecord, Upcast } from './types.js';
+import type { LogRecord } from './types.js';
 
 /** Records that are decoded at once when reading backwards. */
 const BACKWARDS_RECORDS = 1024;
@@ -29,7 +29,6 @@ export interface ReadLogOptions {
   readonly stream?: string;
   /** From `to` down to `from`. */
   readonly reverse?: boolean;
-  readonly upcast?: Upcast;
 }
 
 /**
@@ -55,14 +54,14 @@ export async function* readLogBatches(
 async function* readForwards(
   options: ReadLogOptions,
 ): AsyncGenerator<readonly LogRecord[], void, undefined> {
-  const { disk, root, from = 0, to = Infinity, stream, upcast } = options;
+  const { disk, root, from = 0, to = Infinity, stream } = options;
   const cursor = new LogCursor(disk, root, { from, stream });
   try {
     while ((cursor.position ?? 0) < to) {
       const batch = await cursor.next();
       if (batch === null) return;
       const wanted = batch.filter((record) => record.position < to);
-      if (wanted.length > 0) yield upcast ? wanted.map(upcast) : wanted;
+      if (wanted.length > 0) yield wanted;
     }
   } finally {
     await cursor.close();
@@ -82,13 +81,13 @@ export interface FollowLogOptions extends Omit<ReadLogOptions, 'to' | 'reverse'>
 export async function* followLog(
   options: FollowLogOptions,
 ): AsyncGenerator<LogRecord, void, undefined> {
-  const { disk, root, from = 0, stream, upcast, signal } = options;
+  const { disk, root, from = 0, stream, signal } = options;
   const cursor = new LogCursor(disk, root, { from, stream });
   try {
     while (!signal.aborted) {
       const batch = await cursor.next();
       if (batch === null) await pause(options.pollMillis ?? POLL_MILLIS, signal);
-      for (const record of batch ?? []) yield upcast ? upcast(record) : record;
+      yield* batch ?? [];
     }
   } finally {
     await cursor.close();
@@ -111,7 +110,7 @@ function pause(millis: number, signal: AbortSignal): Promise<void> {
 async function* readBackwards(
   options: ReadLogOptions,
 ): AsyncGenerator<readonly LogRecord[], void, undefined> {
-  const { disk, root, from = 0, to = Infinity, upcast } = options;
+  const { disk, root, from = 0, to = Infinity } = options;
   const { segments } = await listSoundSegments(disk, root, await readIdentityIfSound(disk, root));
   for (let index = segments.length - 1; index >= 0; index--) {
     const segment = segments[index];
@@ -123,7 +122,7 @@ async function* readBackwards(
       const offsets = await offsetsIn(file, segment, segments[index + 1], options);
       for await (const batch of decodeBackwards(file, offsets)) {
         const wanted = batch.filter((record) => record.position < to);
-        if (wanted.length > 0) yield upcast ? wanted.map(upcast) : wanted;
+        if (wanted.length > 0) yield wanted;
       }
     } finally {
       await file.close();

@@ -47,9 +47,6 @@ export interface RecordOrigin {
   readonly writtenBy: string;
 }
 
-/** Turns a record of an older schema version into the current one. The log knows no types. */
-export type Upcast = (record: LogRecord) => LogRecord;
-
 /** Who this log is. Kept in `identity.json` and repeated in every segment's header. */
 export interface LogIdentity {
   readonly uuid: string;
@@ -118,9 +115,6 @@ export interface EventLog {
 
   /** Emits once, when a write or sync has failed and the log is read-only from now on. */
   readonly failures: Observable<Error>;
-
-  /** Past records from a position, then live ones, without a gap or a double. */
-  subscribe(options: { readonly from: Position; readonly stream?: string }): Observable<LogRecord>;
 
   /** Writes a checkpoint aside, renames it, and drops those that are not kept for history. */
   writeCheckpoint(checkpoint: CheckpointToWrite): Promise<void>;

@@ -2,9 +2,7 @@
  * Goal: readers see each record once, in order, beside a live writer, forwards, backwards, by
  * stream and as it happens. Method: writers and readers at the same time, on both disks.
  */
-import { firstValueFrom, take, toArray } from 'rxjs';
 import { describe, expect, it } from 'vitest';
-import { position } from '../../src/base/units.js';
 import { systemDisk } from '../../src/host/files/disk.js';
 import { followLog, readLog } from '../../src/log/reader.js';
 import type { EventLog, LogRecord } from '../../src/log/types.js';
@@ -72,19 +70,6 @@ describe('reading', () => {
     expect(positionsOf(backwards)).toEqual(expected.toReversed());
     expect(await collect(readLog({ root: ROOT, disk, stream: 's' }))).toEqual([]);
     await log.close();
-  });
-
-  it('upcasts on the way', async () => {
-    const disk = new FaultyDisk();
-    const { log } = await openTestLog(disk);
-    await appendSingly(log, 'a', 0, 2);
-    await log.close();
-    const upcast = (record: LogRecord): LogRecord => ({ ...record, schemaVersion: 2 });
-    const read = await collect(readLog({ root: ROOT, disk, upcast }));
-    expect(read.map(({ schemaVersion }) => schemaVersion)).toEqual([2, 2]);
-    const opened = await openTestLog(disk, { upcast });
-    expect(opened.replayed.map(({ schemaVersion }) => schemaVersion)).toEqual([2, 2]);
-    await opened.log.close();
   });
 
   it('hands out everything before damage, then says where it is', async () => {
@@ -160,79 +145,5 @@ describe('reading beside a live writer', () => {
       expect(seen).toEqual(upTo(600, 5));
       await log.close();
     });
-  });
-});
-
-describe('a subscription', () => {
-  it('catches up and goes live without a gap or a double, whenever it begins', async () => {
-    const disk = new FaultyDisk();
-    const { log } = await openTestLog(disk, { segmentBytes: 8192 });
-    const total = 1500;
-    const feeds: Promise<LogRecord[]>[] = [];
-    for (let version = 0; version < total; version++) {
-      const { durable } = log.append([anEvent('a', version, data)], { sync: version % 4 !== 0 });
-      if (version % 25 === 0) {
-        // From the past, from the present, and from a position that is not written yet.
-        for (const from of [0, Math.floor(version / 2), version, version + 20]) {
-          const query = { from: position(Math.min(from, total - 1)) };
-          feeds.push(
-            firstValueFrom(log.subscribe(query).pipe(take(total - query.from), toArray())),
-          );
-        }
-      }
-      if (version % 7 === 0 && version % 4 !== 0) await durable;
-    }
-    await log.append([anEvent('end', 0)], { sync: true }).durable;
-    for (const feed of feeds) {
-      const got = positionsOf(await feed);
-      expect(got).toEqual(upTo(total, got[0]));
-    }
-    expect(feeds.length).toBeGreaterThan(200);
-    await log.close();
-  });
-
-  it('of one stream sees past and live records of it alone, and completes on close', async () => {
-    const disk = new FaultyDisk();
-    const { log } = await openTestLog(disk);
-    await appendSingly(log, 'a', 0, 5);
-    await appendSingly(log, 'b', 0, 5);
-    const feed = firstValueFrom(log.subscribe({ from: position(2), stream: 'b' }).pipe(toArray()));
-    await appendSingly(log, 'a', 5, 2);
-    await appendSingly(log, 'b', 5, 2);
-    await log.close();
-    expect(positionsOf(await feed)).toEqual([5, 6, 7, 8, 9, 12, 13]);
-  });
-
-  it('shows nothing before it is durable', async () => {
-    const disk = new FaultyDisk();
-    const { log } = await openTestLog(disk);
-    await appendSingly(log, 'a', 0, 3);
-    const seen: number[] = [];
-    log.subscribe({ from: position(0) }).subscribe((record) => {
-      expect(record.position).toBeLessThan(log.durablePosition);
-      seen.push(record.position);
-    });
-    log.append([anEvent('a', 3)], { sync: false });
-    await new Promise((resolve) => setTimeout(resolve, 30));
-    expect(seen).toEqual([0, 1, 2]);
-    await log.close();
-    expect(seen).toEqual([0, 1, 2, 3]);
-  });
-
-  it('stops at once when it is unsubscribed', async () => {
-    const disk = new FaultyDisk();
-    const log = await aLog(disk);
-    const seen: number[] = [];
-    await new Promise<void>((resolve) => {
-      const subscription = log.subscribe({ from: position(0) }).subscribe((record) => {
-        seen.push(record.position);
-        if (seen.length === 10) {
-          subscription.unsubscribe();
-          setTimeout(resolve, 20);
-        }
-      });
-    });
-    expect(seen).toHaveLength(10);
-    await log.close();
   });
 });

@@ -3,8 +3,7 @@
  * restarted by a probe; a log that cannot append, or an event loop that does not turn, is.
  */
 import { status, type Metadata, type Server } from '@grpc/grpc-js';
-import type { Observable } from 'rxjs';
-import { BehaviorSubject } from 'rxjs/internal/BehaviorSubject';
+import { BehaviorSubject, type Observable } from 'rxjs';
 import {
   HealthCheckResponse_ServingStatus as Serving,
   HealthService,

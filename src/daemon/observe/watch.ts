@@ -3,8 +3,8 @@
  * and file descriptors that run out. A snapshotter that accepts but never answers is worse than a
  * dead one (containerd #13798 was a plugin without descriptors), so the daemon says so on health.
  */
+import { Observable } from 'rxjs';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
-import { Observable } from 'rxjs/internal/Observable';
 import { errnoOf } from '../../base/errors.js';
 import { descriptorLimits, openDescriptorCount } from '../../host/process/limits.js';
 

@@ -7,8 +7,7 @@
  * A write or sync that fails ends the writer for good. After a failed fsync nobody knows what is
  * on disk, and asking again may answer "fine" for data that was dropped.
  */
-import { ReplaySubject } from 'rxjs/internal/ReplaySubject';
-import { Subject } from 'rxjs/internal/Subject';
+import { ReplaySubject, Subject } from 'rxjs';
 import { assert } from '../../base/assert.js';
 import { LogReadOnly, LogShortOfRoom, reasonOf } from '../../base/errors.js';
 import type { Clock } from '../../base/ports.js';
