@@ -23,7 +23,9 @@ const shared = {
   // Native modules find their binaries beside themselves.
   external: ['koffi', 'fs-ext'],
   // The CommonJS form of rxjs, which Node.js would take, is bundled whole.
-  alias: { rxjs: fileURLToPath(new URL('../node_modules/rxjs/dist/esm/index.js', import.meta.url)) },
+  alias: {
+    rxjs: fileURLToPath(new URL('../node_modules/rxjs/dist/esm/index.js', import.meta.url)),
+  },
   logLevel: 'warning',
   metafile: true,
 } as const satisfies BuildOptions;
