@@ -69,7 +69,7 @@ it('cuts a torn tail as a start does, and the log says so', limit, async () => {
   writeFileSync(path, bytes);
   const { code, stderr } = await stratalog(['checkpoint', '--root', root]);
   expect(code).toBe(0);
-  expect(stderr).toContain('an append that was never finished was cut from the end of the log');
+  expect(stderr).toContain('an unfinished append was cut from the end of the log');
   const told = await stratalog(['log', '--root', root, '--type', 'TailCut', '--json']);
   expect(jsonLines(told.stdout)).toHaveLength(1);
   expect(namesIn(root, '.broken')).toHaveLength(1);
