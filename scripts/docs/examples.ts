@@ -143,7 +143,10 @@ export const daemonExamples: { readonly [Type in DaemonEventType]: DaemonEventDa
       },
     ],
     omitted: 0,
-    steps: ['take 00000000000000012000.seg out and write its first 94 records anew'],
+    steps: [
+      'quarantine 00000000000000012000.seg: 1120 bytes after offset 18220 do not continue the log',
+      'rewrite 00000000000000012000.seg with the records at positions 12000 to 12093 of 00000000000000012000.seg',
+    ],
     quarantine: 'quarantine-2-1790000000000000000',
     files: ['00000000000000012000.seg', 'identity.json'],
     history: null,

@@ -1,7 +1,7 @@
 /**
- * Whether a log extends chain heads that were noted earlier: has the record before the position
- * the hash that was noted? The chain is followed through every record that is kept, so a yes is a
- * proof that nothing up to there was changed since.
+ * Checks whether a log extends chain heads that were noted earlier: the record before the position
+ * must have the noted hash. The check follows the chain through every retained record, so `extends`
+ * proves that no record up to the position has changed.
  */
 import { reasonOf } from '../base/errors.js';
 import type { Disk } from '../base/ports.js';
@@ -9,35 +9,35 @@ import { LogDamaged } from '../log/errors.js';
 import { chainAt, rawBatches, soundSegments } from './export-records.js';
 
 export interface NotedHead {
-  /** Null when only the hash was noted. */
+  /** Null if only the hash was noted. */
   readonly position: number | null;
   readonly chain: string;
-  /** Null when it was not noted. */
+  /** Null if it was not noted. */
   readonly uuid: string | null;
 }
 
 export type HeadCheck =
-  /** The log has this head, and goes on from it. */
+  /** The log contains this head. */
   | { readonly verdict: 'extends'; readonly position: number }
-  /** Nothing is proved. */
+  /** Not proven. */
   | {
       readonly verdict:
-        /** The log ends before it. */
+        /** The log ends before the position. */
         | 'cut'
-        /** Another record stands there. */
+        /** The record at the position has another hash. */
         | 'differs'
         /** No record has this hash. */
         | 'absent'
-        /** What was there is not kept any more. */
+        /** The segment with the position was retired. */
         | 'retired'
-        /** It cannot be read up to there. */
+        /** The log is damaged before the position. */
         | 'damaged'
         | 'other-log';
       readonly detail: string;
     };
 
-/** A verdict for each head, in their order. Fails with LogTooNew or HostFault. */
-export async function judgeHeads(
+/** Checks the heads and returns the results in the same order. Fails with LogTooNew or HostFault. */
+export async function checkHeads(
   disk: Disk,
   root: string,
   heads: readonly NotedHead[],
@@ -47,9 +47,9 @@ export async function judgeHeads(
   const uuid = sound.identity?.uuid ?? header?.uuid ?? null;
   const first = header?.firstPosition ?? 0;
   const chain = header?.chain.toString('hex') ?? '0'.repeat(64);
-  // The hash noted of each position, and the position of each hash: as the log has them.
-  const wanted = new Set(heads.map(({ position }) => position));
-  const wantedChains = new Set(heads.map((head) => head.chain));
+  const notedPositions = new Set(heads.map(({ position }) => position));
+  const notedChains = new Set(heads.map((head) => head.chain));
+  // The chain hash at each noted position, and the position of each noted hash, in this log.
   const chains = new Map<number, string>([[first, chain]]);
   const positions = new Map<string, number>([[chain, first]]);
   let end = first;
@@ -59,8 +59,8 @@ export async function judgeHeads(
       for (const start of starts) {
         end += 1;
         const found = chainAt(bytes, start);
-        if (wanted.has(end)) chains.set(end, found);
-        if (wantedChains.has(found)) positions.set(found, end);
+        if (notedPositions.has(end)) chains.set(end, found);
+        if (notedChains.has(found)) positions.set(found, end);
       }
     }
   } catch (thrown) {
@@ -68,7 +68,7 @@ export async function judgeHeads(
     damage = reasonOf(thrown);
   }
   const log = { uuid, first, end, damage, chains, positions };
-  return heads.map((head) => verdictOn(head, log));
+  return heads.map((head) => checkHead(head, log));
 }
 
 interface ReadLog {
@@ -80,22 +80,22 @@ interface ReadLog {
   readonly positions: ReadonlyMap<string, number>;
 }
 
-function verdictOn(head: NotedHead, log: ReadLog): HeadCheck {
+function checkHead(head: NotedHead, log: ReadLog): HeadCheck {
   const { position, chain, uuid } = head;
   const { first, end, damage } = log;
   if (uuid !== null && log.uuid !== null && uuid !== log.uuid) {
     return {
       verdict: 'other-log',
-      detail: `it is of the log ${uuid}, and this one is ${log.uuid}`,
+      detail: `the head belongs to log ${uuid}, but this log is ${log.uuid}`,
     };
   }
   if (position === null) {
     const found = log.positions.get(chain);
     if (found !== undefined) return { verdict: 'extends', position: found };
-    const kept = `positions ${first} to ${end}`;
+    const searched = `positions ${first} to ${end}`;
     if (damage !== null)
-      return { verdict: 'damaged', detail: `not within ${kept}; then ${damage}` };
-    return { verdict: 'absent', detail: `no record of ${kept} has this chain hash` };
+      return { verdict: 'damaged', detail: `not found in ${searched}; ${damage}` };
+    return { verdict: 'absent', detail: `no record in ${searched} has this chain hash` };
   }
   if (position < first) {
     return { verdict: 'retired', detail: `the log begins at position ${first}` };
@@ -107,6 +107,6 @@ function verdictOn(head: NotedHead, log: ReadLog): HeadCheck {
   if (log.chains.get(position) === chain) return { verdict: 'extends', position };
   return {
     verdict: 'differs',
-    detail: `the log has the chain hash ${log.chains.get(position) ?? 'of another record'} there: it was rewritten`,
+    detail: `the chain hash in the log is ${log.chains.get(position) ?? 'that of another record'}: the log was rewritten`,
   };
 }

@@ -1,6 +1,6 @@
 /**
- * A root's log as an export in lines of JSON, made as it is read. Where the log is damaged the
- * export ends, says so in its last line, and is sound up to there.
+ * Exports the log of a root as JSON lines while reading it. The export of a damaged log is sound
+ * up to the damage; its last line marks it as incomplete.
  */
 import { createHash } from 'node:crypto';
 import type { Disk } from '../base/ports.js';
@@ -19,19 +19,19 @@ import {
 } from './export-records.js';
 
 export interface ExportOptions {
-  /** First position; the first record that is kept by default. */
+  /** First position; default: the first retained record. */
   readonly from?: number;
-  /** First position that is left out; the end of the log by default. */
+  /** Position after the last one; default: the end of the log. */
   readonly to?: number;
   /** The release that makes the export. */
   readonly release: string;
-  /** Now, RFC 3339. */
+  /** Current time, RFC 3339. */
   readonly exported: string;
   /**
-   * What is wrong with the log behind its last record, or null: known to whoever knows whether a
-   * daemon is just writing there.
+   * Damage after the last record, or null. The caller decides, because it knows whether a daemon
+   * is writing there.
    */
-  readonly wrongAtEnd: () => Promise<string | null>;
+  readonly damageAtEnd: () => Promise<string | null>;
 }
 
 export interface ExportSummary {
@@ -39,95 +39,95 @@ export interface ExportSummary {
   readonly to: number;
   readonly records: number;
   readonly chain: string;
-  /** Why the export ends before the log should; null when it is whole. */
+  /** Why the export ends early; null if it is complete. */
   readonly stopped: string | null;
 }
 
-/** There is nothing of a log in this root, or not what is wished for. */
+/** The root has no log, or not the requested positions. */
 export class NothingToExport extends Error {
   override readonly name = 'NothingToExport';
 }
 
 /**
- * Pieces of the export, each of whole lines.
+ * Yields the export in pieces of whole lines.
  *
- * Fails  NothingToExport, LogTooNew, HostFault; damage is no failure, but told in the summary
+ * Fails  NothingToExport, LogTooNew, HostFault. Damage is not a failure: the summary reports it.
  */
 export async function* exportAsLines(
   disk: Disk,
   root: string,
-  query: ExportOptions,
+  options: ExportOptions,
 ): AsyncGenerator<string, ExportSummary, undefined> {
   const sound = await soundSegments(disk, root);
-  const begin = await beginOf(disk, root, sound, query);
+  const start = await startOf(disk, root, sound, options);
   const hash = createHash('sha256');
-  const pluralize = (text: string): string => {
+  const hashed = (text: string): string => {
     hash.update(text);
     return text;
   };
-  yield pluralize(`${begin.head}\n`);
-  let { chain } = begin;
-  let to = begin.from;
+  yield hashed(`${start.head}\n`);
+  let { chain } = start;
+  let to = start.from;
   let stopped: string | null = null;
   try {
-    for await (const batch of rawBatches(disk, sound, begin.from, query.to)) {
-      const starts = wholeBelow(batch, query.to ?? Infinity);
-      // All of a batch or nothing of it: what is counted is what was handed over.
-      for (const piece of [...piecesOf(batch, starts)]) yield pluralize(piece);
+    for await (const batch of rawBatches(disk, sound, start.from, options.to)) {
+      const starts = wholeAppendsBefore(batch, options.to ?? Infinity);
+      // Encode the whole batch before yielding, so the counts cover exactly what was yielded.
+      for (const piece of [...piecesOf(batch, starts)]) yield hashed(piece);
       const last = starts.at(-1);
       if (last === undefined) continue;
       chain = chainAt(batch.bytes, last);
       to += starts.length;
     }
-    if (to < (query.to ?? Infinity)) stopped = await query.wrongAtEnd();
+    if (to < (options.to ?? Infinity)) stopped = await options.damageAtEnd();
   } catch (thrown) {
     if (!(thrown instanceof LogDamaged) && !(thrown instanceof ExportInvalid)) throw thrown;
     stopped = reasonOf(thrown);
   }
-  const records = to - begin.from;
+  const records = to - start.from;
   const sha256 = hash.digest('hex');
   yield `${endLine({ records, to, chain, complete: stopped === null, sha256 })}\n`;
-  return { from: begin.from, to, records, chain, stopped };
+  return { from: start.from, to, records, chain, stopped };
 }
 
-async function beginOf(
+async function startOf(
   disk: Disk,
   root: string,
   sound: SoundSegments,
-  query: ExportOptions,
+  options: ExportOptions,
 ): Promise<{ readonly from: number; readonly chain: string; readonly head: string }> {
   const { identity, segments } = sound;
   const header = segments.at(-1)?.header;
-  const whose = identity ?? header;
-  if (whose === undefined) {
-    throw new NothingToExport(`${root} has neither an identity nor a segment that can be read`);
+  const origin = identity ?? header;
+  if (origin === undefined) {
+    throw new NothingToExport(`${root} has no readable identity.json and no readable segment`);
   }
   const first = segments[0]?.header.firstPosition ?? 0;
-  const from = Math.max(query.from ?? first, first);
+  const from = Math.max(options.from ?? first, first);
   const chain = await chainHexBefore(disk, sound, from);
   if (chain === null) throw new NothingToExport(`the log ends before position ${from}`);
   const head = headLine({
-    uuid: whose.uuid,
-    epoch: whose.epoch,
+    uuid: origin.uuid,
+    epoch: origin.epoch,
     formatVersion: FORMAT_VERSION,
-    created: whose.created.toString(),
-    release: query.release,
-    exported: query.exported,
+    created: origin.created.toString(),
+    release: options.release,
+    exported: options.exported,
     from,
     chainBefore: chain,
   });
   return { from, chain, head };
 }
 
-/** The records below a position that are not of an append which goes on behind it. */
-function wholeBelow({ bytes, records, starts }: RawBatch, to: number): readonly number[] {
+/** Starts of the records before a position, without an append that continues past it. */
+function wholeAppendsBefore({ bytes, records, starts }: RawBatch, to: number): readonly number[] {
   let count = records.findIndex(({ position }) => position >= to);
   if (count === -1) return starts;
   while (count > 0 && unitContinues(bytes, starts[count - 1] ?? 0)) count -= 1;
   return starts.slice(0, count);
 }
 
-/** Characters that are handed over at once. */
+/** Minimum characters in a piece. */
 const PIECE_LENGTH = 256 * 1024;
 
 function* piecesOf({ bytes }: RawBatch, starts: readonly number[]): Iterable<string> {

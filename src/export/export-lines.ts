@@ -1,7 +1,7 @@
 /**
- * An export as lines of JSON: a head, a line for each record, an end. Written so that each record
- * can be hashed again from its line alone (docs/export.md), and read back strictly: a line that
- * this file would have written otherwise is refused. Knows lines, neither files nor segments.
+ * The JSON lines format of an export: a head, one line per record, an end. A record can be rehashed
+ * from its line alone (docs/export.md). The reader is strict: it rejects every line that the writer
+ * would have encoded differently. Handles lines only, not files or segments.
  */
 import { encodeRecord, isName, parseBody } from '../log/format/codec.js';
 import {
@@ -19,7 +19,7 @@ export interface ExportHead {
   readonly uuid: string;
   readonly epoch: number;
   readonly formatVersion: number;
-  /** When the log was begun, nanoseconds since 1970 UTC as text. */
+  /** Creation time of the log in nanoseconds since 1970 UTC, as text. */
   readonly created: string;
   /** The release that made the export. */
   readonly release: string;
@@ -32,11 +32,11 @@ export interface ExportHead {
 
 export interface ExportEnd {
   readonly records: number;
-  /** First position that is not in the export. */
+  /** Position after the last record in the export. */
   readonly to: number;
-  /** Chain hash of the last record; that before the first one when there is none. */
+  /** Chain hash of the last record; equal to `chainBefore` in an empty export. */
   readonly chain: string;
-  /** False when the log was damaged here, and had to go on. */
+  /** False if the log is damaged at `to`. */
   readonly complete: boolean;
   /** SHA-256 of all bytes before this line. */
   readonly sha256: string;
@@ -68,7 +68,7 @@ interface LineFields {
   readonly chain: string;
 }
 
-/** The body comes last and as it is, so that a reader can cut it out byte by byte. */
+/** The body comes last and unchanged, so a reader can slice it out byte for byte. */
 function lineOf(fields: LineFields, json: string): string {
   const { position, time, stream, streamVersion, groupOffset } = fields;
   const { type, schemaVersion, flags, chain } = fields;
@@ -80,12 +80,12 @@ function lineOf(fields: LineFields, json: string): string {
 }
 
 const HIGH_WORD = 0x1_0000_0000;
-/** The head of a segment has 32 bits for it. */
+/** A segment header stores the epoch in 32 bits. */
 export const EPOCH_MAX = HIGH_WORD - 1;
 
 /**
- * The line of a checked record. Fails with ExportInvalid when the record has bytes that no
- * Stratalog writes, and that the line would lose.
+ * The line of a verified record. Fails with ExportInvalid if the record has bytes that a line
+ * cannot represent; no release of Stratalog writes such a record.
  */
 export function recordLine(bytes: Buffer, at: number): string {
   const streamAt = at + RECORD.headBytes;
@@ -109,17 +109,17 @@ export function recordLine(bytes: Buffer, at: number): string {
     chain: bytes.toString('hex', at + RECORD.chain, at + RECORD.chain + CHAIN_BYTES),
   };
   const padding = bytes.subarray(at + length, at + aligned(length));
-  const isOurs =
+  const isLossless =
     json.startsWith('{') &&
     !json.includes('\n') &&
     isName(fields.stream) &&
     isName(fields.type) &&
     padding.every((byte) => byte === 0) &&
     Buffer.from(json, 'utf8').equals(body);
-  if (isOurs) return lineOf(fields, json);
+  if (isLossless) return lineOf(fields, json);
   throw new ExportInvalid(
-    `the record at position ${position} has bytes that a line of JSON cannot hold, and that no ` +
-      'release of Stratalog writes. Export it as tar, which takes the segments as they are',
+    `the record at position ${position} has bytes that JSON cannot represent and that no ` +
+      'release of Stratalog writes; export as tar, which copies the segments unchanged',
   );
 }
 
@@ -140,14 +140,14 @@ export interface RecordRead {
 }
 
 /**
- * A line as the bytes of a record, which continues `chain`; `chain` is moved on to it. Fails with
+ * Encodes a line as a record that continues `chain`, and advances `chain` past it. Fails with
  * ExportInvalid.
  */
 export function readRecordLine(line: string, chain: Buffer, expected: number): RecordRead {
   const wrong = (why: string): ExportInvalid =>
-    new ExportInvalid(`the line of position ${expected} ${why}`);
+    new ExportInvalid(`the line for position ${expected} ${why}`);
   const form = recordForm.exec(line);
-  if (form === null || !line.endsWith('}')) throw wrong('is not the line of a record');
+  if (form === null || !line.endsWith('}')) throw wrong('is not a record');
   const [all, position = '', time = '', stream = '', version = '', group = ''] = form;
   const [type = '', schemaVersion = '', flags = '', written = ''] = form.slice(6);
   const json = line.slice(all.length, -1);
@@ -162,16 +162,16 @@ export function readRecordLine(line: string, chain: Buffer, expected: number): R
     flags: Number(flags),
     chain: written,
   };
-  if (fields.position !== expected) throw wrong(`is of position ${position}`);
-  if (lineOf(fields, json) !== line) throw wrong('is written in another way than export writes it');
+  if (fields.position !== expected) throw wrong(`has position ${position}`);
+  if (lineOf(fields, json) !== line) throw wrong('is not encoded as export encodes it');
   checkFields(fields, json, wrong);
   const jsonBytes = Buffer.byteLength(json, 'utf8');
   const length = aligned(RECORD.headBytes + fields.stream.length + fields.type.length + jsonBytes);
-  if (length > RECORD_BYTES_MAX) throw wrong('is longer than any record');
+  if (length > RECORD_BYTES_MAX) throw wrong('exceeds the maximum record size');
   const bytes = Buffer.alloc(length);
   encodeRecord(bytes, 0, { ...fields, time: BigInt(time), json, jsonBytes }, chain);
   if (chain.toString('hex') !== written) {
-    throw wrong('does not continue the hash chain: it, or one before it, was changed');
+    throw wrong('does not continue the hash chain: it or an earlier line was modified');
   }
   const { groupOffset } = fields;
   return { position: expected, groupOffset, stream: fields.stream, bytes };
@@ -183,7 +183,7 @@ function checkFields(
   wrong: (why: string) => ExportInvalid,
 ): void {
   const { stream, type, streamVersion, groupOffset, schemaVersion, flags } = fields;
-  if (!isName(stream) || !isName(type)) throw wrong('has a stream or a type that is no name');
+  if (!isName(stream) || !isName(type)) throw wrong('has an invalid stream or type');
   const time = BigInt(fields.time);
   const tooLarge = Object.entries({
     streamVersion: streamVersion >= HIGH_WORD,
@@ -192,12 +192,12 @@ function checkFields(
     flags: flags > 0xffff,
     time: BigInt.asIntN(64, time) !== time,
   }).find(([, isTooLarge]) => isTooLarge);
-  if (tooLarge !== undefined) throw wrong(`has a number too large: ${tooLarge[0]}`);
+  if (tooLarge !== undefined) throw wrong(`has a value out of range: ${tooLarge[0]}`);
   if ((flags & FLAGS_UNKNOWN) !== 0) throw wrong(`has unknown flags: ${flags}`);
   try {
     parseBody(json);
   } catch (cause) {
-    throw new ExportInvalid(wrong('has a body that is no JSON object').message, { cause });
+    throw new ExportInvalid(wrong('has a body that is not a JSON object').message, { cause });
   }
 }
 
@@ -209,7 +209,7 @@ function unquoted(quotedText: string): string {
   }
 }
 
-/** Fails with ExportInvalid when the line is not, to the letter, the head of an export. */
+/** Fails with ExportInvalid unless the line is byte for byte the head of an export. */
 export function readHeadLine(line: string): ExportHead {
   const fields = objectOf(line);
   const head: ExportHead = {
@@ -223,12 +223,12 @@ export function readHeadLine(line: string): ExportHead {
     chainBefore: textOf(fields, 'chainBefore', /^[0-9a-f]{64}$/),
   };
   if (headLine(head) !== line) {
-    throw new ExportInvalid('the first line is not the head of an export of this format');
+    throw new ExportInvalid('the first line is not an export head of this format');
   }
   return head;
 }
 
-/** Null when the line is none of an end. */
+/** Null if the line is not an end line. */
 export function readEndLine(line: string): ExportEnd | null {
   if (!line.startsWith('{"schema":"stratalog.export-end/')) return null;
   const fields = objectOf(line);
@@ -239,7 +239,7 @@ export function readEndLine(line: string): ExportEnd | null {
     complete: fields.get('complete') === true,
     sha256: textOf(fields, 'sha256', /^[0-9a-f]{64}$/),
   };
-  if (endLine(end) !== line) throw new ExportInvalid('the last line is not the end of an export');
+  if (endLine(end) !== line) throw new ExportInvalid('the last line is not an export end line');
   return end;
 }
 
@@ -247,7 +247,7 @@ function objectOf(line: string): ReadonlyMap<string, unknown> {
   try {
     return new Map(Object.entries(parseBody(line)));
   } catch (cause) {
-    throw new ExportInvalid('a line is no JSON object', { cause });
+    throw new ExportInvalid('a line is not a JSON object', { cause });
   }
 }
 
@@ -268,7 +268,7 @@ function numberOf(
   throw new ExportInvalid(`"${key}" is missing or malformed`);
 }
 
-/** Nanoseconds that the log's 64 bits hold. */
+/** Nanoseconds that fit in the 64 bits of the log format. */
 function timeOf(fields: ReadonlyMap<string, unknown>, key: string): string {
   const value = textOf(fields, key, /^\d{1,19}$/);
   if (BigInt.asIntN(64, BigInt(value)) === BigInt(value)) return value;

@@ -1,7 +1,7 @@
 /**
- * Records of a root as the bytes they are, checked as they are read: for exports, which must hand
- * on exactly what was hashed, and for proofs about the chain. Reads forwards, without a lock, and
- * also beside a daemon; then it ends where the log ended when it came there.
+ * Reads the records of a root as raw bytes and verifies them: for exports, which must pass on
+ * exactly the bytes that were hashed, and for proofs about the chain. Reads forwards and without a
+ * lock. While a daemon is writing, it ends at the end of the log at that time.
  */
 import type { Disk, DiskFile } from '../base/ports.js';
 import { position } from '../base/units.js';
@@ -13,7 +13,7 @@ import { SegmentScan } from '../log/format/scan.js';
 import { listSegments, type HeaderFault, type ListedSegment } from '../log/read/segment-list.js';
 import type { LogRecord } from '../log/types.js';
 
-/** Whole appends of one segment, one behind the other. */
+/** Consecutive whole appends of one segment. */
 export interface RawBatch {
   readonly segment: ListedSegment;
   /** Offset of the first byte in the segment. */
@@ -24,11 +24,11 @@ export interface RawBatch {
   readonly starts: readonly number[];
 }
 
-/** The segments of a root up to the first that cannot be used. */
+/** The segments of a root up to the first unusable one. */
 export interface SoundSegments {
   readonly identity: StoredIdentity | null;
   readonly segments: readonly ListedSegment[];
-  /** What is wrong with the one behind them. */
+  /** The fault in the segment after them. */
   readonly fault: HeaderFault | null;
 }
 
@@ -46,9 +46,9 @@ export async function soundSegments(disk: Disk, root: string): Promise<SoundSegm
 }
 
 /**
- * All whole appends from a position on. A batch may reach beyond `to`.
+ * Yields all whole appends from a position on. A batch may extend past `to`.
  *
- * Fails  LogDamaged at the first place that is not sound: everything before it was handed out
+ * Fails  LogDamaged at the first damage, after yielding everything before it
  */
 export async function* rawBatches(
   disk: Disk,
@@ -105,10 +105,10 @@ export const chainAt = (bytes: Buffer, start: number): string =>
   bytes.toString('hex', start + RECORD.chain, start + RECORD.chain + CHAIN_BYTES);
 
 /**
- * The chain hash of the record before a position; null when the log does not reach it, or does
- * not keep what was there. Reads one segment.
+ * The chain hash of the record before a position; null if the log ends before the position or its
+ * segment was retired. Reads one segment.
  *
- * Fails  LogDamaged when that segment cannot be read up to there
+ * Fails  LogDamaged if that segment cannot be read up to the position
  */
 export async function chainHexBefore(
   disk: Disk,

@@ -1,8 +1,8 @@
 /**
- * A root's log as a tar of its own files: identity, segments, the checkpoints that can be used,
- * and a manifest that `sha256sum -c` reads. Files are looked up in the order of a backup
- * (docs/operations.md), so that it is whole beside a daemon too: first the identity, then the
- * checkpoints, then the segments, the newest one cut behind its last whole append.
+ * Exports the log of a root as a tar of its files: identity, segments, usable checkpoints, and a
+ * manifest for `sha256sum -c`. Files are opened in the order of a backup (docs/operations.md), so
+ * the export is consistent while a daemon is writing: first the identity, then the checkpoints,
+ * then the segments, with the newest one cut after its last whole append.
  */
 import { createHash } from 'node:crypto';
 import { errnoOf, reasonOf } from '../base/errors.js';
@@ -15,45 +15,45 @@ import { NothingToExport, type ExportSummary, type ExportOptions } from './expor
 import { fileHeader, paddingAfter, TAR_END } from '../tar/writer.js';
 import { chainAt, chainHexBefore, rawBatches, soundSegments } from './export-records.js';
 
-/** What the tar says of itself: `export.json` in it. */
 export const TAR_SCHEMA = 'stratalog.export-tar/v1';
-export const TAR_ABOUT = 'export.json';
+/** Describes the export, within the tar. */
+export const TAR_EXPORT_INFO = 'export.json';
 export const TAR_MANIFEST = 'MANIFEST';
 const IDENTITY_BYTES_MAX = 64 * 1024;
 const COPY_BYTES = 256 * 1024;
 
-/** A file of the tar: so many bytes from the beginning of what is open. */
-interface Planned {
+/** A tar entry: the first `size` bytes of a file. */
+interface PlannedFile {
   readonly name: string;
   readonly size: number;
   readonly open: () => Promise<DiskFile>;
 }
 
 /**
- * The tar in pieces.
+ * Yields the tar in pieces.
  *
- * Fails  NothingToExport, LogTooNew, HostFault (ENOENT when the daemon retired a segment
- *        meanwhile); damage is no failure, but told in the summary
+ * Fails  NothingToExport, LogTooNew, HostFault (ENOENT if the daemon retires a segment during the
+ *        export). Damage is not a failure: the summary reports it.
  */
 export async function* exportAsTar(
   disk: Disk,
   root: string,
-  query: Omit<ExportOptions, 'from' | 'to'> & { readonly modified: Date },
+  options: Omit<ExportOptions, 'from' | 'to'> & { readonly modified: Date },
 ): AsyncGenerator<Uint8Array, ExportSummary, undefined> {
   const identity = await readWhole(disk, identityPath(root), IDENTITY_BYTES_MAX);
   const checkpoints = await openCheckpoints(disk, root);
   try {
-    const plan = await planSegments(disk, root, query);
+    const plan = await planSegments(disk, root, options);
     if (identity === null || plan.uuid === null) {
       throw new NothingToExport(
-        `${root} has no identity.json that can be used, and a root is none without it. ` +
-          'Export it as jsonl, which needs none',
+        `cannot export ${root} as tar: identity.json is missing or damaged; ` +
+          'export as jsonl, which does not need it',
       );
     }
     const usable = await usableCheckpoints(disk, root, plan, checkpoints);
     const sums: string[] = [];
     const entry = async function* (name: string, size: number, pieces: Pieces) {
-      const sum = yield* entryOf({ name, size, modified: query.modified }, pieces);
+      const sum = yield* entryOf({ name, size, modified: options.modified }, pieces);
       sums.push(`${sum}  ${name}\n`);
     };
     yield* entry('identity.json', identity.length, [identity]);
@@ -65,8 +65,8 @@ export async function* exportAsTar(
         await file.close();
       }
     }
-    const about = aboutOf(plan.uuid, plan.summary, query);
-    yield* entry(TAR_ABOUT, about.length, [about]);
+    const info = exportInfo(plan.uuid, plan.summary, options);
+    yield* entry(TAR_EXPORT_INFO, info.length, [info]);
     const manifest = Buffer.from(sums.join(''));
     yield* entry(TAR_MANIFEST, manifest.length, [manifest]);
     yield TAR_END;
@@ -76,13 +76,13 @@ export async function* exportAsTar(
   }
 }
 
-function aboutOf(
+function exportInfo(
   uuid: string,
   { from, to, chain, stopped }: ExportSummary,
   { release, exported }: Pick<ExportOptions, 'release' | 'exported'>,
 ): Buffer {
-  const about = { schema: TAR_SCHEMA, uuid, release, exported, from, to, chain };
-  return Buffer.from(`${JSON.stringify({ ...about, complete: stopped === null })}\n`);
+  const info = { schema: TAR_SCHEMA, uuid, release, exported, from, to, chain };
+  return Buffer.from(`${JSON.stringify({ ...info, complete: stopped === null })}\n`);
 }
 
 interface OpenCheckpoint {
@@ -90,7 +90,7 @@ interface OpenCheckpoint {
   readonly file: DiskFile;
 }
 
-/** Held open: the daemon keeps only its newest two. */
+/** Holds the files open, because the daemon deletes all but its newest two. */
 async function openCheckpoints(disk: Disk, root: string): Promise<readonly OpenCheckpoint[]> {
   const open: OpenCheckpoint[] = [];
   for (const { name } of (await listLog(disk, root)).checkpoints) {
@@ -98,7 +98,7 @@ async function openCheckpoints(disk: Disk, root: string): Promise<readonly OpenC
       open.push({ name, file: await disk.open(`${logDirectory(root)}/${name}`, 'read') });
     } catch (thrown) {
       const code = errnoOf(thrown) ?? '';
-      // Removed meanwhile, or no file. One that cannot be read is not left out unsaid.
+      // Skip a checkpoint that was removed or is not a file; fail on one that cannot be read.
       if (code !== 'ENOENT' && !NO_FILE.has(code)) throw thrown;
     }
   }
@@ -108,7 +108,7 @@ async function openCheckpoints(disk: Disk, root: string): Promise<readonly OpenC
 interface SegmentsPlan {
   /** Null without an identity. */
   readonly uuid: string | null;
-  readonly files: readonly Planned[];
+  readonly files: readonly PlannedFile[];
   readonly summary: ExportSummary;
   readonly chainOf: (at: number) => Promise<string | null>;
 }
@@ -116,7 +116,7 @@ interface SegmentsPlan {
 async function planSegments(
   disk: Disk,
   root: string,
-  query: Pick<ExportOptions, 'wrongAtEnd'>,
+  options: Pick<ExportOptions, 'damageAtEnd'>,
 ): Promise<SegmentsPlan> {
   const sound = await soundSegments(disk, root);
   const first = sound.segments[0];
@@ -132,10 +132,10 @@ async function planSegments(
       chain = chainAt(bytes, starts.at(-1) ?? 0);
       to += starts.length;
     }
-    // The newest may have no record yet.
+    // The newest segment may have no record yet.
     const last = sound.segments.at(-1);
     if (last && !ends.has(last)) ends.set(last, last.header.headerBytes);
-    stopped = await query.wrongAtEnd();
+    stopped = await options.damageAtEnd();
   } catch (thrown) {
     if (!(thrown instanceof LogDamaged)) throw thrown;
     stopped = reasonOf(thrown);
@@ -153,18 +153,18 @@ async function planSegments(
   };
 }
 
-/** Those of this log, whole, and of records that are in the export. */
+/** The sound checkpoints of this log whose position is in the export. */
 async function usableCheckpoints(
   disk: Disk,
   root: string,
   { uuid, summary, chainOf }: SegmentsPlan,
   checkpoints: readonly OpenCheckpoint[],
-): Promise<readonly Planned[]> {
-  const usable: Planned[] = [];
+): Promise<readonly PlannedFile[]> {
+  const usable: PlannedFile[] = [];
   for (const { name, file } of checkpoints) {
-    // By its open file: by name it may be gone.
+    // Through the open file: the daemon may have deleted the name.
     const reading = await examineCheckpoint(
-      holding(disk, file),
+      diskOpening(disk, file),
       `${logDirectory(root)}/${name}`,
       uuid ?? '',
     );
@@ -185,8 +185,8 @@ async function usableCheckpoints(
   return usable;
 }
 
-/** The disk, on which every name leads to this file. */
-const holding = (disk: Disk, file: DiskFile): Disk => ({
+/** The disk, except that every path opens this file. */
+const diskOpening = (disk: Disk, file: DiskFile): Disk => ({
   open: () => Promise.resolve(unclosed(file)),
   list: (directory) => disk.list(directory),
   stat: (path) => disk.stat(path),
@@ -198,7 +198,7 @@ const holding = (disk: Disk, file: DiskFile): Disk => ({
   lock: (path) => disk.lock(path),
 });
 
-/** Whoever opened it closes it. */
+/** The file without its close: the owner closes it. */
 const unclosed = (file: DiskFile): DiskFile => ({
   path: file.path,
   size: () => file.size(),
@@ -216,13 +216,13 @@ async function* piecesOf(file: DiskFile, size: number): AsyncGenerator<Uint8Arra
   for (let offset = 0; offset < size;) {
     const piece = Buffer.allocUnsafe(Math.min(COPY_BYTES, size - offset));
     const filled = await file.read(piece, offset);
-    if (filled === 0) throw new Error(`${file.path} became shorter while it was read`);
+    if (filled === 0) throw new Error(`${file.path} was truncated during the export`);
     yield piece.subarray(0, filled);
     offset += filled;
   }
 }
 
-/** A file of the tar. Returns the SHA-256 of its content. */
+/** Yields one tar entry and returns the SHA-256 of its content. */
 async function* entryOf(
   file: { readonly name: string; readonly size: number; readonly modified: Date },
   pieces: Pieces,

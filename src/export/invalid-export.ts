@@ -1,9 +1,6 @@
-/**
- * The error for a malformed export. In a file of its own, because exit codes need the class and no
- * codec.
- */
+/** Separate from the codec because the exit codes need only this class. */
 
-/** An export that cannot be what `export` wrote. */
+/** The input is not an export that `stratalog export` wrote. */
 export class ExportInvalid extends Error {
   override readonly name = 'ExportInvalid';
 }

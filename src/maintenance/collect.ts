@@ -1,10 +1,10 @@
 /**
- * Cleanup of a root whose daemon is stopped: the same events as the daemon writes (src/snapshotter/
- * cleanup.ts, unowned-directories.ts), in the same order. What is mounted stays, and so does its
- * snapshot's place in the log: only the daemon has the file system that mounted it.
+ * Cleanup of a root whose daemon is stopped. Writes the same events in the same order as the daemon
+ * (src/snapshotter/cleanup.ts, unowned-directories.ts). Leaves mounted directories and their
+ * snapshots alone: only the daemon has the file system that mounted them.
  *
- * A crash in between leaves what a crash of the daemon leaves: a removal that is not ended, which
- * the next startup ends.
+ * After a crash the next startup finishes the unfinished removals, as it does after a crash of the
+ * daemon.
  */
 import { errnoOf, HostFault, reasonOf } from '../base/errors.js';
 import type { DirectoryUse, IdmappedMounts, SnapshotDirectories } from '../base/ports.js';
@@ -23,9 +23,9 @@ export interface CollectOptions {
   readonly snapshotsPath: string;
   readonly directories: Pick<SnapshotDirectories, 'remove' | 'removeUnused'>;
   readonly idmappedMounts: Pick<IdmappedMounts, 'directory' | 'detach'>;
-  /** How the entries that no snapshot owns are used, looked at since the root is held. */
+  /** How the unowned entries are used, scanned while the root is held. */
   readonly uses: Uses;
-  /** Entries that a person named, to be deleted with their content. */
+  /** Entries that the operator named, to be deleted with their content. */
   readonly requested: ReadonlySet<string>;
   /** Called before each removal. */
   readonly onNext: (done: number, of: number) => void;
@@ -37,10 +37,10 @@ export interface Collected {
 }
 
 /**
- * Removes these entries, of `snapshots/` as far as they still are garbage now that the root is
- * held. One that is gone already ends its snapshot's removal all the same. Mounts with mapped ids
- * (`idmapped/…`) are not in the log: what no snapshot needs goes after what snapshots leave behind.
- * Fails as the log does.
+ * Removes those of the entries in `snapshots/` that are still garbage now that the root is held. If
+ * an entry no longer exists, the removal of its snapshot still ends. Mounts with mapped ids
+ * (`idmapped/…`) are not in the log and are removed last, after the snapshots that used them.
+ * Fails as `append` does.
  */
 export async function collect(
   held: HeldRoot,
@@ -74,11 +74,11 @@ async function collectDirectories(
 ): Promise<Collected> {
   const { forest } = held.replay;
   const garbage = entries.flatMap((entry) => garbageIn(forest, entry, options) ?? []);
-  await held.append(begun(held, garbage, options));
+  await held.append(eventsBefore(held, garbage, options));
   const stayed: Collected['stayed'][number][] = [];
   for (const [done, one] of garbage.entries()) {
     options.onNext(done, garbage.length);
-    const why = await removed(held, one, options);
+    const why = await remove(held, one, options);
     if (why !== null) stayed.push({ entry: one.entry, why });
   }
   return { removed: garbage.length - stayed.length, stayed };
@@ -88,11 +88,11 @@ interface Garbage {
   readonly entry: string;
   /** `released`: deleted with its content. */
   readonly kind: 'snapshot' | 'orphan' | 'released';
-  /** Of a snapshot that was removed; else null. */
+  /** State of the removed snapshot; null if the entry belongs to none. */
   readonly state: SnapshotState | null;
 }
 
-/** Null for what is owned. What was looked at before the root was held may have changed. */
+/** Null if the entry is owned. Checks again, because the plan was made before the root was held. */
 function garbageIn(
   forest: Forest,
   entry: string,
@@ -101,8 +101,8 @@ function garbageIn(
   const id = parseSnapshotId(entry);
   const state = id === null ? undefined : forest.get(id);
   if (state !== undefined) {
-    const isGoing = state.status === 'awaitingCleanup' || state.status === 'removing';
-    return isGoing ? { entry, kind: 'snapshot', state } : null;
+    const isRemoved = state.status === 'awaitingCleanup' || state.status === 'removing';
+    return isRemoved ? { entry, kind: 'snapshot', state } : null;
   }
   if (forest.released.has(entry) || requested.has(entry)) {
     return { entry, kind: 'released', state: null };
@@ -112,8 +112,8 @@ function garbageIn(
   return { entry, kind: 'orphan', state: null };
 }
 
-/** What is recorded before anything is deleted. */
-function begun(
+/** The events to append before anything is deleted. */
+function eventsBefore(
   held: HeldRoot,
   garbage: readonly Garbage[],
   { uses, snapshotsPath }: CollectOptions,
@@ -145,7 +145,7 @@ function begun(
   ];
 }
 
-/** Those looked at that nothing owns and nothing keeps yet. */
+/** The scanned entries that are unowned and not set aside. */
 function unownedIn(uses: Uses, forest: Forest): readonly Candidate[] {
   return [...uses.keys()].flatMap((name): readonly Candidate[] => {
     const id = parseSnapshotId(name);
@@ -155,34 +155,37 @@ function unownedIn(uses: Uses, forest: Forest): readonly Candidate[] {
   });
 }
 
-/** Null once it is gone; why it stays otherwise. */
-async function removed(
+/** Returns null after the removal, or why the entry stays. */
+async function remove(
   held: HeldRoot,
   garbage: Garbage,
   options: CollectOptions,
 ): Promise<string | null> {
   const { entry, kind } = garbage;
   const { directories, snapshotsPath } = options;
-  const now = garbage.state === null ? undefined : held.replay.forest.get(garbage.state.id);
+  const state = garbage.state === null ? undefined : held.replay.forest.get(garbage.state.id);
   try {
-    if (now?.removal?.because === 'inferred' || kind === 'orphan') {
+    if (state?.removal?.because === 'inferred' || kind === 'orphan') {
       const use = await directories.removeUnused(entry);
       if (use.kind === 'unknown') throw new HostFault(use.operation, use.path, use.code);
-      if (use.kind === 'used') return await kept(held, entry, now, use);
+      if (use.kind === 'used') return await setAside(held, entry, state, use);
     } else {
       await directories.remove(entry, undefined, { unlessUsed: kind === 'released' });
     }
   } catch (thrown) {
-    if (now !== undefined) await recordFailure(held, now, thrown, `${snapshotsPath}/${entry}`);
+    if (state !== undefined) await recordFailure(held, state, thrown, `${snapshotsPath}/${entry}`);
     return reasonOf(thrown);
   }
-  if (now === undefined) await held.record(orphanEvent('OrphanRemoved', entry, snapshotsPath));
-  else await held.append([snapshotDraft(now, { type: 'SnapshotRemoved', data: {} })]);
+  if (state === undefined) await held.record(orphanEvent('OrphanRemoved', entry, snapshotsPath));
+  else await held.append([snapshotDraft(state, { type: 'SnapshotRemoved', data: {} })]);
   return null;
 }
 
-/** In use after all. The layer that a preparation mounted is unmounted by the daemon, and no use. */
-async function kept(
+/**
+ * Sets an entry aside that is in use after all. A layer that a preparation mounted does not count
+ * as use: the daemon unmounts it.
+ */
+async function setAside(
   held: HeldRoot,
   name: string,
   state: SnapshotState | undefined,
@@ -198,7 +201,7 @@ async function kept(
   if (state !== undefined) {
     await held.append([snapshotDraft(state, { type: 'SnapshotRemoved', data: {} })]);
   }
-  return `it is set aside: ${evidence}`;
+  return `set aside: ${evidence}`;
 }
 
 async function recordFailure(

@@ -1,8 +1,7 @@
 /**
- * Drops the beginning of a log, when an operator asks for it: what would be forgotten is found
- * out first, without a lock and without a write, and then done under the lock, only below a
- * checkpoint. A crash at any step leaves a log that starts: segments go oldest first, each after
- * the checkpoint that replaces it is durable.
+ * Drops the beginning of a log on request. The plan is made without a lock and without a write. It
+ * is executed under the lock, and only below a checkpoint. The log is usable after a crash at any
+ * step: the checkpoint becomes durable first, and then the oldest segment is dropped first.
  */
 import type { Disk } from '../base/ports.js';
 import { position, type Position, type UnixNanos } from '../base/units.js';
@@ -16,43 +15,43 @@ import { DAEMON_STREAM } from '../machines/events/daemon-events.js';
 import { idOfStream } from '../machines/events/streams.js';
 import type { HeldRoot } from './hold-root.js';
 
-/** Everything before a position, or all that was written before a time. */
+/** Drop everything before a position, or everything written before a time. */
 export type CompactOptions = { readonly before: Position } | { readonly olderThan: UnixNanos };
 
 export interface CompactPlan {
   /** The first position that is kept. */
   readonly keepFrom: Position;
-  /** The first position whose state can still be told; null: that of the checkpoint to be made. */
+  /** First position whose state stays known; null: that of the checkpoint that compaction takes. */
   readonly statesFrom: Position | null;
-  /** File names, oldest first; none when there is nothing to drop. */
+  /** File names, oldest first; empty if there is nothing to drop. */
   readonly segments: readonly string[];
   readonly bytes: number;
   readonly from: Position;
   readonly records: number;
   readonly clock: CompactClock;
-  /** Times of the oldest and the newest record that would go. */
+  /** Times of the oldest and the newest dropped record. */
   readonly oldest: UnixNanos | null;
   readonly newest: UnixNanos | null;
-  /** Snapshots of which nothing stays: they were removed before. */
+  /** Removed snapshots whose whole history is dropped. */
   readonly wholeLives: number;
-  /** Snapshots that live on, and whose beginnings would go. */
+  /** Existing snapshots whose first events are dropped. */
   readonly lostBeginnings: number;
-  /** Snapshots that were removed later: of these the end stays. */
+  /** Snapshots removed later: their first events are dropped, their last ones stay. */
   readonly lostBeginningsOfRemoved: number;
 }
 
-/** What the clock shows, beside what the log has: a person decides by both. */
+/** The clock compared with the log, so that the operator notices a wrong clock. */
 export interface CompactClock {
   readonly now: UnixNanos;
   /** Time of the newest record; null in an empty log. */
   readonly newest: UnixNanos | null;
-  /** Segments that were looked at and hold times that are still to come. */
+  /** Scanned segments with times in the future. */
   readonly aheadSegments: number;
   /** The latest of these times. */
   readonly aheadTo: UnixNanos | null;
 }
 
-interface Counted {
+interface DroppedTotals {
   bytes: number;
   records: number;
   oldest: UnixNanos | null;
@@ -60,15 +59,15 @@ interface Counted {
 }
 
 /**
- * What would be dropped: whole segments, never the newest. Reads what would go, and the snapshots.
- * Times that are still to come are wrong, and do not keep a segment (segment-age.ts).
+ * Plans which segments to drop, never the newest. Reads those segments and the state of the root.
+ * Times in the future are wrong and do not keep a segment (segment-age.ts).
  *
- * Fails  LogDamaged when what would go cannot be read, LogTooNew, HostFault
+ * Fails  LogDamaged if a segment to drop cannot be read; LogTooNew, HostFault
  */
 export async function planCompact(
   disk: Disk,
   root: string,
-  query: CompactOptions,
+  options: CompactOptions,
   now: UnixNanos,
 ): Promise<CompactPlan> {
   const sound = await soundSegments(disk, root);
@@ -78,60 +77,60 @@ export async function planCompact(
     throw new LogDamaged(place, fault.found);
   }
   const names: string[] = [];
-  const sum: Counted = { bytes: 0, records: 0, oldest: null, newest: null };
+  const totals: DroppedTotals = { bytes: 0, records: 0, oldest: null, newest: null };
   const open = new Set<string>();
   let wholeLives = 0;
   const from = position(segments[0]?.header.firstPosition ?? 0);
   let keepFrom = from;
-  // A moment that is still to come is taken at its word.
-  const until = 'olderThan' in query && query.olderThan > now ? query.olderThan : now;
+  // A requested time in the future is used as given.
+  const until = 'olderThan' in options && options.olderThan > now ? options.olderThan : now;
   const parts = new SegmentParts(disk, sound, until);
   const ages = new SegmentAges((index) => parts.endOf(index), until);
   for (const [index, segment] of segments.entries()) {
     const next = segments[index + 1]?.header.firstPosition;
-    if (next === undefined || ('before' in query && next > query.before)) break;
-    if ('olderThan' in query && (await ages.latestWrite(index)) >= query.olderThan) break;
+    if (next === undefined || ('before' in options && next > options.before)) break;
+    if ('olderThan' in options && (await ages.latestWrite(index)) >= options.olderThan) break;
     const part = await parts.at(index);
     names.push(segment.name);
-    sum.bytes += (await disk.stat(segment.path)).size;
-    sum.records += next - segment.header.firstPosition;
-    sum.oldest = lesser(sum.oldest, part.oldest);
-    sum.newest = greater(sum.newest, part.newest);
+    totals.bytes += (await disk.stat(segment.path)).size;
+    totals.records += next - segment.header.firstPosition;
+    totals.oldest = lesser(totals.oldest, part.oldest);
+    totals.newest = greater(totals.newest, part.newest);
     for (const stream of part.seen) open.add(stream);
     for (const stream of part.ended) open.delete(stream);
     wholeLives += part.ended.size;
     keepFrom = position(next);
   }
-  const living = names.length === 0 ? 0 : await countLiving(disk, root, open);
+  const existing = names.length === 0 ? 0 : await countExisting(disk, root, open);
   const { checkpoints } = await listLog(disk, root);
   const oldest = checkpoints.find((checkpoint) => checkpoint.position >= keepFrom);
   const statesFrom = keepFrom === 0 ? keepFrom : oldest ? position(oldest.position) : null;
   return {
-    ...{ keepFrom, statesFrom, from, segments: names, ...sum, wholeLives },
+    ...{ keepFrom, statesFrom, from, segments: names, ...totals, wholeLives },
     clock: { now, newest: await newestTime(disk, root), ...parts.ahead(now) },
-    lostBeginnings: living,
-    lostBeginningsOfRemoved: open.size - living,
+    lostBeginnings: existing,
+    lostBeginningsOfRemoved: open.size - existing,
   };
 }
 
 interface SegmentPart {
   readonly oldest: UnixNanos | null;
   readonly newest: UnixNanos | null;
-  /** The newest that is not still to come. */
+  /** The newest that is not in the future. */
   readonly newestPast: UnixNanos | null;
   /** Of the last record. */
   readonly last: UnixNanos | null;
-  /** Streams of snapshots. A snapshot's number never comes again, so a stream ends once. */
+  /** Streams of snapshots. Ids are never reused, so a stream ends once. */
   readonly seen: ReadonlySet<string>;
   readonly ended: ReadonlySet<string>;
 }
 
-/** Segments as they are read, each once. */
+/** Reads segments on demand, each once. */
 class SegmentParts {
   readonly #parts = new Map<number, Promise<SegmentPart>>();
   readonly #read: SegmentPart[] = [];
 
-  /** `until`: what is later is still to come. */
+  /** `until`: times after this are in the future. */
   constructor(
     private readonly disk: Disk,
     private readonly sound: SoundSegments,
@@ -147,7 +146,7 @@ class SegmentParts {
     return part;
   }
 
-  /** When a segment was last written to; where its own clock was ahead, when the next was begun. */
+  /** When a segment was last written to, or when the next one was created if its times are ahead. */
   async endOf(index: number): Promise<UnixNanos | null> {
     const segment = this.sound.segments[index];
     if (segment === undefined) return null;
@@ -183,9 +182,9 @@ async function newestTime(disk: Disk, root: string): Promise<UnixNanos | null> {
 async function readSegment(
   disk: Disk,
   sound: SoundSegments,
-  query: { readonly first: number; readonly end: number; readonly until: UnixNanos },
+  options: { readonly first: number; readonly end: number; readonly until: UnixNanos },
 ): Promise<SegmentPart> {
-  const { first, end, until } = query;
+  const { first, end, until } = options;
   let oldest: UnixNanos | null = null;
   let newest: UnixNanos | null = null;
   let newestPast: UnixNanos | null = null;
@@ -206,14 +205,14 @@ async function readSegment(
   return { oldest, newest, newestPast, last, seen, ended };
 }
 
-async function countLiving(disk: Disk, root: string, open: ReadonlySet<string>): Promise<number> {
+async function countExisting(disk: Disk, root: string, open: ReadonlySet<string>): Promise<number> {
   const { replay } = await replayRoot(disk, root);
-  let living = 0;
+  let existing = 0;
   for (const stream of open) {
     const id = idOfStream(stream);
-    if (id !== null && replay.forest.get(id) !== undefined) living += 1;
+    if (id !== null && replay.forest.get(id) !== undefined) existing += 1;
   }
-  return living;
+  return existing;
 }
 
 const lesser = (one: UnixNanos | null, other: UnixNanos | null): UnixNanos | null =>
@@ -222,15 +221,15 @@ const greater = (one: UnixNanos | null, other: UnixNanos | null): UnixNanos | nu
   one === null || (other !== null && other > one) ? other : one;
 
 export interface Compacted {
-  /** The checkpoint that was made because none covered what was to go; null when one did. */
+  /** The checkpoint that compaction took; null if one already covered the dropped segments. */
   readonly checkpoint: Position | null;
   readonly dropped: readonly string[];
 }
 
-/** Does what was planned. The root is held, so nobody appends meanwhile. */
+/** Executes the plan. The root is held, so no other process appends. */
 export async function compact(held: HeldRoot, plan: CompactPlan): Promise<Compacted> {
   if (plan.segments.length === 0) return { checkpoint: null, dropped: [] };
-  // One that a start has just used is sound, and its owner can read it.
+  // The replay has just used this checkpoint, so it is sound.
   const isCovered = held.checkpoint !== null && held.checkpoint >= plan.keepFrom;
   const checkpoint = isCovered ? null : await held.takeCheckpoint();
   const dropped = await held.log.retire(plan.keepFrom);

@@ -1,7 +1,6 @@
 /**
- * A root whose daemon is stopped, held for writing: lock, replay, and whatever happens the log is
- * closed again. What an open does is done here as the daemon does it: a torn tail is cut, and the
- * log is told.
+ * Holds a root whose daemon is stopped for writing: takes the lock, replays the log, and closes it
+ * in every case. Opens the log as the daemon does: cuts a torn tail and records that in the log.
  */
 import { reasonOf } from '../base/errors.js';
 import type { Clock, Disk } from '../base/ports.js';
@@ -27,27 +26,27 @@ export interface HoldOptions {
   readonly clock: Clock;
   /** The release that writes, for example `stratalog 0.1.0`. */
   readonly writtenBy: string;
-  /** Who others are told about that find the root locked. */
+  /** Reported to other processes that find the root locked. */
   readonly holder: LockHolder;
   readonly onWarning: (message: string) => void;
 }
 
 export interface HeldRoot {
   readonly log: EventLog;
-  /** The snapshots as they are; `record` moves them on. */
+  /** The current state; `append` and `record` advance it. */
   readonly replay: Replay;
-  /** The checkpoint that the open could use, or null. */
+  /** The checkpoint that the replay began with, or null. */
   readonly checkpoint: Position | null;
-  /** Appends events of any stream; durable when it resolves. */
+  /** Appends events of any stream; resolves when they are durable. */
   append(events: readonly EventToAppend[]): Promise<void>;
-  /** The same for the daemon's own stream. */
+  /** Appends events to the stream of the daemon; resolves when they are durable. */
   record(...events: readonly DaemonEvent[]): Promise<void>;
-  /** Writes a checkpoint of all there is, and tells the log. Answers its position. */
+  /** Writes a checkpoint of the current state and records it. Returns its position. */
   takeCheckpoint(): Promise<Position>;
 }
 
 /**
- * Runs with the root held.
+ * Runs `use` while holding the root.
  *
  * Fails  RootLocked, RootRefused, LogDamaged, LogTooNew, EventNotUnderstood, HostFault, or what
  *        `use` throws
@@ -59,10 +58,10 @@ export async function holdRoot<Value>(
   const opening = new OpeningReplay();
   const { log, recovery, recordFileSystems } = await openLog({
     ...options,
-    // A root that is not there is not made here.
+    // Never creates a root.
     expectExisting: true,
     uuid: () => {
-      throw new Error('a root that is held has its number already');
+      throw new Error('a held root already has a UUID');
     },
     onCheckpoint: opening.onCheckpoint,
     onRecords: opening.onRecords,
@@ -76,7 +75,7 @@ export async function holdRoot<Value>(
     const held = new Held(log, opening.replay, recovery.checkpoint);
     if (recovery.tornTail !== null) {
       options.onWarning(
-        `an append that was never finished was cut from the end of the log, and kept as ` +
+        `an unfinished append was cut from the end of the log and saved as ` +
           recovery.tornTail.savedAs,
       );
       await held.record(tailCutEvent(recovery.tornTail));

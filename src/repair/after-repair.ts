@@ -1,4 +1,4 @@
-/** After a repair: what is still wrong, and the release of what it took in unverified. */
+/** After a repair: the remaining findings, and the release of unverified snapshots. */
 import type { Disk } from '../base/ports.js';
 import type { SnapshotId } from '../base/units.js';
 import { checkEvents } from '../inspect/archive/check-events.js';
@@ -15,7 +15,7 @@ export interface FindingLeft {
   readonly detail: string;
 }
 
-/** Everything that `stratalog verify` would call more than information. */
+/** All findings of `stratalog verify` above severity `info`. */
 export async function findingsLeft(disk: Disk, root: string): Promise<readonly FindingLeft[]> {
   const left: FindingLeft[] = [];
   for await (const item of verifyLog({ root, disk })) {
@@ -26,7 +26,7 @@ export async function findingsLeft(disk: Disk, root: string): Promise<readonly F
   return left;
 }
 
-/** Unverified snapshots among these ids, null for all. */
+/** The unverified snapshots with these ids, or all if `ids` is null. */
 export function unverifiedIn(
   forest: Forest,
   ids: readonly number[] | null,
@@ -37,19 +37,19 @@ export function unverifiedIn(
 }
 
 /**
- * Unverified snapshots become ordinary ones, which containerd may remove. Answers their ids. Fails
- * as the log does.
+ * Makes unverified snapshots ordinary ones, which containerd may remove. Returns their ids. Fails
+ * as `append` does.
  */
 export async function release(
   held: HeldRoot,
   ids: readonly number[] | null,
 ): Promise<readonly SnapshotId[]> {
   const unverified = unverifiedIn(held.replay.forest, ids);
-  if (unverified.length > 0) await held.append(unverified.map(withoutMark));
+  if (unverified.length > 0) await held.append(unverified.map(withoutUnverifiedLabel));
   return unverified.map(({ id }) => id);
 }
 
-function withoutMark(state: SnapshotState): EventToAppend {
+function withoutUnverifiedLabel(state: SnapshotState): EventToAppend {
   const labels = new Map(state.labels);
   labels.delete(UNVERIFIED_LABEL);
   return snapshotDraft(state, { type: 'LabelsUpdated', data: { labels, caller: {} } });

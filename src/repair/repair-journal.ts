@@ -1,8 +1,7 @@
 /**
- * The second half of a repair, which must not stop half-way: files are exchanged, then the new
- * identity is written. Before the first exchange the whole list stands in `identity.json`, where
- * it keeps every start away; whoever repairs next finds it there and goes on. Each exchange is
- * done only where it is not done yet.
+ * The second half of a repair, which must not stop half-way: move files, then write the new
+ * identity. The journal is in `identity.json` before the first move, so no daemon starts until the
+ * next repair has finished it. Each move is idempotent.
  */
 import * as z from 'zod';
 import { errnoOf } from '../base/errors.js';
@@ -10,19 +9,19 @@ import type { Disk } from '../base/ports.js';
 import { identityPath, logDirectory, NO_FILE, readWhole, replaceDurably } from '../log/files.js';
 import { parseIdentity, writeIdentity } from '../log/root/identity.js';
 
-/** How a segment is called in the quarantine until it gets its place. */
+/** Suffix of a new segment in the quarantine until it is published. */
 export const STAGED = '.next';
 
 const journalSchema = z.object({
   repair: z.object({
     version: z.literal(1),
     quarantine: z.string().regex(/^quarantine-[0-9-]+$/),
-    /** Taken out of `log/` into the quarantine. */
+    /** Moved from `log/` to the quarantine. */
     takenOut: z.array(z.string()),
     renamed: z.array(z.object({ from: z.string(), to: z.string() })),
-    /** Segments that stand in the quarantine and belong into `log/`. */
+    /** Moved from the quarantine to `log/`. */
     published: z.array(z.string()),
-    /** In the form of any release that may have begun the repair. */
+    /** In the format of the release that began the repair. */
     identity: z.unknown().transform((fields) => parseIdentity('', fields)),
   }),
 });
@@ -30,9 +29,9 @@ const journalSchema = z.object({
 export type RepairJournal = z.output<typeof journalSchema>['repair'];
 
 /**
- * The journal of a repair that was begun and not finished; null when there is none.
+ * The journal of an unfinished repair; null if there is none.
  *
- * Fails with a HostFault when that cannot be read: a repair that knew nothing of it would begin anew.
+ * Fails with a HostFault if it cannot be read: a repair must not begin over an unfinished one.
  */
 export async function readJournal(disk: Disk, root: string): Promise<RepairJournal | null> {
   let bytes: Buffer | null;
@@ -40,7 +39,6 @@ export async function readJournal(disk: Disk, root: string): Promise<RepairJourn
     bytes = await readWhole(disk, identityPath(root), 64 * 1024 * 1024);
   } catch (thrown) {
     if (!NO_FILE.has(errnoOf(thrown) ?? '')) throw thrown;
-    // A directory of that name, for example: no journal of ours.
     return null;
   }
   try {
@@ -61,7 +59,7 @@ export async function writeJournal(
   await replaceDurably(disk, root, 'identity.json', Buffer.from(`${text}\n`));
 }
 
-/** Carries a journal out, from wherever it stopped. Assumes the caller holds the lock. */
+/** Executes the journal from where it stopped. Assumes the caller holds the lock. */
 export async function finishJournal(
   disk: Disk,
   root: string,
@@ -69,32 +67,32 @@ export async function finishJournal(
 ): Promise<void> {
   const log = logDirectory(root);
   const quarantine = `${log}/${journal.quarantine}`;
-  const exchange = new Exchange(disk);
+  const mover = new Mover(disk);
   for (const name of journal.takenOut) {
-    await exchange.move(log, name, quarantine, name);
+    await mover.move(log, name, quarantine, name);
   }
-  for (const { from, to } of journal.renamed) await exchange.move(log, from, log, to);
-  // What was taken out must be safe under its new name before anything gets its old one.
+  for (const { from, to } of journal.renamed) await mover.move(log, from, log, to);
+  // Quarantined files must be durable under their new names before their old names are reused.
   await disk.syncDirectory(quarantine);
   await disk.syncDirectory(log);
   for (const name of journal.published) {
-    await exchange.move(quarantine, `${name}${STAGED}`, log, name);
+    await mover.move(quarantine, `${name}${STAGED}`, log, name);
   }
   await disk.syncDirectory(log);
   await disk.syncDirectory(quarantine);
   await writeIdentity(disk, root, journal.identity);
 }
 
-class Exchange {
+class Mover {
   constructor(private readonly disk: Disk) {}
 
-  /** Where the new name is taken, the move was made before: nothing is ever written over. */
+  /** Never overwrites: an existing target means that the move is already done. */
   async move(from: string, name: string, to: string, newName: string): Promise<void> {
     if (!(await this.#has(from, name)) || (await this.#has(to, newName))) return;
     await this.disk.rename(`${from}/${name}`, `${to}/${newName}`);
   }
 
-  /** By the list of names: a link to nothing has one too. */
+  /** Lists names instead of calling stat, to find dangling links too. */
   async #has(directory: string, name: string): Promise<boolean> {
     return (await this.disk.list(directory)).includes(name);
   }

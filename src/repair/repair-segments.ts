@@ -1,4 +1,4 @@
-/** Segments that a repair writes: old records under a new header, and the one it begins itself. */
+/** Writes the segments of a repair: rewritten ones, and the new one with the repair event. */
 import type { Disk, DiskFile } from '../base/ports.js';
 import { logDirectory, removeIfThere, withFile } from '../log/files.js';
 import { encodeRecord, paddedLength } from '../log/format/codec.js';
@@ -10,7 +10,7 @@ const COPY_BYTES = 1024 * 1024;
 
 type NewHeader = Omit<SegmentHeader, 'headerBytes'>;
 
-/** Copies the records that are kept, byte by byte, behind a header of their own. */
+/** Writes a new header and copies the kept records unchanged. */
 export async function stageRewritten(
   disk: Disk,
   root: string,
@@ -42,7 +42,7 @@ export interface EventToWrite {
   readonly data: Readonly<Record<string, unknown>>;
 }
 
-/** A segment with these events as one append. */
+/** Writes a segment with the events as one append. */
 export async function stageEvents(
   disk: Disk,
   path: string,
@@ -69,7 +69,7 @@ export async function stageEvents(
   );
 }
 
-/** A file that an interrupted repair staged here was never more than a copy. */
+/** Replaces a file that an interrupted repair staged: it is only a copy. */
 async function stage(
   disk: Disk,
   path: string,

@@ -1,8 +1,7 @@
 /**
- * Carries out a repair that a person has agreed to. Until the journal is written nothing of the
- * log has changed; from then on every start is kept away until the repair is finished, by this
- * run or by the next. So no daemon ever sees a log that lost events without the event that says
- * which directories must not be collected.
+ * Executes a repair plan. The log is unchanged until the journal is written. From then on no daemon
+ * starts until this run or the next has finished the repair. So no daemon sees a log that has lost
+ * events without the event that protects their directories from collection.
  */
 import { errnoOf } from '../base/errors.js';
 import type { Clock, Disk, MeasuredDirectory } from '../base/ports.js';
@@ -37,7 +36,7 @@ import { streamOf } from '../machines/events/streams.js';
 import { finishJournal, STAGED, writeJournal, type RepairJournal } from './repair-journal.js';
 import { stageEvents, stageRewritten, type EventToWrite } from './repair-segments.js';
 
-/** What a directory without a history looks like. */
+/** What a directory without events appears to be. */
 export interface DirectoryState extends MeasuredDirectory {
   readonly looked: 'committed' | 'active' | 'empty';
 }
@@ -45,13 +44,13 @@ export interface DirectoryState extends MeasuredDirectory {
 export interface RepairOptions {
   readonly disk: Disk;
   readonly clock: Clock;
-  /** A random UUID in lower case, for a log that begins anew. */
+  /** Returns a random UUID in lower case, for a new log. */
   readonly uuid: () => string;
   readonly root: string;
   /** For example `stratalog 0.1.0`. */
   readonly writtenBy: string;
   readonly fileSystems: RecordedFileSystems;
-  lookInto(id: SnapshotId): Promise<DirectoryState>;
+  inspectDirectory(id: SnapshotId): Promise<DirectoryState>;
 }
 
 export interface RepairDone {
@@ -59,19 +58,24 @@ export interface RepairDone {
   readonly quarantine: string;
   readonly epoch: number;
   readonly uuid: string;
-  /** The position the next event gets. */
+  /** Position of the next event. */
   readonly position: number;
 }
 
-/** Assumes the caller holds the lock, and that the plan was made since. */
+/** Assumes the caller holds the lock and made the plan while holding it. */
 export async function executeRepair(
   options: RepairOptions,
   plan: RepairPlan,
-  look: RepairEvidence,
+  evidence: RepairEvidence,
 ): Promise<RepairDone> {
   const { disk, root, clock, fileSystems, writtenBy } = options;
   const now = clock.now();
-  const after = identityAfter(plan, look, { uuid: options.uuid(), now, fileSystems, writtenBy });
+  const after = identityAfter(plan, evidence, {
+    uuid: options.uuid(),
+    now,
+    fileSystems,
+    writtenBy,
+  });
   const identity = { ...after, created: unixNanos(after.created) };
   const { name, hasIdentity } = await quarantineFor(disk, root, identity.epoch, now);
   const directory = `${logDirectory(root)}/${name}`;
@@ -85,7 +89,7 @@ export async function executeRepair(
   const files = plan.takenOut.map(({ file }) => file);
   const events = await eventsOf(options, plan, {
     quarantine: name,
-    files: look.identity.kind === 'missing' && !hasIdentity ? files : [...files, IDENTITY],
+    files: evidence.identity.kind === 'missing' && !hasIdentity ? files : [...files, IDENTITY],
     epoch: identity.epoch,
   });
   const header = {
@@ -113,11 +117,11 @@ export async function executeRepair(
 interface Quarantine {
   /** Below `log/`. */
   readonly name: string;
-  /** An interrupted repair has moved something there that had the identity's name. */
+  /** It contains `identity.json`, moved there by an interrupted repair. */
   readonly hasIdentity: boolean;
 }
 
-/** A quarantine that an interrupted repair has only begun to fill is filled anew. */
+/** Reuses the quarantine of a repair that was interrupted before its journal was written. */
 async function quarantineFor(
   disk: Disk,
   root: string,
@@ -126,17 +130,17 @@ async function quarantineFor(
 ): Promise<Quarantine> {
   const log = logDirectory(root);
   for (const name of await disk.list(log)) {
-    // Others may be somebody's copy of one, or no directory.
+    // Another name may be a copy that the operator made.
     if (!isQuarantineOf(name, epoch)) continue;
     const directory = `${log}/${name}`;
     const entries = await entriesIn(disk, directory);
     if (entries === null) continue;
     const staged = entries.filter((entry) => entry.endsWith(STAGED));
     const others = entries.filter((entry) => !entry.endsWith(STAGED));
-    // Something was taken out: it is the quarantine of a repair that went further.
+    // Other files belong to a repair that has written its journal.
     if (others.some((entry) => entry !== IDENTITY)) continue;
     const copy = others.length === 0 ? 'none' : await copyIn(disk, root, directory);
-    if (copy === 'of another') continue;
+    if (copy === 'foreign') continue;
     for (const entry of staged) await disk.remove(`${directory}/${entry}`);
     return { name, hasIdentity: copy === 'moved' };
   }
@@ -144,11 +148,11 @@ async function quarantineFor(
 }
 
 function isQuarantineOf(name: string, epoch: number): boolean {
-  const begins = `${QUARANTINE}${epoch}-`;
-  return name.startsWith(begins) && /^\d+$/.test(name.slice(begins.length));
+  const prefix = `${QUARANTINE}${epoch}-`;
+  return name.startsWith(prefix) && /^\d+$/.test(name.slice(prefix.length));
 }
 
-/** Null for what is no directory. */
+/** Null if the path is not a directory. */
 async function entriesIn(disk: Disk, path: string): Promise<readonly string[] | null> {
   try {
     return await disk.list(path);
@@ -160,38 +164,38 @@ async function entriesIn(disk: Disk, path: string): Promise<readonly string[] | 
 
 const IDENTITY = 'identity.json';
 
-/** What has the identity's name in a quarantine. What is no copy of ours is nobody's to remove. */
+/** Classifies `identity.json` in a quarantine. Never removes one that is not our copy. */
 async function copyIn(
   disk: Disk,
   root: string,
   directory: string,
-): Promise<'whole' | 'moved' | 'of another'> {
+): Promise<'whole' | 'moved' | 'foreign'> {
   const original = await bytesIfFile(disk, identityPath(root));
   const copy = await bytesIfFile(disk, `${directory}/${IDENTITY}`);
-  if (copy === 'no file') return original === null ? 'moved' : 'of another';
-  if (copy === null || original === null || original === 'no file') return 'of another';
-  return original.equals(copy) ? 'whole' : 'of another';
+  if (copy === 'not a file') return original === null ? 'moved' : 'foreign';
+  if (copy === null || original === null || original === 'not a file') return 'foreign';
+  return original.equals(copy) ? 'whole' : 'foreign';
 }
 
-/** Null when nothing has the name. */
-async function bytesIfFile(disk: Disk, path: string): Promise<Buffer | 'no file' | null> {
+/** Null if the name does not exist. */
+async function bytesIfFile(disk: Disk, path: string): Promise<Buffer | 'not a file' | null> {
   try {
     return await readWhole(disk, path, Infinity);
   } catch (thrown) {
     if (!NO_FILE.has(errnoOf(thrown) ?? '')) throw thrown;
-    return 'no file';
+    return 'not a file';
   }
 }
 
 /**
- * What stands there is replaced by the journal: the old bytes are kept first. The copy gets its
- * name when it is whole: whoever finds half of one could not tell whose it is.
+ * Copies the identity to the quarantine before the journal replaces it. The copy is renamed when it
+ * is whole: the next repair could not recognize half a copy as ours.
  */
 async function copyIdentity(disk: Disk, root: string, directory: string): Promise<void> {
   const bytes = await bytesIfFile(disk, identityPath(root));
   if (bytes === null) return;
   const copy = `${directory}/${IDENTITY}`;
-  if (bytes === 'no file') {
+  if (bytes === 'not a file') {
     await disk.rename(identityPath(root), copy);
     return;
   }
@@ -202,7 +206,7 @@ async function copyIdentity(disk: Disk, root: string, directory: string): Promis
   await disk.rename(`${copy}${STAGED}`, copy);
 }
 
-/** Findings beyond this number are counted: the event must stay a record. */
+/** Further findings are only counted, to keep the event within the record size. */
 const FINDINGS_MAX = 200;
 
 async function eventsOf(
@@ -249,19 +253,23 @@ async function eventsOf(
     });
   }
   for (const { id, version } of plan.finished) {
-    events.push(ofSnapshot(id, version, { type: 'SnapshotPrepared', data: {} }));
+    events.push(snapshotEvent(id, version, { type: 'SnapshotPrepared', data: {} }));
   }
   for (const { id, reason } of plan.salvaged) {
-    const { usage, owner, looked } = await options.lookInto(id);
+    const { usage, owner, looked } = await options.inspectDirectory(id);
     const name = snapshotName(`salvaged/${id}`);
     const labels = new Map([[UNVERIFIED_LABEL, `${reason}; it looks ${looked}`]]);
     const data = { id, name, labels, usage, owner, looked, reason };
-    events.push(ofSnapshot(id, 0, { type: 'SnapshotSalvaged', data }));
+    events.push(snapshotEvent(id, 0, { type: 'SnapshotSalvaged', data }));
   }
   return events;
 }
 
-const ofSnapshot = (id: SnapshotId, streamVersion: number, event: SnapshotEvent): EventToWrite => ({
+const snapshotEvent = (
+  id: SnapshotId,
+  streamVersion: number,
+  event: SnapshotEvent,
+): EventToWrite => ({
   ...{ stream: streamOf(id), streamVersion, type: event.type },
   schemaVersion: SNAPSHOT_EVENTS[event.type].version,
   data: encodeSnapshotEvent(event),

@@ -1,28 +1,28 @@
 /**
- * Who is answered. The page shows what strangers put into images and what ran on a node, so the
- * server answers nobody but the person who was shown the link: a name that was bent to this address
- * (DNS rebinding), another page in the same browser, and another user of the machine are refused.
+ * Access control. The page shows untrusted text from images and what ran on the node, so the server
+ * answers only the person with the link. It refuses DNS rebinding, other pages in the same browser,
+ * and other users of the machine.
  */
 import { createHash, timingSafeEqual } from 'node:crypto';
 
 export interface AccessRules {
   readonly token: string;
-  /** `Host` headers that mean this server, in lower case. */
+  /** Accepted `Host` headers, in lower case. */
   readonly hosts: ReadonlySet<string>;
-  /** For an address of all interfaces: any address in figures, with this port. */
+  /** When listening on all interfaces: accept any numeric address with this port. */
   readonly anyAddressWithPort: number | null;
   readonly cookieName: string;
 }
 
-export interface Asked {
+export interface AccessRequest {
   readonly method: string;
   readonly host: string | undefined;
   readonly origin: string | undefined;
-  /** `Sec-Fetch-Site`; browsers send it, other programs do not. */
+  /** `Sec-Fetch-Site`, which only browsers send. */
   readonly site: string | undefined;
   readonly cookie: string | undefined;
   readonly tokenInUrl: string | null;
-  /** Whether the page itself is asked for, which a link from anywhere may do. */
+  /** A request for the page itself, which may come from a link on another site. */
   readonly isPage: boolean;
 }
 
@@ -31,30 +31,30 @@ export interface Refusal {
   readonly error: string;
 }
 
-/** Null when the request is answered. */
-export function refusalFor(asked: Asked, rules: AccessRules): Refusal | null {
-  const host = asked.host?.toLowerCase();
+/** Null if access is granted. */
+export function refusalFor(request: AccessRequest, rules: AccessRules): Refusal | null {
+  const host = request.host?.toLowerCase();
   if (host === undefined || !isOurs(host, rules)) {
-    return { code: 403, error: 'the Host header is not the address that is listened on' };
+    return { code: 403, error: 'the Host header does not match the listen address' };
   }
-  if (asked.origin !== undefined && asked.origin.toLowerCase() !== `http://${host}`) {
-    return { code: 403, error: 'another origin asks; only the page itself is answered' };
+  if (request.origin !== undefined && request.origin.toLowerCase() !== `http://${host}`) {
+    return { code: 403, error: 'cross-origin request refused' };
   }
-  const isFromElsewhere = asked.site !== undefined && !['same-origin', 'none'].includes(asked.site);
-  if (isFromElsewhere && !asked.isPage) {
-    return { code: 403, error: 'another site asks; only the page itself is answered' };
+  const isCrossSite = request.site !== undefined && !['same-origin', 'none'].includes(request.site);
+  if (isCrossSite && !request.isPage) {
+    return { code: 403, error: 'cross-site request refused' };
   }
-  if (asked.method !== 'GET') return { code: 405, error: 'only GET is answered' };
-  const isKnown =
-    isSame(asked.tokenInUrl, rules.token) ||
-    cookiesIn(asked.cookie).some(
+  if (request.method !== 'GET') return { code: 405, error: 'method not allowed: only GET' };
+  const hasToken =
+    isSame(request.tokenInUrl, rules.token) ||
+    cookiesIn(request.cookie).some(
       ([name, value]) => name === rules.cookieName && isSame(value, rules.token),
     );
-  if (isKnown) return null;
+  if (hasToken) return null;
   return {
     code: 401,
     error:
-      'open the link that `stratalog ui` printed: its token is missing here, or is of another run',
+      'the token is missing or from an earlier run: open the link that `stratalog ui` has printed',
   };
 }
 
@@ -66,7 +66,7 @@ function isOurs(host: string, { hosts, anyAddressWithPort }: AccessRules): boole
   );
 }
 
-/** Takes as long whatever is wrong with it. */
+/** Compares in constant time. */
 function isSame(given: string | null, expected: string): boolean {
   if (given === null) return false;
   const digest = (text: string): Buffer => createHash('sha256').update(text).digest();

@@ -1,4 +1,4 @@
-/** What the page may ask for: each path, what it takes, and what it answers. */
+/** The API of the page: paths, parameters and replies. */
 import type { ServerResponse } from 'node:http';
 import pLimit from 'p-limit';
 import { position, snapshotId, type Position } from '../base/units.js';
@@ -19,56 +19,57 @@ import type {
   FindingsReply,
 } from './wire.js';
 
-export interface Answered {
+export interface Answer {
   readonly type: string;
-  /** Null when there is nothing of this name. */
+  /** Null if the path does not exist. */
   readonly body: string | null;
 }
 
-export interface Subject {
+export interface PageSource {
   readonly archive: Archive;
-  /** Shown in the page: the root, or the socket. */
+  /** Shown on the page: the root or the socket. */
   readonly source: string;
   readonly release: string;
-  /** Null where nobody can know. */
+  /** Null if findings are not available. */
   readonly findings: (() => Promise<readonly FindingRow[]>) | null;
-  /** Damage where the readable log ends: a reader just stops there. Null where nobody can know. */
+  /** Damage at the end of the readable log. Null if it cannot be determined. */
   readonly damage: (() => Promise<Failure | null>) | null;
 }
 
-/** Live streams at one time. */
+/** Concurrent live streams. */
 const followersMax = 8;
 const eventsMax = 1_000;
-/** Lives and looks at a root at one time: each may read much. */
-const turnsMax = 2;
+/** Concurrent expensive reads: lives and findings. */
+const readsMax = 2;
 
 export class Answers {
-  readonly #subject: Subject;
+  readonly #source: PageSource;
   readonly #past: Past;
   readonly #lives: Lives;
   readonly #timeLine: TimeLine;
   readonly #closed = new AbortController();
-  readonly #turns = pLimit(turnsMax);
+  readonly #limitReads = pLimit(readsMax);
   #followers = 0;
 
-  constructor(subject: Subject) {
-    this.#subject = subject;
-    this.#past = new Past(subject.archive);
-    this.#lives = new Lives(subject.archive);
-    this.#timeLine = new TimeLine(subject.archive);
+  constructor(source: PageSource) {
+    this.#source = source;
+    this.#past = new Past(source.archive);
+    this.#lives = new Lives(source.archive);
+    this.#timeLine = new TimeLine(source.archive);
   }
 
-  /** Ends the live streams, and begins nothing that waits. */
+  /** Ends the live streams and drops queued requests. */
   close(): void {
     this.#closed.abort();
   }
 
-  /** Rejects with the signal's reason when the asker left before it was worked on. */
-  async to(path: string, query: URLSearchParams, left: AbortSignal): Promise<Answered> {
+  /** Rejects with the signal's reason if the client disconnects before the request runs. */
+  async to(path: string, query: URLSearchParams, disconnected: AbortSignal): Promise<Answer> {
     if (path === '/chart.svg') {
       return { type: 'image/svg+xml', body: chartSvg({ isStandAlone: false }) };
     }
-    const value = await this.#value(path, query, AbortSignal.any([left, this.#closed.signal]));
+    const signal = AbortSignal.any([disconnected, this.#closed.signal]);
+    const value = await this.#value(path, query, signal);
     const type = 'application/json; charset=utf-8';
     return { type, body: value === null ? null : JSON.stringify(value) };
   }
@@ -80,76 +81,84 @@ export class Answers {
       case '/api/timeline':
         return this.#timeLine.reply((await this.#past.bounds()).next);
       case '/api/state':
-        return this.#past.reply(place(query, 'at'), optionalPlace(query, 'from'), signal);
+        return this.#past.reply(positionIn(query, 'at'), optionalPositionIn(query, 'from'), signal);
       case '/api/life': {
-        const [id, at] = [snapshotId(whole(query, 'id')), place(query, 'at')];
-        return this.#inTurn(signal, async () => {
+        const [id, at] = [snapshotId(integerIn(query, 'id')), positionIn(query, 'at')];
+        return this.#limited(signal, async () => {
           const { next } = await this.#past.bounds();
           return this.#lives.reply(id, at, next);
         });
       }
       case '/api/events':
-        return this.#events(place(query, 'to'), Math.min(whole(query, 'count'), eventsMax));
+        return this.#events(
+          positionIn(query, 'to'),
+          Math.min(integerIn(query, 'count'), eventsMax),
+        );
       case '/api/findings':
-        return this.#inTurn(signal, () => this.#findings());
+        return this.#limited(signal, () => this.#findings());
       default:
         return null;
     }
   }
 
-  /** What nobody waits for any more when its turn comes is dropped. */
-  #inTurn<Value>(signal: AbortSignal, work: () => Promise<Value>): Promise<Value> {
-    return this.#turns(() => {
+  /** Runs with limited concurrency; drops requests whose client has disconnected. */
+  #limited<Value>(signal: AbortSignal, work: () => Promise<Value>): Promise<Value> {
+    return this.#limitReads(() => {
       signal.throwIfAborted();
       return work();
     });
   }
 
-  async live(query: URLSearchParams, response: ServerResponse, left: AbortSignal): Promise<void> {
+  async live(
+    query: URLSearchParams,
+    response: ServerResponse,
+    disconnected: AbortSignal,
+  ): Promise<void> {
     if (this.#followers === followersMax) {
-      const error = `${followersMax} pages are live already: close one`;
+      const error = `too many live pages (maximum ${followersMax}): close one`;
       response.write(`event: failure\ndata: ${JSON.stringify({ error, position: null })}\n\n`);
       return;
     }
     this.#followers += 1;
     try {
-      const signal = AbortSignal.any([left, this.#closed.signal]);
-      await sendLive(this.#subject.archive, place(query, 'from'), response, signal);
+      const signal = AbortSignal.any([disconnected, this.#closed.signal]);
+      await sendLive(this.#source.archive, positionIn(query, 'from'), response, signal);
     } finally {
       this.#followers -= 1;
     }
   }
 
   async #bounds(): Promise<BoundsReply> {
-    const { source, release } = this.#subject;
+    const { source, release } = this.#source;
     const { failure, ...bounds } = await this.#past.bounds();
-    const damage = failure ?? (await this.#subject.damage?.()) ?? null;
+    const damage = failure ?? (await this.#source.damage?.()) ?? null;
     return { source, release, ...bounds, failure: damage };
   }
 
-  /** The newest before a position, oldest first. */
+  /** The last `countMax` events before a position, oldest first. */
   async #events(to: Position, countMax: number): Promise<EventsReply> {
     const events: EventRow[] = [];
     const from = position(Math.max(0, to - countMax));
-    for await (const batch of this.#subject.archive.read({ from, to })) {
+    for await (const batch of this.#source.archive.read({ from, to })) {
       events.push(...batch.map(eventRow));
     }
     return { events };
   }
 
   async #findings(): Promise<FindingsReply> {
-    return { findings: (await this.#subject.findings?.()) ?? null };
+    return { findings: (await this.#source.findings?.()) ?? null };
   }
 }
 
-function whole(query: URLSearchParams, name: string): number {
+function integerIn(query: URLSearchParams, name: string): number {
   const text = query.get(name) ?? '';
   const value = Number(text);
   if (/^\d{1,16}$/.test(text) && Number.isSafeInteger(value)) return value;
-  throw new BadRequest(`${name} must be a whole number`);
+  throw new BadRequest(`${name} must be a non-negative integer`);
 }
 
-const place = (query: URLSearchParams, name: string): Position => position(whole(query, name));
+const positionIn = (query: URLSearchParams, name: string): Position =>
+  position(integerIn(query, name));
 
-const optionalPlace = (query: URLSearchParams, name: string): Position | null =>
-  query.has(name) ? place(query, name) : null;
+const optionalPositionIn = (query: URLSearchParams, name: string): Position | null =>
+  query.has(name) ? positionIn(query, name) : null;

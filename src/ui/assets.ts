@@ -1,4 +1,4 @@
-/** The files of the page, read once: nothing else of the disk can be asked for. */
+/** The files of the page, read once, so that a request can never reach another file. */
 import { readdir, readFile } from 'node:fs/promises';
 import { extname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -18,7 +18,7 @@ const types: Readonly<Record<string, string>> = {
 // The same from dist/ui/ and from dist/bin/, where this is part of the command's one script.
 const pageDirectory = fileURLToPath(new URL('../ui/page/', import.meta.url));
 
-/** The page's files by their request path. */
+/** The files of the page by request path. */
 export async function readAssets(directory = pageDirectory): Promise<ReadonlyMap<string, Asset>> {
   const assets = new Map<string, Asset>();
   for (const name of await readdir(directory)) {

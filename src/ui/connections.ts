@@ -1,37 +1,37 @@
 /**
- * Who is connected to the page. Anybody on the machine can connect, and the number of connections
- * is bounded: whoever has not shown the token makes room, the one that came first before others,
- * so that idle strangers do not shut the page for the person with the link.
+ * Limits the connections to the page. Any user of the machine can connect. When the limit is
+ * reached, the oldest connection without a valid token is closed, so that idle connections of other
+ * users do not block the person with the link.
  */
 import type { Socket } from 'node:net';
 
 export class Connections {
   readonly #all = new Set<Socket>();
-  /** In the order in which they came. */
-  readonly #strangers = new Set<Socket>();
+  /** Without a valid token so far, oldest first. */
+  readonly #unauthenticated = new Set<Socket>();
 
   constructor(private readonly max: number) {}
 
-  /** Takes a new one, or closes it when all others have shown the token. */
-  take(socket: Socket): void {
+  /** Accepts a new connection, or closes it if all others are authenticated. */
+  accept(socket: Socket): void {
     if (this.#all.size >= this.max && !this.#makeRoom()) {
       socket.destroy();
       return;
     }
     this.#all.add(socket);
-    this.#strangers.add(socket);
+    this.#unauthenticated.add(socket);
     socket.once('close', () => this.#forget(socket));
   }
 
-  /** It has shown the token. */
-  know(socket: Socket): void {
-    this.#strangers.delete(socket);
+  /** Marks a connection as authenticated. */
+  authenticated(socket: Socket): void {
+    this.#unauthenticated.delete(socket);
   }
 
   #makeRoom(): boolean {
-    const [oldest] = this.#strangers;
+    const [oldest] = this.#unauthenticated;
     if (oldest === undefined) return false;
-    // Its end is told of later; its place is free now.
+    // The close event comes later, but the slot is free now.
     this.#forget(oldest);
     oldest.destroy();
     return true;
@@ -39,6 +39,6 @@ export class Connections {
 
   #forget(socket: Socket): void {
     this.#all.delete(socket);
-    this.#strangers.delete(socket);
+    this.#unauthenticated.delete(socket);
   }
 }

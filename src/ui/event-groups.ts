@@ -1,15 +1,15 @@
-/** Kinds of events as the page colours them, and which it marks. */
+/** The groups of events that the page colours, and the events that it marks. */
 import { formatTime } from '../base/units.js';
 import { summaryOf } from '../inspect/events/summary.js';
-import { isWarning, type SmoothEventType } from '../inspect/events/warning-events.js';
+import { isWarning, type OrdinaryEventType } from '../inspect/events/warning-events.js';
 import type { LogRecord } from '../log/types.js';
 import type { DaemonEventType } from '../machines/events/daemon-events.js';
 import type { EventRow } from './wire.js';
 
-export const GROUPS = ['prepared', 'committed', 'remote', 'removed', 'trouble', 'daemon'] as const;
+export const GROUPS = ['prepared', 'committed', 'remote', 'removed', 'warning', 'daemon'] as const;
 type Group = (typeof GROUPS)[number];
 
-const groupOfSmoothEvent: Readonly<Record<SmoothEventType, Group>> = {
+const groupOfOrdinaryEvent: Readonly<Record<OrdinaryEventType, Group>> = {
   SnapshotPreparing: 'prepared',
   IdMappingStarted: 'prepared',
   SnapshotPrepared: 'prepared',
@@ -24,7 +24,7 @@ const groupOfSmoothEvent: Readonly<Record<SmoothEventType, Group>> = {
   SnapshotRemoved: 'removed',
 };
 
-/** Events of the daemon that are told of everywhere: where a process began or ended. */
+/** Events that mark the start and the end of a process. */
 const daemonMarks: ReadonlySet<string> = new Set<DaemonEventType>([
   'DaemonStarted',
   'DaemonStopped',
@@ -35,10 +35,10 @@ export function groupOf(record: LogRecord): number {
 }
 
 function groupNameOf(record: LogRecord): Group {
-  if (isWarning(record)) return 'trouble';
+  if (isWarning(record)) return 'warning';
   const { type } = record;
-  return Object.hasOwn(groupOfSmoothEvent, type)
-    ? groupOfSmoothEvent[type as SmoothEventType]
+  return Object.hasOwn(groupOfOrdinaryEvent, type)
+    ? groupOfOrdinaryEvent[type as OrdinaryEventType]
     : 'daemon';
 }
 

@@ -1,10 +1,10 @@
-/** What went wrong as an answer to the page: a status code, a sentence, and where in the log. */
+/** Converts errors to replies for the page: a status code, a message, and the position of damage. */
 import { reasonOf } from '../base/errors.js';
 import { MomentUnknown } from '../inspect/archive/archive.js';
 import { LogDamaged } from '../log/errors.js';
 import type { Failure } from './wire.js';
 
-/** A request that cannot be answered as it stands. */
+/** The request is malformed. */
 export class BadRequest extends Error {
   override readonly name = 'BadRequest';
 }

@@ -1,6 +1,6 @@
 /**
- * New events as they come, for an EventSource: gathered for a moment, so that a busy daemon makes
- * a few messages a second whatever it writes, and only as fast as the reader takes them.
+ * Streams new events to an EventSource. Batches them, so that a busy daemon causes only a few
+ * messages per second, and applies back-pressure.
  */
 import { once } from 'node:events';
 import type { ServerResponse } from 'node:http';
@@ -10,50 +10,50 @@ import { eventRow } from './event-groups.js';
 import { failureOf } from './failure.js';
 import type { EventRow, LiveMessage } from './wire.js';
 
-const gatherMillis = 150;
-/** The newest that a message lists; the page asks for the rest where it needs them. */
+const batchMillis = 150;
+/** Events per message, the newest ones; the page requests others when it needs them. */
 const eventsMax = 100;
 
-interface Gathered {
+interface Batch {
   next: number;
   count: number;
   events: EventRow[];
 }
 
-/** Ends when the signal comes, or with a message of the kind `failure`. */
+/** Ends when the signal aborts, or with a `failure` message. */
 export async function sendLive(
   archive: Archive,
   from: Position,
   response: ServerResponse,
   signal: AbortSignal,
 ): Promise<void> {
-  const gathered: Gathered = { next: from, count: 0, events: [] };
+  const pending: Batch = { next: from, count: 0, events: [] };
   let sending: Promise<void> | null = null;
   const send = async (): Promise<void> => {
-    while (gathered.count > 0 && !signal.aborted) {
-      await new Promise((resolve) => setTimeout(resolve, gatherMillis));
-      const message: LiveMessage = { ...gathered, events: [...gathered.events] };
-      gathered.count = 0;
-      gathered.events = [];
+    while (pending.count > 0 && !signal.aborted) {
+      await new Promise((resolve) => setTimeout(resolve, batchMillis));
+      const message: LiveMessage = { ...pending, events: [...pending.events] };
+      pending.count = 0;
+      pending.events = [];
       await write(response, `data: ${JSON.stringify(message)}\n\n`, signal);
     }
     sending = null;
   };
-  // Tells the browser that the stream stands, before there is anything to tell.
+  // Opens the stream in the browser before the first event.
   await write(response, ': following\n\n', signal);
   try {
     for await (const batch of archive.follow(from, signal)) {
       for (const record of batch) {
-        gathered.next = record.position + 1;
-        gathered.count += 1;
-        gathered.events.push(eventRow(record));
+        pending.next = record.position + 1;
+        pending.count += 1;
+        pending.events.push(eventRow(record));
       }
-      gathered.events.splice(0, gathered.events.length - eventsMax);
-      // With nothing to send it would end before it is kept, and be taken for one at work.
-      if (gathered.count > 0) sending ??= send();
+      pending.events.splice(0, pending.events.length - eventsMax);
+      // With nothing to send, `send` would return before `sending` is set, which then stays set.
+      if (pending.count > 0) sending ??= send();
     }
   } catch (thrown) {
-    // What came just before it is told first.
+    // Send pending events before the failure.
     await sending;
     if (signal.aborted) return;
     await write(response, `event: failure\ndata: ${JSON.stringify(failureOf(thrown))}\n\n`, signal);
@@ -62,6 +62,6 @@ export async function sendLive(
 
 async function write(response: ServerResponse, text: string, signal: AbortSignal): Promise<void> {
   if (signal.aborted || response.write(text)) return;
-  // A client that leaves aborts the signal; nothing is left to wait for then.
+  // Ends when the client disconnects, which aborts the signal.
   await once(response, 'drain', { signal }).catch(() => undefined);
 }

@@ -1,4 +1,4 @@
-/** Lives of single snapshots as the page shows them, kept for the few that were asked for last. */
+/** Histories of single snapshots for the page, with an LRU cache. */
 import { formatTime, type Position, type SnapshotId, type UnixNanos } from '../base/units.js';
 import type { Archive } from '../inspect/archive/archive.js';
 import { lifeOf, stepsOf, type Life, type LifeStep } from '../inspect/chart/life-chart.js';
@@ -10,7 +10,7 @@ import { eventRow } from './event-groups.js';
 import type { FactsReply, LifeReply, StepRow } from './wire.js';
 
 const keptMax = 32;
-/** A snapshot whose labels change every second has a long life. */
+/** Frequent label updates can make a history very long. */
 const stepsMax = 2_000;
 
 interface KeptLife {
@@ -20,24 +20,24 @@ interface KeptLife {
 
 export class Lives {
   readonly #archive: Archive;
-  /** The one that was used last stands last. */
+  /** In order of use, least recently used first. */
   readonly #kept = new Map<SnapshotId, KeptLife>();
 
   constructor(archive: Archive) {
     this.#archive = archive;
   }
 
-  /** As it was at a position, with all its steps up to `next`. */
+  /** The snapshot at a position, with all its steps up to `next`. */
   async reply(id: SnapshotId, at: Position, next: Position): Promise<LifeReply> {
     const { before, steps } = await this.#lifeUpTo(id, next);
     const last = steps.findLast(({ record }) => record.position < at);
     const first = steps[0];
     const state =
       last?.state ?? (first === undefined || first.record.position >= at ? before : null);
-    const isThere = state !== null && state.status !== 'removed';
+    const exists = state !== null && state.status !== 'removed';
     return {
       id,
-      facts: isThere || last !== undefined ? factsOf(state) : null,
+      facts: exists || last !== undefined ? factsOf(state) : null,
       steps: steps.slice(-stepsMax).map(stepRow),
       omitted: Math.max(0, steps.length - stepsMax),
     };
@@ -50,7 +50,7 @@ export class Lives {
         ? await lifeOf(this.#archive, id, next)
         : kept.upTo >= next
           ? kept.life
-          : await this.#longer(kept, next);
+          : await this.#extended(kept, next);
     this.#kept.delete(id);
     this.#kept.set(id, { life, upTo: next });
     const [oldest] = this.#kept.keys();
@@ -58,7 +58,7 @@ export class Lives {
     return life;
   }
 
-  async #longer({ life, upTo }: KeptLife, next: Position): Promise<Life> {
+  async #extended({ life, upTo }: KeptLife, next: Position): Promise<Life> {
     const records: LogRecord[] = [];
     const range = { stream: streamOf(life.id), from: upTo, to: next };
     for await (const batch of this.#archive.read(range)) records.push(...batch);

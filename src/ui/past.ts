@@ -1,7 +1,7 @@
 /**
- * The snapshots at any position, for a time line that is dragged: the forest of the last answer is
- * kept and moved on where the next question is a little later, so that a live log and a slow drag
- * cost a few records each, not a replay.
+ * The snapshots at any position, for dragging along the time line. Keeps the forest of the last
+ * reply and advances it if the next position is a little later, so that live updates and slow drags
+ * read a few records instead of replaying the log.
  */
 import {
   formatTime,
@@ -20,13 +20,13 @@ import { idOfStream } from '../machines/events/streams.js';
 import { failureOf } from './failure.js';
 import type { Failure, SnapshotRow, StateReply } from './wire.js';
 
-/** Records that are rather read on than replayed from a checkpoint. */
-const moveOnMax = 50_000;
-/** Records between two positions up to which the difference is told, not the whole. */
+/** Up to this many records, advancing is preferred to a replay from a checkpoint. */
+const advanceMax = 50_000;
+/** Up to this many records between two positions, a reply has only the changes. */
 const changesMax = 5_000;
 
 export interface KnownBounds extends LogBounds {
-  /** Set where the log is damaged: `next` is where it stops. */
+  /** Set if the log is damaged: `next` is then the position of the damage. */
   readonly failure: Failure | null;
 }
 
@@ -44,7 +44,7 @@ export class Past {
     this.#archive = archive;
   }
 
-  /** Of a damaged log, the part before the damage. */
+  /** For a damaged log, the part before the damage. */
   async bounds(): Promise<KnownBounds> {
     try {
       return { ...(await this.#archive.bounds()), failure: null };
@@ -57,22 +57,22 @@ export class Past {
   }
 
   /**
-   * `from`: a position whose state the asker knows already. Rejects with the signal's reason when
-   * the asker left before the turn came, or while the forest was moved on.
+   * `from`: a position whose state the client already has. Rejects with the signal's reason if the
+   * client disconnects before the request runs or while the forest advances.
    */
   reply(at: Position, from: Position | null, signal: AbortSignal): Promise<StateReply> {
-    return this.#inTurn(async () => {
+    return this.#serialized(async () => {
       signal.throwIfAborted();
       const { replay, time } = await this.#momentAt(at, signal);
-      const told = { position: at, time: time === null ? null : formatTime(time) };
+      const moment = { position: at, time: time === null ? null : formatTime(time) };
       const isNear = from !== null && Math.abs(at - from) <= changesMax;
       const difference = isNear ? await this.#difference(replay.forest, at, from) : null;
-      return { ...told, statuses: STATUSES, ...(difference ?? whole(replay.forest)) };
+      return { ...moment, statuses: STATUSES, ...(difference ?? whole(replay.forest)) };
     });
   }
 
-  /** One after the other: the kept forest is moved by each. */
-  #inTurn<Value>(work: () => Promise<Value>): Promise<Value> {
+  /** Serializes requests, because each one advances the kept forest. */
+  #serialized<Value>(work: () => Promise<Value>): Promise<Value> {
     const done = this.#turn.then(work);
     this.#turn = done.catch(() => undefined);
     return done;
@@ -81,10 +81,10 @@ export class Past {
   async #momentAt(at: Position, signal: AbortSignal): Promise<Moment> {
     const kept = this.#kept;
     this.#kept = null;
-    const behind = kept === null ? -1 : at - kept.replay.position;
+    const distance = kept === null ? -1 : at - kept.replay.position;
     const moment =
-      kept !== null && behind >= 0 && behind <= moveOnMax ? kept : await this.#replayed(at);
-    await this.#moveOn(moment, at, signal);
+      kept !== null && distance >= 0 && distance <= advanceMax ? kept : await this.#replayed(at);
+    await this.#advance(moment, at, signal);
     this.#kept = moment;
     return moment;
   }
@@ -97,31 +97,31 @@ export class Past {
       return { replay, time };
     } catch (thrown) {
       if (!(thrown instanceof LogDamaged) || thrown.position < at) throw thrown;
-      // The damage comes later: what was before it can be read all the same.
+      // The damage is after the position, so the records before it are readable.
       return { replay: new Replay(), time: null };
     }
   }
 
-  async #moveOn(moment: Moment, at: Position, signal: AbortSignal): Promise<void> {
+  async #advance(moment: Moment, at: Position, signal: AbortSignal): Promise<void> {
     const { replay } = moment;
     if (replay.position === at) return;
     for await (const batch of this.#archive.read({ from: replay.position, to: at })) {
       for (const record of batch) {
         if (record.position !== replay.position) {
-          throw new MomentUnknown(`the log does not tell what was before ${record.position}`);
+          throw new MomentUnknown(`the log has no records before position ${record.position}`);
         }
         replay.apply(record);
         moment.time = record.time;
       }
       await new Promise(setImmediate);
       if (!signal.aborted) continue;
-      // Whole batches were applied: the next question may go on from here.
+      // Whole batches were applied, so the next request can continue from here.
       this.#kept = moment;
       throw signal.reason;
     }
     if (replay.position < at) {
       throw new MomentUnknown(
-        `the log ends at position ${replay.position}: ${at} is not there yet`,
+        `the log ends at position ${replay.position}: ${at} does not exist yet`,
       );
     }
   }

@@ -1,6 +1,6 @@
 /**
- * The server of the page: reads an archive, answers one browser, writes nothing. Every answer bears
- * a strict content policy; who is answered at all is decided in `access.ts`.
+ * The HTTP server of the page: reads an archive and writes nothing. Every response has a strict
+ * content security policy; `access.ts` decides who has access.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { isIP, type AddressInfo } from 'node:net';
@@ -8,35 +8,35 @@ import { promisify } from 'node:util';
 import { constants, gzip } from 'node:zlib';
 import { errnoOf, HostFault } from '../base/errors.js';
 import { refusalFor, securityHeaders, type AccessRules } from './access.js';
-import { Answers, type Subject } from './answers.js';
+import { Answers, type PageSource } from './answers.js';
 import type { Asset } from './assets.js';
 import { Connections } from './connections.js';
 import { codeOf, failureOf } from './failure.js';
 
-export interface PageOptions extends Subject {
+export interface PageOptions extends PageSource {
   readonly assets: ReadonlyMap<string, Asset>;
   readonly host: string;
-  /** 0 for any that is free. */
+  /** 0 for any free port. */
   readonly port: number;
-  /** Long enough not to be guessed. */
+  /** Must be long enough to be unguessable. */
   readonly token: string;
 }
 
 export interface RunningPage {
-  /** With the token in it. */
+  /** Includes the token. */
   readonly url: string;
   readonly close: () => Promise<void>;
 }
 
-/** Connections at one time: a browser opens six, and one for each live stream. */
+/** Concurrent connections: a browser opens six, plus one per live stream. */
 const connectionsMax = 64;
 
-/** @throws HostFault when the address cannot be listened on, for example EADDRINUSE. */
+/** Fails with HostFault if it cannot listen on the address, for example EADDRINUSE. */
 export async function startPage(options: PageOptions): Promise<RunningPage> {
   const answers = new Answers(options);
   const server = createServer();
   const connections = new Connections(connectionsMax);
-  server.on('connection', (socket) => connections.take(socket));
+  server.on('connection', (socket) => connections.accept(socket));
   server.headersTimeout = 10_000;
   server.requestTimeout = 30_000;
   const port = await listen(server, options);
@@ -45,7 +45,7 @@ export async function startPage(options: PageOptions): Promise<RunningPage> {
     void answer({ options, answers, rules, connections }, request, response);
   });
   return {
-    url: `http://${named(options.host)}:${port}/?token=${options.token}`,
+    url: `http://${urlHost(options.host)}:${port}/?token=${options.token}`,
     close: async () => {
       answers.close();
       server.closeAllConnections();
@@ -54,16 +54,16 @@ export async function startPage(options: PageOptions): Promise<RunningPage> {
   };
 }
 
-const named = (host: string): string => (isIP(host) === 6 ? `[${host}]` : host);
+const urlHost = (host: string): string => (isIP(host) === 6 ? `[${host}]` : host);
 
 function rulesFor({ host, token }: PageOptions, port: number): AccessRules {
-  const isOfAll = host === '0.0.0.0' || host === '::';
-  const names = isLoopback(host) ? [named(host), 'localhost'] : [named(host)];
+  const isAnyAddress = host === '0.0.0.0' || host === '::';
+  const names = isLoopback(host) ? [urlHost(host), 'localhost'] : [urlHost(host)];
   return {
     token,
     hosts: new Set(names.map((name) => `${name.toLowerCase()}:${port}`)),
-    anyAddressWithPort: isOfAll ? port : null,
-    // Cookies are told to every port of a host: each server needs a name of its own.
+    anyAddressWithPort: isAnyAddress ? port : null,
+    // Cookies are shared between the ports of a host, so each server needs its own name.
     cookieName: `stratalog-${port}`,
   };
 }
@@ -75,13 +75,13 @@ export function isLoopback(host: string): boolean {
 function listen(server: Server, { host, port }: PageOptions): Promise<number> {
   return new Promise((resolve, reject) => {
     const fail = (fault: Error): void => {
-      const what = `${named(host)}:${port}`;
+      const what = `${urlHost(host)}:${port}`;
       reject(new HostFault('listen', what, errnoOf(fault) ?? 'EIO', { cause: fault }));
     };
     server.once('error', fail);
     server.listen(port, host, () => {
       server.off('error', fail);
-      // What cannot be accepted is its client's loss: a browser asks again.
+      // Ignore failed accepts: a browser retries.
       server.on('error', () => undefined);
       const bound: AddressInfo | string | null = server.address();
       resolve(typeof bound === 'object' && bound !== null ? bound.port : port);
@@ -101,9 +101,9 @@ async function answer(
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
-  const left = new AbortController();
+  const disconnected = new AbortController();
   response.on('close', () => {
-    left.abort();
+    disconnected.abort();
   });
   const reply = (code: number, type: string, body: string | Buffer): Promise<void> =>
     send({ request, response }, { code, type, body });
@@ -129,30 +129,30 @@ async function answer(
       await reply(refusal.code, json, JSON.stringify({ error: refusal.error, position: null }));
       return;
     }
-    connections.know(request.socket);
+    connections.authenticated(request.socket);
     const asset = options.assets.get(path);
     if (asset !== undefined) {
-      // The page takes the token out of the address bar; from then on the cookie speaks.
+      // The page removes the token from the address bar and uses the cookie from then on.
       const attributes = 'HttpOnly; SameSite=Strict; Path=/';
       response.setHeader('set-cookie', `${rules.cookieName}=${rules.token}; ${attributes}`);
       await reply(200, asset.type, asset.body);
     } else if (path === '/api/live') {
       response.writeHead(200, { 'content-type': 'text/event-stream' });
-      await answers.live(query, response, left.signal);
+      await answers.live(query, response, disconnected.signal);
       response.end();
     } else {
-      const { type, body } = await answers.to(path, query, left.signal);
+      const { type, body } = await answers.to(path, query, disconnected.signal);
       await reply(body === null ? 404 : 200, type, body ?? notFound);
     }
   } catch (thrown) {
-    if (left.signal.aborted) return;
+    if (disconnected.signal.aborted) return;
     if (response.headersSent) response.destroy();
     else await reply(codeOf(thrown), json, JSON.stringify(failureOf(thrown)));
   }
 }
 
 const json = 'application/json; charset=utf-8';
-const notFound = JSON.stringify({ error: 'there is nothing of this name', position: null });
+const notFound = JSON.stringify({ error: 'not found', position: null });
 
 const gzipped = promisify(gzip);
 

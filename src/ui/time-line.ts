@@ -1,7 +1,7 @@
 /**
- * The log as a row of buckets, for a picture as wide as a screen. Each event is counted once, in
- * slices between which others are answered; a log that grows is counted on from where the count
- * stood. Memory is bounded: when the buckets are full, each two become one.
+ * Counts the events of the log in buckets, for a chart as wide as a screen. Counts each event once
+ * and yields to other requests between batches. When the log grows, counting continues from the
+ * last position. Memory is bounded: when all buckets are used, pairs of buckets are merged.
  */
 import { position, type Position } from '../base/units.js';
 import type { Archive } from '../inspect/archive/archive.js';
@@ -31,7 +31,7 @@ export class TimeLine {
     this.#archive = archive;
   }
 
-  /** As far as it is counted; goes on counting behind the answer when the log has more. */
+  /** Returns the counts so far, and continues to count in the background if the log has more. */
   reply(next: Position): TimeLineReply {
     if (this.#scannedTo < next && this.#failure === null) void this.count();
     return {
@@ -48,7 +48,7 @@ export class TimeLine {
     };
   }
 
-  /** Counts to the end of the log as it is now. Never fails: what is wrong is in the reply. */
+  /** Counts up to the current end of the log. Never fails: the reply has the failure. */
   count(): Promise<void> {
     this.#counting ??= this.#count().finally(() => {
       this.#counting = null;
@@ -60,8 +60,8 @@ export class TimeLine {
     try {
       const from = this.#first === null ? {} : { from: this.#scannedTo };
       for await (const batch of this.#archive.read(from)) {
-        for (const record of batch) this.#take(record);
-        // Batches may come without a pause for anybody else.
+        for (const record of batch) this.#add(record);
+        // Yields to other requests: batches may come without a pause.
         await new Promise(setImmediate);
       }
     } catch (thrown) {
@@ -69,11 +69,11 @@ export class TimeLine {
     }
   }
 
-  #take(record: LogRecord): void {
+  #add(record: LogRecord): void {
     this.#first ??= record.position;
     let index = Math.floor((record.position - this.#first) / this.#width);
     while (index >= bucketsMax) {
-      this.#halve();
+      this.#mergePairs();
       index = Math.floor((record.position - this.#first) / this.#width);
     }
     const millis = Number(record.time / 1_000_000n);
@@ -93,13 +93,13 @@ export class TimeLine {
       summary: summaryOf(record),
       isWarning: isWarning(record) || record.type === 'RecoveryPlanned',
     });
-    // Dropped by the hundred: a shift for each would cost as much as the list is long.
+    // Drop a hundred at once, because each removal shifts the whole list.
     if (this.#marks.length < marksMax + 100) return;
     this.#marks.splice(0, 100);
     this.#marksOmitted += 100;
   }
 
-  #halve(): void {
+  #mergePairs(): void {
     const pairs = Array.from(
       { length: Math.ceil(this.#buckets.length / 2) },
       (_, pair) => pair * 2,

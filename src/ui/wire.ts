@@ -1,29 +1,29 @@
 /**
- * What the server of the page and the page in the browser say to each other: types only, so that
- * both sides are held to the same words and neither loads the other.
+ * The messages between the server and the page in the browser. Types only, so that both sides share
+ * them and neither loads the other.
  */
 
-/** Any answer that is not what was asked for. */
+/** The body of every error response. */
 export interface Failure {
-  /** A sentence for a person. */
+  /** For the user. */
   readonly error: string;
-  /** Where the log is damaged; null when something else is wrong. */
+  /** Position of the damage; null for other errors. */
   readonly position: number | null;
 }
 
 export interface BoundsReply {
-  /** The root, or the socket of the daemon. */
+  /** The root or the socket of the daemon. */
   readonly source: string;
   readonly release: string;
   readonly uuid: string | null;
   readonly epoch: number | null;
   readonly first: number;
   readonly next: number;
-  /** Set where the log cannot be read to its end: `next` is where it stops. */
+  /** Set if the log cannot be read to its end: `next` is then the end of the readable part. */
   readonly failure: Failure | null;
 }
 
-/** Something on the time line that is worth a look of its own. */
+/** An event that is marked on the time line. */
 export interface Mark {
   readonly position: number;
   /** Milliseconds since 1970. */
@@ -39,20 +39,20 @@ export interface TimeLineReply {
   /** First position that is not counted yet. */
   readonly scannedTo: number;
   readonly isDone: boolean;
-  /** Positions in a bucket. */
+  /** Positions per bucket. */
   readonly width: number;
   readonly groups: readonly string[];
-  /** For each bucket, the events of each group. */
+  /** Events per bucket and group. */
   readonly buckets: readonly (readonly number[])[];
-  /** For each bucket, when its first event was, in milliseconds since 1970. */
+  /** Time of the first event per bucket, in milliseconds since 1970. */
   readonly millis: readonly number[];
   readonly marks: readonly Mark[];
-  /** Marks that were left out, the oldest first. */
+  /** Number of omitted marks, which are the oldest. */
   readonly marksOmitted: number;
   readonly failure: Failure | null;
 }
 
-/** id, parent's id or 0, index into `statuses`, kind, name, bytes or -1, created in milliseconds. */
+/** Id, parent id or 0, index into `statuses`, kind, name, bytes or -1, creation time in ms. */
 export type SnapshotRow = readonly [
   id: number,
   parent: number,
@@ -65,10 +65,10 @@ export type SnapshotRow = readonly [
 
 export interface StateReply {
   readonly position: number;
-  /** RFC 3339, of the last event before the position; null where there is none. */
+  /** Time of the last event before the position, RFC 3339; null if there is none. */
   readonly time: string | null;
   readonly statuses: readonly string[];
-  /** `changes`: only what differs from the state at the position that was given with `from`. */
+  /** `changes`: only the differences from the state at the requested `from`. */
   readonly extent: 'all' | 'changes';
   readonly rows: readonly SnapshotRow[];
   readonly gone: readonly number[];
@@ -88,7 +88,7 @@ export interface StepRow extends EventRow {
   readonly to: string;
   /** Id of the arrow in the chart. */
   readonly arrow: string | null;
-  /** Who asked, in words; empty when nobody did. */
+  /** The caller as text; empty if there is none. */
   readonly caller: string;
 }
 
@@ -96,7 +96,7 @@ export interface FactsReply {
   readonly status: string;
   readonly name: string;
   readonly kind: 'active' | 'view';
-  /** What a client is told it is; null when it is told nothing. */
+  /** The kind that clients see; null if it is not visible. */
   readonly shownAs: string | null;
   readonly parent: { readonly id: number; readonly name: string } | null;
   readonly target: string | null;
@@ -111,11 +111,11 @@ export interface FactsReply {
 
 export interface LifeReply {
   readonly id: number;
-  /** As it was at the position asked for; null when it was not there. */
+  /** The snapshot at the requested position; null if it did not exist. */
   readonly facts: FactsReply | null;
-  /** All steps that are kept, also those behind the position. */
+  /** All retained steps, including those after the position. */
   readonly steps: readonly StepRow[];
-  /** Steps that were left out, the oldest first. */
+  /** Number of omitted steps, which are the oldest. */
   readonly omitted: number;
 }
 
@@ -129,20 +129,20 @@ export interface FindingRow {
   readonly evidence: string;
   readonly action: string;
   readonly isOrdinary: boolean;
-  /** The snapshot it is about; null when it is about something else. */
+  /** Id of the snapshot concerned; null for none. */
   readonly snapshot: number | null;
 }
 
 export interface FindingsReply {
-  /** Null where nobody can know: directories and mounts are not looked at through a socket. */
+  /** Null if not available: the socket gives no access to directories and mounts. */
   readonly findings: readonly FindingRow[] | null;
 }
 
 /** One message of the live stream. */
 export interface LiveMessage {
-  /** The position the next event gets. */
+  /** Position of the next event. */
   readonly next: number;
   readonly count: number;
-  /** The newest of them. */
+  /** The newest ones. */
   readonly events: readonly EventRow[];
 }

@@ -178,7 +178,7 @@ test('a position that is not there, is gone, or is of another log is refused', a
   const first = (options: { from: number; uuid?: string }) =>
     archive.subscribe({ ...options, from: position(options.from), signal }).next();
   await expect(first({ from: 7 })).rejects.toThrow(MomentUnknown);
-  await expect(first({ from: 7 })).rejects.toThrow('ends at position 6: 7 is not there yet');
+  await expect(first({ from: 7 })).rejects.toThrow('ends at position 6: 7 does not exist yet');
   const other = first({ from: 0, uuid: 'another' });
   await expect(other).rejects.toThrow(AuditFailed);
   await expect(other).rejects.toMatchObject({ code: 'FAILED_PRECONDITION' });

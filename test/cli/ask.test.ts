@@ -187,7 +187,7 @@ it('shows one snapshot in full, with the mounts that containerd would have been 
   expect(gone.stderr).toContain('"web" is not there at position 9; it was number 2.');
   const beyond = await stratalog(['state', '--at', '99', '--root', root]);
   expect({ code: beyond.code, stdout: beyond.stdout }).toEqual({ code: 1, stdout: '' });
-  expect(beyond.stderr).toContain('the log ends at position 13: 99 is not there yet');
+  expect(beyond.stderr).toContain('the log ends at position 13: 99 does not exist yet');
 });
 
 it('tells what changed between two moments, and exits 3 when something did', async () => {

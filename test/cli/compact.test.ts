@@ -69,7 +69,7 @@ it('cuts a torn tail as a start does, and the log says so', limit, async () => {
   writeFileSync(path, bytes);
   const { code, stderr } = await stratalog(['checkpoint', '--root', root]);
   expect(code).toBe(0);
-  expect(stderr).toContain('an append that was never finished was cut from the end of the log');
+  expect(stderr).toContain('an unfinished append was cut from the end of the log');
   const told = await stratalog(['log', '--root', root, '--type', 'TailCut', '--json']);
   expect(jsonLines(told.stdout)).toHaveLength(1);
   expect(namesIn(root, '.broken')).toHaveLength(1);
@@ -101,7 +101,7 @@ it('says what would be forgotten, and with --dry-run changes nothing', limit, as
   expect(filesOf(root)).toEqual(before);
   const beyond = await stratalog(['compact', '--root', root, '--before', '9999', '--dry-run']);
   expect(beyond).toMatchObject({ code: 1, stdout: '' });
-  expect(beyond.stderr).toContain('the log ends at position 61: 9999 is not there yet');
+  expect(beyond.stderr).toContain('the log ends at position 61: 9999 does not exist yet');
   for (const [moment, exit] of [
     ['0', 0],
     ['2020-01-01T00:00:00Z', 0],
@@ -168,7 +168,7 @@ it('drops what is below a checkpoint of its own, and a daemon starts on it', lim
   expect(done).toMatchObject({ schema: 'stratalog.compact/v1', done: true, checkpoint: 62 });
   const unknown = await stratalog(['state', '--root', root, '--at', '61']);
   expect(unknown.code).toBe(1);
-  expect(unknown.stderr).toContain('the oldest state that is known is of 62');
+  expect(unknown.stderr).toContain('the oldest known state is at 62');
   const [first = ''] = namesIn(root, '.seg');
   expect(Number.parseFloat(first)).toBe(done?.['keepFrom']);
   expect(done?.['keepFrom']).toBeGreaterThan(0);

@@ -232,7 +232,7 @@ it('never overwrites, and says what to do instead', { timeout: 90_000 }, async (
   const root = await aRoot(manyEvents);
   const into = await stratalog(['import', file, '--root', root]);
   expect(into.code).toBe(2);
-  expect(into.stderr).toContain('is not empty, and an import never adds to what is there');
+  expect(into.stderr).toContain('is not empty, and import does not merge');
   const directory = await aDirectory();
   mkdirSync(join(directory, 'root.importing'));
   const late = await stratalog(['import', file, '--root', join(directory, 'root')]);

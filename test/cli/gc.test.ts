@@ -43,11 +43,11 @@ it('beside a daemon tells beforehand what Cleanup takes, and then has it taken',
   expect(lines[1]).toMatch(/^1 +kept +.* committed snapshot n\/2\/a, 1 child$/);
   expect(lines[2]).toMatch(/^2 +kept +\d.* \d+ s +active snapshot n\/3\/b$/);
   expect(lines[3]).toMatch(
-    /^notes +kept +8\.0 KiB .* no snapshot owns it, and it is in use: it is no directory$/,
+    /^notes +kept +8\.0 KiB .* unowned, but in use: it is no directory$/,
   );
   expect(lines[4]).toMatch(/^3 +collected .* removed, awaiting Cleanup since \d.*: n\/4\/c$/);
   expect(lines[5]).toMatch(
-    /^stray +collected +4\.0 KiB .* orphan: no snapshot in the log owns it, and it is unused$/,
+    /^stray +collected +4\.0 KiB .* orphan: unowned and unused$/,
   );
   expect(lines.slice(-2)[0]).toMatch(/^kept +3, /);
   expect(readdirSync(snapshots)).toHaveLength(5);
@@ -237,7 +237,7 @@ describe('a stopped root', () => {
     mkdirSync(Buffer.concat([Buffer.from(`${join(root, 'snapshots')}/bad`), Buffer.from([0xff])]));
     const { code, stdout, stderr } = await stratalog(['gc', '--root', root]);
     expect([code, stderr]).toEqual([0, 'stratalog: 3 directories gone\n']);
-    expect(stdout).toMatch(/bad.* kept .*not known: open failed with EILSEQ/);
+    expect(stdout).toMatch(/bad.* kept .*unknown: open failed with EILSEQ/);
     expect(entriesOf(root)).toHaveLength(3);
   });
 
@@ -270,7 +270,7 @@ describe('a stopped root', () => {
       );
       expect(entriesOf(root)).toEqual(['1', '2', 'stray']);
       const { stdout } = await stratalog(['inspect', '--json', '--root', root]);
-      expect(stdout).toMatch(/UnfinishedRemoval[^]*it fails with EBUSY on [^ ]*snapshots\/2\/fs/);
+      expect(stdout).toMatch(/UnfinishedRemoval[^]*it has failed with EBUSY on [^ ]*snapshots\/2\/fs/);
     } finally {
       execFileSync('umount', [held]);
     }
@@ -291,7 +291,7 @@ it('tells of spare directories in one row, and of each in JSON', async () => {
   const { stdout } = await stratalog(['gc', '--dry-run', '--root', root]);
   const lines = stdout.trimEnd().split('\n');
   expect(lines).toHaveLength(6);
-  expect(lines[2]).toMatch(/^2 to 5 +kept +\d+\.\d KiB .* preallocated: made ahead for a coming/);
+  expect(lines[2]).toMatch(/^2 to 5 +kept +\d+\.\d KiB .* preallocated for a future snapshot/);
   expect(lines[4]).toMatch(/^kept +5, /);
   const json = await stratalog(['gc', '--dry-run', '--json', '--root', root]);
   expect(jsonLines(json.stdout).map(({ entry, reason }) => [entry, reason])).toEqual([

@@ -166,15 +166,15 @@ it('names the event behind each finding, or says that there is none', async () =
       ['snapshot 5 n/7/deferred', ['snapshot-5', 'SnapshotRemoving', 14]],
       ['snapshot 6 n/8/writable', ['snapshot-6', 'SnapshotPrepared', 16]],
       ['snapshot 7 n/10/layer', ['snapshot-7', 'SnapshotCommitted', 20]],
-      ['snapshots/99', 'the log never spoke of it'],
-      ['snapshots/notes.txt', 'the log never spoke of it'],
+      ['snapshots/99', 'no event mentions it'],
+      ['snapshots/notes.txt', 'no event mentions it'],
     ]),
   );
   expect(findings.filter(({ cause }) => cause === null)).toHaveLength(2);
   const { stdout } = await stratalog(['inspect', '--wide', '--root', root]);
   expect(stdout).toMatch(/^KIND .* LOST +EVENT BEHIND IT\n/);
   expect(stdout).toMatch(/\nUnfinishedCommit .* SnapshotCommitting at position 8, \S+Z\n/);
-  expect(stdout).toMatch(/snapshots\/99 .* none: the log never spoke of it\n/);
+  expect(stdout).toMatch(/snapshots\/99 .* none: no event mentions it\n/);
 });
 
 it('finds exactly what the next start records', { timeout: 60_000 }, async () => {

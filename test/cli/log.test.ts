@@ -254,7 +254,7 @@ it('does not wait behind what is not there yet', async () => {
   const root = await aRoot(aStory);
   const beyond = await stratalog(['log', '-f', '--root', root, '--after', '500']);
   expect(beyond).toMatchObject({ code: 1, stdout: '' });
-  expect(beyond.stderr).toContain('501 is not there yet');
+  expect(beyond.stderr).toContain('501 does not exist yet');
 });
 
 it('follows a living daemon, outlives its death, and resumes', { timeout: 60_000 }, async () => {

@@ -119,7 +119,9 @@ describe('a daemon in a mount namespace of its own', () => {
       const { code, findings } = await found(daemon);
       expect(code).toBe(3);
       expect(findings).toMatchObject([{ kind: 'HiddenMounts', subject: `process ${daemon.pid}` }]);
-      expect(findings[0]?.evidence).toMatch(/seen only there; remove PrivateTmp=.*Bidirectional/);
+      expect(findings[0]?.evidence).toMatch(
+        /visible only there; remove PrivateTmp=.*Bidirectional/,
+      );
       // The plain snapshots are as good as any.
       expect(await client.told('commit', 'lower', 'layer')).toBe('ok');
       expect(await client.told('prepare', 'container', 'layer')).toBe('ok');
@@ -177,7 +179,7 @@ describe('a daemon in a mount namespace of its own', () => {
     expect((await unwell(daemon)).map(([name]) => name)).toEqual(['mounts']);
     const { findings } = await found(daemon);
     expect(findings.map(({ kind }) => kind)).toEqual(['HiddenMounts']);
-    expect(findings[0]?.evidence).toContain('seen only there (now: snapshots 1)');
+    expect(findings[0]?.evidence).toContain('visible only there (now: snapshots 1)');
     const { stdout: who } = await stratalog(['who', '1', '--root', daemon.root]);
     expect(who).toContain(`${daemon.root}/snapshots/1/fs`);
 

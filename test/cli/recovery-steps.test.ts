@@ -137,7 +137,7 @@ it('does not end a log behind its end', async () => {
   await aRootOfThirty(root);
   const beyond = await stratalog(['repair', '--root', root, '--end-at', '62', '--dry-run']);
   expect(beyond).toMatchObject({ code: 1, stdout: '' });
-  expect(beyond.stderr).toContain('the log ends at position 61: 62 is not there yet');
+  expect(beyond.stderr).toContain('the log ends at position 61: 62 does not exist yet');
   const atEnd = await stratalog(['repair', '--root', root, '--end-at', '61', '--dry-run']);
   expect(atEnd).toMatchObject({ code: 0, stderr: '' });
 });

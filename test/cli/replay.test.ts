@@ -50,7 +50,7 @@ it('prints each event with what it did, the tree after it, or JSON', async () =>
   for (const flag of ['--from', '--to']) {
     const beyond = await of(flag, '9999', '--json');
     expect(beyond).toMatchObject({ code: 1, stdout: '' });
-    expect(beyond.stderr).toBe('stratalog: the log ends at position 6: 9999 is not there yet\n');
+    expect(beyond.stderr).toBe('stratalog: the log ends at position 6: 9999 does not exist yet\n');
   }
 }, 60_000);
 

@@ -167,7 +167,7 @@ it('refuses the beginning of more names than anybody can mean, and of none that 
   const asked = (events: readonly TestEvent[]) =>
     meant('extract-', undefined, { archive: new RecordArchive(recordsOf(events)), at });
   await expect(asked(many)).rejects.toThrow(
-    /^"extract-" begins the names of 1001 snapshots; write more of it$/,
+    /^"extract-" matches 1001 snapshots; give a longer prefix$/,
   );
   await expect(asked(alike)).rejects.toThrow(/^"extract-" fits 1001 snapshots; name one by its/);
   await expect(asked(many)).rejects.toThrow(UsageError);

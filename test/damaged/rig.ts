@@ -212,13 +212,13 @@ export async function repair(
   const options = {
     ...{ root, disk, fileSystems: world.fileSystems, uuid: () => OTHER_UUID, writtenBy: release },
     clock,
-    lookInto: () =>
+    inspectDirectory: () =>
       Promise.resolve({
         ...{ usage: { size: 4096, inodes: 2 }, owner: { uid: 0, gid: 0 } },
         looked: 'committed' as const,
       }),
   };
-  return executeRepair(options, plan, world.look);
+  return executeRepair(options, plan, world.evidence);
 }
 
 /** Kinds of everything that verifying calls more than information, sorted, each once. */

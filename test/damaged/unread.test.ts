@@ -43,9 +43,9 @@ async function faultOf(work: Promise<unknown>): Promise<unknown> {
 
 async function exported(disk: FaultyDisk): Promise<void> {
   const query = { release: 'stratalog 0.1.0', exported: 'now', modified: new Date(0) };
-  const wrongAtEnd = () => Promise.resolve(null);
+  const damageAtEnd = () => Promise.resolve(null);
   let bytes = 0;
-  for await (const piece of exportAsTar(disk, ROOT, { ...query, wrongAtEnd }))
+  for await (const piece of exportAsTar(disk, ROOT, { ...query, damageAtEnd }))
     bytes += piece.length;
   expect(bytes).toBeGreaterThan(0);
 }

@@ -111,7 +111,7 @@ describe.runIf(!againstPeer)("containerd's memory beside the log", () => {
     expect([missing.exitCode, missing.stdout]).toEqual([2, '']);
     const log = await stratalog(...args.with(-1, rig.workspace.path('containerd.toml')));
     expect([log.exitCode, log.stdout]).toEqual([1, '']);
-    expect(log.stderr).toContain('no bolt file');
+    expect(log.stderr).toContain('not a bolt file');
   });
 
   it.each(['socket', 'file'])(

@@ -10,7 +10,7 @@ import type { Disk } from '../../src/base/ports.js';
 import { readTar } from '../../src/cli/evidence/read-tar.js';
 import { exportAsLines, type ExportSummary } from '../../src/export/export-jsonl.js';
 import { exportAsTar } from '../../src/export/export-tar.js';
-import { judgeHeads } from '../../src/export/chain-heads.js';
+import { checkHeads } from '../../src/export/chain-heads.js';
 import { chainHexBefore, rawBatches, soundSegments } from '../../src/export/export-records.js';
 import { importLines } from '../../src/export/import/import-jsonl.js';
 import type { ImportedLog } from '../../src/export/import/imported-log.js';
@@ -23,7 +23,7 @@ import { diskWith, randomAppends, type RandomAppend } from '../support/random-lo
 const about = {
   release: 'stratalog 0.1.0',
   exported: '2026-01-31T00:00:00.000000000Z',
-  wrongAtEnd: () => Promise.resolve(null),
+  damageAtEnd: () => Promise.resolve(null),
 };
 
 async function drained(
@@ -198,7 +198,7 @@ describe('a part of a log', () => {
   it('makes no root when it does not begin at the beginning', async () => {
     const { bytes } = await linesOf(await diskWith(manyAppends(12)), { from: 2 });
     await expect(importedFrom(bytes)).rejects.toThrow(
-      /begins at position 2, and a root cannot begin there without a checkpoint/,
+      /begins at position 2, which requires a checkpoint/,
     );
   });
 });
@@ -231,13 +231,13 @@ describe('a proof', () => {
         const noted = heads.flatMap((chain) =>
           heads.map((__, position) => ({ chain, position, uuid: null })),
         );
-        const verdicts = await judgeHeads(other, ROOT, noted);
+        const verdicts = await checkHeads(other, ROOT, noted);
         for (const [index, { chain, position }] of noted.entries()) {
           const found = verdicts[index]?.verdict;
           if (position > otherEnd) expect(found).toBe('cut');
           else expect(found).toBe(otherHeads[position] === chain ? 'extends' : 'differs');
         }
-        const alone = await judgeHeads(
+        const alone = await checkHeads(
           other,
           ROOT,
           heads.map((chain) => ({ chain, position: null, uuid: null })),
@@ -256,11 +256,11 @@ describe('a proof', () => {
     const end = (await linesOf(disk)).summary.to;
     const [chain = ''] = (await headsOf(disk, end)).slice(-1);
     const uuid = '00000000-0000-4000-8000-000000000000';
-    const verdicts = await judgeHeads(disk, ROOT, [{ chain, position: end, uuid }]);
+    const verdicts = await checkHeads(disk, ROOT, [{ chain, position: end, uuid }]);
     expect(verdicts).toMatchObject([{ verdict: 'other-log' }]);
     const [first = ''] = disk.paths().filter((path) => path.endsWith('.seg'));
     disk.bytes(first).writeUInt8(1, 0);
-    const unread = await judgeHeads(disk, ROOT, [{ chain, position: end, uuid: null }]);
+    const unread = await checkHeads(disk, ROOT, [{ chain, position: end, uuid: null }]);
     expect(unread).toMatchObject([{ verdict: 'damaged' }]);
   });
 });
@@ -323,7 +323,7 @@ it.each([
 ])('refuses lines with a record whose %s is %s, and says where', async (field, value) => {
   await expect(importedFrom(await linesWith(field, value))).rejects.toMatchObject({
     name: 'ExportInvalid',
-    message: `the line of position 0 has a number too large: ${field}`,
+    message: `the line for position 0 has a value out of range: ${field}`,
   });
 });
 
@@ -338,7 +338,7 @@ it.each([
   );
   await expect(importedFrom(bytes)).rejects.toMatchObject({
     name: 'ExportInvalid',
-    message: `identity.json in the tar cannot be used: "${field}" is missing or malformed`,
+    message: `identity.json in the tar is unusable: "${field}" is missing or malformed`,
   });
 });
 

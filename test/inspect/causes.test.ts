@@ -115,7 +115,7 @@ const cases: Readonly<Record<FindingKind, readonly (readonly [Finding, number | 
     [{ kind: 'UnneededIdmappedMount', path: '/root/idmapped/m/2' }, 9],
     [
       { kind: 'UnneededIdmappedMount', path: '/root/idmapped/m/snapshots' },
-      'none: the log does not have it',
+      'none: the log has no such event',
     ],
   ],
   UnavailableLayer: [[{ kind: 'UnavailableLayer', ...of(2), reason: 'gone' }, 11]],
@@ -124,32 +124,32 @@ const cases: Readonly<Record<FindingKind, readonly (readonly [Finding, number | 
     [orphan('5'), 0],
     [orphan('7'), 17],
     [orphan('notes'), 18],
-    [orphan('99'), 'none: the log never spoke of it'],
-    [orphan('lost+found'), 'none: the log never spoke of it'],
+    [orphan('99'), 'none: no event mentions it'],
+    [orphan('lost+found'), 'none: no event mentions it'],
   ],
   PreallocatedDirectories: [[{ kind: 'PreallocatedDirectories', ids: [7, 8].map(snapshotId) }, 0]],
   LogOlderThanDirectories: [
     [older('99', '7'), 17],
-    [older('99'), 'none: the log does not have it'],
+    [older('99'), 'none: the log has no such event'],
   ],
   ForeignEntry: [
     [{ kind: 'ForeignEntry', name: 'notes', path: `${at}/notes`, evidence: 'e' }, 18],
     [
       { kind: 'ForeignEntry', name: 'mine', path: `${at}/mine`, evidence: 'e' },
-      'none: the log never spoke of it',
+      'none: no event mentions it',
     ],
   ],
   UncheckedDirectory: [[unchecked('1'), 6]],
-  KeptDirectories: [[kept('9'), 'none: the log does not have it']],
+  KeptDirectories: [[kept('9'), 'none: the log has no such event']],
   ReleasedDirectories: [
-    [{ kind: 'ReleasedDirectories', names: ['9'] }, 'none: the log does not have it'],
+    [{ kind: 'ReleasedDirectories', names: ['9'] }, 'none: the log has no such event'],
   ],
   ForeignMount: [
     // Its removal should have ended it; without one, it is what was mounted.
     [foreign('3/fs'), 20],
     [foreign('2/fs'), 9],
-    [foreign('2/fs/etc'), 'none: no event of the log mounted it'],
-    [foreign('1/fs'), 'none: no event of the log mounted it'],
+    [foreign('2/fs/etc'), 'none: no event records the mount'],
+    [foreign('1/fs'), 'none: no event records the mount'],
   ],
   MountElsewhere: [
     [elsewhere(1), 5],
@@ -193,8 +193,8 @@ it('takes the record before a place in the log, and none for the root as a whole
   const causes = await causesOf(new RecordArchive(records), matters, at);
   expect(causes.map(inShort)).toEqual([
     5,
-    'none: nothing stands before it',
-    'none: what stood before it is retired, or lost',
+    'none: no event is before it',
+    'none: the event before it is retired or lost',
     'none: it is about the root as a whole',
   ]);
 });
@@ -234,11 +234,11 @@ class Damaged extends RecordArchive {
 }
 
 const cannotBeRead =
-  'unknown: its events cannot be read, the log is damaged at position 14 (`stratalog verify`)';
+  'unknown: its events cannot be read: the log is damaged at position 14 (run `stratalog verify`)';
 
 it('says that events are retired, and not that there were none', async () => {
   expect(await causesIn(new Retired(records), orphan('99'))).toEqual([
-    'none: the log never spoke of it; events before position 7 are retired',
+    'none: no event mentions it; events before position 7 are retired',
   ]);
 });
 
@@ -250,7 +250,7 @@ it('says of what is behind damage that it cannot be read, and tells the rest', a
     orphan('99'),
   ];
   expect(await causesIn(new Damaged('snapshot-3'), ...findings)).toEqual([
-    ...[4, cannotBeRead, cannotBeRead, 'none: the log never spoke of it'],
+    ...[4, cannotBeRead, cannotBeRead, 'none: no event mentions it'],
   ]);
   expect(await causesIn(new Damaged('daemon'), ...findings)).toEqual([4, 16, 16, cannotBeRead]);
 });
@@ -258,5 +258,5 @@ it('says of what is behind damage that it cannot be read, and tells the rest', a
 it('looks for so many and says so of the others', async () => {
   const orphans = [...Array(CAUSES_MAX + 1).keys()].map(() => orphan('3'));
   const causes = await causesIn(new RecordArchive(records), ...orphans);
-  expect(causes.slice(-2)).toEqual([20, `unknown: not looked for beyond ${CAUSES_MAX} findings`]);
+  expect(causes.slice(-2)).toEqual([20, `unknown: not searched beyond ${CAUSES_MAX} findings`]);
 });

@@ -118,18 +118,18 @@ describe('the check of events', () => {
   });
 
   it.each<[string, (lines: string[]) => string[], string]>([
-    ['lost a snapshot', (lines) => lines.slice(1), 'it has 2 snapshots, the log has 3'],
+    ['lost a snapshot', (lines) => lines.slice(1), 'it has 2 snapshots, but the log has 3'],
     [
       'says something else',
       (lines) => lines.map((line) => line.replace('"key-2"', '"key-8"')),
-      'of snapshot 2 it says something else than the log',
+      'its state of snapshot 2 differs from the log',
     ],
     [
       'made one up',
       (lines) => [...lines, (lines[0] ?? '').replace('[1,', '[7,')],
-      'it has snapshot 7, which the log has not',
+      'it has snapshot 7, but the log does not',
     ],
-    ['is not understood', (lines) => [...lines, '{}'], 'its lines cannot be understood'],
+    ['is not understood', (lines) => [...lines, '{}'], 'its lines cannot be decoded'],
   ])('finds a checkpoint that %s', async (_what, change, detail) => {
     const world = await World.begun();
     await world.append(...chainOf(3));

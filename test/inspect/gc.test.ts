@@ -10,8 +10,8 @@ import { position, unixNanos } from '../../src/base/units.js';
 import { entryLook } from '../../src/host/files/entries.js';
 import {
   gcDecisions,
-  scannedRoot,
-  ownerlessOf,
+  gcCandidates,
+  namesWithoutSnapshot,
   reasonInWords,
   removalsIn,
   removalTimes,
@@ -108,14 +108,14 @@ async function verdictsOf(
   const { forest } = (await replayRoot(disk, root.path)).replay;
   const look = await entryLook(root.snapshots, host.workers, host.mountTable);
   const range = { root: root.path, disk, from: position(0), reverse: true };
-  const candidates = scannedRoot(forest, entries);
+  const candidates = gcCandidates(forest, entries);
   const looked = await host.directories.usesOf(candidates.map(({ name }) => name));
   return gcDecisions({
     ...{ forest, entries, isServed: query.isServed },
     uses: usesByName(candidates, looked),
     requested: new Set(query.requested),
     idmapped: idmappedEntries(forest, await host.idmappedMounts.list(), root.path),
-    changedAt: await look.changedAt(ownerlessOf(forest, entries)),
+    changedAt: await look.changedAt(namesWithoutSnapshot(forest, entries)),
     removedAt: await removalTimes(removalsIn(forest), readLogBatches(range)),
     youngAfter: unixNanos(query.youngAfter ?? 1n << 80n),
     now: unixNanos(query.now ?? 1n << 80n),
@@ -187,7 +187,7 @@ describe('reasons', () => {
     await daemon.close();
     expect(texts).toEqual([
       ['1', 'committed snapshot n/1/c'],
-      ['notes.txt', 'no snapshot owns it, and it is in use: it is no directory'],
+      ['notes.txt', 'unowned, but in use: it is no directory'],
       ['2', 'removed, awaiting Cleanup since then: n/2/k'],
       ['3', 'removal unfinished since then: n/3/k'],
     ]);

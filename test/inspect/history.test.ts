@@ -2,7 +2,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { snapshotId, snapshotName } from '../../src/base/units.js';
-import { historyOf, historyRows, courseOf } from '../../src/inspect/snapshot/history.js';
+import { historyOf, historyRows, outlineOf } from '../../src/inspect/snapshot/history.js';
 import { livesOf, nameIn, subjectsOf } from '../../src/inspect/archive/subject.js';
 import type { LogRecord } from '../../src/log/types.js';
 import type { SnapshotEvent } from '../../src/machines/events/events.js';
@@ -109,7 +109,7 @@ describe('the life of a layer', () => {
     expect(history.status).toBe('removed');
     expect(history.parents).toEqual([{ id: 1, name: 'n1' }]);
     expect(history.rows.at(-1)?.step?.what).toBe('directories removed in');
-    expect(history.rows.at(-2)?.step?.what).toBe('taken up by Cleanup after');
+    expect(history.rows.at(-2)?.step?.what).toBe('collected by Cleanup after');
   });
 
   it('counts as its child who is put on it by Commit only, from then on', async () => {
@@ -135,14 +135,14 @@ describe('the life of a layer', () => {
   it('says when its beginning is retired, and of a later release tells what it can', () => {
     const { length } = aLayerAndItsChildren.filter(({ stream }) => stream === 'snapshot-1');
     const rest = aLayerAndItsChildren.filter(({ stream }) => stream === 'snapshot-1').slice(2);
-    expect(courseOf(rest)).toEqual({ names: ['n1'], kinds: [], status: null, isWhole: false });
+    expect(outlineOf(rest)).toEqual({ names: ['n1'], kinds: [], status: null, isWhole: false });
     expect(historyRows(rest)).toHaveLength(length - 2);
     const newer = aLayerAndItsChildren.map((record) =>
       record.type === 'SnapshotPrepared' ? { ...record, type: 'SnapshotFrozen' } : record,
     );
-    expect(courseOf(newer.filter(({ stream }) => stream === 'snapshot-1')).status).toBeNull();
+    expect(outlineOf(newer.filter(({ stream }) => stream === 'snapshot-1')).status).toBeNull();
     const impossible = story([1, preparing(1, 'k1')], [1, removing]);
-    expect(courseOf(impossible)).toMatchObject({ names: ['k1'], kinds: [], status: null });
+    expect(outlineOf(impossible)).toMatchObject({ names: ['k1'], kinds: [], status: null });
   });
 });
 

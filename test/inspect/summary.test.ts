@@ -42,10 +42,10 @@ const sentences: Record<
   LabelsUpdated: [{ labels: { a: '1', b: '2' }, caller }, '2 labels by k8s.io, pid 9'],
   LayerUnavailable: [
     { reason: 'gone', attempts: 1, retryAt: '2026-01-01T00:00:00Z' },
-    'gone (1 try so far; next try 2026-01-01T00:00:00Z)',
+    'gone (1 attempt so far; next 2026-01-01T00:00:00Z)',
   ],
   LayerAvailable: [{ how: 'mounted' }, 'mounted'],
-  SnapshotRemoving: [{ deferred: true, caller: {} }, 'left to Cleanup'],
+  SnapshotRemoving: [{ deferred: true, caller: {} }, 'deferred to Cleanup'],
   SnapshotCollecting: [{}, ''],
   SnapshotRemoved: [{}, ''],
   SnapshotAbandoned: [{ reason: 'given up', inferred: false }, 'given up'],
@@ -70,7 +70,7 @@ const sentences: Record<
   ],
   TailCut: [
     { segment: '0.seg', offset: 136, bytes: 9, savedAs: '0.seg.136.broken' },
-    '9 bytes of 0.seg from offset 136, kept as 0.seg.136.broken',
+    '9 bytes of 0.seg from offset 136, saved as 0.seg.136.broken',
   ],
   RootFileSystemChanged: [
     {
@@ -100,7 +100,7 @@ const sentences: Record<
   OrphanRemoved: [{ name: 'x', path: '/r/snapshots/x' }, '/r/snapshots/x'],
   DirectoriesCollected: [
     { collected: 2, orphans: 1, replayedTo: 40 },
-    '2 snapshots, 1 orphan; log folded to 40',
+    '2 snapshots, 1 orphan; log replayed to 40',
   ],
   SegmentChecked: [
     { from: 12, to: 40, bytes: 9000, sha256: '0123456789abcdef'.repeat(4) },
@@ -114,7 +114,7 @@ const sentences: Record<
       ...{ files: [], history: null, lost: { from: 4, to: 7, readable: 1 }, epochBefore: 1 },
       ...{ epoch: 2, replaces: null, kept: [3], nextId: 4 },
     },
-    '2 findings; events 4 to 6 do not count any more; 1 directory kept; epoch 2, taken out to quarantine-2-9',
+    '2 findings; events 4 to 6 were lost; 1 directory set aside; epoch 2, files moved to quarantine-2-9',
   ],
   DirectoriesSetAside: [
     { directories: [{ name: '3', because: 'preallocated', evidence: 'fs is not empty' }] },

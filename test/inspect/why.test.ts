@@ -122,7 +122,7 @@ describe('a layer', () => {
     const { origin } = reasonFor({ id: snapshotId(1), records }, withStore);
     expect(origin).toEqual({
       kind: 'unknown',
-      why: 'a repair took its directory in, and its events are lost',
+      why: 'a repair imported its directory; its events are lost',
     });
   });
 

@@ -17,17 +17,17 @@ const records = [
   ...Object.keys(DAEMON_EVENTS).map((type) => recordOf(DAEMON_STREAM, type)),
 ];
 
-it('takes an event whose name tells of a failure or a loss for trouble', () => {
+it('takes an event whose name reports a failure or a loss as a warning', () => {
   const bad = /Failed|Unavailable|Abandoned|Salvaged|Cut$|Repaired|Recreated|OrphanFound|SetAside/;
   const told = records.filter(isWarning).map(({ type }) => type);
   expect(told).toEqual(records.map(({ type }) => type).filter((type) => bad.test(type)));
 });
 
-it('colours and marks trouble, and tells events of snapshots from those of the daemon', () => {
+it('colours and marks warnings, and tells events of snapshots from those of the daemon', () => {
   for (const record of records) {
     const group = GROUPS[groupOf(record)];
-    expect(group === 'trouble').toBe(isWarning(record));
-    if (group === 'trouble') expect(isMarked(record)).toBe(true);
+    expect(group === 'warning').toBe(isWarning(record));
+    if (group === 'warning') expect(isMarked(record)).toBe(true);
     else expect(group === 'daemon').toBe(record.stream === DAEMON_STREAM);
   }
 });

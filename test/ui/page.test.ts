@@ -176,7 +176,7 @@ describe('a page', () => {
     await page.keyboard.press('ArrowRight');
     await page.keyboard.press('ArrowRight');
     await page.keyboard.press(' ');
-    await expect.poll(() => page.locator('#chosen').textContent()).toBe('default/4/app');
+    await expect.poll(() => page.locator('#selected-name').textContent()).toBe('default/4/app');
     expect(wrongs).toEqual([]);
   });
 
@@ -238,7 +238,7 @@ describe('a page', () => {
     `);
     // The log is counted, the chart is there, and the directories have been looked at.
     await page.locator('#track[aria-busy=false]').waitFor();
-    await page.locator('#nobody').waitFor();
+    await page.locator('#no-selection').waitFor();
     await expect.poll(() => page.locator('#findings-count').textContent()).toMatch(/finding/);
     const clickable = '.steps, .panes, .steps *, .panes *';
     const moved = await page.evaluate<string[]>(`
@@ -386,11 +386,11 @@ describe('the server of the page', () => {
     const cookie = `stratalog-${port}=${page.token}`;
     const beyond = await asked(page, '/api/state?at=999', { cookie });
     expect(beyond.code).toBe(404);
-    expect(beyond.body).toContain('999 is not there yet');
+    expect(beyond.body).toContain('999 does not exist yet');
     const strange = await asked(page, '/api/state?at=-1', { cookie });
     expect(strange.code).toBe(400);
     expect(JSON.parse(strange.body)).toEqual({
-      error: 'at must be a whole number',
+      error: 'at must be a non-negative integer',
       position: null,
     });
   });

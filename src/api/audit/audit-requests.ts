@@ -178,7 +178,7 @@ const invalid = (why: string) =>
 const beyond = (field: string, at: number, end: number) =>
   refuse<CallStatus>({
     code: status.OUT_OF_RANGE,
-    details: `${field}: the log ends at position ${end}: ${at} is not there yet`,
+    details: `${field}: the log ends at position ${end}: ${at} does not exist yet`,
   });
 
 /** A stranger's text in a message: short, and in quotes. */

@@ -91,7 +91,7 @@ export async function positionOf(archive: Archive, moment: Moment): Promise<Posi
  */
 export function requireReached(at: number, end: number): void {
   if (at <= end) return;
-  throw new MomentUnknown(`the log ends at position ${end}: ${at} is not there yet`);
+  throw new MomentUnknown(`the log ends at position ${end}: ${at} does not exist yet`);
 }
 
 /** What is quoted of a text in an error, in UTF-16 units: a key may have 64 KiB. */

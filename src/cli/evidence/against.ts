@@ -4,12 +4,12 @@ import { readFile } from 'node:fs/promises';
 import { reasonOf, UsageError } from '../../base/errors.js';
 import type { Disk } from '../../base/ports.js';
 import {
-  faultOfSignature,
+  invalidSignatureReason,
   KeyUnusable,
   readAttestation,
   type Attestation,
 } from '../../export/attestation.js';
-import { judgeHeads, type HeadCheck, type NotedHead } from '../../export/chain-heads.js';
+import { checkHeads, type HeadCheck, type NotedHead } from '../../export/chain-heads.js';
 import { visible, type Output } from '../terminal/print.js';
 import { quoted } from '../args/moment.js';
 
@@ -83,7 +83,7 @@ export async function judgeAgainst(
   { heads, publicKey }: Against,
   report: { readonly out: Output; readonly isJson: boolean },
 ): Promise<number> {
-  const verdicts = await judgeHeads(disk, root, heads);
+  const verdicts = await checkHeads(disk, root, heads);
   let unproved = 0;
   for (const [index, head] of heads.entries()) {
     const onLog = verdicts[index];
@@ -101,7 +101,7 @@ type Verdict = HeadCheck | { readonly verdict: 'signature-wrong'; readonly detai
 function signatureFault({ attestation }: Noted, publicKey: KeyObject | null): string | null {
   if (attestation === null || publicKey === null) return null;
   try {
-    return faultOfSignature(attestation, publicKey);
+    return invalidSignatureReason(attestation, publicKey);
   } catch (thrown) {
     if (!(thrown instanceof KeyUnusable)) throw thrown;
     throw new UsageError(thrown.message, { cause: thrown });

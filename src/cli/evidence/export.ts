@@ -86,7 +86,7 @@ async function piecesOf(
   const query = {
     release: `stratalog ${RELEASE}`,
     exported: formatTime(now),
-    wrongAtEnd: async () => (await endOf(root)).damage,
+    damageAtEnd: async () => (await endOf(root)).damage,
   };
   if (flags.format === 'tar') {
     return exportAsTar(disk, root, { ...query, modified: new Date(Number(now / 1_000_000n)) });

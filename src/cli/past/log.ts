@@ -4,7 +4,7 @@ import { formatTime, position } from '../../base/units.js';
 import { systemClock } from '../../host/process/clock.js';
 import { systemDisk } from '../../host/files/disk.js';
 import type { Archive, ArchiveRange } from '../../inspect/archive/archive.js';
-import { checkOf } from '../../inspect/archive/log-filter.js';
+import { recordFilter } from '../../inspect/archive/log-filter.js';
 import { RootArchive } from '../../inspect/archive/root-archive.js';
 import { summaryOf } from '../../inspect/events/summary.js';
 import { isWarning } from '../../inspect/events/warning-events.js';
@@ -85,7 +85,7 @@ async function run(archive: Archive, range: LogRange, flags: Flags, out: Output)
   if (root !== null && isReverse) await tellEnd(root, range, false);
   try {
     if (countMax === 0) return;
-    const isWanted = await checkOf(archive, range);
+    const isWanted = await recordFilter(archive, range);
     for await (const batch of batchesOf(archive, range, stop.signal)) {
       for (const record of batch) {
         if (!isWanted(record)) continue;

@@ -12,7 +12,7 @@ import {
   settingsBefore,
   type LayerReason,
   type Origin,
-  type RemoteQuestion,
+  type RemoteLookup,
 } from '../../inspect/snapshot/why.js';
 import { askArchive, withArchiveOption, type ArchiveFlags } from '../args/archive-option.js';
 import { printing, visible, type Output } from '../terminal/print.js';
@@ -145,7 +145,7 @@ function originText(origin: Origin): string {
   }
 }
 
-function questionText(question: RemoteQuestion): string {
+function questionText(question: RemoteLookup): string {
   switch (question.kind) {
     case 'refused':
       return `${question.fileSystem} did not have it: ${question.reason}`;

@@ -20,8 +20,8 @@ import { idsInWords } from '../../inspect/events/id-ranges.js';
 import {
   gcDecisions,
   IDMAPPED,
-  scannedRoot,
-  ownerlessOf,
+  gcCandidates,
+  namesWithoutSnapshot,
   reasonInWords,
   removalsIn,
   removalTimes,
@@ -191,10 +191,10 @@ async function verdictsOn({
   const still = new Set((await namesIn(host)).map(({ name }) => name));
   const entries = first.filter(({ name }) => still.has(name));
   const { forest } = replay;
-  const candidates = scannedRoot(forest, entries);
+  const candidates = gcCandidates(forest, entries);
   const names = candidates.map(({ name }) => name);
   const uses = usesByName(candidates, await host.directories.usesOf(names));
-  const changedAt = await look.changedAt(ownerlessOf(forest, entries));
+  const changedAt = await look.changedAt(namesWithoutSnapshot(forest, entries));
   const backwards = readLogBatches({
     ...{ root, disk, from: position(0), to: replay.position, reverse: true },
   });

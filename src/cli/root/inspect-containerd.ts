@@ -191,7 +191,7 @@ function rowOf(found: Difference): readonly [string, string, string] {
       return [
         found.kind,
         found.theirs.name,
-        `stands on ${found.ours.parent ?? 'nothing'}; containerd means ${found.meant ?? 'nothing'}`,
+        `stands on ${found.ours.parent ?? 'nothing'}; containerd means ${found.expected ?? 'nothing'}`,
       ];
   }
 }

@@ -8,7 +8,7 @@ import { errnoOf, UsageError } from '../../base/errors.js';
 import type { MeasuredDirectory } from '../../base/ports.js';
 import type { SnapshotId } from '../../base/units.js';
 import { openHost, type Host } from '../../host/host.js';
-import { planRepair, type RepairPlan, type RepairWorld } from '../../repair/plan/repair-plan.js';
+import { planRepair, type RepairPlan, type RepairInputs } from '../../repair/plan/repair-plan.js';
 import { readRepairPlan } from '../../repair/plan/read-repair-plan.js';
 import { logDirectory, makeDirectoryIfAbsent } from '../../log/files.js';
 import { takeLock } from '../../log/root/lock.js';
@@ -107,9 +107,9 @@ async function repair(flags: Flags, root: string, host: Host, out: Output): Prom
       ...{ root, disk: host.disk, clock: host.clock, uuid: randomUUID },
       fileSystems: world.fileSystems,
       writtenBy: `stratalog ${RELEASE}`,
-      lookInto: (id: SnapshotId) => lookInto(host, id),
+      inspectDirectory: (id: SnapshotId) => inspectDirectory(host, id),
     };
-    const done = await executeRepair(options, plan, world.look);
+    const done = await executeRepair(options, plan, world.evidence);
     await told(flags, root, host, out, done);
   });
   if (plan.needsPerson.length > 0) process.exitCode = EXIT.findings;
@@ -179,7 +179,7 @@ async function planned(
   flags: Flags,
   root: string,
   host: Host,
-): Promise<{ readonly plan: RepairPlan; readonly world: RepairWorld }> {
+): Promise<{ readonly plan: RepairPlan; readonly world: RepairInputs }> {
   const endAt = wholeNumber('--end-at', flags.endAt);
   const world = await readRepairPlan({
     ...{ disk: host.disk, root, directories: await idsIn(host) },
@@ -190,7 +190,7 @@ async function planned(
 }
 
 /** Behind all that is there, also behind records that cannot be followed to. */
-const endOf = ({ walk, loose }: RepairWorld): number =>
+const endOf = ({ walk, loose }: RepairInputs): number =>
   loose.reduce((end, { position }) => Math.max(end, position + 1), walk?.end.position ?? 0);
 
 async function idsIn(host: Host): Promise<readonly SnapshotId[]> {
@@ -203,7 +203,7 @@ async function idsIn(host: Host): Promise<readonly SnapshotId[]> {
   }
 }
 
-async function lookInto(host: Host, id: SnapshotId): Promise<DirectoryState> {
+async function inspectDirectory(host: Host, id: SnapshotId): Promise<DirectoryState> {
   const fs = host.directories.fsPath(id);
   const mounts = await host.mountTable.read();
   const measured = await measure(host, id);

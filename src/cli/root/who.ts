@@ -19,7 +19,7 @@ import {
   usesOf,
   type Answer,
   type MountUse,
-  type WhoseLife,
+  type SnapshotSummary,
 } from '../../inspect/snapshot/who.js';
 import { withArchive, withArchiveOption, type ArchiveFlags } from '../args/archive-option.js';
 import { EXIT } from '../exit-codes.js';
@@ -235,7 +235,7 @@ async function printAnswers(out: Output, answers: readonly Answer[], here: Here)
   await out.table(['ID', 'STATE', 'SINCE', 'BY', 'NAME', 'PARENT'], cells);
 }
 
-function rowOf({ id, status, since, firstCaller, names, parents }: WhoseLife) {
+function rowOf({ id, status, since, firstCaller, names, parents }: SnapshotSummary) {
   return [
     String(id),
     status ?? 'unknown',
@@ -283,7 +283,7 @@ function inFull(answer: Answer, here: Here): readonly string[] {
   ];
 }
 
-function endText({ status, end }: WhoseLife): string {
+function endText({ status, end }: SnapshotSummary): string {
   if (end === null) return '';
   const by = callerText(end.caller);
   const what = end.type === 'SnapshotAbandoned' ? 'given up' : 'removed';

@@ -61,7 +61,7 @@ async function run(flags: Flags, out: Output): Promise<void> {
       archive,
       source: root ?? flags.address ?? '',
       release: RELEASE,
-      findings: root === null ? null : () => scannedRoot(root, flags.offline === true),
+      findings: root === null ? null : () => gcCandidates(root, flags.offline === true),
       damage: root === null ? null : () => damageOf(root),
       assets: await readAssets(),
       host,
@@ -102,7 +102,7 @@ function listenAddress({ listen, allowRemote }: Flags): { host: string; port: nu
   return { host, port };
 }
 
-async function scannedRoot(root: string, isOffline: boolean): Promise<readonly FindingRow[]> {
+async function gcCandidates(root: string, isOffline: boolean): Promise<readonly FindingRow[]> {
   const host = openHost({ root });
   try {
     const look = await settledLook({ root, host, isOffline });

@@ -1,4 +1,4 @@
-/** An export in lines of JSON as the files of a root: every line checked, every record hashed again. */
+/** Imports JSON lines into the files of a root: checks every line and rehashes every record. */
 import { createHash } from 'node:crypto';
 import { TextDecoder } from 'node:util';
 import type { Clock, Disk } from '../../base/ports.js';
@@ -11,7 +11,7 @@ import { writeIdentity } from '../../log/root/identity.js';
 import type { ImportedLog } from './imported-log.js';
 import { ImportedSegments } from './import-segments.js';
 
-/** The longest record, escaped names around it, and room. */
+/** The longest record, plus its escaped names and the other fields. */
 const LINE_BYTES_MAX = RECORD_BYTES_MAX + 4096;
 const NEWLINE = 0x0a;
 
@@ -27,9 +27,9 @@ export interface JsonlOptions {
 /** Fails with ExportInvalid, LogTooNew or HostFault. */
 export async function importLines(
   input: AsyncIterable<Uint8Array>,
-  query: JsonlOptions,
+  options: JsonlOptions,
 ): Promise<ImportedLog> {
-  const { disk, clock, root, writtenBy } = query;
+  const { disk, clock, root, writtenBy } = options;
   const lines = linesOf(input);
   const hash = createHash('sha256');
   const first = await lines.next();
@@ -39,21 +39,21 @@ export async function importLines(
   if (head.formatVersion > FORMAT_VERSION) throw new LogTooNew('the export', head.release);
   if (head.from > 0) {
     throw new ExportInvalid(
-      `the export begins at position ${head.from}, and a root cannot begin there without a ` +
-        'checkpoint. Import a tar, which has one, or an export from position 0',
+      `the export begins at position ${head.from}, which requires a checkpoint; ` +
+        'import a tar, which contains one, or an export from position 0',
     );
   }
   if (!/^0{64}$/.test(head.chainBefore))
-    throw new ExportInvalid('nothing stands before position 0');
+    throw new ExportInvalid('"chainBefore" must be all zeros at position 0');
   const { uuid, epoch } = head;
   await writeIdentity(disk, root, {
     ...{ uuid, epoch, formatVersion: FORMAT_VERSION, writtenBy },
     created: unixNanos(BigInt(head.created)),
     fileSystems: await fileSystemsOf(disk, root),
   });
-  const segments = new ImportedSegments(disk, clock, queryOf(query, uuid, epoch));
+  const segments = new ImportedSegments(disk, clock, segmentsOptions(options, uuid, epoch));
   try {
-    const end = await takeRecords(lines, segments, hash);
+    const end = await importRecords(lines, segments, hash);
     await segments.end();
     return { uuid, epoch, ...end };
   } finally {
@@ -61,11 +61,15 @@ export async function importLines(
   }
 }
 
-function queryOf({ root, writtenBy, segmentBytes }: JsonlOptions, uuid: string, epoch: number) {
+function segmentsOptions(
+  { root, writtenBy, segmentBytes }: JsonlOptions,
+  uuid: string,
+  epoch: number,
+) {
   return { root, uuid, epoch, writtenBy, ...(segmentBytes === undefined ? {} : { segmentBytes }) };
 }
 
-async function takeRecords(
+async function importRecords(
   lines: AsyncGenerator<Line, void, undefined>,
   segments: ImportedSegments,
   hash: ReturnType<typeof createHash>,
@@ -83,25 +87,23 @@ async function takeRecords(
       continue;
     }
     if ((await lines.next()).done !== true) {
-      throw new ExportInvalid('there are lines behind the last line of the export');
+      throw new ExportInvalid('the export has lines after its end line');
     }
     const found = { records: position, to: position, chain: chain.toString('hex') };
     if (end.records !== found.records || end.to !== found.to || end.chain !== found.chain) {
-      throw new ExportInvalid('the last line does not say what stands before it');
+      throw new ExportInvalid('the end line does not match the records before it');
     }
     if (end.sha256 !== hash.digest('hex')) {
-      throw new ExportInvalid(
-        'the bytes of the export are not those that its last line was made of',
-      );
+      throw new ExportInvalid('the SHA-256 in the end line does not match the export');
     }
     return { position, chain: end.chain, complete: end.complete };
   }
-  throw new ExportInvalid(`the export is cut: it ends at position ${position} without a last line`);
+  throw new ExportInvalid(`the export is truncated at position ${position}: no end line`);
 }
 
 interface Line {
   readonly text: string;
-  /** With its newline. */
+  /** Including the newline. */
   readonly bytes: Uint8Array;
 }
 
@@ -121,15 +123,15 @@ async function* linesOf(input: AsyncIterable<Uint8Array>): AsyncGenerator<Line, 
     }
     if (at < chunk.length) rest.push(chunk.subarray(at));
     restBytes += chunk.length - at;
-    if (restBytes > LINE_BYTES_MAX) throw new ExportInvalid('a line is longer than any record');
+    if (restBytes > LINE_BYTES_MAX) throw new ExportInvalid('a line exceeds the maximum length');
   }
-  if (restBytes > 0) throw new ExportInvalid('the export is cut within a line');
+  if (restBytes > 0) throw new ExportInvalid('the export is truncated within a line');
 }
 
 function decoded(decoder: TextDecoder, bytes: Uint8Array): string {
   try {
     return decoder.decode(bytes.subarray(0, bytes.length - 1));
   } catch (cause) {
-    throw new ExportInvalid('a line is no UTF-8', { cause });
+    throw new ExportInvalid('a line is not valid UTF-8', { cause });
   }
 }

@@ -1,7 +1,7 @@
 /**
- * Makes a root of an export. Everything is written to a directory aside, checked there as
- * `stratalog verify` checks a log, and only then renamed: an import that fails leaves no root,
- * and what was there is as it was.
+ * Creates a root from an export. The import writes to a staging directory, verifies the log there
+ * as `stratalog verify` does, and then renames it. A failed import leaves no root and changes no
+ * existing file.
  */
 import { dirname } from 'node:path';
 import { errnoOf, UsageError } from '../../base/errors.js';
@@ -13,51 +13,51 @@ import { importLines } from './import-jsonl.js';
 import type { ImportedLog } from './imported-log.js';
 import { importTar, type ReadTar } from './import-tar.js';
 
-export interface ImportWorld {
+export interface ImportContext {
   readonly disk: Disk;
   readonly clock: Pick<Clock, 'now'>;
   /** The release that writes, for example `stratalog 0.1.0`. */
   readonly writtenBy: string;
   readonly segmentBytes?: number;
   readonly readTar: ReadTar;
-  /** Removes a directory and all in it. */
+  /** Removes a directory and its content. */
   readonly removeTree: (path: string) => Promise<void>;
 }
 
 /**
  * Imports into a directory that is absent or empty; its parent must exist.
  *
- * Fails  UsageError when the place is not free, ExportInvalid, LogTooNew, HostFault
+ * Fails  UsageError if the target is not usable; ExportInvalid, LogTooNew, HostFault
  */
 export async function importLog(
-  world: ImportWorld,
+  context: ImportContext,
   input: AsyncIterable<Uint8Array>,
   root: string,
 ): Promise<ImportedLog> {
-  const { disk } = world;
-  await requireFree(disk, root);
-  const aside = `${root}.importing`;
-  await makeAside(disk, aside);
+  const { disk } = context;
+  await requireUsableTarget(disk, root);
+  const staging = `${root}.importing`;
+  await makeStaging(disk, staging);
   let isRenamed = false;
   try {
-    await disk.makeDirectory(logDirectory(aside));
+    await disk.makeDirectory(logDirectory(staging));
     const { isTar, whole } = await formatOf(input);
-    const query = { ...world, root: aside };
-    const imported = await (isTar ? importTar(whole, query) : importLines(whole, query));
-    if (imported.position === 0) throw new UsageError('the export holds no event to import');
-    await requireSound(disk, aside, imported);
-    await disk.syncDirectory(logDirectory(aside));
-    await disk.syncDirectory(aside);
-    await disk.rename(aside, root);
+    const options = { ...context, root: staging };
+    const imported = await (isTar ? importTar(whole, options) : importLines(whole, options));
+    if (imported.position === 0) throw new UsageError('the export contains no events');
+    await requireSound(disk, staging, imported);
+    await disk.syncDirectory(logDirectory(staging));
+    await disk.syncDirectory(staging);
+    await disk.rename(staging, root);
     isRenamed = true;
     await disk.syncDirectory(dirname(root));
     return imported;
   } finally {
-    if (!isRenamed) await world.removeTree(aside);
+    if (!isRenamed) await context.removeTree(staging);
   }
 }
 
-async function requireFree(disk: Disk, root: string): Promise<void> {
+async function requireUsableTarget(disk: Disk, root: string): Promise<void> {
   const parent = dirname(root);
   let names: readonly string[];
   try {
@@ -65,41 +65,38 @@ async function requireFree(disk: Disk, root: string): Promise<void> {
   } catch (cause) {
     if (errnoOf(cause) === 'ENOENT') return;
     if (!['ENOTDIR', 'ELOOP'].includes(errnoOf(cause) ?? '')) throw cause;
-    throw new UsageError(`${root} is no directory: name one that is empty, or not there yet`, {
-      cause,
-    });
+    throw new UsageError(`${root} is not a directory: give an empty or new directory`, { cause });
   }
   if (names.length > 0) {
     throw new UsageError(
-      `${root} is not empty, and an import never adds to what is there: name an empty directory, ` +
-        'or one that is not there yet',
+      `${root} is not empty, and import does not merge: give an empty or new directory`,
     );
   }
   if ((await disk.stat(root)).device !== (await disk.stat(parent)).device) {
     throw new UsageError(
-      `${root} is where a file system is mounted, and cannot be replaced as a whole: ` +
-        `name a directory in it, for example ${root}/stratalog`,
+      `${root} is a mountpoint and cannot be replaced: ` +
+        `give a directory below it, for example ${root}/stratalog`,
     );
   }
 }
 
-async function makeAside(disk: Disk, aside: string): Promise<void> {
+async function makeStaging(disk: Disk, staging: string): Promise<void> {
   try {
-    await disk.makeDirectory(aside);
+    await disk.makeDirectory(staging);
   } catch (cause) {
     if (errnoOf(cause) === 'ENOENT') {
-      throw new UsageError(`${dirname(aside)} is not there: make it first`, { cause });
+      throw new UsageError(`${dirname(staging)} does not exist: create it first`, { cause });
     }
     if (errnoOf(cause) !== 'EEXIST') throw cause;
     throw new UsageError(
-      `${aside} is there, from an import that is under way or was killed: ` +
-        'when none is, remove it and try again',
+      `${staging} exists, left by an import that is running or was killed: ` +
+        'if no import is running, remove it and try again',
       { cause },
     );
   }
 }
 
-/** A brace begins lines of JSON; nothing that is compressed is taken for a tar. */
+/** JSON lines begin with a brace, and a tar has its magic; compressed input has neither. */
 async function formatOf(
   input: AsyncIterable<Uint8Array>,
 ): Promise<{ readonly isTar: boolean; readonly whole: AsyncIterable<Uint8Array> }> {
@@ -113,8 +110,8 @@ async function formatOf(
   const isTar = head.toString('latin1', 257, 262) === 'ustar';
   if (!isTar && head[0] !== 0x7b) {
     throw new ExportInvalid(
-      'this is neither lines of JSON nor a tar that `stratalog export` wrote; ' +
-        'when it is compressed, unpack it first: `zstd -dc FILE | stratalog import -`',
+      'the input is neither JSON lines nor a tar written by `stratalog export`; ' +
+        'if it is compressed, decompress it first: `zstd -dc FILE | stratalog import -`',
     );
   }
   const whole = (async function* () {
@@ -126,20 +123,20 @@ async function formatOf(
   return { isTar, whole };
 }
 
-/** What was written is read again, as `stratalog verify` would. */
+/** Verifies the written log as `stratalog verify` does. */
 async function requireSound(disk: Disk, root: string, imported: ImportedLog): Promise<void> {
   for await (const item of verifyLog({ root, disk })) {
     if (item.kind === 'summary') {
       if (item.verifiedTo === imported.position && item.chain === imported.chain) continue;
       throw new ExportInvalid(
-        `the log in it ends at position ${item.verifiedTo} with chain head ${item.chain}, and it ` +
-          `says that it ends at ${imported.position} with ${imported.chain}`,
+        `the exported log ends at position ${item.verifiedTo} with chain head ${item.chain}, but ` +
+          `the export declares position ${imported.position} with chain head ${imported.chain}`,
       );
     }
     if (item.severity === 'info') continue;
     const { segment, position, kind, detail } = item;
     throw new ExportInvalid(
-      `the log in it is not sound: ${kind} at position ${position} (${segment}): ${detail}`,
+      `the exported log is damaged: ${kind} at position ${position} (${segment}): ${detail}`,
     );
   }
 }

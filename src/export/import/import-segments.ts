@@ -1,6 +1,6 @@
 /**
- * Writes records that are bytes already into new segments. A segment ends where a sync group
- * ends, as the daemon's own do; the records, and so the chain, are as they were.
+ * Writes encoded records to new segments. A segment ends at the end of a sync group, like those of
+ * the daemon. The records, and so the chain, are unchanged.
  */
 import type { Clock, Disk, DiskFile } from '../../base/ports.js';
 import { logDirectory, segmentName } from '../../log/files.js';
@@ -9,13 +9,13 @@ import { encodeHeader } from '../../log/format/segment-header.js';
 
 const WRITE_BYTES = 1024 * 1024;
 
-export interface SegmentsQuery {
+export interface ImportedSegmentsOptions {
   readonly root: string;
   readonly uuid: string;
   readonly epoch: number;
-  /** The release that writes: this one. */
+  /** The running release. */
   readonly writtenBy: string;
-  /** 16 MiB by default. */
+  /** Default: 16 MiB. */
   readonly segmentBytes?: number;
 }
 
@@ -28,20 +28,20 @@ interface OpenFile {
 export class ImportedSegments {
   readonly #disk: Disk;
   readonly #clock: Pick<Clock, 'now'>;
-  readonly #query: SegmentsQuery;
+  readonly #options: ImportedSegmentsOptions;
   readonly #segmentBytes: number;
   #open: OpenFile | null = null;
   #pending: Buffer[] = [];
   #pendingBytes = 0;
 
-  constructor(disk: Disk, clock: Pick<Clock, 'now'>, query: SegmentsQuery) {
+  constructor(disk: Disk, clock: Pick<Clock, 'now'>, options: ImportedSegmentsOptions) {
     this.#disk = disk;
     this.#clock = clock;
-    this.#query = query;
-    this.#segmentBytes = query.segmentBytes ?? SEGMENT_BYTES_DEFAULT;
+    this.#options = options;
+    this.#segmentBytes = options.segmentBytes ?? SEGMENT_BYTES_DEFAULT;
   }
 
-  /** Takes the next record; `chain` is the hash of the one before it. */
+  /** Appends the next record; `chain` is the hash of the record before it. */
   async append(
     record: { readonly position: number; readonly groupOffset: number; readonly bytes: Buffer },
     chain: Buffer,
@@ -55,9 +55,9 @@ export class ImportedSegments {
     if (this.#pendingBytes >= WRITE_BYTES) await this.#write();
   }
 
-  /** Everything is durable but the names: the directory is synced by whoever made it. */
+  /** Makes the content durable; the caller syncs the directory. */
   async end(): Promise<void> {
-    // A root with snapshot directories and no segment would be refused.
+    // A root with snapshot directories needs at least one segment to start.
     if (this.#open === null) await this.#begin(0, Buffer.alloc(CHAIN_BYTES));
     await this.#seal();
   }
@@ -68,7 +68,7 @@ export class ImportedSegments {
   }
 
   async #begin(firstPosition: number, chain: Buffer): Promise<void> {
-    const { root, uuid, epoch, writtenBy } = this.#query;
+    const { root, uuid, epoch, writtenBy } = this.#options;
     const previousFirstPosition = this.#open?.firstPosition ?? null;
     await this.#seal();
     const path = `${logDirectory(root)}/${segmentName(firstPosition)}`;

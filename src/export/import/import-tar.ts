@@ -1,32 +1,31 @@
 /**
- * An export in tar as the files of a root. Only names that an export gives are taken, each once;
- * nothing else of the archive is believed: no links, no owners, no modes.
+ * Imports a tar into the files of a root. Accepts only the names that an export has, each once, and
+ * ignores links, owners and modes.
  */
 import { createHash } from 'node:crypto';
 import type { Disk } from '../../base/ports.js';
 import { EPOCH_MAX, ExportInvalid } from '../export-lines.js';
-import { TAR_ABOUT, TAR_MANIFEST, TAR_SCHEMA } from '../export-tar.js';
+import { TAR_EXPORT_INFO, TAR_MANIFEST, TAR_SCHEMA } from '../export-tar.js';
 import { parseBody } from '../../log/format/codec.js';
 import { LogTooNew, RootRefused } from '../../log/errors.js';
 import { fileSystemsOf } from '../../log/root/file-systems.js';
-import { identityPath } from '../../log/files.js';
 import { readIdentity, writeIdentity, type StoredIdentity } from '../../log/root/identity.js';
 import type { ImportedLog } from './imported-log.js';
 
-/** Reads an archive entry by entry; fails when it is not whole. */
+/** Reads an archive entry by entry; fails if it is truncated. */
 export type ReadTar = (input: AsyncIterable<Uint8Array>) => AsyncIterable<ArchiveEntry>;
 
 export interface ArchiveEntry {
   readonly type: string;
   readonly name: string;
   readonly size: number;
-  /** Must be read to its end before the next entry is asked for. */
+  /** Must be consumed before the next entry is requested. */
   readonly content: AsyncIterable<Uint8Array>;
 }
 
 export interface TarOptions {
   readonly disk: Disk;
-  /** An empty directory with an empty `log/` in it. */
+  /** A directory that contains only an empty `log/`. */
   readonly root: string;
   readonly writtenBy: string;
   readonly readTar: ReadTar;
@@ -44,36 +43,40 @@ const names = [
 /** Fails with ExportInvalid, LogTooNew, HostFault. */
 export async function importTar(
   input: AsyncIterable<Uint8Array>,
-  query: TarOptions,
+  options: TarOptions,
 ): Promise<ImportedLog> {
-  const { disk, root, writtenBy } = query;
+  const { disk, root, writtenBy } = options;
   const sums = new Map<string, string>();
   const texts = new Map<string, string>();
-  for await (const entry of query.readTar(input)) {
-    // As `tar -c log` and `tar -c ./log` put them.
+  for await (const entry of options.readTar(input)) {
+    // Accept the names of both `tar -c log` and `tar -c ./log`.
     const name = entry.name.replace(/^\.\//, '');
     if (entry.type === 'directory' && /^(log)?\/?$/.test(name)) continue;
     const known = names.find(({ form }) => form.test(name));
     if (known === undefined || entry.type !== 'file') {
       throw new ExportInvalid(
-        `the tar holds ${JSON.stringify(entry.name)} (${entry.type}), which no export has`,
+        `unexpected entry ${JSON.stringify(entry.name)} (${entry.type}) in the tar`,
       );
     }
     if (entry.size > known.bytesMax) {
-      throw new ExportInvalid(`${name} in the tar has ${entry.size} bytes, which is too many`);
+      throw new ExportInvalid(`${name} in the tar is too large: ${entry.size} bytes`);
     }
-    if (sums.has(name)) throw new ExportInvalid(`the tar holds ${name} twice`);
-    const { sum, kept } = await take(disk, known.isFile ? `${root}/${name}` : null, entry.content);
+    if (sums.has(name)) throw new ExportInvalid(`the tar contains ${name} twice`);
+    const { sum, kept } = await extract(
+      disk,
+      known.isFile ? `${root}/${name}` : null,
+      entry.content,
+    );
     sums.set(name, sum);
     if (kept !== null) texts.set(name, kept.toString('utf8'));
   }
   requireManifest(sums, texts.get(TAR_MANIFEST));
-  const about = readAbout(texts.get(TAR_ABOUT));
-  return { ...about, epoch: await settleIdentity(disk, root, writtenBy, about.uuid) };
+  const info = readExportInfo(texts.get(TAR_EXPORT_INFO));
+  return { ...info, epoch: await adoptIdentity(disk, root, writtenBy, info.uuid) };
 }
 
-/** To a new file, or kept in memory where no path is given. */
-async function take(
+/** Writes the content to a new file, or keeps it in memory if no path is given. */
+async function extract(
   disk: Disk,
   path: string | null,
   content: AsyncIterable<Uint8Array>,
@@ -100,45 +103,45 @@ async function take(
   return { sum: hash.digest('hex'), kept: null };
 }
 
-/** The manifest must name every file, and no other, with the sum that it has. */
+/** The manifest must list exactly the files of the tar, with their sums. */
 function requireManifest(sums: ReadonlyMap<string, string>, manifest: string | undefined): void {
   if (manifest === undefined) {
-    throw new ExportInvalid('the tar has no MANIFEST: it is cut, or is no export of Stratalog');
+    throw new ExportInvalid('the tar has no MANIFEST: it is truncated or not a Stratalog export');
   }
   const found = [...sums].filter(([name]) => name !== TAR_MANIFEST);
   const lines = manifest.split('\n');
-  if (lines.pop() !== '') throw new ExportInvalid('the MANIFEST is cut');
-  const told = new Map(lines.map((line) => [line.slice(66), line.slice(0, 66)]));
+  if (lines.pop() !== '') throw new ExportInvalid('the MANIFEST is truncated');
+  const listed = new Map(lines.map((line) => [line.slice(66), line.slice(0, 66)]));
   for (const [name, sum] of found) {
-    if (told.get(name) === `${sum}  `) continue;
-    throw new ExportInvalid(`${name} in the tar is not the file that the MANIFEST tells of`);
+    if (listed.get(name) === `${sum}  `) continue;
+    throw new ExportInvalid(`${name} in the tar does not match its sum in MANIFEST`);
   }
-  if (told.size === found.length && lines.length === found.length) return;
-  throw new ExportInvalid('the MANIFEST tells of files that the tar does not hold');
+  if (listed.size === found.length && lines.length === found.length) return;
+  throw new ExportInvalid('MANIFEST lists files that are missing from the tar');
 }
 
-function readAbout(text: string | undefined): Omit<ImportedLog, 'epoch'> {
-  if (text === undefined) throw new ExportInvalid(`the tar has no ${TAR_ABOUT}`);
+function readExportInfo(text: string | undefined): Omit<ImportedLog, 'epoch'> {
+  if (text === undefined) throw new ExportInvalid(`the tar has no ${TAR_EXPORT_INFO}`);
   let fields: ReadonlyMap<string, unknown>;
   try {
     fields = new Map(Object.entries(parseBody(text)));
   } catch (cause) {
-    throw new ExportInvalid(`${TAR_ABOUT} in the tar is no JSON object`, { cause });
+    throw new ExportInvalid(`${TAR_EXPORT_INFO} in the tar is not a JSON object`, { cause });
   }
   const uuid = fields.get('uuid');
   const to = fields.get('to');
   const chain = fields.get('chain');
   if (fields.get('schema') !== TAR_SCHEMA) {
-    throw new ExportInvalid(`${TAR_ABOUT} in the tar is not of a format that this release reads`);
+    throw new ExportInvalid(`${TAR_EXPORT_INFO} in the tar has an unsupported schema`);
   }
   if (typeof uuid !== 'string' || typeof to !== 'number' || typeof chain !== 'string') {
-    throw new ExportInvalid(`${TAR_ABOUT} in the tar is malformed`);
+    throw new ExportInvalid(`${TAR_EXPORT_INFO} in the tar is malformed`);
   }
   return { uuid, position: to, chain, complete: fields.get('complete') === true };
 }
 
-/** The same log in a new place. Answers its epoch. */
-async function settleIdentity(
+/** Rewrites the identity for the new file systems. Returns the epoch. */
+async function adoptIdentity(
   disk: Disk,
   root: string,
   writtenBy: string,
@@ -146,14 +149,14 @@ async function settleIdentity(
 ): Promise<number> {
   const identity = await identityIn(disk, root);
   if (identity?.uuid !== uuid) {
-    throw new ExportInvalid(`${identityPath('')} in the tar is not of the log that was exported`);
+    throw new ExportInvalid('identity.json in the tar belongs to another log');
   }
   const fileSystems = await fileSystemsOf(disk, root);
   await writeIdentity(disk, root, { ...identity, fileSystems, writtenBy });
   return identity.epoch;
 }
 
-/** What is wrong with it is wrong with the export: the directory is gone when that is read. */
+/** Reports faults as faults of the export: the directory that holds the file is removed. */
 async function identityIn(disk: Disk, root: string): Promise<StoredIdentity | null> {
   let identity: StoredIdentity | null;
   try {
@@ -171,5 +174,5 @@ async function identityIn(disk: Disk, root: string): Promise<StoredIdentity | nu
 }
 
 function malformed(why = 'it is malformed', cause?: unknown): ExportInvalid {
-  return new ExportInvalid(`identity.json in the tar cannot be used: ${why}`, { cause });
+  return new ExportInvalid(`identity.json in the tar is unusable: ${why}`, { cause });
 }

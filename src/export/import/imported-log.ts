@@ -1,11 +1,10 @@
-/** What an import found out about the log that it has written, whichever form it came in. */
-
+/** The log that an import has written. */
 export interface ImportedLog {
   readonly uuid: string;
   readonly epoch: number;
-  /** The position the next record gets. */
+  /** Position of the next record. */
   readonly position: number;
   readonly chain: string;
-  /** False when the log was damaged where the export ends. */
+  /** False if the exported log was damaged at `position`. */
   readonly complete: boolean;
 }

@@ -1,6 +1,6 @@
 /**
- * Checks what verifying the bytes cannot: that every event is one this release understands, that
- * the statechart allows it where it stands, and that each checkpoint says what the log says.
+ * Checks what byte verification cannot: that this release understands every event, that the
+ * statechart allows it at its position, and that each checkpoint agrees with the log.
  */
 import { isDeepStrictEqual } from 'node:util';
 import { reasonOf } from '../../base/errors.js';
@@ -23,36 +23,36 @@ import { Replay } from './replay.js';
 export type EventFindingKind =
   /** Its type or schema version is newer than this release. */
   | 'event-newer'
-  /** Its body is not what its type promises. */
+  /** Its body does not match the schema of its type. */
   | 'event-malformed'
-  /** The statechart has no such step: this program and the log disagree about what can happen. */
+  /** The statechart does not allow the event: a bug, or the log was edited. */
   | 'event-impossible'
-  /** A checkpoint holds other states than the events before it lead to. */
+  /** A checkpoint has other states than the events before it. */
   | 'checkpoint-differs';
 
 export interface EventFinding {
   readonly kind: EventFindingKind;
   readonly severity: 'damage';
-  /** The record it is about; of a checkpoint, its position. */
+  /** Position of the record or of the checkpoint. */
   readonly position: Position;
   /** The stream, or the checkpoint's file name. */
   readonly subject: string;
   readonly detail: string;
 }
 
-/** A checkpoint that is sound as a file. */
-interface Taken {
+/** A checkpoint whose file is sound. */
+interface SoundCheckpoint {
   readonly name: string;
   readonly position: number;
-  /** What a start would begin with. */
+  /** The state that startup would begin with. */
   restore(): Promise<Replay>;
   lines(): AsyncGenerator<readonly string[]>;
 }
 
 /**
- * Findings as they are made. Begins with the first checkpoint where early segments were retired.
- * Of each stream only the first finding is told: what follows it follows from it. Ends quietly at
- * damage, which verifying the bytes reports.
+ * Yields findings. Begins with the first checkpoint if early segments are retired. Reports only the
+ * first finding of each stream, because it causes the later ones. Stops without an error at damage,
+ * which byte verification reports.
  *
  * Fails  LogTooNew, HostFault
  */
@@ -68,7 +68,7 @@ export async function* checkEvents(
     for await (const batch of readLogBatches({ root, disk })) {
       for (const record of batch) {
         if (check.isAtCheckpoint(record)) yield* check.compareCheckpoints();
-        const wrong = check.take(record);
+        const wrong = check.checkRecord(record);
         if (wrong !== null) yield wrong;
       }
     }
@@ -80,16 +80,16 @@ export async function* checkEvents(
 
 class EventCheck {
   #replay = new Replay();
-  /** Streams that were found wrong once. */
-  readonly #spoiled = new Set<string>();
+  /** Streams with a finding. */
+  readonly #failed = new Set<string>();
   /** Not yet reached, oldest first. */
-  #checkpoints: readonly Taken[];
+  #checkpoints: readonly SoundCheckpoint[];
 
-  constructor(checkpoints: readonly Taken[]) {
+  constructor(checkpoints: readonly SoundCheckpoint[]) {
     this.#checkpoints = checkpoints;
   }
 
-  /** Without one, every stream that was begun in a retired segment would look impossible. */
+  /** Otherwise every stream that began in a retired segment would be impossible. */
   async beginWithCheckpoint(): Promise<void> {
     const [first, ...rest] = this.#checkpoints;
     if (first === undefined) return;
@@ -98,24 +98,24 @@ class EventCheck {
     this.#checkpoints = rest;
   }
 
-  /** Whether one was taken before this record. A replay that begins with one is there already. */
+  /** Whether a checkpoint was taken right before this record. */
   isAtCheckpoint(record: LogRecord): boolean {
     const { position: at } = record;
     return at >= this.#replay.position && at === this.#checkpoints[0]?.position;
   }
 
-  /** What is wrong with the event where it stands; null for nothing. */
-  take(record: LogRecord): EventFinding | null {
+  /** The finding about the event at its position, or null. */
+  checkRecord(record: LogRecord): EventFinding | null {
     const { stream, position: at } = record;
     const isBefore = at < this.#replay.position;
     let wrong: EventFinding | null = null;
-    if (!this.#spoiled.has(stream)) {
+    if (!this.#failed.has(stream)) {
       try {
-        // What the checkpoint knows already need only be understood.
+        // The checkpoint already includes these events, so only decode them.
         if (isBefore) understand(record);
         else this.#replay.apply(record);
       } catch (thrown) {
-        this.#spoiled.add(stream);
+        this.#failed.add(stream);
         const kind = kindOf(thrown);
         const detail = reasonOf(thrown);
         wrong = { kind, severity: 'damage', position: at, subject: stream, detail };
@@ -130,7 +130,7 @@ class EventCheck {
     const at = this.#replay.position;
     const here = this.#checkpoints.filter((taken) => taken.position === at);
     this.#checkpoints = this.#checkpoints.filter((taken) => taken.position > at);
-    if (this.#spoiled.size > 0) return;
+    if (this.#failed.size > 0) return;
     for (const taken of here) {
       const detail = await this.#differenceTo(taken);
       if (detail === null) continue;
@@ -139,27 +139,27 @@ class EventCheck {
     }
   }
 
-  async #differenceTo(taken: Taken): Promise<string | null> {
+  async #differenceTo(taken: SoundCheckpoint): Promise<string | null> {
     let index = 0;
     try {
       for await (const slice of taken.lines()) {
         for (const line of slice) {
           if (index++ === 0) continue;
-          const said = decodeState(line);
-          const state = this.#replay.forest.get(said.id);
-          if (state === undefined) return `it has snapshot ${said.id}, which the log has not`;
+          const stored = decodeState(line);
+          const state = this.#replay.forest.get(stored.id);
+          if (state === undefined) return `it has snapshot ${stored.id}, but the log does not`;
           const text = encodeState(state);
           if (text === line) continue;
-          if (!isDeepStrictEqual(said, decodeState(text))) {
-            return `of snapshot ${said.id} it says something else than the log`;
+          if (!isDeepStrictEqual(stored, decodeState(text))) {
+            return `its state of snapshot ${stored.id} differs from the log`;
           }
         }
       }
     } catch (thrown) {
-      return `its lines cannot be understood: ${reasonOf(thrown)}`;
+      return `its lines cannot be decoded: ${reasonOf(thrown)}`;
     }
     const { size } = this.#replay.forest;
-    return index - 1 === size ? null : `it has ${index - 1} snapshots, the log has ${size}`;
+    return index - 1 === size ? null : `it has ${index - 1} snapshots, but the log has ${size}`;
   }
 }
 
@@ -168,10 +168,10 @@ function kindOf(thrown: unknown): EventFindingKind {
   return thrown.isNewer ? 'event-newer' : 'event-malformed';
 }
 
-async function soundCheckpoints(disk: Disk, root: string): Promise<readonly Taken[]> {
+async function soundCheckpoints(disk: Disk, root: string): Promise<readonly SoundCheckpoint[]> {
   const uuid = (await readIdentityIfSound(disk, root))?.uuid ?? '';
   const { checkpoints } = await listLog(disk, root);
-  const sound: Taken[] = [];
+  const sound: SoundCheckpoint[] = [];
   for (const { name, position: at } of checkpoints) {
     const path = `${logDirectory(root)}/${name}`;
     const reading = await examineCheckpoint(disk, path, uuid);
@@ -181,7 +181,7 @@ async function soundCheckpoints(disk: Disk, root: string): Promise<readonly Take
       if (again.kind === 'unusable') throw new Error(again.reason);
       return Replay.restore(again.text);
     };
-    // Not the whole reading: with many checkpoints the streams that they tell of fill the memory.
+    // Keep only the offsets: the stream versions of many checkpoints would use too much memory.
     const { start, end } = reading;
     const lines = () => checkpointLines(disk, path, { start, end });
     sound.push({ name, position: at, restore, lines });

@@ -1,7 +1,7 @@
 /**
- * The texts that an index can be asked for: what snapshots are called, and who stands on whom. A
- * sieve in front of `fitOfRecord` and of the search for children: it may tell too much, and never
- * too little. Reads bodies as they stand, because it is asked of every event of a log.
+ * The texts in a segment index: names of snapshots, and parent links. A prefilter for `fitOfRecord`
+ * and the search for children: it may have false positives, but no false negatives. Reads bodies
+ * without validation, because it runs for every event of a log.
  */
 import type { SnapshotId } from '../../base/units.js';
 import type { IndexedTexts } from '../../log/index/text-filter.js';
@@ -20,31 +20,31 @@ export const snapshotTexts: IndexedTexts = {
     'LabelsUpdated',
   ]),
   *textsIn(_type, body) {
-    for (const borne of borneIn(body)) yield* formsOf(borne);
+    for (const name of namesIn(body)) yield* formsOf(name);
     const parent = fieldsOf(body['parent'])['id'];
     if (typeof parent === 'number') yield childText(parent);
   },
 };
 
-/** What is in an index for each snapshot with a name that begins with the text. */
+/** The index text of all names that begin with `text`. */
 export const textForPrefix = (text: string): string => prefixText(bareName(text));
 
-/** No name of containerd's ends like this, and one that does is only searched in vain. */
+/** A name that ends like this only causes a false positive. */
 const prefixText = (part: string): string => `${part.slice(0, PREFIX_MIN)}…`;
 
-/** What stands in an index for each child of a snapshot. */
+/** The index text of all children of a snapshot. */
 export const childText = (parent: SnapshotId | number): string => `on ${parent}`;
 
-function* borneIn(body: EventBody): Generator<string, void, undefined> {
+function* namesIn(body: EventBody): Generator<string, void, undefined> {
   const target = fieldsOf(body['labels'])[TARGET_LABEL];
   for (const text of [body['key'], body['name'], body['target'], body['ref'], target]) {
     if (typeof text === 'string') yield text;
   }
 }
 
-function* formsOf(borne: string): Generator<string, void, undefined> {
-  yield* wholeForms(borne);
-  for (const form of prefixForms(borne)) if (form.length >= PREFIX_MIN) yield prefixText(form);
+function* formsOf(name: string): Generator<string, void, undefined> {
+  yield* wholeForms(name);
+  for (const form of prefixForms(name)) if (form.length >= PREFIX_MIN) yield prefixText(form);
 }
 
 type Fields = Readonly<Record<string, unknown>>;

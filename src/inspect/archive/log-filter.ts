@@ -1,4 +1,4 @@
-/** Which events somebody wishes to see, by whose they are, who asked and when. */
+/** Filters events by type, stream, name, caller and time. */
 import type { SnapshotId } from '../../base/units.js';
 import type { LogRecord } from '../../log/types.js';
 import type { Caller } from '../../machines/events/events.js';
@@ -8,37 +8,37 @@ import { bestFit, fitOf, namespaceIn, textsOf, type Fit } from '../events/event-
 import { eventOf } from './subject.js';
 import type { TimeRange } from './time-range.js';
 
-/** Who asked, as far as it matters; at least one is given. */
+/** Fields of the caller to match; at least one is set. */
 export type CallerFilter = Partial<Pick<Caller, 'pid' | 'uid' | 'namespace' | 'lease'>>;
 
 export interface LogFilter {
   readonly types: ReadonlySet<string> | null;
   readonly stream: string | null;
-  /** Any name the snapshot ever bore; where none has it as a whole, the beginning of one. */
+  /** Any name that the snapshot ever had; if no name matches whole, a prefix of one. */
   readonly key: string | null;
-  /** Of a key the snapshot ever bore. */
+  /** Namespace of any key that the snapshot ever had. */
   readonly namespace: string | null;
   readonly caller: CallerFilter | null;
   readonly isInTime: TimeRange['holds'];
 }
 
-export type WantedCheck = (record: LogRecord) => boolean;
+export type RecordFilter = (record: LogRecord) => boolean;
 
 /**
- * The check for records in any order. What a snapshot is called stands in few of its events, so a
- * wish by name reads the log once beforehand; names that come later are learnt as they pass.
+ * Returns a filter for records in any order. Only few events have the name of their snapshot, so a
+ * filter by name reads the log once in advance. It learns later names from the filtered records.
  */
-export async function checkOf(archive: Archive, filter: LogFilter): Promise<WantedCheck> {
-  const isOfThese = await snapshotCheck(archive, filter);
+export async function recordFilter(archive: Archive, filter: LogFilter): Promise<RecordFilter> {
+  const isOfSnapshot = await snapshotFilter(archive, filter);
   return (record) =>
     (filter.types === null || filter.types.has(record.type)) &&
     (filter.stream === null || record.stream === filter.stream) &&
     filter.isInTime(record) &&
-    isOfThese(record) &&
+    isOfSnapshot(record) &&
     (filter.caller === null || isBy(record, filter.caller));
 }
 
-async function snapshotCheck(archive: Archive, filter: LogFilter): Promise<WantedCheck> {
+async function snapshotFilter(archive: Archive, filter: LogFilter): Promise<RecordFilter> {
   if (filter.key === null && filter.namespace === null) return () => true;
   const fit = filter.key === null ? (): Fit => 'whole' : fitOf(filter.key);
   const isInNamespace = (text: string): boolean =>
@@ -70,7 +70,7 @@ function learnFrom(record: LogRecord, learn: Learn): void {
   if (id !== null) learn(id, textsOf(record));
 }
 
-/** What stood when the first record that is kept was written was named before it. */
+/** Learns the names of snapshots that existed before the first retained record. */
 async function learnRetired(archive: Archive, learn: Learn): Promise<void> {
   const { first } = await archive.bounds();
   if (first === 0) return;
@@ -84,14 +84,14 @@ async function learnRetired(archive: Archive, learn: Learn): Promise<void> {
   }
 }
 
-function isBy(record: LogRecord, query: CallerFilter): boolean {
+function isBy(record: LogRecord, filter: CallerFilter): boolean {
   const event = eventOf(record);
   if (event === null || !('caller' in event.data)) return false;
   const { caller } = event.data;
   return (
-    (query.pid === undefined || caller.pid === query.pid) &&
-    (query.uid === undefined || caller.uid === query.uid) &&
-    (query.namespace === undefined || caller.namespace === query.namespace) &&
-    (query.lease === undefined || caller.lease === query.lease)
+    (filter.pid === undefined || caller.pid === filter.pid) &&
+    (filter.uid === undefined || caller.uid === filter.uid) &&
+    (filter.namespace === undefined || caller.namespace === filter.namespace) &&
+    (filter.lease === undefined || caller.lease === filter.lease)
   );
 }

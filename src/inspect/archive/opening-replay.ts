@@ -1,4 +1,4 @@
-/** A replay that an opening log fills: handed to `openLog`, it takes in what the log says. */
+/** Builds a replay while a log is opened: pass its callbacks to `openLog`. */
 import { reasonOf } from '../../base/errors.js';
 import type { Position } from '../../base/units.js';
 import type { CheckpointText } from '../../log/checkpoint/checkpoint.js';
@@ -9,10 +9,10 @@ import { EventNotUnderstood } from '../../machines/events/streams.js';
 import { Replay } from './replay.js';
 
 export class OpeningReplay implements ReplayCallbacks {
-  /** What was taken in so far. A checkpoint begins another one. */
+  /** The replay so far. A checkpoint replaces it. */
   replay = new Replay();
 
-  /** Fails with CheckpointUnusable: the log then tries an older one. */
+  /** Fails with CheckpointUnusable, and then the log tries an older one. */
   readonly onCheckpoint = async (text: CheckpointText, at: Position): Promise<void> => {
     try {
       this.replay = await Replay.restore(text);
@@ -22,7 +22,7 @@ export class OpeningReplay implements ReplayCallbacks {
     }
   };
 
-  /** Throws LogTooNew for an event of a later release; else as `Replay.apply`. */
+  /** Throws LogTooNew for an event of a newer release; otherwise throws as `Replay.apply`. */
   readonly onRecords = (batch: readonly LogRecord[], origin: RecordOrigin): void => {
     try {
       for (const record of batch) this.replay.apply(record);

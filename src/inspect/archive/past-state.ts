@@ -1,10 +1,9 @@
 /**
- * The forest at a position: the nearest usable checkpoint, then the records behind it. With the
- * indexes only streams that are still open at the position are folded: what was begun and ended
- * in between leaves nothing behind but the number that it used up. A property test holds it equal
- * to a full replay.
+ * The forest at a position: from the nearest usable checkpoint and the records after it. The
+ * indexes limit the replay to streams that are still open at the position: a stream that began and
+ * ended in between leaves only its used id. A property test compares this with a full replay.
  *
- * Events that are not folded are not judged either: `checkEvents` judges them all.
+ * Skipped events are not checked; `checkEvents` checks all events.
  */
 import type { Disk } from '../../base/ports.js';
 import { position, type Position, type SnapshotId } from '../../base/units.js';
@@ -32,7 +31,7 @@ export async function pastState(
     try {
       return await stateBy({ disk, root, log }, segments, at);
     } catch (thrown) {
-      // The one that led astray is not used again.
+      // The log does not use the faulty index again.
       if (!(thrown instanceof IndexUnusable) || tries === 0) throw thrown;
     }
   }
@@ -56,8 +55,8 @@ async function stateBy(
     const { checkpoints } = await listLog(disk, root);
     const oldest = checkpoints.find((checkpoint) => checkpoint.position >= first);
     throw new MomentUnknown(
-      `the log begins at position ${first}, and no checkpoint is kept of what was before ${at}` +
-        (oldest === undefined ? '' : `: the oldest state that is known is of ${oldest.position}`),
+      `the log begins at position ${first}, and no checkpoint has the state at ${at}` +
+        (oldest === undefined ? '' : `: the oldest known state is at ${oldest.position}`),
     );
   }
   const replay = begun?.replay ?? new Replay();
@@ -71,7 +70,7 @@ async function stateBy(
   return { position: at, time: await range.timeBefore(), forest: replay.forest };
 }
 
-/** Streams that were begun and ended: their numbers are used up, spares among them too. */
+/** Reserves the ids of streams that began and ended, including preallocated ones. */
 function forget({ forest }: Replay, ended: readonly SnapshotId[]): void {
   let last = 0;
   const usedPreallocated: SnapshotId[] = [];
@@ -89,7 +88,7 @@ interface Begun {
   readonly position: number;
 }
 
-/** One that cannot be used is passed over: an older one, or the log itself, serves as well. */
+/** Skips unusable checkpoints: an older one or the log itself leads to the same state. */
 async function nearestCheckpoint(
   disk: Disk,
   root: string,
@@ -99,34 +98,34 @@ async function nearestCheckpoint(
   const uuid = (await readIdentityIfSound(disk, root))?.uuid ?? '';
   const { checkpoints } = await listLog(disk, root);
   for (const { name, position: taken } of checkpoints.toReversed()) {
-    // Between an older one and the first record that is kept, records are missing.
+    // Records are missing between an older checkpoint and the first retained record.
     if (taken > at || (taken < first && taken !== at)) continue;
     const reading = await readCheckpoint(disk, `${logDirectory(root)}/${name}`, uuid);
     if (reading.kind === 'unusable' || reading.envelope.position !== taken) continue;
     try {
       return { replay: await Replay.restore(reading.text), position: taken };
     } catch {
-      // Whatever is wrong with its lines, an older one or the log says the same.
+      // An older checkpoint or the log leads to the same state.
       continue;
     }
   }
   return null;
 }
 
-type Slots = Map<ListedSegment, number[]>;
+type OffsetsBySegment = Map<ListedSegment, number[]>;
 
 interface OpenStreams {
-  /** Where their records stand; segments in order, offsets rising. */
-  readonly places: Slots;
+  /** Offsets of their records; segments and offsets in ascending order. */
+  readonly places: OffsetsBySegment;
   readonly ended: readonly SnapshotId[];
 }
 
-/** The records from one position up to another. */
+/** The records between two positions. */
 class Range {
   private constructor(
     private readonly log: IndexedLog,
     private readonly segments: readonly ListedSegment[],
-    /** The newest segment as it was a moment ago; null where it is not touched. */
+    /** Index of the newest segment when the range was opened; null if not in the range. */
     private readonly newest: SegmentIndex | null,
     private readonly from: number,
     private readonly to: number,
@@ -145,7 +144,7 @@ class Range {
       : null;
     const next = newest?.nextPosition ?? last?.header.firstPosition ?? 0;
     if (to <= next) return new Range(log, segments, newest, from, to);
-    throw new MomentUnknown(`the log ends at position ${next}: ${to} is not there yet`);
+    throw new MomentUnknown(`the log ends at position ${next}: ${to} does not exist yet`);
   }
 
   async openStreams(replay: Replay): Promise<OpenStreams> {
@@ -164,7 +163,7 @@ class Range {
         pending.set(stream, of.set(segment, offsets));
       }
     }
-    const places: Slots = new Map(this.#touched().map((segment) => [segment, []]));
+    const places: OffsetsBySegment = new Map(this.#touched().map((segment) => [segment, []]));
     for (const of of pending.values()) {
       for (const [segment, offsets] of of) {
         const all = places.get(segment) ?? [];
@@ -190,7 +189,7 @@ class Range {
     });
   }
 
-  /** Of each stream the records within the range. */
+  /** The records of each stream within the range. */
   #parts(segment: ListedSegment): Promise<readonly StreamPart[]> {
     return this.#within(segment, async (open) => {
       const { index } = open;
@@ -200,10 +199,10 @@ class Range {
       const end = await open.offsetAt(this.to);
       const within: StreamPart[] = [];
       for (const { stream, offsets, closes } of index.parts()) {
-        const wanted = offsets.filter((offset) => offset >= start && offset < end);
-        if (wanted.length === 0) continue;
-        const endsHere = closes && wanted.at(-1) === offsets.at(-1);
-        within.push({ stream, offsets: wanted, closes: endsHere });
+        const inRange = offsets.filter((offset) => offset >= start && offset < end);
+        if (inRange.length === 0) continue;
+        const endsHere = closes && inRange.at(-1) === offsets.at(-1);
+        within.push({ stream, offsets: inRange, closes: endsHere });
       }
       return within;
     });

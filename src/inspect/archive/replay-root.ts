@@ -1,6 +1,6 @@
 /**
- * Replays a root from outside: newest usable checkpoint, then the records after it. Read-only and
- * without a lock, so it serves beside a live daemon and on a copied root alike.
+ * Replays the log of a root: the newest usable checkpoint, then the records after it. Read-only and
+ * without a lock, so it works while a daemon runs and on a copied root.
  */
 import { reasonOf } from '../../base/errors.js';
 import type { Disk } from '../../base/ports.js';
@@ -14,14 +14,14 @@ import { Replay } from './replay.js';
 
 export interface ReplayedRoot {
   readonly replay: Replay;
-  /** The checkpoint it began with, or null when the whole log was read. */
+  /** The checkpoint that it began with; null if the whole log was read. */
   readonly checkpoint: Position | null;
-  /** Checkpoints that were passed over, each with its reason. */
+  /** Skipped checkpoints, each with the reason. */
   readonly ignored: readonly string[];
 }
 
 /**
- * The projection after all records before `upTo` (default: as far as the log reaches).
+ * The projection after all records before `upTo` (default: the end of the log).
  *
  * Fails  RootRefused, LogDamaged, LogTooNew, EventNotUnderstood, InvariantBroken, HostFault
  */
@@ -31,7 +31,7 @@ export async function replayRoot(disk: Disk, root: string, upTo?: Position): Pro
   return replayed;
 }
 
-/** As `replayRoot`; damage ends it, and is answered with what the records before it lead to. */
+/** Like `replayRoot`, but returns damage together with the state before it. */
 export async function replayToDamage(
   disk: Disk,
   root: string,

@@ -1,6 +1,6 @@
 /**
- * The forest as a log tells it: restored from a checkpoint, then moved record by record.
- * The daemon starts with it, Cleanup decides with it, and the tools look at the past with it.
+ * Projects a log to a forest: restores a checkpoint, then applies record by record. Used by the
+ * startup of the daemon, by Cleanup and by the tools.
  */
 import { position, streamVersion, type Position } from '../../base/units.js';
 import type { CheckpointText } from '../../log/checkpoint/checkpoint.js';
@@ -14,9 +14,9 @@ import { EventNotUnderstood, understand } from '../../machines/events/streams.js
 
 export class Replay {
   readonly forest: Forest;
-  /** The version the next event of the daemon's own stream gets. */
+  /** Version of the next event in the daemon's stream. */
   daemonStreamVersion = 0;
-  /** Everything before this position has been taken in. */
+  /** All records before this position have been applied. */
   position: Position = position(0);
 
   constructor(forest = new Forest()) {
@@ -24,8 +24,8 @@ export class Replay {
   }
 
   /**
-   * Begins from a checkpoint: its head, then one state a line, which stay packed until they are
-   * asked for. Throws when a line is malformed as far as it is looked at.
+   * Begins with a checkpoint: its head, then one state per line. States stay packed until used, so
+   * this throws only if the parts that it reads are malformed.
    */
   static async restore({ bytes, lines }: CheckpointText): Promise<Replay> {
     const end = bytes.indexOf('\n');
@@ -64,7 +64,7 @@ export class Replay {
       return;
     }
     if (understood.about !== 'snapshot') {
-      throw new EventNotUnderstood(`${record.type} stands in ${record.stream}`, false);
+      throw new EventNotUnderstood(`${record.type} in the stream ${record.stream}`, false);
     }
     const { id, event } = understood;
     const state = this.forest.get(id) ?? null;

@@ -1,6 +1,6 @@
 /**
- * The archive of a root's files: read-only, without a lock, beside a daemon or of a copy. Answers
- * by the segments' indexes and by checkpoints where they are, and by reading where they are not.
+ * The archive of a root's files: read-only and without a lock, so it works while a daemon runs and
+ * on a copy. Uses segment indexes and checkpoints where they exist, and reads segments otherwise.
  */
 import type { Disk } from '../../base/ports.js';
 import { position, type Position, type SnapshotId, type UnixNanos } from '../../base/units.js';
@@ -16,11 +16,11 @@ import { bySnapshot } from './subject.js';
 import { findChildren, findText } from './text-search.js';
 
 export interface RootArchiveOptions {
-  /** For who asks one thing: all its parts are answered from the same list of segments. */
+  /** For a single query: lists the segments only once. */
   readonly asksOnce?: boolean;
-  /** Told once that an index could not be used, and why. The answers are the same, later. */
+  /** Called once if an index is unusable. The results are the same, but slower. */
   readonly onNotice?: (text: string) => void;
-  /** Told once of damage near the end, before which the answers end. It may throw. */
+  /** Called once for damage near the end, where the results then end. May throw. */
   readonly onDamage?: (damage: LogDamaged) => void;
 }
 
@@ -81,7 +81,7 @@ export class RootArchive implements Archive {
     return bySnapshot(await this.#lives(ids, range));
   }
 
-  /** A number is given to one snapshot alone. */
+  /** Ids are never reused, so a stream ends at most once. */
   #lives(ids: readonly SnapshotId[], range: LifeRange): Promise<readonly LogRecord[]> {
     return this.#streams(new Set(ids.map(streamOf)), { ...range, endOnce: true });
   }
@@ -98,7 +98,7 @@ export class RootArchive implements Archive {
     return this.#log.acrossRetiring(() => this.#positionAt(time));
   }
 
-  /** From the end: the last segment that has a record which is not younger holds the answer. */
+  /** Searches backwards for the last segment that has a record with this time or an earlier one. */
   async #positionAt(time: UnixNanos): Promise<Position> {
     const segments = await this.#log.segments();
     for (let at = segments.length - 1; at >= 0; at -= 1) {
@@ -110,7 +110,7 @@ export class RootArchive implements Archive {
         let last = -1;
         await open.walk(block, (record) => {
           if (record.time <= time) last = record.position;
-          // What follows the block is younger, all of it.
+          // All records after the block are later.
           return record.position < block.position + block.records - 1;
         });
         return last;

@@ -1,22 +1,22 @@
-/** What the log tells of the settings that were in force at a moment. */
+/** The settings in force at a position, from DaemonStarted events. */
 import type { Position } from '../../base/units.js';
 import type { Archive } from './archive.js';
 
-/** As far as DaemonStarted told them; null where it did not. */
+/** As recorded by DaemonStarted; null if not recorded. */
 export interface SettingsAt {
-  /** The path of the root as the daemon knew it. */
+  /** Path of the root as configured. */
   readonly root: string | null;
   readonly durability: string | null;
   readonly mountOptions: readonly string[] | null;
-  /** Name of the remote file system; null when none was configured. */
+  /** Name of the remote file system; null if none was configured. */
   readonly fileSystem: string | null;
-  /** Whether it was told at all which file system there was. */
+  /** Whether the event recorded the file system. */
   readonly knowsFileSystem: boolean;
-  /** Where the daemon was started. */
+  /** Position of DaemonStarted. */
   readonly since: Position;
 }
 
-/** Of the newest start before a position; null when none is kept. */
+/** The settings of the last DaemonStarted before a position; null if it is retired. */
 export async function settingsAt(archive: Archive, at: Position): Promise<SettingsAt | null> {
   for await (const batch of archive.read({ to: at, stream: 'daemon', reverse: true })) {
     for (const record of batch) {
@@ -28,20 +28,20 @@ export async function settingsAt(archive: Archive, at: Position): Promise<Settin
 }
 
 export function settingsIn(settings: unknown, since: Position): SettingsAt {
-  const told = new Map(
+  const recorded = new Map(
     typeof settings === 'object' && settings !== null ? Object.entries(settings) : [],
   );
   const text = (name: string): string | null => {
-    const value: unknown = told.get(name);
+    const value: unknown = recorded.get(name);
     return typeof value === 'string' ? value : null;
   };
-  const options: unknown = told.get('mountOptions');
+  const options: unknown = recorded.get('mountOptions');
   return {
     root: text('root'),
     durability: text('durability'),
     mountOptions: isTexts(options) ? options : null,
     fileSystem: text('fileSystem'),
-    knowsFileSystem: told.has('fileSystem'),
+    knowsFileSystem: recorded.has('fileSystem'),
     since,
   };
 }

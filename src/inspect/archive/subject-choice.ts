@@ -1,4 +1,4 @@
-/** Which of the snapshots that a word fits is meant, seen from one moment. Pure. */
+/** Chooses among the snapshots that a name matches, as seen at one position. Pure. */
 import type { SnapshotId } from '../../base/units.js';
 import { metaOf } from '../../machines/transition-table.js';
 import type { SnapshotState } from '../../machines/fold.js';
@@ -8,21 +8,21 @@ import { bareName, bestFit, fitOf, type Fit } from '../events/event-names.js';
 
 export type Choice =
   | { readonly kind: 'one'; readonly id: SnapshotId }
-  /** As near as one another: whoever chose could mislead. */
+  /** Ambiguous: all match equally well. */
   | { readonly kind: 'several'; readonly ids: readonly SnapshotId[] }
   | { readonly kind: 'none' };
 
 export interface Candidate {
   readonly id: SnapshotId;
-  /** Keys, names and chain ids that its events give it, as far as they are kept. */
+  /** Keys, names and chain IDs from its retained events. */
   readonly names: readonly string[];
 }
 
 /**
- * The one that bears the word at the moment goes before those that bore it before: first a name
- * that is the word as a whole, then any text of a snapshot that holds its name, then of one that
- * is on its way out. Of names that begin with the word, one that all others begin with goes first:
- * a container before its `-init` layer.
+ * Prefers snapshots that have the name at the position over those that had it earlier: first an
+ * exact name, then any match of a snapshot that holds its name, then of one that is being removed.
+ * Among prefix matches, prefers the name that is a prefix of all others: a container over its
+ * `-init` layer.
  */
 export function chosenFrom(
   candidates: readonly Candidate[],
@@ -46,7 +46,7 @@ export function chosenFrom(
   return { kind: 'several', ids: all.map(({ id }) => id) };
 }
 
-/** Whether it fits only by names that begin with one of the chosen: a container's `-init` layer. */
+/** Whether all its matching names begin with one of the chosen names: a container's `-init` layer. */
 export function isNamedAfter(other: Candidate, chosen: Candidate, text: string): boolean {
   const fit = fitOf(text);
   const namesOf = ({ names }: Candidate) =>
@@ -62,7 +62,7 @@ const isLonger = (names: readonly string[], than: readonly string[]): boolean =>
 
 function nearest<One>(all: readonly One[], distanceOf: (one: One) => number): readonly One[] {
   const distances = all.map(distanceOf);
-  // Not `Math.min` of them all: a word may fit more than can be arguments.
+  // Not `Math.min(...distances)`: there may be more matches than a call can have arguments.
   const least = distances.reduce((one, other) => Math.min(one, other), Infinity);
   return all.filter((_, index) => distances[index] === least);
 }
@@ -70,7 +70,7 @@ function nearest<One>(all: readonly One[], distanceOf: (one: One) => number): re
 function distance(
   state: SnapshotState | undefined,
   text: string,
-  fit: (borne: string) => Fit | null,
+  fit: (name: string) => Fit | null,
 ): number {
   if (state === undefined || bestFit(textsOf(state), fit) === null) return 3;
   if (!metaOf(state.status).holdsName) return 2;
@@ -78,8 +78,8 @@ function distance(
 }
 
 /**
- * Those of a forest whose names fit, by rising id: by a whole name, where there is none by a
- * beginning. A snapshot is found here also when its events are retired.
+ * The snapshots of a forest that match, in ascending order of id: by a whole name, or by a prefix
+ * if no whole name matches. Finds snapshots whose events are retired too.
  */
 export function candidatesIn(forest: Pick<Forest, 'values'>, text: string): readonly Candidate[] {
   const fit = fitOf(text);
@@ -92,8 +92,8 @@ export function candidatesIn(forest: Pick<Forest, 'values'>, text: string): read
     const fits = bestFit(names, fit);
     if (fits !== null) found[fits].push({ id: state.id, names });
   }
-  const bearers = found.whole.length > 0 ? found.whole : found.prefix;
-  return bearers.sort((one, other) => one.id - other.id);
+  const matches = found.whole.length > 0 ? found.whole : found.prefix;
+  return matches.sort((one, other) => one.id - other.id);
 }
 
 function textsOf({ name, target, labels, remote }: SnapshotState): readonly string[] {

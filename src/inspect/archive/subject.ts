@@ -1,6 +1,6 @@
 /**
- * Which snapshot a person means: by its number, or by any name it ever bore. What to do when the
- * word fits several, or none, is left to those who asked.
+ * Finds the snapshots that a number or a name refers to, including former names. The caller decides
+ * what to do with several matches or none.
  */
 import { UsageError } from '../../base/errors.js';
 import { parseSnapshotId, type SnapshotId } from '../../base/units.js';
@@ -12,47 +12,47 @@ import { bestFit, fitOf, isLongEnough, textsOf } from '../events/event-names.js'
 
 export interface Subject {
   readonly id: SnapshotId;
-  /** All that is kept of its life, oldest first; never empty. */
+  /** All its retained records, oldest first; never empty. */
   readonly records: readonly LogRecord[];
 }
 
 /**
- * Every snapshot that the text may mean, oldest first. A number is a snapshot's number before it is
- * a name; one that is as long as the beginning of a container's id is that first.
+ * Every snapshot that the text may refer to, oldest first. A number is a snapshot id before it is a
+ * name, unless it is long enough to be a prefix of a container id.
  */
 export async function subjectsOf(archive: Archive, text: string): Promise<readonly Subject[]> {
   const number = numberIn(text);
-  const looks = [
-    () => livesCalled(archive, text),
+  const searches = [
+    () => subjectsNamed(archive, text),
     async () => (number === null ? [] : livesOf(archive, [number.id])),
   ];
-  if (number?.isFirst === true) looks.reverse();
-  for (const look of looks) {
-    const subjects = await look();
+  if (number?.isFirst === true) searches.reverse();
+  for (const search of searches) {
+    const subjects = await search();
     if (subjects.length > 0) return subjects;
   }
   return [];
 }
 
-/** Names that begin alike, as those of all unpacked layers do, are no name of one. */
-const BEGINNINGS_MAX = 1000;
+/** A prefix of more names, such as `extract-`, identifies no snapshot. */
+const PREFIX_MATCHES_MAX = 1000;
 
-/** @throws UsageError when it is the beginning of more names than anybody can mean */
-async function livesCalled(archive: Archive, text: string): Promise<readonly Subject[]> {
+/** Fails with UsageError if the text is a prefix of too many names. */
+async function subjectsNamed(archive: Archive, text: string): Promise<readonly Subject[]> {
   const ids = await archive.find(text);
-  if (ids.length > BEGINNINGS_MAX) {
+  if (ids.length > PREFIX_MATCHES_MAX) {
     const [first] = await livesOf(archive, ids.slice(0, 1));
     const isWhole = bestFit(first?.records.flatMap(textsOf) ?? [], fitOf(text)) === 'whole';
     if (!isWhole) {
       throw new UsageError(
-        `${JSON.stringify(text)} begins the names of ${ids.length} snapshots; write more of it`,
+        `${JSON.stringify(text)} matches ${ids.length} snapshots; give a longer prefix`,
       );
     }
   }
   return livesOf(archive, ids);
 }
 
-/** The number that a text may be, and whether it is one before it is a name. */
+/** The snapshot id that a text may be, and whether it takes precedence over a name. */
 export function numberIn(
   text: string,
 ): { readonly id: SnapshotId; readonly isFirst: boolean } | null {
@@ -60,7 +60,7 @@ export function numberIn(
   return id === null ? null : { id, isFirst: !isLongEnough(text) };
 }
 
-/** What is kept of each; those of which nothing is kept are left out. */
+/** The retained records of each snapshot; omits snapshots without any. */
 export async function livesOf(
   archive: Archive,
   ids: readonly SnapshotId[],
@@ -72,7 +72,7 @@ export async function livesOf(
   });
 }
 
-/** Records by whose they are, each in the order that they come in. */
+/** Groups records by snapshot; keeps their order. */
 export function bySnapshot(
   records: Iterable<LogRecord>,
 ): ReadonlyMap<SnapshotId, readonly LogRecord[]> {
@@ -87,7 +87,7 @@ export function bySnapshot(
   return lives;
 }
 
-/** The newest name that the records give their snapshot; null when its naming is retired. */
+/** The newest name in the records; null if the naming event is retired. */
 export function nameIn(records: readonly LogRecord[]): string | null {
   for (const record of records.toReversed()) {
     const event = eventOf(record);
@@ -97,7 +97,7 @@ export function nameIn(records: readonly LogRecord[]): string | null {
   return null;
 }
 
-/** Null for what is no snapshot's, or not understood by this release: looking must not fail at it. */
+/** Null for daemon events, and for events that this release does not understand. */
 export function eventOf(record: LogRecord): SnapshotEvent | null {
   try {
     const understood = understand(record);
@@ -107,7 +107,7 @@ export function eventOf(record: LogRecord): SnapshotEvent | null {
   }
 }
 
-/** The parent that an event gives its snapshot; null where it says nothing of one, or that there is none. */
+/** The parent in an event; null if it has none. */
 export function parentOf(event: SnapshotEvent | null): ParentLink | null {
   return event !== null && 'parent' in event.data ? event.data.parent : null;
 }

@@ -1,8 +1,8 @@
 /**
- * Finds the records that hold a text, for questions that streams and positions do not answer: who
- * ever bore a name, who stood on a snapshot. Where an index says that a segment has none, it is not
- * read; of the others the bytes are searched for the text as it stands in JSON, and only records
- * that hold it are decoded: as fast as the disk.
+ * Finds records that contain a text, for queries that streams and positions cannot answer: which
+ * snapshots ever had a name, or a parent. Skips segments whose index excludes the text. In the
+ * others it searches the raw bytes for the JSON-encoded text and decodes only the records that
+ * contain it, so it is as fast as the disk.
  */
 import type { Disk } from '../../base/ports.js';
 import { snapshotId, type SnapshotId } from '../../base/units.js';
@@ -19,18 +19,18 @@ import { childText, snapshotTexts, textForPrefix } from './indexed-texts.js';
 import { eventOf, parentOf } from './subject.js';
 
 interface Search {
-  /** Of these, a segment must have one, as far as its index tells. */
+  /** A segment is searched if its index has one of these. */
   readonly texts: readonly string[];
-  /** What the bytes of a record must hold. */
+  /** Bytes that a matching record must contain. */
   readonly needle: Buffer;
-  readonly isWanted: (record: LogRecord) => boolean;
-  /** Segments without any of it are not read. */
+  readonly isMatch: (record: LogRecord) => boolean;
+  /** Segments outside of it are not read. */
   readonly range?: PositionRange;
 }
 
 /**
- * Snapshots that ever had this name, oldest first; where there is none, those with a name that
- * begins so. Not both at once: names that begin alike may be in every segment.
+ * Snapshots that ever had this name, oldest first; if there is none, those with a name that begins
+ * with it. Two searches, because a common prefix may be in every segment.
  */
 export async function findText(
   disk: Disk,
@@ -42,14 +42,14 @@ export async function findText(
     searchLog(disk, log, {
       texts: [indexed],
       needle,
-      isWanted: (record) => fitOfRecord(record, text) === fit,
+      isMatch: (record) => fitOfRecord(record, text) === fit,
     });
   const found = await search('whole', text);
   if (found.length > 0 || !isLongEnough(text)) return found;
   return search('prefix', textForPrefix(text));
 }
 
-/** Snapshots that ever stood on this one, oldest first. `range` has all of its life. */
+/** All snapshots that ever had this parent, oldest first. `range` must cover its whole life. */
 export function findChildren(
   disk: Disk,
   log: IndexedLog,
@@ -59,12 +59,12 @@ export function findChildren(
   return searchLog(disk, log, {
     texts: [childText(parent)],
     needle: Buffer.from(`"parent":{"id":${parent},`),
-    isWanted: (record) => parentOf(eventOf(record))?.id === parent,
+    isMatch: (record) => parentOf(eventOf(record))?.id === parent,
     range,
   });
 }
 
-/** The snapshots whose records are wanted. */
+/** The snapshots with matching records. */
 async function searchLog(
   disk: Disk,
   log: IndexedLog,
@@ -76,7 +76,7 @@ async function searchLog(
     if (stretches === null || next === null) {
       const held = next === null ? await log.newestHolding(segment, search.needle) : null;
       if (held === null) await searchSegment(disk, { segment, next }, search, found);
-      else for (const record of held) takeIfWanted(record, search, (id) => found.add(id));
+      else for (const record of held) takeIfMatch(record, search, (id) => found.add(id));
       continue;
     }
     await log.within(segment, next, async (open) => {
@@ -91,13 +91,9 @@ async function searchLog(
   return [...found].sort((one, other) => one - other).map(snapshotId);
 }
 
-function takeIfWanted(
-  record: LogRecord,
-  { isWanted }: Search,
-  take: (id: SnapshotId) => void,
-): void {
+function takeIfMatch(record: LogRecord, { isMatch }: Search, take: (id: SnapshotId) => void): void {
   const id = idOfStream(record.stream);
-  if (id !== null && isWanted(record)) take(id);
+  if (id !== null && isMatch(record)) take(id);
 }
 
 async function searchSegment(
@@ -116,13 +112,13 @@ async function searchSegment(
   });
 }
 
-/** Records that are wanted, found by the bytes that they must hold. */
+/** Collects matching records, found by the needle. */
 class Hits {
-  /** A record with the needle is not what was written. */
+  /** A record with the needle fails its checksum. */
   isUnsound = false;
   readonly #search: Search;
   readonly #hits: { readonly id: SnapshotId; readonly position: number }[] = [];
-  /** Where the bytes that were searched begin in the file, and the next place with the needle. */
+  /** File offset of the searched buffer, and offset of the next needle in it. */
   #searched = -1;
   #hit = -1;
 
@@ -142,13 +138,13 @@ class Hits {
       this.isUnsound = true;
       return false;
     }
-    takeIfWanted(record, this.#search, (id) => {
+    takeIfMatch(record, this.#search, (id) => {
       this.#hits.push({ id, position: record.position });
     });
     return true;
   };
 
-  /** @param end the first position that does not count */
+  /** Adds the matches before the position `end`. */
   addTo(found: Set<SnapshotId>, end = Infinity): void {
     for (const { id, position } of this.#hits) if (position < end) found.add(id);
   }

@@ -1,7 +1,7 @@
 /**
- * Which records belong to a time, in a log whose clock was set now and then. Where times and the
- * order of the records disagree, the order is right: what stands between two records of a time
- * belongs to it, and a time that is still to come says nothing.
+ * Selects records by time in a log whose clock may have been changed. If times and order disagree,
+ * the order decides: a record between two records in the range is in the range, and a time in the
+ * future is ignored.
  */
 import { position, unixNanos, type Position, type UnixNanos } from '../../base/units.js';
 import { LogDamaged } from '../../log/errors.js';
@@ -14,7 +14,7 @@ export interface TimeQuery {
   readonly now: UnixNanos;
 }
 
-/** Records from `from` up to `to` that `holds`. */
+/** The records from `from` up to `to` for which `holds` is true. */
 export interface TimeRange {
   readonly from: Position;
   /** Null for the end of the log. */
@@ -22,7 +22,7 @@ export interface TimeRange {
   readonly holds: (record: Pick<LogRecord, 'position' | 'time'>) => boolean;
 }
 
-/** Fails as the archive does; where damage hides the order, times alone decide. */
+/** Fails as the archive does. If damage hides the order, only times decide. */
 export async function timeRange(archive: Archive, query: TimeQuery): Promise<TimeRange> {
   const [since, until] = [await sinceRange(archive, query), await untilRange(archive, query)];
   return {
@@ -37,16 +37,17 @@ const everything: TimeRange = { from: position(0), to: null, holds: () => true }
 async function sinceRange(archive: Archive, { since, now }: TimeQuery): Promise<TimeRange> {
   if (since === null) return everything;
   try {
-    // Behind the last record that is older.
-    const behind = await archive.positionAt(unixNanos(since - 1n));
+    // The position after the last earlier record.
+    const afterEarlier = await archive.positionAt(unixNanos(since - 1n));
     const from = await archive.noneBefore(since);
-    for await (const batch of archive.read({ from, to: behind })) {
+    for await (const batch of archive.read({ from, to: afterEarlier })) {
       const first = batch.find(({ time }) => time >= since && time <= now);
       if (first === undefined) continue;
-      const holds: TimeRange['holds'] = ({ position: at, time }) => at >= behind || time <= now;
+      const holds: TimeRange['holds'] = ({ position: at, time }) =>
+        at >= afterEarlier || time <= now;
       return { from: first.position, to: null, holds };
     }
-    return { ...everything, from: behind };
+    return { ...everything, from: afterEarlier };
   } catch (thrown) {
     if (!(thrown instanceof LogDamaged)) throw thrown;
     return { ...everything, holds: ({ time }) => time >= since };

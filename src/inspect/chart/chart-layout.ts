@@ -1,7 +1,7 @@
 /**
- * Where the states and arrows of the snapshot's statechart stand in its picture. Placed by hand,
- * because a life is read downwards and what ends it runs along two common lines; a test holds
- * that every state and every arrow of the machine has its place here, and nothing else has.
+ * Coordinates of the states and arrows in the picture of the snapshot statechart. Laid out by hand:
+ * a life runs downwards, and the transitions that end it share three lines. A test checks that the
+ * layout has exactly the states and arrows of the machine.
  */
 
 export type Point = readonly [x: number, y: number];
@@ -16,18 +16,18 @@ export interface PlacedState {
 export interface PlacedLabel {
   readonly at: Point;
   readonly anchor: 'start' | 'middle' | 'end';
-  /** Runs upwards, along a line that several arrows share. */
+  /** Runs upwards, next to a line that several arrows share. */
   readonly isUpright?: true;
 }
 
 export interface PlacedArrow {
-  /** Corners are rounded; the tip stands at the last point. */
+  /** Corners are rounded; the tip is at the last point. */
   readonly line: readonly Point[];
-  /** Null where an arrow on the same line bears the name for all of them. */
+  /** Null if another arrow on the same line has the label for both. */
   readonly label: PlacedLabel | null;
 }
 
-/** What of the plane is shown. */
+/** The visible area. */
 export const chartFrame = { x: 86, y: 0, width: 782, height: 752 } as const;
 
 const box = (centreX: number, centreY: number): PlacedState => ({
@@ -59,10 +59,10 @@ const middle = (x: number, y: number): PlacedLabel => ({ at: [x, y], anchor: 'mi
 const end = (x: number, y: number): PlacedLabel => ({ at: [x, y], anchor: 'end' });
 const upright = (x: number, y: number): PlacedLabel => ({ ...middle(x, y), isUpright: true });
 
-/** Along the line of what was given up, from a height at the right down to `removing`. */
-const givenUp = (from: Point): readonly Point[] => [from, [838, from[1]], [838, 640], [778, 640]];
+/** Along the line of abandoned snapshots on the right, down to `removing`. */
+const abandoned = (from: Point): readonly Point[] => [from, [838, from[1]], [838, 640], [778, 640]];
 
-/** Along the line of deferred removals down to `awaitingCleanup`. */
+/** Along the line of deferred removals, down to `awaitingCleanup`. */
 const deferred = (from: Point): readonly Point[] => [
   from,
   [260, from[1]],
@@ -71,11 +71,11 @@ const deferred = (from: Point): readonly Point[] => [
   [180, 618],
 ];
 
-/** Along the line of removals down to `removing`. */
+/** Along the line of removals, down to `removing`. */
 const removed = (from: Point): readonly Point[] => [from, [284, from[1]], [284, 631], [646, 631]];
 
-/** A loop over the upper right corner of a box. */
-const ownLoop = (x: number, y: number): readonly Point[] => [
+/** A loop at the upper right corner of a box. */
+const selfLoop = (x: number, y: number): readonly Point[] => [
   [x + 44, y - 22],
   [x + 44, y - 38],
   [x + 84, y - 38],
@@ -114,21 +114,21 @@ export const arrowPositions: ReadonlyMap<string, PlacedArrow> = new Map<string, 
       label: null,
     },
   ],
-  ['mappingIds:SnapshotAbandoned', { line: givenUp([381, 185]), label: null }],
+  ['mappingIds:SnapshotAbandoned', { line: abandoned([381, 185]), label: null }],
   ['preparing:RemoteMountStarted', arrow(end(703, 150), [516, 121], [712, 121], [712, 214])],
-  ['preparing:SnapshotAbandoned', { line: givenUp([516, 101]), label: upright(857, 420) }],
+  ['preparing:SnapshotAbandoned', { line: abandoned([516, 101]), label: upright(857, 420) }],
   ['mounting:RemoteMounted', arrow(start(721, 300), [712, 258], [712, 334])],
   ['mounting:RemoteMountFailed', arrow(middle(581, 254), [646, 236], [516, 236])],
-  ['mounting:SnapshotAbandoned', { line: givenUp([778, 236]), label: null }],
+  ['mounting:SnapshotAbandoned', { line: abandoned([778, 236]), label: null }],
   ['mounted:SnapshotCommitted', arrow(end(703, 399), [712, 378], [712, 436])],
-  ['mounted:SnapshotAbandoned', { line: givenUp([778, 356]), label: null }],
+  ['mounted:SnapshotAbandoned', { line: abandoned([778, 356]), label: null }],
   ['active:SnapshotCommitting', arrow(end(416, 300), [425, 258], [425, 334])],
-  ['active:LabelsUpdated', { line: ownLoop(450, 236), label: start(541, 207) }],
+  ['active:LabelsUpdated', { line: selfLoop(450, 236), label: start(541, 207) }],
   ['active:SnapshotRemoving[isDeferred]', { line: deferred([384, 227]), label: null }],
   ['active:SnapshotRemoving', { line: removed([384, 245]), label: null }],
   ['committing:SnapshotCommitted', arrow(start(459, 424), [450, 378], [450, 436])],
   ['committing:SnapshotCommitFailed', arrow(start(484, 300), [475, 334], [475, 258])],
-  ['committing:LabelsUpdated', { line: ownLoop(450, 356), label: start(541, 334) }],
+  ['committing:LabelsUpdated', { line: selfLoop(450, 356), label: start(541, 334) }],
   ['view:LabelsUpdated', viewLoop()],
   ['view:SnapshotRemoving[isDeferred]', { line: deferred([246, 227]), label: upright(250, 400) }],
   ['view:SnapshotRemoving', { line: removed([246, 245]), label: upright(299, 400) }],
@@ -156,7 +156,7 @@ function arrow(label: PlacedLabel, ...line: readonly Point[]): PlacedArrow {
   return { line, label };
 }
 
-/** At the lower left, where nothing else passes. */
+/** At the lower left corner, because lines pass the others. */
 function viewLoop(): PlacedArrow {
   return arrow(start(158, 284), [150, 258], [150, 276], [98, 276], [98, 246], [114, 246]);
 }

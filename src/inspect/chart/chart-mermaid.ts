@@ -1,7 +1,7 @@
-/** A statechart as Mermaid text, for documents and for pasting; one state may be lit. */
+/** Renders a statechart as Mermaid text, optionally with one state highlighted. */
 import { keyOf, type ChartDefinition } from './chart-outline.js';
 
-/** `lit`: a state's path, as `committed.available`. */
+/** `lit`: path of the highlighted state, for example `committed.available`. */
 export function chartMermaid(root: ChartDefinition, lit: string | null = null): string {
   const lines = ['stateDiagram-v2', ...inside(root, '  ')];
   if (lit !== null) {

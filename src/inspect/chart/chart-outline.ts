@@ -1,10 +1,10 @@
 /**
- * A statechart as a list of states and arrows, read from the machine's own definition: what every
- * picture of it has to show. How the pictures look is left to them.
+ * The states and arrows of a statechart, read from the definition of the machine. Every picture
+ * shows these.
  */
 import { snapshotMachine } from '../../machines/snapshot-machine.js';
 
-/** A state as XState's `machine.definition` tells it, as far as it is drawn. */
+/** The drawn part of a state in XState's `machine.definition`. */
 export interface ChartDefinition {
   readonly key: string;
   readonly type: string;
@@ -24,19 +24,19 @@ export interface ChartState {
   /** `committed.available`: the keys from the outermost state to this one. */
   readonly path: string;
   readonly isFinal: boolean;
-  /** Has states of its own. */
+  /** Has child states. */
   readonly isCompound: boolean;
-  /** Where its inside, or the machine, begins. */
+  /** The initial state of its parent or of the machine. */
   readonly isInitial: boolean;
 }
 
 export interface ChartArrow {
-  /** The same text for the same arrow in every picture: `active:SnapshotRemoving[isDeferred]`. */
+  /** Identifies the arrow in every picture: `active:SnapshotRemoving[isDeferred]`. */
   readonly id: string;
   readonly from: string;
   readonly to: string;
   readonly event: string;
-  /** A condition on what is known; null when the event is enough. */
+  /** Null if the transition has no guard. */
   readonly guard: string | null;
 }
 
@@ -78,7 +78,7 @@ function arrowsFrom(node: ChartDefinition, path: string, around: string): readon
       return {
         id: arrowId(path, event, condition),
         from: path,
-        // A target is named among the state's siblings.
+        // A target is a sibling of the state.
         to: around === '' ? to : `${around}.${to}`,
         event,
         guard: condition,
@@ -91,7 +91,7 @@ export function arrowId(from: string, event: string, guard: string | null): stri
   return `${from}:${event}${guard === null ? '' : `[${guard}]`}`;
 }
 
-/** A target is a state node, or in a serialised definition its path after `#machine.`. */
+/** A target is a state node, or in a serialized definition a path after `#machine.`. */
 export function keyOf(target: unknown): string {
   if (typeof target === 'string') return target.slice(target.lastIndexOf('.') + 1);
   return (target as { readonly key: string }).key;

@@ -1,7 +1,7 @@
 /**
- * The snapshot's statechart as SVG: states, arrows, one state lit, the way that led there marked.
- * Stand-alone pictures bring their colours along; the page in a browser has a style sheet of its
- * own for the same classes, because its content policy allows no style in the picture.
+ * Renders the snapshot statechart as SVG, with the current state and the path to it highlighted. A
+ * stand-alone picture contains its colours. The page in the browser has its own style sheet for the
+ * same classes, because its content security policy allows no inline styles.
  */
 import { assert } from '../../base/assert.js';
 import {
@@ -14,11 +14,11 @@ import {
 import { snapshotOutline, type ChartArrow, type ChartState } from './chart-outline.js';
 
 export interface ChartMarks {
-  /** Path of the state where a snapshot stands. */
+  /** Path of the current state of the snapshot. */
   readonly lit: string | null;
-  /** Ids of the arrows that it took. */
+  /** Ids of the arrows that it followed. */
   readonly taken: ReadonlySet<string>;
-  /** Paths of the states where it was. */
+  /** Paths of the states that it was in. */
   readonly visited: ReadonlySet<string>;
 }
 
@@ -26,7 +26,7 @@ const noMarks: ChartMarks = { lit: null, taken: new Set(), visited: new Set() };
 
 export interface PictureOptions {
   readonly marks?: ChartMarks;
-  /** With its own colours, for light and dark. */
+  /** Contains its own colours, for light and dark. */
   readonly isStandAlone: boolean;
 }
 
@@ -40,7 +40,7 @@ export function chartSvg({ marks = noMarks, isStandAlone }: PictureOptions): str
     ...(isStandAlone
       ? [`<rect class="paper" x="${x}" y="${y}" width="${width}" height="${height}"/>`]
       : []),
-    // Compound states first: they lie under what is in them.
+    // Compound states first, so that their child states are drawn over them.
     ...states.filter(({ isCompound }) => isCompound).map((state) => stateSvg(state, marks)),
     ...inOrder(arrows, marks).map((arrow) => arrowSvg(arrow, marks)),
     ...states.filter(({ isCompound }) => !isCompound).map((state) => stateSvg(state, marks)),
@@ -50,17 +50,17 @@ export function chartSvg({ marks = noMarks, isStandAlone }: PictureOptions): str
 }
 
 function titleOf({ lit }: ChartMarks): string {
-  return lit === null ? 'Statechart of a snapshot' : `Statechart of a snapshot, which is ${lit}`;
+  return lit === null ? 'Statechart of a snapshot' : `Statechart of a snapshot in state ${lit}`;
 }
 
-/** Marked ones last: they must not be hidden where several arrows share a line. */
+/** Highlighted arrows last, so that they are visible where several arrows share a line. */
 function inOrder(arrows: readonly ChartArrow[], { taken }: ChartMarks): readonly ChartArrow[] {
   return arrows.toSorted((one, other) => Number(taken.has(one.id)) - Number(taken.has(other.id)));
 }
 
 function stateSvg({ path, isFinal, isCompound }: ChartState, marks: ChartMarks): string {
   const place = statePositions.get(path);
-  assert(place !== undefined, 'a state without a place in the picture', () => path);
+  assert(place !== undefined, 'every state has a position in the picture', () => path);
   const { x, y, width, height } = place;
   const classes = [
     'state',
@@ -84,7 +84,7 @@ function stateSvg({ path, isFinal, isCompound }: ChartState, marks: ChartMarks):
 
 function arrowSvg(arrow: ChartArrow, marks: ChartMarks): string {
   const place = arrowPositions.get(arrow.id);
-  assert(place !== undefined, 'an arrow without a place in the picture', () => arrow.id);
+  assert(place !== undefined, 'every arrow has a position in the picture', () => arrow.id);
   const { line, label } = place;
   const words = arrow.guard === null ? arrow.event : `${arrow.event} [${arrow.guard}]`;
   return (
@@ -109,7 +109,7 @@ function roundedPath(line: readonly Point[]): string {
     const before = line[index - 1];
     const after = line[index + 1];
     if (before === undefined) return `M${at(point)}`;
-    // The tip covers the very end.
+    // The tip covers the end of the line.
     if (after === undefined) return `L${at(towards(point, before, 6))}`;
     const into = towards(point, before, cornerRadius);
     const out = towards(point, after, cornerRadius);
@@ -121,13 +121,13 @@ function roundedPath(line: readonly Point[]): string {
 function tipPath(line: readonly Point[]): string {
   const tip = line.at(-1);
   const before = line.at(-2);
-  assert(tip !== undefined && before !== undefined, 'an arrow has two points');
+  assert(tip !== undefined && before !== undefined, 'an arrow has at least two points');
   const [x, y] = towards(tip, before, 9);
   const [sideX, sideY] = [(tip[1] - y) / 2, (x - tip[0]) / 2];
   return `M${at(tip)}L${at([x + sideX, y + sideY])}L${at([x - sideX, y - sideY])}Z`;
 }
 
-/** The point that lies so far from one point on the way to another, at most half of it. */
+/** The point at a distance from one point towards another, at most half-way. */
 function towards(from: Point, to: Point, distance: number): Point {
   const length = Math.hypot(to[0] - from[0], to[1] - from[1]);
   const share = Math.min(distance, length / 2) / length;

@@ -1,7 +1,6 @@
 /**
- * The way of one snapshot through its statechart: each event with the state it came from, the
- * arrow it took and the state it led to. Folded by the same function as replay, so a way that is
- * shown is the way that was gone.
+ * The path of one snapshot through its statechart: each event with the source state, the arrow and
+ * the target state. Uses the same fold as replay, so the path is the one that the daemon followed.
  */
 import type { Position, SnapshotId } from '../../base/units.js';
 import type { LogRecord } from '../../log/types.js';
@@ -16,21 +15,21 @@ export interface LifeStep {
   readonly record: LogRecord;
   readonly from: Status;
   readonly to: Status;
-  /** The arrow of the chart; null when the chart has none, which only a wrong log can show. */
+  /** Id of the arrow; null if the chart has none, which happens only with an invalid log. */
   readonly arrow: string | null;
   readonly state: SnapshotState;
 }
 
 export interface Life {
   readonly id: SnapshotId;
-  /** Where it stood before the first step; null when its life begins with that step. */
+  /** State before the first step; null if it did not exist. */
   readonly before: SnapshotState | null;
   readonly steps: readonly LifeStep[];
 }
 
 /**
- * The life up to a position, not including it. Fails as the archive does; EventNotUnderstood and
- * InvariantBroken where the log tells what cannot be.
+ * The life up to a position, exclusive. Fails as the archive does, and with EventNotUnderstood or
+ * InvariantBroken if the log is invalid.
  */
 export async function lifeOf(archive: Archive, id: SnapshotId, to: Position): Promise<Life> {
   const all = await archive.historyOf(id);
@@ -42,7 +41,7 @@ export async function lifeOf(archive: Archive, id: SnapshotId, to: Position): Pr
   return { id, before, steps: stepsOf(records, before) };
 }
 
-/** Of a snapshot whose first events are retired, a checkpoint may still know. */
+/** From a checkpoint, if the first events of the snapshot are retired. */
 async function stateBefore(
   archive: Archive,
   id: SnapshotId,
@@ -69,7 +68,7 @@ export function stepsOf(
   return steps;
 }
 
-/** Of several arrows for one event, the one that leads where the snapshot went. */
+/** The arrow for an event that leads from one state to the other; prefers the innermost source. */
 function arrowTaken(from: Status, event: string, to: Status): string | null {
   const leaving = snapshotOutline.arrows.filter(
     (arrow) => arrow.event === event && isWithin(from, arrow.from),
@@ -83,12 +82,12 @@ function arrowTaken(from: Status, event: string, to: Status): string | null {
 const isNearest = (arrow: ChartArrow, others: readonly ChartArrow[]): boolean =>
   others.every((other) => other.from.length <= arrow.from.length);
 
-/** `committed.available` is within `committed`, and within itself. */
+/** `committed.available` is within `committed` and within itself. */
 function isWithin(path: string, around: string): boolean {
   return path === around || path.startsWith(`${around}.`);
 }
 
-/** What a picture of this life marks. */
+/** What to highlight in a picture of this life. */
 export function marksOf({ before, steps }: Life): ChartMarks {
   const taken = new Set(steps.flatMap(({ arrow }) => (arrow === null ? [] : [arrow])));
   const visited = new Set<string>();

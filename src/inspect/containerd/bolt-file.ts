@@ -1,31 +1,31 @@
 /**
- * Reads a bbolt file, as containerd keeps its metadata in one: read-only, without the lock that
- * its owner holds, and beside an owner that writes. Knows pages and buckets; what stands in them
- * is the business of others (containerd-metadata.ts).
+ * Reads a bbolt database, such as containerd's metadata, read-only. Does not take the file lock,
+ * which the owner holds, and works while the owner writes. Handles pages and buckets;
+ * containerd-metadata.ts interprets the keys.
  *
- * The format, as go.etcd.io/bbolt documents it, numbers in the machine's order (little-endian on
- * all that this runs on):
+ * The format of go.etcd.io/bbolt, with integers in host byte order (little-endian on all supported
+ * machines):
  *
- *   page     id u64, flags u16, count u16, overflow u32, then the elements; with `overflow`, so
- *            many pages more belong to it
+ *   page     id u64, flags u16, count u16, overflow u32, then the elements; `overflow` is the
+ *            number of additional pages
  *   meta     in pages 0 and 1: magic, version, page size, flags (u32 each), root bucket, freelist,
- *            end of pages, transaction, checksum (u64 each; the root bucket two of them). The one
- *            of the newer transaction whose checksum (FNV-1a over all before it) holds counts
+ *            high-water mark, txid, checksum (u64 each; the root bucket two of them). The current
+ *            meta is the one with the higher txid and a valid checksum (FNV-1a over the rest)
  *   branch   per child: offset of its first key u32, length u32, page u64
  *   leaf     per pair: flags u32 (1: the value is a bucket), offset u32, lengths of key and value
- *   bucket   root page u64, sequence u64; root page 0: a page of its own follows in the value
+ *   bucket   root page u64, sequence u64; root page 0: an inline page follows in the value
  *
- * An owner never writes into pages of the newest transaction, only into free ones. So what was
- * read is of one moment as long as the newest transaction is still the same: ask `isCurrent`
- * afterwards, and read again when it is not. Beside a busy owner, what counts is how long the
- * reading takes: a file of the usual size is read whole, in one call, and looked through after.
+ * The owner never writes to pages of the newest transaction, only to free ones. So a read is a
+ * consistent snapshot as long as the newest transaction is the same: check `isCurrent` afterwards,
+ * and read again if it is false. With a busy owner a read must be short, so a file of the usual
+ * size is read whole in one call and parsed afterwards.
  *
- * The bytes may be anybody's: no offset is believed before it is checked, and no page is read
- * twice, so that a tree that bites its tail ends.
+ * The bytes are untrusted: every offset is checked before use, and no page is read twice, so a
+ * cyclic tree ends.
  */
 import type { Disk, DiskFile } from '../../base/ports.js';
 
-/** This is no bolt file, or its bytes contradict themselves. */
+/** The file is not a bolt database, or it is inconsistent. */
 export class BoltUnreadable extends Error {
   override readonly name = 'BoltUnreadable';
 }
@@ -34,7 +34,7 @@ export type BoltEntry =
   | { readonly key: Buffer; readonly value: Buffer }
   | { readonly key: Buffer; readonly bucket: BoltBucket };
 
-/** Where the pairs of a bucket are: in pages of its own, or in the value that names it. */
+/** Location of the pairs of a bucket: its own pages, or inline in the value. */
 export interface BoltBucket {
   readonly root: number;
   readonly inline: Buffer | null;
@@ -43,7 +43,7 @@ export interface BoltBucket {
 interface Meta {
   readonly pageSize: number;
   readonly root: number;
-  /** Pages from here on belong to nobody. */
+  /** High-water mark: pages from here on are unallocated. */
   readonly end: number;
   readonly transaction: bigint;
 }
@@ -57,42 +57,47 @@ const metaBytes = 64;
 const flag = { branch: 0x01, leaf: 0x02, bucketLeaf: 0x01 } as const;
 const pageSizeMin = 1024;
 const pageSizeMax = 65_536;
-/** Fanout is large: a tree of real pages is never deeper. */
+/** The fanout is large, so a valid tree is never deeper. */
 const depthMax = 32;
 /** A page with its overflow holds one value at most; containerd's are small. */
 const pageBytesMax = 256 * 1024 * 1024;
-/** Pairs that share their bytes could be without number. */
+/** Overlapping pairs could otherwise be unbounded in number. */
 const pairsMax = 50_000_000;
-/** A larger file is read page by page. containerd's has some megabytes. */
-const heldBytesMax = 128 * 1024 * 1024;
+/** A larger file is read page by page; containerd's has a few megabytes. */
+const bufferedBytesMax = 128 * 1024 * 1024;
 
-/** The whole file as it was read at once, and whether no transaction ended meanwhile. */
-interface Held {
+/** The whole file, read in one call. */
+interface BufferedFile {
   readonly bytes: Buffer;
-  readonly isOfOneMoment: boolean;
+  /** No transaction was committed during the read. */
+  readonly isConsistent: boolean;
 }
 
 export class BoltFile {
   readonly #file: DiskFile;
   readonly #meta: Meta;
-  readonly #held: Held | null;
+  readonly #buffered: BufferedFile | null;
   readonly #seen = new Set<number>();
   #pairs = 0;
 
-  private constructor(file: DiskFile, meta: Meta, held: Held | null) {
+  private constructor(file: DiskFile, meta: Meta, buffered: BufferedFile | null) {
     this.#file = file;
     this.#meta = meta;
-    this.#held = held;
+    this.#buffered = buffered;
   }
 
-  /** Up to `heldMax` bytes are read at once. @throws BoltUnreadable, HostFault */
-  static async open(disk: Disk, path: string, heldMax = heldBytesMax): Promise<BoltFile> {
+  /** Reads up to `bufferedMax` bytes in one call. Fails with BoltUnreadable or HostFault. */
+  static async open(disk: Disk, path: string, bufferedMax = bufferedBytesMax): Promise<BoltFile> {
     const file = await disk.open(path, 'read');
     try {
       const meta = await newestMeta(file);
-      // Asked after the meta: the owner makes the file longer first, and then says so.
+      // Get the size after the meta: the owner grows the file before it writes the meta.
       const bytes = Math.min(await file.size(), meta.end * meta.pageSize);
-      return new BoltFile(file, meta, bytes > heldMax ? null : await hold(file, meta, bytes));
+      return new BoltFile(
+        file,
+        meta,
+        bytes > bufferedMax ? null : await readAtOnce(file, meta, bytes),
+      );
     } catch (thrown) {
       await file.close();
       throw thrown;
@@ -103,16 +108,16 @@ export class BoltFile {
     return { root: this.#meta.root, inline: null };
   }
 
-  /** Whether all that was read so far is of one moment: no transaction ended meanwhile. */
+  /** Whether everything read so far is consistent: no transaction was committed since the open. */
   async isCurrent(): Promise<boolean> {
-    return this.#held?.isOfOneMoment ?? isNewest(this.#file, this.#meta);
+    return this.#buffered?.isConsistent ?? isNewest(this.#file, this.#meta);
   }
 
   close(): Promise<void> {
     return this.#file.close();
   }
 
-  /** All pairs of a bucket, in the order of their keys. Each bucket is read once at most. */
+  /** All pairs of a bucket in key order. Call at most once per bucket. */
   async *entries(bucket: BoltBucket): AsyncGenerator<BoltEntry, void, undefined> {
     const pairs =
       bucket.inline === null
@@ -120,12 +125,12 @@ export class BoltFile {
         : leafEntries(bucket.inline, 'an inline bucket');
     for await (const entry of pairs) {
       this.#pairs += 1;
-      if (this.#pairs > pairsMax) throw new BoltUnreadable('it has more pairs than is likely');
+      if (this.#pairs > pairsMax) throw new BoltUnreadable(`more than ${pairsMax} pairs`);
       yield entry;
     }
   }
 
-  /** The bucket of that name in a bucket; null when there is none. */
+  /** The child bucket with a name; null if it does not exist. */
   async find(bucket: BoltBucket, name: string): Promise<BoltBucket | null> {
     for await (const entry of this.entries(bucket)) {
       if ('bucket' in entry && entry.key.equals(Buffer.from(name))) return entry.bucket;
@@ -134,7 +139,8 @@ export class BoltFile {
   }
 
   async *#below(page: number, depth: number): AsyncGenerator<BoltEntry, void, undefined> {
-    if (depth > depthMax) throw new BoltUnreadable(`page ${page} lies deeper than any tree is`);
+    if (depth > depthMax)
+      throw new BoltUnreadable(`page ${page} is deeper than ${depthMax} levels`);
     const bytes = await this.#page(page);
     const flags = bytes.readUInt16LE(8);
     const where = `page ${page}`;
@@ -149,33 +155,33 @@ export class BoltFile {
 
   async #page(number: number): Promise<Buffer> {
     const { pageSize, end } = this.#meta;
-    if (number < 2 || number >= end) throw new BoltUnreadable(`there is no page ${number}`);
-    if (this.#seen.has(number)) throw new BoltUnreadable(`two places lead to page ${number}`);
+    if (number < 2 || number >= end) throw new BoltUnreadable(`page ${number} does not exist`);
+    if (this.#seen.has(number)) throw new BoltUnreadable(`page ${number} is referenced twice`);
     this.#seen.add(number);
     const first = await this.#read(pageSize, number * pageSize);
     if (first.readBigUInt64LE(0) !== BigInt(number)) {
-      throw new BoltUnreadable(`page ${number} says that it is another one`);
+      throw new BoltUnreadable(`page ${number} has the id of another page`);
     }
     const overflow = first.readUInt32LE(12);
     const bytes = (overflow + 1) * pageSize;
     if (overflow === 0) return first;
     if (number + overflow >= end || bytes > pageBytesMax) {
-      throw new BoltUnreadable(`page ${number} is larger than the file`);
+      throw new BoltUnreadable(`page ${number} extends past the end of the file`);
     }
     return this.#read(bytes, number * pageSize);
   }
 
   async #read(bytes: number, offset: number): Promise<Buffer> {
-    if (this.#held === null) return readWhole(this.#file, bytes, offset);
-    const read = this.#held.bytes.subarray(offset, offset + bytes);
+    if (this.#buffered === null) return readWhole(this.#file, bytes, offset);
+    const read = this.#buffered.bytes.subarray(offset, offset + bytes);
     if (read.length < bytes) throw endsBefore(this.#file, offset + bytes);
     return read;
   }
 }
 
-async function hold(file: DiskFile, meta: Meta, length: number): Promise<Held> {
+async function readAtOnce(file: DiskFile, meta: Meta, length: number): Promise<BufferedFile> {
   const bytes = await readWhole(file, length, 0);
-  return { bytes, isOfOneMoment: await isNewest(file, meta) };
+  return { bytes, isConsistent: await isNewest(file, meta) };
 }
 
 async function isNewest(file: DiskFile, meta: Meta): Promise<boolean> {
@@ -185,7 +191,7 @@ async function isNewest(file: DiskFile, meta: Meta): Promise<boolean> {
 async function newestMeta(file: DiskFile): Promise<Meta> {
   const first = await metaAt(file, 0);
   const candidates = first === null ? [] : [first];
-  // Without the first one, the page size is not known: the second says its own, where it is.
+  // If the first meta is invalid, the page size is unknown: try all offsets of the second.
   for (let size = pageSizeMin; size <= pageSizeMax; size *= 2) {
     if (first !== null && first.pageSize !== size) continue;
     const second = await metaAt(file, size);
@@ -193,7 +199,7 @@ async function newestMeta(file: DiskFile): Promise<Meta> {
   }
   const [newest] = candidates.sort((a, b) => (a.transaction < b.transaction ? 1 : -1));
   if (newest === undefined) {
-    throw new BoltUnreadable(`${file.path} is no bolt file, or both of its meta pages are damaged`);
+    throw new BoltUnreadable(`${file.path} is not a bolt file, or both meta pages are damaged`);
   }
   return newest;
 }
@@ -220,7 +226,7 @@ function* leafEntries(page: Buffer, where: string): Generator<BoltEntry, void, u
     const from = at + page.readUInt32LE(at + 4);
     const middle = from + page.readUInt32LE(at + 8);
     const end = middle + page.readUInt32LE(at + 12);
-    if (end > page.length) throw new BoltUnreadable(`a pair in ${where} reaches beyond it`);
+    if (end > page.length) throw new BoltUnreadable(`a pair in ${where} extends past the page`);
     const key = page.subarray(from, middle);
     const value = page.subarray(middle, end);
     const isBucket = (page.readUInt32LE(at) & flag.bucketLeaf) !== 0;
@@ -234,7 +240,7 @@ function bucketIn(value: Buffer, where: string): BoltBucket {
   if (root !== 0) return { root, inline: null };
   const inline = value.subarray(bucketHeaderBytes);
   if (inline.length < pageHeaderBytes || (inline.readUInt16LE(8) & flag.leaf) === 0) {
-    throw new BoltUnreadable(`an inline bucket in ${where} is no leaf`);
+    throw new BoltUnreadable(`an inline bucket in ${where} is not a leaf`);
   }
   return { root, inline };
 }
@@ -243,7 +249,7 @@ function childrenIn(page: Buffer, where: string): readonly number[] {
   const children: number[] = [];
   for (let index = 0; index < countOf(page, where); index += 1) {
     const child = exact(page.readBigUInt64LE(pageHeaderBytes + index * elementBytes + 8));
-    if (child === null) throw new BoltUnreadable(`${where} leads to no page`);
+    if (child === null) throw new BoltUnreadable(`${where} has an invalid child page`);
     children.push(child);
   }
   return children;
@@ -252,7 +258,7 @@ function childrenIn(page: Buffer, where: string): readonly number[] {
 function countOf(page: Buffer, where: string): number {
   const count = page.readUInt16LE(10);
   if (pageHeaderBytes + count * elementBytes > page.length) {
-    throw new BoltUnreadable(`${where} has more elements than room`);
+    throw new BoltUnreadable(`${where} has more elements than fit`);
   }
   return count;
 }

@@ -1,21 +1,20 @@
 /**
- * Lays what containerd remembers beside what the log says, and tells what must be removed so that
- * both agree. Pure.
+ * Compares containerd's metadata with the log, and decides what to remove so that both agree. Pure.
  *
- * Two facts of containerd decide how (core/metadata/snapshot.go): it refuses to remove a snapshot
- * with children, so they go first; and its garbage collection asks the snapshotter for all it has
- * and removes, children first, what containerd does not remember, in any namespace. So what only
- * Stratalog has needs a collection and nothing else. It collects from a snapshotter only when
- * something of it was removed before; where there is nothing, a snapshot is made to be removed.
+ * This follows containerd's core/metadata/snapshot.go. It refuses to remove a snapshot with
+ * children, so children are removed first. Its garbage collection walks the snapshotter and removes
+ * every snapshot without metadata in any namespace, children first. So a snapshot that only
+ * Stratalog has needs nothing but a collection. containerd collects from a snapshotter only after
+ * a removal from it, so if there is nothing to remove, a snapshot is created and removed.
  *
- * A removal also makes it collect in its own memory, at once and beside the lines that are still to
- * be run: a layer that no image and no child needs any more may be gone when its line is run.
+ * A removal also schedules a collection of containerd's own metadata, concurrent with the remaining
+ * commands: a layer that nothing references may be gone before its command runs.
  */
 import { metaOf } from '../../machines/transition-table.js';
 import type { Forest } from '../../machines/snapshots/forest.js';
 import type { ContainerdSnapshot } from './containerd-metadata.js';
 
-/** A snapshot of ours, as a client is told of it. */
+/** A snapshot of ours as reported to clients. */
 export interface OurSnapshot {
   readonly name: string;
   readonly parent: string | null;
@@ -23,7 +22,7 @@ export interface OurSnapshot {
 }
 
 export type Difference =
-  /** Nothing will ever mount or remove it but containerd's garbage collection. */
+  /** Only containerd's garbage collection can remove it. */
   | { readonly kind: 'OnlyInStratalog'; readonly ours: OurSnapshot }
   /** A pull or a container that needs it fails with NotFound. */
   | { readonly kind: 'OnlyInContainerd'; readonly theirs: ContainerdSnapshot }
@@ -31,22 +30,22 @@ export type Difference =
       readonly kind: 'OtherParent';
       readonly theirs: ContainerdSnapshot;
       readonly ours: OurSnapshot;
-      /** Name of the parent that containerd means; null for none. */
-      readonly meant: string | null;
+      /** Name of the parent in containerd; null for none. */
+      readonly expected: string | null;
     };
 
 export interface ContainerdDiff {
   readonly differences: readonly Difference[];
   /**
-   * What containerd has to remove, children first: what only it has, what has another parent, and
-   * all that stands on them in containerd.
+   * What containerd has to remove, children first: snapshots that only it has, those with another
+   * parent, and their descendants in containerd.
    */
   readonly removals: readonly ContainerdSnapshot[];
-  /** Whether containerd must collect garbage afterwards, and so remove what only Stratalog has. */
+  /** Whether containerd must collect garbage afterwards, to remove what only Stratalog has. */
   readonly isCollectionNeeded: boolean;
 }
 
-/** Snapshots that a client may be told of. */
+/** The snapshots that are visible to clients. */
 export function oursOf(forest: Forest): readonly OurSnapshot[] {
   const ours: OurSnapshot[] = [];
   for (const { name, parent, status } of forest.values()) {
@@ -56,7 +55,7 @@ export function oursOf(forest: Forest): readonly OurSnapshot[] {
   return ours;
 }
 
-/** `counts` leaves out differences that are no more than work under way. */
+/** `counts` excludes differences that are only work in progress. */
 export function diffContainerd(
   ours: readonly OurSnapshot[],
   theirs: readonly ContainerdSnapshot[],
@@ -67,15 +66,15 @@ export function diffContainerd(
   const found: Difference[] = [];
   for (const snapshot of theirs) {
     const mine = ourByName.get(snapshot.name);
-    const meant = parentNameOf(snapshot, theirByKey);
+    const expected = parentNameOf(snapshot, theirByKey);
     if (mine === undefined) found.push({ kind: 'OnlyInContainerd', theirs: snapshot });
-    else if (mine.parent !== meant) {
-      found.push({ kind: 'OtherParent', theirs: snapshot, ours: mine, meant });
+    else if (mine.parent !== expected) {
+      found.push({ kind: 'OtherParent', theirs: snapshot, ours: mine, expected });
     }
   }
-  const remembered = new Set(theirs.map(({ name }) => name));
+  const theirNames = new Set(theirs.map(({ name }) => name));
   for (const mine of ours) {
-    if (!remembered.has(mine.name)) found.push({ kind: 'OnlyInStratalog', ours: mine });
+    if (!theirNames.has(mine.name)) found.push({ kind: 'OnlyInStratalog', ours: mine });
   }
   const differences = found.filter(counts);
   const wrong = differences.flatMap((one) => ('theirs' in one ? [one.theirs] : []));
@@ -85,7 +84,7 @@ export function diffContainerd(
   return { differences, removals, isCollectionNeeded: isLeftBehind || isOrphan };
 }
 
-/** Both are chosen by strangers; a namespace has no NUL in it. */
+/** Unambiguous, because a namespace cannot contain NUL. */
 const keyOf = ({ namespace, key }: { readonly namespace: string; readonly key: string }): string =>
   `${namespace}\0${key}`;
 
@@ -94,11 +93,11 @@ function parentNameOf(
   byKey: ReadonlyMap<string, ContainerdSnapshot>,
 ): string | null {
   if (parent === null) return null;
-  // A parent that containerd itself does not know cannot be ours.
+  // A parent without metadata in containerd matches no snapshot of ours.
   return byKey.get(keyOf({ namespace, key: parent }))?.name ?? '';
 }
 
-/** All of them and what stands on them, each behind its own children. */
+/** The roots and their descendants, children before parents. */
 function withDescendants(
   roots: readonly ContainerdSnapshot[],
   all: readonly ContainerdSnapshot[],
@@ -111,7 +110,7 @@ function withDescendants(
   }
   const ordered: ContainerdSnapshot[] = [];
   const seen = new Set<string>();
-  // Without recursion: chains are as long as somebody made them.
+  // Iterative, because the length of a chain is unbounded.
   const pending: { readonly snapshot: ContainerdSnapshot; isExpanded: boolean }[] = [];
   for (const root of roots) {
     pending.push({ snapshot: root, isExpanded: false });
@@ -136,11 +135,11 @@ function withDescendants(
 
 export interface CtrSettings {
   readonly snapshotter: string;
-  /** Of containerd; null for the one that `ctr` asks by itself. */
+  /** Of containerd; null for the default of `ctr`. */
   readonly address: string | null;
 }
 
-/** Lines for a shell that make both agree, to be run in this order. */
+/** Shell commands that make both agree, in order of execution. */
 export function ctrLines(diff: ContainerdDiff, settings: CtrSettings): readonly string[] {
   const { snapshotter, address } = settings;
   const ctr = (namespace: string, ...args: readonly string[]): string =>
@@ -153,21 +152,21 @@ export function ctrLines(diff: ContainerdDiff, settings: CtrSettings): readonly 
   );
   if (!diff.isCollectionNeeded) return lines;
   if (lines.length === 0) {
-    lines.push(ctr(preallocatedNamespace, ...snapshots, 'prepare', preallocatedKey));
-    lines.push(ctr(preallocatedNamespace, ...snapshots, 'rm', preallocatedKey));
+    lines.push(ctr(temporaryNamespace, ...snapshots, 'prepare', temporaryKey));
+    lines.push(ctr(temporaryNamespace, ...snapshots, 'rm', temporaryKey));
   }
-  return [...lines, ctr(preallocatedNamespace, 'content', 'prune', 'references')];
+  return [...lines, ctr(temporaryNamespace, 'content', 'prune', 'references')];
 }
 
-/** Made and removed at once, so that containerd collects from this snapshotter. */
-const preallocatedKey = 'stratalog-collect';
-const preallocatedNamespace = 'default';
+/** Created and removed, so that containerd collects from this snapshotter. */
+const temporaryKey = 'stratalog-collect';
+const temporaryNamespace = 'default';
 
-/** As one word for a shell, whatever is in it. */
+/** Quotes a text as one shell word. */
 export function shellWord(text: string): string {
   if (/^[\w@%+=:,./-]+$/.test(text)) return text;
   if (!/\p{Cc}/u.test(text)) return `'${text.replaceAll("'", `'\\''`)}'`;
-  // Control characters would move the cursor of whoever reads the line: bash and zsh know this form.
+  // Escapes control characters, which could deceive the reader; bash and zsh support this form.
   const escaped = text.replace(/[\\']/g, '\\$&').replace(/\p{Cc}/gu, (character) => {
     const code = character.codePointAt(0) ?? 0;
     return code < 0x80

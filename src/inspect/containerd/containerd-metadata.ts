@@ -1,10 +1,8 @@
 /**
- * What containerd remembers of a snapshotter's snapshots: for each namespace its own key, and the
- * name under which the snapshotter knows it. Read from containerd's metadata file
- * (`io.containerd.metadata.v1.bolt/meta.db`), whose buckets are
- * `v1/<namespace>/snapshots/<snapshotter>/<key>` with `name` and `parent`
- * (containerd, core/metadata/buckets.go). The kind of a snapshot is not in it: that, containerd
- * asks the snapshotter.
+ * Reads containerd's metadata of a snapshotter's snapshots: the key per namespace, and the name
+ * that the snapshotter uses. The metadata file (`io.containerd.metadata.v1.bolt/meta.db`) has the
+ * buckets `v1/<namespace>/snapshots/<snapshotter>/<key>` with `name` and `parent` (containerd,
+ * core/metadata/buckets.go). It does not store the kind of a snapshot.
  */
 import type { Disk } from '../../base/ports.js';
 import { BoltFile, BoltUnreadable, type BoltBucket } from './bolt-file.js';
@@ -13,38 +11,42 @@ export interface ContainerdSnapshot {
   readonly namespace: string;
   /** As `ctr` lists it. */
   readonly key: string;
-  /** As the snapshotter knows it: `<namespace>/<number>/<key>`. */
+  /** Name in the snapshotter: `<namespace>/<number>/<key>`. */
   readonly name: string;
-  /** Key of the parent in the same namespace; null when there is none. */
+  /** Key of the parent in the same namespace; null for none. */
   readonly parent: string | null;
 }
 
 export interface ContainerdView {
   readonly snapshots: readonly ContainerdSnapshot[];
-  /** Every snapshotter that containerd has ever kept snapshots of, in any namespace. */
+  /** Every snapshotter with metadata in any namespace. */
   readonly snapshotters: readonly string[];
 }
 
-/** A busy containerd ends hundreds of transactions a second; one look takes a millisecond or two. */
+/** A busy containerd commits hundreds of transactions per second; a read takes 1 to 2 ms. */
 const attemptsMax = 50;
 
-/** One moment of it. Files of up to `heldMax` bytes are read at once. @throws BoltUnreadable, HostFault */
+/**
+ * Reads a consistent view. Files of up to `bufferedMax` bytes are read in one call.
+ *
+ * Fails  BoltUnreadable, HostFault
+ */
 export async function readContainerdMetadata(
   disk: Disk,
   path: string,
   snapshotter: string,
-  heldMax?: number,
+  bufferedMax?: number,
 ): Promise<ContainerdView> {
   let last: unknown = null;
   for (let attempt = 0; attempt < attemptsMax; attempt += 1) {
-    const file = await BoltFile.open(disk, path, heldMax);
+    const file = await BoltFile.open(disk, path, bufferedMax);
     try {
-      // What is known to be of two moments need not be looked through.
+      // Do not parse a read that is already known to be inconsistent.
       if (!(await file.isCurrent())) continue;
       const view = await viewIn(file, snapshotter);
       if (await file.isCurrent()) return view;
     } catch (thrown) {
-      // Pages that were being written over look like damage; then the transaction is another one.
+      // Pages that were overwritten during the read look damaged; then the transaction has changed.
       if (!(thrown instanceof BoltUnreadable) || (await file.isCurrent())) throw thrown;
       last = thrown;
     } finally {
@@ -59,7 +61,9 @@ async function viewIn(file: BoltFile, snapshotter: string): Promise<ContainerdVi
   const snapshots: ContainerdSnapshot[] = [];
   const snapshotters = new Set<string>();
   const version = await file.find(file.root, 'v1');
-  if (version === null) throw new BoltUnreadable("it is a bolt file, but not containerd's: no v1");
+  if (version === null) {
+    throw new BoltUnreadable("it is a bolt file, but not containerd's: no bucket v1");
+  }
   for (const { name: namespace, bucket } of await bucketsIn(file, version)) {
     const ofSnapshots = await file.find(bucket, 'snapshots');
     if (ofSnapshots === null) continue;

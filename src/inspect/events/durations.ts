@@ -1,4 +1,4 @@
-/** Spans of time as people say them. */
+/** Formats durations. */
 
 const NANOS_PER_MILLI = 1_000_000;
 const MILLIS_PER_SECOND = 1000;
@@ -12,8 +12,8 @@ const units = [
 ] as const;
 
 /**
- * Two digits or so: `0.4 ms`, `12 ms`, `3.4 s`, `2 min 5 s`, `3 h 20 min`, `4 d 2 h`. A span below
- * zero is one during which the clock was set back, and how long it was is not known.
+ * Two significant digits or units: `0.4 ms`, `12 ms`, `3.4 s`, `2 min 5 s`, `3 h 20 min`, `4 d 2 h`.
+ * A negative duration means that the clock was set back, so the duration is unknown.
  */
 export function durationInWords(nanos: bigint): string {
   if (nanos < 0n) return 'an unknown time (the clock was set back)';
@@ -25,22 +25,22 @@ export function durationInWords(nanos: bigint): string {
   return wholes(Math.round(seconds), 2);
 }
 
-/** How long after another moment: `+3.4 s`; `set back 3.4 s` when the clock was, by so much at least. */
+/** Time since another moment: `+3.4 s`; `set back 3.4 s` if the clock was set back by at least that. */
 export function sinceInWords(nanos: bigint): string {
   return nanos < 0n ? `set back ${durationInWords(-nanos)}` : `+${durationInWords(nanos)}`;
 }
 
-/** For JSON: null where the clock was set back, and no span is known. */
+/** For JSON: null if the clock was set back, so that the duration is unknown. */
 export function durationMillis(nanos: bigint): number | null {
   return nanos < 0n ? null : Number(nanos) / NANOS_PER_MILLI;
 }
 
-/** What two clocks of one machine may differ by. */
+/** Maximum difference between two clocks of one machine. */
 const SLACK_NANOS = 1_000_000_000n;
 
 /**
- * An age, in its largest unit: `3 min` for 200 seconds, rounded down. `unknown` for what began at a
- * time that is still to come.
+ * An age in its largest unit, rounded down: `3 min` for 200 seconds. `unknown` for a start in the
+ * future.
  */
 export function spanInWords(nanos: bigint): string {
   if (nanos < -SLACK_NANOS) return 'unknown';
@@ -52,7 +52,7 @@ function trimmed(value: number): string {
   return value.toFixed(1).replace(/\.0$/, '');
 }
 
-/** In so many units at most, the largest that fits and those below it; none that would be zero. */
+/** In at most `count` units, from the largest that fits; omits zero units. */
 function wholes(seconds: number, count: number): string {
   const largest = units.findIndex(([, size]) => seconds >= size);
   if (largest < 0) return '0 s';

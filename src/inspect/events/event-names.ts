@@ -1,28 +1,28 @@
-/** Which names, keys and chain ids an event gives its snapshot, and how they fit a text. */
+/** The names, keys and chain IDs in an event, and how they match a text. */
 import { assertNever } from '../../base/assert.js';
 import type { RecordLike } from '../../machines/events/streams.js';
 import { understand } from '../../machines/events/streams.js';
 import { TARGET_LABEL } from '../../machines/labels.js';
 import type { Labels } from '../../base/units.js';
 
-/** How a text names a snapshot: by a name as a whole, or by how it begins. */
+/** How a text matches a name: exactly, or as a prefix. */
 export type Fit = 'whole' | 'prefix';
 
 /**
- * The shortest beginning that finds a snapshot. `docker ps` and `nerdctl ps` print 12 characters of
- * an id, `crictl ps` 13, and our own tables 12 digits of a digest.
+ * The shortest prefix that finds a snapshot. `docker ps` and `nerdctl ps` print 12 characters of an
+ * id, `crictl ps` 13, and our own tables 12 digits of a digest.
  */
 export const PREFIX_MIN = 8;
 
 /**
- * How an event's names fit a text. Events that this release does not understand have none: looking
- * must not fail at them.
+ * How the names in an event match a text. An event that this release does not understand has no
+ * names, so that a search does not fail.
  */
 export function fitOfRecord(record: RecordLike, text: string): Fit | null {
   return bestFit(textsOf(record), fitOf(text));
 }
 
-/** The best fit of several names. */
+/** The best match of several names. */
 export function bestFit(names: Iterable<string>, fit: (name: string) => Fit | null): Fit | null {
   let best: Fit | null = null;
   for (const name of names) {
@@ -34,9 +34,9 @@ export function bestFit(names: Iterable<string>, fit: (name: string) => Fit | nu
 }
 
 /**
- * The same question about one name, for those who ask it of many. Whole is also a name without
- * containerd's prefix, and a digest without its algorithm. A beginning, from `PREFIX_MIN`
- * characters on, is one of any of these, or of what is after the last slash.
+ * Returns a matcher for single names. A text matches whole also without containerd's prefix and
+ * without the algorithm of a digest. A text of at least `PREFIX_MIN` characters matches as a prefix
+ * of any of these forms, or of the part after the last slash.
  */
 export function fitOf(text: string): (name: string) => Fit | null {
   const mayBePrefix = isLongEnough(text);
@@ -53,37 +53,37 @@ export function fitOf(text: string): (name: string) => Fit | null {
   };
 }
 
-/** Whether snapshots can be found by names that begin with the text. */
+/** Whether the text is long enough for a prefix search. */
 export const isLongEnough = (text: string): boolean => bareName(text).length >= PREFIX_MIN;
 
-/** Without containerd's prefix, and without the algorithm of a digest. */
+/** The name without containerd's prefix and without the algorithm of a digest. */
 export const bareName = (name: string): string => withoutAlgorithm(withoutSequence(name));
 
 const withoutAlgorithm = (key: string): string => key.replace(/^sha(256|384|512):/, '');
 
 const lastComponent = (key: string): string => key.slice(key.lastIndexOf('/') + 1);
 
-/** All that a name may be found by, as a whole. */
+/** All texts that match a name whole. */
 export function wholeForms(name: string): ReadonlySet<string> {
   return new Set([name, withoutSequence(name), bareName(name)]);
 }
 
-/** All whose beginnings a name may be found by. */
+/** All texts whose prefixes match a name. */
 export function prefixForms(name: string): ReadonlySet<string> {
   return new Set([bareName(name), withoutAlgorithm(lastComponent(name))]);
 }
 
-/** containerd's metadata store makes `<namespace>/<number>/<key>` of each key (createKey). */
+/** The key without the `<namespace>/<number>/` that containerd's metadata store adds (createKey). */
 export function withoutSequence(name: string): string {
   return /^[^/]+\/\d+\/(.+)$/s.exec(name)?.[1] ?? name;
 }
 
-/** The namespace in a key that containerd's metadata store has made; null in any other. */
+/** The namespace in a key from containerd's metadata store; null in any other key. */
 export function namespaceIn(name: string): string | null {
   return /^([^/]+)\/\d+\/./s.exec(name)?.[1] ?? null;
 }
 
-/** Keys, names and chain ids that an event gives its snapshot. */
+/** The keys, names and chain IDs that an event gives its snapshot. */
 export function textsOf(record: RecordLike): readonly string[] {
   try {
     const understood = understand(record);

@@ -1,10 +1,10 @@
-/** Snapshot ids and directory names as text that fits into a line. */
+/** Formats snapshot ids and directory names so that they fit on a line. */
 import { parseSnapshotId } from '../../base/units.js';
 
-/** Named one by one; the rest is counted. */
+/** Names that are listed; the rest are counted. */
 const NAMED_MAX = 20;
 
-/** `4 to 35`, or one by one up to a number that fits into a line. */
+/** `4 to 35`, or a list that is cut after `NAMED_MAX` names. */
 export function namesInWords(names: readonly string[]): string {
   const ids = names.map((name) => parseSnapshotId(name));
   if (ids.every((id) => id !== null) && isRow(ids)) return idsInWords(ids);
@@ -15,7 +15,7 @@ export function namesInWords(names: readonly string[]): string {
 const isRow = (ids: readonly number[]): boolean =>
   (ids.at(-1) ?? 0) - (ids[0] ?? 0) === ids.length - 1;
 
-/** `4 to 35`, or one by one where there is a gap. */
+/** `4 to 35`, or a list if there is a gap. */
 export function idsInWords(ids: readonly number[]): string {
   const first = ids[0];
   const last = ids.at(-1);

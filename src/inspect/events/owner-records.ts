@@ -1,7 +1,6 @@
 /**
- * What the owner of a root writes: events of the daemon's own stream and of snapshots as appends,
- * and a checkpoint's lines. The daemon writes them, and so does whoever holds the root of a daemon
- * that is stopped.
+ * Encodes what the owner of a root writes: events of the daemon's stream and of snapshots, and the
+ * lines of a checkpoint. The owner is the daemon, or a tool that holds the root of a stopped one.
  */
 import { streamVersion } from '../../base/units.js';
 import type { CutTail } from '../../log/types.js';
@@ -23,7 +22,7 @@ import type { ForestCut } from '../../machines/snapshots/forest-checkpoint.js';
 import { encodeHead, type CheckpointHead } from '../../machines/snapshots/state-json.js';
 import { streamOf } from '../../machines/events/streams.js';
 
-/** Events of the daemon's stream; `version` is the one that the first of them gets. */
+/** Events of the daemon's stream; `version` is the stream version of the first. */
 export function daemonDrafts(
   events: readonly DaemonEvent[],
   version: number,
@@ -49,17 +48,17 @@ export function snapshotDraft(state: SnapshotState, event: SnapshotEvent): Event
   };
 }
 
-/** A torn tail that an open has cut must stand in the log for ever. */
+/** Records in the log that opening it has cut a torn tail. */
 export function tailCutEvent({ segment, offset, bytes, savedAs }: CutTail): DaemonEvent {
   return { type: 'TailCut', data: { segment, offset, bytes, savedAs } };
 }
 
-/** What an open found to be different about the file systems of a root. */
+/** The changes to the file systems of a root that opening the log has found. */
 export function fileSystemEvents(changes: readonly FileSystemChange[]): readonly DaemonEvent[] {
   return changes.map((change) => ({ type: 'RootFileSystemChanged', data: change }));
 }
 
-/** A checkpoint's lines: the head, then a snapshot each. */
+/** The lines of a checkpoint: the head, then one line per snapshot. */
 export function* checkpointLines(head: CheckpointHead, cut: ForestCut): Iterable<string> {
   yield encodeHead(head);
   yield* cut.lines();

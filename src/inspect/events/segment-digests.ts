@@ -1,4 +1,4 @@
-/** Where the log tells of the sums of its own segments. */
+/** The event type that records the digests of sealed segments. */
 import type { SumEvents } from '../../log/verify/segment-digest.js';
 import { daemonEventSchemas, type DaemonEventType } from '../../machines/events/daemon-events.js';
 

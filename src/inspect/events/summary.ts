@@ -1,6 +1,6 @@
 /**
- * An event as a short sentence for a person. What is not understood (a newer release wrote it, or
- * it is malformed) is shown as it stands in the log: looking must never fail where starting would.
+ * Formats an event as a short summary. An event that is not understood (it is malformed or from a
+ * newer release) is shown as JSON, because inspection must work even if startup would fail.
  */
 import { pluralize } from '../../base/pluralize.js';
 import { assertNever } from '../../base/assert.js';
@@ -12,7 +12,7 @@ import { understand, type RecordLike, type Understood } from '../../machines/eve
 import { durationInWords } from './durations.js';
 import { idsInWords, namesInWords } from './id-ranges.js';
 
-/** May hold any character that a client chose: make it visible before it goes to a terminal. */
+/** May contain any character that a client chose: escape it before printing it to a terminal. */
 export function summaryOf(record: RecordLike): string {
   const understood = understoodOrNull(record);
   if (understood === null) {
@@ -35,8 +35,8 @@ function snapshotSummary(event: SnapshotEvent): string {
   switch (event.type) {
     case 'SnapshotPreparing': {
       const { kind, key, parent, target, idMapping, caller } = event.data;
-      const looksFor = target && `target ${target}`;
-      return words(kind, key, on(parent), looksFor, idMapping && mapped(idMapping), by(caller));
+      const lookup = target && `target ${target}`;
+      return words(kind, key, on(parent), lookup, idMapping && mapped(idMapping), by(caller));
     }
     case 'RemoteMountStarted':
       return `${event.data.ref} from ${event.data.fileSystem}`;
@@ -52,13 +52,13 @@ function snapshotSummary(event: SnapshotEvent): string {
       return words(pluralize(event.data.labels.size, 'label'), by(event.data.caller));
     case 'LayerUnavailable': {
       const { reason, attempts, retryAt } = event.data;
-      const next = retryAt === null ? 'waits for a use or a person' : `next try ${retryAt}`;
-      return `${reason} (${pluralize(attempts, 'try', 'tries')} so far; ${next})`;
+      const next = retryAt === null ? 'next on use or by hand' : `next ${retryAt}`;
+      return `${reason} (${pluralize(attempts, 'attempt')} so far; ${next})`;
     }
     case 'LayerAvailable':
       return event.data.how;
     case 'SnapshotRemoving':
-      return words(event.data.deferred && 'left to Cleanup', by(event.data.caller));
+      return words(event.data.deferred && 'deferred to Cleanup', by(event.data.caller));
     case 'SnapshotSalvaged':
       return `as ${event.data.name}, unverified: ${event.data.reason}`;
     case 'RemoteMountFailed':
@@ -89,7 +89,7 @@ function daemonSummary(event: DaemonEvent): string {
     }
     case 'TailCut': {
       const { segment, offset, bytes, savedAs } = event.data;
-      return `${pluralize(bytes, 'byte')} of ${segment} from offset ${offset}, kept as ${savedAs}`;
+      return `${pluralize(bytes, 'byte')} of ${segment} from offset ${offset}, saved as ${savedAs}`;
     }
     case 'RootFileSystemChanged': {
       const { part, how, before, after } = event.data;
@@ -120,7 +120,7 @@ function daemonSummary(event: DaemonEvent): string {
       return event.data.path;
     case 'DirectoriesCollected': {
       const { collected, orphans, replayedTo } = event.data;
-      return `${pluralize(collected, 'snapshot')}, ${pluralize(orphans, 'orphan')}; log folded to ${replayedTo}`;
+      return `${pluralize(collected, 'snapshot')}, ${pluralize(orphans, 'orphan')}; log replayed to ${replayedTo}`;
     }
     case 'CheckpointTaken':
       return `of position ${event.data.position}, ${pluralize(event.data.snapshots, 'snapshot')}`;
@@ -155,19 +155,19 @@ function repairSummary({ data }: DaemonEvent & { type: 'LogRepaired' }): string 
     lost === null
       ? 'no event was lost'
       : lost.from === lost.to
-        ? `what came from position ${lost.from} on is not known`
-        : `events ${lost.from} to ${lost.to - 1} do not count any more`;
+        ? `events from position ${lost.from} on are unknown`
+        : `events ${lost.from} to ${lost.to - 1} were lost`;
   const aside =
-    kept.length === 0 ? '' : `; ${pluralize(kept.length, 'directory', 'directories')} kept`;
+    kept.length === 0 ? '' : `; ${pluralize(kept.length, 'directory', 'directories')} set aside`;
   return (
     `${pluralize(findings.length + omitted, 'finding')}; ${what}${aside}; epoch ${epoch}, ` +
-    `taken out to ${quarantine}`
+    `files moved to ${quarantine}`
   );
 }
 
 const changeWords = {
   'same-id': 'the same file system',
-  assumed: 'no id tells; taken for the same',
+  assumed: 'assumed to be the same: it has no id',
   accepted: 'accepted by the operator',
 } as const;
 
@@ -183,13 +183,13 @@ const words = (...parts: readonly (string | false | null)[]): string =>
 const on = (parent: ParentLink | null): string | null =>
   parent === null ? null : `on ${parent.name}`;
 
-/** `ids mapped 0:100000:65536`, and how when it is not the snapshotter that maps them. */
+/** `ids mapped 0:100000:65536`, with `by the client` if the client maps them. */
 function mapped({ uids, gids, appliedBy }: IdMapping): string {
   const maps = uids === gids ? uids : `${uids} and groups ${gids}`;
   return `ids mapped ${maps}${appliedBy === 'client' ? ' by the client' : ''}`;
 }
 
-/** Nearly always containerd; its namespace says more than its pid. */
+/** The caller is nearly always containerd, so the namespace comes before the pid. */
 function by(caller: Caller): string | null {
   const { namespace, pid, program } = caller;
   const process = pid === undefined ? undefined : `pid ${pid}`;

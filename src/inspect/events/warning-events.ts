@@ -1,4 +1,4 @@
-/** Events that tell of something that did not go well, wherever they are shown. */
+/** The events that are shown as warnings. */
 import type { DaemonEventType } from '../../machines/events/daemon-events.js';
 import type { SnapshotEventType } from '../../machines/events/events.js';
 
@@ -19,11 +19,11 @@ const ofDaemon = [
   'DirectoriesSetAside',
 ] as const satisfies readonly DaemonEventType[];
 
-/** Events of snapshots that went as they should. */
-export type SmoothEventType = Exclude<SnapshotEventType, (typeof ofSnapshots)[number]>;
+/** Events of snapshots that are not warnings. */
+export type OrdinaryEventType = Exclude<SnapshotEventType, (typeof ofSnapshots)[number]>;
 
-const troubles: ReadonlySet<string> = new Set<string>([...ofSnapshots, ...ofDaemon]);
+const warnings: ReadonlySet<string> = new Set<string>([...ofSnapshots, ...ofDaemon]);
 
 export function isWarning({ type }: { readonly type: string }): boolean {
-  return troubles.has(type);
+  return warnings.has(type);
 }

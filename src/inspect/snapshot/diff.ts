@@ -1,6 +1,6 @@
 /**
- * What changed between two moments: snapshots that came, went, or are another thing now. Compared
- * by id, which is never used twice, so a key that was given to a new snapshot is seen as such.
+ * Compares the snapshots at two moments: added, removed and changed ones. Compares by id, which is
+ * never reused, so a key that now belongs to a new snapshot counts as removed and added.
  */
 import type { SnapshotId } from '../../base/units.js';
 import type { SnapshotState } from '../../machines/fold.js';
@@ -13,7 +13,7 @@ export type Difference =
       readonly change: 'changed';
       readonly before: SnapshotState;
       readonly after: SnapshotState;
-      /** Which fields, in the order of StateFields; never empty. */
+      /** The changed fields, in the order of StateFields; never empty. */
       readonly fields: readonly FieldChange[];
     };
 
@@ -28,12 +28,12 @@ export interface DiffTotals {
   readonly removed: number;
   readonly changed: number;
   readonly same: number;
-  /** Bytes of committed layers, afterwards minus before. */
+  /** Bytes of committed layers, after minus before. */
   readonly bytes: number;
 }
 
 export interface Diff {
-  /** By rising id. */
+  /** In ascending order of id. */
   readonly differences: readonly Difference[];
   readonly totals: DiffTotals;
 }
@@ -49,15 +49,15 @@ export function diffOf(before: Iterable<SnapshotState>, after: Iterable<Snapshot
   let same = 0;
   for (const state of after) {
     bytes += state.usage?.size ?? 0;
-    const then = left.get(state.id);
+    const previous = left.get(state.id);
     left.delete(state.id);
-    if (then === undefined) {
+    if (previous === undefined) {
       differences.push({ change: 'added', after: state });
       continue;
     }
-    const fields = then === state ? [] : changedFields(then, state);
+    const fields = previous === state ? [] : changedFields(previous, state);
     if (fields.length === 0) same += 1;
-    else differences.push({ change: 'changed', before: then, after: state, fields });
+    else differences.push({ change: 'changed', before: previous, after: state, fields });
   }
   for (const state of left.values()) differences.push({ change: 'removed', before: state });
   differences.sort((one, other) => idOf(one) - idOf(other));
@@ -75,14 +75,14 @@ function changedFields(before: SnapshotState, after: SnapshotState): readonly Fi
   const [left, right] = [stateFields(before), stateFields(after)];
   const names = Object.keys(left) as (keyof StateFields)[];
   return names.flatMap((field): readonly FieldChange[] =>
-    // Commit and a change of labels change these too, and are told as what they are.
+    // These also change with a commit or new labels, which are reported themselves.
     field === 'createdAt' || field === 'updatedAt' || areSame(left[field], right[field])
       ? []
       : [{ field, before: left[field], after: right[field] }],
   );
 }
 
-/** Labels come in the order they were given in, which means nothing. */
+/** Ignores the order of labels. */
 function areSame(one: unknown, other: unknown): boolean {
   return JSON.stringify(sorted(one)) === JSON.stringify(sorted(other));
 }
@@ -92,10 +92,10 @@ function sorted(value: unknown): unknown {
   return Object.entries(value).sort(([one], [other]) => (one < other ? -1 : 1));
 }
 
-/** One label, or other entry of an object, that is not as it was. */
+/** A changed entry of an object, such as a label. */
 export interface EntryChange {
   readonly key: string;
-  /** Null where there is none. */
+  /** Null if the entry does not exist. */
   readonly before: string | null;
   readonly after: string | null;
 }

@@ -1,6 +1,6 @@
 /**
- * One snapshot's life, from the records of its stream: what it was called, when it was what, how
- * long each step took, who stood below and above it. Knows nothing of how it is printed.
+ * The history of one snapshot, from the records of its stream: its names and states, the duration
+ * of each step, its parents and children. Does not format it.
  */
 import { InvariantBroken } from '../../base/assert.js';
 import { position, type Position, type SnapshotId, type UnixNanos } from '../../base/units.js';
@@ -15,18 +15,18 @@ import { summaryOf } from '../events/summary.js';
 
 export interface HistoryRow {
   readonly record: LogRecord;
-  /** Since the event before it; null for the first. Below zero when the clock was set back. */
+  /** Time since the previous event; null for the first. Negative if the clock was set back. */
   readonly sincePrevious: bigint | null;
-  /** One sentence, without what the step took. May hold any character. */
+  /** One sentence, without the duration of the step. May contain any character. */
   readonly summary: string;
-  /** What ended with this event, and how long it took. */
+  /** The step that ended with this event. */
   readonly step: Step | null;
-  /** Null where the event has none. */
+  /** Null if the event has none. */
   readonly caller: Caller | null;
 }
 
 export interface Step {
-  /** To be followed by the span: `mounted in`, `usable again after`. */
+  /** Text before the duration: `mounted in`, `usable again after`. */
   readonly what: string;
   readonly nanos: bigint;
 }
@@ -34,9 +34,9 @@ export interface Step {
 export interface Child {
   readonly id: SnapshotId;
   readonly name: string;
-  /** When it came to stand on this one. */
+  /** When it got this parent. */
   readonly from: Position;
-  /** When it was removed or given up; null while it stands. */
+  /** When it was removed or abandoned; null while it exists. */
   readonly until: Position | null;
 }
 
@@ -44,13 +44,13 @@ export interface History {
   readonly id: SnapshotId;
   /** Keys and names, oldest first. */
   readonly names: readonly string[];
-  /** What clients were shown it as, in order; empty when they never saw it. */
+  /** Kinds that clients saw, in order; empty if it was never visible. */
   readonly kinds: readonly string[];
-  /** After the last event; null when the beginning is retired and the rest does not tell. */
+  /** After the last event; null if it cannot be derived because the first events are retired. */
   readonly status: Status | null;
-  /** False when the oldest events are retired. */
+  /** False if the oldest events are retired. */
   readonly isWhole: boolean;
-  /** Nearest first, as they were while it stood. */
+  /** Nearest first, as they were while it existed. */
   readonly parents: readonly ParentLink[];
   readonly children: readonly Child[];
   readonly rows: readonly HistoryRow[];
@@ -59,12 +59,12 @@ export interface History {
 /** Fails as the archive does. */
 export async function historyOf(archive: Archive, subject: Subject): Promise<History> {
   const { id, records } = subject;
-  const course = courseOf(records);
+  const outline = outlineOf(records);
   return {
     id,
-    ...course,
+    ...outline,
     parents: await parentsOf(archive, subject),
-    children: mayHaveChildren(course) ? await childrenOf(archive, subject) : [],
+    children: mayHaveChildren(outline) ? await childrenOf(archive, subject) : [],
     rows: historyRows(records),
   };
 }
@@ -85,7 +85,7 @@ export function historyRows(records: readonly LogRecord[]): readonly HistoryRow[
 
 type StepNames = { readonly [Type in SnapshotEvent['type']]?: string };
 
-/** For each event: from which newest event before it something ran, and what that was. */
+/** For each event: the events that begin the step it ends, and the text for the step. */
 const steps: { readonly [Type in SnapshotEvent['type']]?: StepNames } = {
   IdMappingStarted: { SnapshotPreparing: 'directories made in' },
   SnapshotPrepared: {
@@ -94,10 +94,10 @@ const steps: { readonly [Type in SnapshotEvent['type']]?: StepNames } = {
   },
   RemoteMountStarted: { SnapshotPreparing: 'directories made in' },
   RemoteMounted: { RemoteMountStarted: 'mounted in' },
-  RemoteMountFailed: { RemoteMountStarted: 'the mount was given up after' },
-  SnapshotCommitFailed: { SnapshotCommitting: 'the commit was given up after' },
+  RemoteMountFailed: { RemoteMountStarted: 'the mount failed after' },
+  SnapshotCommitFailed: { SnapshotCommitting: 'the commit failed after' },
   LayerAvailable: { LayerUnavailable: 'usable again after' },
-  SnapshotCollecting: { SnapshotRemoving: 'taken up by Cleanup after' },
+  SnapshotCollecting: { SnapshotRemoving: 'collected by Cleanup after' },
   SnapshotRemoved: {
     SnapshotRemoving: 'directories removed in',
     SnapshotCollecting: 'directories removed in',
@@ -111,16 +111,16 @@ function stepEndedBy(
   before: readonly LogRecord[],
 ): Step | null {
   if (event.type === 'SnapshotCommitted') return commitStep(event.data.durability, time, before);
-  const begins = steps[event.type];
-  if (begins === undefined) return null;
-  // Of a layer that is unavailable for long, each try is an event: it was so since the first.
-  const begun =
+  const texts = steps[event.type];
+  if (texts === undefined) return null;
+  // Each attempt to restore a layer is an event. The layer is unavailable since the first one.
+  const start =
     event.type === 'LayerAvailable'
       ? firstOfRun(before, 'LayerUnavailable')
-      : before.findLast(({ type }) => Object.hasOwn(begins, type));
-  if (begun === undefined) return null;
-  const what = begins[begun.type as SnapshotEvent['type']] ?? '';
-  return { what, nanos: time - begun.time };
+      : before.findLast(({ type }) => Object.hasOwn(texts, type));
+  if (start === undefined) return null;
+  const what = texts[start.type as SnapshotEvent['type']] ?? '';
+  return { what, nanos: time - start.time };
 }
 
 function commitStep(
@@ -128,22 +128,22 @@ function commitStep(
   time: UnixNanos,
   before: readonly LogRecord[],
 ): Step | null {
-  const begun = before.findLast(({ type }) => type === 'SnapshotCommitting');
-  if (begun === undefined) return null;
+  const start = before.findLast(({ type }) => type === 'SnapshotCommitting');
+  if (start === undefined) return null;
   const what = durability === 'data' ? 'data measured and made durable in' : 'data measured in';
-  return { what, nanos: time - begun.time };
+  return { what, nanos: time - start.time };
 }
 
-/** The first of the events of a type at the end; others between them, such as labels, do not end it. */
+/** The first event of a type since the last LayerAvailable; ignores events in between. */
 function firstOfRun(before: readonly LogRecord[], type: string): LogRecord | undefined {
   const last = before.findLastIndex((record) => record.type === 'LayerAvailable');
   return before.slice(last + 1).find((record) => record.type === type);
 }
 
-type Course = Pick<History, 'names' | 'kinds' | 'status' | 'isWhole'>;
+type Outline = Pick<History, 'names' | 'kinds' | 'status' | 'isWhole'>;
 
-/** Follows the statechart; stops following at what this release does not understand. */
-export function courseOf(records: readonly LogRecord[]): Course {
+/** Follows the statechart up to the first event that this release does not understand. */
+export function outlineOf(records: readonly LogRecord[]): Outline {
   const names: string[] = [];
   const kinds: string[] = [];
   let state: SnapshotState | null = null;
@@ -164,7 +164,7 @@ export function courseOf(records: readonly LogRecord[]): Course {
   return { names, kinds, status: isFollowed ? (state?.status ?? null) : null, isWhole };
 }
 
-/** Null when the statechart has no such step: the events are told all the same. */
+/** Null if the statechart has no such transition: the events are shown anyway. */
 function foldedOrNull(
   state: SnapshotState | null,
   event: SnapshotEvent,
@@ -183,7 +183,7 @@ function shownKind({ status, remote }: SnapshotState): string | null {
   return shownAs === 'committed' && remote !== null ? 'remote' : shownAs;
 }
 
-/** The chain below, as it was just before the end, or is now: a parent may come with Commit only. */
+/** The parent chain now, or just before the removal. A parent may be set only by Commit. */
 async function parentsOf(
   archive: Archive,
   { id, records }: Subject,
@@ -191,8 +191,8 @@ async function parentsOf(
   const end = records.findIndex(({ type }) => endings.has(type));
   const last = records[end === -1 ? records.length - 1 : end - 1] ?? records[0];
   if (last === undefined) return [];
-  const nearest = parentGivenBy(records);
-  const chain = await chainByLives(archive, nearest, last.position);
+  const nearest = lastParentIn(records);
+  const chain = await chainByHistories(archive, nearest, last.position);
   if (chain !== null) return chain;
   try {
     const { forest } = await archive.stateAt(position(last.position + 1));
@@ -204,14 +204,14 @@ async function parentsOf(
   return nearest === null ? [] : [nearest];
 }
 
-const parentGivenBy = (records: readonly LogRecord[]): ParentLink | null =>
+const lastParentIn = (records: readonly LogRecord[]): ParentLink | null =>
   records.flatMap((record) => parentOf(eventOf(record)) ?? []).at(-1) ?? null;
 
 /**
- * The chain by what each one's own events say of its parent: a few lives are found faster than the
- * state of all snapshots. Null where a life is not kept from its beginning.
+ * The parent chain from the events of each snapshot in it, which is faster than the state of all
+ * snapshots. Null if the first events of one of them are retired.
  */
-async function chainByLives(
+async function chainByHistories(
   archive: Archive,
   nearest: ParentLink | null,
   at: Position,
@@ -221,14 +221,14 @@ async function chainByLives(
     chain.push(link);
     const life = await archive.historyOf(link.id, { to: position(at + 1) });
     if (life[0]?.streamVersion !== 0) return null;
-    link = parentGivenBy(life);
+    link = lastParentIn(life);
   }
   return chain;
 }
 
 const endings: ReadonlySet<string> = new Set(['SnapshotRemoving', 'SnapshotAbandoned']);
 
-/** Parents, nearest first, as far as they are there: those of what is being removed may be gone. */
+/** Parents, nearest first. Parents of a snapshot that is being removed may no longer exist. */
 export function chainBelow(forest: Forest, state: SnapshotState): readonly ParentLink[] {
   const chain: ParentLink[] = [];
   let link = state.parent;
@@ -239,16 +239,16 @@ export function chainBelow(forest: Forest, state: SnapshotState): readonly Paren
   return chain;
 }
 
-/** Only what is committed can be stood on: a container's own snapshot never had children. */
-const mayHaveChildren = ({ isWhole, kinds, status }: Course): boolean =>
+/** Only a committed snapshot can have children. */
+const mayHaveChildren = ({ isWhole, kinds, status }: Outline): boolean =>
   !isWhole || status === null || kinds.includes('committed') || kinds.includes('remote');
 
-/** Those who ever stood on it, and how long. */
+/** All children it ever had, and for how long. */
 async function childrenOf(archive: Archive, { id, records }: Subject): Promise<readonly Child[]> {
   const first = records[0];
   const last = records.at(-1);
   if (first === undefined || last === undefined) return [];
-  // A snapshot is removed after its children: nothing of theirs is beyond its own removal.
+  // Children are removed first, so their events are before the removal of the parent.
   const end = records.find(({ type }) => endings.has(type))?.position;
   const range = end === undefined ? { from: first.position } : { from: first.position, to: end };
   const lives = await archive.historiesOf(await archive.childrenOf(id, range), range);
@@ -257,29 +257,29 @@ async function childrenOf(archive: Archive, { id, records }: Subject): Promise<r
     .sort((one, other) => one.from - other.from);
 }
 
-/** They give a name, and may give a parent. */
-const namings: ReadonlySet<string> = new Set([
+/** Events that set the name, and possibly the parent. */
+const namingEvents: ReadonlySet<string> = new Set([
   'SnapshotPreparing',
   'SnapshotCommitting',
   'SnapshotCommitted',
 ]);
 
-/** Null for who never stood on it. Few of the events are decoded: there may be hundreds of lives. */
+/** Null if it never had this parent. Decodes few events, because there may be hundreds of children. */
 function childIn(id: SnapshotId, life: readonly LogRecord[], parent: SnapshotId): Child | null {
   const from = life.find(
-    (record) => namings.has(record.type) && parentOf(eventOf(record))?.id === parent,
+    (record) => namingEvents.has(record.type) && parentOf(eventOf(record))?.id === parent,
   )?.position;
   if (from === undefined) return null;
   const since = life.filter((record) => record.position >= from).reverse();
   const until = since.find(({ type }) => endings.has(type))?.position ?? null;
   for (const record of since) {
-    const name = namings.has(record.type) ? nameGivenBy(eventOf(record)) : null;
+    const name = namingEvents.has(record.type) ? nameSetBy(eventOf(record)) : null;
     if (name !== null) return { id, name, from, until };
   }
   return { id, name: '', from, until };
 }
 
-function nameGivenBy(event: SnapshotEvent | null): string | null {
+function nameSetBy(event: SnapshotEvent | null): string | null {
   if (event?.type === 'SnapshotPreparing') return event.data.key;
   if (event?.type === 'SnapshotCommitting') return event.data.name;
   return event?.type === 'SnapshotCommitted' ? event.data.name : null;

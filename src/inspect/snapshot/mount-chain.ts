@@ -1,7 +1,7 @@
 /**
- * Which directories show a snapshot as it was at a moment of the log, the uppermost first, and why
- * they cannot. Pure. Unlike the mounts that a client gets, nothing here is writable: an active
- * snapshot's own directory is just the uppermost.
+ * The directories to mount for a snapshot at a position of the log, uppermost first. Pure. Unlike
+ * the mounts that a client gets, none is writable: the directory of an active snapshot is just the
+ * uppermost layer.
  */
 import type { SnapshotId } from '../../base/units.js';
 import type { LogRecord } from '../../log/types.js';
@@ -15,17 +15,17 @@ export interface MountChain {
   readonly layers: readonly SnapshotState[];
 }
 
-/** Null when a client would not have been told of the snapshot at that moment. */
+/** Null if the snapshot was not visible to clients at that position. */
 export function mountChain(forest: Forest, id: SnapshotId): MountChain | null {
   const state = forest.get(id);
   if (state === undefined || metaOf(state.status).shownAs === null) return null;
   const ancestors = forest.ancestorsOf(state);
-  // The directory of a view stays empty; without a parent there is nothing else to show.
+  // The directory of a view is empty, so omit it unless there is no other layer.
   const isHidden = state.preparedAs === 'view' && ancestors.length > 0;
   return { state, layers: isHidden ? ancestors : [state, ...ancestors] };
 }
 
-/** The event that had a snapshot removed; null when the history has none. */
+/** The event that removed a snapshot; null if the history has none. */
 export function removalIn(history: readonly LogRecord[]): LogRecord | null {
   const isRemoval = ({ type }: LogRecord): boolean =>
     type === 'SnapshotRemoving' || type === 'SnapshotAbandoned';

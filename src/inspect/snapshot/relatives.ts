@@ -1,4 +1,4 @@
-/** What stood round a snapshot at a moment: on it, and below it. */
+/** The children and ancestors of a snapshot at a position. */
 import { assert } from '../../base/assert.js';
 import type { SnapshotId } from '../../base/units.js';
 import { metaOf } from '../../machines/transition-table.js';
@@ -6,7 +6,7 @@ import type { ParentLink } from '../../machines/events/events.js';
 import type { SnapshotState } from '../../machines/fold.js';
 import { standsOn, type Forest } from '../../machines/snapshots/forest.js';
 
-/** Those that stand on it, by rising id. */
+/** The children, in ascending order of id. */
 export function childrenIn(forest: Forest, id: SnapshotId): readonly ParentLink[] {
   const children: ParentLink[] = [];
   for (const state of forest.values()) {
@@ -17,13 +17,13 @@ export function childrenIn(forest: Forest, id: SnapshotId): readonly ParentLink[
   return children;
 }
 
-/** Parents, nearest first; null when one of them is gone, as under what is being removed. */
+/** Ancestors, nearest first; null if one no longer exists, as for a snapshot being removed. */
 export function ancestorsIn(forest: Forest, state: SnapshotState): readonly SnapshotState[] | null {
   const chain: SnapshotState[] = [];
   for (let link = state.parent; link !== null;) {
     const parent = forest.get(link.id);
     if (parent === undefined) return null;
-    assert(chain.length < forest.size, 'a snapshot is its own ancestor');
+    assert(chain.length < forest.size, 'no snapshot is its own ancestor');
     chain.push(parent);
     link = parent.parent;
   }

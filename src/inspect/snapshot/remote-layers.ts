@@ -1,7 +1,6 @@
 /**
- * The layers that somebody else provides, and those of our own that cannot be used, as a log tells
- * of them at a moment. Pure: how it is printed is the command's business, and what is mounted now
- * is known to `inspect` alone.
+ * The remote layers, and the local layers that are unavailable, at a position of the log. Pure. It
+ * does not check what is mounted; `inspect` does.
  */
 import type { SnapshotId, SnapshotName, UnixNanos } from '../../base/units.js';
 import type { LogRecord } from '../../log/types.js';
@@ -11,7 +10,7 @@ import type { Forest } from '../../machines/snapshots/forest.js';
 import { TARGET_LABEL } from '../../machines/labels.js';
 import { idOfStream } from '../../machines/events/streams.js';
 
-/** `mounting`: asked for, and not yet a layer. */
+/** `mounting`: requested, and not yet a layer. */
 export type LayerState = 'available' | 'unavailable' | 'mounting';
 
 export interface LayerView {
@@ -19,22 +18,22 @@ export interface LayerView {
   readonly name: SnapshotName;
   readonly parent: SnapshotName | null;
   readonly state: LayerState;
-  /** The chain id it stands for; null when nobody ever said one. */
+  /** Its chain ID; null if unknown. */
   readonly ref: string | null;
-  /** What provides it; null for a layer of our own, whose files are in its directory. */
+  /** The remote file system; null for a local layer, whose files are in its directory. */
   readonly fileSystem: string | null;
-  /** Of restoring it; 0 while it is available. */
+  /** Attempts to restore it; 0 while it is available. */
   readonly attempts: number;
   readonly reason: string | null;
-  /** RFC 3339. Null when it waits for a use, or is not unavailable. */
+  /** RFC 3339. Null if it is available, or is next restored on use. */
   readonly retryAt: string | null;
   readonly createdAt: UnixNanos;
 }
 
-/** By id, so oldest first. */
+/** In ascending order of id, so oldest first. */
 export function layersOf(forest: Forest): readonly LayerView[] {
   const layers: LayerView[] = [];
-  // All remote and all unavailable layers are among these; the many others need not be unpacked.
+  // These include all remote and all unavailable layers, and avoid decoding the other states.
   for (const state of forest.unsettled()) {
     const layerState = layerStateOf(state);
     if (layerState !== null) layers.push(viewOf(state, layerState));
@@ -70,9 +69,9 @@ const endsUnavailability: ReadonlySet<string> = new Set<SnapshotEventType>([
 ]);
 
 /**
- * Since when layers are unavailable: the first LayerUnavailable behind which no LayerAvailable
- * stands. `newestFirst` are records of a log from the moment backwards; they are read only until
- * all layers are told. A layer whose beginning is retired is told with what is kept.
+ * Since when layers are unavailable: the first LayerUnavailable without a later LayerAvailable.
+ * Reads `newestFirst`, the records backwards from the position, only as far as needed. For a layer
+ * whose first events are retired, the oldest retained event counts.
  */
 export async function unavailableSince(
   ids: ReadonlySet<SnapshotId>,

@@ -1,7 +1,7 @@
 /**
- * Goes through a log step by step, forwards and back: the states of all snapshots after each
- * event. Going back undoes what was kept of the steps before, a bounded number of them; beyond
- * that the archive is asked for an earlier state. So memory does not grow with the way.
+ * Steps through a log forwards and backwards, with the states of all snapshots after each event.
+ * Stepping back undoes the last steps, of which a bounded number is kept. Further back it loads an
+ * earlier state from the archive, so memory use is bounded.
  */
 import { position, streamVersion, type Position, type SnapshotId } from '../../base/units.js';
 import type { LogRecord } from '../../log/types.js';
@@ -9,15 +9,15 @@ import { fold, type SnapshotState } from '../../machines/fold.js';
 import { understand } from '../../machines/events/streams.js';
 import type { Archive } from '../archive/archive.js';
 
-/** One event that was gone through. */
+/** One applied event. */
 export interface Step {
   readonly record: LogRecord;
   /** Null for the daemon's own events. */
   readonly id: SnapshotId | null;
-  /** Null where there was no such snapshot before, or is none after. */
+  /** Null if the snapshot did not exist before, or does not exist after. */
   readonly before: SnapshotState | null;
   readonly after: SnapshotState | null;
-  /** Since the event before; below zero where the clock was set back, null where that one is unknown. */
+  /** Time since the previous step; negative if the clock was set back, null if it is unknown. */
   readonly sincePrevious: bigint | null;
 }
 
@@ -26,10 +26,10 @@ export const STEPS_KEPT = 512;
 export class ReplaySteps {
   readonly #archive: Archive;
   readonly #states = new Map<SnapshotId, SnapshotState>();
-  /** Steps that led here, newest last. */
-  readonly #taken: Step[] = [];
-  /** Records that come next, in order. */
-  #ahead: LogRecord[] = [];
+  /** Steps that can be undone, newest last. */
+  readonly #done: Step[] = [];
+  /** The next records, in order. */
+  #upcoming: LogRecord[] = [];
   #source: AsyncGenerator<readonly LogRecord[], void, undefined> | null = null;
   #position = position(0);
 
@@ -44,92 +44,92 @@ export class ReplaySteps {
     return steps;
   }
 
-  /** The states are those before the event at this position. */
+  /** The position of the next event; `states` are those before it. */
   get position(): Position {
     return this.#position;
   }
 
-  /** The event that led here; null after a jump. */
+  /** The last step; null after a jump. */
   get last(): Step | null {
-    return this.#taken.at(-1) ?? null;
+    return this.#done.at(-1) ?? null;
   }
 
-  /** How many steps and records are held at this moment. */
+  /** Number of steps and records in memory. */
   get held(): number {
-    return this.#taken.length + this.#ahead.length;
+    return this.#done.length + this.#upcoming.length;
   }
 
-  /** By rising id, those on their way included. */
+  /** In ascending order of id, including those being prepared or removed. */
   states(): readonly SnapshotState[] {
     return [...this.#states.values()].sort((one, other) => one.id - other.id);
   }
 
-  /** The event that comes next, and stays the next; null at the end of what is there now. */
+  /** The next event, without applying it; null at the current end of the log. */
   async peek(): Promise<LogRecord | null> {
-    while (this.#ahead.length === 0) {
+    while (this.#upcoming.length === 0) {
       this.#source ??= this.#archive.read({ from: this.#position });
       const { done, value } = await this.#source.next();
       if (done === true) {
         this.#source = null;
         return null;
       }
-      this.#ahead = [...value];
+      this.#upcoming = [...value];
     }
-    return this.#ahead[0] ?? null;
+    return this.#upcoming[0] ?? null;
   }
 
-  /** Null at the end of what is there now; may be asked again. */
+  /** Null at the current end of the log; may be called again. */
   async forward(): Promise<Step | null> {
     const record = await this.peek();
     if (record === null) return null;
-    this.#ahead.shift();
+    this.#upcoming.shift();
     const step = this.#stepOf(record);
     if (step.id !== null) this.#set(step.id, step.after);
     this.#position = position(record.position + 1);
-    this.#taken.push(step);
-    // In halves, so that the list is not moved at every step.
-    if (this.#taken.length > STEPS_KEPT) this.#taken.splice(0, STEPS_KEPT / 2);
+    this.#done.push(step);
+    // Drop half at once, so that not every step shifts the list.
+    if (this.#done.length > STEPS_KEPT) this.#done.splice(0, STEPS_KEPT / 2);
     return step;
   }
 
-  /** The step that is undone; null at the first event that is kept. */
+  /** Returns the undone step; null at the first retained event. */
   async back(): Promise<Step | null> {
-    if (this.#taken.length === 0 && !(await this.#fetchBefore())) return null;
-    const step = this.#taken.pop();
+    if (this.#done.length === 0 && !(await this.#fetchBefore())) return null;
+    const step = this.#done.pop();
     if (step === undefined) return null;
     if (step.id !== null) this.#set(step.id, step.before);
     this.#position = step.record.position;
-    this.#ahead.unshift(step.record);
-    if (this.#ahead.length > STEPS_KEPT * 4) await this.#forgetAhead();
+    this.#upcoming.unshift(step.record);
+    if (this.#upcoming.length > STEPS_KEPT * 4) await this.#dropUpcoming();
     return step;
   }
 
-  /** Fails as `Archive.stateAt` does, and then stays where it was. */
+  /** Fails as `Archive.stateAt` does, and then does not move. */
   async goTo(at: Position): Promise<void> {
     const { forest } = await this.#archive.stateAt(at);
-    await this.#forgetAhead();
-    this.#taken.length = 0;
+    await this.#dropUpcoming();
+    this.#done.length = 0;
     this.#states.clear();
     for (const state of forest.values()) this.#states.set(state.id, state);
     this.#position = at;
   }
 
   async close(): Promise<void> {
-    await this.#forgetAhead();
+    await this.#dropUpcoming();
   }
 
-  /** Comes to the same position by steps that can be undone. */
+  /** Reaches the same position by steps that can be undone. */
   async #fetchBefore(): Promise<boolean> {
     const { first } = await this.#archive.bounds();
     const here = this.#position;
     if (here <= first) return false;
     await this.goTo(position(Math.max(first, here - STEPS_KEPT / 2)));
     while (this.#position < here && (await this.forward()) !== null);
-    return this.#taken.length > 0;
+    return this.#done.length > 0;
   }
 
-  async #forgetAhead(): Promise<void> {
-    this.#ahead = [];
+  async #dropUpcoming(): Promise<void> {
+    this.#upcoming = [];
     await this.#source?.return();
     this.#source = null;
   }

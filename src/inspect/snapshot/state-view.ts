@@ -1,7 +1,7 @@
 /**
- * The snapshots at one moment, as rows and as a tree, for tools that print them. What containerd
- * would have been told is `infoOf`'s business; here it is laid beside what only the log knows:
- * the id, the place in the statechart, where a layer comes from.
+ * The snapshots at a position, as rows and as a tree, for tools that print them. Combines what
+ * containerd sees (`infoOf`) with what only the log has: the id, the state in the statechart, the
+ * origin of a layer.
  */
 import { formatTime, type SnapshotId } from '../../base/units.js';
 import { metaOf } from '../../machines/transition-table.js';
@@ -11,7 +11,7 @@ import type { Forest } from '../../machines/snapshots/forest.js';
 import { infoOf } from '../../machines/snapshots/info.js';
 import { namespaceIn } from '../events/event-names.js';
 
-/** What a snapshot is shown as; `-` while, or once, no client sees it. */
+/** The kind that clients see; `-` if it is not visible to clients. */
 export type ShownKind = 'active' | 'view' | 'committed' | '-';
 
 export function kindOf({ status }: SnapshotState): ShownKind {
@@ -21,11 +21,11 @@ export function kindOf({ status }: SnapshotState): ShownKind {
 export interface StateQuery {
   /** Only keys of this containerd namespace. */
   readonly namespace: string | null;
-  /** Those too that no client is shown: being prepared, or on their way out. */
+  /** Include snapshots that clients do not see: those being prepared or removed. */
   readonly isAll: boolean;
 }
 
-/** By rising id. */
+/** In ascending order of id. */
 export function* statesIn(forest: Forest, query: StateQuery): Generator<SnapshotState> {
   for (const state of forest.values()) {
     if (!query.isAll && metaOf(state.status).shownAs === null) continue;
@@ -34,15 +34,15 @@ export function* statesIn(forest: Forest, query: StateQuery): Generator<Snapshot
   }
 }
 
-/** All that is known of a snapshot, as JSON has it. */
+/** All fields of a snapshot, as in JSON output. */
 export interface StateFields {
   readonly id: SnapshotId;
   readonly name: string;
   readonly parent: ParentLink | null;
-  /** Null while, or once, no client is shown it. */
+  /** Null if it is not visible to clients. */
   readonly kind: 'active' | 'view' | 'committed' | null;
   readonly status: string;
-  /** As containerd is told them, the mark of a remote layer included. */
+  /** As reported to containerd, including the label of a remote layer. */
   readonly labels: Readonly<Record<string, string>>;
   readonly createdAt: string;
   readonly updatedAt: string;
@@ -50,9 +50,9 @@ export interface StateFields {
   readonly usage: { readonly size: number; readonly inodes: number } | null;
   readonly remote: { readonly ref: string; readonly fileSystem: string } | null;
   readonly unavailability: SnapshotState['unavailability'];
-  /** The chain id that was asked for with Prepare. */
+  /** The chain ID that Prepare requested. */
   readonly target: string | null;
-  /** The commit that is under way. */
+  /** The commit in progress. */
   readonly commit: { readonly name: string; readonly parent: ParentLink | null } | null;
 }
 
@@ -76,18 +76,17 @@ export function stateFields(state: SnapshotState): StateFields {
   };
 }
 
-/** A snapshot in a tree, with what is drawn before it. */
+/** A row of a tree. */
 export interface TreeRow {
   readonly state: SnapshotState;
-  /** `↳ ` on the line above, `├─ ` or `└─ ` among others, behind the lines further up; empty at a root. */
+  /** Tree lines before the row: ends in `↳ ` for an only child, `├─ ` or `└─ ` else; empty at a root. */
   readonly branch: string;
 }
 
 /**
- * Parents before their children, by rising id. A layer that nothing else stands beside is drawn
- * straight below: only where a chain forks does the tree grow to the right, so that forty layers
- * fit a terminal. What stands on a snapshot that is not among the states is drawn as a root.
- * Without recursion, since chains are as long as clients make them.
+ * Parents before children, siblings in ascending order of id. An only child is not indented: the
+ * tree grows to the right only at forks, so that forty layers fit on a terminal. A snapshot whose
+ * parent is not among the states is a root. Iterative, because the length of a chain is unbounded.
  */
 export function treeRows(states: Iterable<SnapshotState>): readonly TreeRow[] {
   const byId = new Map([...states].map((state) => [state.id, state]));
@@ -111,7 +110,7 @@ export function treeRows(states: Iterable<SnapshotState>): readonly TreeRow[] {
 }
 
 interface Drawn extends TreeRow {
-  /** What is drawn before all that stands on it. */
+  /** Tree lines before its descendants. */
   readonly below: string;
 }
 

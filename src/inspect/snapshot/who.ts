@@ -1,6 +1,6 @@
 /**
- * Whose is this? From a path, a mount or a word to the snapshots behind it, and what the log and
- * the mount table say of each. Pure but for the archive: paths come in resolved, mounts as a list.
+ * Finds the owner of a path or mount: the snapshots, with their log records and mounts. Pure except
+ * for the archive: the caller resolves paths and reads the mount table.
  */
 import type { MountEntry } from '../../base/ports.js';
 import type { Position, SnapshotId, UnixNanos } from '../../base/units.js';
@@ -13,26 +13,26 @@ import { hasIdmappedLayers } from '../../machines/id-mapping.js';
 import type { SetAside } from '../../machines/set-aside.js';
 import type { Archive } from '../archive/archive.js';
 import { mapsDirectory } from '../startup/idmapped-paths.js';
-import { chainBelow, courseOf } from './history.js';
+import { chainBelow, outlineOf } from './history.js';
 import { below, idsShownBy, layerIdAt } from '../../base/mount-layers.js';
 import { childrenIn } from './relatives.js';
 import { eventOf } from '../archive/subject.js';
 
-/** What a path is, by where it lies. */
+/** The location of a path relative to the root. */
 export type Place =
-  /** In the directory of the snapshot with this number, if there is one. */
+  /** In the directory of the snapshot with this number, which need not exist. */
   | { readonly kind: 'numbered'; readonly id: SnapshotId }
-  /** Below the snapshots, under a name that is no number. */
+  /** In `snapshots/`, under a name that is not a number. */
   | { readonly kind: 'named'; readonly name: string }
-  /** The directory of all of them. */
+  /** `snapshots/` itself. */
   | { readonly kind: 'all' }
   /** In the directory of mounts with mapped ids that has this name. */
   | { readonly kind: 'maps'; readonly name: string }
-  /** In the root, and no snapshot's: the log, the identity. */
+  /** Elsewhere in the root: the log, the identity. */
   | { readonly kind: 'ours' }
   | { readonly kind: 'elsewhere' };
 
-/** Both paths absolute and without `.` or `..`; whole components are compared. */
+/** Both paths must be absolute, without `.` or `..`. */
 export function placeOf(path: string, root: string): Place {
   const id = path.startsWith('/')
     ? layerIdAt(path, snapshotsDirectory(root.replace(/\/+$/, '')))
@@ -48,11 +48,11 @@ export function placeOf(path: string, root: string): Place {
 export interface MountUse {
   readonly mountpoint: string;
   readonly type: string;
-  /** `layer`: the snapshot's own, of a remote layer; `idmapped`: the same with mapped ids. */
+  /** `layer`: the mount of a remote layer itself; `idmapped`: a clone of it with mapped ids. */
   readonly as: 'upper' | 'lower' | 'layer' | 'idmapped' | 'bind';
 }
 
-/** Mounts that show a snapshot. */
+/** The mounts that use a snapshot. */
 export function usesOf(
   id: SnapshotId,
   mounts: readonly MountEntry[],
@@ -72,13 +72,13 @@ export function usesOf(
   });
 }
 
-/** What the log has of a snapshot, in a few words. */
-export interface WhoseLife {
+/** A summary of a snapshot's events. */
+export interface SnapshotSummary {
   readonly id: SnapshotId;
   /** Keys and names, oldest first. */
   readonly names: readonly string[];
   readonly status: string | null;
-  /** Of all its labels, those that name an image, a layer or a container. */
+  /** Those of its labels that name an image, a layer or a container. */
   readonly labels: Readonly<Record<string, string>>;
   readonly firstCaller: Caller | null;
   readonly since: { readonly position: Position; readonly time: UnixNanos };
@@ -93,16 +93,16 @@ export interface WhoseLife {
   readonly children: readonly ParentLink[];
 }
 
-/** Null when nothing of it is kept in the log. `forest` is that of now. */
-function lifeInShort(
+/** Null if the log has none of its events. `forest` is the current one. */
+function summarize(
   id: SnapshotId,
   records: readonly LogRecord[],
   forest: Forest,
-): WhoseLife | null {
+): SnapshotSummary | null {
   const [first] = records;
   const state = forest.get(id);
   if (first === undefined) return null;
-  const { names, status } = courseOf(records);
+  const { names, status } = outlineOf(records);
   const ending = records.find(({ type }) => endings.has(type));
   const parents = records.flatMap((record) => {
     const event = eventOf(record);
@@ -114,7 +114,7 @@ function lifeInShort(
     id,
     names: names.length > 0 || state === undefined ? names : [state.name],
     status: state?.status ?? status,
-    labels: tellingLabels(records),
+    labels: identifyingLabels(records),
     firstCaller: callerOf(first),
     since: { position: first.position, time: first.time },
     end:
@@ -144,23 +144,23 @@ function usageIn(records: readonly LogRecord[]): SnapshotState['usage'] {
   return committed?.type === 'SnapshotCommitted' ? committed.data.usage : null;
 }
 
-/** The newest value of each, from all events that set labels. */
-function tellingLabels(records: readonly LogRecord[]): Readonly<Record<string, string>> {
+/** The newest value of each identifying label. */
+function identifyingLabels(records: readonly LogRecord[]): Readonly<Record<string, string>> {
   const labels = new Map<string, string>();
   for (const record of records) {
     const event = eventOf(record);
     if (event === null || !('labels' in event.data)) continue;
-    for (const [key, value] of event.data.labels) if (isTelling(key)) labels.set(key, value);
+    for (const [key, value] of event.data.labels) if (isIdentifying(key)) labels.set(key, value);
   }
   return Object.fromEntries(labels);
 }
 
-/** Labels by which containerd, its CRI plugin and nerdctl say what a snapshot is for. */
-function isTelling(key: string): boolean {
+/** Labels with which containerd, its CRI plugin and nerdctl record the purpose of a snapshot. */
+function isIdentifying(key: string): boolean {
   return /^containerd\.io\/snapshot|image|^nerdctl\//.test(key);
 }
 
-/** Snapshots whose layers are mounted in a directory of maps. */
+/** The snapshots whose layers are mounted in a directory of maps. */
 export function mappedIn(forest: Forest, name: string, root: string): readonly SnapshotId[] {
   const directory = `${idmappedDirectory(root)}/${name}`;
   return forest
@@ -169,20 +169,19 @@ export function mappedIn(forest: Forest, name: string, root: string): readonly S
     .flatMap(({ id, idMapping }) => (mapsDirectory(root, idMapping) === directory ? [id] : []));
 }
 
-/** What was asked about, and what the log says of it. */
 export type Answer =
-  | { readonly kind: 'snapshot'; readonly life: WhoseLife }
-  /** Made ahead, for a snapshot that nobody has asked for yet. */
+  | { readonly kind: 'snapshot'; readonly life: SnapshotSummary }
+  /** Preallocated for a future snapshot. */
   | { readonly kind: 'preallocated'; readonly id: SnapshotId }
-  /** No snapshot owns it, and it is kept: it holds files, or a mount uses it. */
+  /** Unowned and kept: it has files, or a mount uses it. */
   | ({ readonly kind: 'set-aside'; readonly id: SnapshotId } & SetAside)
-  /** Below the snapshots, and of none that the log has. */
+  /** In `snapshots/`, but not in the log. */
   | { readonly kind: 'orphan'; readonly name: string };
 
 export async function answerFor(archive: Archive, forest: Forest, id: SnapshotId): Promise<Answer> {
   if (forest.isPreallocated(id)) return { kind: 'preallocated', id };
   const setAside = forest.setAside.get(String(id));
   if (setAside !== undefined) return { kind: 'set-aside', id, ...setAside };
-  const life = lifeInShort(id, await archive.historyOf(id), forest);
+  const life = summarize(id, await archive.historyOf(id), forest);
   return life === null ? { kind: 'orphan', name: String(id) } : { kind: 'snapshot', life };
 }

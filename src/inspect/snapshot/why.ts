@@ -1,8 +1,8 @@
 /**
- * How each layer came to be here: mounted by the remote file system, unpacked from an image, or made
- * on this machine, and for which reason. Only what the log has is told. Whether an image was
- * downloaded for it no event tells: its content may have been in containerd already. Nor does a
- * Prepare that was answered "exists already" leave one.
+ * Explains the origin of a layer: mounted by the remote file system, unpacked from an image, or
+ * created on this machine, and why. Uses only the log. No event records whether an image was
+ * downloaded: containerd may already have had its content. A Prepare that returned AlreadyExists
+ * has no event either.
  */
 import type { Position, SnapshotId, UnixNanos } from '../../base/units.js';
 import type { LogRecord } from '../../log/types.js';
@@ -14,57 +14,57 @@ import { fitOf, withoutSequence } from '../events/event-names.js';
 import { settingsIn, type SettingsAt } from '../archive/settings-at.js';
 import { eventOf, livesOf, nameIn, type Subject } from '../archive/subject.js';
 
-/** How the remote file system was asked for a layer that it did not provide. */
-export type RemoteQuestion =
-  /** It was asked, and did not have it. */
+/** Why the remote file system did not provide a layer. */
+export type RemoteLookup =
+  /** It was asked for the layer and did not have it. */
   | {
       readonly kind: 'refused';
       readonly fileSystem: string;
       readonly ref: string;
       readonly reason: string;
     }
-  /** A target was named, and the daemon ran without a remote file system. */
+  /** The client named a target, but no remote file system was configured. */
   | { readonly kind: 'no-file-system'; readonly target: string }
-  /** There was one, and it was not asked although a target was named. */
+  /** The client named a target, but the remote file system was not asked. */
   | { readonly kind: 'not-asked'; readonly target: string }
-  /** The client named no target, so there was nothing to ask for. */
+  /** The client named no target. */
   | { readonly kind: 'no-target' }
   | { readonly kind: 'unknown'; readonly why: string };
 
-/** Where the files of a snapshot come from. */
+/** The origin of the files of a snapshot. */
 export type Origin =
   /** The remote file system had it. */
   | { readonly kind: 'remote'; readonly fileSystem: string; readonly ref: string }
-  /** The client unpacked a layer of an image into it. */
-  | { readonly kind: 'unpacked'; readonly key: string; readonly question: RemoteQuestion }
-  /** Committed from a snapshot that was written to here: by a container, a build, a client. */
-  | { readonly kind: 'made-here'; readonly key: string; readonly question: RemoteQuestion }
-  /** The remote file system is still being asked. */
+  /** The client unpacked an image layer into it. */
+  | { readonly kind: 'unpacked'; readonly key: string; readonly question: RemoteLookup }
+  /** Committed from a snapshot that a container, a build or a client wrote to. */
+  | { readonly kind: 'made-here'; readonly key: string; readonly question: RemoteLookup }
+  /** The remote mount is in progress. */
   | { readonly kind: 'under-way'; readonly fileSystem: string; readonly ref: string }
   /** The preparation was abandoned. */
   | { readonly kind: 'abandoned'; readonly reason: string }
-  /** Not committed: a container's directory, a view, or what a layer is unpacked into. */
-  | { readonly kind: 'no-layer'; readonly isUnpack: boolean; readonly question: RemoteQuestion }
+  /** Not committed: used by a container, a view, or the target of an unpack. */
+  | { readonly kind: 'no-layer'; readonly isUnpack: boolean; readonly question: RemoteLookup }
   | { readonly kind: 'unknown'; readonly why: string };
 
 export interface LayerReason {
   readonly id: SnapshotId;
   readonly name: string;
-  /** Of its first event that is kept. */
+  /** Of its first retained event. */
   readonly position: Position;
   readonly time: UnixNanos;
   readonly origin: Origin;
-  /** From the beginning until it was a layer; null when it is none, or not yet. */
+  /** Time from the first event until it was a layer; null if it is not one. */
   readonly readyAfter: bigint | null;
-  /** Why the layer that was mounted could not be used at times. */
+  /** When and why the layer became unavailable. */
   readonly losses: readonly { readonly position: Position; readonly reason: string }[];
   readonly isGone: boolean;
 }
 
-/** `settings`: those in force when the life began; null when that start is not kept. */
+/** `settings`: those in force at its first event; null if that DaemonStarted is retired. */
 export function reasonFor({ id, records }: Subject, settings: SettingsAt | null): LayerReason {
   const [first] = records;
-  if (first === undefined) throw new RangeError('a subject has records');
+  if (first === undefined) throw new RangeError('a subject must have records');
   const events = records.map((record) => ({ record, event: eventOf(record) }));
   const committed = events.find(({ event }) => event?.type === 'SnapshotCommitted')?.record;
   return {
@@ -88,20 +88,20 @@ export function reasonFor({ id, records }: Subject, settings: SettingsAt | null)
 
 function originIn(events: readonly SnapshotEvent[], settings: SettingsAt | null): Origin {
   const find = finderIn(events);
-  const begun = find('SnapshotPreparing')?.data;
-  const asked = find('RemoteMountStarted')?.data;
+  const preparing = find('SnapshotPreparing')?.data;
+  const lookup = find('RemoteMountStarted')?.data;
   const committed = find('SnapshotCommitted')?.data;
   if (committed?.remote != null) return { kind: 'remote', ...committed.remote };
   const abandoned = find('SnapshotAbandoned');
   if (abandoned !== undefined) return { kind: 'abandoned', reason: abandoned.data.reason };
   if (find('SnapshotSalvaged') !== undefined) {
-    return { kind: 'unknown', why: 'a repair took its directory in, and its events are lost' };
+    return { kind: 'unknown', why: 'a repair imported its directory; its events are lost' };
   }
-  if (asked !== undefined && find('RemoteMountFailed') === undefined) {
-    return { kind: 'under-way', ...asked };
+  if (lookup !== undefined && find('RemoteMountFailed') === undefined) {
+    return { kind: 'under-way', ...lookup };
   }
-  if (begun === undefined) return { kind: 'unknown', why: 'its beginning is retired from the log' };
-  const { key } = begun;
+  if (preparing === undefined) return { kind: 'unknown', why: 'its first events are retired' };
+  const { key } = preparing;
   const question = questionIn(events, settings);
   const isUnpack = isUnpackKey(key);
   const isLayer = committed !== undefined || find('SnapshotCommitting') !== undefined;
@@ -109,40 +109,40 @@ function originIn(events: readonly SnapshotEvent[], settings: SettingsAt | null)
   return { kind: isUnpack ? 'unpacked' : 'made-here', key, question };
 }
 
-function questionIn(events: readonly SnapshotEvent[], settings: SettingsAt | null): RemoteQuestion {
+function questionIn(events: readonly SnapshotEvent[], settings: SettingsAt | null): RemoteLookup {
   const find = finderIn(events);
-  const begun = find('SnapshotPreparing')?.data;
-  const asked = find('RemoteMountStarted')?.data;
+  const preparing = find('SnapshotPreparing')?.data;
+  const lookup = find('RemoteMountStarted')?.data;
   const failed = find('RemoteMountFailed')?.data;
-  if (asked !== undefined && failed !== undefined) {
-    return { kind: 'refused', ...asked, reason: failed.reason };
+  if (lookup !== undefined && failed !== undefined) {
+    return { kind: 'refused', ...lookup, reason: failed.reason };
   }
-  const target = begun?.target ?? begun?.labels.get(TARGET_LABEL) ?? null;
+  const target = preparing?.target ?? preparing?.labels.get(TARGET_LABEL) ?? null;
   if (target === null) return { kind: 'no-target' };
   if (settings === null || !settings.knowsFileSystem) {
-    return { kind: 'unknown', why: 'the log does not tell which file system was configured then' };
+    return { kind: 'unknown', why: 'the log does not record which file system was configured' };
   }
   return settings.fileSystem === null
     ? { kind: 'no-file-system', target }
     : { kind: 'not-asked', target };
 }
 
-/** The first event of a type. */
+/** Returns a function that finds the first event of a type. */
 const finderIn =
   (events: readonly SnapshotEvent[]) =>
   <Type extends SnapshotEvent['type']>(type: Type) =>
     events.find((event): event is Extract<SnapshotEvent, { type: Type }> => event.type === type);
 
 /**
- * Whether a key has the form that containerd (core/unpack/unpacker.go, pkg/rootfs/apply.go) and
- * BuildKit (cache/refs.go) give to what they unpack a layer into: `extract-<unique> <chain id>`.
- * `docker commit` and `nerdctl commit` apply a difference that was made here; their key has a dash
- * in place of the blank (moby's daemon/containerd/image_commit.go).
+ * Whether containerd (core/unpack/unpacker.go, pkg/rootfs/apply.go) or BuildKit (cache/refs.go)
+ * created the key to unpack a layer: `extract-<unique> <chain ID>`. The keys of `docker commit` and
+ * `nerdctl commit`, which apply a local diff, have a dash instead of the space (moby's
+ * daemon/containerd/image_commit.go).
  */
 const isUnpackKey = (key: string): boolean =>
   /^extract-\S+ [a-z0-9]+:[0-9a-f]{32,}$/.test(withoutSequence(key));
 
-/** Whom it stands on, or was put on by Commit. */
+/** The parents that its events name. */
 export function parentIds({ records }: Subject): readonly SnapshotId[] {
   return records.flatMap((record) => {
     const event = eventOf(record);
@@ -152,13 +152,13 @@ export function parentIds({ records }: Subject): readonly SnapshotId[] {
   });
 }
 
-/** Snapshots of which a label says the text, whole or but for a tag's beginning: an image's name. */
+/** The snapshots with a label value that matches the text, for example the name of an image. */
 export async function labelledWith(archive: Archive, text: string): Promise<readonly Subject[]> {
   const ids = new Set<SnapshotId>();
   for await (const batch of archive.read()) {
     for (const record of batch) {
       const id = idOfStream(record.stream);
-      if (id !== null && saysSo(record, text)) ids.add(id);
+      if (id !== null && hasLabelValue(record, text)) ids.add(id);
     }
   }
   return livesOf(
@@ -167,13 +167,13 @@ export async function labelledWith(archive: Archive, text: string): Promise<read
   );
 }
 
-function saysSo(record: LogRecord, text: string): boolean {
+function hasLabelValue(record: LogRecord, text: string): boolean {
   const event = eventOf(record);
   if (event === null || !('labels' in event.data)) return false;
   const fit = fitOf(text);
   for (const value of event.data.labels.values()) {
     const fits = fit(value);
-    // Of a digest, such as that of a manifest, the beginning will do; of an image's name it will not.
+    // A prefix identifies a digest, such as that of a manifest, but not the name of an image.
     if (fits === 'whole' || (fits !== null && isDigest(value))) return true;
     if (isShortFor(text, value)) return true;
   }
@@ -182,12 +182,12 @@ function saysSo(record: LogRecord, text: string): boolean {
 
 const isDigest = (value: string): boolean => /^sha256:[0-9a-f]{64}$/.test(value);
 
-/** `busybox:1` and `library/busybox:1` for `docker.io/library/busybox:1`, as Docker's users say it. */
+/** Docker's short names: `busybox:1` and `library/busybox:1` for `docker.io/library/busybox:1`. */
 function isShortFor(text: string, value: string): boolean {
   return text.length > 2 && value.endsWith(`/${text}`);
 }
 
-/** The settings at the start of each life, from one reading of the daemon's own stream. */
+/** The settings in force at the first event of each subject. Reads the daemon's stream once. */
 export async function settingsBefore(
   archive: Archive,
   subjects: readonly Subject[],

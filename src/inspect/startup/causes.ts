@@ -1,6 +1,6 @@
 /**
- * The event behind a finding: the one that promised what is not there, began what has not ended,
- * or last spoke of what nobody owns. docs/recovery.md has a table of them.
+ * Finds the event behind a finding: the one that recorded what is now missing, began what has not
+ * ended, or last mentioned an unowned entry. docs/recovery.md has a table of them.
  */
 import { assertNever } from '../../base/assert.js';
 import { parseSnapshotId, position, type Position, type SnapshotId } from '../../base/units.js';
@@ -13,40 +13,42 @@ import type { Archive } from '../archive/archive.js';
 import type { Finding } from './findings.js';
 import { below, layerIdAt } from '../../base/mount-layers.js';
 
-/** What a finding is about, as far as an event can be behind it. */
+/** The subject of a finding, which determines where its event is. */
 export type CauseSubject =
   | { readonly of: 'snapshots'; readonly finding: Finding }
-  /** A place in the log: the event is the one before it. */
+  /** A position in the log: the event is the one before it. */
   | { readonly of: 'log'; readonly position: Position }
-  /** The root as a whole: no event is behind it. */
+  /** The root as a whole: it has no event. */
   | { readonly of: 'root' };
 
 export type Cause =
   | { readonly kind: 'event'; readonly record: LogRecord }
-  /** Why there is none, or why nobody can tell, in words. */
+  /** Why there is no event, or why it is unknown. */
   | { readonly kind: 'none' | 'unknown'; readonly why: string };
 
-/** Of a finding about many directories, those whose events are looked for. */
+/** Directories of one finding whose events are searched. */
 const NAMES_MAX = 20;
 
-/** Causes beyond this number are left out: each has to be looked for in the log. */
+/** Findings whose causes are searched: each search reads the log. */
 export const CAUSES_MAX = 100;
 
-/** In the order of the matters. Damage in the way is no reason to fail: it is said instead. */
+/** Returns the causes in the order of the subjects. Reports damage as an unknown cause. */
 export async function causesOf(
   archive: Archive,
-  matters: readonly CauseSubject[],
+  subjects: readonly CauseSubject[],
   snapshotsPath: string,
 ): Promise<readonly Cause[]> {
-  const asked = matters.slice(0, CAUSES_MAX);
-  const findings = asked.flatMap((matter) => (matter.of === 'snapshots' ? [matter.finding] : []));
-  const told = await testimonyOn(archive, findings, snapshotsPath);
+  const searched = subjects.slice(0, CAUSES_MAX);
+  const findings = searched.flatMap((subject) =>
+    subject.of === 'snapshots' ? [subject.finding] : [],
+  );
+  const evidence = await gatherEvidence(archive, findings, snapshotsPath);
   const causes: Cause[] = [];
-  for (const [index, matter] of matters.entries()) {
-    if (index >= CAUSES_MAX) causes.push(unknown(`not looked for beyond ${CAUSES_MAX} findings`));
-    else if (matter.of === 'root') causes.push(none('it is about the root as a whole'));
-    else if (matter.of === 'log') causes.push(await before(archive, matter.position));
-    else causes.push(causeOf(matter.finding, told));
+  for (const [index, subject] of subjects.entries()) {
+    if (index >= CAUSES_MAX) causes.push(unknown(`not searched beyond ${CAUSES_MAX} findings`));
+    else if (subject.of === 'root') causes.push(none('it is about the root as a whole'));
+    else if (subject.of === 'log') causes.push(await before(archive, subject.position));
+    else causes.push(causeOf(subject.finding, evidence));
   }
   return causes;
 }
@@ -55,50 +57,50 @@ const none = (why: string): Cause => ({ kind: 'none', why });
 const unknown = (why: string): Cause => ({ kind: 'unknown', why });
 
 async function before(archive: Archive, at: Position): Promise<Cause> {
-  if (at === 0) return none('nothing stands before it');
+  if (at === 0) return none('no event is before it');
   try {
     for await (const [record] of archive.read({ from: position(at - 1), to: at })) {
       if (record !== undefined) return { kind: 'event', record };
     }
-    return none('what stood before it is retired, or lost');
+    return none('the event before it is retired or lost');
   } catch (thrown) {
     if (!(thrown instanceof LogDamaged)) throw thrown;
-    return unknown('what stands before it cannot be read');
+    return unknown('the event before it cannot be read');
   }
 }
 
-/** What the log says of everything that is asked about. */
+/** The records about all subjects. */
 interface Evidence {
   readonly lives: ReadonlyMap<SnapshotId, readonly LogRecord[]>;
   /** Snapshots whose events cannot be read. */
   readonly unreadable: ReadonlyMap<SnapshotId, LogDamaged>;
-  /** What the daemon said of directories, oldest first. */
-  readonly daemon: readonly Said[];
-  /** In the way of what it said. */
+  /** The daemon's events about directories, oldest first. */
+  readonly daemon: readonly DirectoryRecord[];
+  /** Damage within the daemon's events. */
   readonly daemonDamage: LogDamaged | null;
-  /** The first position that is kept. */
+  /** The first retained position. */
   readonly first: Position;
   readonly snapshotsPath: string;
 }
 
-interface Said {
+interface DirectoryRecord {
   readonly record: LogRecord;
-  /** Of entries in `snapshots/`. */
+  /** The entries in `snapshots/` that it mentions. */
   readonly names: ReadonlySet<string>;
 }
 
-async function testimonyOn(
+async function gatherEvidence(
   archive: Archive,
   findings: readonly Finding[],
   snapshotsPath: string,
 ): Promise<Evidence> {
   const ids = new Set(findings.flatMap((finding) => idsBehind(finding, snapshotsPath)));
   const { lives, unreadable } = await livesOf(archive, [...ids]);
-  const daemon: Said[] = [];
+  const daemon: DirectoryRecord[] = [];
   const daemonDamage = await damageIn(async () => {
-    if (!findings.some(asksDaemon)) return;
+    if (!findings.some(needsDaemonEvents)) return;
     for await (const batch of archive.read({ stream: DAEMON_STREAM })) {
-      daemon.push(...batch.flatMap((record) => saidIn(record) ?? []));
+      daemon.push(...batch.flatMap((record) => directoryRecord(record) ?? []));
     }
   });
   let first = position(0);
@@ -108,7 +110,7 @@ async function testimonyOn(
   return { lives, unreadable, daemon, daemonDamage, first, snapshotsPath };
 }
 
-/** One reading for all; where damage is in its way, each by itself: it need not be in the way of all. */
+/** Reads all lives at once. If that meets damage, reads each on its own: some may be readable. */
 async function livesOf(
   archive: Archive,
   ids: readonly SnapshotId[],
@@ -120,18 +122,18 @@ async function livesOf(
   });
   if (damage === null) return { lives, unreadable };
   for (const id of ids) {
-    const inTheWay = await damageIn(async () => {
+    const ownDamage = await damageIn(async () => {
       lives.set(id, await archive.historyOf(id));
     });
-    if (inTheWay !== null) unreadable.set(id, inTheWay);
+    if (ownDamage !== null) unreadable.set(id, ownDamage);
   }
   return { lives, unreadable };
 }
 
-/** That the reading met. */
-async function damageIn(reading: () => Promise<void>): Promise<LogDamaged | null> {
+/** Returns the damage that a read meets, or null. */
+async function damageIn(read: () => Promise<void>): Promise<LogDamaged | null> {
   try {
-    await reading();
+    await read();
     return null;
   } catch (thrown) {
     if (thrown instanceof LogDamaged) return thrown;
@@ -169,13 +171,13 @@ function idsBehind(finding: Finding, snapshotsPath: string): readonly SnapshotId
 
 const oneOrNone = (id: SnapshotId | null): readonly SnapshotId[] => (id === null ? [] : [id]);
 
-/** Whose layer would be mounted there, if one were. */
+/** The snapshot whose layer belongs on a mountpoint. */
 function idOfMountpoint(mountpoint: string, snapshotsPath: string): SnapshotId | null {
   const [, name] = /^(\d+)\/fs$/.exec(below(mountpoint, snapshotsPath) ?? '') ?? [];
   return name === undefined ? null : parseSnapshotId(name);
 }
 
-function asksDaemon({ kind }: Finding): boolean {
+function needsDaemonEvents({ kind }: Finding): boolean {
   return (
     kind === 'OrphanDirectory' ||
     kind === 'ForeignEntry' ||
@@ -188,31 +190,31 @@ function asksDaemon({ kind }: Finding): boolean {
   );
 }
 
-/** Null for what is not about directories, or not understood: looking must not fail at it. */
-function saidIn(record: LogRecord): Said | null {
+/** Null if the event is not about directories or not understood, which must not fail the search. */
+function directoryRecord(record: LogRecord): DirectoryRecord | null {
   try {
     const understood = understand(record);
     if (understood.about !== 'daemon') return null;
     const { type, data } = understood.event;
-    const of = (names: readonly (string | number)[]): Said => ({
+    const about = (names: readonly (string | number)[]): DirectoryRecord => ({
       record,
       names: new Set(names.map(String)),
     });
     switch (type) {
       case 'DirectoriesPreallocated':
       case 'PreallocatedReleased':
-        return of(data.ids);
+        return about(data.ids);
       case 'LogRepaired':
-        return of(data.kept);
+        return about(data.kept);
       case 'DirectoriesSetAside':
-        return of(data.directories.map(({ name }) => name));
+        return about(data.directories.map(({ name }) => name));
       case 'DirectoriesReleased':
-        return of(data.names);
+        return about(data.names);
       case 'DirectoryRecreated':
-        return of([data.id]);
+        return about([data.id]);
       case 'OrphanFound':
       case 'OrphanRemoved':
-        return of([data.name]);
+        return about([data.name]);
       case 'DaemonStarted':
       case 'TailCut':
       case 'RootFileSystemChanged':
@@ -232,45 +234,43 @@ function saidIn(record: LogRecord): Said | null {
   }
 }
 
-/** Pure. */
-function causeOf(finding: Finding, told: Evidence): Cause {
-  const damage = damageBefore(finding, told);
+function causeOf(finding: Finding, evidence: Evidence): Cause {
+  const damage = damageBefore(finding, evidence);
   if (damage !== null) {
     return unknown(
-      `its events cannot be read, the log is damaged at position ${damage.position} (\`stratalog verify\`)`,
+      `its events cannot be read: the log is damaged at position ${damage.position} (run \`stratalog verify\`)`,
     );
   }
-  const record = eventBehind(finding, told);
+  const record = eventBehind(finding, evidence);
   if (record !== null) return { kind: 'event', record };
-  const { first } = told;
+  const { first } = evidence;
   const retired = first > 0 ? `; events before position ${first} are retired` : '';
   return none(`${whyNone(finding)}${retired}`);
 }
 
-/** In the way of what is asked: the newest event could be one that cannot be read. */
-function damageBefore(finding: Finding, told: Evidence): LogDamaged | null {
-  for (const id of idsBehind(finding, told.snapshotsPath)) {
-    const damage = told.unreadable.get(id);
+/** Damage that could hide the newest event about a finding. */
+function damageBefore(finding: Finding, evidence: Evidence): LogDamaged | null {
+  for (const id of idsBehind(finding, evidence.snapshotsPath)) {
+    const damage = evidence.unreadable.get(id);
     if (damage !== undefined) return damage;
   }
-  return asksDaemon(finding) ? told.daemonDamage : null;
+  return needsDaemonEvents(finding) ? evidence.daemonDamage : null;
 }
 
 function whyNone({ kind }: Finding): string {
   if (kind === 'HiddenMounts') return 'no layer is mounted';
-  if (kind === 'OrphanDirectory' || kind === 'ForeignEntry') return 'the log never spoke of it';
-  return kind === 'ForeignMount' ? 'no event of the log mounted it' : 'the log does not have it';
+  if (kind === 'OrphanDirectory' || kind === 'ForeignEntry') return 'no event mentions it';
+  return kind === 'ForeignMount' ? 'no event records the mount' : 'the log has no such event';
 }
 
 const removals = ['SnapshotRemoving', 'SnapshotCollecting', 'SnapshotAbandoned'] as const;
-const makings = ['SnapshotPrepared', 'SnapshotCommitted', 'SnapshotSalvaged'] as const;
-const mountings = ['RemoteMounted', 'LayerAvailable'] as const;
+const creations = ['SnapshotPrepared', 'SnapshotCommitted', 'SnapshotSalvaged'] as const;
+const mountEvents = ['RemoteMounted', 'LayerAvailable'] as const;
 
-function eventBehind(finding: Finding, told: Evidence): LogRecord | null {
-  const lifeOf = (id: SnapshotId): readonly LogRecord[] => told.lives.get(id) ?? [];
+function eventBehind(finding: Finding, evidence: Evidence): LogRecord | null {
+  const lifeOf = (id: SnapshotId): readonly LogRecord[] => evidence.lives.get(id) ?? [];
   switch (finding.kind) {
     case 'AbandonedPreparation':
-      // How far it came.
       return lifeOf(finding.id).at(-1) ?? null;
     case 'UnfinishedCommit':
       return lastOf(lifeOf(finding.id), 'SnapshotCommitting');
@@ -280,50 +280,54 @@ function eventBehind(finding: Finding, told: Evidence): LogRecord | null {
       return lastOf(lifeOf(finding.id), 'SnapshotRemoving');
     case 'MissingDirectory': {
       const { id } = finding;
-      const again = lastSaid(told, ({ record, names }) => {
+      const recreated = lastRecord(evidence, ({ record, names }) => {
         return record.type === 'DirectoryRecreated' && names.has(String(id));
       });
-      return newest(lastOf(lifeOf(id), ...makings), again);
+      return newest(lastOf(lifeOf(id), ...creations), recreated);
     }
     case 'HiddenDirectory':
-      return lastOf(lifeOf(finding.id), ...makings);
+      return lastOf(lifeOf(finding.id), ...creations);
     case 'MissingMount':
-      return lastOf(lifeOf(finding.id), ...mountings);
+      return lastOf(lifeOf(finding.id), ...mountEvents);
     case 'MissingIdmappedMount':
       return newest(...finding.ids.map((id) => lastOf(lifeOf(id), 'IdMappingStarted')));
     case 'UnneededIdmappedMount': {
-      const id = layerIdAt(finding.path, told.snapshotsPath);
-      return id === null ? null : lastOf(lifeOf(id), ...mountings, ...removals);
+      const id = layerIdAt(finding.path, evidence.snapshotsPath);
+      return id === null ? null : lastOf(lifeOf(id), ...mountEvents, ...removals);
     }
     case 'UnavailableLayer':
       return lastOf(lifeOf(finding.id), 'LayerUnavailable');
     case 'OrphanDirectory':
     case 'ForeignEntry':
     case 'UncheckedDirectory':
-      return lastAbout(told, [finding.name]);
+      return lastAbout(evidence, [finding.name]);
     case 'LogOlderThanDirectories':
-      return lastAbout(told, namesOf(finding.directories));
+      return lastAbout(evidence, namesOf(finding.directories));
     case 'PreallocatedDirectories':
-      return lastNaming(told, ['DirectoriesPreallocated'], finding.ids.map(String));
+      return lastNaming(evidence, ['DirectoriesPreallocated'], finding.ids.map(String));
     case 'KeptDirectories':
-      return lastNaming(told, ['LogRepaired', 'DirectoriesSetAside'], namesOf(finding.directories));
+      return lastNaming(
+        evidence,
+        ['LogRepaired', 'DirectoriesSetAside'],
+        namesOf(finding.directories),
+      );
     case 'ReleasedDirectories':
-      return lastNaming(told, ['DirectoriesReleased'], finding.names);
+      return lastNaming(evidence, ['DirectoriesReleased'], finding.names);
     case 'ForeignMount': {
-      const id = idOfMountpoint(finding.mountpoint, told.snapshotsPath);
+      const id = idOfMountpoint(finding.mountpoint, evidence.snapshotsPath);
       if (id === null) return null;
       const life = lifeOf(id);
       const ended = lastOf(life, 'RemoteMountFailed', 'SnapshotRemoved', ...removals);
-      return ended ?? lastOf(life, ...mountings);
+      return ended ?? lastOf(life, ...mountEvents);
     }
     case 'MountElsewhere': {
       const lives = finding.ids.map(lifeOf);
-      // What it shows should be gone, or it is what was made last: the upper one.
+      // A removed snapshot explains the mount best, otherwise the newest one, which is the upper.
       const removed = newest(...lives.map((life) => lastOf(life, ...removals)));
-      return removed ?? newest(...lives.map((life) => lastOf(life, ...makings)));
+      return removed ?? newest(...lives.map((life) => lastOf(life, ...creations)));
     }
     case 'HiddenMounts':
-      return newest(...finding.ids.map((id) => lastOf(lifeOf(id), ...mountings)));
+      return newest(...finding.ids.map((id) => lastOf(lifeOf(id), ...mountEvents)));
     default:
       return assertNever(finding);
   }
@@ -337,28 +341,31 @@ function lastOf(
   return records.findLast(({ type }) => wanted.has(type)) ?? null;
 }
 
-function lastSaid({ daemon }: Evidence, isIt: (said: Said) => boolean): LogRecord | null {
-  return daemon.findLast(isIt)?.record ?? null;
+function lastRecord(
+  { daemon }: Evidence,
+  matches: (record: DirectoryRecord) => boolean,
+): LogRecord | null {
+  return daemon.findLast(matches)?.record ?? null;
 }
 
 function lastNaming(
-  told: Evidence,
+  evidence: Evidence,
   types: readonly string[] | null,
   names: readonly string[],
 ): LogRecord | null {
-  return lastSaid(told, (said) => {
-    const isIt = types === null || types.includes(said.record.type);
-    return isIt && names.some((name) => said.names.has(name));
+  return lastRecord(evidence, (mention) => {
+    const isOfType = types === null || types.includes(mention.record.type);
+    return isOfType && names.some((name) => mention.names.has(name));
   });
 }
 
-/** The newest event that names one of these entries, or is of a snapshot whose directory one was. */
-function lastAbout(told: Evidence, names: readonly string[]): LogRecord | null {
+/** The newest event that names one of the entries or belongs to the snapshot with its number. */
+function lastAbout(evidence: Evidence, names: readonly string[]): LogRecord | null {
   const ofLives = names.map((name) => {
     const id = parseSnapshotId(name);
-    return id === null ? null : (told.lives.get(id)?.at(-1) ?? null);
+    return id === null ? null : (evidence.lives.get(id)?.at(-1) ?? null);
   });
-  return newest(lastNaming(told, null, names), ...ofLives);
+  return newest(lastNaming(evidence, null, names), ...ofLives);
 }
 
 const namesOf = (directories: readonly { readonly name: string }[]): readonly string[] =>

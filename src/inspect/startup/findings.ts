@@ -1,6 +1,6 @@
 /**
- * What can be found when log, directories and mount table are laid side by side. A finding is
- * one difference; what is done about it is part of it. docs/recovery.md explains each kind.
+ * The differences between log, directories and mount table, and what startup does about each.
+ * docs/recovery.md explains each kind.
  */
 import { assertNever } from '../../base/assert.js';
 import type { FailedScan } from '../../base/ports.js';
@@ -9,7 +9,7 @@ import { idsInWords, namesInWords } from '../events/id-ranges.js';
 import type { SET_ASIDE_REASONS } from '../../machines/events/daemon-events.js';
 import type { SetAside } from '../../machines/set-aside.js';
 
-/** What the log has of a directory that no living snapshot owns. */
+/** Why no snapshot owns a directory, according to the log. */
 export type GarbageReason = (typeof SET_ASIDE_REASONS)[number];
 
 interface OfSnapshot {
@@ -23,36 +23,36 @@ export interface KeptDirectory {
 }
 
 export type Finding =
-  /** Prepare or View was under way when the daemon died; no client has had an answer. */
+  /** The daemon crashed during Prepare or View, before the reply. */
   | (OfSnapshot & { readonly kind: 'AbandonedPreparation' })
-  /** Commit was under way; the snapshot is still active. */
+  /** The daemon crashed during Commit; the snapshot is still active. */
   | (OfSnapshot & { readonly kind: 'UnfinishedCommit' })
   /** Removed for the client, but its directory is still being deleted. */
   | (OfSnapshot & {
       readonly kind: 'UnfinishedRemoval';
-      /** The end of a preparation that a crash cut off: its directory is kept if it is in use. */
+      /** Removes a preparation that a crash interrupted: its directory is kept if it is in use. */
       readonly isInferred: boolean;
-      /** The newest attempt, if it failed. */
+      /** The last attempt, if it failed. */
       readonly failed: {
         readonly path: string;
         readonly code: string;
         readonly since: string;
       } | null;
     })
-  /** Removed, and waiting for Cleanup, as asynchronous removal wants it. */
+  /** Removed asynchronously, and waiting for Cleanup. */
   | (OfSnapshot & { readonly kind: 'AwaitingCleanup' })
   | (OfSnapshot & {
       readonly kind: 'MissingDirectory';
       readonly shownAs: 'active' | 'view' | 'committed';
       readonly path: string;
     })
-  /** Something is mounted on the directory of a snapshot, so that its files cannot be seen. */
+  /** A mount on the directory of a snapshot hides its files. */
   | (OfSnapshot & {
       readonly kind: 'HiddenDirectory';
       readonly shownAs: 'active' | 'view' | 'committed';
       readonly path: string;
     })
-  /** A remote layer whose mountpoint shows nothing. */
+  /** Nothing is mounted on the mountpoint of a remote layer. */
   | (OfSnapshot & { readonly kind: 'MissingMount'; readonly mountpoint: string })
   /** A layer that these snapshots need is not mounted with mapped ids. */
   | {
@@ -65,11 +65,11 @@ export type Finding =
   | (OfSnapshot & { readonly kind: 'UnavailableLayer'; readonly reason: string })
   /** An entry in `snapshots/` that no snapshot owns. */
   | { readonly kind: 'OrphanDirectory'; readonly name: string; readonly path: string }
-  /** Made ahead for snapshots that nobody has asked for yet. */
+  /** Preallocated for future snapshots. */
   | { readonly kind: 'PreallocatedDirectories'; readonly ids: readonly SnapshotId[] }
   /**
-   * Directories in use that the log knows only as garbage: an older log was put back, or the disk
-   * lost its newest records.
+   * Directories in use that are garbage according to the log: an older log was restored, or the
+   * disk lost the newest records.
    */
   | {
       readonly kind: 'LogOlderThanDirectories';
@@ -78,45 +78,45 @@ export type Finding =
         readonly because: GarbageReason;
         readonly evidence: string;
       }[];
-      /** The log gives this id next: those from here on it does not know at all. */
+      /** The next id: the log has never assigned this one or later ones. */
       readonly nextId: SnapshotId;
     }
-  /** Something in `snapshots/` under a name that Stratalog does not give, and that is in use. */
+  /** An entry in `snapshots/` that is in use and whose name Stratalog never gives. */
   | {
       readonly kind: 'ForeignEntry';
       readonly name: string;
       readonly path: string;
       readonly evidence: string;
     }
-  /** A look that failed: what is there is not known. */
+  /** The scan of a directory failed, so its content is unknown. */
   | ({ readonly kind: 'UncheckedDirectory'; readonly name: string } & FailedScan)
-  /** Set aside: no snapshot owns them, and only a person may have them deleted. */
+  /** Set aside: unowned, and deleted only on request of the operator. */
   | {
       readonly kind: 'KeptDirectories';
       readonly because: SetAside['because'];
       readonly directories: readonly KeptDirectory[];
     }
-  /** Set aside before, and then requested to be deleted. */
+  /** Set aside, and then released for deletion by the operator. */
   | { readonly kind: 'ReleasedDirectories'; readonly names: readonly string[] }
-  /** Something mounted below our root that is no layer of ours. */
+  /** A mount below the root that is not a layer of ours. */
   | { readonly kind: 'ForeignMount'; readonly mountpoint: string; readonly type: string }
-  /** A mount elsewhere that uses our directories: a container's root, most likely. */
+  /** A mount elsewhere that uses our directories, most likely the root of a container. */
   | {
       readonly kind: 'MountElsewhere';
       readonly mountpoint: string;
       readonly ids: readonly SnapshotId[];
     }
-  /** The running daemon is in a mount namespace of its own, and what it mounts stays there. */
+  /** The daemon runs in its own mount namespace, and its mounts do not propagate. */
   | {
       readonly kind: 'HiddenMounts';
       readonly pid: number;
-      /** Layers that it has mounted, and that are not seen outside. */
+      /** Layers that are mounted only in that namespace. */
       readonly ids: readonly SnapshotId[];
     };
 
 export type FindingKind = Finding['kind'];
 
-/** What the daemon does about a finding at start. */
+/** What the daemon does about a finding at startup. */
 export type Action =
   | 'abandon it, and remove its directory if it is unused'
   | 'return it to active'
@@ -163,15 +163,15 @@ export function actionFor(finding: Finding): Action {
     return finding.isInferred ? 'remove its directory if it is unused' : 'remove its directory';
   }
   if (finding.kind === 'HiddenDirectory') {
-    // A container on another file system's files would be wrong without a sign.
+    // A container would otherwise run on the files of another file system.
     return finding.shownAs === 'committed' ? 'mark the layer unavailable' : 'report only';
   }
   if (finding.kind !== 'MissingDirectory') return ACTIONS[finding.kind];
-  // A committed layer that is gone must not come back empty: containers would start on nothing.
+  // Never recreate a committed layer as an empty directory: containers would run without its files.
   return finding.shownAs === 'committed' ? 'mark the layer unavailable' : 'make an empty directory';
 }
 
-/** What a finding is about, in a word a person can search for. */
+/** The subject of a finding as a searchable text. */
 export function subjectOf(finding: Finding): string {
   switch (finding.kind) {
     case 'OrphanDirectory':
@@ -206,13 +206,13 @@ export function subjectOf(finding: Finding): string {
   }
 }
 
-/** Whether a healthy, busy daemon may show it too: such a finding is no reason for an alarm. */
+/** Whether a healthy daemon can show the finding too, so that it needs no attention. */
 export function isOrdinary(finding: Finding): boolean {
   return (
     finding.kind === 'MountElsewhere' ||
     finding.kind === 'AwaitingCleanup' ||
     finding.kind === 'PreallocatedDirectories' ||
-    // The person who had the log repaired knows of them.
+    // The operator who ran the repair knows of them.
     (finding.kind === 'KeptDirectories' && finding.because === 'repair')
   );
 }

@@ -1,6 +1,6 @@
 /**
- * A verdict for each entry of `snapshots/`: kept or collected, and why. Pure. It is what the
- * daemon's Cleanup does (src/snapshotter/cleanup.ts), told beforehand; a test holds both equal.
+ * Predicts what the daemon's Cleanup (src/snapshotter/cleanup.ts) does with each entry of
+ * `snapshots/`: keep or collect, and why. Pure. A test checks that both agree.
  */
 import { assertNever } from '../../base/assert.js';
 import { pluralize } from '../../base/pluralize.js';
@@ -28,20 +28,20 @@ export type KeepReason =
       readonly children: number;
     })
   | (OfSnapshot & { readonly kind: 'being-prepared' })
-  /** The daemon ended while it was prepared; the next start gives it up. */
+  /** The daemon ended during the preparation; the next startup abandons it. */
   | (OfSnapshot & { readonly kind: 'left-to-start' })
-  /** Made ahead for a coming snapshot. */
+  /** Preallocated for a future snapshot. */
   | { readonly kind: 'preallocated' }
-  /** Set aside by an event: only a request that names it deletes it. */
+  /** Set aside by an event: deleted only by a request that names it. */
   | ({ readonly kind: 'set-aside' } & SetAside)
-  /** No snapshot owns it, and it holds files, or a mount uses it. */
+  /** Unowned, but it has files or a mount uses it. */
   | { readonly kind: 'in-use'; readonly evidence: string }
-  /** It could not be looked at. */
+  /** The scan failed. */
   | ({ readonly kind: 'unchecked' } & FailedScan)
-  /** Its number is not in the log yet: whoever asked for it is not answered yet. */
+  /** Its number is not in the log yet: the request is in progress. */
   | { readonly kind: 'in-flight' }
   | { readonly kind: 'young' }
-  /** Its last change is still to come by the clock of this machine: one of the two clocks was wrong. */
+  /** Its last change is in the future: a clock is or was wrong. */
   | { readonly kind: 'age-unknown' }
   /** A mount with mapped ids that these snapshots need. */
   | { readonly kind: 'idmapped'; readonly ids: readonly SnapshotId[] };
@@ -51,91 +51,94 @@ export type CollectReason =
   | (OfSnapshot & {
       readonly kind: 'unfinished-removal';
       readonly since: UnixNanos | null;
-      /** `EBUSY on /path`, when the newest attempt failed. */
+      /** `EBUSY on /path`, if the last attempt failed. */
       readonly failure: string | null;
     })
   | { readonly kind: 'orphan' }
-  /** Named by a person, now or before: deleted with its content. */
+  /** Named by the operator, now or before: deleted with its content. */
   | { readonly kind: 'requested' }
   | { readonly kind: 'unneeded-idmapped' };
 
 export interface GcDecision {
-  /** The entry's name in `snapshots/`, or `idmapped/…` of a mount with mapped ids; of an unfinished removal it may be gone already. */
+  /**
+   * Name in `snapshots/`, or `idmapped/…` for a mount with mapped ids. The entry of an unfinished
+   * removal may no longer exist.
+   */
   readonly entry: string;
-  /** When its snapshot was prepared or committed; when nobody owns it, its last change. */
+  /** When its snapshot was prepared or committed; the last change of an unowned entry. */
   readonly since: UnixNanos | null;
-  /** Bytes that the log has for its content, which cannot change any more; else null. */
+  /** Logged size in bytes of immutable content; else null. */
   readonly loggedSize: number | null;
   readonly verdict:
     | { readonly kind: 'kept'; readonly because: KeepReason }
     | { readonly kind: 'collected'; readonly because: CollectReason };
 }
 
-export interface GcWorld {
+export interface GcInput {
   readonly forest: Forest;
   readonly entries: readonly SnapshotDirectoryEntry[];
-  /** What is below `idmapped/`. */
+  /** The entries below `idmapped/`. */
   readonly idmapped: readonly IdmappedEntry[];
-  /** Whether a daemon is at work: what is half made belongs to it. */
+  /** Whether a daemon is running: it owns what is unfinished. */
   readonly isServed: boolean;
-  /** How the entries of `scannedRoot` are used. */
+  /** How the entries of `gcCandidates` are used. */
   readonly uses: Uses;
-  /** Entries that a person names, to be deleted with their content. */
+  /** Entries that the operator names, to be deleted with their content. */
   readonly requested: ReadonlySet<string>;
-  /** Last change of entries that no snapshot owns. */
+  /** Last change of unowned entries. */
   readonly changedAt: ReadonlyMap<string, UnixNanos>;
-  /** When removals were asked for. */
+  /** When removals were requested. */
   readonly removedAt: ReadonlyMap<SnapshotId, UnixNanos>;
-  /** What nobody owns is kept when it changed after this. */
+  /** Unowned entries that changed after this are kept. */
   readonly youngAfter: UnixNanos;
   readonly now: UnixNanos;
 }
 
-/** Begins an entry that is not in `snapshots/`. */
+/** Prefix of an entry that is not in `snapshots/`. */
 export const IDMAPPED = 'idmapped/';
 
-/** Kept ones first, by number; names that are no numbers come last. */
-export function gcDecisions(world: GcWorld): readonly GcDecision[] {
-  const verdicts = world.entries.flatMap((entry) => {
+/** Kept entries first, then by number; other names come last. */
+export function gcDecisions(input: GcInput): readonly GcDecision[] {
+  const decisions = input.entries.flatMap((entry) => {
     // Deleted since it was listed.
-    if (world.uses.get(entry.name)?.kind === 'absent') return [];
-    const state = entry.id === null ? undefined : world.forest.get(entry.id);
-    return state === undefined ? ownerless(entry, world) : owned(entry.name, state, world);
+    if (input.uses.get(entry.name)?.kind === 'absent') return [];
+    const state = entry.id === null ? undefined : input.forest.get(entry.id);
+    return state === undefined ? unowned(entry, input) : owned(entry.name, state, input);
   });
-  verdicts.push(...withoutDirectory(world), ...world.idmapped.map(idmappedVerdict));
-  return verdicts.sort(
+  decisions.push(...withoutDirectory(input), ...input.idmapped.map(idmappedDecision));
+  return decisions.sort(
     (one, other) =>
       one.verdict.kind.localeCompare(other.verdict.kind) * -1 ||
       one.entry.localeCompare(other.entry, 'en', { numeric: true }),
   );
 }
 
-/** Removals whose directory is gone, and which the log does not know as ended. */
-function withoutDirectory(world: GcWorld): readonly GcDecision[] {
-  const there = new Set(world.entries.map(({ id }) => id));
-  const ids = [...removalsIn(world.forest)].filter((id) => !there.has(id));
+/** Unfinished removals whose directory no longer exists. */
+function withoutDirectory(input: GcInput): readonly GcDecision[] {
+  const present = new Set(input.entries.map(({ id }) => id));
+  const ids = [...removalsIn(input.forest)].filter((id) => !present.has(id));
   return ids.flatMap((id) => {
-    const state = world.forest.get(id);
-    return state === undefined ? [] : [{ ...owned(String(id), state, world), loggedSize: 0 }];
+    const state = input.forest.get(id);
+    return state === undefined ? [] : [{ ...owned(String(id), state, input), loggedSize: 0 }];
   });
 }
 
-/** Entries whose last change must be known for a verdict. */
-export function ownerlessOf(
+/** Entries whose last change `gcDecisions` needs. */
+export function namesWithoutSnapshot(
   forest: Forest,
   entries: readonly SnapshotDirectoryEntry[],
 ): readonly string[] {
   return entries.filter(({ id }) => id === null || !forest.has(id)).map(({ name }) => name);
 }
 
-/** Entries whose use must be known for a verdict: only a look can tell that they are garbage. */
-export function scannedRoot(
+/** Entries whose use `gcDecisions` needs: they are garbage only if a scan finds them unused. */
+export function gcCandidates(
   forest: Forest,
   entries: readonly SnapshotDirectoryEntry[],
 ): readonly Candidate[] {
   const abandoned = [...forest.unsettled()].flatMap((state): readonly Candidate[] => {
-    const isGoing = state.removal?.because === 'inferred' && state.status === 'removing';
-    return isGoing ? [{ name: String(state.id), id: state.id, because: 'abandoned' }] : [];
+    const isInferred = state.removal?.because === 'inferred' && state.status === 'removing';
+    return isInferred ? [{ name: String(state.id), id: state.id, because: 'abandoned' }] : [];
   });
   const kept = entries.flatMap(({ name, id }): readonly Candidate[] => {
     return forest.setAside.has(name) || forest.released.has(name)
@@ -145,7 +148,7 @@ export function scannedRoot(
   return [...abandoned, ...unownedIn(entries, forest), ...kept];
 }
 
-/** Snapshots whose removal is under way or put off. */
+/** Snapshots whose removal is in progress or deferred. */
 export function removalsIn(forest: Forest): ReadonlySet<SnapshotId> {
   const ids = new Set<SnapshotId>();
   for (const { id, status } of forest.unsettled()) {
@@ -154,7 +157,7 @@ export function removalsIn(forest: Forest): ReadonlySet<SnapshotId> {
   return ids;
 }
 
-/** When each removal was asked for. Records from the end of the log backwards; read no further than needed. */
+/** When each removal was requested. Reads the records, newest first, only as far as needed. */
 export async function removalTimes(
   ids: ReadonlySet<SnapshotId>,
   newestFirst: AsyncIterable<readonly LogRecord[]>,
@@ -171,39 +174,39 @@ export async function removalTimes(
   return times;
 }
 
-function ownerless({ name, id }: SnapshotDirectoryEntry, world: GcWorld): GcDecision {
-  const { forest, isServed, changedAt, youngAfter, now, requested } = world;
+function unowned({ name, id }: SnapshotDirectoryEntry, input: GcInput): GcDecision {
+  const { forest, isServed, changedAt, youngAfter, now, requested } = input;
   const since = changedAt.get(name) ?? null;
-  const told = { entry: name, since, loggedSize: null };
-  const use = world.uses.get(name);
+  const common = { entry: name, since, loggedSize: null };
+  const use = input.uses.get(name);
   const setAside = forest.setAside.get(name);
   if (id !== null && forest.isPreallocated(id) && isServed)
-    return kept(told, { kind: 'preallocated' });
+    return kept(common, { kind: 'preallocated' });
   if (requested.has(name) || forest.released.has(name)) {
-    if (use?.kind === 'used' && use.by === 'mount') return inUse(told, use.evidence);
-    return { ...told, verdict: { kind: 'collected', because: { kind: 'requested' } } };
+    if (use?.kind === 'used' && use.by === 'mount') return inUse(common, use.evidence);
+    return { ...common, verdict: { kind: 'collected', because: { kind: 'requested' } } };
   }
-  if (id !== null && forest.isPreallocated(id)) return kept(told, { kind: 'preallocated' });
-  if (setAside !== undefined) return kept(told, { kind: 'set-aside', ...setAside });
-  if (id !== null && id >= forest.nextId && isServed) return kept(told, { kind: 'in-flight' });
-  if (use?.kind === 'used') return inUse(told, use.evidence);
-  if (use?.kind === 'unknown') return kept(told, { ...use, kind: 'unchecked' });
+  if (id !== null && forest.isPreallocated(id)) return kept(common, { kind: 'preallocated' });
+  if (setAside !== undefined) return kept(common, { kind: 'set-aside', ...setAside });
+  if (id !== null && id >= forest.nextId && isServed) return kept(common, { kind: 'in-flight' });
+  if (use?.kind === 'used') return inUse(common, use.evidence);
+  if (use?.kind === 'unknown') return kept(common, { ...use, kind: 'unchecked' });
   if (since !== null && since > youngAfter) {
-    return kept(told, { kind: since > now ? 'age-unknown' : 'young' });
+    return kept(common, { kind: since > now ? 'age-unknown' : 'young' });
   }
-  return { ...told, verdict: { kind: 'collected', because: { kind: 'orphan' } } };
+  return { ...common, verdict: { kind: 'collected', because: { kind: 'orphan' } } };
 }
 
-function owned(entry: string, state: SnapshotState, world: GcWorld): GcDecision {
+function owned(entry: string, state: SnapshotState, input: GcInput): GcDecision {
   const { id, name, status, usage, createdAt, removal } = state;
   const { shownAs, afterCrash } = metaOf(status);
-  const told = { entry, since: createdAt, loggedSize: usage?.size ?? null };
-  const use = removal?.because === 'inferred' ? world.uses.get(entry) : undefined;
-  if (use?.kind === 'used') return inUse(told, use.evidence);
-  const of = { id, name, since: world.removedAt.get(id) ?? null };
+  const common = { entry, since: createdAt, loggedSize: usage?.size ?? null };
+  const use = removal?.because === 'inferred' ? input.uses.get(entry) : undefined;
+  if (use?.kind === 'used') return inUse(common, use.evidence);
+  const of = { id, name, since: input.removedAt.get(id) ?? null };
   if (status === 'awaitingCleanup') {
     return {
-      ...told,
+      ...common,
       verdict: { kind: 'collected', because: { kind: 'awaiting-cleanup', ...of } },
     };
   }
@@ -211,36 +214,36 @@ function owned(entry: string, state: SnapshotState, world: GcWorld): GcDecision 
     const failed = removal?.failure ?? null;
     const failure = failed === null ? null : `${failed.code} on ${failed.path}`;
     const because = { kind: 'unfinished-removal', failure, ...of } as const;
-    return { ...told, verdict: { kind: 'collected', because } };
+    return { ...common, verdict: { kind: 'collected', because } };
   }
   if (shownAs !== null) {
-    const children = world.forest.childrenOf(id);
-    return kept(told, { kind: 'snapshot', id, name, shownAs, children });
+    const children = input.forest.childrenOf(id);
+    return kept(common, { kind: 'snapshot', id, name, shownAs, children });
   }
-  const isGivenUp = afterCrash === 'SnapshotAbandoned' && !world.isServed;
-  return kept(told, { kind: isGivenUp ? 'left-to-start' : 'being-prepared', id, name });
+  const isAbandoned = afterCrash === 'SnapshotAbandoned' && !input.isServed;
+  return kept(common, { kind: isAbandoned ? 'left-to-start' : 'being-prepared', id, name });
 }
 
-const inUse = (told: Omit<GcDecision, 'verdict'>, evidence: string): GcDecision =>
-  kept(told, { kind: 'in-use', evidence });
+const inUse = (common: Omit<GcDecision, 'verdict'>, evidence: string): GcDecision =>
+  kept(common, { kind: 'in-use', evidence });
 
-function idmappedVerdict({ entry: name, ids }: IdmappedEntry): GcDecision {
-  const told = { entry: `${IDMAPPED}${name}`, since: null, loggedSize: 0 };
-  if (ids.length > 0) return kept(told, { kind: 'idmapped', ids });
-  return { ...told, verdict: { kind: 'collected', because: { kind: 'unneeded-idmapped' } } };
+function idmappedDecision({ entry: name, ids }: IdmappedEntry): GcDecision {
+  const common = { entry: `${IDMAPPED}${name}`, since: null, loggedSize: 0 };
+  if (ids.length > 0) return kept(common, { kind: 'idmapped', ids });
+  return { ...common, verdict: { kind: 'collected', because: { kind: 'unneeded-idmapped' } } };
 }
 
-function kept(told: Omit<GcDecision, 'verdict'>, because: KeepReason): GcDecision {
-  return { ...told, verdict: { kind: 'kept', because } };
+function kept(common: Omit<GcDecision, 'verdict'>, because: KeepReason): GcDecision {
+  return { ...common, verdict: { kind: 'kept', because } };
 }
 
-/** `formatted` says a time; the text may hold any character that a client chose. */
+/** The text may contain any character that a client chose. */
 export function reasonInWords(
   because: KeepReason | CollectReason,
-  formatted: (time: UnixNanos) => string,
+  formatTime: (time: UnixNanos) => string,
 ): string {
   const since = (time: UnixNanos | null): string =>
-    time === null ? '' : ` since ${formatted(time)}`;
+    time === null ? '' : ` since ${formatTime(time)}`;
   switch (because.kind) {
     case 'snapshot': {
       const { shownAs, name, children } = because;
@@ -251,23 +254,23 @@ export function reasonInWords(
     case 'being-prepared':
       return `being prepared: ${because.name}`;
     case 'left-to-start':
-      return `half prepared when the daemon ended, the next start abandons it: ${because.name}`;
+      return `prepared in part when the daemon ended; the next startup abandons it: ${because.name}`;
     case 'preallocated':
-      return 'spare: made ahead for a coming snapshot';
+      return 'preallocated for a future snapshot';
     case 'set-aside':
       return because.because === 'repair'
         ? 'set aside by a repair: the events of its snapshot are lost; --delete deletes it'
-        : `set aside, in use although the log has it as ${because.because}: ${because.evidence}; --delete deletes it`;
+        : `set aside: in use, but ${because.because} in the log: ${because.evidence}; --delete deletes it`;
     case 'in-use':
-      return `no snapshot owns it, and it is in use: ${because.evidence}`;
+      return `unowned, but in use: ${because.evidence}`;
     case 'unchecked':
-      return `not known: ${because.operation} failed with ${because.code} on ${because.path}`;
+      return `unknown: ${because.operation} failed with ${because.code} on ${because.path}`;
     case 'in-flight':
-      return 'just being made: its number is not in the log yet';
+      return 'being created: its number is not in the log yet';
     case 'young':
-      return 'no snapshot owns it, but it is younger than --min-age';
+      return 'unowned, but younger than --min-age';
     case 'age-unknown':
-      return 'no snapshot owns it, but its last change is still to come, so its age is unknown';
+      return 'unowned, but its last change is in the future, so its age is unknown';
     case 'awaiting-cleanup':
       return `removed, awaiting Cleanup${since(because.since)}: ${because.name}`;
     case 'unfinished-removal':
@@ -281,7 +284,7 @@ export function reasonInWords(
     case 'unneeded-idmapped':
       return 'layers with mapped ids that no snapshot needs';
     case 'orphan':
-      return 'orphan: no snapshot in the log owns it, and it is unused';
+      return 'orphan: unowned and unused';
     default:
       return assertNever(because);
   }

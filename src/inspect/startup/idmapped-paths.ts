@@ -1,8 +1,8 @@
 /**
- * Where layers are shown with mapped ids: `<root>/idmapped/<maps>/` holds a clone of the directory
- * of all snapshots, and one of each layer that is a mount of its own. All lowers of one container
- * have a common directory with short paths below it, so that 128 of them fit into the page of
- * options that a mount takes (containerd, core/mount/mount_linux.go, compactLowerdirOption).
+ * Paths of mounts with mapped ids. `<root>/idmapped/<maps>/` has a clone of `snapshots/`, and one
+ * clone per layer that is itself a mount. The lowers of a container share a parent directory and
+ * have short names, so 128 of them fit in the one page of mount options (containerd,
+ * core/mount/mount_linux.go, compactLowerdirOption).
  */
 import { createHash } from 'node:crypto';
 import { assertNever } from '../../base/assert.js';
@@ -16,16 +16,16 @@ import { lowerSource } from '../../machines/idmapped-layers.js';
 /** Name of the clone of `snapshots/`. */
 const DIRECTORIES = 'snapshots';
 
-/** Hexadecimal digits of the name of a pair of maps. */
+/** Hexadecimal digits in the directory name of a pair of maps. */
 const NAME_LENGTH = 16;
 
-/** The directory of a pair of maps: equal maps, equal names. */
+/** The directory of a pair of maps; equal maps have the same directory. */
 export function mapsDirectory(root: string, { uids, gids }: IdMaps): string {
   const hash = createHash('sha256').update(`${uids} ${gids}`).digest('hex');
   return `${idmappedDirectory(root)}/${hash.slice(0, NAME_LENGTH)}`;
 }
 
-/** What shows a layer below a snapshot, when that is not the layer's own directory. */
+/** Where a layer below a snapshot is mounted with mapped ids; null if it is used directly. */
 export function idmappedPath(
   root: string,
   layer: SnapshotState,
@@ -66,7 +66,7 @@ export function clonesOf(
   return clones;
 }
 
-/** Mountpoints of the clones that a snapshot needs as long as it exists. */
+/** The clones that a snapshot needs while it exists. */
 export function clonesBelow(
   root: string,
   forest: Forest,

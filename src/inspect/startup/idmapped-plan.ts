@@ -1,6 +1,6 @@
 /**
- * Whose the mounts with mapped ids are: what snapshots need and is not there, and what is there and
- * no snapshot needs. Pure.
+ * Compares the mounts with mapped ids with the snapshots that need them: finds missing and unneeded
+ * ones. Pure.
  */
 import type { MountEntry } from '../../base/ports.js';
 import type { SnapshotId } from '../../base/units.js';
@@ -13,9 +13,9 @@ import { clonesBelow, mapsDirectory } from './idmapped-paths.js';
 import { below } from '../../base/mount-layers.js';
 
 export interface IdmappedObservation {
-  /** Null where the mount table is not of this root. */
+  /** Null if the mount table does not apply to the root. */
   readonly mounts: readonly MountEntry[] | null;
-  /** As IdmappedMounts.list answers; null when it was not listed. */
+  /** As returned by IdmappedMounts.list; null if not listed. */
   readonly idmapped: readonly string[] | null;
 }
 
@@ -27,7 +27,7 @@ export function idmappedFindings(
   const findings: Finding[] = [];
   const { needed, owned, leaving } = ownersOf(forest, root);
   if (mounts !== null) {
-    // Of several mounts on one mountpoint, the last one in the table is on top.
+    // The last entry for a mountpoint is the topmost mount.
     const isMapped = new Map(
       mounts.map(({ mountpoint, options }) => [mountpoint, options.includes('idmapped')]),
     );
@@ -38,7 +38,7 @@ export function idmappedFindings(
     }
   }
   for (const { entry, ids } of entriesIn(idmapped ?? [], owned)) {
-    // A removal takes its own away when it ends.
+    // A removal in progress unmounts its own.
     const isLeaving = leaving.has(entry.split('/')[0] ?? '');
     const path = `${idmappedDirectory(root)}/${entry}`;
     if (ids.length === 0 && !isLeaving) findings.push({ kind: 'UnneededIdmappedMount', path });
@@ -46,7 +46,7 @@ export function idmappedFindings(
   return findings;
 }
 
-/** An entry below `idmapped/`: a mount's directory, or a directory of maps with none in it. */
+/** An entry below `idmapped/`: the directory of a mount, or an empty directory of maps. */
 export interface IdmappedEntry {
   readonly entry: string;
   /** The snapshots that need it. */
@@ -73,9 +73,9 @@ function entriesIn(
 interface Owners {
   /** Mountpoints that a client may use now, with the snapshots that need them. */
   readonly needed: ReadonlyMap<string, readonly SnapshotId[]>;
-  /** By entry, all that need it, those in preparation and committed ones included. */
+  /** All snapshots that need an entry, including committed ones and those in preparation. */
   readonly owned: ReadonlyMap<string, readonly SnapshotId[]>;
-  /** Names of the directories of maps from which a snapshot is being removed. */
+  /** Names of directories of maps that a snapshot being removed uses. */
   readonly leaving: ReadonlySet<string>;
 }
 

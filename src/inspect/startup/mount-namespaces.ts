@@ -1,21 +1,21 @@
 /**
- * What processes in several mount namespaces see of each other's mounts, as far as their mount
- * tables tell (mount_namespaces(7), shared subtrees). Pure.
+ * Determines from mount tables which mounts propagate between mount namespaces
+ * (mount_namespaces(7), shared subtrees). Pure.
  */
 import type { MountEntry } from '../../base/ports.js';
 import type { SnapshotId } from '../../base/units.js';
 import type { Finding } from './findings.js';
 import { mountOf } from '../../base/mount-layers.js';
 
-/** What an operator changes when clients do not see the daemon's mounts. */
+/** Advice for an operator whose clients do not see the daemon's mounts. */
 export const SHARE_MOUNTS =
   'remove PrivateTmp=, ProtectSystem=, PrivateMounts= and other settings that give the daemon a mount ' +
   'namespace of its own from the drop-ins of its unit, or give its pod mountPropagation: Bidirectional ' +
   'for the root, and restart it';
 
 /**
- * Whether what is mounted below one mount can appear below the other one, of another mount
- * namespace. Where the other receives from a third, both may do so, and only a look can tell.
+ * Whether mounts below one mount can propagate to another one in another mount namespace. If both
+ * may be slaves of a third, the tables cannot decide, and the answer is true.
  */
 export function mayPropagate(from: MountEntry, to: MountEntry): boolean {
   if (from.peerGroup === null) return false;
@@ -23,8 +23,8 @@ export function mayPropagate(from: MountEntry, to: MountEntry): boolean {
 }
 
 /**
- * Whether mounts appear in other namespaces too, as far as one table tells. A mount that receives
- * from others has peers of its own at most: systemd makes such for each sandboxed service.
+ * Whether mounts propagate to other namespaces, judged by one table. A slave mount has only its own
+ * peers: systemd creates such mounts for sandboxed services.
  */
 export function isSharedOutward({ peerGroup, master }: MountEntry): boolean {
   return peerGroup !== null && master === null;
@@ -34,20 +34,20 @@ export interface NamespacesCompared {
   /** The daemon's. */
   readonly pid: number;
   readonly theirs: readonly MountEntry[];
-  /** Of a process outside, where clients are. */
+  /** Of a process in the namespace of the clients. */
   readonly ours: readonly MountEntry[];
   /** Layers that the daemon has mounted. */
   readonly layers: readonly SnapshotId[];
   readonly snapshotsPath: string;
 }
 
-/** Null when all that the daemon has mounted, and will mount, is seen outside too. */
+/** Null if all current and future mounts of the daemon are visible to clients. */
 export function hiddenMounts(compared: NamespacesCompared): Finding | null {
   const { pid, theirs, ours, layers, snapshotsPath } = compared;
   const hidden = layers.filter((id) => {
     const mountpoint = `${snapshotsPath}/${id}/fs`;
-    const [there, here] = [theirs, ours].map((mounts) => topmost(mounts, mountpoint));
-    return there?.device !== here?.device || there?.root !== here?.root;
+    const [their, our] = [theirs, ours].map((mounts) => topmost(mounts, mountpoint));
+    return their?.device !== our?.device || their?.root !== our?.root;
   });
   const [from, to] = [theirs, ours].map((mounts) => mountOf(snapshotsPath, mounts));
   const isShared = from && to && mayPropagate(from, to);

@@ -1,6 +1,6 @@
 /**
- * Lays the log's forest, the directories and the mount table side by side and says what differs
- * and what will be done. Pure: `stratalog inspect` prints the plan, the daemon executes it.
+ * Compares the forest of the log with the directories and the mount table, and plans what to do
+ * about each difference. Pure: `stratalog inspect` prints the plan, the daemon executes it.
  */
 import { dirname } from 'node:path';
 import { below, entriesInUse, idsShownBy, useInWords } from '../../base/mount-layers.js';
@@ -21,27 +21,27 @@ import {
   type Uses,
 } from './unowned.js';
 
-/** What is there. Null where it cannot be known, as for a root that was copied elsewhere. */
+/** What exists. Null where it is unknown, for example for a copied root. */
 export interface Observation {
   readonly directories: readonly SnapshotDirectoryEntry[];
   readonly mounts: readonly MountEntry[] | null;
-  /** The id that the log gives next, before directories that it does not know reserved theirs. */
+  /** Next id of the log, before the ids of unknown directories are reserved. */
   readonly nextId: SnapshotId;
-  /** A daemon is at work: what is half prepared is under way. */
+  /** A daemon is running, so unfinished preparations are in progress. */
   readonly isLive: boolean;
-  /** Below `idmapped/`, as IdmappedMounts.list answers; null when it was not listed. */
+  /** Below `idmapped/`, as returned by IdmappedMounts.list; null if not listed. */
   readonly idmapped: readonly string[] | null;
 }
 
 export interface Plan {
   readonly findings: readonly Finding[];
-  /** Remote layers whose mountpoints show something: kept as they are, then checked. */
+  /** Remote layers that are mounted: adopted and then checked. */
   readonly adopted: readonly SnapshotId[];
-  /** What a look at each must decide: `withUses` adds what follows. */
+  /** Entries whose use must be scanned: `withUses` adds their findings. */
   readonly candidates: readonly Candidate[];
-  /** Candidates that need no look. */
+  /** Uses that are known without a scan. */
   readonly uses: Uses;
-  /** Names that are set aside and do not exist any more. */
+  /** Set-aside names that no longer exist. */
   readonly vanished: readonly string[];
   readonly nextId: SnapshotId;
 }
@@ -59,16 +59,16 @@ export function planRecovery(forest: Forest, observed: Observation, snapshotsPat
     if (entry.id !== null && entry.isDirectory) present.set(entry.id, entry);
   }
   const mounted = observed.mounts === null ? null : mountpointsOf(observed.mounts);
-  // The many that rest in the directory they should have are told by their ids alone.
-  const isAsItShouldBe = (id: SnapshotId) => isWhole(present.get(id));
-  for (const state of forest.valuesExcept(isAsItShouldBe)) {
+  // Skip settled snapshots with a whole directory by id, without decoding their state.
+  const hasWholeDirectory = (id: SnapshotId) => isWhole(present.get(id));
+  for (const state of forest.valuesExcept(hasWholeDirectory)) {
     const found = findingOf(state, present, mounted, snapshotsPath);
     if (found === 'adopted') adopted.push(state.id);
     else if (found !== null) findings.push(found);
     const name = String(state.id);
     if (observed.isLive || !isAbandonedByCrash(state) || !listed.has(name)) continue;
     candidates.push({ name, id: state.id, because: 'abandoned' });
-    // A start unmounts what the preparation has mounted, so that is no use.
+    // Startup unmounts what the preparation has mounted, so that does not count as use.
     if (state.remote !== null) uses.set(name, useElsewhere(name, observed.mounts, snapshotsPath));
   }
   for (const id of forest.preallocated) {
@@ -79,25 +79,25 @@ export function planRecovery(forest: Forest, observed: Observation, snapshotsPat
   }
   findings.push(...uncheckedIn(observed.directories, forest), ...keptIn(observed, forest));
   if (observed.mounts !== null) {
-    findings.push(...strangeMounts(observed.mounts, forest, snapshotsPath));
+    findings.push(...foreignMounts(observed.mounts, forest, snapshotsPath));
   }
   findings.push(...idmappedFindings(forest, observed, dirname(snapshotsPath)));
   const vanished = [...forest.setAside.keys()].filter((name) => !listed.has(name));
   return { findings, adopted, candidates, uses, vanished, nextId: observed.nextId };
 }
 
-/** The candidates of a plan that must be looked at. */
-export function unlooked({ candidates, uses }: Plan): readonly Candidate[] {
+/** The candidates of a plan that must be scanned. */
+export function uncheckedCandidates({ candidates, uses }: Plan): readonly Candidate[] {
   return candidates.filter(({ name }) => !uses.has(name));
 }
 
-/** The whole plan, with what a look at the candidates found; that alone in `added`. */
+/** Completes the plan with the scanned uses; `added` are the new findings. */
 export function withUses(
   plan: Plan,
-  looked: Uses,
+  scanned: Uses,
   snapshotsPath: string,
 ): { readonly plan: Plan; readonly added: readonly Finding[] } {
-  const uses = new Map([...plan.uses, ...looked]);
+  const uses = new Map([...plan.uses, ...scanned]);
   const { nextId, candidates } = plan;
   const added = candidateFindings(candidates, uses, { nextId, snapshotsPath });
   return { plan: { ...plan, uses, findings: [...added, ...plan.findings] }, added };
@@ -155,9 +155,8 @@ function findingOf(
 }
 
 /**
- * What a snapshot's own directory lacks, if it lacks something. Where nobody looked inside, it is
- * taken for whole. Without `work` the overlay of an active snapshot cannot be mounted; nobody
- * else needs it.
+ * The missing part of a snapshot's own directory, or null. A directory whose parts were not scanned
+ * counts as whole. Only an active snapshot needs `work`, to mount its overlay.
  */
 export function missingPart(
   { status }: SnapshotState,
@@ -170,14 +169,14 @@ export function missingPart(
   return !parts.work && status === 'active' ? 'work' : null;
 }
 
-/** As far as it was looked at: a look that failed is a finding of its own, and no plan rests on it. */
+/** A directory whose scan failed counts as whole: the failed scan is its own finding. */
 function isWhole(entry: SnapshotDirectoryEntry | undefined): boolean {
   if (entry === undefined) return false;
   const { parts } = entry;
   return parts.kind !== 'hidden' && (parts.kind !== 'seen' || (parts.fs && parts.work));
 }
 
-/** Directories of snapshots that could not be looked into. */
+/** Directories of snapshots that could not be scanned. */
 export function uncheckedIn(
   directories: readonly SnapshotDirectoryEntry[],
   forest: Forest,
@@ -190,7 +189,7 @@ export function uncheckedIn(
   });
 }
 
-/** Entries that are set aside, by the reason, and those that a person has released. */
+/** Entries that are set aside, grouped by reason, and entries released for deletion. */
 function keptIn({ directories }: Observation, forest: Forest): readonly Finding[] {
   const kept = new Map<SetAside['because'], { name: string; evidence: string }[]>();
   const released: string[] = [];
@@ -199,9 +198,9 @@ function keptIn({ directories }: Observation, forest: Forest): readonly Finding[
     if (forest.released.has(name)) released.push(name);
     if (why === undefined) continue;
     const { because, evidence } = why;
-    const alike = kept.get(because);
-    if (alike === undefined) kept.set(because, [{ name, evidence }]);
-    else alike.push({ name, evidence });
+    const group = kept.get(because);
+    if (group === undefined) kept.set(because, [{ name, evidence }]);
+    else group.push({ name, evidence });
   }
   const findings = [...kept].map(([because, entries]): Finding => {
     const sorted = entries.sort((a, b) => byName(a.name, b.name));
@@ -213,7 +212,7 @@ function keptIn({ directories }: Observation, forest: Forest): readonly Finding[
 
 const byName = (a: string, b: string): number => a.localeCompare(b, 'en', { numeric: true });
 
-function strangeMounts(
+function foreignMounts(
   mounts: readonly MountEntry[],
   forest: Forest,
   snapshotsPath: string,
@@ -224,7 +223,7 @@ function strangeMounts(
       const isOurs = isLayerMountpoint(mountpoint, forest, snapshotsPath);
       return isOurs ? [] : [{ kind: 'ForeignMount', mountpoint, type }];
     }
-    // Whose these are is told by what is below `idmapped/`.
+    // `idmappedFindings` handles these.
     if (below(mountpoint, idmappedDirectory(dirname(snapshotsPath))) !== null) return [];
     const ids = idsShownBy(entry, mounts, snapshotsPath).toSorted((a, b) => a - b);
     return ids.length === 0 ? [] : [{ kind: 'MountElsewhere', mountpoint, ids }];

@@ -1,4 +1,4 @@
-/** Findings and a forest as a person is told of them. Pure; `stratalog inspect` prints it. */
+/** Formats findings and snapshot counts for `stratalog inspect`. Pure. */
 import { idsInWords } from '../events/id-ranges.js';
 import { assertNever } from '../../base/assert.js';
 import { metaOf } from '../../machines/transition-table.js';
@@ -17,17 +17,17 @@ import { SHARE_MOUNTS } from './mount-namespaces.js';
 export interface FindingReport {
   readonly kind: Finding['kind'];
   readonly subject: string;
-  /** What was seen, and where. */
+  /** What was observed, and where. */
   readonly evidence: string;
-  /** What the next start does about it. */
+  /** What the next startup does about it. */
   readonly action: Action;
-  /** What is gone by then, whatever is done. */
+  /** What is lost in any case. */
   readonly loss: string;
-  /** No reason for an alarm. */
+  /** Needs no attention. */
   readonly isOrdinary: boolean;
 }
 
-/** `isLive`: a daemon runs on the root, so what is under way is simply under way. */
+/** `isLive`: a daemon runs on the root, so work in progress is ordinary. */
 export function reportOf(finding: Finding, isLive: boolean): FindingReport {
   return {
     kind: finding.kind,
@@ -35,14 +35,14 @@ export function reportOf(finding: Finding, isLive: boolean): FindingReport {
     evidence: evidenceOf(finding),
     action: actionFor(finding),
     loss: lossOf(finding),
-    isOrdinary: isOrdinary(finding) || (isLive && isUnderWay(finding)),
+    isOrdinary: isOrdinary(finding) || (isLive && isInProgress(finding)),
   };
 }
 
 function lossOf(finding: Finding): string {
   switch (finding.kind) {
     case 'AbandonedPreparation':
-      return 'nothing: no client had an answer to the preparation';
+      return 'nothing: no client received a reply to the preparation';
     case 'MissingDirectory':
       return lossOfDirectory(finding);
     case 'LogOlderThanDirectories':
@@ -77,8 +77,8 @@ function lossOfDirectory({ shownAs, path }: Finding & { kind: 'MissingDirectory'
   return path.endsWith('/work') ? 'nothing' : 'what the container had written';
 }
 
-/** What a living daemon is doing at any moment, and what only a crash leaves behind. */
-function isUnderWay(finding: Finding): boolean {
+/** Whether the finding is ordinary work of a running daemon: without one, a crash left it. */
+function isInProgress(finding: Finding): boolean {
   if (finding.kind === 'UnfinishedRemoval') return finding.failed === null;
   return (
     finding.kind === 'AbandonedPreparation' ||
@@ -91,23 +91,23 @@ function isUnderWay(finding: Finding): boolean {
 function evidenceOf(finding: Finding): string {
   switch (finding.kind) {
     case 'AbandonedPreparation':
-      return 'the log has the beginning of its preparation and not the end';
+      return 'the log has the start of its preparation, but not the end';
     case 'UnfinishedCommit':
-      return 'the log has SnapshotCommitting, and neither SnapshotCommitted nor SnapshotCommitFailed';
+      return 'the log has SnapshotCommitting, but neither SnapshotCommitted nor SnapshotCommitFailed';
     case 'UnfinishedRemoval':
       return finding.failed === null
-        ? 'the log has SnapshotRemoving or SnapshotAbandoned, and not SnapshotRemoved'
-        : `it fails with ${finding.failed.code} on ${finding.failed.path} since ${finding.failed.since}`;
+        ? 'the log has SnapshotRemoving or SnapshotAbandoned, but not SnapshotRemoved'
+        : `it has failed with ${finding.failed.code} on ${finding.failed.path} since ${finding.failed.since}`;
     case 'AwaitingCleanup':
       return 'the log has SnapshotRemoving with deferred: true';
     case 'MissingDirectory':
-      return `${finding.path} is not there, and the snapshot is ${finding.shownAs}`;
+      return `${finding.path} does not exist, but the snapshot is ${finding.shownAs}`;
     case 'HiddenDirectory':
-      return `something is mounted on ${finding.path}, and the snapshot is ${finding.shownAs}`;
+      return `a mount on ${finding.path} hides the snapshot, which is ${finding.shownAs}`;
     case 'MissingMount':
       return `nothing is mounted on ${finding.mountpoint}`;
     case 'MissingIdmappedMount':
-      return `nothing is mounted with mapped ids on ${finding.mountpoint}, needed by ${countedIds(finding.ids)}`;
+      return `nothing is mounted with mapped ids on ${finding.mountpoint}, which ${snapshotList(finding.ids)} ${finding.ids.length === 1 ? 'needs' : 'need'}`;
     case 'UnneededIdmappedMount':
       return 'no snapshot in the log needs it';
     case 'UnavailableLayer':
@@ -117,34 +117,34 @@ function evidenceOf(finding: Finding): string {
     case 'LogOlderThanDirectories':
       return olderEvidence(finding);
     case 'ForeignEntry':
-      return `Stratalog does not give this name, and ${finding.evidence}; stratalog gc --delete ${finding.name} deletes it`;
+      return `not a name of Stratalog, and ${finding.evidence}; stratalog gc --delete ${finding.name} deletes it`;
     case 'UncheckedDirectory':
-      return `${finding.operation} failed with ${finding.code}: what is there is not known`;
+      return `${finding.operation} failed with ${finding.code}: its content is unknown`;
     case 'PreallocatedDirectories':
-      return 'the log has set them aside in DirectoriesPreallocated, and no snapshot has been given one';
+      return 'preallocated by DirectoriesPreallocated and not yet used by a snapshot';
     case 'KeptDirectories':
       return `${keptEvidence(finding)}; stratalog gc --delete <name> deletes one`;
     case 'ReleasedDirectories':
-      return 'they were requested to be deleted with their content';
+      return 'their deletion, including their content, was requested';
     case 'ForeignMount':
-      return `a mount of type ${finding.type} below the snapshots that is no layer of ours`;
+      return `a mount of type ${finding.type} below the snapshots that is not a layer of ours`;
     case 'MountElsewhere':
-      return `an overlay that uses ${countedIds(finding.ids)}`;
+      return `an overlay that uses ${snapshotList(finding.ids)}`;
     case 'HiddenMounts': {
       const layers = finding.ids.length === 0 ? '' : ` (now: snapshots ${idsInWords(finding.ids)})`;
-      return `the daemon runs in a mount namespace of its own, and layers that it mounts are seen only there${layers}; ${SHARE_MOUNTS}`;
+      return `the daemon runs in its own mount namespace, and its layers are visible only there${layers}; ${SHARE_MOUNTS}`;
     }
     default:
       return assertNever(finding);
   }
 }
 
-const countedIds = (ids: readonly number[]): string =>
+const snapshotList = (ids: readonly number[]): string =>
   `${ids.length === 1 ? 'snapshot' : 'snapshots'} ${ids.join(', ')}`;
 
 type Newer = Extract<Finding, { kind: 'LogOlderThanDirectories' }>;
 
-/** What happened, by which directories it shows, and the way out. */
+/** What happened, the directories that prove it, and what to do. */
 function olderEvidence({ directories, nextId }: Newer): string {
   const count = (because: GarbageReason) =>
     directories.filter((directory) => directory.because === because).length;
@@ -153,11 +153,11 @@ function olderEvidence({ directories, nextId }: Newer): string {
   );
   const beyond = directories.filter(({ name }) => Number(name) >= nextId).length;
   const ids =
-    beyond === 0 ? '' : `, ${beyond} of them with ids from ${nextId} on, which it never gave`;
+    beyond === 0 ? '' : `, ${beyond} of them with ids from ${nextId} on, which it never assigned`;
   return (
-    `the log is older than these directories, which are in use (${examples(directories)}): it has ` +
-    `${known.join(', ')}${ids}. Put the newer log back while the daemon is stopped, or save what is in them; ` +
-    'they are kept until stratalog gc --delete <name>'
+    `the log is older than these directories, which are in use (${examples(directories)}): in the ` +
+    `log they are ${known.join(', ')}${ids}; restore the newer log while the daemon is stopped, or ` +
+    'save their content; they are kept until stratalog gc --delete <name>'
   );
 }
 
@@ -166,12 +166,11 @@ function keptEvidence({
   directories,
 }: Extract<Finding, { kind: 'KeptDirectories' }>): string {
   if (because === 'repair') {
-    return 'a repair has set them aside in LogRepaired: the events of their snapshots are lost';
+    return 'set aside by a repair (LogRepaired): the events of their snapshots are lost';
   }
-  return `in use (${examples(directories)}) although the log has them as ${because}`;
+  return `in use (${examples(directories)}), but ${because} in the log`;
 }
 
-/** Enough to see what it is about. */
 const EXAMPLES_MAX = 3;
 
 function examples(directories: readonly KeptDirectory[]): string {
@@ -181,14 +180,14 @@ function examples(directories: readonly KeptDirectory[]): string {
   return `${shown.join('; ')}${directories.length > EXAMPLES_MAX ? '; …' : ''}`;
 }
 
-/** How many snapshots of each kind; those that no client is shown are under way or on their way out. */
+/** Snapshots by kind. Those that clients do not see are being prepared or removed. */
 export interface SnapshotCounts {
   readonly active: number;
   readonly view: number;
   readonly committed: number;
-  /** Of the committed ones, those that come from a remote file system. */
+  /** Committed snapshots from a remote file system. */
   readonly remote: number;
-  /** Of the committed ones, those that cannot be used now. */
+  /** Committed snapshots that are currently unusable. */
   readonly unavailable: number;
   readonly preparing: number;
   readonly removing: number;

@@ -1,4 +1,4 @@
-/** Whether the directories in a root are those that its log has; asked where nothing else tells. */
+/** Checks whether a root has the directories that its log requires, when no id identifies it. */
 import type { Disk } from '../../base/ports.js';
 import { parseSnapshotId } from '../../base/units.js';
 import { snapshotEntries, snapshotsDirectory } from '../../log/files.js';
@@ -6,8 +6,8 @@ import type { Forest } from '../../machines/snapshots/forest.js';
 import { planRecovery } from './plan.js';
 
 /**
- * Null when each snapshot in the log that has a directory of its own has it here. Directories that
- * the log does not know are no contradiction: a crash leaves some.
+ * Null if the directory of every snapshot exists. Unknown directories are not a contradiction,
+ * because a crash can leave some.
  */
 export async function contradictionInRoot(
   disk: Disk,

@@ -1,8 +1,8 @@
 /**
- * Entries of `snapshots/` that no living snapshot owns, and what becomes of each by the look that
- * was taken at it. Only the log's own word removes content: what is merely inferred to be garbage
+ * Entries of `snapshots/` that no snapshot owns, and what to do with each according to its scan.
+ * Content is deleted only if the log says so: an entry that is only inferred to be garbage
  * (preallocated, abandoned by a crash, unowned) is deleted if it is unused, and kept otherwise.
- * Pure: startup, Cleanup, `gc` and `inspect` decide with it.
+ * Pure: startup, Cleanup, `gc` and `inspect` use it.
  */
 import type { DirectoryUse, SnapshotDirectoryEntry } from '../../base/ports.js';
 import type { SnapshotId } from '../../base/units.js';
@@ -14,12 +14,12 @@ import type { Finding, GarbageReason } from './findings.js';
 
 export interface Candidate {
   readonly name: string;
-  /** Null for a name that is no snapshot number. */
+  /** Null if the name is not a snapshot number. */
   readonly id: SnapshotId | null;
   readonly because: GarbageReason;
 }
 
-/** Entries of `snapshots/` that belong to no snapshot and are not set aside. */
+/** Entries of `snapshots/` that no snapshot owns and that are not set aside. */
 export function unownedIn(
   entries: readonly SnapshotDirectoryEntry[],
   forest: Forest,
@@ -32,15 +32,15 @@ export function unownedIn(
   });
 }
 
-/** Whether a crash cut its preparation off, so that its removal is a conclusion and no fact. */
+/** Whether a crash interrupted its preparation, so that its removal is only inferred. */
 export function isAbandonedByCrash({ status, removal }: SnapshotState): boolean {
   return removal?.because === 'inferred' || metaOf(status).afterCrash === 'SnapshotAbandoned';
 }
 
-/** By name. */
+/** How entries are used, by name. */
 export type Uses = ReadonlyMap<string, DirectoryUse>;
 
-/** What a look answered, in the order of the candidates. */
+/** `uses` are in the order of the candidates. */
 export function usesByName(candidates: readonly Candidate[], uses: readonly DirectoryUse[]): Uses {
   const byName = new Map<string, DirectoryUse>();
   for (const [index, { name }] of candidates.entries()) {
@@ -50,7 +50,7 @@ export function usesByName(candidates: readonly Candidate[], uses: readonly Dire
   return byName;
 }
 
-/** What differs from the log, and what is done about it. `nextId`: the log gives that one next. */
+/** The findings about the candidates. `nextId` is the next id of the log. */
 export function candidateFindings(
   candidates: readonly Candidate[],
   uses: Uses,
@@ -84,10 +84,10 @@ export function candidateFindings(
   return findings;
 }
 
-/** Directories in one event: it must stay a small record. */
+/** Directories per event, to keep the record small. */
 const SET_ASIDE_AT_ONCE = 200;
 
-/** Events that keep the candidates in use. */
+/** The events that set aside the candidates in use. */
 export function setAsideEvents(
   candidates: readonly Candidate[],
   uses: Uses,

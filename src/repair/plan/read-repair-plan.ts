@@ -1,40 +1,45 @@
-/** Everything a repair plan is made of, read in one go. Writes nothing, takes no lock. */
+/** Reads everything that a repair plan is based on. Writes nothing and takes no lock. */
 import type { Disk } from '../../base/ports.js';
 import type { SnapshotId } from '../../base/units.js';
 import { compareFileSystems, fileSystemsOf } from '../../log/root/file-systems.js';
 import { SEGMENT } from '../../log/format/layout.js';
 import { fileSystemRefused } from '../../log/root/identity.js';
 import { gatherRepairEvidence, looseRecords, type LooseRecord } from './repair-evidence.js';
-import type { RepairWorld } from './repair-plan.js';
+import type { RepairInputs } from './repair-plan.js';
 import { filesOfLog, furthestWalk } from './repair-walk.js';
 
-export interface ListSegmentsOptions {
+export interface ReadRepairPlanOptions {
   readonly disk: Disk;
   readonly root: string;
   /** Numbers of the directories in `snapshots/`. */
   readonly directories: readonly SnapshotId[];
-  /** The log is to end before this position, whatever stands there. */
+  /** End the log before this position, even if the records after it are sound. */
   readonly endAt?: number;
 }
 
 /**
- * Fails  LogTooNew, HostFault; RootRefused when `log/` or `snapshots/` is not the one it was: what is
- *        not there cannot be set aside, and a later start would delete it
+ * Fails  LogTooNew, HostFault; RootRefused if `log/` or `snapshots/` is on another file system than
+ *        recorded: a repair cannot set aside directories that it does not see, and a later startup
+ *        would delete them
  */
-export async function readRepairPlan(options: ListSegmentsOptions): Promise<RepairWorld> {
+export async function readRepairPlan(options: ReadRepairPlanOptions): Promise<RepairInputs> {
   const { disk, root, directories } = options;
-  const look = await gatherRepairEvidence(disk, root);
+  const evidence = await gatherRepairEvidence(disk, root);
   const fileSystems = await fileSystemsOf(disk, root);
-  if (look.identity.kind === 'sound') {
-    const verdict = compareFileSystems(look.identity.identity.fileSystems, fileSystems, 'copy');
-    if (verdict.kind === 'refused') throw fileSystemRefused(root, verdict);
+  if (evidence.identity.kind === 'sound') {
+    const comparison = compareFileSystems(
+      evidence.identity.identity.fileSystems,
+      fileSystems,
+      'copy',
+    );
+    if (comparison.kind === 'refused') throw fileSystemRefused(root, comparison);
   }
-  const walk = await furthestWalk(disk, root, look, options.endAt);
+  const walk = await furthestWalk(disk, root, evidence, options.endAt);
   const loose: LooseRecord[] = [];
-  for (const file of filesOfLog(look)) {
+  for (const file of filesOfLog(evidence)) {
     const piece = walk?.pieces.findLast((kept) => kept.file === file);
     const from = piece?.to.offset ?? SEGMENT.headerBytes;
     loose.push(...(await looseRecords(disk, root, file, from)));
   }
-  return { look, walk, loose, directories, fileSystems };
+  return { evidence, walk, loose, directories, fileSystems };
 }

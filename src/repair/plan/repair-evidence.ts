@@ -1,7 +1,6 @@
 /**
- * What is left of a log: which files are whose, which checkpoints are sound, and from where to
- * where records can be followed without a gap. Reads only; what is made of it is decided in
- * repair-plan.ts.
+ * Collects what is left of a log: its identity, the segments and their headers, the sound
+ * checkpoints and the findings. Only reads; repair-plan.ts decides.
  */
 import { errnoOf, reasonOf } from '../../base/errors.js';
 import type { Disk, DiskFile } from '../../base/ports.js';
@@ -20,24 +19,24 @@ import { verifyLog } from '../../log/verify/verify.js';
 import { checkEvents, type EventFinding } from '../../inspect/archive/check-events.js';
 import { Replay } from '../../inspect/archive/replay.js';
 
-/** A file that has the name of a segment. */
+/** A directory entry with the name of a segment. */
 export interface SegmentFile {
   readonly name: string;
   readonly namedPosition: number;
-  /** Null when it cannot be read. */
+  /** Null if it cannot be decoded. */
   readonly header: SegmentHeader | null;
-  /** A directory, a pipe or a link to nothing under such a name. */
+  /** False for a directory, a pipe or a dangling link. */
   readonly isFile: boolean;
 }
 
-/** A checkpoint that is sound as a file. */
-export interface TakenCheckpoint {
+/** A checkpoint that is valid and belongs to the log. */
+export interface SoundCheckpoint {
   readonly name: string;
   readonly position: number;
   readonly chain: Buffer;
   readonly streams: ReadonlyMap<string, number>;
   readonly streamsPosition: number;
-  /** Null when its lines cannot be understood. */
+  /** Null if its lines cannot be decoded. */
   restore(): Promise<Replay | null>;
 }
 
@@ -48,18 +47,18 @@ export type IdentityEvidence =
 
 export interface RepairEvidence {
   readonly identity: IdentityEvidence;
-  /** Of the log that the records are of; null when nothing tells. */
+  /** UUID of the log that the records belong to; null if unknown. */
   readonly uuid: string | null;
   readonly files: LogFiles;
   readonly segments: readonly SegmentFile[];
-  /** By rising position. */
-  readonly checkpoints: readonly TakenCheckpoint[];
+  /** In ascending order of position. */
+  readonly checkpoints: readonly SoundCheckpoint[];
   readonly findings: readonly (LogFinding | EventFinding)[];
 }
 
 /** Fails with LogTooNew, HostFault. */
 export async function gatherRepairEvidence(disk: Disk, root: string): Promise<RepairEvidence> {
-  const identity = await lookAtIdentity(disk, root);
+  const identity = await identityEvidence(disk, root);
   const files = await listLog(disk, root);
   const segments: SegmentFile[] = [];
   for (const { name, position: namedPosition } of files.segments) {
@@ -70,19 +69,19 @@ export async function gatherRepairEvidence(disk: Disk, root: string): Promise<Re
     identity.kind === 'sound'
       ? identity.identity.uuid
       : await commonUuid(segments, disk, root, files);
-  const distrusted = new Set(
+  const rejected = new Set(
     findings.flatMap((one) => (one.kind === 'checkpoint-differs' ? [one.subject] : [])),
   );
-  const checkpoints: TakenCheckpoint[] = [];
+  const checkpoints: SoundCheckpoint[] = [];
   for (const { name, position: at } of files.checkpoints) {
-    if (known === null || distrusted.has(name)) continue;
-    const taken = await checkpointOf(disk, root, name, at, known);
-    if (taken !== null) checkpoints.push(taken);
+    if (known === null || rejected.has(name)) continue;
+    const checkpoint = await checkpointOf(disk, root, name, at, known);
+    if (checkpoint !== null) checkpoints.push(checkpoint);
   }
   return { identity, uuid: known, files, segments, checkpoints, findings };
 }
 
-/** What verifying finds. A segment that may not be read ends it, and is a finding itself. */
+/** Verifies the log. A segment that is not a file ends verification and is itself a finding. */
 async function findingsIn(
   disk: Disk,
   root: string,
@@ -93,7 +92,7 @@ async function findingsIn(
     for await (const item of verifyLog({ root, disk })) {
       if (item.kind !== 'summary' && item.severity !== 'info') findings.push(item);
     }
-    // Damage in the bytes ends it early: it tells of events as far as they can be reached.
+    // Stops at damage, so it covers only the events before it.
     for await (const finding of checkEvents(disk, root)) findings.push(finding);
   } catch (thrown) {
     const noFiles = segments.filter(({ isFile }) => !isFile);
@@ -110,7 +109,7 @@ async function findingsIn(
   return findings;
 }
 
-async function lookAtIdentity(disk: Disk, root: string): Promise<IdentityEvidence> {
+async function identityEvidence(disk: Disk, root: string): Promise<IdentityEvidence> {
   try {
     const identity = await readIdentity(disk, root);
     return identity === null ? { kind: 'missing' } : { kind: 'sound', identity };
@@ -130,9 +129,8 @@ async function headerOf(
   try {
     reading = await withFile(disk, path, 'read', readHeader);
   } catch (thrown) {
-    // A disk that cannot be read now may be read elsewhere: nothing is taken out for that.
+    // An unreadable disk may be readable on another machine, so never remove a file for that.
     if (!NO_FILE.has(errnoOf(thrown) ?? '')) throw thrown;
-    // A directory, a socket, a link to nothing: whatever it is, it holds no records.
     return { header: null, isFile: false };
   }
   if (reading.kind === 'too-new') throw new LogTooNew(`the segment ${path}`, reading.writtenBy);
@@ -140,7 +138,7 @@ async function headerOf(
   return { header: null, isFile: true };
 }
 
-/** The log that most segments are of; without a sound segment, that of the newest checkpoint. */
+/** The UUID in most segment headers; without a sound header, that of the newest checkpoint. */
 async function commonUuid(
   segments: readonly SegmentFile[],
   disk: Disk,
@@ -154,8 +152,8 @@ async function commonUuid(
   const [most] = [...counts].sort(([, a], [, b]) => b - a);
   if (most !== undefined) return most[0];
   for (const { name } of files.checkpoints.toReversed()) {
-    const said = await uuidIn(disk, `${logDirectory(root)}/${name}`);
-    if (said !== null) return said;
+    const uuid = await uuidIn(disk, `${logDirectory(root)}/${name}`);
+    if (uuid !== null) return uuid;
   }
   return null;
 }
@@ -179,7 +177,7 @@ async function checkpointOf(
   name: string,
   at: number,
   uuid: string,
-): Promise<TakenCheckpoint | null> {
+): Promise<SoundCheckpoint | null> {
   const path = `${logDirectory(root)}/${name}`;
   const reading = await readCheckpoint(disk, path, uuid);
   if (reading.kind === 'unusable') {
@@ -204,16 +202,16 @@ async function checkpointOf(
   return { name, position: at, chain, streams, streamsPosition, restore };
 }
 
-/** A record that is whole by its own checksum, whether or not anything leads up to it. */
+/** A record with a valid checksum, whether or not the records before it are readable. */
 export interface LooseRecord {
   readonly file: string;
   readonly offset: number;
   readonly position: number;
-  /** Null when its body cannot be understood. */
+  /** Null if its body cannot be decoded. */
   readonly record: LogRecord | null;
 }
 
-/** All whole records of one file from an offset on, decoded while they are wanted. */
+/** All records with a valid checksum in one file, from an offset on. */
 export async function looseRecords(
   disk: Disk,
   root: string,
@@ -222,9 +220,9 @@ export async function looseRecords(
 ): Promise<readonly LooseRecord[]> {
   if (!file.isFile) return [];
   return withFile(disk, `${logDirectory(root)}/${file.name}`, 'read', async (open) => {
-    const behind = await bytesAfter(open, from, Number.MAX_SAFE_INTEGER - 2 ** 40);
+    const rest = await bytesAfter(open, from, Number.MAX_SAFE_INTEGER - 2 ** 40);
     const found: LooseRecord[] = [];
-    for (const { offset, end, position: at } of behind.records) {
+    for (const { offset, end, position: at } of rest.records) {
       const record = await decodeAt(open, offset, end);
       found.push({ file: file.name, offset, position: at, record });
     }
@@ -242,4 +240,5 @@ async function decodeAt(file: DiskFile, offset: number, end: number): Promise<Lo
   }
 }
 
-export const NOTHING_BEFORE = Buffer.alloc(CHAIN_BYTES);
+/** Chain hash before the first record of a log. */
+export const CHAIN_START = Buffer.alloc(CHAIN_BYTES);

@@ -1,11 +1,14 @@
 /**
- * What a repair will do to a root, as a value: pure, from what is left of the log. It is shown to
- * a person first, and carried out by src/repair/repair.ts.
+ * Decides what a repair does to a root, as a pure function of what is left of the log. The operator
+ * reviews the plan before src/repair/repair.ts executes it.
  *
- * The shape of every repair is the same. What can be followed is kept; a file that is not right
- * as it stands is taken out whole and, where records in it are kept, written anew under the right
- * header; behind the last record that is kept a new segment of a higher epoch begins, and its
- * first event says what was done. Nothing is deleted, and nothing is invented.
+ * Every repair has the same form. It keeps the records that it can follow. It moves every wrong
+ * file to the quarantine, and rewrites the kept records of that file under a correct header. After
+ * the last kept record it begins a new segment with a higher epoch, whose first event records the
+ * repair. It deletes nothing and invents nothing.
+ *
+ * Longer than other files because the decisions depend on each other: a reader must see all of them
+ * to check that no record is both kept and quarantined.
  */
 import type { SnapshotId } from '../../base/units.js';
 import { snapshotId } from '../../base/units.js';
@@ -18,7 +21,7 @@ import { idOfStream } from '../../machines/events/streams.js';
 import type { IdentityEvidence, LooseRecord, RepairEvidence } from './repair-evidence.js';
 import { filesOfLog, firstOf, type Piece, type Walk } from './repair-walk.js';
 
-/** A segment that is written anew from the records of a file that is taken out. */
+/** A segment that is rewritten from the records of a quarantined file. */
 export interface RewrittenSegment {
   readonly name: string;
   readonly from: string;
@@ -32,6 +35,7 @@ export interface RewrittenSegment {
   readonly writtenBy: string;
 }
 
+/** A file that is moved to the quarantine. */
 export interface TakenOut {
   readonly file: string;
   readonly why: string;
@@ -40,7 +44,7 @@ export interface TakenOut {
 export interface LostRange {
   readonly from: number;
   readonly to: number;
-  /** What can still be read of it, by position. */
+  /** The records that are still readable, in order of position. */
   readonly readable: readonly LooseRecord[];
 }
 
@@ -55,16 +59,16 @@ export interface RepairPlan {
   readonly findings: RepairEvidence['findings'];
   readonly takenOut: readonly TakenOut[];
   readonly rewritten: readonly RewrittenSegment[];
-  /** Files that only bear a wrong name. */
+  /** Files whose only fault is their name. */
   readonly renamed: readonly { readonly from: string; readonly to: string }[];
-  /** Where the log goes on, and what it was there. */
+  /** Where the log continues, and its chain head there. */
   readonly end: {
     readonly position: number;
     readonly chain: Buffer;
     readonly previousFirstPosition: number | null;
   };
   readonly identity: {
-    /** Null where a new one must be drawn: another log begins. */
+    /** Null if a new log begins, which needs a new UUID. */
     readonly uuid: string | null;
     readonly replaces: string | null;
     readonly created: bigint | null;
@@ -77,60 +81,65 @@ export interface RepairPlan {
   /** Directories of lost snapshots that are set aside. */
   readonly kept: readonly SnapshotId[];
   readonly salvaged: readonly Salvage[];
-  /** Preparations whose end may be among what is lost: a start would give them up. */
+  /** Preparations whose end may be lost: the next startup would abandon them. */
   readonly finished: readonly { readonly id: SnapshotId; readonly version: number }[];
   readonly nextId: SnapshotId;
   readonly daemonVersion: number;
-  /** What this repair cannot do, each with what a person can. */
+  /** What this repair cannot do, each with what the operator can do. */
   readonly needsPerson: readonly string[];
 }
 
 export interface RepairRequest {
-  /** Directories without a snapshot become unverified snapshots. */
+  /** Make directories without a snapshot unverified snapshots. */
   readonly fromDirectories: boolean;
 }
 
-export interface RepairWorld {
-  readonly look: RepairEvidence;
+export interface RepairInputs {
+  readonly evidence: RepairEvidence;
   readonly walk: Walk | null;
-  /** Whole records that the walk does not keep. */
+  /** Records with a valid checksum that the walk does not keep. */
   readonly loose: readonly LooseRecord[];
   /** Numbers of the directories in `snapshots/`. */
   readonly directories: readonly SnapshotId[];
   readonly fileSystems: RecordedFileSystems;
 }
 
-export function planRepair(world: RepairWorld, query: RepairRequest): RepairPlan {
-  const { look, walk } = world;
-  if (walk === null) return withoutLog(world, query);
-  const lost = lostRange(world, walk);
-  const base = basics(world, walk, lost);
+export function planRepair(inputs: RepairInputs, request: RepairRequest): RepairPlan {
+  const { evidence, walk } = inputs;
+  if (walk === null) return withoutLog(inputs, request);
+  const lost = lostRange(inputs, walk);
+  const base = basePlan(inputs, walk, lost);
   if (walk.eventFault !== null) {
-    return { ...base, kind: 'impossible', needsPerson: [eventAdvice(walk), ...base.needsPerson] };
+    return {
+      ...base,
+      kind: 'impossible',
+      needsPerson: [eventFaultAdvice(walk), ...base.needsPerson],
+    };
   }
-  const segments = arrange(look, walk, base.identity.epoch);
-  const kept = walk.start === 0 ? null : historyLost(look, walk);
-  const unowned = unownedBy(walk.replay.forest, world.directories);
+  const segments = arrange(evidence, walk, base.identity.epoch);
+  const history = walk.start === 0 ? null : lostHistory(evidence, walk);
+  const unowned = unownedBy(walk.replay.forest, inputs.directories);
   const { forest } = walk.replay;
-  const lostNow = lost === null ? unowned.filter((id) => forest.setAside.has(String(id))) : unowned;
+  const salvageable =
+    lost === null ? unowned.filter((id) => forest.setAside.has(String(id))) : unowned;
   const { empty, ...changes } = segments;
   const plan: RepairPlan = {
     ...base,
     ...changes,
-    history: kept,
+    history,
     lost,
-    kept: query.fromDirectories || lost === null ? [] : unowned,
-    salvaged: query.fromDirectories
-      ? lostNow.map(salvage('the events of its snapshot were lost'))
+    kept: request.fromDirectories || lost === null ? [] : unowned,
+    salvaged: request.fromDirectories
+      ? salvageable.map(salvage('the events of its snapshot were lost'))
       : [],
     finished: lost === null ? [] : unfinishedPreparations(walk),
-    nextId: nextIdOf(world, walk.replay.forest),
+    nextId: nextIdOf(inputs, walk.replay.forest),
   };
-  if (isNothing(plan)) return { ...plan, kind: 'sound' };
+  if (isNoOp(plan)) return { ...plan, kind: 'sound' };
   return { ...plan, takenOut: [...plan.takenOut, ...empty] };
 }
 
-function isNothing(plan: RepairPlan): boolean {
+function isNoOp(plan: RepairPlan): boolean {
   const { takenOut, rewritten, renamed, lost, salvaged, identity } = plan;
   return (
     takenOut.length + rewritten.length + renamed.length + salvaged.length === 0 &&
@@ -139,17 +148,17 @@ function isNothing(plan: RepairPlan): boolean {
   );
 }
 
-function basics(world: RepairWorld, walk: Walk, lost: LostRange | null): RepairPlan {
-  const { look } = world;
+function basePlan(inputs: RepairInputs, walk: Walk, lost: LostRange | null): RepairPlan {
+  const { evidence } = inputs;
   const last = walk.pieces.filter(hasRecords).at(-1);
   return {
     kind: 'repair',
-    findings: look.findings,
+    findings: evidence.findings,
     takenOut: [],
     rewritten: [],
     renamed: [],
     end: { ...walk.end, previousFirstPosition: last?.from.position ?? null },
-    identity: identityFor(look, look.uuid),
+    identity: identityFor(evidence, evidence.uuid),
     history: null,
     lost,
     kept: [],
@@ -157,26 +166,25 @@ function basics(world: RepairWorld, walk: Walk, lost: LostRange | null): RepairP
     finished: [],
     nextId: walk.replay.forest.nextId,
     daemonVersion: walk.streams.get('daemon') ?? 0,
-    needsPerson: moveAdvice(look.identity, world.fileSystems),
+    needsPerson: moveAdvice(evidence.identity, inputs.fileSystems),
   };
 }
 
 const hasRecords = (piece: Piece): boolean => piece.to.position > piece.from.position;
 
-/** The highest epoch that is told of anywhere, and one more. */
-function identityFor(look: RepairEvidence, uuid: string | null): RepairPlan['identity'] {
-  const { identity } = look;
-  const epochs = look.segments.flatMap(({ header }) =>
+/** The highest recorded epoch plus one. */
+function identityFor(evidence: RepairEvidence, uuid: string | null): RepairPlan['identity'] {
+  const { identity } = evidence;
+  const epochs = evidence.segments.flatMap(({ header }) =>
     header !== null && header.uuid === uuid ? [header.epoch] : [],
   );
-  const told = identity.kind === 'sound' ? identity.identity.epoch : null;
-  const highest = Math.max(told ?? 0, ...epochs);
+  const recorded = identity.kind === 'sound' ? identity.identity.epoch : null;
+  const highest = Math.max(recorded ?? 0, ...epochs);
   const known = highest === 0 ? null : highest;
   let why: string | null = null;
-  if (identity.kind === 'missing') why = 'it is missing, and is written anew from the segments';
-  else if (identity.kind === 'damaged')
-    why = `${identity.why}; it is written anew from the segments`;
-  else if (highest > identity.identity.epoch) why = 'it is older than the log beside it';
+  if (identity.kind === 'missing') why = 'it is missing and is recreated from the segments';
+  else if (identity.kind === 'damaged') why = `${identity.why}; it is recreated from the segments`;
+  else if (highest > identity.identity.epoch) why = 'it is older than the log';
   return {
     uuid,
     replaces: null,
@@ -187,9 +195,9 @@ function identityFor(look: RepairEvidence, uuid: string | null): RepairPlan['ide
   };
 }
 
-/** Which files stay as they are, and which are taken out and perhaps written anew. */
+/** Decides which files to keep, rename, rewrite or quarantine. */
 function arrange(
-  look: RepairEvidence,
+  evidence: RepairEvidence,
   walk: Walk,
   epochMax: number,
 ): Pick<RepairPlan, 'takenOut' | 'rewritten' | 'renamed'> & { empty: readonly TakenOut[] } {
@@ -197,16 +205,16 @@ function arrange(
   const rewritten: RewrittenSegment[] = [];
   const renamed: { from: string; to: string }[] = [];
   const pieces = walk.pieces.filter(hasRecords);
-  const names = new Set(look.segments.map((file) => file.name));
+  const names = new Set(evidence.segments.map((file) => file.name));
   let epoch = 1;
   for (const [index, piece] of pieces.entries()) {
     const previous = pieces[index - 1]?.from.position ?? null;
     const { file, from, to } = piece;
     const name = segmentName(from.position);
-    const isTaken = file.name !== name && names.has(name);
-    const why = isTaken
-      ? 'it has another segment’s name, and another file has its own'
-      : whyNotAsItStands(piece, previous, epoch, epochMax, index === 0);
+    const isNameTaken = file.name !== name && names.has(name);
+    const why = isNameTaken
+      ? 'it has the name of another segment, and another file has its name'
+      : rewriteReason(piece, previous, epoch, epochMax, index === 0);
     epoch = Math.max(epoch, file.header?.epoch ?? epoch);
     if (why === null) {
       if (file.name !== name) renamed.push({ from: file.name, to: name });
@@ -219,22 +227,21 @@ function arrange(
       previousFirstPosition:
         previous ?? (index === 0 ? (file.header?.previousFirstPosition ?? null) : null),
       epoch,
-      writtenBy: file.header?.writtenBy ?? releaseNear(pieces, index),
+      writtenBy: file.header?.writtenBy ?? nearestRelease(pieces, index),
     });
   }
   const used = new Set(pieces.map(({ file }) => file.name));
   const empty: TakenOut[] = [];
-  for (const file of look.segments) {
+  for (const file of evidence.segments) {
     if (used.has(file.name)) continue;
-    if (isEmptyEnd(walk, file))
-      empty.push({ file: file.name, why: 'no record was written to it yet' });
-    else takenOut.push({ file: file.name, why: whyNotUsed(look, walk, file) });
+    if (isEmptyEnd(walk, file)) empty.push({ file: file.name, why: 'it has no record yet' });
+    else takenOut.push({ file: file.name, why: unusedReason(evidence, walk, file) });
   }
-  takenOut.push(...uselessCheckpoints(look, walk));
+  takenOut.push(...unusableCheckpoints(evidence, walk));
   return { takenOut, rewritten, renamed, empty };
 }
 
-/** The newest segment before its first record: right as it is, until another one takes its place. */
+/** The newest segment without a record: valid, but a new segment takes its name. */
 function isEmptyEnd(walk: Walk, file: RepairEvidence['segments'][number]): boolean {
   const last = walk.pieces.at(-1);
   return (
@@ -245,13 +252,13 @@ function isEmptyEnd(walk: Walk, file: RepairEvidence['segments'][number]): boole
   );
 }
 
-function releaseNear(pieces: readonly Piece[], index: number): string {
+function nearestRelease(pieces: readonly Piece[], index: number): string {
   const near = [...pieces.slice(0, index).reverse(), ...pieces.slice(index)];
   return near.find(({ file }) => file.header !== null)?.file.header?.writtenBy ?? 'unknown release';
 }
 
-/** Null when a file is right as it stands. */
-function whyNotAsItStands(
+/** Null if the file can stay unchanged. */
+function rewriteReason(
   { file, from, to, bytesEnd }: Piece,
   previous: number | null,
   epochMin: number,
@@ -259,14 +266,14 @@ function whyNotAsItStands(
   isFirst: boolean,
 ): string | null {
   const { header } = file;
-  if (header === null) return 'its header cannot be read; its records prove which it was';
+  if (header === null) return 'its header is unreadable; its records identify it';
   if (from.offset !== SEGMENT.headerBytes) {
     return `its records before position ${from.position} are damaged, and a checkpoint covers them`;
   }
   const wrong = headerFault(header, previous, epochMin, epochMax, isFirst);
   if (wrong !== null) return wrong;
   return bytesEnd > to.offset
-    ? `${bytesEnd - to.offset} bytes behind offset ${to.offset} cannot be followed`
+    ? `${bytesEnd - to.offset} bytes after offset ${to.offset} do not continue the log`
     : null;
 }
 
@@ -278,89 +285,89 @@ function headerFault(
   isFirst: boolean,
 ): string | null {
   if (!isFirst && header.previousFirstPosition !== previous) {
-    return 'its header names another segment before it than stands there now';
+    return 'its header names another previous segment';
   }
   return header.epoch < epochMin || header.epoch > epochMax ? 'its epoch is wrong' : null;
 }
 
-function whyNotUsed(
-  look: RepairEvidence,
+function unusedReason(
+  evidence: RepairEvidence,
   walk: Walk,
   file: RepairEvidence['segments'][number],
 ): string {
-  if (!file.isFile) return 'it is no regular file';
+  if (!file.isFile) return 'it is not a regular file';
   const { header } = file;
-  if (header === null) return 'its header cannot be read, and no record in it can be followed';
-  if (header.uuid !== look.uuid) return `it belongs to the log ${header.uuid}`;
+  if (header === null) return 'its header is unreadable, and no record in it continues the log';
+  if (header.uuid !== evidence.uuid) return `it belongs to the log ${header.uuid}`;
   if (firstOf(file) < walk.start)
-    return 'its records cannot be followed, and a checkpoint covers them';
-  if (!filesOfLog(look).includes(file)) return 'another file holds the same positions';
-  if (firstOf(file) < walk.end.position) return 'what it holds is kept elsewhere';
+    return 'its records do not continue the log, and a checkpoint covers them';
+  if (!filesOfLog(evidence).includes(file)) return 'another file has the same positions';
+  if (firstOf(file) < walk.end.position) return 'its records are kept in another file';
   return firstOf(file) === walk.end.position && !walk.isLossy
-    ? 'no record in it can be followed'
-    : 'what it holds cannot follow the last record that is kept';
+    ? 'no record in it continues the log'
+    : 'its records do not follow the last kept record';
 }
 
-function uselessCheckpoints(look: RepairEvidence, walk: Walk): readonly TakenOut[] {
-  return look.files.checkpoints.flatMap(({ name, position: at }): readonly TakenOut[] => {
-    const sound = look.checkpoints.find((taken) => taken.name === name);
-    if (sound === undefined) return [{ file: name, why: 'it cannot be used' }];
-    if (at < walk.start) return [{ file: name, why: 'the log begins behind it now' }];
-    if (at > walk.end.position) return [{ file: name, why: 'the log does not reach its position' }];
+function unusableCheckpoints(evidence: RepairEvidence, walk: Walk): readonly TakenOut[] {
+  return evidence.files.checkpoints.flatMap(({ name, position: at }): readonly TakenOut[] => {
+    const sound = evidence.checkpoints.find((checkpoint) => checkpoint.name === name);
+    if (sound === undefined) return [{ file: name, why: 'it is unusable' }];
+    if (at < walk.start) return [{ file: name, why: 'the log now begins after it' }];
+    if (at > walk.end.position) return [{ file: name, why: 'the log ends before its position' }];
     const chain = walk.chains.get(at);
     if (chain?.equals(sound.chain) === true) return [];
-    return [{ file: name, why: 'it was taken of other records than the log holds' }];
+    return [{ file: name, why: 'it was taken from other records than those in the log' }];
   });
 }
 
-function historyLost(look: RepairEvidence, walk: Walk): RepairPlan['history'] {
-  const firsts = filesOfLog(look).map(firstOf);
+function lostHistory(evidence: RepairEvidence, walk: Walk): RepairPlan['history'] {
+  const firsts = filesOfLog(evidence).map(firstOf);
   const from = Math.min(walk.start, ...firsts);
   return from < walk.start ? { from, to: walk.start } : null;
 }
 
-function lostRange({ look, loose }: RepairWorld, walk: Walk): LostRange | null {
+function lostRange({ evidence, loose }: RepairInputs, walk: Walk): LostRange | null {
   const from = walk.end.position;
-  const behind = loose.filter(({ position }) => position >= from);
-  const ahead = [
-    ...filesOfLog(look).map(firstOf),
-    ...look.checkpoints.map(({ position }) => position),
-    // What is torn off may be whole in parts: only behind something acknowledged is it a loss.
-    ...(walk.isLossy || isBehindASegment(look, walk) ? behind : []).map(
+  const after = loose.filter(({ position }) => position >= from);
+  const ends = [
+    ...filesOfLog(evidence).map(firstOf),
+    ...evidence.checkpoints.map(({ position }) => position),
+    // A torn append may contain whole records. They are a loss only after acknowledged records.
+    ...(walk.isLossy || endsBeforeNewest(evidence, walk) ? after : []).map(
       ({ position }) => position + 1,
     ),
   ];
-  const to = Math.max(from, ...ahead.filter(Number.isSafeInteger));
-  // A checkpoint alone tells that the log went so far, and not whether it went on.
+  const to = Math.max(from, ...ends.filter(Number.isSafeInteger));
+  // A checkpoint proves that the log reached its position, but not that it ended there.
   const isOpen = walk.pieces.length === 0;
-  // A file got its number when what stands before it was durable: something was begun there.
-  const isUnreadable = look.segments.some(
+  // A segment is created when everything before it is durable, so this one may have had records.
+  const isUnreadable = evidence.segments.some(
     ({ header, namedPosition }) => header === null && namedPosition === from,
   );
   if (to === from && !walk.isLossy && !isOpen && !isUnreadable) return null;
-  return { from, to: isOpen ? to : Math.max(to, from + 1), readable: oneEach(behind) };
+  return { from, to: isOpen ? to : Math.max(to, from + 1), readable: byPositionOnce(after) };
 }
 
-/** Whether the walk ended before the newest file of the log: then nothing there is merely torn. */
-function isBehindASegment(look: RepairEvidence, walk: Walk): boolean {
-  const newest = filesOfLog(look).at(-1);
+/** Whether the walk ended before the newest segment: only the newest can have a torn tail. */
+function endsBeforeNewest(evidence: RepairEvidence, walk: Walk): boolean {
+  const newest = filesOfLog(evidence).at(-1);
   const last = walk.pieces.at(-1);
   return newest !== undefined && last !== undefined && last.file !== newest;
 }
 
-function oneEach(records: readonly LooseRecord[]): readonly LooseRecord[] {
+function byPositionOnce(records: readonly LooseRecord[]): readonly LooseRecord[] {
   const byPosition = new Map(records.map((record) => [record.position, record]));
   return [...byPosition.values()].sort((a, b) => a.position - b.position);
 }
 
 function unownedBy(forest: Forest, directories: readonly SnapshotId[]): readonly SnapshotId[] {
-  // DirectoryPool too: a lost event may have given one to a snapshot.
+  // Includes preallocated directories: a lost event may have given one to a snapshot.
   return directories.filter((id) => !forest.has(id)).sort((a, b) => a - b);
 }
 
 /**
- * A start gives up a preparation without an end, and forgets its snapshot. Its end may be among
- * the lost events, and then a container runs on it.
+ * Startup abandons a preparation that has no end. The end may be among the lost events, and a
+ * container may already run on the snapshot.
  */
 function unfinishedPreparations({ replay }: Walk): RepairPlan['finished'] {
   return [...replay.forest.unsettled()].flatMap(({ id, status, streamVersion }) =>
@@ -368,7 +375,7 @@ function unfinishedPreparations({ replay }: Walk): RepairPlan['finished'] {
   );
 }
 
-function nextIdOf({ directories, loose }: RepairWorld, forest: Forest): SnapshotId {
+function nextIdOf({ directories, loose }: RepairInputs, forest: Forest): SnapshotId {
   const seen = loose.flatMap(({ record }) =>
     record === null ? [] : (idOfStream(record.stream) ?? []),
   );
@@ -381,20 +388,20 @@ const salvage =
   (reason: string) =>
   (id: SnapshotId): Salvage => ({ id, reason });
 
-/** Neither a first record nor a checkpoint: no state can be known from the log. */
-function withoutLog(world: RepairWorld, query: RepairRequest): RepairPlan {
-  const { look, loose, directories } = world;
-  const everything = [...look.files.segments, ...look.files.checkpoints];
+/** The log has neither its first record nor a checkpoint, so no state can be derived from it. */
+function withoutLog(inputs: RepairInputs, request: RepairRequest): RepairPlan {
+  const { evidence, loose, directories } = inputs;
+  const everything = [...evidence.files.segments, ...evidence.files.checkpoints];
   const highest = Math.max(0, ...loose.map(({ position }) => position + 1));
   const isEmpty = everything.length === 0 && directories.length === 0;
-  const hasLog = look.files.segments.length > 0;
-  const epochs = identityFor(look, look.uuid);
+  const hasLog = evidence.files.segments.length > 0;
+  const epochs = identityFor(evidence, evidence.uuid);
   const plan: RepairPlan = {
     kind: 'impossible',
-    findings: look.findings,
+    findings: evidence.findings,
     takenOut: everything.map(({ name }) => ({
       file: name,
-      why: 'no state can be known from it: it has neither the first record nor a sound checkpoint',
+      why: 'no state can be derived from the log: its first record is missing, and so is a sound checkpoint',
     })),
     rewritten: [],
     renamed: [],
@@ -402,54 +409,54 @@ function withoutLog(world: RepairWorld, query: RepairRequest): RepairPlan {
     identity: {
       ...epochs,
       uuid: null,
-      replaces: look.uuid,
+      replaces: evidence.uuid,
       created: null,
       epoch: 1,
       why: 'a new log begins',
     },
     history: null,
-    lost: hasLog ? { from: 0, to: Math.max(highest, 1), readable: oneEach(loose) } : null,
+    lost: hasLog ? { from: 0, to: Math.max(highest, 1), readable: byPositionOnce(loose) } : null,
     kept: [],
     salvaged: [...directories].sort((a, b) => a - b).map(salvage('the log was lost')),
     finished: [],
-    nextId: nextIdOf(world, emptyForest),
+    nextId: nextIdOf(inputs, emptyForest),
     daemonVersion: 0,
     needsPerson: [],
   };
-  if (isEmpty && look.identity.kind === 'missing') return { ...plan, kind: 'sound' };
-  if (query.fromDirectories) return { ...plan, kind: 'repair' };
-  // Nothing to lose: an identity without a log and without snapshots begins anew with a start.
-  if (isEmpty && look.identity.kind === 'sound') return { ...plan, kind: 'sound' };
-  return { ...plan, takenOut: [], salvaged: [], needsPerson: [lostLogAdvice(look)] };
+  if (isEmpty && evidence.identity.kind === 'missing') return { ...plan, kind: 'sound' };
+  if (request.fromDirectories) return { ...plan, kind: 'repair' };
+  // Nothing to lose: startup creates the log of a root that has only an identity.
+  if (isEmpty && evidence.identity.kind === 'sound') return { ...plan, kind: 'sound' };
+  return { ...plan, takenOut: [], salvaged: [], needsPerson: [lostLogAdvice(evidence)] };
 }
 
-function lostLogAdvice(look: RepairEvidence): string {
+function lostLogAdvice(evidence: RepairEvidence): string {
   const what =
-    look.files.segments.length === 0
-      ? 'there is no log, and no checkpoint'
+    evidence.files.segments.length === 0
+      ? 'the root has neither a log nor a checkpoint'
       : 'the log lacks its beginning, and no checkpoint is usable';
   return (
-    `${what}: which snapshots there were cannot be known. Bring the log, or a checkpoint, back ` +
-    'from a backup of the same moment; or run stratalog repair --from-directories, which begins a new ' +
-    'log and takes each directory in as an unverified layer'
+    `${what}, so the snapshots are unknown; restore the log or a checkpoint from a backup of the ` +
+    'same time, or run stratalog repair --from-directories, which begins a new log and imports ' +
+    'each directory as an unverified layer'
   );
 }
 
-function eventAdvice({ eventFault }: Walk): string {
+function eventFaultAdvice({ eventFault }: Walk): string {
   const { position = 0, detail = '', isNewer = false } = eventFault ?? {};
   return isNewer
-    ? `the event at position ${position} is of a newer release: ${detail}. Run that release`
-    : `the bytes of the event at position ${position} are good, and it cannot be understood: ${detail}. ` +
-        'That is a fault of a release, or somebody wrote it: keep a copy and report it. ' +
+    ? `the event at position ${position} was written by a newer release: ${detail}; run that release`
+    : `the event at position ${position} is intact but invalid: ${detail}; this is a bug or a ` +
+        'manual edit: keep a copy of the log and report it; ' +
         `stratalog repair --end-at ${position} ends the log before it`;
 }
 
-function moveAdvice(look: IdentityEvidence, found: RecordedFileSystems): readonly string[] {
-  if (look.kind !== 'sound') return [];
-  const verdict = compareFileSystems(look.identity.fileSystems, found, 'none');
-  if (verdict.kind === 'accepted') return [];
+function moveAdvice(identity: IdentityEvidence, found: RecordedFileSystems): readonly string[] {
+  if (identity.kind !== 'sound') return [];
+  const comparison = compareFileSystems(identity.identity.fileSystems, found, 'none');
+  if (comparison.kind === 'accepted') return [];
   return [
-    `${verdict.found}: a start refuses it until accept_moved_root says that the move is meant`,
+    `${comparison.found}: the daemon refuses to start until accept_moved_root confirms the move`,
   ];
 }
 

@@ -1,9 +1,8 @@
 /**
- * How far the records of a damaged log can be followed, and from where. A log can be followed from
- * its first record, or from any sound checkpoint: a checkpoint holds the state and the chain hash
- * at its position, so what stands before it is history that nothing depends on. The walk that
- * reaches furthest is the one a repair keeps; of two that reach equally far, the one that keeps
- * more history.
+ * Follows the records of a damaged log as far as possible. A walk begins at the first record or at
+ * a sound checkpoint: a checkpoint has the state and the chain hash at its position, so nothing
+ * depends on the records before it. A repair keeps the walk that reaches furthest, and of two equal
+ * ones the walk with more history.
  */
 import type { Disk, DiskFile } from '../../base/ports.js';
 import type { UnixNanos } from '../../base/units.js';
@@ -18,19 +17,19 @@ import { reasonOf } from '../../base/errors.js';
 import { Replay } from '../../inspect/archive/replay.js';
 import {
   looseRecords,
-  NOTHING_BEFORE,
+  CHAIN_START,
   type RepairEvidence,
   type SegmentFile,
-  type TakenCheckpoint,
+  type SoundCheckpoint,
 } from './repair-evidence.js';
 
-/** Records of one file that follow one another and what comes before them. */
+/** Consecutive records of one file that continue the walk. */
 export interface Piece {
   readonly file: SegmentFile;
   readonly from: ScanPlace;
-  /** Behind the last append that is whole. */
+  /** After the last whole append. */
   readonly to: ScanPlace;
-  /** Offset behind the last byte that is not zero. */
+  /** Offset after the last nonzero byte. */
   readonly bytesEnd: number;
 }
 
@@ -41,33 +40,33 @@ export interface EventFault {
 }
 
 export interface Walk {
-  /** The checkpoint it rests on; null when it begins with the first record. */
-  readonly base: TakenCheckpoint | null;
+  /** The checkpoint it begins with; null if it begins with the first record. */
+  readonly base: SoundCheckpoint | null;
   readonly pieces: readonly Piece[];
   readonly start: number;
   readonly end: { readonly position: number; readonly chain: Buffer };
-  /** Something that was acknowledged stood behind the end, by what stands there. */
+  /** The bytes after the end prove that acknowledged records followed. */
   readonly isLossy: boolean;
-  /** The state at the end; of no use behind an event fault. */
+  /** The state at the end; invalid after an event fault. */
   readonly replay: Replay;
   readonly streams: ReadonlyMap<string, number>;
-  /** Chain hashes at the positions of checkpoints that were passed. */
+  /** Chain hashes at the positions of the checkpoints on the walk. */
   readonly chains: ReadonlyMap<number, Buffer>;
   readonly eventFault: EventFault | null;
   readonly lastTime: UnixNanos | null;
 }
 
-interface Begin {
+interface WalkStart {
   readonly file: SegmentFile | null;
   readonly place: ScanPlace;
-  readonly base: TakenCheckpoint | null;
+  readonly base: SoundCheckpoint | null;
 }
 
-/** Where a file's records begin, as far as its name or its header tell. */
+/** First position of a file, by its header or else by its name. */
 export const firstOf = (file: SegmentFile): number =>
   file.header?.firstPosition ?? file.namedPosition;
 
-/** The files that hold this log's records, one for each first position. */
+/** The segments of this log, one per first position. */
 export function filesOfLog({ segments, uuid }: RepairEvidence): readonly SegmentFile[] {
   const byFirst = new Map<number, SegmentFile>();
   for (const file of segments) {
@@ -79,23 +78,23 @@ export function filesOfLog({ segments, uuid }: RepairEvidence): readonly Segment
   return [...byFirst.values()].sort((a, b) => firstOf(a) - firstOf(b));
 }
 
-/** A header tells more than a name, and a right name more than a wrong one. */
+/** Prefers a readable header, then a correct name. */
 function isBetter(one: SegmentFile, other: SegmentFile): boolean {
-  const worth = (file: SegmentFile): number =>
+  const score = (file: SegmentFile): number =>
     (file.header === null ? 0 : 2) + (file.namedPosition === firstOf(file) ? 1 : 0);
-  return worth(one) > worth(other);
+  return score(one) > score(other);
 }
 
-/** The walk that keeps most; null when no state can be known at all. */
+/** The best walk; null if no state can be derived. */
 export async function furthestWalk(
   disk: Disk,
   root: string,
-  look: RepairEvidence,
+  evidence: RepairEvidence,
   endAt = Infinity,
 ): Promise<Walk | null> {
-  const walker = new Walker(disk, root, look, endAt);
+  const walker = new Walker(disk, root, evidence, endAt);
   let best = await walker.fromTheBeginning();
-  const checkpoints = look.checkpoints.filter((taken) => taken.position <= endAt);
+  const checkpoints = evidence.checkpoints.filter((checkpoint) => checkpoint.position <= endAt);
   const newest = checkpoints.at(-1);
   if (newest === undefined || (best !== null && best.end.position >= newest.position)) return best;
   const found = await walker.fromCheckpoint(newest);
@@ -115,25 +114,25 @@ class Walker {
   constructor(
     private readonly disk: Disk,
     private readonly root: string,
-    private readonly look: RepairEvidence,
+    private readonly evidence: RepairEvidence,
     private readonly endAt: number,
   ) {
-    this.#ours = filesOfLog(look);
+    this.#ours = filesOfLog(evidence);
   }
 
   async fromTheBeginning(): Promise<Walk | null> {
     const file = this.#ours[0];
     if (file === undefined || firstOf(file) !== 0) return null;
-    const place = { offset: SEGMENT.headerBytes, position: 0, chain: NOTHING_BEFORE };
+    const place = { offset: SEGMENT.headerBytes, position: 0, chain: CHAIN_START };
     return this.#walk({ file, place, base: null }, this.endAt);
   }
 
-  /** There is always one: the checkpoint alone is a state. */
-  async fromCheckpoint(base: TakenCheckpoint): Promise<Walk> {
+  /** Never null: the checkpoint alone is a state. */
+  async fromCheckpoint(base: SoundCheckpoint): Promise<Walk> {
     return this.#walk(await this.#beginAt(base), this.endAt);
   }
 
-  async #beginAt(base: TakenCheckpoint): Promise<Begin> {
+  async #beginAt(base: SoundCheckpoint): Promise<WalkStart> {
     const index = this.#ours.findLastIndex((file) => firstOf(file) <= base.position);
     const file = this.#ours[index];
     if (file !== undefined && (await this.#leadsTo(file, base.position, base.chain))) {
@@ -145,14 +144,14 @@ class Walker {
       const loose = await looseRecords(this.disk, this.root, candidate, SEGMENT.headerBytes);
       for (const { offset, position } of loose) {
         if (position !== base.position) continue;
-        const there = { ...place, offset };
-        if (await this.#isNext(candidate, there)) return { file: candidate, place: there, base };
+        const start = { ...place, offset };
+        if (await this.#isNext(candidate, start)) return { file: candidate, place: start, base };
       }
     }
     return { file: null, place, base };
   }
 
-  /** Whether a file's own header and records lead to a position with this chain hash. */
+  /** Whether the header and records of a file lead to a position with this chain hash. */
   async #leadsTo(file: SegmentFile, position: number, chain: Buffer): Promise<boolean> {
     if (file.header === null) return false;
     return this.#open(file, async (open) => {
@@ -186,80 +185,82 @@ class Walker {
     return withFile(this.disk, `${logDirectory(this.root)}/${file.name}`, 'read', use);
   }
 
-  async #walk(begin: Begin, endAt: number): Promise<Walk> {
-    const course = new Course(begin.base, (await begin.base?.restore()) ?? new Replay());
-    course.passed(begin.place);
+  async #walk(start: WalkStart, endAt: number): Promise<Walk> {
+    const progress = new Progress(start.base, (await start.base?.restore()) ?? new Replay());
+    progress.passed(start.place);
     const pieces: Piece[] = [];
-    let end: ScanPlace = begin.place;
+    let end: ScanPlace = start.place;
     let isLossy = false;
-    for (let file = begin.file; file !== null;) {
+    for (let file = start.file; file !== null;) {
       const from: ScanPlace =
-        pieces.length === 0 ? begin.place : { ...end, offset: SEGMENT.headerBytes };
-      const here = file;
-      const taken = await this.#open(here, (open) => this.#follow(open, from, course, endAt));
-      if (taken.cutAt !== null) return this.#walk(begin, taken.cutAt);
-      pieces.push({ file: here, from, to: taken.to, bytesEnd: taken.bytesEnd });
-      end = taken.to;
-      isLossy = taken.isLossy;
-      file = this.#ours.find((next) => next !== here && continues(next, end)) ?? null;
-      if (file !== null && !(await this.#goesOn(file, end))) file = null;
+        pieces.length === 0 ? start.place : { ...end, offset: SEGMENT.headerBytes };
+      const current = file;
+      const followed = await this.#open(current, (open) =>
+        this.#follow(open, from, progress, endAt),
+      );
+      if (followed.cutAt !== null) return this.#walk(start, followed.cutAt);
+      pieces.push({ file: current, from, to: followed.to, bytesEnd: followed.bytesEnd });
+      end = followed.to;
+      isLossy = followed.isLossy;
+      file = this.#ours.find((next) => next !== current && continues(next, end)) ?? null;
+      if (file !== null && !(await this.#provesNext(file, end))) file = null;
     }
     return {
-      base: begin.base,
+      base: start.base,
       pieces,
-      start: begin.place.position,
+      start: start.place.position,
       end: { position: end.position, chain: end.chain },
       isLossy,
-      replay: course.replay,
-      streams: course.streams,
-      chains: course.chains,
-      eventFault: course.fault,
-      lastTime: course.lastTime,
+      replay: progress.replay,
+      streams: progress.streams,
+      chains: progress.chains,
+      eventFault: progress.fault,
+      lastTime: progress.lastTime,
     };
   }
 
-  /** A file without a header is taken for the next one when its first record proves it. */
-  async #goesOn(file: SegmentFile, end: ScanPlace): Promise<boolean> {
+  /** A file without a readable header is the next one only if its first record proves it. */
+  async #provesNext(file: SegmentFile, end: ScanPlace): Promise<boolean> {
     if (file.header !== null) return true;
     return this.#isNext(file, { ...end, offset: SEGMENT.headerBytes });
   }
 
-  /** Follows one file as far as it goes. `cutAt`: the log must be walked again up to there. */
+  /** Follows one file to its end. If `cutAt` is set, the walk must be repeated up to there. */
   async #follow(
     open: DiskFile,
     from: ScanPlace,
-    course: Course,
+    progress: Progress,
     endAt: number,
   ): Promise<{ to: ScanPlace; bytesEnd: number; isLossy: boolean; cutAt: number | null }> {
     let place = from;
     let stop: ScanStop = { kind: 'nothing' };
     let reached: ScanPlace;
-    for (let asked = from.position; ;) {
-      const wanted = this.look.checkpoints.find((taken) => taken.position > asked);
-      const until = Math.min(wanted?.position ?? Infinity, endAt);
+    for (let scannedTo = from.position; ;) {
+      const next = this.evidence.checkpoints.find(({ position }) => position > scannedTo);
+      const until = Math.min(next?.position ?? Infinity, endAt);
       const scan = new SegmentScan(open, place, { until });
       for (let batch = await scan.next(); batch !== null; batch = await scan.next()) {
-        const wrong = course.take(batch);
+        const wrong = progress.apply(batch);
         if (wrong === null) continue;
         return { to: from, bytesEnd: 0, isLossy: true, cutAt: await unitBefore(open, from, wrong) };
       }
       place = scan.end;
       reached = scan.reached;
       stop = scan.stop ?? stop;
-      course.passed(place);
-      asked = until;
+      progress.passed(place);
+      scannedTo = until;
       if (stop.kind !== 'until' || until >= endAt) break;
     }
-    const behind = await bytesAfter(open, reached.offset, reached.position);
-    const isLossy = stop.kind === 'contradiction' || proofOfLoss(behind, reached.position) !== null;
-    return { to: place, bytesEnd: Math.max(behind.end, reached.offset), isLossy, cutAt: null };
+    const rest = await bytesAfter(open, reached.offset, reached.position);
+    const isLossy = stop.kind === 'contradiction' || proofOfLoss(rest, reached.position) !== null;
+    return { to: place, bytesEnd: Math.max(rest.end, reached.offset), isLossy, cutAt: null };
   }
 }
 
 const startOf = (file: SegmentFile): ScanPlace => ({
   offset: SEGMENT.headerBytes,
   position: firstOf(file),
-  chain: file.header?.chain ?? NOTHING_BEFORE,
+  chain: file.header?.chain ?? CHAIN_START,
 });
 
 function continues(next: SegmentFile, end: ScanPlace): boolean {
@@ -267,23 +268,23 @@ function continues(next: SegmentFile, end: ScanPlace): boolean {
   return next.header === null || next.header.chain.equals(end.chain);
 }
 
-/** The end of the last append that is whole before a position. */
+/** The end of the last whole append before a position. */
 async function unitBefore(open: DiskFile, from: ScanPlace, position: number): Promise<number> {
   const scan = new SegmentScan(open, from, { from: Infinity, until: position });
   while ((await scan.next()) !== null);
   return scan.end.position;
 }
 
-/** What is known on the way: versions, states, chain hashes. */
-class Course {
+/** What the walk has derived so far: stream versions, state, chain hashes. */
+class Progress {
   readonly streams: Map<string, number>;
   readonly chains = new Map<number, Buffer>();
   fault: EventFault | null = null;
   lastTime: UnixNanos | null = null;
-  readonly #base: TakenCheckpoint | null;
+  readonly #base: SoundCheckpoint | null;
 
   constructor(
-    base: TakenCheckpoint | null,
+    base: SoundCheckpoint | null,
     readonly replay: Replay,
   ) {
     this.#base = base;
@@ -295,13 +296,13 @@ class Course {
     this.chains.set(position, Buffer.from(chain));
   }
 
-  /** Answers the position of a record whose version does not fit, or null. */
-  take(batch: readonly LogRecord[]): number | null {
+  /** Returns the position of a record with a wrong stream version, or null. */
+  apply(batch: readonly LogRecord[]): number | null {
     const from = this.#base?.position ?? 0;
-    const wanted = batch.filter(({ position }) => position >= from);
-    const wrong = countStreams(this.streams, wanted, this.#base?.streamsPosition ?? 0);
+    const records = batch.filter(({ position }) => position >= from);
+    const wrong = countStreams(this.streams, records, this.#base?.streamsPosition ?? 0);
     if (wrong !== null) return wrong.record.position;
-    for (const record of wanted) this.#apply(record);
+    for (const record of records) this.#apply(record);
     return null;
   }
 

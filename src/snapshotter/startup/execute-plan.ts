@@ -11,7 +11,7 @@ import { isOrdinary, subjectOf, type Finding } from '../../inspect/startup/findi
 import {
   missingPart,
   uncheckedIn,
-  unlooked,
+  uncheckedCandidates,
   withUses,
   type Plan,
 } from '../../inspect/startup/plan.js';
@@ -114,7 +114,7 @@ export class Recovery {
    */
   async #settleUnowned(): Promise<void> {
     const { dispatcher, unowned, plan, snapshotsPath } = this.#options;
-    const looked = await unowned.look(unlooked(plan));
+    const looked = await unowned.look(uncheckedCandidates(plan));
     const { added, plan: whole } = withUses(plan, looked, snapshotsPath);
     const findings = added.filter((finding) => !isOrdinary(finding));
     if (findings.length > 0) await dispatcher.record(recoveryPlanned(findings, 0));

@@ -1,4 +1,4 @@
-/** The chart of the selected snapshot: its state lit, its way marked, and what is known of it. */
+/** The chart pane: the statechart of the selected snapshot with its state and path, and its facts. */
 import { byId, make, setAttribute } from './dom.js';
 import type { FactsReply, LifeReply } from '../wire.js';
 import type { Controller } from './controller.js';
@@ -24,27 +24,29 @@ export class ChartPane {
   }
 
   #update({ life, selected, position }: PageState): void {
-    // Only below the picture: it must not move when that comes.
-    byId('nobody').hidden = this.#picture === null || selected !== null;
-    byId('somebody').hidden = selected === null;
+    // Hidden until the picture is loaded, so that the text does not move.
+    byId('no-selection').hidden = this.#picture === null || selected !== null;
+    byId('selection').hidden = selected === null;
     const { facts } = life ?? { facts: null };
-    const title = byId('chosen');
+    const title = byId('selected-name');
     title.textContent = facts === null ? 'State chart' : visible(facts.name);
     title.title = facts === null ? '' : visible(facts.name);
-    const state = byId('chosen-state');
+    const state = byId('selected-state');
     state.textContent = life === null ? '' : stateInWords(facts);
     state.dataset['status'] = facts?.status ?? '';
     state.hidden = life === null;
     byId('facts').replaceChildren(...(facts === null ? [] : this.#rowsOf(facts)));
-    this.#light(life, position);
+    this.#highlight(life, position);
   }
 
-  #light(life: LifeReply | null, position: number): void {
+  #highlight(life: LifeReply | null, position: number): void {
     const picture = this.#picture;
     if (picture === null) return;
     const steps = (life?.steps ?? []).filter((step) => step.position < position);
     const status = life?.facts?.status ?? null;
-    const visited = new Set(steps.flatMap(({ from, to }) => [...around(from), ...around(to)]));
+    const visited = new Set(
+      steps.flatMap(({ from, to }) => [...withParent(from), ...withParent(to)]),
+    );
     const taken = new Set(steps.map(({ arrow }) => arrow));
     const last = steps.at(-1)?.arrow ?? null;
     for (const element of picture.querySelectorAll<SVGElement>('[data-state]')) {
@@ -56,7 +58,7 @@ export class ChartPane {
       const id = element.dataset['arrow'] ?? '';
       element.classList.toggle('taken', taken.has(id));
       element.classList.toggle('last', id === last);
-      // Where arrows share a line, what is drawn last is seen.
+      // Draw followed arrows last, so that they are visible where arrows share a line.
       if (taken.has(id) && element.nextElementSibling?.matches('.arrow:not(.taken)') === true) {
         picture.insertBefore(element, picture.querySelector('.state:not(.compound)'));
       }
@@ -66,8 +68,8 @@ export class ChartPane {
       picture,
       'aria-label',
       status === null
-        ? 'State chart of a snapshot; none is lit'
-        : `State chart: the snapshot is ${status}. It came there by ${words}`,
+        ? 'State chart of a snapshot; no state is highlighted'
+        : `State chart: the snapshot is ${status}, after ${words}`,
     );
   }
 
@@ -75,7 +77,7 @@ export class ChartPane {
     const { parent } = facts;
     const rows: readonly (readonly [string, string | HTMLElement | null])[] = [
       ['key', visible(facts.name)],
-      ['kind', facts.shownAs ?? `${facts.kind}, which no client sees now`],
+      ['kind', facts.shownAs ?? `${facts.kind}, not visible to clients`],
       ['parent', parent === null ? 'none' : this.#linkTo(parent)],
       ['size', sizeInWords(facts)],
       ['created', `${shortTime(facts.created)} UTC`],
@@ -105,7 +107,7 @@ export class ChartPane {
 }
 
 function stateInWords(facts: FactsReply | null): string {
-  if (facts === null) return 'not there at this moment';
+  if (facts === null) return 'does not exist at this moment';
   return facts.status === 'committed.available' ? 'committed, available' : stateWord(facts.status);
 }
 
@@ -115,7 +117,7 @@ function sizeInWords({ bytes, inodes }: FactsReply): string | null {
 }
 
 /** `committed.available` and `committed`. */
-function around(path: string): readonly string[] {
+function withParent(path: string): readonly string[] {
   const dot = path.lastIndexOf('.');
   return dot < 0 ? [path] : [path, path.slice(0, dot)];
 }

@@ -1,4 +1,4 @@
-/** What can be done on the page: each wish asks the server and puts the answer into the store. */
+/** The actions of the page: each one sends a request and puts the reply into the store. */
 import type {
   BoundsReply,
   FindingsReply,
@@ -7,17 +7,17 @@ import type {
   StateReply,
   TimeLineReply,
 } from '../wire.js';
-import { ask, Newest, Unanswered } from './ask.js';
+import { LatestOnly, request, RequestFailed } from './request.js';
 import type { Store } from './store.js';
 import { snapshotOf, type Snapshot } from './tree-rows.js';
 
-const countingPauseMillis = 400;
+const pollMillis = 400;
 
 export class Controller {
   readonly #store: Store;
-  readonly #states = new Newest();
-  readonly #lives = new Newest();
-  readonly #timeLines = new Newest();
+  readonly #states = new LatestOnly();
+  readonly #lives = new LatestOnly();
+  readonly #timeLines = new LatestOnly();
   #stream: EventSource | null = null;
 
   constructor(store: Store) {
@@ -26,15 +26,15 @@ export class Controller {
 
   async begin(): Promise<void> {
     await this.#attempt(async () => {
-      const bounds = await ask<BoundsReply>('/api/bounds');
+      const bounds = await request<BoundsReply>('/api/bounds');
       this.#store.set({ bounds, failure: bounds.failure });
-      this.#countTimeLine();
+      this.#loadTimeLine();
       this.#show(bounds.next);
     });
-    await this.lookForFindings();
+    await this.loadFindings();
   }
 
-  /** Somebody moves the moment: that ends following the newest. */
+  /** Moves to a position and ends live mode. */
   moveTo(position: number): void {
     if (this.#store.state.isLive) this.setLive(false);
     this.#show(position);
@@ -42,7 +42,7 @@ export class Controller {
 
   select(id: number | null): void {
     this.#store.set({ selected: id, life: null });
-    this.#askLife();
+    this.#requestLife();
   }
 
   setFilter(filter: string): void {
@@ -61,28 +61,28 @@ export class Controller {
     if (isLive) void this.#attempt(() => this.#follow());
   }
 
-  /** Directories and mounts as they are now; the log's past has no part in it. */
-  async lookForFindings(): Promise<void> {
+  /** Loads the findings about the current directories and mounts, independent of the position. */
+  async loadFindings(): Promise<void> {
     this.#store.set({ findings: null });
     try {
-      const { findings } = await ask<FindingsReply>('/api/findings');
+      const { findings } = await request<FindingsReply>('/api/findings');
       this.#store.set({ findings: findings ?? 'unknown' });
     } catch (thrown) {
       this.#store.set({ findings: 'unknown' });
-      this.#tell(thrown);
+      this.#report(thrown);
     }
   }
 
   async #follow(): Promise<void> {
-    const bounds = await ask<BoundsReply>('/api/bounds');
+    const bounds = await request<BoundsReply>('/api/bounds');
     if (!this.#store.state.isLive) return;
-    this.#reach(bounds);
+    this.#moveToEnd(bounds);
     const stream = new EventSource(`/api/live?from=${bounds.next}`);
     this.#stream = stream;
     stream.addEventListener('message', ({ data }: MessageEvent<string>) => {
       const { next } = JSON.parse(data) as LiveMessage;
       const known = this.#store.state.bounds;
-      if (known !== null && next > known.next) this.#reach({ ...known, next });
+      if (known !== null && next > known.next) this.#moveToEnd({ ...known, next });
     });
     stream.addEventListener('failure', ({ data }: MessageEvent<string>) => {
       this.#store.set({ failure: JSON.parse(data) as { error: string; position: number | null } });
@@ -90,9 +90,9 @@ export class Controller {
     });
   }
 
-  #reach(bounds: BoundsReply): void {
+  #moveToEnd(bounds: BoundsReply): void {
     this.#store.set({ bounds });
-    this.#countTimeLine();
+    this.#loadTimeLine();
     this.#show(bounds.next);
   }
 
@@ -101,41 +101,41 @@ export class Controller {
     if (bounds === null) return;
     const within = Math.max(bounds.first, Math.min(bounds.next, Math.round(position)));
     this.#store.set({ position: within });
-    this.#states.run(() => this.#attempt(() => this.#askState(within)));
+    this.#states.run(() => this.#attempt(() => this.#requestState(within)));
   }
 
-  async #askState(at: number): Promise<void> {
+  async #requestState(at: number): Promise<void> {
     const { shownPosition } = this.#store.state;
     const known = shownPosition === null ? {} : { from: shownPosition };
-    const reply = await ask<StateReply>('/api/state', { at, ...known });
+    const reply = await request<StateReply>('/api/state', { at, ...known });
     const snapshots =
       reply.extent === 'all' ? new Map<number, Snapshot>() : new Map(this.#store.state.snapshots);
     for (const row of reply.rows) snapshots.set(row[0], snapshotOf(row, reply.statuses));
     for (const id of reply.gone) snapshots.delete(id);
     this.#store.set({ snapshots, shownPosition: reply.position, time: reply.time });
-    this.#askLife();
+    this.#requestLife();
   }
 
-  #askLife(): void {
+  #requestLife(): void {
     const { selected, position } = this.#store.state;
     if (selected === null) return;
     this.#lives.run(() =>
       this.#attempt(async () => {
-        const life = await ask<LifeReply>('/api/life', { id: selected, at: position });
+        const life = await request<LifeReply>('/api/life', { id: selected, at: position });
         if (this.#store.state.selected === selected) this.#store.set({ life });
       }),
     );
   }
 
-  #countTimeLine(): void {
+  #loadTimeLine(): void {
     this.#timeLines.run(() =>
       this.#attempt(async () => {
         for (;;) {
-          const timeLine = await ask<TimeLineReply>('/api/timeline');
+          const timeLine = await request<TimeLineReply>('/api/timeline');
           this.#store.set({ timeLine });
           if (timeLine.failure !== null) this.#store.set({ failure: timeLine.failure });
           if (timeLine.isDone) return;
-          await new Promise((resolve) => setTimeout(resolve, countingPauseMillis));
+          await new Promise((resolve) => setTimeout(resolve, pollMillis));
         }
       }),
     );
@@ -145,12 +145,12 @@ export class Controller {
     try {
       await work();
     } catch (thrown) {
-      this.#tell(thrown);
+      this.#report(thrown);
     }
   }
 
-  #tell(thrown: unknown): void {
-    if (!(thrown instanceof Unanswered)) throw thrown;
+  #report(thrown: unknown): void {
+    if (!(thrown instanceof RequestFailed)) throw thrown;
     this.#store.set({ failure: { error: thrown.message, position: thrown.position } });
   }
 }

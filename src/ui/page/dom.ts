@@ -1,6 +1,6 @@
-/** Finding and making elements, with the types that the page relies on. */
+/** Typed helpers to find and create elements. */
 
-/** @throws Error when index.html and the program disagree. */
+/** Throws if index.html has no such element. */
 export function byId(id: string): HTMLElement {
   const found = document.getElementById(id);
   if (found === null) throw new Error(`the page has no #${id}`);
@@ -9,13 +9,13 @@ export function byId(id: string): HTMLElement {
 
 export function inputById(id: string): HTMLInputElement {
   const found = byId(id);
-  if (!(found instanceof HTMLInputElement)) throw new Error(`#${id} is no input`);
+  if (!(found instanceof HTMLInputElement)) throw new Error(`#${id} is not an input`);
   return found;
 }
 
 export function canvasById(id: string): HTMLCanvasElement {
   const found = byId(id);
-  if (!(found instanceof HTMLCanvasElement)) throw new Error(`#${id} is no canvas`);
+  if (!(found instanceof HTMLCanvasElement)) throw new Error(`#${id} is not a canvas`);
   return found;
 }
 
@@ -30,7 +30,7 @@ export function make<Name extends keyof HTMLElementTagNameMap>(
   return element;
 }
 
-/** An attribute that is there with this value, or not there at all. */
+/** Sets an attribute, or removes it if the value is null. */
 export function setAttribute(element: Element, name: string, value: string | null): void {
   if (value === null) element.removeAttribute(name);
   else if (element.getAttribute(name) !== value) element.setAttribute(name, value);

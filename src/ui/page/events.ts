@@ -1,21 +1,21 @@
-/** The events beside the chart: of the selected snapshot, or of the whole log around the moment. */
+/** The events pane: the events of the selected snapshot, or of the whole log before the position. */
 import type { EventRow, EventsReply, StepRow } from '../wire.js';
-import { ask, Newest, Unanswered } from './ask.js';
 import type { Controller } from './controller.js';
 import { byId, make, setAttribute } from './dom.js';
+import { LatestOnly, request, RequestFailed } from './request.js';
 import type { PageState, Store } from './store.js';
 import { clockTime, pluralize, shortened, shortTime, stateWord, visible } from './text.js';
 import { VirtualRows } from './virtual-rows.js';
 
 const rowHeight = 46;
-/** Of the whole log, so many before the moment. */
+/** Number of events shown for the whole log. */
 const wholeLogCount = 500;
 
 export class EventsPane {
   readonly #store: Store;
   readonly #controller: Controller;
   readonly #rows: VirtualRows;
-  readonly #asked = new Newest();
+  readonly #requests = new LatestOnly();
   #shown: readonly (EventRow | StepRow)[] = [];
   #subject = '';
 
@@ -43,7 +43,7 @@ export class EventsPane {
     const { state } = this.#store;
     const { life, selected, isOfWholeLog, position } = state;
     if (isOfWholeLog || selected === null) {
-      this.#asked.run(() => this.#showLog(position));
+      this.#requests.run(() => this.#showLog(position));
       return;
     }
     if (life !== null) this.#show(life.steps, state, life.omitted);
@@ -51,11 +51,11 @@ export class EventsPane {
 
   async #showLog(to: number): Promise<void> {
     try {
-      const { events } = await ask<EventsReply>('/api/events', { to, count: wholeLogCount });
+      const { events } = await request<EventsReply>('/api/events', { to, count: wholeLogCount });
       const { state } = this.#store;
       if (state.isOfWholeLog || state.selected === null) this.#show(events, state, 0);
     } catch (thrown) {
-      if (!(thrown instanceof Unanswered)) throw thrown;
+      if (!(thrown instanceof RequestFailed)) throw thrown;
       this.#store.set({ failure: { error: thrown.message, position: thrown.position } });
     }
   }
@@ -86,24 +86,24 @@ export class EventsPane {
     const isLater = event.position >= position;
     setAttribute(row, 'aria-rowindex', String(index + 2));
     row.classList.toggle('later', isLater);
-    row.classList.toggle('trouble', event.isWarning);
+    row.classList.toggle('warning', event.isWarning);
     const next = this.#shown[index + 1];
     const isNow = !isLater && (next === undefined || next.position >= position);
     row.classList.toggle('now', isNow);
     setAttribute(row, 'aria-current', isNow ? 'step' : null);
-    const { time, type, place, way, summary } = partsOf(row);
+    const { time, type, place, transition, summary } = partsOf(row);
     place.textContent = String(event.position);
     time.textContent = clockTime(event.time);
     time.title = `${shortTime(event.time)} UTC`;
     type.textContent = visible(event.type);
-    way.textContent =
-      'from' in event ? wayOf(event) : event.stream === 'daemon' ? 'daemon' : event.stream;
+    transition.textContent =
+      'from' in event ? transitionOf(event) : event.stream === 'daemon' ? 'daemon' : event.stream;
     const caller = 'caller' in event ? event.caller : '';
     summary.textContent = visible(shortened(event.summary));
     summary.title = visible([event.summary, caller].filter((text) => text !== '').join('\n'));
   }
 
-  /** The moment right behind the event: what it led to is shown. */
+  /** Moves to the position after the event, to show its result. */
   #open(index: number): void {
     const event = this.#shown[index];
     if (event === undefined) return;
@@ -118,7 +118,7 @@ export class EventsPane {
   }
 }
 
-function wayOf({ from, to }: StepRow): string {
+function transitionOf({ from, to }: StepRow): string {
   return from === to ? `stays ${stateWord(to)}` : `${stateWord(from)} → ${stateWord(to)}`;
 }
 
@@ -127,7 +127,7 @@ function makeRow(): HTMLElement {
   row.setAttribute('role', 'row');
   const cells = ['time', 'type', 'place', 'what'].map((name) => make('span', name));
   for (const cell of cells) cell.setAttribute('role', 'gridcell');
-  cells.at(-1)?.append(make('span', 'way'), ' ', make('bdi', 'summary'));
+  cells.at(-1)?.append(make('span', 'transition'), ' ', make('bdi', 'summary'));
   row.append(...cells);
   return row;
 }
@@ -136,12 +136,12 @@ interface Parts {
   readonly time: HTMLElement;
   readonly type: HTMLElement;
   readonly place: HTMLElement;
-  readonly way: HTMLElement;
+  readonly transition: HTMLElement;
   readonly summary: HTMLElement;
 }
 
 function partsOf(row: HTMLElement): Parts {
   const [time, type, place, what] = row.children;
-  const [way, summary] = what?.children ?? [];
-  return { time, type, place, way, summary } as unknown as Parts;
+  const [transition, summary] = what?.children ?? [];
+  return { time, type, place, transition, summary } as unknown as Parts;
 }

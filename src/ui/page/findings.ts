@@ -1,11 +1,11 @@
-/** What is found when log, directories and mounts are laid side by side, as they are now. */
+/** The findings pane: the current differences between log, directories and mounts. */
 import type { FindingRow } from '../wire.js';
 import type { Controller } from './controller.js';
 import { byId, make } from './dom.js';
 import type { PageState, Store } from './store.js';
 import { pluralize, shortened, visible } from './text.js';
 
-/** More would only be scrolled past; `stratalog inspect` prints all of them. */
+/** The page shows no more; `stratalog inspect` prints all findings. */
 const shownMax = 200;
 
 export class FindingsPane {
@@ -13,8 +13,8 @@ export class FindingsPane {
 
   constructor(store: Store, controller: Controller) {
     this.#controller = controller;
-    byId('look-again').addEventListener('click', () => {
-      void controller.lookForFindings();
+    byId('refresh-findings').addEventListener('click', () => {
+      void controller.loadFindings();
     });
     store.on(['findings'], (state) => this.#update(state));
   }
@@ -57,12 +57,12 @@ export class FindingsPane {
 }
 
 function inWords(findings: PageState['findings']): string {
-  if (findings === null) return 'looking …';
-  if (findings === 'unknown') return 'unknown: only the log is seen from here';
-  const grave = findings.filter(({ isOrdinary }) => !isOrdinary).length;
-  const ordinary = findings.length - grave;
-  if (findings.length === 0) return 'nothing to do';
+  if (findings === null) return 'loading …';
+  if (findings === 'unknown') return 'unknown: only the log is accessible';
+  const serious = findings.filter(({ isOrdinary }) => !isOrdinary).length;
+  const ordinary = findings.length - serious;
+  if (findings.length === 0) return 'none';
   return ordinary === 0
-    ? pluralize(grave, 'finding')
-    : `${pluralize(grave, 'finding')}, ${ordinary} ordinary`;
+    ? pluralize(serious, 'finding')
+    : `${pluralize(serious, 'finding')}, ${ordinary} ordinary`;
 }

@@ -1,4 +1,4 @@
-/** What stands above everything: which log this is, the live switch, the theme, what went wrong. */
+/** The header: the log, the live switch, the theme, and the error banner. */
 import type { Controller } from './controller.js';
 import { byId, inputById, setAttribute } from './dom.js';
 import type { PageState, Store } from './store.js';
@@ -21,10 +21,10 @@ export function showHeader(store: Store, controller: Controller, onTheme: () => 
   });
   store.on(['bounds'], showSource);
   store.on(['failure'], showFailure);
-  applyTheme(keptTheme());
+  applyTheme(storedTheme());
   byId('theme').addEventListener('click', () => {
-    const next = themes[(themes.indexOf(keptTheme()) + 1) % themes.length] ?? 'auto';
-    keepTheme(next);
+    const next = themes[(themes.indexOf(storedTheme()) + 1) % themes.length] ?? 'auto';
+    storeTheme(next);
     applyTheme(next);
     onTheme();
   });
@@ -56,22 +56,22 @@ function applyTheme(theme: Theme): void {
   byId('theme').textContent = `Theme: ${theme}`;
 }
 
-/** Storage may be forbidden: the theme is then that of the system. */
-function keptTheme(): Theme {
-  const said = document.documentElement.dataset['theme'] ?? null;
-  let kept: string | null = said;
+/** The stored theme. If storage is not allowed, the theme of this page. */
+function storedTheme(): Theme {
+  const current = document.documentElement.dataset['theme'] ?? null;
+  let stored: string | null = current;
   try {
-    kept = localStorage.getItem(themeKey) ?? said;
+    stored = localStorage.getItem(themeKey) ?? current;
   } catch {
-    kept = said;
+    stored = current;
   }
-  return themes.find((theme) => theme === kept) ?? 'auto';
+  return themes.find((theme) => theme === stored) ?? 'auto';
 }
 
-function keepTheme(theme: Theme): void {
+function storeTheme(theme: Theme): void {
   try {
     localStorage.setItem(themeKey, theme);
   } catch {
-    // It lasts as long as the page then.
+    // Without storage the theme lasts as long as the page.
   }
 }

@@ -1,4 +1,4 @@
-/** Puts the page together. */
+/** Entry point of the page. */
 import { ChartPane } from './chart.js';
 import { Controller } from './controller.js';
 import { EventsPane } from './events.js';
@@ -8,7 +8,7 @@ import { Store } from './store.js';
 import { TimeLinePane } from './time-line.js';
 import { TreePane } from './tree.js';
 
-// The cookie speaks from now on: the token is not to be read over a shoulder, nor copied along.
+// The cookie replaces the token: it must not be visible in the address bar or copied with it.
 if (location.search !== '') history.replaceState(null, '', '/');
 
 const store = new Store();

@@ -1,23 +1,23 @@
-/** What the page knows, and who is told when it changes. */
+/** The state of the page and its listeners. */
 import type { BoundsReply, Failure, FindingRow, LifeReply, TimeLineReply } from '../wire.js';
 import type { Snapshot } from './tree-rows.js';
 
 export interface PageState {
   readonly bounds: BoundsReply | null;
   readonly timeLine: TimeLineReply | null;
-  /** The moment that is wished for: the state after all events before this position. */
+  /** The requested position: the state after all events before it. */
   readonly position: number;
-  /** The moment that `snapshots` shows: it comes a little later. */
+  /** The position of `snapshots`, which follows `position` with the reply. */
   readonly shownPosition: number | null;
   readonly time: string | null;
-  /** A new object with each change. */
+  /** Replaced on each change. */
   readonly snapshots: ReadonlyMap<number, Snapshot>;
   readonly selected: number | null;
   readonly life: LifeReply | null;
   readonly filter: string;
   readonly isLive: boolean;
   readonly isOfWholeLog: boolean;
-  /** Null while nobody has looked yet. */
+  /** Null while loading. */
   readonly findings: readonly FindingRow[] | 'unknown' | null;
   readonly failure: Failure | null;
 }
@@ -56,7 +56,7 @@ export class Store {
     this.#listeners.push(listener);
   }
 
-  /** Calls back when one of the named parts has changed. */
+  /** Calls the listener when one of the named parts has changed. */
   on(parts: readonly (keyof PageState)[], listener: (state: PageState) => void): void {
     this.onChange((state, before) => {
       if (parts.some((part) => state[part] !== before[part])) listener(state);

@@ -1,9 +1,6 @@
-/** How texts, times and sizes are shown. Keys and labels are chosen by strangers. */
+/** Formats texts, times and sizes. Keys and labels are untrusted. */
 
-/**
- * The text with everything that would turn the reading direction or show nothing written as
- * `\u{1b}`.
- */
+/** Escapes characters that are invisible or change the reading direction, as `\u{1b}`. */
 export function visible(text: string): string {
   return text.replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, (character) => {
     const code = character.codePointAt(0) ?? 0;
@@ -11,13 +8,13 @@ export function visible(text: string): string {
   });
 }
 
-/** Digests by their first twelve digits, enough to tell layers apart by eye. */
+/** Shortens digests to twelve digits, which is enough to tell layers apart. */
 export function shortened(text: string): string {
   return text.replace(/\b(sha256:[0-9a-f]{12})[0-9a-f]{52}\b/g, '$1');
 }
 
 export interface SplitName {
-  /** containerd's `<namespace>/<number>/`, without the number; empty when there is none. */
+  /** The namespace in containerd's `<namespace>/<number>/`; empty if there is none. */
   readonly namespace: string;
   readonly rest: string;
 }
@@ -27,12 +24,12 @@ export function splitName(name: string): SplitName {
   return rest === '' ? { namespace: '', rest: name } : { namespace, rest };
 }
 
-/** Of an RFC 3339 time: `2026-11-27 18:20:11.123`, in UTC. */
+/** Formats an RFC 3339 time as `2026-11-27 18:20:11.123`, in UTC. */
 export function shortTime(time: string): string {
   return time.slice(0, 23).replace('T', ' ');
 }
 
-/** `18:20:11.123`, for rows under a heading that tells the day. */
+/** Formats an RFC 3339 time as `18:20:11.123`. */
 export function clockTime(time: string): string {
   return time.slice(11, 23);
 }
@@ -41,7 +38,7 @@ export function timeOfMillis(millis: number): string {
   return shortTime(new Date(millis).toISOString());
 }
 
-/** As ctr writes sizes: `3.4 MiB`. */
+/** `3.4 MiB`, as ctr formats sizes. */
 export function humanSize(bytes: number): string {
   const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
   let value = bytes;
@@ -53,7 +50,7 @@ export function humanSize(bytes: number): string {
   return `${unit === 0 ? String(value) : value.toFixed(1)} ${units[unit] ?? ''}`;
 }
 
-/** `1,234`: figures in groups, the same everywhere. */
+/** `1,234`, independent of the locale. */
 export function grouped(value: number): string {
   return value.toLocaleString('en-GB');
 }
@@ -62,7 +59,7 @@ export function pluralize(count: number, one: string, many = `${one}s`): string 
   return `${grouped(count)} ${count === 1 ? one : many}`;
 }
 
-/** The daemon's word for a state without the state around it. */
+/** The name of a state without its parent state. */
 export function stateWord(status: string): string {
   return status === 'committed.available' ? 'committed' : status.slice(status.lastIndexOf('.') + 1);
 }

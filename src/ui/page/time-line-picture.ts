@@ -1,4 +1,4 @@
-/** The time line drawn on a canvas: a bar for each bucket, in the colours of the style sheet. */
+/** Draws the time line on a canvas: a bar per bucket, in the colours of the style sheet. */
 import type { TimeLineReply } from '../wire.js';
 
 export interface Extent {
@@ -28,7 +28,7 @@ export function drawTimeLine({ canvas, timeLine, extent }: Picture): void {
   drawBars(pen, timeLine, { height, colour, xOf });
   for (const { position, type, isWarning } of timeLine.marks) {
     const x = xOf(position + 0.5);
-    pen.fillStyle = colour(isWarning ? '--group-trouble' : '--ink');
+    pen.fillStyle = colour(isWarning ? '--group-warning' : '--ink');
     if (isWarning) drawDiamond(pen, x);
     else pen.fillRect(x - 0.75, type === 'DaemonStarted' ? 0 : 5, 1.5, barsTop - 3);
   }
@@ -51,9 +51,8 @@ function drawBars(
     const total = counts.reduce((sum, count) => sum + count, 0);
     const left = xOf(first + index * width);
     const right = xOf(first + (index + 1) * width);
-    // A hair between bars where there is room for one.
     const gap = right - left > 4 ? 1 : 0;
-    // The last bucket is not full yet; the others are all alike, so only the mixture differs.
+    // All buckets except the last have the same number of events, so only their mixture differs.
     const high = room * Math.min(1, total / width);
     let bottom = height;
     for (const [group, count] of counts.entries()) {

@@ -1,4 +1,4 @@
-/** The time line: drawn, dragged with a pointer, moved with keys, and told in words. */
+/** The time line pane: the chart, the slider with pointer and keys, and the position as text. */
 import type { Mark, TimeLineReply } from '../wire.js';
 import type { Controller } from './controller.js';
 import { byId, canvasById, inputById, make, setAttribute } from './dom.js';
@@ -6,10 +6,10 @@ import type { Store } from './store.js';
 import { grouped, shortTime, timeOfMillis, visible } from './text.js';
 import { drawTimeLine } from './time-line-picture.js';
 
-/** Pages that the whole log has, for Page up and Page down. */
+/** Pages in the whole log, for Page Up and Page Down. */
 const pages = 20;
 const ticksMax = 6;
-/** How near the pointer must be to a mark for the mark to be told, in pixels. */
+/** Distance in pixels within which the pointer shows a mark. */
 const nearPixels = 6;
 
 export class TimeLinePane {
@@ -41,11 +41,11 @@ export class TimeLinePane {
       else input.value = String(store.state.position);
     });
     store.on(['bounds', 'timeLine'], () => this.#draw());
-    store.on(['bounds', 'position', 'time', 'snapshots'], () => this.#tell());
+    store.on(['bounds', 'position', 'time', 'snapshots'], () => this.#showPosition());
     new ResizeObserver(() => this.#draw()).observe(this.#track);
   }
 
-  /** In other colours, when the theme has changed. */
+  /** Redraws with the colours of the new theme. */
   redraw(): void {
     this.#draw();
   }
@@ -82,14 +82,14 @@ export class TimeLinePane {
     return Math.round(first + share * (next - first));
   }
 
-  /** Where a key leads; null when it is none of ours. */
+  /** The position that a key moves to; null for other keys. */
   #targetOf({ key }: Pick<KeyboardEvent, 'key'>): number | null {
     const { first, next } = this.#extent();
     const { position } = this.#store.state;
     const page = Math.max(1, Math.round((next - first) / pages));
     const { timeLine } = this.#store.state;
     const marks = timeLine?.marks ?? [];
-    // Marks that are not found yet must not be jumped over.
+    // While counting, the next mark may not be known yet.
     if ((key === '[' || key === ']') && timeLine?.isDone !== true) return null;
     switch (key) {
       case 'ArrowLeft':
@@ -106,7 +106,7 @@ export class TimeLinePane {
         return first;
       case 'End':
         return next;
-      // Right behind the event, so that the page shows what it led to.
+      // The position after the event, to show its result.
       case '[':
         return (marks.findLast((mark) => mark.position + 1 < position)?.position ?? first - 1) + 1;
       case ']':
@@ -147,7 +147,7 @@ export class TimeLinePane {
     byId('ticks').replaceChildren(...(millis.length === 0 ? [] : ticks));
   }
 
-  #tell(): void {
+  #showPosition(): void {
     const { position, time, shownPosition, snapshots } = this.#store.state;
     const { first, next } = this.#extent();
     const share = next === first ? 1 : (position - first) / (next - first);

@@ -1,6 +1,6 @@
 /**
- * The snapshots as the rows of a tree: children under their parents, closed ones without what is
- * under them, and with a filter only what matches and the way down to it. Knows no browser.
+ * Builds the rows of the snapshot tree: children below their parents, and no descendants of
+ * collapsed rows. With a filter, only matches and their ancestors. Does not use the DOM.
  */
 import type { SnapshotRow } from '../wire.js';
 
@@ -10,20 +10,20 @@ export interface Snapshot {
   readonly status: string;
   readonly kind: 'active' | 'view';
   readonly name: string;
-  /** -1 when it is not known. */
+  /** -1 if unknown. */
   readonly bytes: number;
   readonly createdMillis: number;
 }
 
 export interface TreeRow {
   readonly snapshot: Snapshot;
-  /** From 1, as aria-level counts. */
+  /** 1 for a root, as in aria-level. */
   readonly level: number;
   readonly place: number;
   readonly siblings: number;
   /** Null without children. */
   readonly isOpen: boolean | null;
-  /** False for what is there only because something under it matches the filter. */
+  /** False if only a descendant matches the filter. */
   readonly isMatch: boolean;
 }
 
@@ -32,16 +32,16 @@ export function snapshotOf(row: SnapshotRow, statuses: readonly string[]): Snaps
   return { id, parent, status: statuses[status] ?? '', kind, name, bytes, createdMillis };
 }
 
-/** Parents of shown snapshots are shown: a snapshot whose parent is gone stands at the top. */
+/** A snapshot whose parent does not exist is a root. */
 export function treeRows(
   snapshots: ReadonlyMap<number, Snapshot>,
   closed: ReadonlySet<number>,
   filter: string,
 ): readonly TreeRow[] {
-  const wanted = filter === '' ? null : wantedBy(snapshots, filter.toLowerCase());
-  const children = childrenOf(snapshots, wanted);
+  const included = filter === '' ? null : matchesAndAncestors(snapshots, filter.toLowerCase());
+  const children = childrenOf(snapshots, included);
   const rows: TreeRow[] = [];
-  // A stack, not a recursion: nothing bounds how deep a chain of strangers' layers is.
+  // A stack instead of recursion, because the depth is unbounded.
   const open: { readonly ids: readonly number[]; next: number; readonly level: number }[] = [
     { ids: children.get(0) ?? [], next: 0, level: 1 },
   ];
@@ -55,15 +55,15 @@ export function treeRows(
     const snapshot = snapshots.get(id);
     if (snapshot === undefined) continue;
     const below = children.get(id);
-    // With a filter everything is open: the matches are what was asked for.
-    const isOpen = below === undefined ? null : wanted !== null || !closed.has(id);
+    // With a filter all rows are expanded, to show the matches.
+    const isOpen = below === undefined ? null : included !== null || !closed.has(id);
     rows.push({
       snapshot,
       level: top.level,
       place: top.next,
       siblings: top.ids.length,
       isOpen,
-      isMatch: wanted?.get(id) ?? true,
+      isMatch: included?.get(id) ?? true,
     });
     if (below !== undefined && isOpen === true) {
       open.push({ ids: below, next: 0, level: top.level + 1 });
@@ -72,14 +72,14 @@ export function treeRows(
   return rows;
 }
 
-/** By parent, 0 for those at the top, each by rising id. */
+/** Children by parent id, 0 for roots, in ascending order of id. */
 function childrenOf(
   snapshots: ReadonlyMap<number, Snapshot>,
-  wanted: ReadonlyMap<number, boolean> | null,
+  included: ReadonlyMap<number, boolean> | null,
 ): ReadonlyMap<number, readonly number[]> {
   const children = new Map<number, number[]>();
   for (const { id, parent } of snapshots.values()) {
-    if (wanted !== null && !wanted.has(id)) continue;
+    if (included !== null && !included.has(id)) continue;
     const above = snapshots.has(parent) ? parent : 0;
     const siblings = children.get(above);
     if (siblings === undefined) children.set(above, [id]);
@@ -89,22 +89,22 @@ function childrenOf(
   return children;
 }
 
-/** Those that match, and false for those above them. */
-function wantedBy(
+/** True for matches, false for their ancestors. */
+function matchesAndAncestors(
   snapshots: ReadonlyMap<number, Snapshot>,
   filter: string,
 ): ReadonlyMap<number, boolean> {
-  const wanted = new Map<number, boolean>();
+  const included = new Map<number, boolean>();
   for (const snapshot of snapshots.values()) {
     if (!matches(snapshot, filter)) continue;
-    wanted.set(snapshot.id, true);
+    included.set(snapshot.id, true);
     let above = snapshots.get(snapshot.parent);
-    while (above !== undefined && !wanted.has(above.id)) {
-      wanted.set(above.id, false);
+    while (above !== undefined && !included.has(above.id)) {
+      included.set(above.id, false);
       above = snapshots.get(above.parent);
     }
   }
-  return wanted;
+  return included;
 }
 
 function matches({ id, name, status }: Snapshot, filter: string): boolean {

@@ -1,4 +1,4 @@
-/** The tree of snapshots as it was at the moment: rows in sight, keys, the filter above it. */
+/** The tree pane: the snapshots at the position, with a filter and keyboard control. */
 import { byId, inputById, make, setAttribute } from './dom.js';
 import type { Controller } from './controller.js';
 import type { PageState, Store } from './store.js';
@@ -7,7 +7,7 @@ import { treeRows, type TreeRow } from './tree-rows.js';
 import { VirtualRows } from './virtual-rows.js';
 
 const rowHeight = 30;
-/** Deeper rows stand as far to the right as this one: chains of layers are long. */
+/** Maximum indent, because chains of layers are long. */
 const indentMax = 14;
 const filterPauseMillis = 120;
 
@@ -65,7 +65,7 @@ export class TreePane {
     const empty = byId('tree-empty');
     empty.hidden = this.#shown.length > 0;
     empty.textContent =
-      filter === '' ? 'There was no snapshot at this moment.' : 'No snapshot matches the filter.';
+      filter === '' ? 'No snapshot exists at this moment.' : 'No snapshot matches the filter.';
   }
 
   #fill(row: HTMLElement, index: number): void {
@@ -79,7 +79,7 @@ export class TreePane {
     setAttribute(row, 'aria-expanded', isOpen === null ? null : String(isOpen));
     setAttribute(row, 'aria-selected', String(isSelected));
     row.dataset['id'] = String(snapshot.id);
-    row.classList.toggle('beside', !shown.isMatch);
+    row.classList.toggle('non-match', !shown.isMatch);
     const { namespace, rest } = splitName(snapshot.name);
     const [indent, dot, name, space, flag, size, state] = partsOf(row);
     indent.style.width = `${Math.min(level - 1, indentMax) * 14}px`;

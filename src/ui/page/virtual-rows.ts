@@ -1,26 +1,26 @@
 /**
- * Rows of one height, of which only those in sight are elements: a hundred thousand cost as much
- * as fifty. One row is the active one: it alone can be reached with Tab, arrow keys move it, and
- * it stays an element while it is out of sight, so that the focus is never lost.
+ * A virtual list of rows with a fixed height: only visible rows are elements, so a hundred thousand
+ * rows cost as much as fifty. One row is active: it has the tab stop, arrow keys move it, and it
+ * stays an element while it is not visible, so that the focus is not lost.
  */
 import { setAttribute } from './dom.js';
 
 export interface VirtualRowsOptions {
-  /** Scrolls. */
+  /** The scrolling element. */
   readonly host: HTMLElement;
-  /** In it: as high as all rows. */
+  /** Its content, as high as all rows together. */
   readonly sheet: HTMLElement;
   readonly rowHeight: number;
   readonly makeRow: () => HTMLElement;
   readonly fillRow: (row: HTMLElement, index: number) => void;
   /** A click, Enter or the space bar. */
   readonly onOpen: (index: number, target: EventTarget | null) => void;
-  /** Keys that this class does not know. True when the key was used. */
+  /** Handles other keys. Returns whether it used the key. */
   readonly onKey?: (key: string, index: number) => boolean;
 }
 
-/** Rows above and below what is in sight. */
-const preallocated = 6;
+/** Rows rendered above and below the visible ones. */
+const overscan = 6;
 
 export class VirtualRows {
   readonly #options: VirtualRowsOptions;
@@ -28,7 +28,7 @@ export class VirtualRows {
   readonly #unused: HTMLElement[] = [];
   #count = 0;
   #active = 0;
-  #isAwaited = false;
+  #isRenderScheduled = false;
 
   constructor(options: VirtualRowsOptions) {
     this.#options = options;
@@ -50,7 +50,7 @@ export class VirtualRows {
     return this.#active;
   }
 
-  /** Shows so many rows, all of them filled anew. */
+  /** Sets the number of rows and refills all of them. */
   show(count: number, active = this.#active): void {
     this.#count = count;
     this.#active = Math.max(0, Math.min(active, count - 1));
@@ -60,7 +60,7 @@ export class VirtualRows {
     if (hadFocus) this.#rows.get(this.#active)?.focus({ preventScroll: true });
   }
 
-  /** Makes a row the active one and brings it into sight. */
+  /** Activates a row and scrolls to it. */
   activate(index: number, { focus = true } = {}): void {
     if (this.#count === 0) return;
     this.#active = Math.max(0, Math.min(index, this.#count - 1));
@@ -83,19 +83,19 @@ export class VirtualRows {
   }
 
   #renderSoon(): void {
-    if (this.#isAwaited) return;
-    this.#isAwaited = true;
+    if (this.#isRenderScheduled) return;
+    this.#isRenderScheduled = true;
     requestAnimationFrame(() => {
-      this.#isAwaited = false;
+      this.#isRenderScheduled = false;
       this.#render(false);
     });
   }
 
-  #render(isAllNew: boolean): void {
+  #render(refill: boolean): void {
     const { host, rowHeight } = this.#options;
-    const first = Math.max(0, Math.floor(host.scrollTop / rowHeight) - preallocated);
-    const inSight = Math.ceil(host.clientHeight / rowHeight) + 2 * preallocated;
-    const end = Math.min(this.#count, first + inSight);
+    const first = Math.max(0, Math.floor(host.scrollTop / rowHeight) - overscan);
+    const renderedCount = Math.ceil(host.clientHeight / rowHeight) + 2 * overscan;
+    const end = Math.min(this.#count, first + renderedCount);
     for (const [index, row] of this.#rows) {
       if ((index >= first && index < end) || (index === this.#active && index < this.#count)) {
         continue;
@@ -104,16 +104,16 @@ export class VirtualRows {
       this.#rows.delete(index);
       this.#unused.push(row);
     }
-    for (let index = first; index < end; index += 1) this.#place(index, isAllNew);
-    if (this.#active < this.#count) this.#place(this.#active, isAllNew);
+    for (let index = first; index < end; index += 1) this.#place(index, refill);
+    if (this.#active < this.#count) this.#place(this.#active, refill);
     for (const [index, row] of this.#rows) {
       setAttribute(row, 'tabindex', index === this.#active ? '0' : '-1');
     }
   }
 
-  #place(index: number, isNew: boolean): void {
+  #place(index: number, refill: boolean): void {
     const known = this.#rows.get(index);
-    if (known !== undefined && !isNew) return;
+    if (known !== undefined && !refill) return;
     const { sheet, rowHeight, makeRow, fillRow } = this.#options;
     const row = known ?? this.#unused.pop() ?? makeRow();
     row.style.transform = `translateY(${index * rowHeight}px)`;

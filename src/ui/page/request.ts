@@ -1,9 +1,9 @@
-/** Questions to the server. An answer that is not what was asked for is thrown as Unanswered. */
+/** Requests to the server. An error response is thrown as RequestFailed. */
 import type { Failure } from '../wire.js';
 
-export class Unanswered extends Error {
-  override readonly name = 'Unanswered';
-  /** Where the log is damaged; null when something else is wrong. */
+export class RequestFailed extends Error {
+  override readonly name = 'RequestFailed';
+  /** Position of the damage; null for other errors. */
   readonly position: number | null;
 
   constructor({ error, position }: Failure) {
@@ -12,7 +12,7 @@ export class Unanswered extends Error {
   }
 }
 
-export async function ask<Reply>(
+export async function request<Reply>(
   path: string,
   query: Readonly<Record<string, number>> = {},
 ): Promise<Reply> {
@@ -23,33 +23,33 @@ export async function ask<Reply>(
   try {
     response = await fetch(search === '' ? path : `${path}?${search}`);
   } catch {
-    throw new Unanswered({
-      error: 'the server of this page does not answer: is `stratalog ui` still running?',
+    throw new RequestFailed({
+      error: 'cannot reach the server of this page: is `stratalog ui` still running?',
       position: null,
     });
   }
   const body: unknown = await response.json();
-  if (!response.ok) throw new Unanswered(body as Failure);
+  if (!response.ok) throw new RequestFailed(body as Failure);
   return body as Reply;
 }
 
 /**
- * Runs one question at a time and only the newest wish after it: a time line that is dragged asks
- * for many moments, of which only the last counts.
+ * Runs one request at a time, and after it only the newest queued one: dragging along the time line
+ * requests many positions, of which only the last one matters.
  */
-export class Newest {
+export class LatestOnly {
   #running: Promise<void> | null = null;
-  #waiting: (() => Promise<void>) | null = null;
+  #queued: (() => Promise<void>) | null = null;
 
   run(work: () => Promise<void>): void {
     if (this.#running !== null) {
-      this.#waiting = work;
+      this.#queued = work;
       return;
     }
     this.#running = work().finally(() => {
       this.#running = null;
-      const next = this.#waiting;
-      this.#waiting = null;
+      const next = this.#queued;
+      this.#queued = null;
       if (next !== null) this.run(next);
     });
   }
