@@ -414,7 +414,8 @@ class Unpacking {
     const slash = header.linkName.lastIndexOf('/') + 1;
     const base = header.linkName.slice(slash);
     const directory = this.tree.resolve(header.linkName.slice(0, slash));
-    const target = base === '' ? directory : `${directory}/${base}`;
+    // As filepath.Join has it: `f/.` is f, also where f is a file.
+    const target = base === '' || base === '.' ? directory : `${directory}/${base}`;
     const stats = base === '..' ? null : lstat(target);
     if (base === '..' || stats?.isDirectory() === true) {
       throw new LayerTarInvalid('it is a hard link to a directory');
