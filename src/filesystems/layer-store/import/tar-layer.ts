@@ -94,6 +94,7 @@ export async function unpackLayer(
 
 /** A directory entry of the archive, whose times are set when nothing more is written into it. */
 interface DirectoryTimes {
+  /** Without `..`: that is taken off before symlinks are followed. */
   readonly name: ByteString;
   readonly accessed: bigint;
   readonly modified: bigint;
@@ -267,7 +268,10 @@ class Unpacking {
       }
       case 'directory':
         if (!isMerged) mkdirSync(bytesOf(path), { mode: 0o700 });
-        this.directoryTimes.push({ name: header.name, ...timesOf(header) });
+        this.directoryTimes.push({
+          name: componentsOf(header.name).join('/'),
+          ...timesOf(header),
+        });
         break;
       case 'link':
         this.link(header, path);
