@@ -76,19 +76,26 @@ export function entriesInUse(
   mounts: readonly MountEntry[],
 ): ReadonlyMap<string, MountUse> {
   const uses = new Map<string, MountUse>();
-  const add = (path: string, as: MountUse['as'], mountpoint: string): void => {
-    for (const parent of snapshots) {
+  const add = (
+    path: string,
+    as: MountUse['as'],
+    mountpoint: string,
+    parents: readonly string[] = snapshots,
+  ): void => {
+    for (const parent of parents) {
       const name = entryAt(path, parent);
       if (name !== null && !uses.has(name)) uses.set(name, { mountpoint, as });
     }
   };
   const others = mounts.filter((mount) => !isIdmapped(mount, snapshots));
   const homes = snapshots.map((parent) => homeOf(parent, mounts));
+  // An overlay's options hold the path that its maker used, perhaps through a bind mount of ours.
+  const named = [...snapshots, ...homes.flatMap((home) => aliasesOf(home, mounts))];
   for (const mount of others) add(mount.mountpoint, 'mount point', mount.mountpoint);
   for (const mount of others) {
     const { mountpoint } = mount;
     if (mount.fileSystemType === 'overlay') {
-      for (const { path, as } of ownLayers(mount, snapshots)) add(path, as, mountpoint);
+      for (const { path, as } of ownLayers(mount, named)) add(path, as, mountpoint, named);
       continue;
     }
     for (const home of homes) {
@@ -168,6 +175,17 @@ function homeOf(path: string, mounts: readonly MountEntry[]): Home | null {
   if (home === null) return null;
   const within = `${home.root}/${below(path, home.mountpoint) ?? ''}`.replace(/\/+/g, '/');
   return { path, device: home.device, within };
+}
+
+/** Other paths of the directory, through other mounts of the file system that holds it. */
+function aliasesOf(home: Home | null, mounts: readonly MountEntry[]): readonly string[] {
+  if (home === null) return [];
+  return mounts.flatMap(({ device, root, mountpoint }) => {
+    const rest = device === home.device ? below(home.within, root) : null;
+    if (rest === null) return [];
+    const path = `${mountpoint}/${rest}`.replace(/\/+/g, '/');
+    return path === home.path ? [] : [path];
+  });
 }
 
 /** Which directory of ours a bind mount binds, found by the file system that holds both. */

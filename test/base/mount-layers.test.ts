@@ -111,6 +111,17 @@ describe('entries in use', () => {
     expect(usesIn(lines, [link, at])).toEqual(['1 lowerdir', '2 upperdir', '3 bind source']);
   });
 
+  it('are found by the path of a bind mount through which an overlay was made', () => {
+    const alias = '/mnt/alias/snapshots';
+    const lines = [
+      bind('/var/lib/stratalog', '254:0', '/mnt/alias'),
+      overlay(`rw,lowerdir=12/fs:11/fs,upperdir=${alias}/13/fs,workdir=${alias}/13/work`),
+    ];
+    expect(usesIn(lines)).toEqual(['11 lowerdir', '12 lowerdir', '13 upperdir']);
+    const other = bind('/var/lib/stratalog', '254:1', '/mnt/alias');
+    expect(usesIn([other, ...lines.slice(1)])).toEqual([]);
+  });
+
   it('are found where snapshots/ is a mount of its own, and the newest one there counts', () => {
     const older = bind('/@old', '0:60', at);
     const newer = bind('/@snapshots', '0:61', at);

@@ -9,7 +9,7 @@ import * as path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 
-import { chainIdOn, digestOf } from '../../../src/filesystems/layer-store/digest.js';
+import { chainIdOn, digestOf, hexOf } from '../../../src/filesystems/layer-store/digest.js';
 import {
   parsePlatform,
   type Platform,
@@ -244,7 +244,10 @@ describe('a tar whose chain id alone is known', () => {
     );
     expect(layersIn()).toEqual([]);
     const taken = await piped('--parent', digestOf('parent'), 'tar:/dev/stdin');
-    expect(taken).toMatchObject({ code: 0, stderr: '' });
+    expect(taken.code).toBe(0);
+    expect(taken.stderr).toMatch(
+      /^warning: d is not an entry of the archive .*is not in the store/,
+    );
     expect(whiteouts()).toEqual(['d/gone', 'other']);
   });
 });
@@ -274,6 +277,31 @@ it('passes nothing on that the directory of the store would pass on', async () =
     ]);
     expect(llistxattr(root + name).filter((each) => each.startsWith('system.'))).toEqual([]);
   }
+});
+
+it('reports a directory whose look is that of a layer that the store does not have', async () => {
+  const lowest = tarOf([{ name: 'a/', type: 'directory', mode: 0o700, uid: 5 }]);
+  const middle = tarOf([{ name: 'b/', type: 'directory', mode: 0o700 }]);
+  const top = tarOf([{ name: 'a/f' }, { name: 'a/g/h' }, { name: 'b/f' }]);
+  const first = digestOf(lowest);
+  const second = chainIdOn(first, digestOf(middle));
+  const file = path.join(bench.path, 'top.tar');
+  fs.writeFileSync(file, top);
+  const importTop = (): Promise<Ran> => {
+    const chain = ['--chain-id', chainIdOn(second, digestOf(top)), '--parent', second, '--force'];
+    return layer('import', '--layer-store', bench.store, ...chain, `tar:${file}`);
+  };
+  const alone = await importTop();
+  expect(alone.code).toBe(0);
+  expect(alone.stderr.split('\n')).toEqual([
+    `warning: a is not an entry of the archive and gets mode 0755 and owner 0:0, because the layer ${second} below is not in the store; import the layers below first, then this one with --force`,
+    '',
+  ]);
+
+  await bench.import(`oci:${bench.layout([lowest, middle]).path}:v1`);
+  expect(await importTop()).toMatchObject({ code: 0, stderr: '' });
+  fs.rmSync(path.join(bench.store, 'sha256', hexOf(first)), { recursive: true });
+  expect((await importTop()).stderr).toContain(`the layer ${first} below is not in the store`);
 });
 
 it('takes a layer that it cannot read for neither damaged nor absent', async () => {

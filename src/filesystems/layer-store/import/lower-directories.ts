@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import type { MountTable } from '../../../base/ports.js';
 import { lgetxattr, llistxattr } from '../../../host/files/xattrs.js';
 import type { ByteString } from '../../../tar/byte-string.js';
-import { bytesOf } from '../../../tar/byte-string.js';
+import { bytesOf, readable } from '../../../tar/byte-string.js';
 import type { ChainId } from '../digest.js';
 import { contentPath } from '../layout.js';
 import { lstat, RootedTree } from './rooted-tree.js';
@@ -35,6 +35,7 @@ export type FindLowerDirectory = (path: ByteString) => Promise<DirectoryState | 
 
 interface Host {
   readonly mountTable: MountTable;
+  readonly warn: (message: string) => void;
   readonly signal: AbortSignal;
 }
 
@@ -46,6 +47,8 @@ export class LowerDirectories {
   private readonly trees: RootedTree[] = [];
   private readonly mounted: string[] = [];
   private next: ChainId | null;
+  /** Which layers below are not in the store, in words; null when none is missing. */
+  private missing: string | null = null;
 
   constructor(store: string, parent: ChainId | null, staging: string, host: Host) {
     this.store = store;
@@ -61,7 +64,10 @@ export class LowerDirectories {
   async find(path: ByteString): Promise<DirectoryState | null> {
     for (let depth = 0; ; depth += 1) {
       const tree = this.trees[depth] ?? (await this.openNext());
-      if (tree === null) return null;
+      if (tree === null) {
+        this.reportMissing(path);
+        return null;
+      }
       const resolved = tree.resolve(path);
       const stats = lstat(resolved);
       if (stats?.isDirectory() === true) return lookAt(resolved);
@@ -75,13 +81,30 @@ export class LowerDirectories {
     }
   }
 
+  /** Once: all other directories that the archive implies are made in the same way. */
+  private reportMissing(path: ByteString): void {
+    if (this.missing === null) return;
+    this.host.warn(
+      `${readable(path)} is not an entry of the archive and gets mode 0755 and owner 0:0, because ` +
+        `${this.missing}; import the layers below first, then this one with --force`,
+    );
+    this.missing = null;
+  }
+
   private async openNext(): Promise<RootedTree | null> {
     if (this.next === null) return null;
     const chainId = this.next;
     this.next = null;
     const layer = readLayer(this.store, chainId);
-    if (layer === null) return null;
+    if (layer === null) {
+      this.missing = `the layer ${chainId} below is not in the store`;
+      return null;
+    }
     this.next = layer.parentChainId;
+    // The chain id of a lowest layer is its diff id.
+    if (this.next === null && layer.diffId !== chainId) {
+      this.missing = `the layer ${chainId} below was imported without its parent`;
+    }
     let root = contentPath(this.store, chainId, layer.format);
     if (layer.format !== 'directory') {
       const mountpoint = join(this.staging, `lower-${this.trees.length}`);

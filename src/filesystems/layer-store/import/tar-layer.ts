@@ -94,6 +94,7 @@ export async function unpackLayer(
 
 /** A directory entry of the archive, whose times are set when nothing more is written into it. */
 interface DirectoryTimes {
+  /** Without `..`: that is taken off before symlinks are followed. */
   readonly name: ByteString;
   readonly accessed: bigint;
   readonly modified: bigint;
@@ -267,7 +268,10 @@ class Unpacking {
       }
       case 'directory':
         if (!isMerged) mkdirSync(bytesOf(path), { mode: 0o700 });
-        this.directoryTimes.push({ name: header.name, ...timesOf(header) });
+        this.directoryTimes.push({
+          name: componentsOf(header.name).join('/'),
+          ...timesOf(header),
+        });
         break;
       case 'link':
         this.link(header, path);
@@ -414,7 +418,8 @@ class Unpacking {
     const slash = header.linkName.lastIndexOf('/') + 1;
     const base = header.linkName.slice(slash);
     const directory = this.tree.resolve(header.linkName.slice(0, slash));
-    const target = base === '' ? directory : `${directory}/${base}`;
+    // As filepath.Join has it: `f/.` is f, also where f is a file.
+    const target = base === '' || base === '.' ? directory : `${directory}/${base}`;
     const stats = base === '..' ? null : lstat(target);
     if (base === '..' || stats?.isDirectory() === true) {
       throw new LayerTarInvalid('it is a hard link to a directory');

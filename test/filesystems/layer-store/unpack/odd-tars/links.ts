@@ -48,6 +48,13 @@ export const links: readonly OddTar[] = [
     symlink('s', 'f'),
     link('a', 's/'),
   ]),
+  unpacks('a hard link to a file by a name with a slash and a dot behind it', [
+    file('f'),
+    link('l', 'f/.'),
+    directory('d'),
+    file('d/g'),
+    link('m', './d/g/./.'),
+  ]),
   unpacks('a hard link in the place of something else', [
     file('f'),
     directory('l/'),

@@ -107,6 +107,17 @@ export const duplicates: readonly OddTar[] = [
     directory('d/', { mtime: 1000 }),
     file('d', 'x', { mtime: 2000 }),
   ]),
+  unpacks('a file in the place of a directory whose name goes up from there', [
+    directory('d/e/..', { mtime: 1000 }),
+    file('d', 'x', { mtime: 2000 }),
+  ]),
+  unpacks('a directory whose name goes up from a symlink', [
+    directory('d/e/', { mtime: 1000 }),
+    symlink('s', 'd/e'),
+    directory('s/../f', { mtime: 1500 }),
+    directory('d/f/', { mtime: 3000 }),
+    directory('s/../f', { mtime: 2000 }),
+  ]),
   unpacks('a directory in the place of a file', [
     file('f'),
     directory('f/', { mode: 0o700 }),
