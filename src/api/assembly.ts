@@ -1,6 +1,4 @@
-/**
- * Puts a snapshotter together on the real operating system: the ports are chosen here.
- */
+/** Assembles a snapshotter with the ports of the real operating system. */
 import { randomUUID } from 'node:crypto';
 import { isWantOfRoom, reasonOf, UsageError } from '../base/errors.js';
 import type { EffectPolicies } from '../effects/policies.js';
@@ -22,7 +20,7 @@ import { takeRoot, type LockedRoot, type RootChoices } from './root/locked-root.
 import { RELEASE } from './release.js';
 import { checkerIn } from './root/segment-checker.js';
 
-/** What an administrator or a caller of the library chooses. Absent: the default. */
+/** Set by an administrator or a caller of the library. An absent option has its default. */
 export interface SnapshotterChoices extends RootChoices {
   readonly asynchronousRemove?: boolean;
   readonly durability?: 'data' | 'metadata';
@@ -42,12 +40,14 @@ export interface Assembled extends OpenedSnapshotter {
   readonly host: Host;
 }
 
-/** Given the host, because an implementation that mounts needs its mount table and its threads. */
+/** Takes the host, because an implementation that mounts needs its mount table and threads. */
 export type FileSystemFactory = (host: Host) => FileSystem | null;
 
 /**
- * Opens a root. Fails as `openSnapshotter` does, and with UsageError when the root's file system
- * or this kernel cannot carry overlay mounts.
+ * Opens a root.
+ *
+ * @throws as `openSnapshotter`; UsageError if the root's file system or the kernel does not support
+ *   overlay mounts
  */
 export async function assembleSnapshotter(
   choices: SnapshotterChoices,
@@ -60,20 +60,20 @@ export async function assembleSnapshotter(
 export interface OpeningParts {
   readonly fileSystem: FileSystemFactory;
   readonly observer: SnapshotterObserver;
-  /** Ends the replay; the open then fails with the signal's reason. */
+  /** Aborts the replay; the open then fails with the signal's reason. */
   readonly signal?: AbortSignal;
 }
 
-/** The same for a root that was taken before. It is given back when this fails. */
+/** As `assembleSnapshotter`, for a locked root. Releases the root on failure. */
 export async function openLockedRoot(
-  { root, host, lock, tryOverlays }: LockedRoot,
+  { root, host, lock, probeOverlay }: LockedRoot,
   choices: SnapshotterChoices,
   { fileSystem, observer, signal }: OpeningParts,
 ): Promise<Assembled> {
   const probe = async (): Promise<MountSettings> => {
     try {
-      const kernel = await tryOverlays();
-      if (kernel.isRootInMemory) observer.warning(losesAll, { root });
+      const kernel = await probeOverlay();
+      if (kernel.isRootInMemory) observer.warning(rootIsVolatile, { root });
       return mountSettings(choices, kernel);
     } catch (thrown) {
       const { mountOptions = [], remapIds = 'auto' } = choices;
@@ -81,7 +81,7 @@ export async function openLockedRoot(
         ? await lastMountSettings(host.disk, root, mountOptions)
         : null;
       if (last === null) throw thrown;
-      observer.warning(goesByLastStart, { error: reasonOf(thrown) });
+      observer.warning(usesLastProbe, { error: reasonOf(thrown) });
       return {
         mountOptions,
         ...last,
@@ -92,7 +92,7 @@ export async function openLockedRoot(
   try {
     const served = fileSystem(host);
     const why = served === null ? null : whyNoFileSystem(served);
-    if (why !== null) throw new UsageError(`what stands behind remote snapshots: ${why}`);
+    if (why !== null) throw new UsageError(`cannot use the remote file system: ${why}`);
     const opened = await openSnapshotter({
       root,
       release: { version: RELEASE, node: process.version, pid: process.pid },
@@ -122,10 +122,10 @@ export async function openLockedRoot(
   }
 }
 
-const goesByLastStart =
-  'the root is full: what the kernel can do was not tried, the last start knew it';
-const losesAll =
-  'the root lies in memory (tmpfs): the log and all layers are gone after a reboot, while containerd remembers them';
+const usesLastProbe =
+  'cannot probe kernel features because the root is full; using those recorded at the last startup';
+const rootIsVolatile =
+  'the root is on tmpfs: a reboot deletes the log and all layers, while containerd keeps its metadata';
 
 function settingsOf(choices: SnapshotterChoices): Omit<SnapshotterSettings, 'mounts'> {
   return {
@@ -148,8 +148,8 @@ function mountSettings(choices: SnapshotterChoices, kernel: KernelFacts): MountS
   const probed = idmappedLowers.supported ? null : idmappedLowers.reason;
   return {
     mountOptions,
-    // With the index on, an upper directory mounted again over copied lowers is refused
-    // (ESTALE), and a busy one too (EBUSY).
+    // With index=on, overlay refuses to mount an upper directory again over copied lowers (ESTALE)
+    // or while it is in use (EBUSY).
     kernelOptions: [
       ...(kernel.needsUserXattr ? ['userxattr'] : []),
       ...(kernel.overlayIndexParameter && !hasIndexOption ? ['index=off'] : []),

@@ -1,6 +1,6 @@
 /**
- * `stratalog/audit`: a client for the log of a running daemon, and the words it speaks in. It
- * needs no root, no native module and no rights but those of the socket.
+ * `stratalog/audit`: a client for the log of a running daemon, and its types. It needs access to
+ * the socket, but no root directory and no native module.
  */
 export { AuditArchive, AuditFailed } from './audit/client/remote-archive.js';
 export type { AuditRange, Followed, SubscribeOptions } from './audit/client/remote-archive.js';

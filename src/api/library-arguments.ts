@@ -1,6 +1,6 @@
 /**
- * What callers of the library hand over, checked before anything is done with it: a caller may not
- * be compiled with our types. A mistake names the call, the argument and what was expected.
+ * Validates the arguments of library calls, because a caller may not use our types. An error names
+ * the call, the argument and the expected type.
  */
 import * as z from 'zod';
 import { UsageError } from '../base/errors.js';
@@ -8,8 +8,7 @@ import { isUtf8 } from '../base/paths.js';
 import { nameOfType, whyNoFileSystem } from '../filesystems/contract-check.js';
 
 const expected = (what: string) => ({
-  error: ({ input }: { readonly input?: unknown }) =>
-    `expected ${what}, and it is ${nameOfType(input)}`,
+  error: ({ input }: { readonly input?: unknown }) => `expected ${what}, got ${nameOfType(input)}`,
 });
 
 const booleanValue = z.boolean(expected('true or false'));
@@ -17,28 +16,28 @@ const functionValue = z.custom((value) => typeof value === 'function', expected(
 const abortSignal = z.instanceof(AbortSignal, expected('an AbortSignal'));
 
 const text = z
-  .string(expected('a text'))
-  // It could not be sent to a client, nor written as UTF-8 and read again.
-  .refine((value) => !/\p{Surrogate}/u.test(value), 'half a character (a lone surrogate) is in it');
+  .string(expected('a string'))
+  // A lone surrogate has no UTF-8 encoding.
+  .refine((value) => !/\p{Surrogate}/u.test(value), 'contains a lone surrogate');
 
 const root = z.string(expected('the absolute path of a directory')).superRefine((path, context) => {
   if (!path.startsWith('/')) {
-    context.addIssue(`it must be absolute, and ${path === '' ? nameOfType(path) : path} is not`);
+    context.addIssue(`expected an absolute path, got ${path === '' ? nameOfType(path) : path}`);
   } else if (path.includes('\0') || !isUtf8(path)) {
-    context.addIssue('a path holds no zero byte, and only valid UTF-8');
+    context.addIssue('a path must be valid UTF-8 without NUL bytes');
   }
 });
 
 const fileSystem = z.unknown().superRefine((value, context) => {
   if (value === null) return;
   const why = whyNoFileSystem(value);
-  if (why !== null) context.addIssue(value === undefined ? `${why}; null is for none` : why);
+  if (why !== null) context.addIssue(value === undefined ? `${why}; use null for none` : why);
 });
 
-/** A Map, or a plain object, from texts to texts. */
+/** A Map or a plain object with string keys and values. */
 const labels = z.unknown().superRefine((value, context) => {
   if (!(value instanceof Map) && !isPlainObject(value)) {
-    context.addIssue(`expected a Map or an object of texts, and it is ${nameOfType(value)}`);
+    context.addIssue(`expected a Map or an object of strings, got ${nameOfType(value)}`);
     return;
   }
   const entries: Iterable<readonly [unknown, unknown]> =
@@ -51,19 +50,19 @@ const labels = z.unknown().superRefine((value, context) => {
   }
 });
 
-/** An array, a Map or a signal is an object too, and never what was meant. */
+/** Excludes arrays, Maps and signals. */
 function isPlainObject(value: unknown): value is Readonly<Record<string, unknown>> {
   if (typeof value !== 'object' || value === null) return false;
   const prototype: unknown = Object.getPrototypeOf(value);
   return prototype === null || Object.getPrototypeOf(prototype) === null;
 }
 
-/** A plain object with these members and no others. */
+/** A plain object with exactly these members. */
 function objectOf(shape: z.core.$ZodLooseShape): z.ZodType {
   const names = Object.keys(shape).join(', ');
   const unknownMember = ({ code, keys }: { readonly code?: string; readonly keys?: unknown }) =>
     code === 'unrecognized_keys' && Array.isArray(keys)
-      ? `there is no ${keys.join(', ')}; there are ${names}`
+      ? `unknown option ${keys.join(', ')}; valid options: ${names}`
       : undefined;
   return z
     .custom(isPlainObject, expected(`an object with ${names}`))
@@ -73,7 +72,7 @@ function objectOf(shape: z.core.$ZodLooseShape): z.ZodType {
 export const argument = {
   text,
   visitor: functionValue,
-  /** Of newSnapshotter. */
+  /** Options of newSnapshotter. */
   opening: objectOf({
     root,
     fileSystem,
@@ -82,17 +81,18 @@ export const argument = {
     onWarning: functionValue.optional(),
     onFatal: functionValue.optional(),
   }),
-  /** Of a call that makes something. */
+  /** Options of a call that creates a snapshot. */
   making: objectOf({ labels: labels.optional(), signal: abortSignal.optional() }),
-  /** Of a call that waits. */
+  /** Options of a call that can be aborted. */
   waiting: objectOf({ signal: abortSignal.optional() }),
   change: objectOf({ name: text, labels }),
 } as const;
 
 /**
- * The arguments of one call, each by its name.
+ * Checks the arguments of one call.
  *
- * @throws UsageError that names the call and all that is wrong
+ * @param given each argument by its name
+ * @throws UsageError that names the call and lists every mistake
  */
 export function checkArguments(
   call: string,

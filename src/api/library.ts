@@ -2,9 +2,9 @@
  * Stratalog as a library: the `snapshot` package of stargz-snapshotter v0.8.0 in TypeScript.
  *
  * `NewSnapshotter(root, fileSystem, opts)` becomes `newSnapshotter({ root, fileSystem })`,
- * `AsynchronousRemove` an option of it, Go errors become one class with the errdefs kind, and a
- * context an abort signal. The promises are the same, with these kept that the original breaks:
- * `close` deletes nothing, and one layer that cannot be restored does not stop the others.
+ * `AsynchronousRemove` one of its options, Go errors one class with the errdefs kind, and a context
+ * an abort signal. The guarantees are the same, plus two that the original does not keep: `close`
+ * deletes nothing, and a layer that cannot be restored does not affect the others.
  */
 import { UsageError } from '../base/errors.js';
 import { snapshotName, type SnapshotName, type Usage } from '../base/units.js';
@@ -19,39 +19,38 @@ import { argument, checkArguments } from './library-arguments.js';
 export type { FileSystem, MountSpec, SnapshotInfo, Usage };
 export { UsageError };
 
-/** Labels as a caller has them at hand. */
-export type LabelsGiven = ReadonlyMap<string, string> | Readonly<Record<string, string>>;
+export type LabelsInput = ReadonlyMap<string, string> | Readonly<Record<string, string>>;
 
 export interface NewSnapshotterOptions {
-  /** Absolute path of a directory that only this snapshotter writes to; made when absent. */
+  /** Absolute path of a directory that only this snapshotter writes to. Created if absent. */
   readonly root: string;
-  /** What stands behind remote snapshots. Null: every snapshot is an ordinary one. */
+  /** Provides remote snapshots. Null: every snapshot is a normal one. */
   readonly fileSystem: FileSystem | null;
-  /** Remove frees the key at once and leaves the directory to `cleanup`. Default: false. */
+  /** `remove` frees the key and leaves the directory for `cleanup`. Default: false. */
   readonly asynchronousRemove?: boolean;
   /** Default `data`: a commit's file contents are durable before it is acknowledged. */
   readonly durability?: 'data' | 'metadata';
-  /** Told what goes on without being asked: a lost layer, a leftover. Default: nobody. */
+  /** Called for problems outside of calls: a lost layer, a leftover directory. Default: ignored. */
   readonly onWarning?: (message: string, fields: Readonly<Record<string, unknown>>) => void;
   /**
-   * The log cannot be written any more, or an invariant is broken: every later change is
-   * refused, and the process should end. Default: thrown where nobody catches it.
+   * Called when the log can no longer be written or an invariant is broken: every later change is
+   * refused, and the process should exit. Default: throws an uncaught exception.
    */
   readonly onFatal?: (fault: unknown) => void;
 }
 
 export interface CallOptions {
-  readonly labels?: LabelsGiven;
-  /** Gives up waiting. A Prepare or View that is given up leaves nothing behind. */
+  readonly labels?: LabelsInput;
+  /** Aborts the call. An aborted `prepare` or `view` leaves no snapshot. */
   readonly signal?: AbortSignal;
 }
 
-/** A request that cannot be fulfilled. Nothing has changed. */
+/** A refused request. Nothing has changed. */
 export class SnapshotError extends Error {
   override readonly name = 'SnapshotError';
-  /** The errdefs class containerd would be told. */
+  /** The errdefs class that containerd would receive. */
   readonly kind: ErrorClass;
-  /** The refusal by its own name, for example `ParentNotCommitted`. */
+  /** The name of the refusal, for example `ParentNotCommitted`. */
   readonly refusal: Refusal['name'];
 
   constructor(refusal: Refusal) {
@@ -62,51 +61,50 @@ export class SnapshotError extends Error {
 }
 
 /**
- * The snapshotter. Every method rejects with UsageError when an argument is not what it must be or
- * the snapshotter is closed, with SnapshotError when the request is impossible, with HostFault when
- * the operating system failed, with LogReadOnly once the log cannot be written.
+ * Every method rejects with UsageError if an argument is invalid or the snapshotter is closed, with
+ * SnapshotError if the request is refused, with HostFault if a system call fails, and with
+ * LogReadOnly once the log cannot be written.
  */
 export interface SnapshotterApi {
-  /** A writable snapshot; `parent` '' for none. Answers the mounts that show it. */
+  /** Creates a writable snapshot and returns its mounts. An empty `parent` means none. */
   prepare(key: string, parent: string, options?: CallOptions): Promise<readonly MountSpec[]>;
-  /** A read-only snapshot. */
+  /** Creates a read-only snapshot and returns its mounts. */
   view(key: string, parent: string, options?: CallOptions): Promise<readonly MountSpec[]>;
-  /** The mounts of an active snapshot or a view. */
+  /** Returns the mounts of an active snapshot or a view. */
   mounts(key: string, options?: Pick<CallOptions, 'signal'>): Promise<readonly MountSpec[]>;
-  /** Makes an active snapshot a layer named `name`. Labels replace those given to `prepare`. */
+  /** Commits an active snapshot as `name`. Labels replace those given to `prepare`. */
   commit(name: string, key: string, options?: CallOptions): Promise<void>;
   remove(key: string): Promise<void>;
   stat(key: string): Promise<SnapshotInfo>;
   /** `paths`: none or `labels` replaces all labels; `labels.<key>` sets or deletes one. */
   update(
-    change: { readonly name: string; readonly labels: LabelsGiven },
+    change: { readonly name: string; readonly labels: LabelsInput },
     ...paths: readonly string[]
   ): Promise<SnapshotInfo>;
   usage(key: string, options?: Pick<CallOptions, 'signal'>): Promise<Usage>;
-  /** Visits one consistent cut of all snapshots that pass a filter in containerd's grammar. */
+  /** Visits all snapshots that match a filter (containerd's syntax) at one point in time. */
   walk(
     visit: (info: SnapshotInfo) => void | Promise<void>,
     ...filters: readonly string[]
   ): Promise<void>;
-  /** Removes the directories that the log shows to be garbage. */
+  /** Deletes directories that are garbage according to the log. */
   cleanup(options?: Pick<CallOptions, 'signal'>): Promise<void>;
   /**
-   * Settles when what a crash had left has been dealt with, or with `close`: the next open deals
-   * with the rest. Calls are served before that.
+   * Settles when recovery from a crash is complete, or with `close`; the next open completes it
+   * then. Calls are served during recovery.
    */
   readonly recovered: Promise<void>;
   /**
-   * Closes the log in order. Mounts and directories stay; the root can be opened again. What is
-   * still under way fails with LogReadOnly; closing again does nothing.
+   * Closes the log. Mounts and directories stay, and the root can be opened again. Pending calls
+   * fail with LogReadOnly. Idempotent.
    */
   close(): Promise<void>;
 }
 
 /**
- * Opens a root, or makes one.
+ * Opens a root; creates it if absent.
  *
- * Fails  UsageError, RootRefused, RootLocked, LogDamaged, LogTooNew, HostFault; the message says
- *        what was found and what to do
+ * @throws UsageError, RootRefused, RootLocked, LogDamaged, LogTooNew, HostFault
  */
 export async function newSnapshotter(options: NewSnapshotterOptions): Promise<SnapshotterApi> {
   checkArguments('newSnapshotter', { options: [options, argument.opening] });
@@ -123,9 +121,9 @@ export async function newSnapshotter(options: NewSnapshotterOptions): Promise<Sn
     {
       warning: onWarning,
       effectFailed: (effect, snapshot, reason) => {
-        onWarning('an effect failed', { effect, snapshot, reason });
+        onWarning('effect failed', { effect, snapshot, reason });
       },
-      healthChanged: (health) => onWarning('effects', { health }),
+      healthChanged: (health) => onWarning('effect health changed', { health }),
       fatal: onFatal,
     },
   );
@@ -133,13 +131,13 @@ export async function newSnapshotter(options: NewSnapshotterOptions): Promise<Sn
   return new LibrarySnapshotter(core);
 }
 
-/** What a caller's function throws is thrown outside of our calls, and breaks nothing of ours. */
+/** Rethrows what a caller's callback throws outside of our calls, so that it cannot break them. */
 function guarded<Given extends readonly unknown[]>(
-  tell: (...given: Given) => void,
+  callback: (...given: Given) => void,
 ): (...given: Given) => void {
   return (...given) => {
     try {
-      tell(...given);
+      callback(...given);
     } catch (thrown) {
       throwLater(thrown);
     }
@@ -152,7 +150,7 @@ function throwLater(fault: unknown): void {
   });
 }
 
-/** Its own process: the one that mounts what it is given. */
+/** Calls of the library come from this process, so no caller is recorded. */
 const NO_CALLER = {};
 
 class LibrarySnapshotter implements SnapshotterApi {
@@ -163,7 +161,7 @@ class LibrarySnapshotter implements SnapshotterApi {
   constructor(core: Assembled) {
     this.#core = core;
     this.recovered = core.recover();
-    // Whoever cares awaits it; the warnings have told the rest.
+    // Otherwise the rejection is unhandled when the caller does not await `recovered`.
     this.recovered.catch(() => undefined);
   }
 
@@ -215,7 +213,7 @@ class LibrarySnapshotter implements SnapshotterApi {
   }
 
   async update(
-    change: { readonly name: string; readonly labels: LabelsGiven },
+    change: { readonly name: string; readonly labels: LabelsInput },
     ...paths: readonly string[]
   ) {
     checkArguments('update', { change: [change, argument.change], ...textsIn('paths', paths) });
@@ -253,7 +251,7 @@ class LibrarySnapshotter implements SnapshotterApi {
   }
 }
 
-/** Each of several texts, by its place. */
+/** Arguments for `checkArguments`: `paths[0]`, `paths[1]`. */
 function textsIn(name: string, texts: readonly string[]) {
   return Object.fromEntries(
     texts.map((text, at) => [`${name}[${at}]`, [text, argument.text] as const]),
@@ -271,9 +269,9 @@ function preparing(call: 'prepare' | 'view', key: string, parent: string, option
   return { key: snapshotName(key), parent: parentName, labels, caller: NO_CALLER };
 }
 
-function labelsOf(given: LabelsGiven | undefined): ReadonlyMap<string, string> {
+function labelsOf(given: LabelsInput | undefined): ReadonlyMap<string, string> {
   if (given === undefined) return new Map();
-  // A copy: the caller may go on with its own.
+  // Copied: the caller may change its own later.
   return new Map(given instanceof Map ? given : Object.entries(given));
 }
 

@@ -1,4 +1,4 @@
-/** Which release this is, read from the package's own manifest. */
+/** The version of this release, from the package's manifest. */
 import { readFileSync } from 'node:fs';
 import { InvariantBroken } from '../base/assert.js';
 
@@ -7,12 +7,12 @@ export const RELEASE: string = versionIn(
   JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')),
 );
 
-/** Without a schema: each command asks for it, and most need none. */
+/** Checked by hand, because every command runs this and most do not load zod. */
 function versionIn(manifest: unknown): string {
   const version =
     typeof manifest === 'object' && manifest !== null && 'version' in manifest
       ? manifest.version
       : undefined;
   if (typeof version === 'string') return version;
-  throw new InvariantBroken('package.json tells its version');
+  throw new InvariantBroken('package.json has a version');
 }

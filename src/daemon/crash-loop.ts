@@ -1,10 +1,10 @@
 /**
- * Slows a crash loop down. The unit restarts a crashed daemon after 100 ms, because containerd's
- * calls wait for it; a daemon that fails again and again must not keep a core busy with that. When
- * it has failed several times within a minute, it waits before it exits.
+ * Slows down a crash loop. The unit restarts a crashed daemon after 100 ms, because containerd's
+ * calls wait for it. A daemon that has failed several times within a minute waits before it exits,
+ * so that restarts do not keep a CPU busy.
  *
- * The times of failures are in a small file next to the socket, which is in /run: the root may be
- * what cannot be opened, and its log holds only what a daemon did that had it open.
+ * The times of failures are in a file next to the socket in /run, because the root may be what
+ * cannot be opened.
  */
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
@@ -13,34 +13,34 @@ import { uptime } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 
 const windowSeconds = 60;
-/** Failures within the window that cost no wait. */
+/** Failures within the window that cause no delay. */
 const freeFailures = 3;
 const waitMillis = 10_000;
-/** If failures cannot be counted: slower than without any wait, and soon enough for a single one. */
+/** The delay if failures cannot be counted: a compromise between a single crash and a loop. */
 const uncountedWaitMillis = 1_000;
-/** Lines of some ten bytes; more than a window can hold. */
+/** Enough for all lines of a window. */
 const bytesMax = 4096;
 
-/** The file for a daemon on this socket; `RUNTIME_DIRECTORY` is systemd's, for the unit. */
+/** The file for the daemon on this socket. systemd sets `RUNTIME_DIRECTORY` for the unit. */
 export function failuresPath(
   address: string,
   environment: Readonly<Record<string, string | undefined>>,
 ): string {
   const [directory] = (environment['RUNTIME_DIRECTORY'] ?? '').split(':');
-  const place = directory?.startsWith('/') === true ? directory : dirname(address);
-  return join(place, `${basename(address)}.failures`);
+  const parent = directory?.startsWith('/') === true ? directory : dirname(address);
+  return join(parent, `${basename(address)}.failures`);
 }
 
 /**
  * Records a failure of this process.
  *
- * @param now seconds since the machine was booted, which no clock adjustment changes
- * @returns how many there were within the last minute, with this one; null if they cannot be counted
+ * @param now seconds since boot, which clock adjustments do not change
+ * @returns the number of failures within the last minute, including this one; null if unknown
  */
 export async function recordFailure(path: string, now = uptime()): Promise<number | null> {
   try {
     const recent = timesIn(await readText(path)).filter(
-      // A time from before the last boot may be later than now.
+      // A time recorded before the last boot may be later than now.
       (time) => time <= now && time > now - windowSeconds,
     );
     recent.push(now);
@@ -51,7 +51,7 @@ export async function recordFailure(path: string, now = uptime()): Promise<numbe
   }
 }
 
-/** How long to wait before the exit after so many failures, in milliseconds. */
+/** Milliseconds to wait before exiting. */
 export function waitAfter(failures: number | null): number {
   if (failures === null) return uncountedWaitMillis;
   return failures > freeFailures ? waitMillis : 0;
@@ -64,7 +64,7 @@ const timesIn = (text: string): number[] =>
     .map(Number)
     .filter(Number.isFinite);
 
-/** Empty if there is none. A link or a device is an error: the directory may not be ours alone. */
+/** Empty if the file does not exist. Fails on a symlink: the directory may be shared. */
 async function readText(path: string): Promise<string> {
   const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
   try {

@@ -1,6 +1,6 @@
 /**
- * What the daemon opens behind its socket: the log, the snapshots and the services that answer.
- * Apart from daemon.ts because it takes longest to load, and clients are accepted before.
+ * Opens the log, the snapshotter and the services of the daemon. Separate from daemon.ts because it
+ * takes longest to load, and clients are accepted before that.
  */
 import { reasonOf } from '../base/errors.js';
 import type { SnapshotterObserver } from '../snapshotter/startup/open.js';
@@ -14,27 +14,27 @@ import type { Logger } from './observe/logger.js';
 import { policiesOf } from './policies.js';
 import { snapshotsService } from '../api/snapshots/snapshots-service.js';
 
-/** A store on a server that does not answer is reported after this time. */
+/** The layer store may be on a server that does not answer. */
 const STORE_PROBE_MILLIS = 5_000;
 
 export interface CoreOptions {
   readonly config: Config;
   readonly logger: Logger;
-  /** Given back when the open fails. */
+  /** Released if opening fails. */
   readonly locked: LockedRoot;
   readonly observer: SnapshotterObserver;
   readonly onAuditSent: (events: number) => void;
-  /** Ends the replay. */
+  /** Aborts the replay. */
   readonly signal: AbortSignal;
 }
 
 export interface DaemonCore extends Assembled {
   readonly snapshots: SnapshotsServer;
-  /** Null when it is switched off. */
+  /** Null if it is disabled. */
   readonly audit: Audit | null;
 }
 
-/** Fails as `openSnapshotter` does, or with the signal's reason. */
+/** @throws as `openSnapshotter`, or the signal's reason */
 export async function openCore(options: CoreOptions): Promise<DaemonCore> {
   const { config, logger, locked, observer, signal } = options;
   const fileSystem = await layerStore(config.layerStore, logger);
@@ -69,10 +69,10 @@ export async function openCore(options: CoreOptions): Promise<DaemonCore> {
   );
   for (const { how, ...change } of recoveryReport.fileSystems) {
     if (how !== 'same-id') continue;
-    logger.info(change, 'the device number of the file system has changed, its id has not');
+    logger.info(change, 'device number of the file system changed; its id is unchanged');
   }
   if (recoveryReport.tornTail !== null) {
-    logger.warn({ ...recoveryReport.tornTail }, 'a torn tail was set aside and cut');
+    logger.warn({ ...recoveryReport.tornTail }, 'torn tail saved and truncated');
   }
   const snapshots = snapshotsService({
     snapshotter: core.snapshotter,
@@ -82,7 +82,7 @@ export async function openCore(options: CoreOptions): Promise<DaemonCore> {
   return { ...core, snapshots, audit: openAudit(core, config, options.onAuditSent) };
 }
 
-/** How the layer store is opened, if there is to be one; only then is its code loaded. */
+/** Loads the code of the layer store only if one is configured. */
 async function layerStore(directory: string | null, logger: Logger): Promise<FileSystemFactory> {
   if (directory === null) return () => null;
   const { openLayerStore } = await import('../filesystems/layer-store/layer-store.js');
@@ -90,7 +90,7 @@ async function layerStore(directory: string | null, logger: Logger): Promise<Fil
     const store = openLayerStore({ directory, mountTable, workers });
     store.probe(AbortSignal.timeout(STORE_PROBE_MILLIS)).catch((thrown: unknown) => {
       const error = reasonOf(thrown);
-      const message = 'the layer store cannot be used now; layers are pulled instead';
+      const message = 'layer store unavailable; layers are pulled instead';
       logger.warn({ error }, message);
     });
     return store;

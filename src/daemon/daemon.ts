@@ -1,12 +1,13 @@
 /**
- * The service from startup to shutdown: root locked, socket served, log replayed, plan recorded,
- * calls answered, plan executed after that; watched while it runs; stopped without touching a mount.
+ * The daemon from startup to shutdown: lock the root, serve the socket, replay the log, record the
+ * plan, answer calls, execute the plan. Shutdown leaves all mounts in place.
  *
- * The socket is served as soon as the root is locked, whatever the length of the log: containerd
- * gives a connection about one second to show a sign of life (grpc-go's minimum connect timeout),
- * and then fails its calls. So what this file imports is loaded before the first connection is
- * accepted, and all that takes long is loaded after. Calls wait until the log is replayed, but not
- * for recovery: Stat, List and Remove need no mount.
+ * The socket is served as soon as the root is locked, because containerd fails its calls if a
+ * connection is not established within about a second (grpc-go's minimum connect timeout). This
+ * file therefore imports only what serving the socket needs; slow modules are loaded after that.
+ * Calls wait for the replay but not for recovery, because Stat, List and Remove need no mount.
+ *
+ * One file, because every step shares the state of a single startup and shutdown sequence.
  */
 import { Subject, firstValueFrom } from 'rxjs';
 import { setImmediate as nextTurn, setTimeout as delay } from 'node:timers/promises';
@@ -17,7 +18,7 @@ import { raiseDescriptorLimit } from '../host/process/limits.js';
 import { notify, watchdogMillis } from '../host/process/notify.js';
 import { preloadPrograms } from '../host/threads/thread-programs.js';
 import type { SnapshotterObserver } from '../snapshotter/startup/open.js';
-import { Advisories, statusLine } from './observe/advisories.js';
+import { Advisories, recoveryStatus, statusLine } from './observe/advisories.js';
 import {
   auditSubscriptions,
   isAuditStream,
@@ -35,9 +36,9 @@ import type { Metrics } from './observe/metrics.js';
 import { feedMetrics } from './observe/metrics-feed.js';
 import { passedSocket } from '../api/grpc/passed-socket.js';
 import { RELEASE } from '../api/release.js';
-import { releaseAtRest } from './idle-gc.js';
+import { releaseWhenIdle } from './idle-gc.js';
 import { startServer, type RunningServer } from '../api/grpc/server.js';
-import { examineSocketPath } from '../api/grpc/unix-socket.js';
+import { checkSocketPath } from '../api/grpc/unix-socket.js';
 import { budgetNames, strictSnapshotsService } from '../api/snapshots/snapshots-requests.js';
 import { WaitingService } from '../api/grpc/waiting-service.js';
 import { watchProcess } from './observe/watch.js';
@@ -48,25 +49,24 @@ export interface DaemonOptions {
   readonly environment: Readonly<Record<string, string | undefined>>;
 }
 
-/** Why the daemon ends, and the exit code that says so. */
+/** Why the daemon ends, with its exit code. */
 interface Ending {
   readonly why: string;
   readonly code: number;
 }
 
-/** How long reads are served after the log has failed, so that somebody can look. */
+/** How long reads are served after the log has failed, so that the state can be inspected. */
 const READ_ONLY_MILLIS = 5_000;
-/** How long a startup that was interrupted may take to leave the root, at least. */
+/** The minimum time that an interrupted startup gets to release the root. */
 const ABANDON_MILLIS = 1_000;
-/** The exit code of a broken invariant (EX_SOFTWARE, sysexits.h). */
-const EXIT_BROKEN = 70;
-/** `systemctl status` shows this while all is well. */
+/** The exit code of a broken invariant (EX_SOFTWARE of sysexits.h). */
+const EXIT_SOFTWARE = 70;
+/** Interval of the status line in `systemctl status`. */
 const STATUS_MILLIS = 10_000;
 
-/** How the daemon ended. */
 export interface DaemonEnd {
   readonly code: number;
-  /** Something hangs in a system call: an ordinary exit would wait for it for ever. */
+  /** A thread hangs in a system call, so an ordinary exit would never complete. */
   readonly hangs: boolean;
 }
 
@@ -76,8 +76,10 @@ interface Running {
 }
 
 /**
- * Runs until a signal or a failure ends it. Throws when it cannot start: a root that is refused,
- * locked or damaged is then unchanged; after that the start stands in the log.
+ * Runs until a signal or a failure ends it.
+ *
+ * @throws if it cannot start. A root that is refused, locked or damaged is unchanged; later
+ *   failures are recorded in the log.
  */
 export async function runDaemon(options: DaemonOptions): Promise<DaemonEnd> {
   const daemon = new Daemon(options);
@@ -91,13 +93,13 @@ class Daemon {
   readonly #health: Health;
   readonly #advisories: Advisories;
   readonly #snapshots: WaitingService;
-  /** Null when it is switched off. */
+  /** Null if it is disabled. */
   readonly #audit: WaitingService | null;
-  /** Null while nobody can scrape them. */
+  /** Null if there is no metrics address. */
   #metrics: Metrics | null = null;
   readonly #callers = new ConnectedCallers();
   readonly #endings = new Subject<Ending>();
-  /** Aborted when the daemon is to end before it has started. */
+  /** Aborted when a signal arrives before startup is complete. */
   readonly #interruption = new AbortController();
   readonly #cleanups: (() => void | Promise<void>)[] = [];
 
@@ -131,16 +133,16 @@ class Daemon {
     }
   }
 
-  /** Fails with what was refused; everything is closed and given back then. */
+  /** Closes and releases everything if it fails. */
   async #start(): Promise<Running> {
-    await this.#examineAddresses();
+    await this.#checkAddresses();
     const { signal } = this.#interruption;
     signal.throwIfAborted();
     const locked = await takeRoot(this.#config, (reason) => this.#threadsChanged(reason));
     let server: RunningServer | null = null;
     try {
       server = await this.#listen(locked.host.processes);
-      // Who waits already is accepted, and has the server's SETTINGS, before anything else.
+      // Lets waiting connections be accepted and receive SETTINGS before the slow work begins.
       for (let turn = 0; turn < 3; turn += 1) await nextTurn();
       this.#notify({ status: 'replaying the log' });
       const core = await this.#openCore(locked, signal);
@@ -158,9 +160,9 @@ class Daemon {
     }
   }
 
-  /** A signal came before the startup was complete. The root stays as a crash would leave it. */
+  /** Handles a signal during startup. Leaves the root in the same state as a crash. */
   async #abandon(starting: Promise<Running>, ending: Ending): Promise<DaemonEnd> {
-    this.#logger.info({ why: ending.why }, 'stopping before the startup is complete');
+    this.#logger.info({ why: ending.why }, 'stopping before startup is complete');
     this.#notify({ stopping: true, status: `stopping: ${ending.why}` });
     const settled = starting.then(
       (running) => this.#stop(running, ending),
@@ -176,28 +178,28 @@ class Daemon {
     return { code, hangs: hangingThreads > 0 };
   }
 
-  /** What cannot be served at all is told before each start of a loop of them stands in the log. */
-  async #examineAddresses(): Promise<void> {
+  /** Checked before the log is opened, so that a crash loop does not fill it with startups. */
+  async #checkAddresses(): Promise<void> {
     const target = this.#target();
     const { metricsAddress, debugAddress } = this.#config;
     const paths = new Map<string, string>();
-    const examine = async (setting: string, path: string): Promise<void> => {
+    const check = async (setting: string, path: string): Promise<void> => {
       const other = paths.get(path);
       if (other !== undefined) {
-        throw new UsageError(`${setting} and ${other} are both ${path}; choose another for one`);
+        throw new UsageError(`${setting} and ${other} are both ${path}; change one of them`);
       }
       paths.set(path, setting);
-      await examineSocketPath(path);
+      await checkSocketPath(path);
     };
-    if ('path' in target) await examine('address', target.path);
+    if ('path' in target) await check('address', target.path);
     if (metricsAddress !== null && 'path' in metricsAddress) {
-      await examine('metrics_address', metricsAddress.path);
+      await check('metrics_address', metricsAddress.path);
     }
-    if (debugAddress !== null) await examine('debug_address', debugAddress);
+    if (debugAddress !== null) await check('debug_address', debugAddress);
   }
 
   async #openCore(locked: LockedRoot, signal: AbortSignal): Promise<DaemonCore> {
-    // From here on, an upgrade may replace the files of this program.
+    // An upgrade may replace the program's files while the daemon runs.
     preloadPrograms();
     await this.#loadMetrics();
     const { openCore } = await import('./daemon-core.js');
@@ -219,11 +221,11 @@ class Daemon {
     this.#metrics = new loaded.Metrics({ version: RELEASE, processMetrics: true });
   }
 
-  /** From here on calls are answered. */
+  /** Starts to answer calls. */
   #answer(core: DaemonCore, server: RunningServer): void {
-    this.#callers.handTo((caller) => core.clientConnected(caller));
+    this.#callers.forwardTo((caller) => core.clientConnected(caller));
     this.#watch(core, server);
-    this.#tellActorsOn('SIGUSR2', core);
+    this.#logActorsOn('SIGUSR2', core);
     this.#snapshots.answerWith(core.snapshots);
     if (core.audit !== null) this.#audit?.answerWith(core.audit.service);
     this.#health.setAll(true);
@@ -234,8 +236,8 @@ class Daemon {
 
   #threadsChanged(reason: string | null): void {
     this.#health.report('worker threads', reason);
-    if (reason === null) this.#logger.info('worker threads start again');
-    else this.#logger.error({ error: reason }, 'a worker thread failed');
+    if (reason === null) this.#logger.info('worker threads recovered');
+    else this.#logger.error({ error: reason }, 'worker thread failed');
   }
 
   #observer(): SnapshotterObserver {
@@ -243,30 +245,30 @@ class Daemon {
       warning: (message, fields) => this.#logger.warn(fields, message),
       effectFailed: (effect, snapshot, reason) => {
         this.#metrics?.effectFailed(effect);
-        this.#logger.debug({ effect, snapshot, error: reason }, 'an effect failed');
+        this.#logger.debug({ effect, snapshot, error: reason }, 'effect failed');
       },
       healthChanged: (health) => {
-        if (health === 'degraded') this.#logger.warn('effects fail often: degraded');
-        else this.#logger.info('effects are well again');
+        if (health === 'degraded') this.#logger.warn('effects degraded: too many failures');
+        else this.#logger.info('effects recovered');
       },
       clientsChanged: (reports) => this.#advisories.clientsChanged(reports),
-      fatal: (thrown) => this.#broken(thrown),
+      fatal: (thrown) => this.#invariantBroken(thrown),
     };
   }
 
-  #broken(thrown: unknown): void {
-    this.#logger.panic({ error: thrown }, 'an invariant is broken; stopping before it is written');
+  #invariantBroken(thrown: unknown): void {
+    this.#logger.panic({ error: thrown }, 'invariant broken; stopping without writing to the log');
     this.#health.report('invariant', reasonOf(thrown));
-    this.#endings.next({ why: `broken invariant: ${reasonOf(thrown)}`, code: EXIT_BROKEN });
+    this.#endings.next({ why: `broken invariant: ${reasonOf(thrown)}`, code: EXIT_SOFTWARE });
   }
 
   #logFailed(failure: Error): void {
     const advice = errnoHint(failure.cause).replace(/^; /, '');
     const fields = { error: failure, ...(advice === '' ? {} : { advice }) };
-    this.#logger.fatal(fields, 'the log cannot be written; read-only from now on');
+    this.#logger.fatal(fields, 'cannot write to the log; read-only from now on');
     this.#health.report('log', `the log is read-only: ${failure.message}`);
     const timer = setTimeout(
-      () => this.#endings.next({ why: 'the log cannot be written', code: 1 }),
+      () => this.#endings.next({ why: 'cannot write to the log', code: 1 }),
       READ_ONLY_MILLIS,
     );
     this.#cleanups.push(() => clearTimeout(timer));
@@ -296,7 +298,7 @@ class Daemon {
     return 'fd' in target ? `descriptor ${target.fd}` : target.path;
   }
 
-  /** systemd's socket when it passes one, else a path of our own. */
+  /** The socket passed by systemd, otherwise the configured path. */
   #target(): ListenTarget {
     const passed = passedSocket(this.#environment, process.pid);
     if (passed !== null) return { fd: passed.fd };
@@ -315,8 +317,8 @@ class Daemon {
       loopDelayMillis: limits.loopDelay,
       descriptorsReserve: limits.descriptorsReserve,
     }).subscribe(({ source, reason }) => {
-      if (reason === null) this.#logger.info({ source }, 'the process is well again');
-      else this.#logger.warn({ source, reason }, 'the process is strained');
+      if (reason === null) this.#logger.info({ source }, 'process healthy again');
+      else this.#logger.warn({ source, reason }, 'process unhealthy');
       this.#health.report(source, reason);
     });
     this.#cleanups.push(() => reports.unsubscribe());
@@ -328,15 +330,15 @@ class Daemon {
         ),
       );
     }
-    const onReleased = (millis: number) => this.#logger.debug({ millis }, 'memory given back');
-    this.#cleanups.push(releaseAtRest(onReleased));
+    const onReleased = (millis: number) => this.#logger.debug({ millis }, 'memory released');
+    this.#cleanups.push(releaseWhenIdle(onReleased));
     this.#cleanups.push(this.#advisories.watchDirectories(core, STATUS_MILLIS));
     this.#every(STATUS_MILLIS, () => {
       core.reviewClients();
       this.#notify({ status: statusLine(core) });
     });
     const watchdog = watchdogMillis(this.#environment, process.pid);
-    // From the event loop: when that hangs, systemd is right to restart us.
+    // Sent from the event loop, so that systemd restarts the daemon when it hangs.
     if (watchdog !== null) this.#every(watchdog / 2, () => this.#notify({ watchdog: true }));
   }
 
@@ -346,12 +348,12 @@ class Daemon {
     this.#cleanups.push(() => clearInterval(timer));
   }
 
-  /** When an address cannot be had, the core is closed again. */
+  /** Closes the core if an address cannot be bound. */
   async #serveHttp(core: DaemonCore): Promise<void> {
     try {
       await this.#bindHttp(core);
     } catch (thrown) {
-      await this.#close(core, `could not start: ${reasonOf(thrown)}`);
+      await this.#close(core, `failed to start: ${reasonOf(thrown)}`);
       throw thrown;
     }
   }
@@ -378,7 +380,7 @@ class Daemon {
       http = await starting;
     } catch (cause) {
       throw new UsageError(
-        `${setting} cannot be served: ${reasonOf(cause)}; choose another address, or end what listens there`,
+        `cannot serve ${setting}: ${reasonOf(cause)}; choose another address, or stop the process that uses it`,
         { cause },
       );
     }
@@ -390,20 +392,20 @@ class Daemon {
 
   async #recover(core: DaemonCore): Promise<void> {
     if (core.plan.findings.length > 0) {
-      this.#notify({ status: `serving; settling ${core.plan.findings.length} finding(s)` });
+      this.#notify({ status: recoveryStatus(core) });
     }
     try {
       await core.recover();
       this.#logger.info({ position: core.log.durablePosition }, 'recovered');
       this.#notify({ status: statusLine(core) });
     } catch (thrown) {
-      // A stop, or a log that failed, in the middle of it: the next start finds the rest.
+      // Shutdown, or a failed log, during recovery: the next startup completes it.
       if (thrown instanceof LogReadOnly) return;
-      this.#broken(thrown);
+      this.#invariantBroken(thrown);
     }
   }
 
-  /** The first signal ends the daemon in order. A second one, of either kind, ends the process. */
+  /** The first signal shuts the daemon down. A second one, of either kind, kills the process. */
   #listenToSignals(): () => void {
     const signals = ['SIGTERM', 'SIGINT'] as const;
     const stopListening = (): void => {
@@ -418,33 +420,33 @@ class Daemon {
     return stopListening;
   }
 
-  /** What is at work and since when, for whoever has a shell and no debug socket. */
-  #tellActorsOn(signal: 'SIGUSR2', core: DaemonCore): void {
+  /** Logs the running actors, for hosts without a debug socket. */
+  #logActorsOn(signal: 'SIGUSR2', core: DaemonCore): void {
     const onSignal = () => this.#logger.info({ actors: core.snapshotter.actors() }, 'actors');
     process.on(signal, onSignal);
     this.#cleanups.push(() => void process.off(signal, onSignal));
   }
 
-  /** Nothing is unmounted and nothing deleted: containers run on. Answers how many threads hang. */
+  /** Unmounts and deletes nothing: containers keep running. Returns how many threads hang. */
   async #stop({ core, server }: Running, ending: Ending): Promise<number> {
     this.#logger.info({ why: ending.why }, 'stopping');
     this.#notify({ stopping: true, status: `stopping: ${ending.why}` });
     await server.stop(this.#config.drainTimeout);
-    // After a broken invariant, what is queued rests on a false belief and must not be written.
-    return this.#close(core, ending.code === EXIT_BROKEN ? null : ending.why);
+    // After a broken invariant the queued events may be wrong and must not be written.
+    return this.#close(core, ending.code === EXIT_SOFTWARE ? null : ending.why);
   }
 
   /**
-   * All that is open, whatever fails on the way. Answers how many threads hang.
+   * Closes everything, despite failures. Returns the number of hanging threads.
    *
-   * @param why null: nothing more may be written to the log
+   * @param why null: do not write to the log any more
    */
   async #close(core: DaemonCore, why: string | null): Promise<number> {
     for (const cleanup of this.#cleanups) {
       try {
         await cleanup();
       } catch (thrown) {
-        this.#logger.warn({ error: thrown }, 'something could not be closed');
+        this.#logger.warn({ error: thrown }, 'cleanup failed');
       }
     }
     try {
@@ -452,7 +454,7 @@ class Daemon {
     } catch (thrown) {
       this.#logger.error(
         { error: thrown },
-        'no checkpoint at the end; the next start replays more',
+        'cannot write a checkpoint at shutdown; the next startup replays more',
       );
     }
     const hanging = await core.host.close();
@@ -466,7 +468,7 @@ class Daemon {
   }
 }
 
-/** Streams wait for as long as their clients do. */
+/** Streams have no budget. */
 function waitingAudit(budgetMillis: number): WaitingService {
   return new WaitingService({
     definition: strictAuditService,

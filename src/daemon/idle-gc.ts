@@ -1,57 +1,54 @@
-/**
- * Decides when the daemon has come to rest behind work, and its memory is given back. While calls
- * come, nothing is done: the pause would be theirs.
- */
+/** Releases memory when the daemon is idle after work. A collection would delay running calls. */
 import { releaseMemory } from '../host/process/memory.js';
 
-/** Work below this leaves too little behind to be worth a collection. Processor time. */
+/** CPU time. Less work leaves too little garbage to be worth a collection. */
 const workMillisMin = 100;
-/** A process that rests still has timers: this part of one processor. */
-const restShare = 0.05;
+/** Share of one CPU that an idle process may use: it still runs timers. */
+const idleShare = 0.05;
 /**
- * Looks in a row at which it must rest. At the first of these memory is given back, and at the
- * second what only the first collection made free: buffers that were waiting for it.
+ * Counts of consecutive idle samples at which memory is released. The second collection frees the
+ * buffers that became garbage only in the first.
  */
-const releasingLooks: readonly number[] = [2, 3];
+const releaseAtSamples: readonly number[] = [2, 3];
 
-/** Looks at the processor time of the whole process, at even intervals. */
-export class RemainderCheck {
+/** Decides from CPU time, sampled at regular intervals, when to release memory. */
+export class IdleCheck {
   #workMillis: number;
-  #quietLooks = 0;
+  #idleSamples = 0;
 
-  /** `workMillis`: what was worked before the first look. */
+  /** @param workMillis CPU time used before the first sample */
   constructor(workMillis: number) {
     this.#workMillis = workMillis;
   }
 
-  /** Whether memory is to be given back now. */
-  see(processorMillis: number, elapsedMillis: number): boolean {
-    if (processorMillis > elapsedMillis * restShare) {
-      this.#workMillis += processorMillis;
-      this.#quietLooks = 0;
+  /** Returns whether to release memory now. */
+  sample(cpuMillis: number, elapsedMillis: number): boolean {
+    if (cpuMillis > elapsedMillis * idleShare) {
+      this.#workMillis += cpuMillis;
+      this.#idleSamples = 0;
       return false;
     }
-    this.#quietLooks += 1;
+    this.#idleSamples += 1;
     if (this.#workMillis < workMillisMin) return false;
-    if (this.#quietLooks >= Math.max(...releasingLooks)) this.#workMillis = 0;
-    return releasingLooks.includes(this.#quietLooks);
+    if (this.#idleSamples >= Math.max(...releaseAtSamples)) this.#workMillis = 0;
+    return releaseAtSamples.includes(this.#idleSamples);
   }
 }
 
-/** Gives memory back whenever the process rests, until the answer is called. */
-export function releaseAtRest(
+/** Releases memory whenever the process is idle, until the returned function is called. */
+export function releaseWhenIdle(
   onReleased: (heldMillis: number) => void,
   { everyMillis = 2_000, release = releaseMemory } = {},
 ): () => void {
-  let processor = process.cpuUsage();
-  // The start itself is work, and leaves the most behind.
-  const verdict = new RemainderCheck(millisOf(processor));
+  let usage = process.cpuUsage();
+  // Startup counts as work: it leaves the most garbage.
+  const check = new IdleCheck(millisOf(usage));
   let at = performance.now();
   const timer = setInterval(() => {
-    const spent = millisOf(process.cpuUsage(processor));
-    if (verdict.see(spent, performance.now() - at)) onReleased(release());
-    // Read again: the collection itself is no work of the daemon's.
-    processor = process.cpuUsage();
+    const spent = millisOf(process.cpuUsage(usage));
+    if (check.sample(spent, performance.now() - at)) onReleased(release());
+    // Read again, so that the collection does not count as work.
+    usage = process.cpuUsage();
     at = performance.now();
   }, everyMillis);
   timer.unref();

@@ -1,4 +1,4 @@
-/** The configuration's time limits, laid over the table of effect policies. */
+/** Applies the configured time limits to the effect policies. */
 import { defaultPolicies, type EffectPolicies } from '../effects/policies.js';
 import type { Config } from './config/config.js';
 

@@ -15,14 +15,14 @@ import { afterEach, expect, test } from 'vitest';
 import { reasonOf } from '../../src/base/errors.js';
 import { position, snapshotId } from '../../src/base/units.js';
 import { AuditArchive } from '../../src/api/audit/client/remote-archive.js';
-import { questionsTo } from '../../src/api/audit/audit-queries.js';
+import { queriesOn } from '../../src/api/audit/audit-queries.js';
 import { CallContext } from '../../src/api/grpc/call-context.js';
 import {
   AuditClient,
   AuditService,
   type SubscribeResponse,
 } from '../../src/api/generated/stratalog/audit/v1/audit.js';
-import { CallerGone } from '../../src/api/grpc/status.js';
+import { CallCancelled } from '../../src/api/grpc/status.js';
 import { systemDisk } from '../../src/host/files/disk.js';
 import { RootArchive } from '../../src/inspect/archive/root-archive.js';
 import { LogDamaged } from '../../src/log/errors.js';
@@ -66,37 +66,62 @@ const none = Buffer.alloc(0);
 
 const rows: readonly (readonly [string, Method, Buffer, RegExp | string])[] = [
   ['all', 'read', none, 'OK'],
-  ['beyond the end', 'read', number(1, 7n), /^11 from: the log ends at position 6: 7 is not/],
+  ['beyond the end', 'read', number(1, 7n), /^11 from: the log ends at position 6: 7 does not/],
   ['to beyond the end', 'read', number(2, 7n), 'OK'],
   ['the end', 'read', number(1, 6n), 'OK'],
-  ['backwards bounds', 'read', Buffer.concat([number(1, 4n), number(2, 3n)]), /^3 to: 3 comes be/],
-  ['minus one', 'read', number(1, minusOne), /^3 from: 18446744073709551615 is beyond 2\^53/],
-  ['2^53', 'read', number(2, 2n ** 53n), /^3 to: 9007199254740992 is beyond 2\^53 - 1/],
+  [
+    'backwards bounds',
+    'read',
+    Buffer.concat([number(1, 4n), number(2, 3n)]),
+    /^3 to: 3 is less than from/,
+  ],
+  [
+    'minus one',
+    'read',
+    number(1, minusOne),
+    /^3 from: 18446744073709551615 exceeds the maximum of 2\^53/,
+  ],
+  [
+    '2^53',
+    'read',
+    number(2, 2n ** 53n),
+    /^3 to: 9007199254740992 exceeds the maximum of 2\^53 - 1/,
+  ],
   ['2^53 - 1', 'read', number(2, 2n ** 53n - 1n), 'OK'],
   ['a stream not UTF-8', 'read', texts(3, notUtf8), /^3 the request's field stream is not valid/],
-  ['a stream of no name', 'read', texts(3, 'a b'), /^3 stream: "a b" is no stream's name/],
-  ['a stream of Latin', 'read', texts(3, 'dæmon'), /^3 stream: "dæmon" is no stream's name/],
-  ['a stream of 1 MiB', 'read', texts(3, 's'.repeat(2 ** 20)), /^3 stream: "s{80}…" is no/],
+  ['a stream of no name', 'read', texts(3, 'a b'), /^3 stream: "a b" is not a stream name/],
+  ['a stream of Latin', 'read', texts(3, 'dæmon'), /^3 stream: "dæmon" is not a stream name/],
+  [
+    'a stream of 1 MiB',
+    'read',
+    texts(3, 's'.repeat(2 ** 20)),
+    /^3 stream: "s{80}…" is not a stream name/,
+  ],
   ['a type not UTF-8', 'subscribe', texts(3, 'A', notUtf8), /^3 the request's field types is not/],
-  ['an empty type', 'subscribe', texts(3, ''), /^3 types: "" is no event's name/],
-  ['65 types', 'read', texts(4, ...Array<string>(65).fill('A')), /^3 types: 65 of them \(limit 64/],
-  ['follow beyond', 'subscribe', number(1, 9n), /^11 from: the log ends at position 6: 9 is not/],
-  ['another log', 'subscribe', texts(4, 'x'.repeat(99)), /^9 uuid: this is the log .*"x{80}…"/],
+  ['an empty type', 'subscribe', texts(3, ''), /^3 types: "" is not an event type/],
+  ['65 types', 'read', texts(4, ...Array<string>(65).fill('A')), /^3 types: 65 names \(limit 64/],
+  ['follow beyond', 'subscribe', number(1, 9n), /^11 from: the log ends at position 6: 9 does not/],
+  ['another log', 'subscribe', texts(4, 'x'.repeat(99)), /^9 uuid: this is log .*"x{80}…"/],
   ['a uuid not UTF-8', 'subscribe', texts(4, notUtf8), /^3 the request's field uuid is not/],
-  ['no snapshot', 'history', none, /^3 snapshot_id: ids of snapshots begin at 1/],
+  ['no snapshot', 'history', none, /^3 snapshot_id: must be at least 1/],
   ['a snapshot of nobody', 'history', number(1, 99n), 'OK'],
-  ['a state to come', 'stateAt', number(1, 7n), /^11 position: the log ends at position 6: 7 is/],
+  [
+    'a state to come',
+    'stateAt',
+    number(1, 7n),
+    /^11 position: the log ends at position 6: 7 does not/,
+  ],
   ['the state now', 'stateAt', none, 'OK'],
-  ['no time', 'positionAt', none, /^3 time: it is missing/],
-  ['a time of text', 'positionAt', texts(1, 'now'), /^3 the request is not a whole protobuf/],
+  ['no time', 'positionAt', none, /^3 time: required/],
+  ['a time of text', 'positionAt', texts(1, 'now'), /^3 the request is not a valid protobuf/],
   ['nanos below 0', 'positionAt', texts(1, number(2, minusOne)), /^3 time: nanos must be/],
   ['the year 1', 'positionAt', texts(1, number(1, 2n ** 64n - 62_135_596_800n)), 'OK'],
   ['the last second', 'positionAt', texts(1, number(1, 2n ** 63n - 1n)), 'OK'],
-  ['no text', 'find', none, /^3 text: it is empty/],
+  ['no text', 'find', none, /^3 text: must not be empty/],
   ['a text not UTF-8', 'find', texts(1, notUtf8), /^3 the request's field text is not valid/],
-  ['a text of 32769 bytes', 'find', texts(1, 'x'.repeat(32_769)), /^3 text: it has 32769 bytes/],
+  ['a text of 32769 bytes', 'find', texts(1, 'x'.repeat(32_769)), /^3 text: 32769 bytes/],
   ['a text of 17 MB', 'find', texts(1, 'x'.repeat(17_000_000)), /^8 .*larger than max/],
-  ['no protobuf', 'getLog', Buffer.from('<html>'), /^3 the request is not a whole protobuf/],
+  ['no protobuf', 'getLog', Buffer.from('<html>'), /^3 the request is not a valid protobuf/],
   ['unknown fields', 'getLog', texts(99, 'x'), 'OK'],
 ];
 
@@ -149,8 +174,8 @@ test('a client that leaves its streams lying shuts out nobody but itself', async
   const [refusal] = (await once(follow(hostile), 'error')) as [ServiceError];
   expect([refusal.code, refusal.details]).toEqual([
     status.RESOURCE_EXHAUSTED,
-    '16 streams of the audit service run already for process 1, as many as one client may have ' +
-      'of 64; end one, or raise limits.audit_calls',
+    'too many streams of the audit service for process 1: 16 of 64 are running, which is the ' +
+      'limit for one client; end one or raise limits.audit_calls',
   ]);
   const rightful = follow(aClient(rig.path));
   rightful.on('error', () => undefined);
@@ -167,7 +192,7 @@ test('a call whose client has left before anybody asked is over at once', () => 
     'Subscribe',
     null,
   );
-  expect(left.signal.reason).toBeInstanceOf(CallerGone);
+  expect(left.signal.reason).toBeInstanceOf(CallCancelled);
 });
 
 test.each(['first', 'newest'])(
@@ -189,7 +214,7 @@ test.each(['first', 'newest'])(
     writeFileSync(path, bytes);
     const identity = { uuid: uuid ?? '', epoch: epoch ?? 0 };
     const log = { identity, durablePosition: next, durableBatches: NEVER };
-    const served = await serveAudit({ log, archive, questions: questionsTo(archive) });
+    const served = await serveAudit({ log, archive, queries: queriesOn(archive) });
 
     const fromFiles = await readAll(archive);
     const overSocket = await readAll(served.archive());

@@ -8,7 +8,7 @@ import { streamVersion } from '../../src/base/units.js';
 import { AuditArchive } from '../../src/api/audit/client/remote-archive.js';
 import { auditService, type Audit } from '../../src/api/audit/audit-service.js';
 import type { AuditOptions } from '../../src/api/audit/audit-service.js';
-import { questionsTo } from '../../src/api/audit/audit-queries.js';
+import { queriesOn } from '../../src/api/audit/audit-queries.js';
 import { auditSubscriptions, strictAuditService } from '../../src/api/audit/audit-requests.js';
 import { AuditClient } from '../../src/api/generated/stratalog/audit/v1/audit.js';
 import { auditServiceName, Health } from '../../src/api/grpc/health.js';
@@ -49,7 +49,7 @@ export async function serveAudit(
   const path = address ?? join(await aDirectory(), 'stratalog.sock');
   let sent = 0;
   const audit = auditService({
-    questions: questionsTo(new RootArchive(systemDisk(), '/nowhere')),
+    queries: queriesOn(new RootArchive(systemDisk(), '/nowhere')),
     callsMax: 64,
     budgetMillis: 60_000,
     onSent: (events) => {
@@ -114,7 +114,7 @@ export async function aLog(
   });
   later(() => log.close());
   const files = new RootArchive(disk, root);
-  const served = await serveAudit({ log, archive: files, questions: questionsTo(files), ...more });
+  const served = await serveAudit({ log, archive: files, queries: queriesOn(files), ...more });
   const versions = new Map<string, number>();
   const begin = async (...events: readonly TestEvent[]): Promise<void> => {
     const numbered = events.map(({ stream, type, data = {}, schemaVersion = 1 }) => {

@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { NEVER } from 'rxjs';
 import { afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { position, snapshotId, unixNanos } from '../../src/base/units.js';
-import { questionsOnThread } from '../../src/api/audit/audit-thread.js';
+import { queriesOnThread } from '../../src/api/audit/audit-thread.js';
 import { systemDisk } from '../../src/host/files/disk.js';
 import { WorkerPool } from '../../src/host/threads/workers.js';
 import { MomentUnknown } from '../../src/inspect/archive/archive.js';
@@ -36,8 +36,8 @@ async function aGoldenAudit() {
   });
   const identity = { uuid: uuid ?? '', epoch: epoch ?? 0 };
   const log = { identity, durablePosition: next, durableBatches: NEVER };
-  const questions = questionsOnThread(workers, golden);
-  return serveAudit({ log, archive: files, questions });
+  const queries = queriesOnThread(workers, golden);
+  return serveAudit({ log, archive: files, queries });
 }
 
 const stateOf = (forest: Forest) => ({
@@ -165,7 +165,9 @@ test('what is written and not yet durable is never seen, and seen once it is', a
   expect(await archive.find('second')).toEqual([]);
   expect(await archive.find('first')).toEqual([1]);
   expect(await archive.positionAt(unixNanos(2n ** 62n))).toBe(2);
-  await expect(archive.stateAt(position(3))).rejects.toThrow('ends at position 2: 3 is not there');
+  await expect(archive.stateAt(position(3))).rejects.toThrow(
+    'ends at position 2: 3 does not exist',
+  );
   const late = await allOf(rig.archive().read({ from: position(2) }));
   expect(late).toEqual([]);
   expect(seen).toEqual([0, 1]);

@@ -11,7 +11,7 @@ import { status, type ServiceError } from '@grpc/grpc-js';
 import { afterEach, expect, test } from 'vitest';
 import { position } from '../../src/base/units.js';
 import { AuditArchive, AuditFailed } from '../../src/api/audit/client/remote-archive.js';
-import { questionsTo } from '../../src/api/audit/audit-queries.js';
+import { queriesOn } from '../../src/api/audit/audit-queries.js';
 import {
   AuditService,
   SubscribeResponse,
@@ -182,7 +182,7 @@ test('a position that is not there, is gone, or is of another log is refused', a
   const other = first({ from: 0, uuid: 'another' });
   await expect(other).rejects.toThrow(AuditFailed);
   await expect(other).rejects.toMatchObject({ code: 'FAILED_PRECONDITION' });
-  await expect(other).rejects.toThrow(/this is the log .*, not "another"/);
+  await expect(other).rejects.toThrow(/this is log .*, not "another"/);
 
   // Segments of 64 KiB: a hundred lives fill some.
   for (let id = 2; id < 150; id += 1) await rig.append(...lifeOf(id));
@@ -191,7 +191,9 @@ test('a position that is not there, is gone, or is of another log is refused', a
   const { first: kept } = await archive.bounds();
   expect(kept).toBeGreaterThan(100);
   await expect(first({ from: 5 })).rejects.toThrow(MomentUnknown);
-  await expect(first({ from: 5 })).rejects.toThrow(`begins at position ${kept}: 5 is not kept`);
+  await expect(first({ from: 5 })).rejects.toThrow(
+    `begins at position ${kept}: 5 is no longer retained`,
+  );
   // A range that is retired as a whole holds nothing, and is no damage.
   for (const more of [{}, { reverse: true }, { stream: 'snapshot-1' }]) {
     expect(await allOf(archive.read({ to: position(5), ...more }))).toEqual([]);
@@ -209,7 +211,7 @@ test('a slow subscriber slows no Prepare, is held in bounded memory, and misses 
   });
   const { log } = daemon.assembled;
   const archive = new RootArchive(daemon.host.disk, root.path);
-  const served = await serveAudit({ log, archive, questions: questionsTo(archive) });
+  const served = await serveAudit({ log, archive, queries: queriesOn(archive) });
   const slow = aReaderOfNothing(served.path);
   await expect.poll(() => served.audit.streams()).toBe(1);
 
@@ -267,8 +269,8 @@ test('of a thousand subscribers those that fit are served, and the others told w
   for (const fault of refused) {
     expect(fault.code).toBe(status.RESOURCE_EXHAUSTED);
     expect(fault.details).toBe(
-      `40 streams of the audit service run already for process ${process.pid}, as many as one ` +
-        'client may have of 160; end one, or raise limits.audit_calls',
+      `too many streams of the audit service for process ${process.pid}: 40 of 160 are running, ` +
+        'which is the limit for one client; end one or raise limits.audit_calls',
     );
   }
   await rig.append(...lifeOf(2));

@@ -8,7 +8,7 @@ it('passes on who came before the listener, and who comes after, each once', () 
   const [early, late] = [1, 2].map((pid) => ({ pid, uid: 0 }));
   expect(callers.connected(early ?? null)).toBe(early);
   expect(callers.connected(null)).toBeNull();
-  callers.handTo((caller) => heard.push(caller));
+  callers.forwardTo((caller) => heard.push(caller));
   expect(heard).toEqual([early]);
   expect(callers.connected(late ?? null)).toBe(late);
   expect(heard).toEqual([early, late]);
@@ -18,6 +18,6 @@ it('keeps a bounded number of those that came early', () => {
   const heard: Caller[] = [];
   const callers = new ConnectedCallers();
   for (let pid = 1; pid <= 1_000; pid += 1) callers.connected({ pid, uid: 0 });
-  callers.handTo((caller) => heard.push(caller));
+  callers.forwardTo((caller) => heard.push(caller));
   expect(heard.length).toBe(64);
 });

@@ -42,7 +42,7 @@ it('ends with the name of the setting when the metrics address is taken, and ser
     const failed = serve('--metrics-address', `127.0.0.1:${port}`);
     const [code] = (await once(failed.child, 'exit')) as [number | null];
     expect(code, failed.stderr()).toBe(2);
-    expect(failed.stderr()).toContain('metrics_address cannot be served');
+    expect(failed.stderr()).toContain('cannot serve metrics_address');
     expect(existsSync(join(directory, 's.sock'))).toBe(false);
   } finally {
     taken.close();

@@ -45,36 +45,36 @@ describe('newSnapshotter', () => {
   const good = { root, fileSystem: null };
 
   it.each<readonly [string, readonly unknown[], RegExp]>([
-    [
-      'nothing',
-      [],
-      /^newSnapshotter: options: expected an object with root, .*, and it is missing$/,
-    ],
-    ['null', [null], /options: expected an object with .*, and it is null$/],
-    ['a text', ['/root'], /options: expected an object with .*, and it is a text$/],
-    ['a Map', [new Map()], /and it is an object of the kind Map$/],
+    ['nothing', [], /^newSnapshotter: options: expected an object with root, .*, got missing$/],
+    ['null', [null], /options: expected an object with .*, got null$/],
+    ['a text', ['/root'], /options: expected an object with .*, got a string$/],
+    ['a Map', [new Map()], /got an instance of Map$/],
     [
       'no root',
       [{ fileSystem: null }],
-      /options\.root: expected the absolute path .* it is missing$/,
+      /options\.root: expected the absolute path .* got missing$/,
     ],
     [
       'an empty root',
       [{ ...good, root: '' }],
-      /options\.root: it must be absolute, and an empty text/,
+      /options\.root: expected an absolute path, got an empty string/,
     ],
     [
       'a relative root',
       [{ ...good, root: 'a/b' }],
-      /options\.root: it must be absolute, and a\/b is not$/,
+      /options\.root: expected an absolute path, got a\/b$/,
     ],
-    ['a root that is no text', [{ ...good, root: 5 }], /options\.root: .* and it is a number$/],
+    ['a root that is no text', [{ ...good, root: 5 }], /options\.root: .* got a number$/],
     [
       'a root with a zero byte',
       [{ ...good, root: `${root}\0` }],
-      /options\.root: a path holds no zero/,
+      /options\.root: a path must be valid UTF-8 without NUL/,
     ],
-    ['a root that was no UTF-8', [{ ...good, root: `${root}\u{fffd}` }], /and only valid UTF-8$/],
+    [
+      'a root that was no UTF-8',
+      [{ ...good, root: `${root}\u{fffd}` }],
+      /must be valid UTF-8 without NUL bytes$/,
+    ],
     [
       'a root that no mount can name',
       [{ ...good, root: `${root},a` }],
@@ -83,24 +83,24 @@ describe('newSnapshotter', () => {
     [
       'no file system',
       [{ root }],
-      /options\.fileSystem: expected a FileSystem .* missing; null is for none$/,
+      /options\.fileSystem: expected a FileSystem .* got missing; use null for none$/,
     ],
     [
       'a file system that is a text',
       [{ root, fileSystem: 'x' }],
-      /options\.fileSystem: .* it is a text$/,
+      /options\.fileSystem: .* got a string$/,
     ],
     [
       'an empty file system',
       [{ root, fileSystem: {} }],
-      /options\.fileSystem: it is no FileSystem: name must be a text that is not empty, mount must be a function, check must be a function, unmount must be a function$/,
+      /options\.fileSystem: not a FileSystem: name must be a printable string of 1 to 128 characters, mount must be a function, check must be a function, unmount must be a function$/,
     ],
     ...(['mount', 'check', 'unmount'] as const).map(
       (method) =>
         [
           `a file system without ${method}`,
           [{ root, fileSystem: { ...fileSystem, [method]: undefined } }],
-          new RegExp(`fileSystem: it is no FileSystem: ${method} must be a function$`),
+          new RegExp(`fileSystem: not a FileSystem: ${method} must be a function$`),
         ] as const,
     ),
     ...['', ' ', 'a\nb', 5, undefined].map(
@@ -108,43 +108,43 @@ describe('newSnapshotter', () => {
         [
           `a file system with the name ${JSON.stringify(name)}`,
           [{ root, fileSystem: { ...fileSystem, name } }],
-          /fileSystem: it is no FileSystem: name must be a text that is not empty$/,
+          /fileSystem: not a FileSystem: name must be a printable string of 1 to 128 characters$/,
         ] as const,
     ),
     [
       'an option that does not exist',
       [{ ...good, asyncRemove: true }],
-      /^newSnapshotter: options: there is no asyncRemove; there are root, fileSystem, asynchronousRemove, durability, onWarning, onFatal$/,
+      /^newSnapshotter: options: unknown option asyncRemove; valid options: root, fileSystem, asynchronousRemove, durability, onWarning, onFatal$/,
     ],
     [
       'a switch that is a text',
       [{ ...good, asynchronousRemove: 'yes' }],
-      /asynchronousRemove: expected true or false, and it is a text$/,
+      /asynchronousRemove: expected true or false, got a string$/,
     ],
     [
       'a switch that is null',
       [{ ...good, asynchronousRemove: null }],
-      /asynchronousRemove: .* it is null$/,
+      /asynchronousRemove: .* got null$/,
     ],
     [
       'another durability',
       [{ ...good, durability: 'none' }],
-      /durability: expected "data" or "metadata", and it is a text$/,
+      /durability: expected "data" or "metadata", got a string$/,
     ],
     [
       'a warning that is no function',
       [{ ...good, onWarning: {} }],
-      /onWarning: expected a function, and it is an object$/,
+      /onWarning: expected a function, got an object$/,
     ],
     [
       'a failure that is no function',
       [{ ...good, onFatal: true }],
-      /onFatal: expected a function, and it is a boolean$/,
+      /onFatal: expected a function, got a boolean$/,
     ],
     [
       'several mistakes',
       [{ root: 'x', fileSystem: 'x' }],
-      /options\.root: it must be .*; options\.fileSystem: expected a FileSystem/,
+      /options\.root: expected an absolute path, got .*; options\.fileSystem: expected a FileSystem/,
     ],
   ])('refuses %s', async (_, given, why) => {
     expect(await refusal(open(...given))).toMatch(why);
@@ -173,9 +173,7 @@ it('refuses what is no file system wherever it comes from', async () => {
     ...{ effectFailed: () => undefined, healthChanged: () => undefined },
   };
   const running = assembleSnapshotter({ root }, () => ({}) as FileSystem, observer);
-  expect(await refusal(running)).toMatch(
-    /^what stands behind remote snapshots: it is no FileSystem/,
-  );
+  expect(await refusal(running)).toMatch(/^cannot use the remote file system: not a FileSystem/);
 });
 
 describe('a call', () => {
@@ -195,26 +193,22 @@ describe('a call', () => {
     [
       'prepare',
       [],
-      /^prepare: key: expected a text, and it is missing; parent: expected a text, and/,
+      /^prepare: key: expected a string, got missing; parent: expected a string, got/,
     ],
-    ['prepare', ['a'], /^prepare: parent: expected a text, and it is missing$/],
-    ['prepare', ['a', null], /^prepare: parent: expected a text, and it is null$/],
-    ['prepare', [half, ''], /^prepare: key: half a character \(a lone surrogate\) is in it$/],
+    ['prepare', ['a'], /^prepare: parent: expected a string, got missing$/],
+    ['prepare', ['a', null], /^prepare: parent: expected a string, got null$/],
+    ['prepare', [half, ''], /^prepare: key: contains a lone surrogate$/],
     [
       'prepare',
       ['a', '', null],
       /^prepare: options: expected an object with labels, signal, .* null$/,
     ],
-    [
-      'prepare',
-      ['a', '', signal],
-      /^prepare: options: .* it is an object of the kind AbortSignal$/,
-    ],
-    ['prepare', ['a', '', new Map()], /^prepare: options: .* it is an object of the kind Map$/],
+    ['prepare', ['a', '', signal], /^prepare: options: .* got an instance of AbortSignal$/],
+    ['prepare', ['a', '', new Map()], /^prepare: options: .* got an instance of Map$/],
     [
       'prepare',
       ['a', '', { label: {} }],
-      /^prepare: options: there is no label; there are labels, signal$/,
+      /^prepare: options: unknown option label; valid options: labels, signal$/,
     ],
     [
       'prepare',
@@ -224,56 +218,64 @@ describe('a call', () => {
     [
       'prepare',
       ['a', '', { labels: { b: 1 } }],
-      /options\.labels: "b": expected a text, .* a number$/,
+      /options\.labels: "b": expected a string, .* a number$/,
     ],
-    ['prepare', ['a', '', { labels: { b: half } }], /options\.labels: "b": half a character/],
+    [
+      'prepare',
+      ['a', '', { labels: { b: half } }],
+      /options\.labels: "b": contains a lone surrogate/,
+    ],
     [
       'prepare',
       ['a', '', { labels: { [half]: 'b' } }],
-      /options\.labels: key "a\\ud800": half a cha/,
+      /options\.labels: key "a\\ud800": contains a lone surrogate/,
     ],
     [
       'prepare',
       ['a', '', { labels: new Map([[1, 'b']]) }],
       /options\.labels: key a number: expected a/,
     ],
+    ['prepare', ['a', '', { signal: {} }], /options\.signal: expected an AbortSignal, got an obj/],
+    ['view', [1, 2], /^view: key: expected a string, got a number; parent: expected a string/],
+    ['view', ['a', '', { labels: null }], /^view: options\.labels: .* got null$/],
+    ['mounts', [], /^mounts: key: expected a string, got missing$/],
     [
-      'prepare',
-      ['a', '', { signal: {} }],
-      /options\.signal: expected an AbortSignal, and it is an obj/,
+      'mounts',
+      ['a', { labels: {} }],
+      /^mounts: options: unknown option labels; valid options: signal$/,
     ],
-    ['view', [1, 2], /^view: key: expected a text, and it is a number; parent: expected a text/],
-    ['view', ['a', '', { labels: null }], /^view: options\.labels: .* it is null$/],
-    ['mounts', [], /^mounts: key: expected a text, and it is missing$/],
-    ['mounts', ['a', { labels: {} }], /^mounts: options: there is no labels; there are signal$/],
-    ['commit', ['a'], /^commit: key: expected a text, and it is missing$/],
+    ['commit', ['a'], /^commit: key: expected a string, got missing$/],
     [
       'commit',
       ['a', 'b', { parent: 'c' }],
-      /^commit: options: there is no parent; there are labels/,
+      /^commit: options: unknown option parent; valid options: labels/,
     ],
-    ['remove', [{}], /^remove: key: expected a text, and it is an object$/],
-    ['stat', [], /^stat: key: expected a text, and it is missing$/],
-    ['update', [], /^update: change: expected an object with name, labels, and it is missing$/],
+    ['remove', [{}], /^remove: key: expected a string, got an object$/],
+    ['stat', [], /^stat: key: expected a string, got missing$/],
+    ['update', [], /^update: change: expected an object with name, labels, got missing$/],
     [
       'update',
       [{ name: 'a' }],
-      /^update: change\.labels: expected a Map or an object of texts, .* missing$/,
+      /^update: change\.labels: expected a Map or an object of strings, .* missing$/,
     ],
     [
       'update',
       [{ name: 1, labels: {} }],
-      /^update: change\.name: expected a text, and it is a number$/,
+      /^update: change\.name: expected a string, got a number$/,
     ],
     [
       'update',
       [{ name: 'a', labels: {} }, ['labels']],
-      /^update: paths\[0\]: expected a text, .* an array$/,
+      /^update: paths\[0\]: expected a string, .* an array$/,
     ],
-    ['usage', [undefined], /^usage: key: expected a text, and it is missing$/],
-    ['walk', [], /^walk: visit: expected a function, and it is missing$/],
-    ['walk', [() => undefined, 5], /^walk: filters\[0\]: expected a text, and it is a number$/],
-    ['cleanup', [{ timeout: 5 }], /^cleanup: options: there is no timeout; there are signal$/],
+    ['usage', [undefined], /^usage: key: expected a string, got missing$/],
+    ['walk', [], /^walk: visit: expected a function, got missing$/],
+    ['walk', [() => undefined, 5], /^walk: filters\[0\]: expected a string, got a number$/],
+    [
+      'cleanup',
+      [{ timeout: 5 }],
+      /^cleanup: options: unknown option timeout; valid options: signal$/,
+    ],
   ])('of %s with %j is refused', async (method, given, why) => {
     expect(await refusal(call(method, ...given))).toMatch(why);
     const seen: unknown[] = [];

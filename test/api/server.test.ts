@@ -20,7 +20,7 @@ afterEach(cleanUp);
 
 const stat = { snapshotter: '', key: 'a' };
 
-test('a call is answered, and pluralize with its method, code and duration', async () => {
+test('a call is answered, and counted with its method, code and duration', async () => {
   const rig = await aServer({
     usage: (_call, callback) => callback(null, { size: 2n ** 53n + 1n, inodes: 1n }),
     stat: (_call, callback) => callback({ code: status.NOT_FOUND, details: 'a: not found' }),
@@ -115,7 +115,7 @@ test('nothing that a client sends changes who it is', async () => {
   expect(seen).toMatchObject({ pid: process.pid });
 });
 
-test('List streams, and its end is pluralize once', async () => {
+test('List streams, and its end is counted once', async () => {
   const rig = await aServer({
     list: (call) => {
       for (let index = 0; index < 3; index += 1) {
@@ -145,7 +145,7 @@ test('List streams, and its end is pluralize once', async () => {
   await expect.poll(() => rig.ends.map((end) => [end.method, end.code])).toEqual([['List', 'OK']]);
 });
 
-test('a cancelled call and a passed deadline are pluralize as what they are', async () => {
+test('a cancelled call and an expired deadline are counted as such', async () => {
   const rig = await aServer({ stat: () => undefined });
   const client = rig.snapshots();
   const cancelled = client.stat(stat, new Metadata(), { deadline: Date.now() + 60_000 }, () => {
@@ -306,7 +306,7 @@ test('stop ends what does not finish with Unavailable, and says so', async () =>
     details: 'the server is stopping',
   });
   expect(rig.warnings).toEqual([
-    '1 calls on 1 connections were still open 100 ms after the shutdown began; they were ended',
+    'ended 1 call on 1 connection still open 100 ms after the shutdown began',
   ]);
 });
 

@@ -85,7 +85,7 @@ test('a call whose budget is spent is answered, and never begins', async () => {
   await serveWith(50);
   await expect(stat('late')).rejects.toMatchObject({
     code: status.DEADLINE_EXCEEDED,
-    details: 'Stat was not done within its budget of 50 ms; ask again',
+    details: 'Stat exceeded its budget of 50 ms; try again',
   });
   expect(await listed()).toMatchObject({ code: status.DEADLINE_EXCEEDED });
   answered();
@@ -129,7 +129,7 @@ test('the wait counts into the budget of the call that begins after it', async (
     setTimeout(() => end('not spent'), 50);
   };
   service.answerWith({ stat: slowStat });
-  expect(await waiting).toContain('within its budget of 100 ms');
+  expect(await waiting).toContain('exceeded its budget of 100 ms');
 });
 
 test('each method of the snapshots service has a budget', () => {

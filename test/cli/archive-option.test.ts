@@ -94,7 +94,9 @@ it('does not wait for ever for a socket that takes connections and says nothing'
   await new Promise<void>((resolve) => dumb.listen(path, resolve));
   try {
     const asked = withArchive(flagsOf('-a', path), systemDisk(), nothing, { answerMillis: 100 });
-    await expect(asked).rejects.toThrow('nothing answered for 0.1 s. Is this the socket of a');
+    await expect(asked).rejects.toThrow(
+      'no response within 0.1 s; check that this is the socket of a',
+    );
   } finally {
     for (const socket of sockets) socket.destroy();
     dumb.close();
@@ -104,7 +106,7 @@ it('does not wait for ever for a socket that takes connections and says nothing'
 it('has no service where it is switched off, and says so', async () => {
   const daemon = await aDaemon({ config: 'audit = false\n' });
   const asked = using(['-a', daemon.address], (archive) => archive.bounds());
-  await expect(asked).rejects.toThrow('it is switched off (audit = false)');
+  await expect(asked).rejects.toThrow('it is disabled (audit = false)');
   const health = await stratalog(['health', '-a', daemon.address]);
   expect(health).toMatchObject({ code: 0 });
   expect(health.stdout).not.toContain('stratalog.audit');

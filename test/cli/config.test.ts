@@ -121,7 +121,7 @@ test('a name that containerd uses itself is refused: containerd would not start'
   const refused = await config(['containerd', '--name', 'overlayfs']);
   expect(refused.code).not.toBe(0);
   expect(refused.stdout).toBe('');
-  expect(refused.stderr).toContain('containerd has a snapshotter named overlayfs');
+  expect(refused.stderr).toContain('overlayfs is a built-in snapshotter of containerd');
   // As it is in the distribution's containerd.
   const place = { root: '/srv/s', address: '/run/s.sock' };
   const printed = containerdConfigText(place, {

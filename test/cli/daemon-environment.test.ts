@@ -130,10 +130,10 @@ it('is unhealthy while it can start no thread, and healthy again when it can', a
   expect(health).toMatchObject({ code: 1 });
   expect(health.stdout).toContain('NOT_SERVING');
   expect(await scraped(metrics)).toContain('stratalog_serving{name="server"} 0');
-  expect(stderr()).toContain('"msg":"a worker thread failed"');
+  expect(stderr()).toContain('"msg":"worker thread failed"');
   limit.allow();
   await expect.poll(() => serves(address), { timeout: 30_000 }).toBe(true);
-  await expect.poll(stderr).toContain('"msg":"worker threads start again"');
+  await expect.poll(stderr).toContain('"msg":"worker threads recovered"');
   expect(await stratalog(question)).toMatchObject({ code: 0 });
 }, 90_000);
 

@@ -112,7 +112,9 @@ it('has a daemon delete what is named, and nothing that is owned, absent or moun
     // What is kept shows in health, and a probe goes on being content.
     const health = await stratalog(['health', '-a', daemon.address]);
     expect(health.code).toBe(0);
-    expect(health.stdout).toMatch(/directories +NOT_SERVING\n[^]*stratalog inspect shows which/);
+    expect(health.stdout).toMatch(
+      /directories +NOT_SERVING\n[^]*run .stratalog inspect. for details/,
+    );
     const log = await stratalog(['log', '--root', daemon.root, '--stream', 'daemon']);
     expect(log.stdout).toMatch(/DirectoriesReleased .* notes, requested by pid \d+/);
   } finally {

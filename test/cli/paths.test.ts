@@ -196,7 +196,7 @@ it.each([
   const { code, stdout, message } = await ask(line(root));
   expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
   expect(message).toMatch(
-    /is in the root \S+, which holds nothing but what its log knows; choose another place|is there already|is not empty/,
+    /is inside the root \S+, where unknown files are deleted; choose another path|is there already|is not empty/,
   );
   expect(all()).toEqual(before);
 });

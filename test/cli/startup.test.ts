@@ -189,7 +189,7 @@ it.each(['SIGTERM', 'SIGINT'] as const)(
     child.kill(signal);
     expect(await once(child, 'exit')).toEqual([0, null]);
     await waiting;
-    expect(messages()).toContain('stopping before the startup is complete');
+    expect(messages()).toContain('stopping before startup is complete');
     expect(messages()).not.toContain('serving');
     hold.release();
     const next = started();

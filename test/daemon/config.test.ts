@@ -107,11 +107,13 @@ test('the file of --config comes before STRATALOG_CONFIG, that before the defaul
 test('a named file that is missing is an error, the default one is not', async () => {
   await load(null);
   for (const inputs of [{ configFile: '/c.toml' }, { env: { STRATALOG_CONFIG: '/c.toml' } }]) {
-    await expect(load(null, inputs)).rejects.toThrow('configuration file /c.toml cannot be read');
+    await expect(load(null, inputs)).rejects.toThrow(
+      'cannot read configuration file /c.toml: ENOENT',
+    );
   }
   const denied = Object.assign(new Error('EACCES: permission denied'), { code: 'EACCES' });
   await expect(load(null, { readFile: () => Promise.reject(denied) })).rejects.toThrow(
-    `configuration file ${defaultConfigFile} cannot be read: EACCES`,
+    `cannot read configuration file ${defaultConfigFile}: EACCES`,
   );
 });
 
@@ -161,7 +163,7 @@ test('a mistake in the environment or a flag names it', async () => {
 
 test('TOML that does not parse is told with its line', async () => {
   expect(await mistakes('root = "/x"\nlog = [\n')).toEqual([
-    expect.stringMatching(/^\/c\.toml:\d: not TOML: .+: "/),
+    expect.stringMatching(/^\/c\.toml:\d: invalid TOML: .+: "/),
   ]);
 });
 
@@ -175,7 +177,7 @@ test('values out of range and options that would break mounts are refused', asyn
     ]);
   }
   expect(await mistakes('mount_options = ["xino=off", "lowerdir=/x"]')).toEqual([
-    '/c.toml:1: mount_options.1: this option is decided by the snapshotter and cannot be set',
+    '/c.toml:1: mount_options.1: the snapshotter sets this option itself',
   ]);
   expect(await mistakes('[log_store]\nsegment_size = "4KiB"')).toEqual([
     '/c.toml:2: log_store.segment_size: expected a size such as "64MiB", from 1MiB to 1GiB',

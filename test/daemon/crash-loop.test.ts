@@ -17,7 +17,7 @@ test('the file is next to the socket, or in the runtime directory of the unit', 
   );
 });
 
-test('failures within a minute are pluralize, older ones are forgotten', async () => {
+test('failures within a minute are counted, older ones are forgotten', async () => {
   const directory = await aDirectory();
   const path = join(directory, 's.failures');
   const counts: (number | null)[] = [];
@@ -58,7 +58,7 @@ test('nothing is written through a link, and a directory in its place is no coun
   expect(await recordFailure(join(directory, 'missing', 's.failures'), 20)).toBeNull();
 });
 
-test('three failures cost nothing, the fourth a wait; one that cannot be pluralize a short one', () => {
+test('three failures cost nothing, the fourth a wait; one that cannot be counted a short one', () => {
   expect([1, 2, 3].map(waitAfter)).toEqual([0, 0, 0]);
   expect(waitAfter(4)).toBe(10_000);
   expect(waitAfter(100)).toBe(10_000);

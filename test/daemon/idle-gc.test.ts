@@ -1,9 +1,9 @@
 /**
  * Goal: memory is given back behind each stretch of work, and never while work goes on.
- * Method: the verdict with processor times given; the release itself on garbage of our own.
+ * Method: the check with processor times given; the release itself on garbage of our own.
  */
 import { afterEach, expect, test } from 'vitest';
-import { RemainderCheck, releaseAtRest } from '../../src/daemon/idle-gc.js';
+import { IdleCheck, releaseWhenIdle } from '../../src/daemon/idle-gc.js';
 import { releaseMemory } from '../../src/host/process/memory.js';
 import { cleanUp, later } from '../api/rig.js';
 
@@ -11,8 +11,8 @@ afterEach(cleanUp);
 
 /** Looks that are two seconds apart; answers at which of them memory is given back. */
 function releases(...processorMillis: readonly number[]): number[] {
-  const verdict = new RemainderCheck(0);
-  return processorMillis.flatMap((millis, look) => (verdict.see(millis, 2_000) ? [look] : []));
+  const check = new IdleCheck(0);
+  return processorMillis.flatMap((millis, look) => (check.sample(millis, 2_000) ? [look] : []));
 }
 
 test('twice behind work, when two looks in a row find rest', () => {
@@ -31,16 +31,16 @@ test('not for work that leaves little behind, until it adds up', () => {
   expect(releases(101, 20, 20, 20, 20)).toEqual([2, 3]);
   expect(releases(20, 20, 20, 20)).toEqual([]);
   // Just too much for a rest, at looks that are a second apart.
-  const verdict = new RemainderCheck(0);
-  expect([60, 5, 5, 60, 5, 5, 5, 5].map((millis) => verdict.see(millis, 1_000))).toEqual([
+  const check = new IdleCheck(0);
+  expect([60, 5, 5, 60, 5, 5, 5, 5].map((millis) => check.sample(millis, 1_000))).toEqual([
     ...[false, false, false],
     ...[false, false, true, true, false],
   ]);
 });
 
 test('behind a start, which was work before anybody looked', () => {
-  const verdict = new RemainderCheck(800);
-  expect([20, 20, 20, 20].map((millis) => verdict.see(millis, 2_000))).toEqual([
+  const check = new IdleCheck(800);
+  expect([20, 20, 20, 20].map((millis) => check.sample(millis, 2_000))).toEqual([
     ...[false, true, true, false],
   ]);
 });
@@ -55,7 +55,7 @@ test('what nobody refers to any more is collected', async () => {
 
 test('a process that has come to rest gives memory back', async () => {
   let released = 0;
-  const stop = releaseAtRest(() => (released += 1), { everyMillis: 50, release: () => 0 });
+  const stop = releaseWhenIdle(() => (released += 1), { everyMillis: 50, release: () => 0 });
   later(stop);
   await expect.poll(() => released, { timeout: 20_000 }).toBeGreaterThan(0);
 });

@@ -34,7 +34,7 @@ test('a blocked event loop is told with how late it was, and being well again', 
   await expect.poll(() => reports.length).toBe(2);
   const [unwell, well] = reports;
   expect(unwell?.source).toBe('event loop');
-  const late = Number(/was (\d+) ms late \(limit 2000 ms\)$/.exec(unwell?.reason ?? '')?.[1]);
+  const late = Number(/delayed by (\d+) ms \(limit 2000 ms\)$/.exec(unwell?.reason ?? '')?.[1]);
   expect(late).toBeGreaterThan(limit);
   expect(well).toEqual({ source: 'event loop', reason: null });
 });
@@ -56,7 +56,7 @@ test('descriptors that run out are told before they are gone', async () => {
   for (let count = 0; count < 120; count += 1) handles.push(await open('/dev/null'));
   await expect.poll(() => reports.length).toBe(1);
   expect(reports[0]?.source).toBe('file descriptors');
-  expect(reports[0]?.reason).toMatch(/^only \d+ file descriptors are left .*raise LimitNOFILE$/);
+  expect(reports[0]?.reason).toMatch(/^only \d+ file descriptors free .*raise LimitNOFILE$/);
 });
 
 test('nothing is watched once nobody listens', async () => {
@@ -70,8 +70,8 @@ test('nothing is watched once nobody listens', async () => {
 });
 
 test('the loop is unwell at once and well after three calm looks in a row', () => {
-  const verdict = new LoopCheck(100);
-  const seen = [99, 100, 500, 49, 49, 60, 49, 49, 49, 49].map((late) => verdict.see(late));
+  const check = new LoopCheck(100);
+  const seen = [99, 100, 500, 49, 49, 60, 49, 49, 49, 49].map((late) => check.sample(late));
   expect(seen.map((change) => (typeof change === 'string' ? 'unwell' : change))).toEqual([
     undefined,
     'unwell',
@@ -87,8 +87,8 @@ test('the loop is unwell at once and well after three calm looks in a row', () =
 });
 
 test('descriptors are well again only with a quarter more than the reserve', () => {
-  const verdict = new DescriptorCheck(100);
-  const seen = [100, 99, 0, 124, 125, 124, 100].map((free) => verdict.see(free));
+  const check = new DescriptorCheck(100);
+  const seen = [100, 99, 0, 124, 125, 124, 100].map((free) => check.sample(free));
   expect(seen.map((change) => (typeof change === 'string' ? 'unwell' : change))).toEqual([
     undefined,
     'unwell',

@@ -129,7 +129,7 @@ describe('a full disk', () => {
     const unprepared = 'the next segment of the log could not be prepared';
     expect(volume.messages('warning').map(({ msg }) => msg)).toEqual([
       unprepared,
-      'the root is full: what the kernel can do was not tried, the last start knew it',
+      'cannot probe kernel features because the root is full; using those recorded at the last startup',
       unprepared,
     ]);
   });
@@ -179,7 +179,7 @@ describe.each(ends)('%s', (_name, kind, end, code) => {
     const fatal = volume.messages('fatal');
     expect(fatal).toHaveLength(1);
     // What failed, where, what will be, and what to do.
-    expect(fatal[0]).toMatchObject({ msg: 'the log cannot be written; read-only from now on' });
+    expect(fatal[0]).toMatchObject({ msg: 'cannot write to the log; read-only from now on' });
     expect(String(fatal[0]?.['error'])).toMatch(/write .*volume-root\/log\/\d+\.seg: \w+/);
     expect(fatal[0]?.['error']).toContain(code);
     expect(fatal[0]?.['advice']).toEqual(expect.any(String));

@@ -32,7 +32,7 @@ function raw(
 }
 
 const invalid = 'INVALID_ARGUMENT';
-const notWhole = /not a whole protobuf message of its type: invalid argument$/;
+const notWhole = /not a valid protobuf message of its type: invalid argument$/;
 
 export const messages: readonly ApiCase[] = [
   bytes('no protobuf', 'stat', [Buffer.alloc(64, 0xff)], invalid, notWhole),

@@ -52,20 +52,24 @@ async function running(): Promise<string> {
   return (runningRoot = root);
 }
 
-const nested = /lies in the root .* of another snapshotter, which deletes.*choose a root outside/;
+const nested =
+  /is inside .*, the root of another snapshotter, which deletes.*choose a root outside/;
 
 const cases: readonly HostileCase<Place>[] = [
   {
     name: 'a file',
     given: ({ at }) => fs.writeFileSync(at, 'mine'),
     when: serving,
-    expected: { code: 2, message: [/root is not a directory.*move it away or choose another/] },
+    expected: {
+      code: 2,
+      message: [/root as root: not a directory.*move it away or choose another/],
+    },
   },
   {
     name: 'a pipe',
     given: ({ at }) => execFileSync('mkfifo', [at]),
     when: opening,
-    expected: { code: 2, message: [/is not a directory/] },
+    expected: { code: 2, message: [/as root: not a directory/] },
   },
   {
     name: 'below a file',
@@ -80,7 +84,7 @@ const cases: readonly HostileCase<Place>[] = [
     name: 'a link to nothing',
     given: ({ at }) => fs.symlinkSync('/nowhere/at/all', at),
     when: serving,
-    expected: { code: 2, message: [/root is a link to a directory that is not there; make it/] },
+    expected: { code: 2, message: [/root as root: dangling symlink; create its target/] },
   },
   {
     name: 'a link in a circle',
@@ -96,7 +100,7 @@ const cases: readonly HostileCase<Place>[] = [
   {
     name: 'a relative path, of the library',
     when: () => open('relative/root'),
-    expected: { code: 2, message: [/must be absolute, and relative\/root is not/] },
+    expected: { code: 2, message: [/expected an absolute path, got relative\/root/] },
   },
   {
     name: 'behind a link to a path with a comma',
@@ -105,7 +109,7 @@ const cases: readonly HostileCase<Place>[] = [
       fs.symlinkSync('with,comma', place.at);
     },
     when: serving,
-    expected: { code: 2, message: [/with,comma cannot be a root/, /choose another directory/] },
+    expected: { code: 2, message: [/cannot use .*with,comma as root/, /choose another directory/] },
   },
   {
     name: 'a new one on a read-only file system',
@@ -130,7 +134,10 @@ const cases: readonly HostileCase<Place>[] = [
       outside(place, rooms.mount('overlay', options), 'root');
     },
     when: serving,
-    expected: { code: 2, message: [/lies on an overlay itself; choose a root on the file system/] },
+    expected: {
+      code: 2,
+      message: [/is on an overlay itself; choose a root on the underlying file system/],
+    },
   },
   {
     name: 'on a file system without d_type',
@@ -142,7 +149,10 @@ const cases: readonly HostileCase<Place>[] = [
       outside(place, rooms.mount('ext4', 'loop', undefined, image), 'root');
     },
     when: serving,
-    expected: { code: 2, message: [/\(d_type\)/, /choose another one, or make XFS with ftype=1/] },
+    expected: {
+      code: 2,
+      message: [/\(d_type\)/, /choose another file system, or format XFS with ftype=1/],
+    },
   },
   {
     name: 'in the middle of another root that is in use',
@@ -190,7 +200,7 @@ const cases: readonly HostileCase<Place>[] = [
       fs.symlinkSync(elsewhere, `${place.at}/snapshots`);
     },
     when: serving,
-    expected: { code: 2, message: [/snapshots is a link/, /mount --bind/] },
+    expected: { code: 2, message: [/snapshots is a symlink/, /mount --bind/] },
   },
   {
     name: 'with a file in place of its snapshots',
@@ -200,7 +210,7 @@ const cases: readonly HostileCase<Place>[] = [
       fs.writeFileSync(`${place.at}/snapshots`, 'mine');
     },
     when: serving,
-    expected: { code: 2, message: [/snapshots is not a directory; move it away, or choose/] },
+    expected: { code: 2, message: [/snapshots is not a directory; move it away or choose/] },
   },
   {
     name: 'with a file in place of its log',
@@ -210,7 +220,7 @@ const cases: readonly HostileCase<Place>[] = [
       fs.writeFileSync(`${place.at}/log`, 'mine');
     },
     when: serving,
-    expected: { code: 2, message: [/log is not a directory; move it away, or choose/] },
+    expected: { code: 2, message: [/log is not a directory; move it away or choose/] },
   },
   {
     name: 'without room for inodes',
@@ -262,7 +272,7 @@ it('a root in memory is served with a warning', async () => {
     await snapshotter.prepare('a', '');
   });
   expect(answer.code).toBe(0);
-  expect(answer.message).toMatch(/in memory.*after a reboot/);
+  expect(answer.message).toMatch(/on tmpfs.*a reboot deletes/);
 });
 
 it('a root on a disk is served without a warning, whoever owns it and whatever stands beside', async () => {

@@ -82,7 +82,7 @@ const cases: readonly HostileCase<Place>[] = [
     name: 'is a regular file',
     given: ({ address }) => fs.writeFileSync(address, 'mine'),
     when: serving,
-    expected: { code: 2, message: [/exists and is not a socket; move it away, or/, other] },
+    expected: { code: 2, message: [/exists and is not a socket; move it away or/, other] },
   },
   {
     name: 'is a directory',
@@ -129,12 +129,15 @@ const cases: readonly HostileCase<Place>[] = [
     given: live,
     when: serving,
     untouched,
-    expected: { code: 2, message: [/another process serves .*"ss -xlp" names it.*stop it/, other] },
+    expected: {
+      code: 2,
+      message: [/another process serves .*find it with "ss -xlp".*stop it/, other],
+    },
   },
   {
     name: 'is the metrics address as well',
     when: ({ address }) => serve(root, address, '--metrics-address', address),
-    expected: { code: 2, message: [/metrics_address and address are both .*choose another/] },
+    expected: { code: 2, message: [/metrics_address and address are both .*change one of them/] },
   },
   {
     name: 'has a metrics address that is taken beside it',
@@ -145,7 +148,7 @@ const cases: readonly HostileCase<Place>[] = [
     when: ({ address, round }) =>
       serve(root, address, '--metrics-address', path.join(round, 'daemon.sock')),
     untouched,
-    expected: { code: 2, message: [/metrics_address cannot be served: another process serves/] },
+    expected: { code: 2, message: [/cannot serve metrics_address: another process serves/] },
   },
   {
     name: 'has a debug address that is a file beside it',

@@ -1,9 +1,9 @@
 /**
- * What can be wrong with a log, as data: it crosses from a thread to the event loop and from a
- * daemon to its client, and is the same error on the other side. A command that reads over the
- * socket so ends with the same exit code as one that reads the files.
+ * Serializes errors of the log, so that they keep their class from a worker thread to the event
+ * loop and from the daemon to its client. A command that reads over the socket therefore has the
+ * same exit code as one that reads the files.
  *
- * Knows the errors that archive.ts promises, and their gRPC codes; everything else is status.ts's.
+ * Covers the errors that archive.ts declares; status.ts handles all others.
  */
 import { Metadata, status } from '@grpc/grpc-js';
 import * as z from 'zod';
@@ -29,13 +29,13 @@ const faultSchema = z.discriminatedUnion('kind', [
     isNewer: z.boolean(),
   }),
   z.object({ kind: z.literal('MomentUnknown'), message: z.string() }),
-  // Of the log, not of this program: an event that cannot happen where it stands.
+  // In the log, not in this program: an event that is invalid at its position.
   z.object({ kind: z.literal('InvariantBroken'), message: z.string() }),
 ]);
 
 export type LogFault = z.infer<typeof faultSchema>;
 
-/** Null for what is no fault of the log. */
+/** Null if the error is not a fault of the log. */
 export function logFaultOf(thrown: unknown): LogFault | null {
   if (thrown instanceof LogDamaged) {
     const { segment, offset, position: at, found } = thrown;
@@ -55,7 +55,7 @@ export function logFaultOf(thrown: unknown): LogFault | null {
   return null;
 }
 
-/** The error that the fault was. */
+/** The inverse of `logFaultOf`. */
 export function errorOf(fault: LogFault): Error {
   switch (fault.kind) {
     case 'LogDamaged':
@@ -74,7 +74,7 @@ export function errorOf(fault: LogFault): Error {
   }
 }
 
-/** Trailing metadata, for clients of ours. */
+/** Trailing metadata, for our own client. */
 const FAULT_KEY = 'stratalog-fault-bin';
 
 export function auditStatusOf(thrown: unknown): CallStatus & { readonly metadata?: Metadata } {
@@ -99,7 +99,7 @@ function codeOf(fault: LogFault): status {
   }
 }
 
-/** The error behind a status as `auditStatusOf` made it; null when it says nothing of a log. */
+/** The error that `auditStatusOf` serialized; null if the trailers have none. */
 export function errorInTrailers(metadata: Metadata): Error | null {
   const [bytes] = metadata.get(FAULT_KEY);
   if (!Buffer.isBuffer(bytes)) return null;
@@ -107,7 +107,7 @@ export function errorInTrailers(metadata: Metadata): Error | null {
     const parsed = faultSchema.safeParse(JSON.parse(bytes.toString('utf8')));
     return parsed.success ? errorOf(parsed.data) : null;
   } catch {
-    // Of another release, or of somebody else: the code and the text still tell.
+    // Written by another release or another program: the caller uses the status code and text.
     return null;
   }
 }

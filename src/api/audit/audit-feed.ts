@@ -1,8 +1,7 @@
 /**
- * A subscriber's way through the log: past events, then each new one, without a gap or a double.
- * It is asked for each piece, and looks then where it stands: near the end it takes from what all
- * share (audit-recent.ts), behind that it reads from disk, up to what is durable and no further.
- * Nothing is kept for a subscriber who does not ask.
+ * A subscription: past events, then each new one, without gaps or duplicates. Each batch is pulled
+ * by the subscriber, from the shared cache near the end of the log (audit-recent.ts), otherwise
+ * from disk up to the durable position. A subscriber that does not pull costs no memory.
  */
 import { position, type Position } from '../../base/units.js';
 import { MomentUnknown } from '../../inspect/archive/archive.js';
@@ -13,13 +12,12 @@ import type { ReadableLog } from './audit-turns.js';
 import { inMessages } from './audit-wire.js';
 import type { Event } from '../generated/stratalog/audit/v1/audit.js';
 
-/** A piece of a subscription. */
 export interface FeedPiece {
-  /** None in a heartbeat. */
+  /** Empty in a heartbeat. */
   readonly events: Event[];
-  /** Everything before it was handed out or is not wanted. */
+  /** Everything before it was sent or does not match the filter. */
   readonly next: Position;
-  /** The end was reached. */
+  /** The subscription has caught up. */
   readonly live: boolean;
 }
 
@@ -30,10 +28,10 @@ export interface FeedParts {
   readonly heartbeatMillis: number;
 }
 
-/** As many as make a message. */
+/** The events of one message. */
 const PIECE_EVENTS = 256;
 
-/** Ends with the signal, or with the log. Fails as the archive does. */
+/** Ends with the signal or when the log is closed. @throws as the archive */
 export async function* feedOf(
   parts: FeedParts,
   query: SubscribeQuery,
@@ -43,37 +41,37 @@ export async function* feedOf(
   const release = recent.use();
   try {
     let next = query.from;
-    let isToldLive = false;
-    let saidAt = performance.now();
+    let reportedLive = false;
+    let sentAt = performance.now();
     while (!signal.aborted) {
       const found = recent.from(next, PIECE_EVENTS);
       if (found === null) {
         const until = parts.log.durablePosition;
         yield* past(parts, { ...query, from: next }, until, signal);
         next = until;
-        isToldLive = false;
-        saidAt = performance.now();
+        reportedLive = false;
+        sentAt = performance.now();
         continue;
       }
       next = position(next + found.length);
       const live = next >= recent.end;
-      const events = found.filter((event) => isWanted(event, query));
-      const isBeat = performance.now() - saidAt >= parts.heartbeatMillis;
-      if (events.length > 0 || (live && (!isToldLive || isBeat))) {
-        isToldLive = live;
+      const events = found.filter((event) => matches(event, query));
+      const isBeat = performance.now() - sentAt >= parts.heartbeatMillis;
+      if (events.length > 0 || (live && (!reportedLive || isBeat))) {
+        reportedLive = live;
         yield { events, next, live };
-        saidAt = performance.now();
+        sentAt = performance.now();
       }
       if (!live) continue;
       if (recent.isOver) return;
-      await movedWithin(recent, next, saidAt + parts.heartbeatMillis, signal);
+      await movedWithin(recent, next, sentAt + parts.heartbeatMillis, signal);
     }
   } finally {
     release();
   }
 }
 
-/** From disk, up to what is durable. */
+/** From disk, up to the durable position. */
 async function* past(
   { archive }: FeedParts,
   query: SubscribeQuery,
@@ -82,15 +80,15 @@ async function* past(
 ): AsyncGenerator<FeedPiece, void, undefined> {
   const { from, stream, types } = query;
   const { first } = await archive.bounds();
-  // From 0 on is from what is kept on. Anybody else has been further, and must know of a gap.
+  // 0 means the first retained event. Any other position was reached before, so this is a gap.
   if (from > 0 && from < first) {
-    throw new MomentUnknown(`the log begins at position ${first}: ${from} is not kept any more`);
+    throw new MomentUnknown(`the log begins at position ${first}: ${from} is no longer retained`);
   }
   const range = { from, to: until, ...(stream === undefined ? {} : { stream }) };
   for await (const batch of durableBatches(archive, range)) {
     if (signal.aborted) return;
-    const wanted = types === null ? batch : batch.filter(({ type }) => types.has(type));
-    for (const events of inMessages(wanted)) {
+    const matching = types === null ? batch : batch.filter(({ type }) => types.has(type));
+    for (const events of inMessages(matching)) {
       const last = events.at(-1);
       if (last !== undefined) {
         yield { events, next: position(Number(last.position) + 1), live: false };
@@ -99,13 +97,13 @@ async function* past(
   }
 }
 
-function isWanted(event: Event, { stream, types }: EventFilter): boolean {
+function matches(event: Event, { stream, types }: EventFilter): boolean {
   return (
     (stream === undefined || event.stream === stream) && (types === null || types.has(event.type))
   );
 }
 
-/** Waits for something new, for the time of the next heartbeat, or for the signal. */
+/** Waits for a new event, the next heartbeat or the signal. */
 async function movedWithin(
   recent: RecentEvents,
   next: Position,

@@ -1,13 +1,13 @@
 /**
- * The slow questions as jobs for a thread of host/workers.ts: each opens the root's files anew,
- * read-only. A fault of the log is answered as data, because an error loses its class on the way.
+ * Slow queries as jobs for a worker thread. Each opens the root's files read-only. A fault of the
+ * log is returned as data, because an error loses its class between threads.
  */
 import { position, unixNanos } from '../../base/units.js';
 import { blockingDisk } from '../../host/files/blocking-disk.js';
 import { RootArchive } from '../../inspect/archive/root-archive.js';
 import type { LogDamaged } from '../../log/errors.js';
 import { logFaultOf, type LogFault } from './audit-faults.js';
-import { questionsTo, type SlowQuestions, type StateText } from './audit-queries.js';
+import { queriesOn, type SlowQueries, type StateText } from './audit-queries.js';
 
 export type Answered<Value> = { readonly value: Value } | { readonly fault: LogFault };
 
@@ -39,13 +39,13 @@ export function find(
 
 async function answered<Value>(
   { root }: OfRoot,
-  answer: (questions: SlowQuestions, signal: AbortSignal) => Promise<Value>,
+  answer: (queries: SlowQueries, signal: AbortSignal) => Promise<Value>,
 ): Promise<Answered<Value>> {
   try {
-    // Whoever gives up waiting lets the thread finish: the pool bounds how many do.
+    // An aborted job still runs to its end; the pool limits how many do.
     const never = new AbortController().signal;
     const archive = new RootArchive(blockingDisk(), root, { asksOnce: true, onDamage: refuse });
-    return { value: await answer(questionsTo(archive), never) };
+    return { value: await answer(queriesOn(archive), never) };
   } catch (thrown) {
     const fault = logFaultOf(thrown);
     if (fault === null) throw thrown;
@@ -53,7 +53,7 @@ async function answered<Value>(
   }
 }
 
-/** An answer over a socket has no room for a word that more was there. */
+/** A response cannot carry a note that records were left out, so damage fails the query. */
 function refuse(damage: LogDamaged): never {
   throw damage;
 }

@@ -1,32 +1,32 @@
 /**
- * The questions of an auditor that need much of the log read, or much replayed. They are answered
- * by an archive, wherever it runs (on a thread in the daemon, see audit-thread.ts), and only from
- * what is durable: an archive of files sees what is written, which may be more.
+ * Audit queries that read or replay much of the log. In the daemon they run on a worker thread
+ * (audit-thread.ts). They return durable events only, although an archive of files can also read
+ * records that are written but not yet durable.
  */
 import { position, type Position, type SnapshotId, type UnixNanos } from '../../base/units.js';
 import type { Archive } from '../../inspect/archive/archive.js';
 import { fitOfRecord } from '../../inspect/events/event-names.js';
 import { streamOf, idOfStream } from '../../machines/events/streams.js';
 
-/** All snapshots at a moment, as text: what a client makes a forest of. */
+/** All snapshots at a position, as text from which a client builds a forest. */
 export interface StateText {
   readonly position: Position;
   readonly time: UnixNanos | null;
   readonly nextId: number;
   readonly preallocated: readonly number[];
   readonly snapshots: number;
-  /** A JSON line for each, ended by a newline. Shared memory: it crosses a thread uncopied. */
+  /** One JSON line per snapshot. In shared memory, so that it crosses threads without a copy. */
   readonly lines: Uint8Array;
 }
 
-/** `durable` is the end of what may be told. Each gives up waiting with the signal. */
-export interface SlowQuestions {
+/** Results never extend past `durable`. Each query stops waiting when the signal is aborted. */
+export interface SlowQueries {
   stateAt(at: Position, signal: AbortSignal): Promise<StateText>;
   positionAt(time: UnixNanos, durable: Position, signal: AbortSignal): Promise<Position>;
   find(text: string, durable: Position, signal: AbortSignal): Promise<readonly SnapshotId[]>;
 }
 
-/** `at` must be durable itself. */
+/** @param at must be durable */
 async function stateTextAt(archive: Archive, at: Position): Promise<StateText> {
   const { time, forest } = await archive.stateAt(at);
   const pieces: Buffer[] = [];
@@ -67,21 +67,22 @@ async function durableFind(
   durable: Position,
 ): Promise<readonly SnapshotId[]> {
   const found = await archive.find(text);
-  const doubtful = new Set<SnapshotId>();
+  // Snapshots with events that are not durable: the match may be in one of these.
+  const unchecked = new Set<SnapshotId>();
   for await (const batch of archive.read({ from: durable })) {
     for (const record of batch) {
       const id = idOfStream(record.stream);
-      if (id !== null) doubtful.add(id);
+      if (id !== null) unchecked.add(id);
     }
   }
-  const sure: SnapshotId[] = [];
+  const matching: SnapshotId[] = [];
   for (const id of found) {
-    if (!doubtful.has(id) || (await boreText(archive, id, text, durable))) sure.push(id);
+    if (!unchecked.has(id) || (await matchesDurably(archive, id, text, durable))) matching.push(id);
   }
-  return sure;
+  return matching;
 }
 
-async function boreText(
+async function matchesDurably(
   archive: Archive,
   id: SnapshotId,
   text: string,
@@ -93,8 +94,8 @@ async function boreText(
   return false;
 }
 
-/** Answered where the archive is, in the caller's own thread. */
-export function questionsTo(archive: Archive): SlowQuestions {
+/** Runs the queries in the caller's thread. */
+export function queriesOn(archive: Archive): SlowQueries {
   return {
     stateAt: (at) => stateTextAt(archive, at),
     positionAt: (time, durable) => durablePositionAt(archive, time, durable),

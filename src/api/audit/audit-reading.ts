@@ -1,7 +1,7 @@
 /**
- * Reads a durable range from an archive. An archive ends at the end of what can be read, because
- * of files it cannot be known how far they should reach; here it is known, and a log that cannot
- * be read as far as it was durable is damaged.
+ * Reads a durable range from an archive. An archive of files ends at the last readable record,
+ * because files do not show where the log should end. The daemon knows its durable position: a log
+ * that ends before it is damaged.
  */
 import { position, type Position } from '../../base/units.js';
 import { LogDamaged } from '../../log/errors.js';
@@ -16,14 +16,14 @@ export interface DurableRange {
   readonly reverse?: boolean;
 }
 
-/** Fails as the archive does, and with LogDamaged when it ends before `to`. */
+/** @throws as the archive; LogDamaged if it ends before `to` */
 export async function* durableBatches(
   archive: ReadableLog,
   range: DurableRange,
 ): AsyncGenerator<readonly LogRecord[], void, undefined> {
   const { from, to, stream, reverse = false } = range;
   if (to <= from) return;
-  // Backwards the end comes first.
+  // In reverse, the end is read first.
   if (reverse) await checkReached(archive, await readableUpTo(archive, to), to);
   let reached: number = from;
   for await (const batch of archive.read(range)) {
@@ -31,7 +31,7 @@ export async function* durableBatches(
     reached = (batch.at(-1)?.position ?? reached) + 1;
   }
   if (reverse) return;
-  // Of a stream only some events are read: whether the rest could be is seen at the last one.
+  // A read of one stream skips records, so the last record is read to check the end.
   await checkReached(archive, stream === undefined ? reached : await readableUpTo(archive, to), to);
 }
 
@@ -45,10 +45,10 @@ async function readableUpTo(archive: ReadableLog, to: Position): Promise<number>
 
 async function checkReached(archive: ReadableLog, reached: number, to: Position): Promise<void> {
   if (reached >= to) return;
-  // All of it may be retired.
+  // The whole range may have been retired.
   if ((await archive.bounds()).first >= to) return;
   throw new LogDamaged(
     { segment: 'log', offset: 0, position: position(reached) },
-    `it cannot be read further, though everything before ${to} was durable`,
+    `cannot read further, although everything before ${to} was durable`,
   );
 }

@@ -1,8 +1,7 @@
 /**
- * The newest durable records, kept once for all subscribers: whoever is near the end is served
- * from here, and only who is behind reads from disk. What is kept is bounded by number and by
- * size, however many subscribers there are and however slow they are: each comes and takes, and
- * nothing is pushed to anybody.
+ * A bounded cache of the newest durable events, shared by all subscribers. Subscribers near the end
+ * of the log pull from it; only those further back read from disk. A slow subscriber costs no
+ * memory, because nothing is pushed.
  */
 import type { Observable, Subscription } from 'rxjs';
 import { position, type Position } from '../../base/units.js';
@@ -24,7 +23,7 @@ export class RecentEvents {
   readonly #eventsMax: number;
   #events: Event[] = [];
   #textLength = 0;
-  /** Of the first event kept. */
+  /** Position of the first cached event. */
   #first = 0;
   #arrived: LogRecord[] = [];
   #subscription: Subscription | null = null;
@@ -37,22 +36,22 @@ export class RecentEvents {
     this.#eventsMax = eventsMax;
   }
 
-  /** Behind the last event kept; everything before it is durable. */
+  /** The position after the last cached event; everything before it is durable. */
   get end(): Position {
     return position(this.#first + this.#events.length);
   }
 
-  /** How much is kept, for those who wonder. */
+  /** The size of the cache. */
   get kept(): { readonly events: number; readonly textLength: number } {
     return { events: this.#events.length, textLength: this.#textLength };
   }
 
-  /** The log is closed: nothing will come any more. */
+  /** The log is closed; there will be no more events. */
   get isOver(): boolean {
     return this.#isOver;
   }
 
-  /** Keeps events from now on, until as many have called what is answered. */
+  /** Fills the cache until every user has called the returned function. */
   use(): () => void {
     this.#users += 1;
     if (this.#subscription === null) this.#begin();
@@ -65,14 +64,14 @@ export class RecentEvents {
     };
   }
 
-  /** Events from a position on, so many at most; null when that is not kept any more. */
+  /** At most `most` events from a position; null if the position is no longer cached. */
   from(at: Position, most: number): readonly Event[] | null {
     if (at < this.#first) return null;
     const index = at - this.#first;
     return this.#events.slice(index, index + most);
   }
 
-  /** Resolves at the end of the log moving on, of the log itself, or of the signal. */
+  /** Resolves when there are events after `beyond`, the log is closed, or the signal is aborted. */
   async moved(beyond: Position, signal: AbortSignal): Promise<void> {
     if (this.end > beyond || this.#isOver || signal.aborted) return;
     await new Promise<void>((resolve) => {
@@ -90,7 +89,7 @@ export class RecentEvents {
     this.#first = this.#log.durablePosition;
     this.#subscription = this.#log.durableBatches.subscribe({
       next: (records) => {
-        // Whoever appended waits behind this call: the work is done in a later turn.
+        // Converted in a later turn: the appender waits for this callback.
         if (this.#arrived.length === 0) setImmediate(() => this.#take());
         for (const record of records) this.#arrived.push(record);
       },
@@ -120,18 +119,18 @@ export class RecentEvents {
       this.#events.push(event);
       this.#textLength += event.data.length;
     }
-    let gone = 0;
-    while (this.#isTooMuch(gone)) {
-      this.#textLength -= this.#events[gone]?.data.length ?? 0;
-      gone += 1;
+    let dropped = 0;
+    while (this.#isTooMuch(dropped)) {
+      this.#textLength -= this.#events[dropped]?.data.length ?? 0;
+      dropped += 1;
     }
-    this.#events.splice(0, gone);
-    this.#first += gone;
+    this.#events.splice(0, dropped);
+    this.#first += dropped;
     if (arrived.length > 0) this.#wake();
   }
 
-  #isTooMuch(gone: number): boolean {
-    const left = this.#events.length - gone;
+  #isTooMuch(dropped: number): boolean {
+    const left = this.#events.length - dropped;
     return left > this.#eventsMax || (this.#textLength > TEXT_MAX && left > 1);
   }
 

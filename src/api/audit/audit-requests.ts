@@ -1,7 +1,6 @@
 /**
- * What an auditor may ask: the requests of stratalog.audit.v1 checked against the end of the log,
- * and made into wishes in our own types. Pure; a request that cannot be meant is refused with the
- * field's name and what is wrong with it.
+ * Validates the requests of stratalog.audit.v1 against the end of the log and converts them to
+ * queries. Pure. An error names the field.
  */
 import { status } from '@grpc/grpc-js';
 import { refuse, type Result } from '../../base/result.js';
@@ -36,12 +35,12 @@ export const auditShapes: Readonly<Record<keyof typeof AuditService, MessageShap
   find: shape([1, text('text')]),
 };
 
-/** What cannot be read comes out as a request that `unreadable` knows. */
+/** Handlers must check each request with `unreadable`. */
 export const strictAuditService = strictService(AuditService, auditShapes);
 
 /**
- * Streams go at the pace of their readers, which may be none: a drain does not wait for them. All
- * can be asked for again from where they stopped.
+ * A drain does not wait for streams, because their readers may be slow. A client can resume each
+ * where it stopped.
  */
 export const auditSubscriptions: readonly string[] = [
   AuditService.subscribe.path,
@@ -50,12 +49,11 @@ export const auditSubscriptions: readonly string[] = [
   AuditService.stateAt.path,
 ];
 
-/** Whether a method of the service answers with such a stream. */
+/** Whether a method of the service returns a stream. */
 export function isAuditStream(method: string): boolean {
   return auditSubscriptions.includes(AuditService[method as keyof typeof AuditService].path);
 }
 
-/** Which events are wanted, of those in a range. */
 export interface EventFilter {
   readonly stream?: string;
   /** Null: all. */
@@ -77,7 +75,7 @@ export type Checked<Query> = Result<Query, CallStatus>;
 const TYPES_MAX = 64;
 /** As long as the names of snapshots. */
 const FIND_BYTES_MAX = 32_768;
-/** The log's own rule for streams and types. */
+/** The log's rule for names of streams and types. */
 const NAME = /^[\x21-\x7e]{1,255}$/;
 
 export function readQuery(request: ReadRequest, end: Position): Checked<ReadOptions> {
@@ -87,7 +85,7 @@ export function readQuery(request: ReadRequest, end: Position): Checked<ReadOpti
   if (!to.ok) return to;
   if (from.value > end) return beyond('from', from.value, end);
   if (to.value < from.value) {
-    return invalid(`to: ${to.value} comes before from, which is ${from.value}`);
+    return invalid(`to: ${to.value} is less than from (${from.value})`);
   }
   const filter = filterOf(request);
   if (!filter.ok) return filter;
@@ -96,7 +94,7 @@ export function readQuery(request: ReadRequest, end: Position): Checked<ReadOpti
   return { ok: true, value: { ...filter.value, from: from.value, to: last, reverse } };
 }
 
-/** `uuid` is that of the log that is served. */
+/** @param uuid of the log that is served */
 export function subscribeQuery(
   request: SubscribeRequest,
   end: Position,
@@ -105,7 +103,7 @@ export function subscribeQuery(
   const from = positionOf('from', request.from);
   if (!from.ok) return from;
   if (request.uuid !== '' && request.uuid !== uuid) {
-    const why = `uuid: this is the log ${uuid}, not ${shown(request.uuid)}: its positions are others. Begin at 0`;
+    const why = `uuid: this is log ${uuid}, not ${quoted(request.uuid)}, so positions differ; subscribe from 0`;
     return refuse({ code: status.FAILED_PRECONDITION, details: why });
   }
   if (from.value > end) return beyond('from', from.value, end);
@@ -117,7 +115,7 @@ export function subscribeQuery(
 export function historyQuery(request: HistoryRequest): Checked<SnapshotId> {
   const id = positionOf('snapshot_id', request.snapshotId);
   if (!id.ok) return id;
-  if (id.value === 0) return invalid('snapshot_id: ids of snapshots begin at 1');
+  if (id.value === 0) return invalid('snapshot_id: must be at least 1');
   return { ok: true, value: snapshotId(id.value) };
 }
 
@@ -128,20 +126,20 @@ export function stateAtQuery(request: StateAtRequest, end: Position): Checked<Po
 }
 
 export function positionAtQuery({ time }: PositionAtRequest): Checked<UnixNanos> {
-  if (time === undefined) return invalid('time: it is missing');
+  if (time === undefined) return invalid('time: required');
   if (time.nanos < 0 || time.nanos > 999_999_999) {
-    return invalid(`time: nanos must be from 0 to 999999999, and are ${time.nanos}`);
+    return invalid(`time: nanos must be from 0 to 999999999, got ${time.nanos}`);
   }
   return { ok: true, value: fromTimestamp(time) };
 }
 
-export function findQuery({ text: wanted }: FindRequest): Checked<string> {
-  if (wanted === '') return invalid('text: it is empty');
-  const bytes = Buffer.byteLength(wanted);
+export function findQuery({ text: query }: FindRequest): Checked<string> {
+  if (query === '') return invalid('text: must not be empty');
+  const bytes = Buffer.byteLength(query);
   if (bytes > FIND_BYTES_MAX) {
-    return invalid(`text: it has ${bytes} bytes (limit ${FIND_BYTES_MAX})`);
+    return invalid(`text: ${bytes} bytes (limit ${FIND_BYTES_MAX})`);
   }
-  return { ok: true, value: wanted };
+  return { ok: true, value: query };
 }
 
 function filterOf(request: {
@@ -150,13 +148,15 @@ function filterOf(request: {
 }): Checked<EventFilter> {
   const { stream, types } = request;
   if (stream !== '' && !NAME.test(stream)) {
-    return invalid(`stream: ${shown(stream)} is no stream's name; they are daemon and snapshot-ID`);
+    return invalid(
+      `stream: ${quoted(stream)} is not a stream name; use daemon or snapshot-ID, such as snapshot-42`,
+    );
   }
   if (types.length > TYPES_MAX) {
-    return invalid(`types: ${types.length} of them (limit ${TYPES_MAX})`);
+    return invalid(`types: ${types.length} names (limit ${TYPES_MAX})`);
   }
   const wrong = types.find((type) => !NAME.test(type));
-  if (wrong !== undefined) return invalid(`types: ${shown(wrong)} is no event's name`);
+  if (wrong !== undefined) return invalid(`types: ${quoted(wrong)} is not an event type`);
   return {
     ok: true,
     value: {
@@ -166,10 +166,10 @@ function filterOf(request: {
   };
 }
 
-/** Negative numbers of a client arrive as very great ones. */
+/** A client's negative number arrives as a very large one. */
 function positionOf(field: string, value: bigint): Checked<Position> {
   if (value <= BigInt(Number.MAX_SAFE_INTEGER)) return { ok: true, value: position(Number(value)) };
-  return invalid(`${field}: ${value} is beyond 2^53 - 1, the greatest that there can be`);
+  return invalid(`${field}: ${value} exceeds the maximum of 2^53 - 1`);
 }
 
 const invalid = (why: string) =>
@@ -181,6 +181,6 @@ const beyond = (field: string, at: number, end: number) =>
     details: `${field}: the log ends at position ${end}: ${at} does not exist yet`,
   });
 
-/** A stranger's text in a message: short, and in quotes. */
-const shown = (given: string): string =>
+/** Untrusted text for a message, quoted and shortened. */
+const quoted = (given: string): string =>
   JSON.stringify(given.length > 80 ? `${given.slice(0, 80)}…` : given);

@@ -1,7 +1,6 @@
 /**
- * Sends the messages of an audit stream at the pace of its reader, and frames every audit call:
- * the request looked at, a place taken, a status at the end. A message is written when the one
- * before it has left, so that the server holds one message for a client however slow it is.
+ * Runs an audit call: checks the request, takes a slot, ends with a status. A stream writes each
+ * message only after the previous one was sent, so the server holds one message per client.
  */
 import { setImmediate as breathe } from 'node:timers/promises';
 import type {
@@ -13,24 +12,24 @@ import { orAborted, orLate } from '../../base/abort.js';
 import { auditStatusOf } from './audit-faults.js';
 import type { Slots } from './audit-slots.js';
 import type { Checked } from './audit-requests.js';
-import { CallContext, reasonBehind } from '../grpc/call-context.js';
+import { CallContext, abortReasonOr } from '../grpc/call-context.js';
 import { ReaderStalled, statusOfUnreadable } from '../grpc/status.js';
 import { unreadable } from '../grpc/strict-requests.js';
 
 export interface CallRules {
-  readonly places: Slots;
-  /** Milliseconds until an answer; null for streams that end when their reader has all. */
+  readonly slots: Slots;
+  /** Milliseconds for the whole call; null for no limit. */
   readonly budgetMillis: number | null;
 }
 
 export interface StreamRules extends CallRules {
-  /** Milliseconds that a reader may take for one message; null for as long as it likes. */
+  /** Milliseconds that a reader may take for one message; null for no limit. */
   readonly stallMillis: number | null;
 }
 
 export function unaryAudit<Request, Query, Reply>(
   method: string,
-  { places, budgetMillis }: CallRules,
+  { slots, budgetMillis }: CallRules,
   check: (request: Request) => Checked<Query>,
   answer: (query: Query, context: CallContext) => Promise<Reply>,
 ): handleUnaryCall<Request, Reply> {
@@ -41,28 +40,28 @@ export function unaryAudit<Request, Query, Reply>(
       return;
     }
     const context = new CallContext(call, method, budgetMillis);
-    const placed = async (): Promise<Reply> => {
-      const giveBack = places.take(context.client);
+    const run = async (): Promise<Reply> => {
+      const release = slots.take(context.client);
       try {
         return await context.within(answer(query.value, context));
       } finally {
-        giveBack();
+        release();
         context.end();
       }
     };
-    placed().then(
+    run().then(
       (reply) => callback(null, reply),
       (thrown: unknown) => callback(auditStatusOf(thrown)),
     );
   };
 }
 
-/** What a stream's answer is made of: it is asked for the next message when there is room. */
+/** Pulled when the previous message was sent. */
 export type Messages<Reply> = AsyncIterable<Reply>;
 
 export function streamAudit<Request, Query, Reply>(
   method: string,
-  { places, budgetMillis, stallMillis }: StreamRules,
+  { slots, budgetMillis, stallMillis }: StreamRules,
   check: (request: Request) => Checked<Query>,
   answer: (query: Query, context: CallContext) => Messages<Reply>,
   onSent: (reply: Reply) => void,
@@ -74,8 +73,8 @@ export function streamAudit<Request, Query, Reply>(
       return;
     }
     const context = new CallContext(call, method, budgetMillis);
-    const placed = async (): Promise<void> => {
-      const giveBack = places.take(context.client);
+    const run = async (): Promise<void> => {
+      const release = slots.take(context.client);
       try {
         const { signal } = context;
         const send = (reply: Reply): Promise<void> =>
@@ -90,20 +89,20 @@ export function streamAudit<Request, Query, Reply>(
           signal.throwIfAborted();
           await send(message);
           onSent(message);
-          // Others get their turn, however fast the reader is.
+          // Yields to other calls even if the reader is fast.
           await breathe();
         }
         signal.throwIfAborted();
       } finally {
-        giveBack();
+        release();
         context.end();
       }
     };
-    placed().then(
+    run().then(
       () => call.end(),
       (thrown: unknown) => {
         if (call.cancelled) return;
-        call.emit('error', auditStatusOf(reasonBehind(thrown, context.signal)));
+        call.emit('error', auditStatusOf(abortReasonOr(thrown, context.signal)));
       },
     );
   };
@@ -118,7 +117,7 @@ function checked<Request, Query>(
   return check(request);
 }
 
-/** Resolves when HTTP/2 has taken all of the message: its flow control is the reader's pace. */
+/** Resolves when HTTP/2 has accepted the whole message, so flow control paces the stream. */
 function sent<Request, Reply>(
   call: ServerWritableStream<Request, Reply>,
   message: Reply,

@@ -1,8 +1,8 @@
 /**
- * stratalog.audit.v1: the log of this daemon for those who look at the past. It only reads: the
- * files of its own root, up to what is durable, and the newest events from memory. What is asked
- * is checked in audit-requests.ts, a subscriber's way through the log is audit-feed.ts, the pace
- * of sending audit-sending.ts; what needs the processor for long goes to audit-questions.ts.
+ * stratalog.audit.v1: read-only access to the log of this daemon, from the files of its root up to
+ * the durable position and from memory for the newest events. Requests are validated in
+ * audit-requests.ts, subscriptions are in audit-feed.ts, flow control is in audit-sending.ts, and
+ * CPU-bound queries are in audit-queries.ts.
  */
 import { orLate } from '../../base/abort.js';
 import { position, type Position, type SnapshotId } from '../../base/units.js';
@@ -10,7 +10,7 @@ import { streamOf } from '../../machines/events/streams.js';
 import { CHECKPOINT_SCHEMA } from '../../machines/snapshots/state-json.js';
 import { feedOf } from './audit-feed.js';
 import { Slots } from './audit-slots.js';
-import type { SlowQuestions, StateText } from './audit-queries.js';
+import type { SlowQueries, StateText } from './audit-queries.js';
 import { durableBatches } from './audit-reading.js';
 import { RecentEvents, type DurableLog } from './audit-recent.js';
 import {
@@ -31,7 +31,7 @@ import {
   type Event,
   type StateAtResponse,
 } from '../generated/stratalog/audit/v1/audit.js';
-import { BudgetSpent } from '../grpc/status.js';
+import { BudgetExceeded } from '../grpc/status.js';
 import { toTimestamp } from '../grpc/timestamps.js';
 
 export interface AuditedLog extends DurableLog {
@@ -40,34 +40,34 @@ export interface AuditedLog extends DurableLog {
 
 export interface AuditOptions {
   readonly log: AuditedLog;
-  /** Of the same root. What it reads may be written and not durable yet; that is cut off here. */
+  /** Of the same root. It may read records that are not durable yet; the service drops them. */
   readonly archive: ReadableLog;
-  readonly questions: SlowQuestions;
-  /** Calls at one time; of one client a quarter. */
+  readonly queries: SlowQueries;
+  /** Concurrent streams, and concurrent unary calls; a quarter of each for one client. */
   readonly callsMax: number;
-  /** Milliseconds until a call with one answer, or the first state, is given up. */
+  /** Milliseconds for a unary call, and for the replay of StateAt. */
   readonly budgetMillis: number;
-  /** Without a sign of the reader for so long, a state is kept for it no longer; 60 s by default. */
+  /** Ends StateAt if the client reads nothing for this long; 60 s by default. */
   readonly stallMillis?: number;
-  /** Silence after which a subscriber is told where the log stands; 15 s by default. */
+  /** Idle time after which a subscriber gets a heartbeat; 15 s by default. */
   readonly heartbeatMillis?: number;
-  /** So many events have left for a reader. */
+  /** Called with the number of events in each message sent. */
   readonly onSent?: (events: number) => void;
 }
 
 export interface Audit {
   readonly service: AuditServer;
-  /** Streams that are open now. */
+  /** The number of open streams. */
   streams(): number;
-  /** What is kept in memory for subscribers who are near the end. */
+  /** The cache for subscribers near the end of the log. */
   readonly recent: RecentEvents;
 }
 
 const HEARTBEAT_MILLIS = 15_000;
 const STALL_MILLIS = 60_000;
-/** No client has more than this part of the places: what it leaves lying shuts out nobody else. */
+/** One client gets at most one of these shares of the slots, so that it cannot block the others. */
 const SHARES = 4;
-/** A state may be tens of megabytes, kept until its reader has it. */
+/** A state can be tens of megabytes, held until its reader has received it. */
 const STATES_MAX = 2;
 const STATE_TEXT_BYTES = 128 * 1024;
 const NEWLINE = 0x0a;
@@ -78,10 +78,10 @@ export function auditService(given: AuditOptions): Audit {
   const { callsMax } = options;
   const shareMax = Math.ceil(callsMax / SHARES);
   const streams = new Slots(callsMax, 'streams of the audit service', shareMax);
-  const questions = new Slots(callsMax, 'questions to the audit service', shareMax);
+  const queries = new Slots(callsMax, 'queries of the audit service', shareMax);
   const service: AuditServer = {
     ...streamMethods(options, recent, streams),
-    ...unaryMethods(options, questions),
+    ...unaryMethods(options, queries),
   };
   return { service, streams: () => streams.taken, recent };
 }
@@ -89,10 +89,10 @@ export function auditService(given: AuditOptions): Audit {
 function streamMethods(
   options: AuditOptions,
   recent: RecentEvents,
-  places: Slots,
+  slots: Slots,
 ): Pick<AuditServer, 'read' | 'subscribe' | 'history' | 'stateAt'> {
   const { log, archive, onSent, heartbeatMillis = HEARTBEAT_MILLIS } = options;
-  const rules = { places, budgetMillis: null, stallMillis: null };
+  const rules = { slots, budgetMillis: null, stallMillis: null };
   const { stallMillis = STALL_MILLIS } = options;
   const states = new Slots(STATES_MAX, 'calls of StateAt');
   const count = ({ events }: { readonly events: readonly Event[] }): void =>
@@ -129,11 +129,11 @@ function streamMethods(
       { ...rules, stallMillis },
       (request) => stateAtQuery(request, log.durablePosition),
       async function* (at, context) {
-        const giveBack = states.take(context.client);
+        const release = states.take(context.client);
         try {
           yield* inStateMessages(await stateWithin(options, at, context.signal));
         } finally {
-          giveBack();
+          release();
         }
       },
       () => undefined,
@@ -142,24 +142,24 @@ function streamMethods(
 }
 
 function unaryMethods(
-  { log, archive, questions, budgetMillis }: AuditOptions,
-  places: Slots,
+  { log, archive, queries, budgetMillis }: AuditOptions,
+  slots: Slots,
 ): Pick<AuditServer, 'getLog' | 'positionAt' | 'find'> {
-  const rules = { places, budgetMillis };
-  const whatever = (): Checked<null> => ({ ok: true, value: null });
+  const rules = { slots, budgetMillis };
+  const acceptAny = (): Checked<null> => ({ ok: true, value: null });
   return {
-    getLog: unaryAudit('GetLog', rules, whatever, async () => {
+    getLog: unaryAudit('GetLog', rules, acceptAny, async () => {
       const { uuid, epoch } = log.identity;
       const { first } = await archive.bounds();
       const next = BigInt(log.durablePosition);
       return { uuid, epoch: BigInt(epoch), first: BigInt(first), next };
     }),
     positionAt: unaryAudit('PositionAt', rules, positionAtQuery, async (time, { signal }) => {
-      const found = await questions.positionAt(time, log.durablePosition, signal);
+      const found = await queries.positionAt(time, log.durablePosition, signal);
       return { position: BigInt(found) };
     }),
     find: unaryAudit('Find', rules, findQuery, async (text, { signal }) => {
-      const found = await questions.find(text, log.durablePosition, signal);
+      const found = await queries.find(text, log.durablePosition, signal);
       return { snapshotIds: found.map(BigInt) };
     }),
   };
@@ -171,8 +171,8 @@ async function* eventsIn(
 ): AsyncIterable<{ events: Event[] }> {
   const range = { from, to, reverse, ...(stream === undefined ? {} : { stream }) };
   for await (const batch of durableBatches(archive, range)) {
-    const wanted = types === null ? batch : batch.filter(({ type }) => types.has(type));
-    for (const events of inMessages(wanted)) yield { events };
+    const matching = types === null ? batch : batch.filter(({ type }) => types.has(type));
+    for (const events of inMessages(matching)) yield { events };
   }
 }
 
@@ -185,16 +185,16 @@ async function* historyOf(
   yield* eventsIn(archive, { ...range, reverse: false });
 }
 
-/** The replay has a budget; the sending has the reader's time, as long as it reads. */
+/** The budget covers the replay only; sending takes as long as the client keeps reading. */
 function stateWithin(
-  { questions, budgetMillis }: AuditOptions,
+  { queries, budgetMillis }: AuditOptions,
   at: Position,
   caller: AbortSignal,
 ): Promise<StateText> {
-  return orLate((signal) => questions.stateAt(at, signal), {
+  return orLate((signal) => queries.stateAt(at, signal), {
     signal: caller,
     millis: budgetMillis,
-    late: () => new BudgetSpent('StateAt', budgetMillis),
+    late: () => new BudgetExceeded('StateAt', budgetMillis),
   });
 }
 
@@ -212,7 +212,7 @@ function* inStateMessages(state: StateText): Iterable<StateAtResponse> {
   const text = Buffer.from(lines.buffer, lines.byteOffset, lines.byteLength);
   for (let start = 0; start < text.length;) {
     const full = Math.min(start + STATE_TEXT_BYTES, text.length);
-    // Whole lines, and one at least, however long it is.
+    // Whole lines, and at least one, whatever its length.
     const within = text.lastIndexOf(NEWLINE, full - 1) + 1;
     const end = within > start ? within : text.indexOf(NEWLINE, full) + 1;
     yield { head: undefined, states: text.toString('utf8', start, end) };

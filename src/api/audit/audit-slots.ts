@@ -1,17 +1,20 @@
 /**
- * How many audit calls run, and how many may: in all, and of one client. A client may open streams
- * and forget them. gRPC for Node does so where a call is cancelled in the moment of its start: the
- * request leaves, its end never does, and no server can tell it from a patient reader. Only that
- * client is refused then.
+ * Limits concurrent audit calls, in total and per client. A client can leak streams: gRPC for Node
+ * does when a call is cancelled as it starts, because the request is sent but its end is not. A
+ * server cannot distinguish that from a slow reader. The limit per client protects the others.
  */
-import { TooMany } from '../grpc/status.js';
+import { TooManyCalls } from '../grpc/status.js';
 
 export class Slots {
   readonly #shareMax: number;
   readonly #takenBy = new Map<string, number>();
   #taken = 0;
 
-  /** `max` in all; `shareMax` of one client. `what` they are for is said in refusals. */
+  /**
+   * @param max calls in total
+   * @param what the kind of call, for error messages
+   * @param shareMax calls per client
+   */
   constructor(
     readonly max: number,
     private readonly what: string,
@@ -24,26 +27,26 @@ export class Slots {
     return this.#taken;
   }
 
-  /** Answers how to give the place back, once. @throws TooMany */
+  /** Returns a function that releases the slot; call it once. @throws TooManyCalls */
   take(client: string): () => void {
-    const mine = this.#takenBy.get(client) ?? 0;
+    const taken = this.#takenBy.get(client) ?? 0;
     if (this.#taken >= this.max) {
-      throw new TooMany(
-        `${this.max} ${this.what} run already, as many as may at one time; ask again later`,
+      throw new TooManyCalls(
+        `too many ${this.what}: ${this.max} are running, which is the limit; try again later`,
       );
     }
-    if (mine >= this.#shareMax) {
-      throw new TooMany(
-        `${mine} ${this.what} run already for ${client}, as many as one client may have of ` +
-          `${this.max}; end one, or raise limits.audit_calls`,
+    if (taken >= this.#shareMax) {
+      throw new TooManyCalls(
+        `too many ${this.what} for ${client}: ${taken} of ${this.max} are running, which is the ` +
+          'limit for one client; end one or raise limits.audit_calls',
       );
     }
     this.#taken += 1;
-    this.#takenBy.set(client, mine + 1);
-    return () => this.#giveBack(client);
+    this.#takenBy.set(client, taken + 1);
+    return () => this.#release(client);
   }
 
-  #giveBack(client: string): void {
+  #release(client: string): void {
     this.#taken -= 1;
     const left = (this.#takenBy.get(client) ?? 0) - 1;
     if (left > 0) this.#takenBy.set(client, left);

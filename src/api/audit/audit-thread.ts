@@ -1,17 +1,17 @@
 /**
- * The slow questions, put to a thread: a replay of a long log is seconds of the processor's work,
- * which the event loop that answers containerd must not do.
+ * Runs slow queries on a worker thread: replaying a long log takes seconds of CPU time, which would
+ * block the event loop that serves containerd.
  */
 import { position, snapshotId } from '../../base/units.js';
 import { jobModule } from '../../host/threads/job-module.js';
 import type { WorkerPool } from '../../host/threads/workers.js';
 import { errorOf } from './audit-faults.js';
 import type * as jobs from './audit-jobs.js';
-import type { SlowQuestions } from './audit-queries.js';
+import type { SlowQueries } from './audit-queries.js';
 
 const module = jobModule<typeof jobs>(new URL('./audit-jobs.js', import.meta.url));
 
-export function questionsOnThread(workers: WorkerPool, root: string): SlowQuestions {
+export function queriesOnThread(workers: WorkerPool, root: string): SlowQueries {
   const options = (signal: AbortSignal) => ({ lane: 'look' as const, path: root, signal });
   return {
     stateAt: async (at, signal) =>

@@ -1,16 +1,15 @@
 /**
- * Readers of an archive take turns: however many there are, few reads from disk and few batches
- * are under way. The log is written through the same threads and the same event loop, and must
- * not wait behind a crowd of readers. A reader holds its turn for one batch, not while it sends.
+ * Limits concurrent reads of an archive, whatever the number of readers: the log is written through
+ * the same threads and event loop. A reader holds its turn for one batch, not while it sends.
  */
 import pLimit, { type LimitFunction } from 'p-limit';
 import type { Archive, ArchiveRange } from '../../inspect/archive/archive.js';
 import type { LogRecord } from '../../log/types.js';
 
-/** What the audit service asks of an archive itself. */
+/** The part of an archive that the audit service uses directly. */
 export type ReadableLog = Pick<Archive, 'read' | 'bounds'>;
 
-/** Of the four threads that libuv has, the log's writes need one. */
+/** libuv has four threads; the log's writes need one. */
 const TURNS = 2;
 
 export function inTurns(archive: ReadableLog): ReadableLog {

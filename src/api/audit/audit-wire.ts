@@ -1,12 +1,12 @@
-/** Between records of the log and the messages of stratalog.audit.v1, both ways. */
+/** Converts between records of the log and the messages of stratalog.audit.v1. */
 import { position, streamVersion } from '../../base/units.js';
 import type { EventBody, LogRecord } from '../../log/types.js';
 import type { Event } from '../generated/stratalog/audit/v1/audit.js';
 import { fromTimestamp, toTimestamp } from '../grpc/timestamps.js';
 
-/** Some tenths of a millisecond of work for either side. */
+/** Costs either side a few tenths of a millisecond. */
 const MESSAGE_EVENTS_MAX = 256;
-/** Characters of bodies: what a server holds for a reader who is slow. One event may be longer. */
+/** Characters of bodies that the server holds for a slow reader. One event may be longer. */
 const MESSAGE_TEXT_MAX = 128 * 1024;
 
 export function toEvent(record: LogRecord): Event {
@@ -22,7 +22,7 @@ export function toEvent(record: LogRecord): Event {
   };
 }
 
-/** @throws SyntaxError, or TypeError when the body is no object */
+/** @throws SyntaxError; TypeError if the body is not an object */
 export function fromEvent(event: Event): LogRecord {
   return {
     position: position(Number(event.position)),
@@ -39,10 +39,10 @@ export function fromEvent(event: Event): LogRecord {
 function bodyOf(json: string): EventBody {
   const body: unknown = JSON.parse(json);
   if (typeof body === 'object' && body !== null && !Array.isArray(body)) return body as EventBody;
-  throw new TypeError('the body of an event is no JSON object');
+  throw new TypeError('the body of the event is not a JSON object');
 }
 
-/** The events of records, in pieces that make a message each. Converts only what is asked for. */
+/** Groups events into messages. Converts records lazily. */
 export function* inMessages(records: Iterable<LogRecord>): Iterable<Event[]> {
   let events: Event[] = [];
   let length = 0;

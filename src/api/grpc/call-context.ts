@@ -1,22 +1,19 @@
-/**
- * A call as the handlers of a service need it, whatever the service: who asks, and a signal for
- * its budget and its cancellation.
- */
+/** What handlers need of a call: its caller, and a signal for its budget and cancellation. */
 import type { Metadata } from '@grpc/grpc-js';
 import { orAborted } from '../../base/abort.js';
 import type { Caller } from '../../machines/events/events.js';
 import { callerOf } from './callers.js';
-import { BudgetSpent, CallerGone } from './status.js';
+import { BudgetExceeded, CallCancelled } from './status.js';
 
 /**
- * Characters that are kept of a header that says who asks. A namespace has 76 at most
- * (containerd's identifiers), a traceparent 55 (W3C trace context); the log keeps events for ever,
- * and gRPC takes headers of any length.
+ * Characters kept of a header that identifies the caller, because gRPC accepts headers of any
+ * length and events keep the caller forever. A namespace has at most 76 (containerd's
+ * identifiers), a traceparent 55 (W3C trace context).
  */
 const CALLER_TEXT_MAX = 256;
 
-/** `once` rejects with an AbortError of its own; the signal knows why. */
-export function reasonBehind(thrown: unknown, signal: AbortSignal): unknown {
+/** `once` rejects with its own AbortError; the signal has the actual reason. */
+export function abortReasonOr(thrown: unknown, signal: AbortSignal): unknown {
   return signal.aborted ? signal.reason : thrown;
 }
 
@@ -29,12 +26,11 @@ export interface AnyCall {
 
 const arrivals = new WeakMap<AnyCall, number>();
 
-/** For a call that has to wait before its handler runs: its budget counts from now. */
+/** For a call that waits before its handler runs: its budget starts now. */
 export function rememberArrival(call: AnyCall): void {
   arrivals.set(call, performance.now());
 }
 
-/** A call as the handlers need it: who asks, and a signal for its budget and its cancellation. */
 export class CallContext {
   readonly #call: AnyCall;
   readonly #method: string;
@@ -43,14 +39,14 @@ export class CallContext {
   #timer: NodeJS.Timeout | null = null;
   #ended = false;
 
-  /** Without a budget it ends with its client only. */
+  /** @param budgetMillis null for no limit other than cancellation by the client */
   constructor(call: AnyCall, method: string, budgetMillis: number | null) {
     this.#call = call;
     this.#method = method;
     this.#budgetMillis = budgetMillis;
   }
 
-  /** Made when it is first asked for: a call that is answered from memory needs none. */
+  /** Created on first use: a call that is answered from memory needs none. */
   get signal(): AbortSignal {
     return (this.#signal ??= this.#watch());
   }
@@ -59,19 +55,19 @@ export class CallContext {
     const controller = new AbortController();
     const millis = this.#budgetMillis;
     if (millis !== null) {
-      const spend = () => controller.abort(new BudgetSpent(this.#method, millis));
+      const expire = () => controller.abort(new BudgetExceeded(this.#method, millis));
       const arrivedAt = arrivals.get(this.#call);
       const waited = arrivedAt === undefined ? 0 : performance.now() - arrivedAt;
-      this.#timer = setTimeout(spend, Math.max(0, millis - waited));
+      this.#timer = setTimeout(expire, Math.max(0, millis - waited));
     }
-    const leave = (): void => {
-      // grpc-js says so at the end of every call, also of one that went well.
+    const cancel = (): void => {
+      // grpc-js emits 'cancelled' at the end of every call, even of a successful one.
       if (this.#ended) return;
-      controller.abort(new CallerGone(`${this.#method} was cancelled by its client`));
+      controller.abort(new CallCancelled(`${this.#method} was cancelled by its client`));
     };
-    this.#call.on('cancelled', leave);
-    // It is said once, which may have been before anybody asked.
-    if (this.#call.cancelled) leave();
+    this.#call.on('cancelled', cancel);
+    // 'cancelled' is emitted once, possibly before the listener was added.
+    if (this.#call.cancelled) cancel();
     return controller.signal;
   }
 
@@ -84,7 +80,7 @@ export class CallContext {
     const process = callerOf(this.#call);
     const first = (key: string): string | undefined =>
       metadata.get(key)[0]?.toString().slice(0, CALLER_TEXT_MAX);
-    // Several namespaces come newest first; the first is the one the call is made for.
+    // With several namespaces, the first is the newest and the one the call is made for.
     const namespace = first('containerd-namespace');
     const lease = first('containerd-lease');
     const traceparent = first('traceparent');
@@ -96,13 +92,13 @@ export class CallContext {
     };
   }
 
-  /** Whose calls count together: the process, or the connection where no process is known. */
+  /** The key for limits per client: the process, or the connection if the process is unknown. */
   get client(): string {
     const process = callerOf(this.#call);
     return process === null ? this.#call.getPeer() : `process ${process.pid}`;
   }
 
-  /** The promise, or the end of the budget. */
+  /** Rejects when the budget is exceeded or the call is cancelled. */
   within<Value>(promise: Promise<Value>): Promise<Value> {
     return orAborted(promise, this.signal);
   }

@@ -1,6 +1,6 @@
 /**
- * What every call has in common, whatever its service: who makes it, how it ended and how long it
- * took, and that a stopping server can end it. One server interceptor, outside of all handlers.
+ * Tracks every call of every service with one server interceptor: its caller, its status, its
+ * duration. A server that is shutting down ends the calls that are still open.
  */
 import {
   ServerInterceptingCall,
@@ -11,13 +11,13 @@ import {
 } from '@grpc/grpc-js';
 import { rememberCaller, type Caller } from './callers.js';
 
-/** How a call ended. Durations are of the whole call, from its headers to its status. */
+/** How a call ended. The duration runs from its headers to its status. */
 export interface CallEnd {
   /** For example `containerd.services.snapshots.v1.Snapshots`. */
   readonly service: string;
   /** For example `Prepare`. */
   readonly method: string;
-  /** The code's name as Go prints it: `OK`, `NotFound`. */
+  /** The status code as Go prints it: `OK`, `NotFound`. */
   readonly code: string;
   readonly seconds: number;
 }
@@ -27,7 +27,7 @@ interface OpenCall {
   readonly end: (code: status, details: string) => void;
 }
 
-/** Longer messages could pass the header limit of a client, which then sees no status at all. */
+/** A longer message can exceed a client's header limit; the client then gets no status at all. */
 const detailsLengthMax = 4096;
 
 export class Calls {
@@ -42,7 +42,7 @@ export class Calls {
     return this.open.size;
   }
 
-  /** Ends the open calls of the given methods, or all, with UNAVAILABLE: clients may try again. */
+  /** Ends the open calls of the given methods, or all calls, with UNAVAILABLE. */
   endAll(paths?: ReadonlySet<string>): void {
     for (const call of [...this.open]) {
       if (paths === undefined || paths.has(call.path)) {
@@ -54,7 +54,7 @@ export class Calls {
   readonly interceptor: ServerInterceptor = (definition, next) => {
     const { path } = definition;
     const started = performance.now();
-    // Taken now: the connection's socket is gone from the call when the client has left.
+    // Read now: once the client has disconnected, the call no longer has its socket.
     const caller = this.callerByPeer(next.getConnectionInfo().remoteAddress ?? '');
     const finish = (code: status): void => {
       if (!this.open.delete(entry)) return;
@@ -62,15 +62,16 @@ export class Calls {
       const seconds = (performance.now() - started) / 1000;
       this.onEnd({ service, method, code: codeName(code), seconds });
     };
-    // What gRPC refuses itself (a request over the limit, say) passes no interceptor.
+    // Statuses that gRPC sends itself (a request over the size limit) bypass interceptors.
     const sendStatus = next.sendStatus.bind(next);
     next.sendStatus = (ending) => {
       finish(ending.code);
       sendStatus(ending);
     };
-    // gRPC has made a time of day of what the client sends as a span; the clock may be set meanwhile.
+    // The client sends a timeout, which gRPC turns into wall-clock time. Converted to monotonic
+    // time, because the wall clock may be adjusted during the call.
     const expires = started + Number(next.getDeadline()) - Date.now();
-    // A cancellation also comes after an ordinary end; `finish` counts each call once.
+    // 'cancelled' is also emitted after an ordinary end; `finish` counts each call once.
     const call = new WatchedCall(next, caller, () => finish(endOfCancelled(expires)));
     const entry: OpenCall = {
       path,
@@ -85,9 +86,8 @@ type CallListener = Parameters<ServerInterceptingCallInterface['start']>[0];
 type CallStatus = Parameters<ServerInterceptingCallInterface['sendStatus']>[0];
 
 /**
- * A call as it is, but for its caller, its cancellation and the text of its status. Not built
- * with ResponderBuilder and ServerListenerBuilder: their queues, for interceptors that answer
- * later, cost a tenth of a call.
+ * Passes a call through, records its caller and its cancellation, and cleans its status text.
+ * ResponderBuilder and ServerListenerBuilder would add queues that cost a tenth of a call.
  */
 class WatchedCall extends ServerInterceptingCall {
   readonly #next: ServerInterceptingCallInterface;
@@ -129,18 +129,18 @@ class WatchedCall extends ServerInterceptingCall {
   }
 }
 
-/** A client that gives up does so when its own clock says so, a little before ours. */
+/** A client's deadline can expire slightly before the server's. */
 const deadlineSlackMillis = 50;
 
-/** A call that ends without a status of ours: its client left, or its deadline passed. */
+/** The status of a call that ended without one: its client disconnected or its deadline expired. */
 function endOfCancelled(expires: number): status {
   const passed = expires <= performance.now() + deadlineSlackMillis;
   return passed ? status.DEADLINE_EXCEEDED : status.CANCELLED;
 }
 
 /**
- * Details are percent-encoded into a header, and half a surrogate pair makes that throw. A key
- * that was cut in the middle of a character must not take the daemon down.
+ * Details are percent-encoded into a header, which throws on a lone surrogate. A key that was cut
+ * inside a character must not crash the daemon.
  */
 function cleanDetails(details: string): string {
   if (details === '' || details === 'OK') return details;
@@ -167,7 +167,7 @@ const codeNames: Readonly<Record<number, string>> = {
   [status.UNAUTHENTICATED]: 'Unauthenticated',
 };
 
-/** A status code's name as Go prints it, so that dashboards for other snapshotters fit. */
+/** Names as Go prints them, so that dashboards for other snapshotters work. */
 function codeName(code: number): string {
   return codeNames[code] ?? 'Unknown';
 }

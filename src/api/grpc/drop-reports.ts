@@ -1,59 +1,60 @@
 /**
- * Connections that we closed, told in few lines: a client gone wild makes thousands a second, and
- * a line for each would push everything else out of the log.
+ * Rate-limits the log lines about closed connections: a misbehaving client can cause thousands
+ * per second.
  */
+import { pluralize } from '../../base/pluralize.js';
 import type { DropReason } from './listener.js';
 
-/** After a line, the next one of the same reason comes no sooner. */
-const quietMillis = 10_000;
+/** Minimum time between two lines for the same reason. */
+const intervalMillis = 10_000;
 
-interface Quiet {
+interface Pending {
   /** Connections closed since the last line. */
-  untold: number;
+  count: number;
   readonly timer: NodeJS.Timeout;
 }
 
-/** For each reason: the first one at once, the others by number every ten seconds. */
+/** For each reason: logs the first connection at once, then a count every ten seconds. */
 export class DropReports {
-  private readonly quiet = new Map<DropReason, Quiet>();
+  private readonly pending = new Map<DropReason, Pending>();
 
   constructor(private readonly report: (message: string) => void) {}
 
   add(reason: DropReason): void {
-    const quiet = this.quiet.get(reason);
-    if (quiet !== undefined) {
-      quiet.untold += 1;
+    const pending = this.pending.get(reason);
+    if (pending !== undefined) {
+      pending.count += 1;
       return;
     }
-    const timer = setInterval(() => this.tell(reason), quietMillis);
+    const timer = setInterval(() => this.flush(reason), intervalMillis);
     timer.unref();
-    this.quiet.set(reason, { untold: 0, timer });
+    this.pending.set(reason, { count: 0, timer });
     this.report(`connection closed: ${reason}`);
   }
 
-  /** Tells what is not told yet, and forgets. */
+  /** Reports the pending counts and stops the timers. */
   close(): void {
-    for (const [reason, { untold, timer }] of this.quiet) {
+    for (const [reason, { count, timer }] of this.pending) {
       clearInterval(timer);
-      if (untold > 0) this.report(summary(untold, reason));
+      if (count > 0) this.report(summary(count, reason));
     }
-    this.quiet.clear();
+    this.pending.clear();
   }
 
-  private tell(reason: DropReason): void {
-    const quiet = this.quiet.get(reason);
-    if (quiet === undefined) return;
-    if (quiet.untold === 0) {
-      clearInterval(quiet.timer);
-      this.quiet.delete(reason);
+  private flush(reason: DropReason): void {
+    const pending = this.pending.get(reason);
+    if (pending === undefined) return;
+    if (pending.count === 0) {
+      clearInterval(pending.timer);
+      this.pending.delete(reason);
       return;
     }
-    const { untold } = quiet;
-    quiet.untold = 0;
-    this.report(summary(untold, reason));
+    const { count } = pending;
+    pending.count = 0;
+    this.report(summary(count, reason));
   }
 }
 
 function summary(count: number, reason: DropReason): string {
-  return `${count} more ${count === 1 ? 'connection' : 'connections'} closed: ${reason}`;
+  return `${pluralize(count, 'more connection')} closed: ${reason}`;
 }

@@ -1,6 +1,6 @@
 /**
- * Why something does not serve, as metadata of the health service's replies: its messages have no
- * room for text. Clients that do not know it see the standard service.
+ * Reasons for NOT_SERVING, as metadata of the health service's replies, whose messages have no
+ * field for text. Other clients ignore the metadata.
  */
 import { Metadata } from '@grpc/grpc-js';
 import * as z from 'zod';
@@ -11,14 +11,14 @@ export interface HealthReason {
   readonly affects: readonly string[];
 }
 
-/** A JSON list of HealthReason in UTF-8. Absent while all is well. */
+/** A JSON list of HealthReason in UTF-8. Absent when healthy. */
 const KEY = 'stratalog-reasons-bin';
-/** Clients bound the size of all metadata of a reply. */
+/** Clients limit the total size of a reply's metadata. */
 const BYTES_MAX = 4096;
 
 const reasonsSchema = z.array(z.object({ reason: z.string(), affects: z.array(z.string()) }));
 
-/** Those that come last are left out when all are too long. */
+/** Drops reasons from the end until the rest fits. */
 export function withReasons(reasons: readonly HealthReason[]): Metadata {
   const metadata = new Metadata();
   for (let count = reasons.length; count > 0; count -= 1) {
@@ -30,7 +30,7 @@ export function withReasons(reasons: readonly HealthReason[]): Metadata {
   return metadata;
 }
 
-/** Empty when there are none, and when they are not as written here. */
+/** Empty if there are no reasons or they cannot be parsed. */
 export function reasonsIn(metadata: Metadata): readonly HealthReason[] {
   const [value] = metadata.get(KEY);
   if (!Buffer.isBuffer(value)) return [];

@@ -1,6 +1,6 @@
 /**
- * grpc.health.v1: whether this server should be sent work. A broken layer is no reason to be
- * restarted by a probe; a log that cannot append, or an event loop that does not turn, is.
+ * grpc.health.v1: whether this server can take requests. A probe should restart the daemon when
+ * the log cannot append or the event loop is stuck, but not because of one broken layer.
  */
 import { status, type Metadata, type Server } from '@grpc/grpc-js';
 import { BehaviorSubject, type Observable } from 'rxjs';
@@ -16,9 +16,8 @@ export const snapshotsServiceName = 'containerd.services.snapshots.v1.Snapshots'
 export const auditServiceName = 'stratalog.audit.v1.Audit';
 
 /**
- * What can be asked about: `''` is the whole server, `log` is whether events can be appended,
- * `directories` whether all of them are as the log has them, `mounts` whether clients see the layers
- * that are mounted, `clients` whether each is the only one.
+ * `''` is the whole server. `log`: events can be appended. `directories`: all match the log.
+ * `mounts`: clients see the mounted layers. `clients`: each is the only client on its socket.
  */
 export type HealthName =
   | ''
@@ -29,25 +28,25 @@ export type HealthName =
   | 'mounts'
   | 'clients';
 
-/** Faults that need a person and that no restart mends: no reason for a probe to fail. */
+/** Faults that a restart does not fix. They must not fail a probe of the whole server. */
 export const advisoryNames: readonly HealthName[] = ['directories', 'mounts', 'clients'];
 
-/** What each server has. */
+/** Names that every server has. */
 const usualNames: readonly HealthName[] = ['', snapshotsServiceName, 'log', ...advisoryNames];
 
 export interface HealthState {
   readonly serving: Readonly<Partial<Record<HealthName, boolean>>>;
-  /** Why something does not serve, by the source that said so. Empty while all is well. */
+  /** Why a name is not serving, by the source that reported the fault. Empty when healthy. */
   readonly reasons: ReadonlyMap<string, string>;
 }
 
 /**
- * The states behind the health service. A name serves when it was set to, and while no source
- * has reported a fault that affects it: two watchers never overwrite each other's verdict.
+ * A name is serving when it is set to serving and no source reports a fault that affects it.
+ * Faults are kept by source, so one source never overwrites the fault of another.
  */
 export class Health {
   private readonly statuses = new Map<string, HealthCheckResponse>();
-  /** Who watches a name, known or not. */
+  /** Watchers by name; clients may watch unknown names. */
   private readonly watchers = new Map<string, Set<(now: HealthCheckResponse) => void>>();
   private readonly names: readonly HealthName[];
   private readonly base: Partial<Record<HealthName, boolean>> = {};
@@ -57,16 +56,16 @@ export class Health {
   >();
   private readonly subject: BehaviorSubject<HealthState>;
 
-  /** `more` are names of services that not every server has. */
+  /** @param more names of optional services */
   constructor(more: readonly HealthName[] = []) {
     this.names = [...usualNames, ...more];
     for (const name of this.names) this.base[name] = false;
     const state = this.compute();
-    for (const name of this.names) this.tell(name, false);
+    for (const name of this.names) this.setStatus(name, false);
     this.subject = new BehaviorSubject(state);
   }
 
-  /** The state now, then each change. */
+  /** The current state, then each change. */
   get changes(): Observable<HealthState> {
     return this.subject;
   }
@@ -75,7 +74,7 @@ export class Health {
     return this.subject.value;
   }
 
-  /** Says that a name is ready to serve, or is not any more. All begin as not serving. */
+  /** Sets whether a name is serving. Initially none is. */
   set(name: HealthName, serving: boolean): void {
     if (this.base[name] === serving) return;
     this.base[name] = serving;
@@ -87,7 +86,7 @@ export class Health {
     this.publish();
   }
 
-  /** A fault of one source (`log`, `event loop`), or null when that source is well again. */
+  /** Reports a fault of one source (`log`, `event loop`); null clears it. */
   report(source: string, reason: string | null, affects = this.names): void {
     if (reason === null) {
       if (!this.faults.delete(source)) return;
@@ -123,7 +122,7 @@ export class Health {
     server.addService(HealthService, service);
   }
 
-  /** The service's messages have no room for a reason, so reasons travel as metadata. */
+  /** The service's messages have no field for a reason, so reasons are sent as metadata. */
   private sendReasons(call: { sendMetadata(metadata: Metadata): void }): void {
     if (this.faults.size > 0) call.sendMetadata(withReasons([...this.faults.values()]));
   }
@@ -131,7 +130,7 @@ export class Health {
   private forget(name: string, watcher: (now: HealthCheckResponse) => void): void {
     const watching = this.watchers.get(name);
     watching?.delete(watcher);
-    // Names are the clients' choice: they must not pile up.
+    // Clients choose the names, so unused entries must not accumulate.
     if (watching?.size === 0) this.watchers.delete(name);
   }
 
@@ -149,12 +148,12 @@ export class Health {
     const state = this.compute();
     for (const name of this.names) {
       const serving = state.serving[name] === true;
-      if (before.serving[name] !== serving) this.tell(name, serving);
+      if (before.serving[name] !== serving) this.setStatus(name, serving);
     }
     this.subject.next(state);
   }
 
-  private tell(name: HealthName, serving: boolean): void {
+  private setStatus(name: HealthName, serving: boolean): void {
     const now = { status: serving ? Serving.SERVING : Serving.NOT_SERVING };
     this.statuses.set(name, now);
     for (const watcher of this.watchers.get(name) ?? []) watcher(now);
@@ -163,5 +162,5 @@ export class Health {
 
 const unknownService = (name: string): string => `Health status unknown for service ${name}`;
 
-/** Health's watch streams end only when the client leaves: a draining server ends them itself. */
+/** Only the client ends a Watch stream; a draining server does not wait for it. */
 export const healthSubscriptions: readonly string[] = [HealthService.watch.path];

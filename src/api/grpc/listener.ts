@@ -1,49 +1,47 @@
 /**
- * A unix socket of our own in front of the gRPC server. gRPC could bind it itself, but then the
- * socket would have the umask's mode, the number of connections would be unbounded, and nobody
- * could say which process a call came from.
- *
- * Knows sockets and credentials; knows nothing of gRPC but that it takes connections.
+ * Accepts connections on a unix socket and hands them to the gRPC server. If gRPC bound the socket
+ * itself, its mode would follow the umask, the number of connections would be unbounded, and the
+ * peer process of a call would be unknown.
  */
 import { createServer, type Socket } from 'node:net';
 import type { Caller } from './callers.js';
 import { bindSocket, openServer, type SocketFile } from './unix-socket.js';
 
-/** Where to listen: a path to bind, or a socket that systemd has bound already. */
+/** A path to bind, or a socket that systemd has already bound. */
 export type ListenTarget = SocketFile | { readonly fd: number };
 
-/** Why a connection was closed by us. */
+/** Why the listener closed a connection. */
 export type DropReason = 'too many connections' | 'no HTTP/2 preface';
 
 export interface ListenerOptions {
   readonly target: ListenTarget;
-  /** Beyond this number, a connection that is silent so far makes room; else the new one goes. */
+  /** At this limit a silent connection is closed for the new one, or else the new one is closed. */
   readonly connectionsMax: number;
-  /** A connection that has not begun to speak HTTP/2 after this time is closed. */
+  /** A connection that has not sent the HTTP/2 preface after this time is closed. */
   readonly prefaceMillis: number;
-  /** Reads the peer's credentials; null when the kernel does not tell. */
+  /** Reads the peer's credentials; null if the kernel does not report them. */
   readonly callerOf: (socket: Socket) => Caller | null;
   readonly onConnection: (socket: Socket) => void;
-  /** A connection was closed by us; called for each, which may be thousands a second. */
+  /** Called for each connection that the listener closes; may be thousands per second. */
   readonly onDropped?: (reason: DropReason) => void;
-  /** The listening socket failed after it was open (accept(2) returned an error). */
+  /** The listening socket failed after it was opened (accept(2) returned an error). */
   readonly onFault?: (fault: Error) => void;
 }
 
 export interface Listener {
-  /** Connections that are open now. */
+  /** The number of open connections. */
   readonly connections: () => number;
   /**
-   * The caller behind an open connection, by the `remoteAddress` that the connection's socket
-   * has here; null for one that is gone or is none of ours.
+   * The caller of an open connection, by the `remoteAddress` that the listener assigned to it;
+   * null if it is closed or unknown.
    */
   readonly callerByPeer: (peer: string) => Caller | null;
   /**
-   * Stops accepting and unlinks the socket file if it is still ours. Open connections stay until
-   * HTTP/2 has ended its side and all that was written has left: the client's side is not waited for.
+   * Stops accepting and unlinks the socket file if it is still ours. Each open connection is
+   * closed once HTTP/2 has ended its side and all data is sent, without waiting for the client.
    */
   readonly close: () => Promise<void>;
-  /** Cuts all connections, whatever state HTTP/2 believes them to be in. */
+  /** Closes all connections, whatever their HTTP/2 state. */
   readonly destroyConnections: () => void;
 }
 
@@ -51,11 +49,11 @@ export interface Listener {
 const prefaceBytesMin = 24 + 9;
 
 /**
- * Starts to listen. Call it last, once the data lock is held: only then may a stale socket file
- * be taken for one that nobody serves.
+ * Starts to listen. The caller must hold the data lock: only then is a socket file that refuses
+ * connections known to be stale.
  *
- * @throws UsageError when another process answers on the socket, when the path is something
- *   other than a socket, or too long; HostFault when the system refuses.
+ * @throws UsageError if another process serves the socket, or the path is not a socket or is too
+ *   long; HostFault if a system call fails
  */
 export async function listen(options: ListenerOptions): Promise<Listener> {
   const { target } = options;
@@ -65,7 +63,7 @@ export async function listen(options: ListenerOptions): Promise<Listener> {
   });
 
   let unlink = async (): Promise<void> => {
-    // A socket of systemd's stays: it holds connections for the next start of the daemon.
+    // systemd's socket stays: it queues connections for the next daemon.
   };
   if ('fd' in target) await openServer(server, { fd: target.fd }, `descriptor ${target.fd}`);
   else unlink = await bindSocket(server, target);
@@ -76,7 +74,7 @@ export async function listen(options: ListenerOptions): Promise<Listener> {
     callerByPeer: (peer) => accepted.callerByPeer(peer),
     close: async () => {
       await unlink();
-      // The callback would wait for open connections; those belong to whoever drains them.
+      // Without a callback: it would wait for open connections, which the server drains.
       server.close();
       accepted.closeWhenWritten();
     },
@@ -89,10 +87,9 @@ interface Connection {
   readonly caller: Caller | null;
 }
 
-/** What is connected now, and who it is. */
 class AcceptedConnections {
   private readonly open = new Map<string, Connection>();
-  /** Those that have yet to begin to speak HTTP/2, oldest first. */
+  /** Connections that have not sent the HTTP/2 preface, oldest first. */
   private readonly silent = new Set<Socket>();
   private lastNumber = 0;
 
@@ -115,7 +112,7 @@ class AcceptedConnections {
   }
 
   add(socket: Socket): void {
-    // HTTP/2 reports a broken connection to its session; before that there is nobody to listen.
+    // Until there is an HTTP/2 session, nothing else handles errors of the socket.
     socket.on('error', () => socket.destroy());
     if (!this.hasRoom()) {
       this.options.onDropped?.('too many connections');
@@ -124,8 +121,8 @@ class AcceptedConnections {
     }
     this.lastNumber += 1;
     const peer = `unix:connection-${this.lastNumber}`;
-    // A unix socket's peer has no address. gRPC calls tell their socket's `remoteAddress`, so the
-    // connection's number becomes it: a call then leads back to its connection.
+    // A unix socket's peer has no address. gRPC calls expose their socket's `remoteAddress`, so a
+    // unique one is assigned here to find the connection of a call.
     Object.defineProperty(socket, 'remoteAddress', { value: peer });
     this.open.set(peer, { socket, caller: this.options.callerOf(socket) });
     socket.on('close', () => this.forget(socket, peer));
@@ -134,8 +131,8 @@ class AcceptedConnections {
   }
 
   /**
-   * Whether one more may come. Clients speak at once, so whoever has been silent for longest makes
-   * room: idle connections keep nobody out.
+   * Whether one more connection is accepted. Clients send the preface at once, so the connection
+   * that has been silent for longest is closed to make room.
    */
   private hasRoom(): boolean {
     if (this.open.size < this.options.connectionsMax) return true;
@@ -148,7 +145,7 @@ class AcceptedConnections {
     return false;
   }
 
-  /** HTTP/2 closes on a wrong preface but waits for ever for a missing one. */
+  /** HTTP/2 rejects a wrong preface but waits forever for a missing one. */
   private expectPreface(socket: Socket): void {
     this.silent.add(socket);
     const timer = setTimeout(() => {
@@ -162,7 +159,7 @@ class AcceptedConnections {
   private close(socket: Socket): void {
     this.options.onDropped?.('no HTTP/2 preface');
     socket.destroy();
-    // Its end is told of later; its place is free now.
+    // 'close' is emitted later; the slot is free now.
     this.forget(socket, socket.remoteAddress ?? '');
   }
 
@@ -172,7 +169,7 @@ class AcceptedConnections {
   }
 }
 
-/** A client that does not close its side would keep the connection, and the process, for ever. */
+/** A client that does not close its side would keep the connection, and the process, open. */
 function destroyWhenWritten(socket: Socket): void {
   const destroy = (): void => void socket.destroy();
   if (socket.writableFinished) destroy();

@@ -1,10 +1,10 @@
 /**
- * gRPC server reflection, so that grpcurl and its like need no .proto files. The descriptors are
- * part of the program: nothing is looked up beside it.
+ * gRPC server reflection, so that tools such as grpcurl need no .proto files. The descriptors are
+ * compiled into the program.
  *
- * The library brings a parser of .proto files along, which costs a start a tenth of a second and
- * some megabytes, and few daemons are ever asked. So the methods are there from the start, but
- * pass bytes only; what understands them is loaded by the first question.
+ * The reflection library includes a .proto parser that costs a tenth of a second and several
+ * megabytes at startup. The methods are therefore registered with raw bytes, and the library is
+ * loaded by the first request.
  */
 import { Duplex } from 'node:stream';
 import {
@@ -16,21 +16,21 @@ import {
 } from '@grpc/grpc-js';
 import { reasonOf } from '../../base/errors.js';
 
-/** Reflection streams end when the client is done; a draining server does not wait for that. */
+/** Only the client ends a reflection stream; a draining server does not wait for it. */
 export const reflectionSubscriptions: readonly string[] = [
   '/grpc.reflection.v1.ServerReflection/ServerReflectionInfo',
   '/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo',
 ];
 
-/** A method of the library: how its messages are written, and what answers them. */
+/** A method of the library: its serializers and its handler. */
 interface LoadedMethod {
   readonly definition: MethodDefinition<unknown, unknown>;
-  readonly answer: UntypedHandleCall;
+  readonly handler: UntypedHandleCall;
 }
 type Loaded = ReadonlyMap<string, LoadedMethod>;
 type Call = ServerDuplexStream<Buffer, Buffer>;
 
-/** Serves reflection for the named services; other descriptors can be asked for, but are not listed. */
+/** Lists the named services. Other descriptors can be requested but are not listed. */
 export function addReflection(server: Server, services: readonly string[]): void {
   let loading: Promise<Loaded> | null = null;
   for (const path of reflectionSubscriptions) {
@@ -44,24 +44,21 @@ export function addReflection(server: Server, services: readonly string[]): void
         },
       );
     };
-    server.addService(
-      { serverReflectionInfo: passingBytes(path) },
-      { serverReflectionInfo: handle },
-    );
+    server.addService({ serverReflectionInfo: rawMethod(path) }, { serverReflectionInfo: handle });
   }
 }
 
-const same = (bytes: Buffer): Buffer => bytes;
+const identity = (bytes: Buffer): Buffer => bytes;
 
-function passingBytes(path: string): MethodDefinition<Buffer, Buffer> {
+function rawMethod(path: string): MethodDefinition<Buffer, Buffer> {
   return {
     path,
     requestStream: true,
     responseStream: true,
-    requestSerialize: same,
-    requestDeserialize: same,
-    responseSerialize: same,
-    responseDeserialize: same,
+    requestSerialize: identity,
+    requestDeserialize: identity,
+    responseSerialize: identity,
+    responseDeserialize: identity,
   };
 }
 
@@ -80,21 +77,21 @@ async function load(services: readonly string[]): Promise<Loaded> {
   service.addToServer({
     addService: (methods, implementation) => {
       for (const [name, definition] of Object.entries(methods)) {
-        const answer = implementation[name] ?? implementation[definition.originalName ?? name];
-        if (answer !== undefined) loaded.set(definition.path, { definition, answer });
+        const handler = implementation[name] ?? implementation[definition.originalName ?? name];
+        if (handler !== undefined) loaded.set(definition.path, { definition, handler });
       }
     },
   });
   return loaded;
 }
 
-/** Puts the library's handler between the bytes that come and the bytes that go. */
+/** Decodes requests for the library's handler and encodes its responses. */
 function connect(call: Call, method: LoadedMethod | undefined): void {
   if (method === undefined) {
     fail(call, status.UNIMPLEMENTED, 'this version of reflection is not served');
     return;
   }
-  const { definition, answer } = method;
+  const { definition, handler } = method;
   const messages = new Duplex({
     objectMode: true,
     read: () => undefined,
@@ -108,8 +105,8 @@ function connect(call: Call, method: LoadedMethod | undefined): void {
     },
   });
   messages.on('error', (fault) => fail(call, status.INTERNAL, fault.message));
-  // It asks for no more of a call than to be such a stream of messages.
-  (answer as unknown as (stream: Duplex) => void)(messages);
+  // The handler uses only the stream interface of a call.
+  (handler as unknown as (stream: Duplex) => void)(messages);
   call.on('data', (bytes: Buffer) => {
     try {
       messages.push(definition.requestDeserialize(bytes));

@@ -1,7 +1,4 @@
-/**
- * The gRPC server: services of ours, health and reflection behind the listener, and an orderly
- * end. Knows no service in particular.
- */
+/** The gRPC server: services, health and reflection on one listener, with graceful shutdown. */
 import { setTimeout as delay } from 'node:timers/promises';
 import {
   Server,
@@ -10,6 +7,7 @@ import {
   type UntypedServiceImplementation,
 } from '@grpc/grpc-js';
 import type { Socket } from 'node:net';
+import { pluralize } from '../../base/pluralize.js';
 import { peerCredentials } from '../../host/process/sockets.js';
 import type { Caller } from './callers.js';
 import { Calls, type CallEnd } from './calls.js';
@@ -18,24 +16,24 @@ import { type Health, healthSubscriptions } from './health.js';
 import { listen, type Listener, type ListenTarget } from './listener.js';
 import { addReflection, reflectionSubscriptions } from './reflection.js';
 
-/** One gRPC service and what answers it. */
+/** A gRPC service and its implementation. */
 export interface ServiceRegistration {
   readonly definition: ServiceDefinition;
   readonly implementation: UntypedServiceImplementation;
-  /** Paths of methods whose calls end only when the client leaves: a drain ends them at once. */
+  /** Paths of methods whose calls only the client ends: a drain ends them at once. */
   readonly subscriptions?: readonly string[];
 }
 
 interface ServerLimits {
-  /** Connections at one time; containerd needs one for each plugin address. */
+  /** Concurrent connections; containerd needs one for each plugin address. */
   readonly connections: number;
-  /** Calls at one time on one connection; further ones wait in the client. */
+  /** Concurrent calls on one connection; further calls wait in the client. */
   readonly concurrentCalls: number;
   /** Bytes of one request. containerd's own limit is 16 MiB. */
   readonly messageBytes: number;
-  /** Milliseconds until a connection must have begun to speak HTTP/2. */
+  /** Milliseconds within which a connection must send the HTTP/2 preface. */
   readonly prefaceMillis: number;
-  /** Milliseconds between two pings of a connection, and for how long its answer is waited for. */
+  /** Milliseconds between two keepalive pings, and the timeout of each. */
   readonly pingMillis: number;
 }
 
@@ -52,28 +50,26 @@ export interface ServerOptions {
   readonly services: readonly ServiceRegistration[];
   readonly health: Health;
   readonly limits?: Partial<ServerLimits>;
-  /** Reads who is behind a connection; by SO_PEERCRED when not given. */
+  /** Identifies the peer of a connection; by default from SO_PEERCRED. */
   readonly callerOf?: (socket: Socket) => Caller | null;
   readonly onCallEnd?: (end: CallEnd) => void;
-  /** Something worth a warning in the log happened to a connection. */
   readonly onWarning?: (message: string, error?: Error) => void;
 }
 
 export interface RunningServer {
-  /** Open connections and calls. */
+  /** The number of open connections and calls. */
   readonly load: () => { readonly connections: number; readonly calls: number };
   /**
-   * Stops: health says NOT_SERVING, the socket is unlinked, calls that run may finish for
-   * `graceMillis`, then the rest end with UNAVAILABLE. Resolves when all connections are closed.
-   * Calling it again waits for the same end.
+   * Sets health to NOT_SERVING, unlinks the socket and gives open calls `graceMillis` to finish;
+   * the rest end with UNAVAILABLE. Resolves when all connections are closed. Idempotent.
    */
   readonly stop: (graceMillis: number) => Promise<void>;
 }
 
-/** Time for the last statuses to reach their clients before connections are cut. */
-const farewellMillis = 200;
+/** Time for the last statuses to reach their clients before connections are closed. */
+const statusFlushMillis = 200;
 
-/** Starts to serve. As `listen`, it is called once the data lock is held. */
+/** The caller must hold the data lock; see `listen`. */
 export async function startServer(options: ServerOptions): Promise<RunningServer> {
   const limits = { ...defaultServerLimits, ...options.limits };
   let listener: Listener | null = null;
@@ -85,11 +81,11 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     'grpc.max_receive_message_length': limits.messageBytes,
     'grpc.max_send_message_length': limits.messageBytes,
     'grpc.max_concurrent_streams': limits.concurrentCalls,
-    // After a fault of protocol nobody reads the connection any more, and only a ping tells that
-    // its client has left: without it, the place would be taken for ever.
+    // After a protocol error the connection is no longer read, so only a ping detects that the
+    // client has disconnected. Without it the connection would keep its slot forever.
     'grpc.keepalive_time_ms': limits.pingMillis,
     'grpc.keepalive_timeout_ms': limits.pingMillis,
-    // Its bookkeeping costs time on each call, and nothing here shows it.
+    // Channelz costs time on each call and is not exposed here.
     'grpc.enable_channelz': 0,
     interceptors: [calls.interceptor],
   });
@@ -139,7 +135,7 @@ async function stop(parts: {
   const { server, calls, listener } = parts;
   parts.options.health.setAll(false);
   await listener.close();
-  // Watchers have just been told NOT_SERVING; now their streams may end.
+  // Watchers have received NOT_SERVING; their streams can end now.
   calls.endAll(parts.subscriptions);
   const drained = new Promise<'drained'>((resolve) => {
     server.tryShutdown(() => resolve('drained'));
@@ -151,13 +147,14 @@ async function stop(parts: {
     const isExpected = parts.graceMillis === 0 && calls.size === 0;
     if (!isExpected)
       parts.options.onWarning?.(
-        `${calls.size} calls on ${listener.connections()} connections were still open ` +
-          `${parts.graceMillis} ms after the shutdown began; they were ended`,
+        `ended ${pluralize(calls.size, 'call')} on ` +
+          `${pluralize(listener.connections(), 'connection')} still open ` +
+          `${parts.graceMillis} ms after the shutdown began`,
       );
     calls.endAll();
-    await Promise.race([drained, late(farewellMillis)]);
+    await Promise.race([drained, late(statusFlushMillis)]);
     server.forceShutdown();
-    // Of a session that is half closed, `forceShutdown` leaves the socket open (grpc-js).
+    // `forceShutdown` of grpc-js leaves the socket of a half-closed session open.
     listener.destroyConnections();
   }
   waited.abort();

@@ -1,7 +1,7 @@
 /**
- * The one place where a refusal or a fault becomes a gRPC status. Three sorts, three fates: a
- * refusal is an ordinary answer, a fault of the world names the operation and errno, a broken
- * invariant is our own fault. Codes follow containerd/errdefs, errgrpc.
+ * Maps refusals and errors to gRPC statuses. A refusal is an ordinary reply, a host fault names
+ * the operation and errno, and a broken invariant is INTERNAL. Codes follow containerd/errdefs,
+ * errgrpc.
  */
 import { status } from '@grpc/grpc-js';
 import { InvariantBroken } from '../../base/assert.js';
@@ -28,39 +28,38 @@ const CLASS_CODES: Readonly<Record<ErrorClass, status>> = {
   Unavailable: status.UNAVAILABLE,
 };
 
-/** The budget of a call is used up. What it asked for may still happen. */
-export class BudgetSpent extends Error {
-  override readonly name = 'BudgetSpent';
+/** The budget of a call is exceeded. The requested operation may still complete. */
+export class BudgetExceeded extends Error {
+  override readonly name = 'BudgetExceeded';
 
   constructor(method: string, millis: number) {
-    super(`${method} was not done within its budget of ${millis} ms; ask again`);
+    super(`${method} exceeded its budget of ${millis} ms; try again`);
   }
 }
 
-/** The client cancelled the call or went away. */
-export class CallerGone extends Error {
-  override readonly name = 'CallerGone';
+/** The client cancelled the call or disconnected. */
+export class CallCancelled extends Error {
+  override readonly name = 'CallCancelled';
 }
 
-/** A stream's reader takes nothing, and something large is kept for it. */
+/** A client does not read its stream, while the server holds a large response for it. */
 export class ReaderStalled extends Error {
   override readonly name = 'ReaderStalled';
 
   constructor(method: string, millis: number) {
-    super(`${method} was ended: its reader took nothing for ${millis} ms; ask again, and read on`);
+    super(`${method} ended: the client read nothing for ${millis} ms; try again and keep reading`);
   }
 }
 
-/** As many calls of its sort run as may. */
-export class TooMany extends Error {
-  override readonly name = 'TooMany';
+/** The limit of concurrent calls is reached. */
+export class TooManyCalls extends Error {
+  override readonly name = 'TooManyCalls';
 }
 
 export function statusOfRefusal(refusal: Refusal): CallStatus {
   return { code: CLASS_CODES[classOf(refusal)], details: refusal.message };
 }
 
-/** For a request that could not be decoded. */
 export function statusOfUnreadable(why: string): CallStatus {
   return { code: status.INVALID_ARGUMENT, details: why };
 }
@@ -69,17 +68,17 @@ export function statusOfThrown(thrown: unknown): CallStatus {
   return { code: codeOfThrown(thrown), details: reasonOf(thrown) };
 }
 
-/** Resources that may be there again when the client asks next. */
+/** Shortages that may be over when the client retries. */
 const EXHAUSTED: ReadonlySet<string> = new Set(['ENOSPC', 'EDQUOT', 'EMFILE', 'ENFILE', 'EAGAIN']);
 
 function codeOfThrown(thrown: unknown): status {
-  if (thrown instanceof CallerGone) return status.CANCELLED;
-  const isLate = [BudgetSpent, ReaderStalled, TimeLimitPassed].some(
+  if (thrown instanceof CallCancelled) return status.CANCELLED;
+  const isLate = [BudgetExceeded, ReaderStalled, TimeLimitPassed].some(
     (Late) => thrown instanceof Late,
   );
   if (isLate) return status.DEADLINE_EXCEEDED;
   if (thrown instanceof LogReadOnly || thrown instanceof NotBegun) return status.UNAVAILABLE;
-  if (thrown instanceof LogShortOfRoom || thrown instanceof TooMany) {
+  if (thrown instanceof LogShortOfRoom || thrown instanceof TooManyCalls) {
     return status.RESOURCE_EXHAUSTED;
   }
   if (thrown instanceof InvariantBroken) return status.INTERNAL;

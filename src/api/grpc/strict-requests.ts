@@ -1,10 +1,9 @@
 /**
- * Requests as bytes, looked at before they are decoded. The generated code puts U+FFFD in place
- * of what is not UTF-8, so that two names could become one, and it lets a field reach beyond the
- * message that holds it. Go's decoder refuses both; so do we, and by the field's name.
+ * Validates the bytes of a request before they are decoded. The generated code replaces invalid
+ * UTF-8 with U+FFFD, which could turn two names into one, and accepts a field that extends past
+ * its message. Go's decoder rejects both. The error names the field.
  *
- * Knows no request in particular; the shapes are their services' (snapshots-requests.ts,
- * audit-requests.ts). Decodes nothing itself.
+ * Each service defines its own shapes (snapshots-requests.ts, audit-requests.ts).
  */
 import { isUtf8 } from 'node:buffer';
 import { BinaryReader, WireType } from '@bufbuild/protobuf/wire';
@@ -21,22 +20,21 @@ export const text = (name: string): FieldShape => ({ name });
 export const shape = (...fields: readonly (readonly [number, FieldShape])[]): MessageShape =>
   new Map(fields);
 
-/** Stands in place of a request that cannot be read. `why` is for the client. */
+/** Replaces a request that cannot be decoded. `why` is the status message for the client. */
 class UnreadableRequest {
   constructor(readonly why: string) {}
 }
 
-/** Why a request that a strict service has decoded cannot be read; null when it can. */
+/** Why a strict service could not decode a request; null for a valid one. */
 export function unreadable(request: unknown): string | null {
   return request instanceof UnreadableRequest ? request.why : null;
 }
 
-/** Of a service's definition, what is needed here. */
 type Definition = Readonly<
   Record<string, { readonly requestDeserialize: (bytes: Buffer) => unknown }>
 >;
 
-/** The definition; what cannot be read comes out as a request that `unreadable` knows. */
+/** The definition with strict decoding. Handlers must check each request with `unreadable`. */
 export function strictService<Service extends Definition>(
   service: Service,
   shapes: Readonly<Record<keyof Service, MessageShape>>,
@@ -49,25 +47,25 @@ export function strictService<Service extends Definition>(
     };
     return [name, { ...method, requestDeserialize }];
   });
-  // The handlers ask `unreadable` first, which the types of the definition cannot say.
+  // Sound because handlers call `unreadable` first; the definition's types cannot express that.
   return Object.fromEntries(strict) as Service;
 }
 
-/** What is wrong with the bytes of a message, as a status message; null when nothing is. */
+/** A status message for an invalid message; null for a valid one. */
 function faultIn(bytes: Uint8Array, fields: MessageShape): string | null {
   try {
-    const field = textThatIsNone(bytes, fields);
+    const field = invalidTextIn(bytes, fields);
     return field === null
       ? null
       : `the request's field ${field} is not valid UTF-8: invalid argument`;
   } catch {
-    // The reader throws plain errors, with words about varints that help no client.
-    return 'the request is not a whole protobuf message of its type: invalid argument';
+    // The reader's own errors are about varints, which do not help a client.
+    return 'the request is not a valid protobuf message of its type: invalid argument';
   }
 }
 
-/** The path of the first text field that is not UTF-8. Throws when fields do not fit. */
-function textThatIsNone(bytes: Uint8Array, fields: MessageShape): string | null {
+/** The path of the first text field that is not UTF-8. Throws if the message is malformed. */
+function invalidTextIn(bytes: Uint8Array, fields: MessageShape): string | null {
   const reader = new BinaryReader(bytes);
   while (reader.pos < reader.len) {
     const [number, wireType] = reader.tag();
@@ -82,7 +80,7 @@ function textThatIsNone(bytes: Uint8Array, fields: MessageShape): string | null 
       if (!isUtf8(value)) return field.name;
       continue;
     }
-    const inner = textThatIsNone(value, field.fields);
+    const inner = invalidTextIn(value, field.fields);
     if (inner !== null) return `${field.name}.${inner}`;
   }
   return null;

@@ -1,6 +1,6 @@
 /**
- * Binding a unix socket so that its file is right from the first moment: visible only once it
- * listens, with its mode and owner, and never in the place of a living process's socket.
+ * Binds a unix socket. Its file becomes visible only once the socket listens and has its mode and
+ * owner, and it never replaces the socket of a running process.
  */
 import { randomBytes } from 'node:crypto';
 import { constants, type Stats } from 'node:fs';
@@ -10,7 +10,6 @@ import { dirname, join } from 'node:path';
 import { errnoOf, HostFault, UsageError } from '../../base/errors.js';
 import { socketPathBytesMax } from '../../base/paths.js';
 
-/** A socket file to be. */
 export interface SocketFile {
   readonly path: string;
   /** Permission bits; 0600 when not given. */
@@ -21,12 +20,12 @@ export interface SocketFile {
 }
 
 /**
- * Whether a socket can be bound here once nobody serves it: asked before other work is begun that
- * would be in vain. Makes the directory.
+ * Fails early if no socket can be bound at the path. Creates its directory. Does not check
+ * whether another process serves the socket.
  *
- * @throws UsageError when the path is too long or is something other than a socket; HostFault.
+ * @throws UsageError if the path is too long or is not a socket; HostFault
  */
-export async function examineSocketPath(path: string): Promise<void> {
+export async function checkSocketPath(path: string): Promise<void> {
   const directory = dirname(path);
   const longest = Math.max(Buffer.byteLength(path), Buffer.byteLength(temporaryFor(path)));
   if (longest > socketPathBytesMax) {
@@ -39,12 +38,12 @@ export async function examineSocketPath(path: string): Promise<void> {
   const found = await statusOf(path);
   if (found !== null && !found.isSocket()) {
     throw new UsageError(
-      `${path} exists and is not a socket; move it away, or choose another address`,
+      `${path} exists and is not a socket; move it away or choose another address`,
     );
   }
 }
 
-/** Short, so that it fits wherever the socket's own name fits. */
+/** Short, so that it fits the length limit wherever the socket's own name does. */
 const temporaryFor = (path: string): string =>
   join(dirname(path), `.${randomBytes(3).toString('hex')}`);
 
@@ -58,14 +57,15 @@ async function statusOf(path: string): Promise<Stats | null> {
 }
 
 /**
- * Binds under a temporary name and renames. Answers how to unlink: only what is still ours.
+ * Binds under a temporary name and renames it. Returns a function that unlinks the file if it is
+ * still ours.
  *
- * @throws UsageError when another process answers on the socket, when the path is something
- *   other than a socket, or too long; HostFault when the system refuses.
+ * @throws UsageError if another process serves the socket, or the path is not a socket or is too
+ *   long; HostFault if a system call fails
  */
 export async function bindSocket(server: Server, target: SocketFile): Promise<() => Promise<void>> {
   const { path } = target;
-  await examineSocketPath(path);
+  await checkSocketPath(path);
   const temporary = temporaryFor(path);
   await refuseWhenServed(path);
   await openServer(server, { path: temporary }, path);
@@ -74,7 +74,7 @@ export async function bindSocket(server: Server, target: SocketFile): Promise<()
     if (target.uid !== undefined || target.gid !== undefined) {
       await attempt('chown', path, () => chown(temporary, target.uid ?? -1, target.gid ?? -1));
     }
-    // Replaces a stale socket file in one step: clients never find the path missing in between.
+    // Replaces a stale socket file atomically: clients never find the path missing.
     await attempt('rename', path, () => rename(temporary, path));
   } catch (thrown) {
     server.close();
@@ -90,20 +90,17 @@ export async function bindSocket(server: Server, target: SocketFile): Promise<()
   };
 }
 
-/**
- * Whether binding here would steal another process's clients. A socket file that refuses
- * connections is stale: its process is gone.
- */
+/** A socket file that refuses connections is stale: its process is gone. */
 async function refuseWhenServed(path: string): Promise<void> {
   if ((await statusOf(path)) === null) return;
   if (await answers(path)) {
     throw new UsageError(
-      `another process serves ${path} ("ss -xlp" names it); stop it first, or choose another address`,
+      `another process serves ${path} (find it with "ss -xlp"); stop it or choose another address`,
     );
   }
 }
 
-/** Anything but a plain refusal counts as an answer: a full backlog is a living process too. */
+/** Any error except a refusal counts as an answer: a full backlog means a running process. */
 function answers(path: string): Promise<boolean> {
   return new Promise((resolve) => {
     const probe = createConnection({ path });

@@ -1,6 +1,6 @@
 /**
- * A service that is registered before it can answer. The socket is served as soon as the root is
- * locked; calls that arrive while the log is replayed wait here, each within its own budget.
+ * A service that is registered before it is ready. The socket is served as soon as the root is
+ * locked; calls that arrive during the replay wait here, each within its own budget.
  */
 import type {
   MethodDefinition,
@@ -16,7 +16,7 @@ import { statusOfThrown, type CallStatus } from './status.js';
 export interface WaitingServiceOptions {
   readonly definition: ServiceDefinition;
   readonly subscriptions?: readonly string[];
-  /** Milliseconds that a call of the method may wait; null for as long as its client does. */
+  /** Milliseconds that a call of the method may wait; null for no limit. */
   readonly budgetOf: (method: string) => number | null;
 }
 
@@ -43,20 +43,20 @@ export class WaitingService implements ServiceRegistration {
     this.#ready = new Promise((resolve, reject) => {
       this.#settle = { resolve, reject };
     });
-    // Without a call that waits, nothing else would handle it.
+    // Otherwise the rejection is unhandled when no call is waiting.
     this.#ready.catch(() => undefined);
     this.implementation = Object.fromEntries(
       Object.entries(definition).map(([name, method]) => [name, this.#handlerOf(name, method)]),
     );
   }
 
-  /** Calls that wait begin, in the order of their arrival. */
+  /** Starts the waiting calls in order of arrival. */
   answerWith(implementation: UntypedServiceImplementation): void {
     this.#answering = implementation;
     this.#settle?.resolve(implementation);
   }
 
-  /** Calls that wait end with this reason, and so does each that still arrives. */
+  /** Fails the waiting calls, and all later ones, with this reason. */
   refuse(reason: Error): void {
     this.#settle?.reject(reason);
   }

@@ -1,22 +1,26 @@
-/** Whether layers can be mounted with mapped ids: what the configuration says, and the kernel. */
+/** Whether layers can be mounted with mapped ids, by configuration and kernel. */
 import { stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { reasonOf } from '../../base/errors.js';
 import { openHost } from '../../host/host.js';
 import { probeIdmappedLowers } from '../../host/kernel.js';
 
-/** The setting `remap_ids`: `auto` follows what the kernel can do. */
+/** The setting `remap_ids`; `auto` uses id mapping if the kernel supports it. */
 export type RemapIds = boolean | 'auto';
 
-/** `probed` is the kernel's reason; null when it can. So is the answer. */
+/**
+ * Null if ids can be mapped.
+ *
+ * @param probed why the kernel cannot map ids; null if it can
+ */
 export function whyNoIdMapping(setting: RemapIds, probed: string | null): string | null {
   if (setting === 'auto') return probed;
   return setting ? null : 'the configuration has remap_ids = false';
 }
 
 /**
- * The same for a daemon that is not running: tried next to its root, which need not exist yet.
- * Nothing is left behind.
+ * As `whyNoIdMapping`, for a daemon that is not running: probes the nearest existing directory of
+ * the root's path and cleans up.
  */
 export async function whyNoIdMappingHere({
   root,

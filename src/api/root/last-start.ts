@@ -1,15 +1,15 @@
 /**
- * What the last start found out about the kernel, for a start that has no room to try: a full
- * disk must not keep a daemon from starting, because Remove is how room is made.
+ * The kernel features that the last startup found, for a startup on a full disk that cannot probe
+ * them. The daemon must start on a full disk, because Remove frees space.
  */
 import type { Disk } from '../../base/ports.js';
 import { readLog } from '../../log/reader.js';
 import type { MountSettings } from '../../snapshotter/mounts.js';
 
-/** Options that only the kernel's answers bring; what is configured is known without the log. */
+/** Mount options that depend on the kernel, not on the configuration. */
 const kernelOptions = ['userxattr', 'index=off'];
 
-/** As the newest DaemonStarted tells them; null when there is none. */
+/** From the newest DaemonStarted; null if there is none. */
 export async function lastMountSettings(
   disk: Disk,
   root: string,
@@ -19,11 +19,11 @@ export async function lastMountSettings(
     if (type !== 'DaemonStarted') continue;
     const { settings } = data;
     if (typeof settings !== 'object' || settings === null) return null;
-    const told = 'mountOptions' in settings ? settings.mountOptions : null;
-    if (!Array.isArray(told)) return null;
+    const recorded = 'mountOptions' in settings ? settings.mountOptions : null;
+    if (!Array.isArray(recorded)) return null;
     return {
       kernelOptions: kernelOptions.filter(
-        (option) => told.includes(option) && !configured.includes(option),
+        (option) => recorded.includes(option) && !configured.includes(option),
       ),
       whyNoIdMapping:
         'whyNoIdMapping' in settings && typeof settings.whyNoIdMapping === 'string'

@@ -1,7 +1,6 @@
 /**
- * A root that this process holds: examined and locked, nothing read of its log yet. All that has
- * to come before the first connection is accepted, and no more: what this file imports is loaded
- * while clients wait for a sign of life.
+ * Checks and locks a root without reading its log. Keep the imports minimal: they are loaded
+ * before the first connection is accepted.
  */
 import { hostname } from 'node:os';
 import type { DiskLock } from '../../base/ports.js';
@@ -9,7 +8,7 @@ import { openHost, type Host } from '../../host/host.js';
 import { probeKernel, type KernelFacts } from '../../host/kernel.js';
 import type { ThreadReports } from '../../host/threads/thread-health.js';
 import { lockRoot } from '../../log/root/root-lock.js';
-import { examinePlace, realRoot, refuseUnfitRoot } from './root-path.js';
+import { checkRootLocation, realRoot, refuseUnfitRoot } from './root-path.js';
 
 export interface RootChoices {
   /** Absolute path. */
@@ -19,21 +18,21 @@ export interface RootChoices {
 }
 
 export interface LockedRoot {
-  /** All links resolved. */
+  /** All symlinks resolved. */
   readonly root: string;
   readonly host: Host;
   readonly lock: DiskLock;
   /**
-   * What the kernel can do here. Tried once.
+   * Probes the kernel's features on this root, once.
    *
    * @throws UsageError if the root's file system or this kernel cannot carry overlay mounts
    */
-  readonly tryOverlays: () => Promise<KernelFacts>;
+  readonly probeOverlay: () => Promise<KernelFacts>;
 }
 
 /**
- * Fails  UsageError, RootRefused, RootLocked, LogTooNew, HostFault; nothing is held then, and a
- *        root that was empty or absent is so again
+ * @throws UsageError, RootRefused, RootLocked, LogTooNew, HostFault; then nothing is held, and a
+ *   root that was empty or absent is empty or absent again
  */
 export async function takeRoot(
   choices: RootChoices,
@@ -41,16 +40,16 @@ export async function takeRoot(
 ): Promise<LockedRoot> {
   const root = await realRoot(choices.root);
   const host = openHost({ root, ...(onThreads === undefined ? {} : { onThreads }) });
-  let tried: KernelFacts | null = null;
-  const tryOverlays = async (): Promise<KernelFacts> => {
-    const kernel = (tried ??= await probeKernel(host.workers, root));
+  let probed: KernelFacts | null = null;
+  const probeOverlay = async (): Promise<KernelFacts> => {
+    const kernel = (probed ??= await probeKernel(host.workers, root));
     refuseUnfitRoot(root, kernel);
     return kernel;
   };
   const { expectExisting = false, acceptMovedRoot = false } = choices;
   try {
-    // Nothing of ours may be left where we cannot stay.
-    await examinePlace(root, expectExisting ? null : tryOverlays);
+    // Before the lock, which creates files: an unsuitable root must be left unchanged.
+    await checkRootLocation(root, expectExisting ? null : probeOverlay);
     const lock = await lockRoot({
       root,
       disk: host.disk,
@@ -62,7 +61,7 @@ export async function takeRoot(
         command: process.argv.slice(0, 3).join(' '),
       },
     });
-    return { root, host, lock, tryOverlays };
+    return { root, host, lock, probeOverlay };
   } catch (thrown) {
     await host.close();
     throw thrown;

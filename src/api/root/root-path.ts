@@ -1,6 +1,6 @@
 /**
- * Whether a directory can be a root, before anything is written to it: what it is, what lies
- * round it, and what its file system can do. What is in its log is the log's business.
+ * Checks that a directory can be a root before anything is written to it: its type, its location
+ * and its file system. Does not read its log.
  */
 import type { Stats } from 'node:fs';
 import { lstat, mkdir, readdir, realpath, rmdir, stat } from 'node:fs/promises';
@@ -12,20 +12,19 @@ import { identityPath, logDirectory, snapshotsDirectory } from '../../log/files.
 import { whyNoRootPath } from '../../base/paths.js';
 
 /**
- * The path of a root with all links resolved; its parents are made. The mount table knows only
- * real paths: below a link, no mount of ours would be found in it.
+ * The path of a root with all symlinks resolved, because the mount table contains only real paths.
+ * Creates its parent directories.
  *
- * @throws UsageError when something else than a directory stands there, or when no overlay can
- *   be made below it.
+ * @throws UsageError if the path exists and is not a directory, or cannot be used for overlays
  */
 export async function realRoot(root: string): Promise<string> {
   const real = await resolved(root);
   const why = whyNoRootPath(real);
-  if (why !== null) throw new UsageError(`${real} cannot be a root: ${why}`);
+  if (why !== null) throw new UsageError(`cannot use ${real} as root: ${why}`);
   const found = await statusOf(real);
   if (found !== null && !found.isDirectory()) {
     throw new UsageError(
-      `${real} is not a directory; a root is one, so move it away or choose another root`,
+      `cannot use ${real} as root: not a directory; move it away or choose another root`,
     );
   }
   return real;
@@ -39,7 +38,7 @@ async function resolved(root: string): Promise<string> {
     if (errnoOf(thrown) !== 'ENOENT') throw thrown;
     if ((await statusOf(root)) !== null) {
       throw new UsageError(
-        `${root} is a link to a directory that is not there; make it, or choose another root`,
+        `cannot use ${root} as root: dangling symlink; create its target or choose another root`,
         { cause: thrown },
       );
     }
@@ -48,31 +47,31 @@ async function resolved(root: string): Promise<string> {
 }
 
 /**
- * Refuses a root that cannot work where it is. One that holds nothing yet is tried first, and
- * taken away again when it does not fit and was not there before. `tryIt` is null where a log is
- * expected: its lack is then what must be told.
+ * Refuses a root that cannot work at its location. If the root is absent or empty, `probe` runs in
+ * it; a root that did not exist is removed again when the probe fails. `probe` is null where a log
+ * is expected, so that a missing log is reported first.
  *
- * @throws UsageError; nothing was changed.
+ * @throws UsageError; nothing has changed
  */
-export async function examinePlace(
+export async function checkRootLocation(
   root: string,
-  tryIt: (() => Promise<unknown>) | null,
+  probe: (() => Promise<unknown>) | null,
 ): Promise<void> {
   await refuseNested(root);
   await refuseLinkedSnapshots(root);
   for (const part of [logDirectory(root), snapshotsDirectory(root)]) {
-    // What is here now is asked, so a link to a directory is one.
+    // Follows symlinks: a link to a directory is accepted.
     const found = await orAbsent(stat(part));
     if (found === null || found.isDirectory()) continue;
-    throw new UsageError(`${part} is not a directory; move it away, or choose another root`);
+    throw new UsageError(`${part} is not a directory; move it away or choose another root`);
   }
-  if (tryIt === null) return;
+  if (probe === null) return;
   const isAbsent = (await statusOf(root)) === null;
-  // What holds something is not ours to write to before its log was looked at and locked.
+  // A root with content must not be written to until its log is checked and locked.
   if (!isAbsent && (await readdir(root)).some((name) => name !== LOST_AND_FOUND)) return;
   if (isAbsent) await mkdir(root, { mode: 0o700 });
   try {
-    await tryIt();
+    await probe();
   } catch (thrown) {
     if (isAbsent) await rmdir(root);
     throw thrown;
@@ -83,22 +82,22 @@ async function refuseLinkedSnapshots(root: string): Promise<void> {
   const snapshots = snapshotsDirectory(root);
   if ((await statusOf(snapshots))?.isSymbolicLink() !== true) return;
   throw new UsageError(
-    `${snapshots} is a link, and mounts below a link are not found in the mount table; ` +
-      'mount the other directory there (mount --bind), or make it the root',
+    `${snapshots} is a symlink, and the mount table does not show mounts under symlinks; ` +
+      'bind-mount its target there (mount --bind) or use the target as root',
   );
 }
 
-/** Whoever owns the root above deletes what its log does not know, and everything in a snapshot. */
+/** The snapshotter of the outer root deletes whatever its log does not contain. */
 async function refuseNested(root: string): Promise<void> {
   const above = await rootAbove(root);
   if (above === null) return;
   throw new UsageError(
-    `${root} lies in the root ${above} of another snapshotter, which deletes what it does not ` +
-      'know; choose a root outside it',
+    `cannot use ${root} as root: it is inside ${above}, the root of another snapshotter, which ` +
+      'deletes unknown files; choose a root outside it',
   );
 }
 
-/** The nearest root that a real path is in, at any depth; null when it is in none. */
+/** The nearest root that contains a real path, at any depth; null if there is none. */
 async function rootAbove(path: string): Promise<string | null> {
   for (let above = dirname(path); above !== dirname(above); above = dirname(above)) {
     const identity = await statusOf(identityPath(above));
@@ -108,7 +107,7 @@ async function rootAbove(path: string): Promise<string | null> {
 }
 
 /**
- * Refuses to write to a path in a root: a root holds what its log knows, and nothing else.
+ * Refuses to write to a path in a root, because unknown files in a root are deleted.
  *
  * @param path absolute; it need not exist
  * @throws UsageError
@@ -117,11 +116,11 @@ export async function refuseInRoot(path: string): Promise<void> {
   const above = await rootAbove(await realPathOf(path));
   if (above === null) return;
   throw new UsageError(
-    `${path} is in the root ${above}, which holds nothing but what its log knows; choose another place`,
+    `cannot write ${path}: it is inside the root ${above}, where unknown files are deleted; choose another path`,
   );
 }
 
-/** With the links resolved of as much of it as exists. */
+/** Resolves symlinks in the part of the path that exists. */
 async function realPathOf(path: string): Promise<string> {
   const absent: string[] = [];
   for (let at = path; ; at = dirname(at)) {
@@ -132,33 +131,31 @@ async function realPathOf(path: string): Promise<string> {
   }
 }
 
-/** What stands under a name itself, or null. */
+/** Does not follow a symlink. Null if the path does not exist. */
 const statusOf = (path: string): Promise<Stats | null> => orAbsent(lstat(path));
 
-async function orAbsent(asked: Promise<Stats>): Promise<Stats | null> {
+async function orAbsent(stats: Promise<Stats>): Promise<Stats | null> {
   try {
-    return await asked;
+    return await stats;
   } catch (thrown) {
     if (errnoOf(thrown) === 'ENOENT' || errnoOf(thrown) === 'ENOTDIR') return null;
     throw thrown;
   }
 }
 
-/** Refuses what no overlay can be made on. */
+/** @throws UsageError if overlay mounts cannot work on the root's file system */
 export function refuseUnfitRoot(root: string, kernel: KernelFacts): void {
   if (!kernel.directoryTypes.supported) {
     throw new UsageError(
-      `${root} lies on a file system that does not tell the types of directory entries (d_type), ` +
-        'which overlay needs; choose another one, or make XFS with ftype=1: ' +
-        kernel.directoryTypes.reason,
+      `cannot use ${root} as root: its file system does not report directory entry types ` +
+        `(d_type), which overlay needs: ${kernel.directoryTypes.reason}; choose another file ` +
+        'system, or format XFS with ftype=1',
     );
   }
   if (!kernel.overlay.supported) {
     const why = kernel.isRootOnOverlay
-      ? 'it lies on an overlay itself; choose a root on the file system below'
+      ? 'the root is on an overlay itself; choose a root on the underlying file system'
       : 'choose a root on another file system';
-    throw new UsageError(
-      `overlay cannot be mounted from ${root}: ${kernel.overlay.reason}; ${why}`,
-    );
+    throw new UsageError(`cannot mount overlay from ${root}: ${kernel.overlay.reason}; ${why}`);
   }
 }

@@ -1,4 +1,4 @@
-/** The check of one segment as a job for a thread of the pool. */
+/** Checks one segment, as a job for a worker thread. */
 import { closeSync, constants, openSync, readSync } from 'node:fs';
 import { HostFault } from '../../base/errors.js';
 import { guarded } from '../../host/faults.js';
@@ -12,12 +12,12 @@ import {
 } from '../../log/verify/segment-check.js';
 import { sumSegment } from '../../log/verify/segment-digest.js';
 
-/** Record by record. Fails with HostFault; ECANCELED once nobody waits. */
+/** Checks record by record. @throws HostFault; ECANCELED once the job is aborted */
 export function check(segment: SegmentToCheck, control: JobControl): SoundSegment | null {
   return opened(segment, control, (read) => checkSegment(segment, read));
 }
 
-/** All records at once. Fails with HostFault; ECANCELED once nobody waits. */
+/** Checks all records at once. @throws HostFault; ECANCELED once the job is aborted */
 export function sum(segment: SegmentToCheck, control: JobControl): SegmentFacts | null {
   return opened(segment, control, (read) => sumSegment(segment, read));
 }

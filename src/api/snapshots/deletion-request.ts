@@ -1,16 +1,16 @@
 /**
- * How `stratalog gc` names directories to a running daemon: containerd's Cleanup request has no
- * field for them, so they travel as metadata of the call.
+ * Directories that `stratalog gc` asks a running daemon to delete. containerd's Cleanup request has
+ * no field for them, so they are sent as metadata of the call.
  */
 import { Metadata } from '@grpc/grpc-js';
 
-/** Binary, because a name may hold any byte but `/` and NUL. Names are joined by `/`. */
+/** Binary, because a name may contain any byte except `/` and NUL. Names are joined by `/`. */
 const header = 'stratalog-delete-directories-bin';
 
-/** Far below what a server accepts in headers (16 KiB by default). */
+/** Well below a server's header limit (16 KiB by default). */
 const bytesMax = 4096;
 
-/** Metadata for one call each; the first one also when there are no names. */
+/** The metadata of each call to make; one call without metadata if there are no names. */
 export function deletionRequests(names: Iterable<string>): readonly Metadata[] {
   const requests: string[][] = [[]];
   let bytes = 0;

@@ -1,7 +1,7 @@
 /**
- * The messages of List as bytes. What rests packed goes from the bytes of its line to the bytes of
- * the message, without becoming an object in between: that halves the time of List and makes no
- * garbage. Anything unusual is left to the generated encoder.
+ * Encodes the messages of List. A packed snapshot is transcoded from the bytes of its line without
+ * an intermediate object, which halves the time of List and allocates nothing. The generated
+ * encoder handles every other case.
  */
 import {
   Info,
@@ -14,7 +14,7 @@ const COMMA = 0x2c;
 const BACKSLASH = 0x5c;
 const CLOSING_BRACE = 0x7d;
 
-/** Tags of the fields (snapshots.proto): number and wire type. */
+/** Field tags (snapshots.proto): number and wire type. */
 const TAG = {
   info: 0x0a,
   name: 0x0a,
@@ -27,18 +27,18 @@ const TAG = {
 const TAG_OF_ENTRY = { key: 0x0a, value: 0x12 };
 const TAG_OF_TIME = { seconds: 0x08, nanos: 0x10 };
 
-/** A length below this takes two bytes at most; longer ones are left to the generated encoder. */
+/** A length below this takes at most two bytes; the generated encoder handles longer messages. */
 const SHORT = 0x4000;
 const NANO_DIGITS = 9;
 
-/** Of an Info that is still packed: the line of `encodeState` (machines/state-json.ts). */
+/** A packed Info: a line written by `encodeState` (machines/state-json.ts). */
 export interface PackedLine {
   readonly packedLine: Buffer;
 }
 
 const isPacked = (info: Info): info is Info & PackedLine => 'packedLine' in info;
 
-/** An upper bound of the bytes of a packed Info: six bytes around a label become nine at most. */
+/** An upper bound of the encoded size: the six bytes around a label become at most nine. */
 export const lineBytesMax = (line: Buffer): number => Math.ceil(line.length * 1.5) + 64;
 
 /** `ListSnapshotsResponse` as bytes. */
@@ -61,14 +61,14 @@ function headOf(length: number): Uint8Array {
   return Uint8Array.from([...head, left]);
 }
 
-/** A message's fields behind each other in one buffer, which is as large as they can become. */
+/** Writes packed Infos into one buffer, allocated at the upper bound of their size. */
 class QuickWriter {
   readonly #out: Buffer;
   #at = 0;
-  /** Up to here it was handed out. */
+  /** The end of the last range that `taken` returned. */
   #from = 0;
   #line: Buffer = Buffer.alloc(0);
-  /** Where the next field of the line begins. */
+  /** Offset of the next field in the line. */
   #read = 0;
 
   constructor(infos: readonly Info[]) {
@@ -79,17 +79,18 @@ class QuickWriter {
     this.#out = Buffer.allocUnsafeSlow(bytes);
   }
 
+  /** The bytes written since the last call. */
   taken(): Buffer {
     const taken = this.#out.subarray(this.#from, this.#at);
     this.#from = this.#at;
     return taken;
   }
 
-  /** False, and nothing written, when the line is not of the usual kind. */
+  /** Returns false, and writes nothing, if the line needs the generated encoder. */
   info(line: Buffer): boolean {
     if (lineBytesMax(line) >= SHORT || line.includes(BACKSLASH)) return false;
     const start = this.#at;
-    // Room for the tag and a length of two bytes; nearly all are that long.
+    // Reserves the tag and a length of two bytes, which most messages have.
     this.#at += 3;
     this.#line = line;
     if (!this.#fields()) {
@@ -109,7 +110,7 @@ class QuickWriter {
     return true;
   }
 
-  /** In the order of `encodeState` (machines/state-json.ts). */
+  /** Reads the fields in the order of `encodeState` (machines/state-json.ts). */
   #fields(): boolean {
     this.#read = this.#line.indexOf(COMMA) + 1;
     const status = this.#text();
@@ -117,8 +118,8 @@ class QuickWriter {
     const kind = kindBy(this.#line[status.start]);
     this.#read = this.#line.indexOf(COMMA, this.#read) + 1;
     const name = this.#text();
-    this.#text(); // the target label stands among the labels too
-    if (this.#text() !== null) return false; // a remote layer has a mark put on
+    this.#text(); // the target label is also among the labels
+    if (this.#text() !== null) return false; // a remote layer gets an additional label
     const parent = this.#text();
     const created = this.#text();
     const updated = this.#text() ?? created;
@@ -134,7 +135,7 @@ class QuickWriter {
     );
   }
 
-  /** The text that stands next; null for `null`. Moves behind it and the mark that follows. */
+  /** The next string; null for `null`. Skips the separator after it. */
   #text(): { readonly start: number; readonly end: number } | null {
     if (this.#line[this.#read] !== QUOTE) {
       this.#read += 'null,'.length;
@@ -146,7 +147,7 @@ class QuickWriter {
     return { start, end };
   }
 
-  /** `{"key":"value",…}`; where a value ends, a comma or the end follows. */
+  /** `{"key":"value",…}`. */
   #labels(): boolean {
     this.#read += 1;
     while (this.#line[this.#read] === QUOTE) {
@@ -163,7 +164,7 @@ class QuickWriter {
     return this.#line[this.#read - 1] === CLOSING_BRACE || this.#line[this.#read] === CLOSING_BRACE;
   }
 
-  /** Decimal nanoseconds since 1970; earlier ones, and none at all, are left to the encoder. */
+  /** Decimal nanoseconds since 1970. Returns false for earlier times and for none. */
   #time(tag: number, start: number, end: number): boolean {
     const secondsEnd = end - NANO_DIGITS;
     const seconds = secondsEnd > start ? this.#decimal(start, secondsEnd) : 0;
@@ -180,7 +181,7 @@ class QuickWriter {
     return true;
   }
 
-  /** NaN when there is anything but digits. */
+  /** NaN if any character is not a digit. */
   #decimal(start: number, end: number): number {
     let value = 0;
     for (let at = start; at < end; at += 1) {
@@ -203,7 +204,7 @@ class QuickWriter {
     this.#at += 1;
   }
 
-  /** A varint; exact beyond 32 bits too. */
+  /** Exact for values above 32 bits. */
   #varint(value: number): void {
     let left = value;
     for (; left > 0x7f; left = Math.floor(left / 128)) this.#byte((left % 128) | 0x80);
@@ -217,7 +218,7 @@ function sizeOf(value: number): number {
   return size;
 }
 
-/** By the first letter of a status at rest: active, view, committed.available. */
+/** By the first letter of a settled status: active, view, committed.available. */
 function kindBy(letter: number | undefined): Kind | null {
   if (letter === 0x61) return Kind.ACTIVE;
   if (letter === 0x76) return Kind.VIEW;

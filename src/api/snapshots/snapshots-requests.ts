@@ -1,6 +1,6 @@
 /**
- * The shape of the snapshots service's requests, and its definition, strict (strict-requests.ts).
- * A test compares the shapes with the descriptors. List is written by list-wire.ts.
+ * The request shapes of the snapshots service and its strict definition (strict-requests.ts). A
+ * test compares the shapes with the descriptors.
  */
 import { SnapshotsService } from '../generated/containerd/services/snapshots/v1/snapshots.js';
 import { serializeList } from './list-wire.js';
@@ -24,7 +24,6 @@ const info = shape(
   [6, labels],
 );
 
-/** By method. */
 export const requestShapes: Readonly<Record<keyof typeof SnapshotsService, MessageShape>> = {
   prepare: prepared,
   view: prepared,
@@ -48,7 +47,7 @@ export const requestShapes: Readonly<Record<keyof typeof SnapshotsService, Messa
   cleanup: shape([1, text('snapshotter')]),
 };
 
-/** Milliseconds until a call is answered with an error. */
+/** Milliseconds until a call fails with DEADLINE_EXCEEDED. */
 export interface CallBudgets {
   readonly prepare: number;
   readonly mounts: number;
@@ -56,7 +55,7 @@ export interface CallBudgets {
   readonly read: number;
 }
 
-/** Which budget the calls of a method have. */
+/** The budget of each method. */
 export const budgetNames: Readonly<Record<keyof typeof SnapshotsService, keyof CallBudgets>> = {
   prepare: 'prepare',
   view: 'prepare',
@@ -72,7 +71,7 @@ export const budgetNames: Readonly<Record<keyof typeof SnapshotsService, keyof C
 
 const strict = strictService(SnapshotsService, requestShapes);
 
-/** What cannot be read comes out as a request that `unreadable` knows. */
+/** Handlers must check each request with `unreadable`. */
 export const strictSnapshotsService: typeof SnapshotsService = {
   ...strict,
   list: { ...strict.list, responseSerialize: serializeList },

@@ -1,7 +1,7 @@
 /**
- * containerd.services.snapshots.v1: bytes become a request, the answer becomes bytes. Nothing is
- * decided here. Every call has a budget of its own, because containerd gives none, and ends when
- * its client goes away.
+ * containerd.services.snapshots.v1: converts requests and replies; all decisions are made in the
+ * snapshotter. Every call has a budget, because containerd sets no deadline, and ends when its
+ * client disconnects.
  */
 import type { handleUnaryCall, ServerWritableStream } from '@grpc/grpc-js';
 import { once } from 'node:events';
@@ -14,7 +14,7 @@ import type { SnapshotInfo } from '../../machines/snapshots/info.js';
 import type { Refusal } from '../../machines/refusals.js';
 import type { MountSpec } from '../../snapshotter/mounts.js';
 import type { Snapshotter } from '../../snapshotter/snapshotter.js';
-import { CallContext, reasonBehind } from '../grpc/call-context.js';
+import { CallContext, abortReasonOr } from '../grpc/call-context.js';
 import type {
   CommitSnapshotRequest,
   Info,
@@ -26,7 +26,7 @@ import type {
 import { requestedDeletions } from './deletion-request.js';
 import { budgetNames, type CallBudgets } from './snapshots-requests.js';
 import {
-  BudgetSpent,
+  BudgetExceeded,
   statusOfRefusal,
   statusOfThrown,
   statusOfUnreadable,
@@ -37,11 +37,11 @@ import { infoBytesMax, toInfo, toMounts } from './wire.js';
 export interface SnapshotsServiceOptions {
   readonly snapshotter: Snapshotter;
   readonly budgets: CallBudgets;
-  /** A broken invariant came up in a call. */
+  /** Called when a call fails with a broken invariant. */
   readonly onFatal: (thrown: unknown) => void;
 }
 
-/** containerd's own servers send at most this many; its clients receive at most 16 MiB. */
+/** Per message, as in containerd's own servers. Its clients receive at most 16 MiB. */
 const LIST_INFOS_MAX = 100;
 const LIST_BYTES_MAX = 1 << 20;
 
@@ -57,7 +57,7 @@ export function snapshotsService(options: SnapshotsServiceOptions): SnapshotsSer
   };
 }
 
-/** The methods that answer with mounts. */
+/** The methods that return mounts. */
 function preparingMethods(
   options: SnapshotsServiceOptions,
 ): Pick<SnapshotsServer, 'prepare' | 'view' | 'mounts'> {
@@ -84,7 +84,7 @@ function preparingMethods(
   };
 }
 
-/** The methods about a snapshot that is there. */
+/** The methods on an existing snapshot. */
 function namedMethods(
   options: SnapshotsServiceOptions,
 ): Pick<SnapshotsServer, 'commit' | 'remove' | 'stat' | 'update' | 'usage'> {
@@ -123,7 +123,6 @@ function namedMethods(
   };
 }
 
-/** One call from its message to its status. */
 function unary<Request, Value, Reply>(
   options: SnapshotsServiceOptions,
   method: Exclude<keyof typeof budgetNames, 'list'>,
@@ -158,8 +157,8 @@ const toInfoReply = (info: SnapshotInfo) => ({ info: toInfo(info) });
 const toEmpty = () => ({});
 
 /**
- * A long collection goes on behind the answer: GC waits for Cleanup, and the directories are
- * nobody's already.
+ * Succeeds when the budget is exceeded, because containerd's GC waits for Cleanup. The collection
+ * continues in the background; no snapshot uses the directories any more.
  */
 async function cleanUp(
   snapshotter: Snapshotter,
@@ -170,7 +169,7 @@ async function cleanUp(
     const { signal, caller } = call;
     return await snapshotter.cleanup(signal, names.length === 0 ? null : { names, caller });
   } catch (thrown) {
-    if (!(thrown instanceof BudgetSpent)) throw thrown;
+    if (!(thrown instanceof BudgetExceeded)) throw thrown;
   }
   return { ok: true, value: undefined };
 }
@@ -194,18 +193,18 @@ async function sendList(
     }
     for (const slice of listed.value) {
       context.signal.throwIfAborted();
-      // Others get their turn, however much is looked at in vain.
+      // Yields to other calls even if the filters match nothing.
       if (slice.length === 0) await breathe();
       for (const info of inMessages(slice)) {
         context.signal.throwIfAborted();
         if (!call.write({ info })) await once(call, 'drain', { signal: context.signal });
-        // And between messages, however many snapshots there are.
+        // Yields to other calls between messages.
         else await breathe();
       }
     }
     call.end();
   } catch (thrown) {
-    if (!call.cancelled) call.emit('error', statusOfThrown(reasonBehind(thrown, context.signal)));
+    if (!call.cancelled) call.emit('error', statusOfThrown(abortReasonOr(thrown, context.signal)));
   } finally {
     context.end();
   }
@@ -252,7 +251,7 @@ function commitRequest(request: CommitSnapshotRequest, caller: Caller) {
   };
 }
 
-/** Kind, parent and times of the message mean nothing (proxy.go converts blindly). */
+/** Ignores kind, parent and times: containerd's proxy.go always sets them. */
 function updateRequest({ info, updateMask }: UpdateSnapshotRequest, caller: Caller) {
   return {
     name: snapshotName(info?.name ?? ''),
@@ -262,7 +261,7 @@ function updateRequest({ info, updateMask }: UpdateSnapshotRequest, caller: Call
   };
 }
 
-/** proto3 has no absent string: empty is none. */
+/** proto3 has no absent string: an empty name means no parent. */
 function parentName(parent: string): SnapshotName | null {
   return parent === '' ? null : snapshotName(parent);
 }

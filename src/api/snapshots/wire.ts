@@ -1,4 +1,4 @@
-/** Between our types and the messages of containerd.services.snapshots.v1. */
+/** Converts between our types and the messages of containerd.services.snapshots.v1. */
 import type { SnapshotInfo } from '../../machines/snapshots/info.js';
 import { PackedInfo } from '../../machines/snapshots/packed-info.js';
 import type { MountSpec } from '../../snapshotter/mounts.js';
@@ -8,14 +8,14 @@ import type { Timestamp } from '../generated/google/protobuf/timestamp.js';
 import { lineBytesMax, type PackedLine } from './list-wire.js';
 import { toTimestamp } from '../grpc/timestamps.js';
 
-/** Never UNKNOWN: a client takes everything but ACTIVE and VIEW for committed. */
+/** Never UNKNOWN: clients treat every kind except ACTIVE and VIEW as committed. */
 const KINDS: Readonly<Record<SnapshotInfo['kind'], Kind>> = {
   active: Kind.ACTIVE,
   view: Kind.VIEW,
   committed: Kind.COMMITTED,
 };
 
-/** A message that is parsed when somebody looks; list-wire.ts sends it without. */
+/** An Info that is parsed on access; list-wire.ts sends it without parsing. */
 export class PackedWireInfo implements Info, PackedLine {
   readonly packed: PackedInfo;
 
@@ -52,7 +52,7 @@ export class PackedWireInfo implements Info, PackedLine {
   }
 }
 
-/** Both times are always sent: an absent one reads as 1970 in the client. */
+/** Always sets both times: a client reads an absent one as 1970. */
 export function toInfo(info: SnapshotInfo): Info {
   if (info instanceof PackedInfo) return new PackedWireInfo(info);
   return {
@@ -74,7 +74,7 @@ export function toMounts(mounts: readonly MountSpec[]): Mount[] {
   }));
 }
 
-/** An upper bound of the bytes an Info takes in a message; text is at most 3 bytes a unit. */
+/** An upper bound of the encoded size. A UTF-16 code unit takes at most 3 bytes in UTF-8. */
 export function infoBytesMax(info: SnapshotInfo): number {
   if (info instanceof PackedInfo) return lineBytesMax(info.line);
   let units = info.name.length + info.parent.length;

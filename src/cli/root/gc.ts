@@ -7,7 +7,7 @@ import { credentials } from '@grpc/grpc-js';
 import { Command } from 'commander';
 import { parseDuration } from '../../daemon/config/config-values.js';
 import { deletionRequests } from '../../api/snapshots/deletion-request.js';
-import { examinePlace } from '../../api/root/root-path.js';
+import { checkRootLocation } from '../../api/root/root-path.js';
 import { SnapshotsClient } from '../../api/generated/containerd/services/snapshots/v1/snapshots.js';
 import { pluralize } from '../../base/pluralize.js';
 import { errnoOf, UsageError } from '../../base/errors.js';
@@ -118,7 +118,7 @@ async function run(flags: Flags, command: Command, out: Output): Promise<void> {
     const isDry = flags.dryRun === true;
     if (holder?.isTool === true && !isDry) await refuseLive(root);
     // Deletes nothing through a link, nor in a directory that a root above this one owns.
-    if (!isDry && holder === null) await examinePlace(root, null);
+    if (!isDry && holder === null) await checkRootLocation(root, null);
     // A copy of a root may be looked at; only where it was made it may be changed.
     const acceptedMove = isDry || holder !== null ? 'copy' : 'none';
     await examineRoot(host.disk, root, { expectExisting: true, acceptedMove });

@@ -1,4 +1,4 @@
-/** Reads a configuration file as text, whatever stands under its name. */
+/** Reads a configuration file as text. */
 import { isUtf8 } from 'node:buffer';
 import { open } from 'node:fs/promises';
 import { UsageError } from '../../base/errors.js';
@@ -6,14 +6,14 @@ import { UsageError } from '../../base/errors.js';
 export const defaultConfigFile = '/etc/stratalog/config.toml';
 export const defaultAddress = '/run/stratalog/stratalog.sock';
 
-/** The sample file with every setting and its meaning has 8 KiB. */
+/** The sample file with all settings has 8 KiB. */
 const bytesMax = 2 ** 20;
 
 /**
- * The text of a file that may be too large or not text at all: half of a gibberish path is no
- * path that anybody meant. Pipes are read too (`--config <(…)`).
+ * Rejects files that are too large or not UTF-8 instead of decoding them partially. The path may be
+ * a pipe (`--config <(…)`).
  *
- * @throws UsageError when it is no text or no configuration; errno errors as fs has them.
+ * @throws UsageError; errno errors of fs
  */
 export async function readConfigText(path: string): Promise<string> {
   const file = await open(path, 'r');
@@ -28,16 +28,16 @@ export async function readConfigText(path: string): Promise<string> {
   } finally {
     await file.close();
   }
-  throw new UsageError(`${path} has more than 1 MiB and is no configuration; name the right file`);
+  throw new UsageError(`${path} is larger than 1 MiB, which is the limit for a configuration file`);
 }
 
 function textOf(path: string, bytes: Buffer): string {
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
   } catch (cause) {
-    // Each line for itself: a character never spans two of them.
+    // Checked line by line: a newline byte is never part of a longer UTF-8 character.
     const lines = bytes.toString('latin1').split('\n');
     const line = lines.findIndex((each) => !isUtf8(Buffer.from(each, 'latin1'))) + 1;
-    throw new UsageError(`${path}:${line}: this is not UTF-8; save the file as UTF-8`, { cause });
+    throw new UsageError(`${path}:${line}: invalid UTF-8; save the file as UTF-8`, { cause });
   }
 }

@@ -1,6 +1,6 @@
 /**
- * Every setting there is: its type, its default and what it means. The sample file, the checks and
- * the typed configuration are all made from this one table, so they cannot drift apart.
+ * All settings with type, default and description. The sample file, the validation and the typed
+ * configuration are derived from this table.
  */
 import * as z from 'zod';
 import { defaultAddress } from './config-file.js';
@@ -15,12 +15,11 @@ import {
   socketPath,
 } from './config-values.js';
 
-/** What is known of a setting besides its type. */
 interface SettingNotes {
   readonly description: string;
-  /** As it would be written in the file; undefined for a setting that is off until written. */
+  /** The default as written in the file; undefined if there is none. */
   readonly fallback?: unknown;
-  /** Shown, commented out, where there is no default. */
+  /** Shown commented out if there is no default. */
   readonly example?: unknown;
 }
 
@@ -36,8 +35,8 @@ function setting<Schema extends z.ZodType>(
   return schema;
 }
 
-/** A setting that may be absent. */
-function mayBe<Schema extends z.ZodType>(
+/** A setting without a default. */
+function optionalSetting<Schema extends z.ZodType>(
   schema: Schema,
   example: z.input<Schema>,
   description: string,
@@ -58,43 +57,43 @@ function group<Shape extends z.core.$ZodLooseShape>(
 
 const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'panic'] as const;
 
-/** Overlay options that the snapshotter itself decides. */
+/** Overlay options that the snapshotter sets itself. */
 const ownMountOptions =
   /^(upperdir|lowerdir\+?|datadir\+?|workdir|ro|rw|rbind|bind|uidmap|gidmap)(=|$)/;
 
-/** One option, as an element of a list is one argument to the mount: no comma, nothing empty. */
+/** A single non-empty option without a comma. */
 const oneMountOption = /^[^,\s=]+(=[^,\n]*)?$/;
 
 export const configSchema = z.strictObject({
   root: setting(
     rootPath(),
     '/var/lib/stratalog',
-    'Where the log and the layers live. One daemon for each root; never on a network file system.',
+    'Directory of the log and the layers. Each root has one daemon. Network file systems are not supported.',
   ),
   address: setting(
     socketPath(),
     defaultAddress,
-    "The unix socket that containerd's proxy_plugins entry names.",
+    "Path of the unix socket to serve, as in containerd's proxy_plugins entry.",
   ),
   layer_store: setting(
     optionalPath(),
     '',
-    'A directory of unpacked layers or EROFS and squashfs images, found by chain id: layers found there are not pulled. "" for none.',
+    'Directory of unpacked layers or EROFS and squashfs images, named by chain ID. Layers found there are not pulled. "" for none.',
   ),
   async_remove: setting(
     z.boolean(),
     false,
-    "Leave the directories of removed snapshots to containerd's Cleanup, which follows each garbage collection. When false they are deleted in the background at once.",
+    'Delete the directories of removed snapshots when containerd calls Cleanup after a garbage collection. If false, they are deleted in the background immediately.',
   ),
   durability: setting(
     z.enum(['data', 'metadata']),
     'data',
-    '"data": a layer\'s files are on disk before its commit is acknowledged. "metadata": only the log is; after a power cut committed layers may hold empty files, as with overlayfs.',
+    '"data": sync a layer\'s files to disk before acknowledging its commit. "metadata": sync only the log; after a power failure committed layers may contain empty files, as with overlayfs.',
   ),
   preallocated_directories: setting(
     z.int().min(0).max(1024),
     32,
-    'How many empty snapshot directories are made ahead, so that Prepare need not wait for its own. They stand in snapshots/ and go at an orderly stop. 0 for none.',
+    'Number of empty snapshot directories to create in advance, so that Prepare does not wait for one. They are in snapshots/ and are deleted at shutdown. 0 for none.',
   ),
   mount_options: setting(
     z.array(
@@ -102,60 +101,64 @@ export const configSchema = z.strictObject({
         .string()
         .regex(oneMountOption, 'expected one option, such as "xino=off", without a comma')
         .refine((option) => !ownMountOptions.test(option), {
-          error: 'this option is decided by the snapshotter and cannot be set',
+          error: 'the snapshotter sets this option itself',
         }),
     ),
     [],
-    'Options added to every overlay mount, for example ["xino=off"].',
+    'Options to add to every overlay mount, for example ["xino=off"].',
   ),
   upperdir_label: setting(
     z.boolean(),
     false,
-    'Show the label containerd.io/snapshot/overlay.upperdir, with the path of the upper directory, on each active snapshot.',
+    'Add the label containerd.io/snapshot/overlay.upperdir with the path of the upper directory to each active snapshot.',
   ),
   remap_ids: setting(
     z.union([z.boolean(), z.literal('auto')], { error: 'expected true, false or "auto"' }),
     'auto',
-    'Mount layers with mapped ids for containers in user namespaces. "auto" does so when the kernel and the file system of the root can (Linux 5.19 and later); with false, or where they cannot, such containers are refused, unless containerd has made a chowned copy of the image. See "stratalog config containerd".',
+    'Mount layers with mapped ids for containers in user namespaces. "auto" does so if the kernel and the file system of the root support it (Linux 5.19 and later). Without it such containers are refused, unless containerd has made a chowned copy of the image. See "stratalog config containerd".',
   ),
   expect_existing: setting(
     z.boolean(),
     false,
-    'Refuse to start on a root without a log. Set it once the first start is done: a disk that is not mounted is then an error, not a new, empty log.',
+    'Refuse to start on a root without a log. Set it after the first startup, so that a disk that is not mounted is an error instead of a new, empty log.',
   ),
   accept_moved_root: setting(
     z.boolean(),
     false,
-    'Accept a root on another file system than before, and record the new one. For one start after a root was moved, copied or restored; otherwise a refusal means that the wrong disk is mounted, or none. Device numbers that change with a reboot do not need it.',
+    'Accept a root that is on a different file system than before, and record the new one. Set it for one startup after moving, copying or restoring a root. In other cases a refusal means that the wrong disk, or none, is mounted. Not needed for device numbers that change with a reboot.',
   ),
   audit: setting(
     z.boolean(),
     true,
-    'Serve stratalog.audit.v1 on the socket: whoever may use the socket can read the log of events and follow it. It only reads.',
+    'Serve stratalog.audit.v1 on the socket. It gives every client of the socket read-only access to the event log.',
   ),
   metrics_address: setting(
     httpAddress(),
     '',
-    'Serve Prometheus metrics at /metrics on this "host:port" or unix socket path. "" for off.',
+    'Serve Prometheus metrics at /metrics on this "host:port" or unix socket path. "" to disable.',
   ),
   debug_address: setting(
     optionalSocketPath(),
     '',
-    'Serve /debug/profile, /debug/heap, /debug/loop, /debug/actors and /debug/vars on this unix socket path. Whoever reaches it can read the memory of the daemon. "" for off.',
+    'Serve /debug/profile, /debug/heap, /debug/loop, /debug/actors and /debug/vars on this unix socket path. Every client of that socket can read the memory of the daemon. "" to disable.',
   ),
   drain_timeout: setting(
     duration('0s', '1h'),
     '10s',
-    'How long calls in flight may go on after SIGTERM. Keep it below TimeoutStopSec of the unit.',
+    'How long calls in flight may continue after SIGTERM. Must be shorter than TimeoutStopSec of the unit.',
   ),
   socket: group('The socket file. Ignored when systemd passes the socket.', {
     mode: setting(
       permissions(),
       '0600',
-      'Permission bits, in quotes. Whoever may write to the socket is root on this machine.',
+      'Permission bits, in quotes. Write access to the socket is equivalent to root on this host.',
     ),
-    uid: mayBe(z.int().min(0).max(0xfffffffe), 0, "Owner; the daemon's own when absent."),
-    gid: mayBe(z.int().min(0).max(0xfffffffe), 0, "Group; the daemon's own when absent."),
+    uid: optionalSetting(z.int().min(0).max(0xfffffffe), 0, "Owner; by default the daemon's user."),
+    gid: optionalSetting(
+      z.int().min(0).max(0xfffffffe),
+      0,
+      "Group; by default the daemon's group.",
+    ),
   }),
   log: group("The daemon's messages on stderr. The event log is configured in log_store.", {
     level: setting(
@@ -169,47 +172,47 @@ export const configSchema = z.strictObject({
       '"json", "text", or "auto": text on a terminal, JSON elsewhere.',
     ),
   }),
-  limits: group('What bounds the work of the daemon.', {
-    connections: setting(z.int().min(1).max(65_536), 256, 'Connections at one time.'),
+  limits: group('Limits on the work of the daemon.', {
+    connections: setting(z.int().min(1).max(65_536), 256, 'Maximum number of connections.'),
     concurrent_calls: setting(
       z.int().min(1).max(65_536),
       1024,
-      'Calls at one time on one connection; more wait in the client.',
+      'Maximum number of concurrent calls on one connection. Further calls wait in the client.',
     ),
     audit_calls: setting(
       z.int().min(1).max(4096),
       64,
-      'Streams, and as many single questions, that the audit service answers at one time, a quarter of them for one client process; one too many is refused.',
+      'Maximum number of concurrent streams of the audit service, and of concurrent unary calls. One client process gets at most a quarter of each. Calls over the limit are refused.',
     ),
     descriptors_reserve: setting(
       z.int().min(16).max(1_000_000),
       256,
-      'The daemon says it is unhealthy when fewer file descriptors than this are left to it.',
+      'The daemon reports itself unhealthy when fewer file descriptors than this are free.',
     ),
     loop_delay: setting(
       duration('50ms', '1m'),
       '2s',
-      'The daemon says it is unhealthy when its event loop is this late.',
+      'The daemon reports itself unhealthy when its event loop is delayed by this much.',
     ),
     budgets: group(
-      'How long a call may take before it is answered with an error. containerd sets no deadline, and holds locks while it waits.',
+      'How long a call may take before it fails. containerd sets no deadline and holds locks while it waits.',
       {
         prepare: setting(duration('100ms', '1h'), '45s', 'Prepare and View.'),
         mounts: setting(duration('100ms', '1h'), '15s', 'Mounts.'),
         commit: setting(
           duration('100ms', '1h'),
           '2m',
-          "Commit. It runs inside containerd's write transaction, and waits for data to reach the disk.",
+          "Commit. It runs inside containerd's write transaction and waits for data to be synced to disk.",
         ),
         read: setting(
           duration('100ms', '1h'),
           '10s',
-          'Stat, List, Usage, Update, Remove and Cleanup: none waits for a disk other than for the log.',
+          'Stat, List, Usage, Update, Remove and Cleanup. Their only disk access is to the log.',
         ),
         audit: setting(
           duration('100ms', '1h'),
           '1m',
-          'A question to the audit service, and the replay behind StateAt. Its streams take the time that their readers take.',
+          'Unary calls of the audit service, and the replay of StateAt. Streams are not limited.',
         ),
       },
     ),
@@ -218,36 +221,36 @@ export const configSchema = z.strictObject({
     segment_size: setting(
       size('1MiB', '1GiB'),
       '16MiB',
-      'Size of one log file. Each is allocated in full when it is begun.',
+      'Size of a segment of the log. Each is allocated in full when it is created.',
     ),
     checkpoint_every_events: setting(
       z.int().min(100).max(10_000_000),
       10_000,
-      'A start replays the events after the newest checkpoint: fewer are faster to replay, and checkpoints are written more often.',
+      'Number of events between checkpoints. Startup replays the events after the newest one, so a smaller number makes startup faster and writes checkpoints more often.',
     ),
     history_checkpoint_every_events: setting(
       z.int().min(0).max(1_000_000_000),
       250_000,
-      'Older checkpoints are kept too, one for so many events, so that the state at any moment of the past is found at once. They never take more than a quarter of the bytes of the log. 0 keeps the newest two only.',
+      'Keep one older checkpoint for this number of events, so that the state at any point in the past is found quickly. These checkpoints use at most a quarter of the bytes of the log. 0 keeps only the newest two.',
     ),
     retain: setting(
       z.union([z.literal('forever').transform(() => null), duration('1h', '36500d')], {
         error: 'expected "forever" or a duration such as "90d"',
       }),
       'forever',
-      'How long history is kept: "forever", or a duration such as "90d". Only whole files below a checkpoint are dropped; what is left still verifies.',
+      'How long to keep history: "forever" or a duration such as "90d". Only whole segments before a checkpoint are deleted; the rest still verifies.',
     ),
   }),
-  effects: group('Time limits of the work behind the calls.', {
+  effects: group('Time limits of side effects.', {
     directories_timeout: setting(
       duration('100ms', '1h'),
       '10s',
-      "Making a snapshot's directories.",
+      "Creating a snapshot's directories.",
     ),
     mount_timeout: setting(
       duration('100ms', '1h'),
       '30s',
-      'Mounting a remote layer on Prepare; then containerd pulls it as usual.',
+      'Mounting a remote layer in Prepare. After that, containerd pulls the layer.',
     ),
     check_timeout: setting(
       duration('10ms', '1h'),
@@ -257,13 +260,13 @@ export const configSchema = z.strictObject({
     restore_timeout: setting(
       duration('100ms', '1h'),
       '30s',
-      'Mounting a remote layer again after a restart, or when a check has failed.',
+      'Mounting a remote layer again after a restart or a failed check.',
     ),
-    unmount_timeout: setting(duration('100ms', '1h'), '30s', 'Taking a remote layer away.'),
+    unmount_timeout: setting(duration('100ms', '1h'), '30s', 'Unmounting a remote layer.'),
     flush_timeout: setting(
       duration('100ms', '24h'),
       '5m',
-      "Writing a layer's data to disk before its commit.",
+      "Syncing a layer's data to disk before its commit.",
     ),
     usage_timeout: setting(
       duration('100ms', '24h'),
@@ -278,21 +281,21 @@ export const configSchema = z.strictObject({
   }),
 });
 
-/** One line of the configuration: a setting or the heading of a group. */
+/** A setting or the heading of a group. */
 export type ConfigEntry =
   | {
       readonly kind: 'setting';
       readonly path: readonly string[];
       readonly description: string;
-      /** As written in the file; undefined when there is no default. */
+      /** As written in the file; undefined if there is none. */
       readonly fallback: unknown;
       readonly example: unknown;
-      /** The only values that may stand there; empty when others may too. */
+      /** The values of an enum; empty for other types. */
       readonly choices: readonly string[];
     }
   | { readonly kind: 'group'; readonly path: readonly string[]; readonly description: string };
 
-/** All entries, the settings of a group before its sub-groups, as TOML needs them. */
+/** All entries. The settings of a group come before its sub-groups, as TOML requires. */
 export function configEntries(): readonly ConfigEntry[] {
   return entriesOf(configSchema, []);
 }

@@ -1,4 +1,4 @@
-/** Configuration as text to be written to files: our own sample, and containerd's side of it. */
+/** Generates configuration text: our own sample file, and containerd's configuration. */
 import { stringify } from 'smol-toml';
 import { UsageError } from '../../base/errors.js';
 import { defaultConfigFile } from './config-file.js';
@@ -7,12 +7,12 @@ import type { Config } from './config.js';
 
 const width = 100;
 
-/** The sample file: every setting with its default and its meaning. Loading it changes nothing. */
+/** The sample file: every setting with its default and description. */
 export function defaultConfigText(): string {
   const lines = [
     ...comment(`Configuration of stratalog serve, read from ${defaultConfigFile}.`),
     ...comment(
-      'Every setting stands here with its default. Flags and the environment variables STRATALOG_ROOT, STRATALOG_ADDRESS and STRATALOG_LOG_LEVEL come before this file. "stratalog config check" tells whether it is right.',
+      'All settings are listed with their defaults. Flags and the environment variables STRATALOG_ROOT, STRATALOG_ADDRESS and STRATALOG_LOG_LEVEL override this file. Check it with "stratalog config check".',
     ),
   ];
   for (const entry of configEntries()) {
@@ -40,31 +40,30 @@ function comment(text: string): string[] {
   return [...lines, line];
 }
 
-/** The lines of containerd whose configuration files differ for a snapshotter. */
+/** containerd release lines whose snapshotter configuration differs. */
 export const containerdLines = ['1.6', '1.7', '2.x'] as const;
 export type ContainerdLine = (typeof containerdLines)[number];
 
-/** Snapshotters of containerd itself, in any of its lines (plugins/snapshots in its repository). */
+/** containerd's built-in snapshotters of any release line (plugins/snapshots in its repository). */
 const builtIn: ReadonlySet<string> = new Set([
   ...['aufs', 'blockfile', 'btrfs', 'devmapper', 'erofs', 'native', 'overlayfs', 'zfs'],
 ]);
 
-/** What containerd's side depends on, besides our configuration. */
 export interface ContainerdSide {
   /** The plugin's name in containerd. */
   readonly name: string;
   readonly line: ContainerdLine;
-  /** Why layers cannot be mounted with mapped ids on this host; null when they can. */
+  /** Why layers cannot be mounted with mapped ids on this host; null if they can. */
   readonly whyNoIdMapping: string | null;
 }
 
 /**
- * What to add to /etc/containerd/config.toml.
+ * The text to add to /etc/containerd/config.toml.
  *
- * `exports.root` is in all of them: without it the kubelet measures the wrong file system and
- * never collects. `rebase` is in none: with it, images lose their lower layers (containerd #13264).
+ * Always sets `exports.root`: without it the kubelet measures the wrong file system and never
+ * collects images. Never sets `rebase`: images would lose their lower layers (containerd #13264).
  *
- * @throws UsageError for a name that containerd has given away itself
+ * @throws UsageError for the name of a built-in snapshotter
  */
 export function containerdConfigText(
   config: Pick<Config, 'root' | 'address'>,
@@ -73,16 +72,16 @@ export function containerdConfigText(
   if (name === '' || builtIn.has(name)) {
     throw new UsageError(
       name === ''
-        ? 'the name of a plugin cannot be empty; choose one, such as stratalog'
-        : `containerd has a snapshotter named ${name}, and ends at its start when a proxy plugin has ` +
-            'that name too, even if its own is disabled; choose another name, such as stratalog',
+        ? 'the plugin name must not be empty; choose one, such as stratalog'
+        : `${name} is a built-in snapshotter of containerd, which fails to start if a proxy plugin ` +
+            'has the same name, even if the built-in is disabled; choose another name, such as stratalog',
     );
   }
   const quoted = (value: string): string => JSON.stringify(value);
   const plugin = /^[\w-]+$/.test(name) ? name : quoted(name);
   const versionTwo = line !== '2.x';
-  return `# For /etc/containerd/config.toml of containerd ${line}. If that file has a version already, keep its own.
-# Where a section stands already, put its lines there; a table may stand only once.
+  return `# For /etc/containerd/config.toml of containerd ${line}. If the file already has a version, keep it.
+# If a section already exists, merge these lines into it: TOML allows each table only once.
 version = ${versionTwo ? 2 : 3}
 
 [proxy_plugins.${plugin}]
@@ -94,7 +93,7 @@ ${line === '2.x' ? '' : `    # (${line === '1.6' ? '1.6.32' : '1.7.16'} and late
 ${
   versionTwo
     ? ''
-    : `    # The transfer service then tells the snapshotter which image a layer belongs to (2.1 and later).
+    : `    # The transfer service then passes the image of each layer to the snapshotter (2.1 and later).
     enable_remote_snapshot_annotations = "true"
 `
 }
@@ -102,20 +101,20 @@ ${versionTwo ? criTextV2(name, quoted) : criTextV3(name, quoted)}`;
 }
 
 /**
- * User namespaces work with it and without it; without it, each pair of image and maps is a copy
- * of all files of the image. Before 1.7.23 proxy plugins have no capabilities, and it is ignored.
+ * User namespaces also work without the capability, but containerd then copies all files of an
+ * image for each mapping. Before 1.7.23 containerd ignores capabilities of proxy plugins.
  */
 function capabilityText(line: ContainerdLine, whyNoIdMapping: string | null): string {
   const since = line === '1.7' ? ' (1.7.23 and later)' : '';
   const capability = 'capabilities = ["remap-ids"]';
   if (whyNoIdMapping === null) {
-    return `  # In user namespaces, layers are mounted with mapped ids, instead of copied and chowned${since}.
+    return `  # In user namespaces, mount layers with mapped ids instead of copying and chowning them${since}.
   ${capability}
 `;
   }
   const reason = whyNoIdMapping.replaceAll(/\s+/g, ' ');
   const lines = comment(
-    `Not on this host, where containerd copies and chowns images for user namespaces: ${reason}`,
+    `Not supported on this host, so containerd copies and chowns images for user namespaces: ${reason}`,
   );
   return [...lines, `# ${capability}`].map((text) => `  ${text}\n`).join('');
 }
@@ -123,7 +122,7 @@ function capabilityText(line: ContainerdLine, whyNoIdMapping: string | null): st
 function criTextV2(name: string, quoted: (value: string) => string): string {
   return `[plugins."io.containerd.grpc.v1.cri".containerd]
   snapshotter = ${quoted(name)}
-  # Otherwise the labels that name image and layer do not reach the snapshotter.
+  # Required for the snapshotter to receive the labels that name image and layer.
   disable_snapshot_annotations = false
 `;
 }
@@ -131,11 +130,11 @@ function criTextV2(name: string, quoted: (value: string) => string): string {
 function criTextV3(name: string, quoted: (value: string) => string): string {
   return `[plugins."io.containerd.cri.v1.images"]
   snapshotter = ${quoted(name)}
-  # Otherwise the labels that name image and layer do not reach the snapshotter.
+  # Required for the snapshotter to receive the labels that name image and layer.
   disable_snapshot_annotations = false
 
-# Pulls through the transfer service ("ctr images pull") are unpacked only into snapshotters listed
-# here, and this list replaces the default one.
+# The transfer service ("ctr images pull") unpacks only into the snapshotters listed here. This list
+# replaces the default one.
 [[plugins."io.containerd.transfer.v1.local".unpack_config]]
   platform = "linux"
   snapshotter = "overlayfs"

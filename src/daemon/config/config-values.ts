@@ -1,4 +1,4 @@
-/** Values that a configuration file writes as text: durations, sizes, permission bits, addresses. */
+/** Settings that are strings in the file: durations, sizes, permission bits, addresses. */
 import { dirname } from 'node:path';
 import * as z from 'zod';
 import { isUtf8, socketPathBytesMax, whyNoRootPath } from '../../base/paths.js';
@@ -18,12 +18,12 @@ const sizeUnits: Readonly<Record<string, number>> = {
   GiB: 2 ** 30,
 };
 
-/** Milliseconds of "10s", "1m30s", "500ms", "1.5h", "90d"; null when it is none of these. */
+/** Milliseconds of "10s", "1m30s", "500ms", "1.5h", "90d"; null if the text is not a duration. */
 export function parseDuration(text: string): number | null {
   return sumOfParts(text, /(\d+(?:\.\d+)?)(ms|s|m|h|d)/gy, durationUnits);
 }
 
-/** Bytes of "64MiB", "512KiB"; null when it is no size. Powers of 1024 alone: "64M" is ambiguous. */
+/** Bytes of "64MiB", "512KiB"; null if the text is not a size. "64M" is ambiguous, so rejected. */
 export function parseSize(text: string): number | null {
   return sumOfParts(text, /(\d+(?:\.\d+)?)(B|KiB|MiB|GiB)/gy, sizeUnits);
 }
@@ -43,7 +43,7 @@ function sumOfParts(
   return whole ? Math.round(total) : null;
 }
 
-/** A duration in milliseconds, at least `least`. setTimeout(2) turns longer than 24 days into 1 ms. */
+/** In milliseconds. At most 24 days by default: setTimeout turns a longer time into 1 ms. */
 export const duration = (least = '1ms', most = '24d'): z.ZodType<number, string> =>
   text(
     'a duration such as "10s" or "1m30s"',
@@ -70,34 +70,32 @@ export const permissions = (): z.ZodType<number, string> =>
 const absolute = (): z.ZodString =>
   z.string().regex(/^\/./, { error: 'expected an absolute path' });
 
-const wrongBytes = { error: 'a path holds no zero byte, and only valid UTF-8' };
-const hasRightBytes = (path: string): boolean => !path.includes('\0') && isUtf8(path);
+const invalidBytes = { error: 'a path must be valid UTF-8 without NUL bytes' };
+const hasValidBytes = (path: string): boolean => !path.includes('\0') && isUtf8(path);
 
-/** The directory of the log and the layers. */
 export const rootPath = (): z.ZodType<string, string> =>
   absolute()
-    .refine(hasRightBytes, wrongBytes)
+    .refine(hasValidBytes, invalidBytes)
     .superRefine((path, context) => {
       const why = whyNoRootPath(path);
       if (why !== null) context.addIssue(why);
     });
 
-/** Where a unix socket is bound. */
 export const socketPath = (): z.ZodType<string, string> =>
-  absolute().refine(hasRightBytes, wrongBytes).refine(fitsSocket, tooLongForSocket);
+  absolute().refine(hasValidBytes, invalidBytes).refine(fitsSocket, tooLongForSocket);
 
-/** It is bound under a name of seven characters beside its own first, see unix-socket.ts. */
+/** The socket is first bound under a temporary name of seven characters, see unix-socket.ts. */
 const fitsSocket = (path: string): boolean =>
   Math.max(Buffer.byteLength(path), Buffer.byteLength(dirname(path)) + 8) <= socketPathBytesMax;
 const tooLongForSocket = {
   error: `too long: the path of a unix socket has at most ${socketPathBytesMax} bytes`,
 };
 
-/** An absolute path, or empty for none. */
+/** An absolute path; "" is none. */
 export const optionalPath = (): z.ZodType<string | null, string> =>
   optional().transform((path) => (path === '' ? null : path));
 
-/** A unix socket, or empty for none. */
+/** The path of a unix socket; "" is none. */
 export const optionalSocketPath = (): z.ZodType<string | null, string> =>
   optional()
     .refine(fitsSocket, tooLongForSocket)
@@ -107,13 +105,12 @@ const optional = (): z.ZodString =>
   z
     .string()
     .regex(/^(\/.+)?$/, { error: 'expected an absolute path, or "" for none' })
-    .refine(hasRightBytes, wrongBytes);
+    .refine(hasValidBytes, invalidBytes);
 
-/** Where an HTTP server listens. */
 export type HttpAddress =
   { readonly path: string } | { readonly host: string; readonly port: number };
 
-/** `127.0.0.1:9464`, `[::1]:9464`, `/run/x.sock`, or empty for none. */
+/** `127.0.0.1:9464`, `[::1]:9464` or `/run/x.sock`; "" is none. */
 export const httpAddress = (): z.ZodType<HttpAddress | null, string> =>
   z.string().transform((value, context) => {
     if (value === '') return null;
@@ -122,8 +119,8 @@ export const httpAddress = (): z.ZodType<HttpAddress | null, string> =>
       context.addIssue(tooLongForSocket.error);
       return z.NEVER;
     }
-    if (address !== null && 'path' in address && !hasRightBytes(value)) {
-      context.addIssue(wrongBytes.error);
+    if (address !== null && 'path' in address && !hasValidBytes(value)) {
+      context.addIssue(invalidBytes.error);
       return z.NEVER;
     }
     if (address !== null) return address;
@@ -131,7 +128,7 @@ export const httpAddress = (): z.ZodType<HttpAddress | null, string> =>
     return z.NEVER;
   });
 
-/** Null when it is neither `host:port` nor an absolute path. */
+/** Null if the text is neither `host:port` nor an absolute path. */
 export function parseHttpAddress(value: string): HttpAddress | null {
   if (value.startsWith('/')) return value.includes('\0') ? null : { path: value };
   const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:/\s]+)):(\d{1,5})$/.exec(value);

@@ -1,7 +1,7 @@
 /**
- * Reads the configuration: flags over environment over file over defaults. A mistake is an error
- * that names the file, the line and what was probably meant; nothing is ignored silently, because
- * a setting that has no effect is found out only when it was needed.
+ * Loads the configuration: flags override the environment, which overrides the file, which
+ * overrides the defaults. Unknown settings are errors, because an ignored setting is noticed only
+ * when it is needed. An error names the file, the line and the closest valid setting.
  */
 import { closest, distance } from 'fastest-levenshtein';
 import { parse, TomlError } from 'smol-toml';
@@ -21,23 +21,22 @@ type Camelized<T> = T extends readonly unknown[]
     : T;
 
 /**
- * The configuration in force, deeply frozen. Names are those of the file in camel case; durations
- * are milliseconds, sizes are bytes, permission bits a number, "" as none is null.
+ * The effective configuration, deeply frozen. Names are those of the file in camel case. Durations
+ * are in milliseconds, sizes in bytes, permission bits are a number, and "" for none is null.
  */
 export type Config = Camelized<z.output<typeof configSchema>>;
 
-/** Where a setting's value comes from. */
 export type ConfigOrigin =
   | { readonly from: 'default' }
   | { readonly from: 'file'; readonly file: string; readonly line: number | null }
   | { readonly from: 'environment'; readonly variable: string }
   | { readonly from: 'flag'; readonly flag: string };
 
-/** One setting as it was given, before it was understood. */
+/** A setting before it is parsed. */
 export interface ConfigSource {
   /** Dotted, as in the file: `log.level`. */
   readonly setting: string;
-  /** As it would be written in the file; undefined when it is not set at all. */
+  /** As it would be written in the file; undefined if it is not set and has no default. */
   readonly value: unknown;
   readonly isDefault: boolean;
   readonly origin: ConfigOrigin;
@@ -45,9 +44,9 @@ export interface ConfigSource {
 
 export interface LoadedConfig {
   readonly config: Config;
-  /** The file that was read; null when the default one does not exist. */
+  /** The file that was read; null if the default file does not exist. */
   readonly file: string | null;
-  /** Each setting in the order of the sample file. */
+  /** In the order of the sample file. */
   readonly sources: readonly ConfigSource[];
 }
 
@@ -59,11 +58,11 @@ export interface ConfigInputs {
   readonly configFile?: string | undefined;
   readonly flags?: ConfigFlags;
   readonly env: Readonly<Record<string, string | undefined>>;
-  /** Reads a text file; rejects with an errno error (ENOENT) as fs.readFile does. */
+  /** Rejects with an errno error, as fs.readFile does. */
   readonly readFile: (path: string) => Promise<string>;
 }
 
-/** Environment variables and the settings they stand for. */
+/** The setting of each environment variable. */
 const environment: ReadonlyMap<string, string> = new Map([
   ['STRATALOG_ROOT', 'root'],
   ['STRATALOG_ADDRESS', 'address'],
@@ -73,10 +72,10 @@ const environment: ReadonlyMap<string, string> = new Map([
 type Tree = Record<string, unknown>;
 
 /**
- * The configuration from all its sources. The file is the one of `--config`, else of
- * STRATALOG_CONFIG, else the default one, which alone may be missing.
+ * Loads the configuration from all sources. The file is that of `--config`, STRATALOG_CONFIG, or
+ * the default file, in this order. Only the default file may be missing.
  *
- * @throws UsageError with one line for each mistake: `file:line: setting: what is wrong`.
+ * @throws UsageError with one line per mistake: `file:line: setting: message`
  */
 export async function loadConfig(inputs: ConfigInputs): Promise<LoadedConfig> {
   const named = inputs.configFile ?? nonEmpty(inputs.env['STRATALOG_CONFIG']);
@@ -124,7 +123,7 @@ async function readConfigFile(
   } catch (thrown) {
     if (errnoOf(thrown) === 'ENOENT' && !mustExist) return null;
     if (thrown instanceof UsageError) throw thrown;
-    throw new UsageError(`configuration file ${path} cannot be read: ${reasonOf(thrown)}`, {
+    throw new UsageError(`cannot read configuration file ${path}: ${reasonOf(thrown)}`, {
       cause: thrown,
     });
   }
@@ -138,13 +137,13 @@ function parseToml(path: string, text: string): Tree {
     const [what = ''] = thrown.message.split('\n');
     const why = what.replace('Invalid TOML document: ', '');
     const line = text.split('\n')[thrown.line - 1]?.trim().slice(0, 60) ?? '';
-    throw new UsageError(`${path}:${thrown.line}: not TOML: ${why}: ${JSON.stringify(line)}`, {
+    throw new UsageError(`${path}:${thrown.line}: invalid TOML: ${why}: ${JSON.stringify(line)}`, {
       cause: thrown,
     });
   }
 }
 
-/** Writes the defaults into the tree where it has no value, and tells where each value is from. */
+/** Writes defaults into the tree where it has no value, and returns the origin of each value. */
 function fillDefaults(
   tree: Tree,
   origins: ReadonlyMap<string, ConfigOrigin>,
@@ -183,7 +182,7 @@ function mistakesOf(issue: z.core.$ZodIssue): Mistake[] {
   }
   return issue.keys.map((key) => ({
     path: [...path, key],
-    message: `unknown setting${meant([...path, key])}`,
+    message: `unknown setting${suggestionFor([...path, key])}`,
   }));
 }
 
@@ -195,18 +194,18 @@ const tomlTerms: Readonly<Record<string, string>> = {
   NaN: 'nan',
 };
 
-/** The schema's own words, but for types that a writer of TOML knows by other names. */
+/** Replaces the schema's names of types with those of TOML. */
 function inTermsOfToml(message: string): string {
   return message
     .replace(/^Invalid input: /, '')
     .replaceAll(/(?<=expected |received )\w+/g, (type) => tomlTerms[type] ?? type);
 }
 
-/** What an unknown setting was probably meant to be, as the end of a sentence. */
-function meant(path: readonly string[]): string {
+/** A suggestion to append to the error message; empty if there is none. */
+function suggestionFor(path: readonly string[]): string {
   const name = path.at(-1) ?? '';
   const known = configEntries().map((entry) => entry.path);
-  // The right name in the wrong table is the likelier mistake; then a slip of the pen.
+  // The right name in the wrong table is more likely than a typo.
   const elsewhere = known.filter((candidate) => candidate.at(-1) === name);
   if (elsewhere.length > 0) {
     return `; did you mean ${elsewhere.map((candidate) => candidate.join('.')).join(' or ')}?`;
@@ -214,45 +213,45 @@ function meant(path: readonly string[]): string {
   const dotted = known.map((candidate) => candidate.join('.'));
   const given = path.join('.');
   const nearest = closest(given, dotted);
-  // Two letters that changed places are two steps; a third of a short name would be another name.
+  // Two swapped letters have distance 2. More than a third of the name would match unrelated names.
   const near = distance(given, nearest) * 3 <= given.length;
   return near ? `; did you mean ${nearest}?` : '';
 }
 
-/** What is wrong only when two settings are seen together. */
+/** Combinations of settings that are invalid. */
 function contradictions(config: z.output<typeof configSchema>): Mistake[] {
   const mistakes: Mistake[] = [];
   if (config.limits.budgets.prepare <= config.effects.mount_timeout) {
     mistakes.push({
       path: ['limits', 'budgets', 'prepare'],
       message:
-        'must be longer than effects.mount_timeout, or a remote layer that hangs fails the pull instead of being pulled as usual',
+        'must be longer than effects.mount_timeout; otherwise a remote mount that hangs fails the pull instead of falling back to a normal pull',
     });
   }
   if (config.limits.budgets.mounts <= config.effects.check_timeout) {
     mistakes.push({
       path: ['limits', 'budgets', 'mounts'],
       message:
-        'must be longer than effects.check_timeout, or the reason why a layer is unusable is lost',
+        'must be longer than effects.check_timeout; otherwise the reason why a layer is unusable is lost',
     });
   }
   const { root, layer_store: store } = config;
   if (store !== null && `${store}/`.startsWith(`${root.replace(/\/+$/, '')}/`)) {
     mistakes.push({
       path: ['layer_store'],
-      message: `is in the root ${root}, which holds nothing but what its log knows; choose another place`,
+      message: `is inside the root ${root}, where unknown files are deleted; choose another directory`,
     });
   }
   return mistakes;
 }
 
-/** The mistake as a line of text; the line of the file, or 0, is to sort by. */
+/** Formats a mistake. `line` is the sort key: its line in the file, or 0. */
 function located(
   mistake: Mistake,
   origins: ReadonlyMap<string, ConfigOrigin>,
   file: string,
 ): { readonly text: string; readonly line: number } {
-  // An element of a list stands on the line of the list.
+  // An element of a list has the line of the list.
   let depth = mistake.path.length;
   while (depth > 1 && !origins.has(mistake.path.slice(0, depth).join('.'))) depth -= 1;
   const found = origins.get(mistake.path.slice(0, depth).join('.'));
@@ -276,8 +275,8 @@ export function describeOrigin(origin: ConfigOrigin): string {
 }
 
 /**
- * The line of each table and each key, by dotted path. The parser tells no places, so this reads
- * the plain forms again; keys within inline tables have the line of their table.
+ * The line of each table and key, by dotted path. The parser reports no positions, so this scans
+ * for the common forms. Keys in inline tables have the line of their table.
  */
 function linesOf(text: string): Map<string, number> {
   const lines = new Map<string, number>();
@@ -298,7 +297,7 @@ function keyParts(dotted: string): string[] {
 
 // ---- trees ----
 
-/** Keys come from a file: `__proto__` must be a key like any other. */
+/** No prototype: keys come from a file, and `__proto__` must be an ordinary key. */
 const emptyTree = (): Tree => Object.create(null) as Tree;
 
 const isTree = (value: unknown): value is Tree =>
@@ -313,7 +312,7 @@ function valueAt(tree: Tree, path: readonly string[]): unknown {
   return at;
 }
 
-/** Does nothing where a value stands in place of a table: the schema reports that. */
+/** Does nothing if there is a value instead of a table: the schema reports that. */
 function assign(tree: Tree, path: readonly string[], value: unknown): void {
   const [key, ...rest] = path;
   if (key === undefined) return;

@@ -1,7 +1,7 @@
 /**
- * What a person should look at while the daemon goes on serving: directories that it keeps or
- * cannot delete, clients that do not see its mounts, clients that share its socket. Each has a name of
- * the health service (`advisoryNames` in health.ts).
+ * Problems that an administrator should check while the daemon keeps serving: directories that are
+ * set aside or cannot be deleted, clients that do not see its mounts, clients that share its
+ * socket. Each has a name in the health service (`advisoryNames` in health.ts).
  */
 import { pluralize } from '../../base/pluralize.js';
 import type { ClientFault, ClientReport } from '../../snapshotter/clients/client-reports.js';
@@ -26,7 +26,7 @@ export class Advisories {
     }
   }
 
-  /** How many clients have each fault. */
+  /** The number of clients with each fault. */
   clientFaults(): Readonly<Record<string, number>> {
     const counts: Record<string, number> = {};
     for (const fault of Object.keys(affectedBy)) {
@@ -36,21 +36,21 @@ export class Advisories {
   }
 
   /**
-   * Looks after events, and now and then: a directory that could not be looked at has no event.
-   * Answers what ends that.
+   * Checks after each batch of events, and periodically because a directory that cannot be read has
+   * no event. Returns a function that stops it.
    */
   watchDirectories(core: DaemonCore, everyMillis: number): () => void {
     let reported: string | null = null;
-    const look = () => {
+    const check = () => {
       const reason = directoriesReason(core);
       if (reason === reported) return;
       reported = reason;
       this.health.report('directories', reason, ['directories']);
     };
-    look();
-    const timer = setInterval(look, everyMillis);
+    check();
+    const timer = setInterval(check, everyMillis);
     timer.unref();
-    const batches = core.log.durableBatches.subscribe(look);
+    const batches = core.log.durableBatches.subscribe(check);
     return () => {
       clearInterval(timer);
       batches.unsubscribe();
@@ -58,17 +58,21 @@ export class Advisories {
   }
 }
 
-/** What `systemctl status` shows while all is well. */
+/** Shown by `systemctl status` while the daemon is serving. */
 export function statusLine(core: DaemonCore): string {
   const { active, view, committed, unavailable } = core.snapshotter.counts();
   const total = active + view + committed;
-  const lost = unavailable === 0 ? '' : `, ${unavailable} layer(s) unavailable`;
+  const lost = unavailable === 0 ? '' : `, ${pluralize(unavailable, 'layer')} unavailable`;
   const reason = directoriesReason(core);
-  const troubles = reason === null ? '' : `, ${reason}`;
-  return `serving ${total} snapshot(s)${lost}${troubles}; log at position ${core.log.durablePosition}`;
+  const warning = reason === null ? '' : `, ${reason}`;
+  return `serving ${pluralize(total, 'snapshot')}${lost}${warning}; log at position ${core.log.durablePosition}`;
 }
 
-/** Null when all directories are as the log has them. */
+/** Shown by `systemctl status` during recovery. */
+export const recoveryStatus = (core: DaemonCore): string =>
+  `serving; recovering from ${pluralize(core.plan.findings.length, 'finding')}`;
+
+/** Null if all directories match the log. */
 function directoriesReason(core: DaemonCore): string | null {
   const { setAside, failing } = core.snapshotter.directoryProblems();
   const parts = [
@@ -78,5 +82,5 @@ function directoriesReason(core: DaemonCore): string | null {
       : [`${pluralize(failing, 'directory', 'directories')} that cannot be deleted`]),
   ];
   if (parts.length === 0) return null;
-  return `${parts.join(', ')}; stratalog inspect shows which, and why`;
+  return `${parts.join(', ')}; run 'stratalog inspect' for details`;
 }

@@ -1,7 +1,7 @@
 /**
- * What helps to look into a running daemon, as Go daemons offer under /debug: a CPU profile, a
- * heap snapshot, the delay of the event loop, the actors at work, and counters. A heap snapshot
- * holds all memory of the daemon, hence a unix socket that only its owner may open.
+ * Debug endpoints, as Go daemons have under /debug: CPU profile, heap snapshot, event loop delay,
+ * running actors, counters. A heap snapshot contains all memory of the daemon, so only the owner
+ * of the unix socket may open it.
  */
 import { Session, type Profiler } from 'node:inspector';
 import { monitorEventLoopDelay, performance } from 'node:perf_hooks';
@@ -13,13 +13,13 @@ import { startHttp, type HttpReply, type HttpRoute, type RunningHttp } from './h
 import type { Metrics } from './metrics.js';
 
 export interface DebugSources {
-  /** The running actors with state and age, as a value that JSON can hold. */
+  /** The running actors with state and age, serializable as JSON. */
   readonly actors: () => unknown;
-  /** Counters of the core, added to those of the process. */
+  /** Counters of the core, merged into those of the process. */
   readonly vars: () => Readonly<Record<string, unknown>>;
 }
 
-/** Serves the debugging endpoint on a unix socket with mode 0600. */
+/** Serves the debug endpoints on a unix socket with mode 0600. */
 export function startDebug(path: string, sources: DebugSources): Promise<RunningHttp> {
   const routes = new Map<string, HttpRoute>([
     ['/debug/profile', profileRoute()],
@@ -31,7 +31,7 @@ export function startDebug(path: string, sources: DebugSources): Promise<Running
   return startHttp({ address: { path }, socketMode: 0o600, routes });
 }
 
-/** Serves /metrics; a unix socket is 0660 so that a group may be given to the scraper. */
+/** Serves /metrics. A unix socket has mode 0660, so that a group can give the scraper access. */
 export function startMetrics(
   address: Parameters<typeof startHttp>[0]['address'],
   metrics: Metrics,
@@ -42,7 +42,7 @@ export function startMetrics(
   return startHttp({ address, socketMode: 0o660, routes: new Map([['/metrics', route]]) });
 }
 
-/** Seconds from the query, between the bounds; null when it is no such number. */
+/** The `seconds` of the query; null if it is not above 0 and at most `most`. */
 function secondsOf(query: URLSearchParams, fallback: number, most: number): number | null {
   const text = query.get('seconds');
   const seconds = text === null || text === '' ? fallback : Number(text);
@@ -50,10 +50,10 @@ function secondsOf(query: URLSearchParams, fallback: number, most: number): numb
 }
 
 const refuseSeconds = (reply: HttpReply, most: number): void => {
-  reply.text(`seconds must be a number above 0, at most ${most}\n`, undefined, 400);
+  reply.text(`seconds must be greater than 0 and at most ${most}\n`, undefined, 400);
 };
 
-/** One profile at a time: two sessions would profile each other's work. */
+/** One profile at a time: concurrent sessions would profile each other. */
 function profileRoute(): HttpRoute {
   let running = false;
   return async (query, reply) => {
@@ -63,7 +63,7 @@ function profileRoute(): HttpRoute {
       return;
     }
     if (running) {
-      reply.text('a profile is being taken already\n', undefined, 409);
+      reply.text('a CPU profile is already running\n', undefined, 409);
       return;
     }
     running = true;
@@ -93,17 +93,17 @@ async function takeProfile(millis: number, signal: AbortSignal): Promise<Profile
       );
     });
   } finally {
-    // Also ends a profile that nobody waits for any more.
+    // Also stops the profile if the client has disconnected.
     session.disconnect();
   }
 }
 
-/** The snapshot is taken while the event loop stands still, about a second for 100 MB. */
+/** Blocks the event loop while the snapshot is taken, about a second for 100 MB. */
 function heapRoute(): HttpRoute {
   let running = false;
   return async (_query, reply) => {
     if (running) {
-      reply.text('a heap snapshot is being taken already\n', undefined, 409);
+      reply.text('a heap snapshot is already running\n', undefined, 409);
       return;
     }
     running = true;
@@ -116,7 +116,7 @@ function heapRoute(): HttpRoute {
   };
 }
 
-/** The delay of the event loop over the next seconds: how late a timer was, in milliseconds. */
+/** The delay of the event loop over the next seconds, in milliseconds. */
 const loopRoute: HttpRoute = async (query, reply) => {
   const seconds = secondsOf(query, 5, 300);
   if (seconds === null) {

@@ -1,22 +1,19 @@
-/**
- * One small HTTP server: /metrics for Prometheus and, on a socket of its own, what helps to look
- * into a running daemon. Only reads; a request that is not GET is refused.
- */
+/** A small read-only HTTP server, for /metrics and for the debug endpoints. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { errnoOf, HostFault, reasonOf } from '../../base/errors.js';
 import type { HttpAddress } from '../config/config-values.js';
 import { bindSocket } from '../../api/grpc/unix-socket.js';
 
-/** Answers one path. What it throws becomes 500 with its reason. */
+/** Handles one path. A thrown error becomes a 500 response with its message. */
 export type HttpRoute = (query: URLSearchParams, reply: HttpReply) => void | Promise<void>;
 
 export interface HttpReply {
   readonly text: (body: string, contentType?: string, code?: number) => void;
   readonly json: (value: unknown) => void;
-  /** For answers that come in pieces. */
+  /** For streaming responses. */
   readonly response: ServerResponse;
-  /** Aborted when the client leaves before the answer is complete. */
+  /** Aborted when the client disconnects. */
   readonly signal: AbortSignal;
 }
 
@@ -28,20 +25,15 @@ export interface HttpOptions {
 }
 
 export interface RunningHttp {
-  /** Where it listens: tells the port when 0 was asked for. */
+  /** The bound address, with the actual port if port 0 was requested. */
   readonly address: HttpAddress;
   readonly close: () => Promise<void>;
 }
 
-/** Readers at one time; a scraper needs one. */
+/** A scraper needs one. */
 const connectionsMax = 32;
 
-/**
- * Starts to serve.
- *
- * @throws UsageError when another process serves the socket; HostFault when the system refuses,
- *   for example EADDRINUSE.
- */
+/** @throws UsageError if another process serves the socket; HostFault, for example EADDRINUSE */
 export async function startHttp(options: HttpOptions): Promise<RunningHttp> {
   const server = createServer((request, response) => {
     void answer(options.routes, request, response);
@@ -71,8 +63,8 @@ async function answer(
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
-  const left = new AbortController();
-  response.on('close', () => left.abort(new Error('the client has left')));
+  const closed = new AbortController();
+  response.on('close', () => closed.abort(new Error('the client disconnected')));
   const reply: HttpReply = {
     text: (body, contentType = 'text/plain; charset=utf-8', code = 200) => {
       response.writeHead(code, { 'content-type': contentType }).end(body);
@@ -81,14 +73,14 @@ async function answer(
       response.writeHead(200, { 'content-type': 'application/json' }).end(`${toJson(value)}\n`);
     },
     response,
-    signal: left.signal,
+    signal: closed.signal,
   };
   const [path = '', query = ''] = (request.url ?? '').split('?', 2);
   const route = routes.get(path);
   if (request.method !== 'GET' && request.method !== 'HEAD') {
-    reply.text('only GET is answered\n', undefined, 405);
+    reply.text('method not allowed; use GET\n', undefined, 405);
   } else if (route === undefined) {
-    reply.text(`not found; there are: ${[...routes.keys()].join(' ')}\n`, undefined, 404);
+    reply.text(`not found; available: ${[...routes.keys()].join(' ')}\n`, undefined, 404);
   } else {
     try {
       await route(new URLSearchParams(query), reply);
@@ -99,7 +91,7 @@ async function answer(
   }
 }
 
-/** BigInts as text, as everywhere in our JSON. */
+/** BigInts as strings, as in all our JSON. */
 function toJson(value: unknown): string {
   const plain = (_key: string, member: unknown): unknown =>
     typeof member === 'bigint' ? member.toString() : member;
@@ -115,15 +107,15 @@ function bindPort(server: Server, address: Extract<HttpAddress, { host: string }
     server.once('error', fail);
     server.listen(address.port, address.host, () => {
       server.off('error', fail);
-      // What cannot be accepted is its client's loss: a scraper asks again.
+      // A failed accept is ignored: a scraper retries.
       server.on('error', () => undefined);
       resolve();
     });
   });
 }
 
-function boundAddress(server: Server, asked: HttpAddress): HttpAddress {
+function boundAddress(server: Server, requested: HttpAddress): HttpAddress {
   const bound: AddressInfo | string | null = server.address();
-  if ('path' in asked || bound === null || typeof bound === 'string') return asked;
-  return { host: asked.host, port: bound.port };
+  if ('path' in requested || bound === null || typeof bound === 'string') return requested;
+  return { host: requested.host, port: bound.port };
 }

@@ -1,7 +1,6 @@
 /**
- * The daemon's messages: pino on stderr with the field names of containerd's own logs, so that one
- * query finds both. `level` and `msg`, `time` in RFC 3339 with nanoseconds, `error` as text.
- * These lines are for people; what happened to a snapshot is in the event log.
+ * The daemon's log messages: pino on stderr with the field names of containerd's logs, so that one
+ * query finds both: `level`, `msg`, `time` in RFC 3339 with nanoseconds, `error` as text.
  */
 import { isatty } from 'node:tty';
 import pino from 'pino';
@@ -10,41 +9,41 @@ import { formatTime } from '../../base/units.js';
 import type { Clock } from '../../base/ports.js';
 import { terminalTraits } from '../../base/terminal.js';
 
-/** pino's methods trace to fatal, and `panic` for a broken invariant, as logrus has it. */
+/** pino's levels, and `panic` for a broken invariant, as in logrus. */
 export type Logger = pino.Logger<'panic'>;
 type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' | 'panic';
 
 export interface LoggerOptions {
   readonly level: LogLevel;
-  /** `auto` is text on a terminal and JSON elsewhere. */
+  /** `auto`: text on a terminal, otherwise JSON. */
   readonly format: 'auto' | 'json' | 'text';
   readonly clock: Pick<Clock, 'now'>;
-  /** 2 (stderr) when not given. */
+  /** Default: 2 (stderr). */
   readonly fd?: number;
   readonly isTerminal?: boolean;
 }
 
-/** Messages that wait for a stuck reader of stderr; beyond this they are dropped, not kept. */
-const waitingBytesMax = 8 * 1024 * 1024;
+/** Messages buffered while the reader of stderr is blocked; further ones are dropped. */
+const bufferedBytesMax = 8 * 1024 * 1024;
 
 /**
- * Opens the logger. Writing never blocks: a journal that hangs must not stop the daemon. What
- * still waits at the exit of the process is written then, which may hang with the journal; who
- * must end calls `flushed` and then ends the process at once.
+ * Writing never blocks: a journal that hangs must not stop the daemon. Buffered messages are
+ * written when the process exits, which can hang. To exit for certain, call `flushed` and then end
+ * the process at once.
  */
 export function openLogger(options: LoggerOptions): {
   readonly logger: Logger;
-  /** True when all is written; false when it cannot be, or not within the limit. */
+  /** Resolves to true if all messages are written, false on failure or timeout. */
   readonly flushed: (limitMillis?: number) => Promise<boolean>;
 } {
   const destination = pino.destination({
     fd: options.fd ?? 2,
     sync: false,
-    // With 0, which writes as soon, its `flush` waits for nothing (sonic-boom).
+    // With 0, `flush` of sonic-boom does not wait for pending writes.
     minLength: 1,
-    maxLength: waitingBytesMax,
+    maxLength: bufferedBytesMax,
   });
-  // A closed pipe at the other end is no reason to stop serving.
+  // The daemon keeps serving when the reader closes the pipe.
   destination.on('error', () => undefined);
   const isTerminal = options.isTerminal ?? isatty(options.fd ?? 2);
   const isText = options.format === 'text' || (options.format === 'auto' && isTerminal);
@@ -68,23 +67,23 @@ export function openLogger(options: LoggerOptions): {
     new Promise((resolve) => {
       setTimeout(resolve, limitMillis, false).unref();
       destination.flush((thrown) => {
-        // A pipe has no `fsync`.
+        // fsync fails on a pipe.
         resolve(!thrown || (thrown as NodeJS.ErrnoException).syscall === 'fsync');
       });
     });
   return { logger, flushed };
 }
 
-/** logrus says `warning` where pino says `warn`. */
+/** logrus has `warning` for pino's `warn`. */
 const levelWord = (label: string): string => (label === 'warn' ? 'warning' : label);
 
-/** One line with all causes; the stack alone when someone debugs. */
+/** One line with all causes, or the stack. */
 function errorText(thrown: unknown, showStack: boolean): string {
   if (!(thrown instanceof Error)) return String(thrown);
   if (showStack && thrown.stack !== undefined) return thrown.stack;
   const parts = [thrown.message];
   let { cause } = thrown;
-  // A chain of causes may be a circle.
+  // A chain of causes can be circular.
   while (cause instanceof Error && parts.length < 8) {
     if (!parts.some((part) => part.includes(errorMessage(cause)))) parts.push(errorMessage(cause));
     cause = cause.cause;
@@ -108,7 +107,7 @@ function textLine(line: string, colours: Colours): string {
     ([name, value]) => ` ${colours.dim(`${name}=`)}${textValue(value)}`,
   );
   const head = `${colours.dim(textValue(time))} ${levelColour(word, colours)(word.toUpperCase())}`;
-  // Names of images and keys come from strangers: no line breaks, no commands to the terminal.
+  // Messages contain untrusted names: line breaks and terminal escapes are escaped.
   const message = typeof msg === 'string' ? msg.replaceAll(controls, escaped) : '';
   return `${head} ${message}${rest.join('')}\n`;
 }

@@ -1,4 +1,4 @@
-/** Where the metrics' gauges read from: the running core. Answers how to stop. */
+/** Connects the metrics to the running core. Returns a function that disconnects them. */
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { errnoOf } from '../../base/errors.js';
@@ -8,7 +8,7 @@ import type { Health } from '../../api/grpc/health.js';
 import type { Metrics } from './metrics.js';
 import type { RunningServer } from '../../api/grpc/server.js';
 
-/** Sizes are read between scrapes: a scrape must not wait for a disk. */
+/** Sizes are read in the background: a scrape must not wait for a disk. */
 const SIZES_MILLIS = 10_000;
 
 export function feedMetrics(
@@ -22,13 +22,13 @@ export function feedMetrics(
 ): () => void {
   let logBytes = 0;
   let checkpointAt: number | null = null;
-  const look = () => {
+  const readSizes = () => {
     void bytesIn(join(root, 'log')).then((bytes) => {
       logBytes = bytes ?? logBytes;
     });
   };
-  look();
-  const timer = setInterval(look, SIZES_MILLIS);
+  readSizes();
+  const timer = setInterval(readSizes, SIZES_MILLIS);
   timer.unref();
   const batches = core.log.durableBatches.subscribe((records) => {
     if (records.some(({ type }) => type === 'CheckpointTaken')) checkpointAt = performance.now();
@@ -57,19 +57,19 @@ export function feedMetrics(
   };
 }
 
-/** Null when it cannot be told: a gauge is no reason for a fault. */
+/** Null on failure: the gauge then keeps its value. */
 async function bytesIn(directory: string): Promise<number | null> {
   try {
     const names = await readdir(directory);
-    const sizes = await Promise.all(names.map((name) => sizeIfThere(join(directory, name))));
+    const sizes = await Promise.all(names.map((name) => sizeIfExists(join(directory, name))));
     return sizes.reduce((sum, size) => sum + size, 0);
   } catch {
     return null;
   }
 }
 
-/** Segments are retired, and get their names, at any time. */
-async function sizeIfThere(path: string): Promise<number> {
+/** 0 if the file is gone: segments are renamed and retired at any time. */
+async function sizeIfExists(path: string): Promise<number> {
   try {
     return (await stat(path)).size;
   } catch (thrown) {

@@ -1,16 +1,16 @@
 /**
- * Prometheus metrics, in base units. Counters are told; gauges are read at each scrape from what
- * the core offers, so that they are never stale and cost nothing in between.
+ * Prometheus metrics, in base units. Gauges are read at each scrape, so they are never stale and
+ * cost nothing in between.
  */
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
 
-/** What is read at each scrape: fields, and for the counts one walk over the snapshots. */
+/** Sources of the gauges, read at each scrape. */
 export interface MetricSources {
-  /** The position that the next event gets. */
+  /** The position of the next event. */
   readonly logPosition: () => number;
-  /** Bytes of all segments on disk. */
+  /** Bytes of all files of the log on disk. */
   readonly logBytes: () => number;
-  /** Seconds since the newest checkpoint was taken; null while there is none. */
+  /** Seconds since the newest checkpoint was taken; null if there is none. */
   readonly checkpointAgeSeconds: () => number | null;
   readonly snapshots: () => Iterable<{
     readonly kind: string;
@@ -21,21 +21,21 @@ export interface MetricSources {
   readonly directoryProblems: () => { readonly setAside: number; readonly failing: number };
   readonly connections: () => number;
   readonly callsInFlight: () => number;
-  /** Streams of the audit service that are open. */
+  /** Open streams of the audit service. */
   readonly auditStreams: () => number;
-  /** Whether each name of the health service serves. */
+  /** Whether each name of the health service is serving. */
   readonly serving: () => Readonly<Record<string, boolean>>;
-  /** How often each fault between the daemon and its clients is so now. */
+  /** The number of clients with each fault. */
   readonly clientFaults: () => Readonly<Record<string, number>>;
 }
 
 export interface MetricsOptions {
   readonly version: string;
-  /** Process and runtime metrics too (prom-client's own names). */
+  /** Adds process and runtime metrics under prom-client's names. */
   readonly processMetrics: boolean;
 }
 
-/** From half a millisecond (a call answered from memory) to the longest budget. */
+/** From half a millisecond (answered from memory) to the longest budget. */
 const requestSeconds = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 15, 60];
 /** An fdatasync takes from 50 µs (a good disk) to seconds (a bad one). */
 const appendSeconds = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2];
@@ -54,20 +54,20 @@ export class Metrics {
     const registers = [this.registry];
     this.requests = new Counter({
       name: 'stratalog_snapshot_requests_total',
-      help: 'Answered calls of the snapshots service, by method and gRPC code.',
+      help: 'Completed calls of the snapshots service, by method and gRPC code.',
       labelNames: ['method', 'code'],
       registers,
     });
     this.durations = new Histogram({
       name: 'stratalog_snapshot_request_duration_seconds',
-      help: 'Time from a call to its answer.',
+      help: 'Time from a call to its response.',
       labelNames: ['method'],
       buckets: requestSeconds,
       registers,
     });
     this.appends = new Histogram({
       name: 'stratalog_log_append_duration_seconds',
-      help: 'Time of one write and sync of the log.',
+      help: 'Duration of one write and sync of the log.',
       buckets: appendSeconds,
       registers,
     });
@@ -79,31 +79,31 @@ export class Metrics {
     });
     this.effectFailures = new Counter({
       name: 'stratalog_effect_failures_total',
-      help: 'Side effects that failed or passed their time limit, each attempt pluralize.',
+      help: 'Attempts of side effects that failed or timed out.',
       labelNames: ['effect'],
       registers,
     });
     this.auditEvents = new Counter({
       name: 'stratalog_audit_events_sent_total',
-      help: 'Events that have left for readers of the audit service.',
+      help: 'Events sent to clients of the audit service.',
       registers,
     });
     new Gauge({
       name: 'stratalog_build_info',
-      help: 'Always 1; the label says what runs.',
+      help: 'Always 1; labelled with the version.',
       labelNames: ['version'],
       registers,
     }).set({ version: options.version }, 1);
     if (options.processMetrics) collectDefaultMetrics({ register: this.registry });
   }
 
-  /** An answered call: `method` as in the service's definition, `code` as Go prints it. */
+  /** A completed call: `method` as in the service's definition, `code` as Go prints it. */
   request(method: string, code: string, seconds: number): void {
     this.requests.labels(method, code).inc();
     this.durations.labels(method).observe(seconds);
   }
 
-  /** A sync group has become durable. */
+  /** A group of events has become durable with one sync. */
   appended(events: number, seconds: number): void {
     this.groups.observe(events);
     this.appends.observe(seconds);
@@ -117,7 +117,7 @@ export class Metrics {
     this.auditEvents.inc(events);
   }
 
-  /** Says where gauges are read from. Called once, when the core stands. */
+  /** Registers the gauges. Call it once, when the core is open. */
   readFrom(sources: MetricSources): void {
     this.gauge('log_position', 'The position of the next event.', sources.logPosition);
     this.gauge(
@@ -127,41 +127,41 @@ export class Metrics {
     );
     this.gauge(
       'checkpoint_age_seconds',
-      'Time since the newest checkpoint; absent while there is none.',
+      'Time since the newest checkpoint; absent if there is none.',
       sources.checkpointAgeSeconds,
     );
     this.gauge(
       'layers_unavailable',
-      'Committed layers that cannot be used now.',
+      'Committed layers that are currently unusable.',
       sources.layersUnavailable,
     );
     this.gauge(
       'directories_set_aside',
-      'Directories in use that the log knows only as garbage: kept until a person names them.',
+      'Directories that are garbage according to the log but in use; kept until deleted by name.',
       () => sources.directoryProblems().setAside,
     );
     this.gauge(
       'directories_failing',
-      'Directories that cannot be deleted, or looked at; tried again.',
+      'Directories that cannot be deleted or read; retried.',
       () => sources.directoryProblems().failing,
     );
     this.gauge('connections', 'Open connections on the socket.', sources.connections);
-    this.gauge('calls_in_flight', 'Calls that are not answered yet.', sources.callsInFlight);
+    this.gauge('calls_in_flight', 'Calls in flight.', sources.callsInFlight);
     this.gauge('audit_streams', 'Open streams of the audit service.', sources.auditStreams);
     this.table('snapshots', 'Snapshots by kind and state.', ['kind', 'state'], (set) => {
       for (const { kind, state, count } of sources.snapshots()) set({ kind, state }, count);
     });
-    this.table('client_faults', 'What is wrong with clients now, by fault.', ['fault'], (set) => {
+    this.table('client_faults', 'Clients with a fault, by fault.', ['fault'], (set) => {
       for (const [fault, count] of Object.entries(sources.clientFaults())) set({ fault }, count);
     });
-    this.table('serving', 'What the health service says, 1 for SERVING.', ['name'], (set) => {
+    this.table('serving', 'Status of the health service, 1 for SERVING.', ['name'], (set) => {
       for (const [name, serving] of Object.entries(sources.serving())) {
         set({ name: name === '' ? 'server' : name }, serving ? 1 : 0);
       }
     });
   }
 
-  /** The exposition format; see `contentType`. */
+  /** In the exposition format; see `contentType`. */
   text(): Promise<string> {
     return this.registry.metrics();
   }
@@ -177,7 +177,7 @@ export class Metrics {
       registers: [this.registry],
       collect() {
         const value = read();
-        // A gauge without labels shows 0 after reset(); one that was removed shows nothing.
+        // remove() hides a gauge without labels; reset() would show 0.
         if (value === null) this.remove();
         else this.set(value);
       },

@@ -1,4 +1,4 @@
-/** The states of StateAt, as a client receives them, made into a forest. */
+/** Builds a forest from the messages of StateAt. */
 import { Forest } from '../../../machines/snapshots/forest.js';
 import { PackedStates } from '../../../machines/snapshots/packed-states.js';
 import { CHECKPOINT_SCHEMA } from '../../../machines/snapshots/state-json.js';
@@ -6,7 +6,7 @@ import { EventNotUnderstood } from '../../../machines/events/streams.js';
 import { snapshotId } from '../../../base/units.js';
 import type { StateAtResponse, StateHead } from '../../generated/stratalog/audit/v1/audit.js';
 
-/** @throws EventNotUnderstood when the lines are of another shape, or not whole */
+/** @throws EventNotUnderstood if the lines have another schema or are incomplete */
 export async function forestOf(
   messages: AsyncIterable<StateAtResponse>,
 ): Promise<{ readonly head: StateHead; readonly forest: Forest }> {
@@ -14,10 +14,11 @@ export async function forestOf(
   const pieces: Buffer[] = [];
   for await (const message of messages) {
     head ??= message.head;
-    if (head !== undefined) refuseOtherShape(head);
+    if (head !== undefined) refuseOtherSchema(head);
     pieces.push(Buffer.from(message.states));
   }
-  if (head === undefined) throw new EventNotUnderstood('a state came without a head', false);
+  if (head === undefined)
+    throw new EventNotUnderstood('the daemon sent a state without a head', false);
   const packed = await PackedStates.index(Buffer.concat(pieces), Number(head.snapshots));
   const forest = new Forest(packed);
   forest.reserveIdsBelow(Number(head.nextId));
@@ -25,10 +26,10 @@ export async function forestOf(
   return { head, forest };
 }
 
-function refuseOtherShape({ stateSchema }: StateHead): void {
+function refuseOtherSchema({ stateSchema }: StateHead): void {
   if (stateSchema === CHECKPOINT_SCHEMA) return;
   throw new EventNotUnderstood(
-    `the daemon tells states in shape ${stateSchema}; this release knows ${CHECKPOINT_SCHEMA}`,
+    `the daemon sends state schema ${stateSchema}; this release supports ${CHECKPOINT_SCHEMA}`,
     stateSchema > CHECKPOINT_SCHEMA,
   );
 }

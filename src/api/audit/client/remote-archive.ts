@@ -1,9 +1,9 @@
 /**
- * The log of a running daemon, over its socket: the same questions and answers as those of a
- * root's files (inspect/archive.ts), without touching them. Everything it hands out is durable.
+ * An archive (inspect/archive.ts) over the socket of a running daemon instead of a root's files.
+ * Returns durable events only.
  *
- * A stream is read as its consumer asks for more, and no faster. Faults of the log come back as
- * the errors that the files would give; what the daemon or the connection says is AuditFailed.
+ * A stream is read at the pace of its consumer. Faults of the log are thrown as the same errors as
+ * by an archive of files; errors of the daemon or the connection are AuditFailed.
  */
 import {
   credentials,
@@ -44,7 +44,7 @@ import {
 } from '../../generated/stratalog/audit/v1/audit.js';
 import { fromTimestamp, toTimestamp } from '../../grpc/timestamps.js';
 
-/** The daemon refused, is gone, or does not serve this. `code` is gRPC's: `UNAVAILABLE`. */
+/** The daemon refused, does not answer, or does not serve this. `code` is gRPC's: `UNAVAILABLE`. */
 export class AuditFailed extends Error {
   override readonly name = 'AuditFailed';
   readonly code: string;
@@ -61,43 +61,43 @@ export interface AuditRange extends ArchiveRange {
 }
 
 export interface SubscribeOptions {
-  /** Position 0: from the first record that is kept. */
+  /** Position 0: from the first retained record. */
   readonly from: Position;
   readonly stream?: string;
   readonly types?: readonly string[];
-  /** Refuses a log that is not this one: positions of another mean something else. */
+  /** Fails if the daemon's log has another uuid, because its positions differ. */
   readonly uuid?: string;
   readonly signal: AbortSignal;
 }
 
-/** A piece of a subscription; one without records is a sign of life. */
+/** A batch of a subscription; a heartbeat has no records. */
 export interface Followed {
   readonly records: readonly LogRecord[];
-  /** Subscribe from here to go on behind this piece. */
+  /** Subscribe from here to continue after this batch. */
   readonly next: Position;
-  /** The end is reached: what comes now is new. */
+  /** The subscription has caught up; later records are new. */
   readonly isLive: boolean;
 }
 
 const NOT_SERVED =
-  'the daemon does not serve stratalog.audit.v1: it is switched off (audit = false), or its release is older';
+  'the daemon does not serve stratalog.audit.v1: it is disabled (audit = false) or the release is too old';
 
 /** Events that may name a parent. */
 const PARENTED = ['SnapshotPreparing', 'SnapshotCommitting', 'SnapshotCommitted'] as const;
 
-/** Between two tries to reach a daemon that is gone; gRPC waits longer each time. */
+/** Back-off between attempts to reconnect; gRPC increases it each time. */
 const BACKOFF_MILLIS = { first: 200, most: 5_000 };
 
 export class AuditArchive implements Archive {
   readonly #client: AuditClient;
   readonly #address: string;
 
-  /** A path of a unix socket, or anything that gRPC can name: `unix:/run/…`. */
+  /** @param address the path of a unix socket, or a gRPC target: `unix:/run/…` */
   constructor(address: string) {
     this.#address = address;
     const target = address.startsWith('/') ? `unix:${address}` : address;
     this.#client = new AuditClient(target, credentials.createInsecure(), {
-      // One event may be as long as the log allows.
+      // The log limits the size of an event.
       'grpc.max_receive_message_length': -1,
       'grpc.initial_reconnect_backoff_ms': BACKOFF_MILLIS.first,
       'grpc.max_reconnect_backoff_ms': BACKOFF_MILLIS.most,
@@ -105,16 +105,16 @@ export class AuditArchive implements Archive {
     });
   }
 
-  /** Ends the connection. Streams that still run fail. */
+  /** Closes the connection. Open streams fail. */
   close(): void {
     this.#client.close();
   }
 
   /**
-   * Resolves when the daemon has answered anything at all: a connection alone is none, it may be
-   * to another program, or to a daemon that hangs. What it answers is for whoever asks in earnest.
+   * Resolves on any response, including an error: the next call reports that. A connection is not
+   * enough, because it can be to another program or to a daemon that hangs.
    *
-   * Fails with AuditFailed, DEADLINE_EXCEEDED.
+   * @throws AuditFailed with DEADLINE_EXCEEDED
    */
   answersWithin(millis: number): Promise<void> {
     const deadline = Date.now() + millis;
@@ -125,9 +125,9 @@ export class AuditArchive implements Archive {
           return;
         }
         const why =
-          `${this.#address}: a connection was taken, and nothing answered for ${millis / 1000} s. ` +
-          'Is this the socket of a stratalog daemon? If it is, the daemon hangs: look with ' +
-          '`stratalog health`, and read the files with --root meanwhile';
+          `${this.#address}: connected, but no response within ${millis / 1000} s; check that this ` +
+          'is the socket of a stratalog daemon. If it is, the daemon hangs: run ' +
+          "'stratalog health', or read the files with --root";
         reject(new AuditFailed(status[fault.code], why, { cause: fault }));
       });
     });
@@ -153,13 +153,13 @@ export class AuditArchive implements Archive {
         yield events.map(recordOf);
       }
     } catch (thrown) {
-      // As files do it: what is not there yet is simply not read.
+      // As in an archive of files, a range past the end is empty.
       if (thrown instanceof MomentUnknown) return;
       throw thrown;
     }
   }
 
-  /** Ends with the signal; fails when the daemon stops. `followForever` goes on. */
+  /** Ends with the signal. Fails when the daemon stops; `followForever` reconnects. */
   async *follow(
     from: Position,
     signal: AbortSignal,
@@ -169,25 +169,24 @@ export class AuditArchive implements Archive {
     }
   }
 
-  /** Past records, then live ones, without a gap or a double; ends with the signal. */
+  /** Past records, then new ones, without gaps or duplicates. Ends with the signal. */
   async *subscribe(options: SubscribeOptions): AsyncGenerator<Followed, void, undefined> {
     yield* this.#subscribe(options, new Metadata());
   }
 
   /**
-   * As `subscribe`, and when the daemon stops or is killed, again from where it was, as soon as
-   * one serves on that address; gRPC's own backoff paces the tries. Fails when the log is another
-   * one then, or does not reach as far.
+   * As `subscribe`, and resumes when the daemon restarts; gRPC's back-off paces the attempts. Fails
+   * if the daemon then serves another log or one that ends before the position to resume from.
    */
   async *followForever(options: SubscribeOptions): AsyncGenerator<Followed, void, undefined> {
     const { signal } = options;
-    // Queued until there is a connection, instead of failing for want of one.
-    const patient = new Metadata({ waitForReady: true });
+    // Calls are queued until there is a connection.
+    const waiting = new Metadata({ waitForReady: true });
     let { from, uuid } = options;
     while (!signal.aborted) {
       try {
-        uuid ??= (await this.#log(patient, signal)).uuid;
-        for await (const piece of this.#subscribe({ ...options, from, uuid }, patient)) {
+        uuid ??= (await this.#log(waiting, signal)).uuid;
+        for await (const piece of this.#subscribe({ ...options, from, uuid }, waiting)) {
           yield piece;
           from = piece.next;
         }
@@ -244,7 +243,7 @@ export class AuditArchive implements Archive {
     return positionOf(answer.position);
   }
 
-  /** The service has no such question: all that is kept may be as young. */
+  /** The service has no such query, so this returns the lowest bound. */
   async noneBefore(): Promise<Position> {
     return (await this.bounds()).first;
   }
@@ -293,7 +292,7 @@ export class AuditArchive implements Archive {
   ): AsyncGenerator<Message, void, undefined> {
     const cancel = (): void => call.cancel();
     signal?.addEventListener('abort', cancel);
-    // Told through the loop; this is for what comes after it was left.
+    // The loop reports errors; this handles those after the consumer has left the loop.
     call.on('error', () => undefined);
     try {
       for await (const message of call as AsyncIterable<Message>) yield message;
@@ -320,14 +319,14 @@ function isServiceError(thrown: unknown): thrown is ServiceError {
   return thrown instanceof Error && 'code' in thrown && 'details' in thrown && 'metadata' in thrown;
 }
 
-/** The server promises that it can be told exactly. */
+/** Exact: the server limits positions to 2^53 - 1. */
 const positionOf = (value: bigint): Position => position(Number(value));
 
 function recordOf(event: Event): LogRecord {
   try {
     return fromEvent(event);
   } catch (cause) {
-    const why = `the event at position ${event.position} cannot be understood: ${reasonOf(cause)}`;
+    const why = `cannot decode event at position ${event.position}: ${reasonOf(cause)}`;
     throw new AuditFailed('DATA_LOSS', why, { cause });
   }
 }
