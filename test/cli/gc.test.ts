@@ -42,13 +42,9 @@ it('beside a daemon tells beforehand what Cleanup takes, and then has it taken',
   expect(lines[0]).toMatch(/^DIRECTORY +VERDICT +SIZE +AGE +REASON$/);
   expect(lines[1]).toMatch(/^1 +kept +.* committed snapshot n\/2\/a, 1 child$/);
   expect(lines[2]).toMatch(/^2 +kept +\d.* \d+ s +active snapshot n\/3\/b$/);
-  expect(lines[3]).toMatch(
-    /^notes +kept +8\.0 KiB .* unowned, but in use: it is no directory$/,
-  );
+  expect(lines[3]).toMatch(/^notes +kept +8\.0 KiB .* unowned, but in use: it is no directory$/);
   expect(lines[4]).toMatch(/^3 +collected .* removed, awaiting Cleanup since \d.*: n\/4\/c$/);
-  expect(lines[5]).toMatch(
-    /^stray +collected +4\.0 KiB .* orphan: unowned and unused$/,
-  );
+  expect(lines[5]).toMatch(/^stray +collected +4\.0 KiB .* orphan: unowned and unused$/);
   expect(lines.slice(-2)[0]).toMatch(/^kept +3, /);
   expect(readdirSync(snapshots)).toHaveLength(5);
 
@@ -272,7 +268,9 @@ describe('a stopped root', () => {
       );
       expect(entriesOf(root)).toEqual(['1', '2', 'stray']);
       const { stdout } = await stratalog(['inspect', '--json', '--root', root]);
-      expect(stdout).toMatch(/UnfinishedRemoval[^]*it has failed with EBUSY on [^ ]*snapshots\/2\/fs/);
+      expect(stdout).toMatch(
+        /UnfinishedRemoval[^]*it has failed with EBUSY on [^ ]*snapshots\/2\/fs/,
+      );
     } finally {
       execFileSync('umount', [held]);
     }
