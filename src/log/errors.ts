@@ -103,7 +103,7 @@ export class RootLocked extends Error {
   }
 }
 
-/** Somebody else has appended to the stream since the caller looked. Nothing was appended. */
+/** Another append to the stream came first. Nothing was appended. */
 export class WrongExpectedVersion extends Error {
   override readonly name = 'WrongExpectedVersion';
   readonly stream: string;

@@ -138,7 +138,7 @@ export async function makeDirectoryIfAbsent(disk: Disk, path: string): Promise<v
   } catch (thrown) {
     if (errnoOf(thrown) !== 'EEXIST') throw thrown;
   }
-  // Also when it was there: whoever made it may have died before this. A directory that a power
+  // Also if it existed: the process that made it may have died before this. A directory that a power
   // cut takes away takes everything in it along.
   await disk.syncDirectory(path.slice(0, path.lastIndexOf('/')) || '/');
 }

@@ -82,7 +82,7 @@ export interface OpenLogOptions extends ReplayCallbacks {
    * nothing but a device number and that has changed; without it, such a root is refused.
    */
   readonly contradictionInRoot?: () => Promise<string | null>;
-  /** Who a second writer is told about; this process by default. */
+  /** The holder that a second writer is shown; this process by default. */
   readonly holder?: LockHolder;
   /** The root's lock if the caller holds it (`lockRoot`); released as if it were taken here. */
   readonly lock?: DiskLock;
@@ -91,7 +91,7 @@ export interface OpenLogOptions extends ReplayCallbacks {
    * events; 0, the default, keeps none.
    */
   readonly historyCheckpointEveryEvents?: number;
-  /** Writes an index beside each sealed segment, in the background. Not unless wished for. */
+  /** Writes an index for each sealed segment, in the background. Off by default. */
   readonly writesIndexes?: boolean;
   /** Of which an index can be asked; none by default. */
   readonly indexedTexts?: IndexedTexts;
@@ -264,7 +264,7 @@ async function beginWriting(
     used: place.offset,
     bytes: segmentBytes,
   });
-  // A segment names one release only, so that a reader can be told who wrote what it cannot read.
+  // A segment names one release only, so that a reader can name the release that wrote what it cannot read.
   const isOurs = isEmpty || lastHeader.writtenBy === writtenBy;
   const bytes = isOurs ? segmentBytes : 0;
   return { ...start, segment: { open, used: place.offset, bytes } };

@@ -130,7 +130,7 @@ async function* readBackwards(
   }
 }
 
-/** Where the wished records begin, after a check of the segment; the last entry is its end. */
+/** Where the requested records begin, after a check of the segment; the last entry is its end. */
 async function offsetsIn(
   file: DiskFile,
   segment: ListedSegment,

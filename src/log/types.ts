@@ -88,7 +88,7 @@ export interface EventLog {
    * Appends all events as one unit, in order, or none.
    *
    * `sync: true` starts (or joins) a sync group; `sync: false` only queues: the records are
-   * written, in order, with the next group (used for intents that nobody has been told of).
+   * written, in order, with the next group (used for intents that no client has seen).
    * Throws WrongExpectedVersion, or LogReadOnly once a write or sync has failed.
    */
   append(events: readonly EventToAppend[], options: { readonly sync: boolean }): Appended;

@@ -82,7 +82,7 @@ export type Command =
       readonly code: string;
       readonly reason: string;
     }
-  /** The daemon has just started: nobody waits for what was under way. */
+  /** The daemon has just started: no caller waits for what was in progress. */
   | { readonly command: 'Recover' };
 
 export type RemoteQuestion =

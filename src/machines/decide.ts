@@ -35,7 +35,7 @@ export type Decision = Result<readonly SnapshotEvent[], Refusal>;
 
 /**
  * Decides a command about one snapshot. `state` is the holder of the name that the command is
- * about (for outcomes: the snapshot itself), or null when nobody holds it.
+ * about (for outcomes: the snapshot itself), or null if the name is free.
  */
 export function decide(forest: Forest, state: SnapshotState | null, command: Command): Decision {
   switch (command.command) {
@@ -122,7 +122,7 @@ function decidePrepare(
   const { preallocated } = command;
   assert(
     preallocated === undefined || forest.isPreallocated(preallocated.id),
-    'directories that are nobody else’s are given out',
+    'preallocated directory id is reserved',
     () => String(preallocated?.id),
   );
   assert(

@@ -16,7 +16,7 @@ export const UPPERDIR_LABEL = 'containerd.io/snapshot/overlay.upperdir';
 /**
  * On a snapshot that a repair took in from a directory alone; the value says what is not known.
  * While it is there the snapshot is not removed: containerd, which does not know its name, would
- * collect it. Whoever has looked at it takes the label away.
+ * collect it. An operator removes the label after examining it.
  */
 export const UNVERIFIED_LABEL = 'containerd.io/snapshot/stratalog.unverified';
 

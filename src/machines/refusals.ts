@@ -7,7 +7,7 @@ import { assertNever } from '../base/assert.js';
 import type { SnapshotId } from '../base/units.js';
 import { processInWords, type Keeper, type Maker } from './client-identity.js';
 
-/** The errdefs classes a client may be told. */
+/** The errdefs classes that a client may receive. */
 export type ErrorClass =
   'InvalidArgument' | 'NotFound' | 'AlreadyExists' | 'FailedPrecondition' | 'Unavailable';
 

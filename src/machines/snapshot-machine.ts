@@ -21,7 +21,7 @@ export type StateEffect =
   | 'removeDirectories';
 
 export interface StateMeta {
-  /** The kind a client is told, or null while, or once, it must not be seen. */
+  /** The kind that clients see; null while the snapshot is invisible. */
   readonly shownAs: 'active' | 'view' | 'committed' | null;
   /** Whether it occupies its name: another snapshot asking for it is refused. */
   readonly holdsName: boolean;
@@ -31,7 +31,7 @@ export interface StateMeta {
    * `durable`: not before that event is durable, because the effect destroys, or outlives a crash.
    */
   readonly effect?: { readonly name: StateEffect; readonly onceEventIs: 'accepted' | 'durable' };
-  /** What a restart makes of it when nobody is waiting any more. Without it: carry on. */
+  /** The event that recovery records after a crash. Without it, the effect runs again. */
   readonly afterCrash?: Extract<SnapshotEventType, 'SnapshotAbandoned' | 'SnapshotCommitFailed'>;
 }
 

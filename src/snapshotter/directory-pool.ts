@@ -90,7 +90,7 @@ export class DirectoryPool {
     await unowned.settle(candidates, await unowned.look(candidates), isLate);
   }
 
-  /** Something else stands where they should: it is nobody's, and Cleanup sees to it. */
+  /** The paths of these ids are taken by something else, which Cleanup handles. */
   async #leave(ids: readonly SnapshotId[]): Promise<void> {
     if (ids.length === 0) return;
     const { dispatcher, onProblem } = this.#options;
@@ -109,7 +109,7 @@ export class DirectoryPool {
     const { count, clock } = this.#options;
     if (this.#closed || this.#filling !== null) return;
     if (!(this.#ready.length < count / 2) || clock.monotonicMillis() < this.#pausedUntil) return;
-    // Whoever asks now comes first, and gets the next id.
+    // A request that comes now is served first, and gets the next id.
     this.#filling = Promise.resolve()
       .then(() => this.#fill(count - this.#ready.length))
       .catch((thrown: unknown) => {

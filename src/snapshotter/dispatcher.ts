@@ -4,7 +4,7 @@
  *
  * Two forests: a command is decided on the *accepted* one, which moves as soon as an event is in
  * line to be written; clients are answered from the *durable* one, which moves when it is on
- * disk. If the disk fails in between, the log is read-only and nobody was told of the rest.
+ * disk. If the disk fails in between, the log is read-only and no client has seen the rest.
  */
 import type { Subscription } from 'rxjs';
 import { assert } from '../base/assert.js';
@@ -35,7 +35,7 @@ import type { Forest } from '../machines/snapshots/forest.js';
 import type { Refusal } from '../machines/refusals.js';
 import { streamOf } from '../machines/events/streams.js';
 
-/** What the dispatcher tells whoever runs the effects. */
+/** What the dispatcher reports to the runner of effects. */
 export interface EffectRunner {
   /** The snapshot is in this state; its effect, if any, may begin. */
   entered(state: SnapshotState): void;
@@ -59,7 +59,7 @@ interface Waiter {
   readonly reject: (fault: Error) => void;
 }
 
-/** How long an event that nobody waits for may stay out of the log. */
+/** How long an event that no caller waits for may stay out of the log. */
 const unwrittenMillisMax = 100;
 
 export interface DispatcherOptions {
@@ -173,7 +173,7 @@ export class Dispatcher {
     await this.#log.flush();
   }
 
-  /** Tells everybody who waits, and whoever comes later, that it is of no use. */
+  /** Rejects all callers that wait, and all later ones. */
   giveUp(fault: Error): void {
     this.#fault ??= fault;
     for (const { reject } of [...this.#waiters.values()].flat()) reject(fault);
@@ -195,7 +195,7 @@ export class Dispatcher {
     // Folded first, so that an impossible event is never written.
     const time = this.#clock.now();
     const state = foldAll(before, events, time);
-    // An intent need not be waited for, nor the end of what nobody sees any more: the next durable
+    // No caller waits for an intent, or for the end of a snapshot that is invisible: the next durable
     // event carries them along. After a crash the effect is simply run again.
     const isLast = state.status === 'removed';
     const isIntent =

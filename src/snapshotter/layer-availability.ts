@@ -17,7 +17,7 @@ import type { Dispatcher } from './dispatcher.js';
 import type { StateRunner } from './state-runner.js';
 import type { Visibility } from './clients/visibility.js';
 
-/** Within the budget of Mounts, so that a client is told which layer it was, and why. */
+/** Within the budget of Mounts, so that a client receives the layer and the reason. */
 const RESTORE_WAIT_MILLIS = 5_000;
 
 export interface LayersOptions {
@@ -101,7 +101,7 @@ export class Layers {
       if (!isOfLayer) return refusals.layerNotAvailable(layer.name, id, reason);
       await this.#markLost(layer, reason);
     }
-    // Somebody else may just have said that it is lost: a mount outlives a crash, so the log
+    // Another check may just have reported the loss: a mount outlives a crash, so the log
     // must know before it is made.
     await this.#options.dispatcher.durableOf(id);
     const lost = this.#options.dispatcher.accepted.get(id);

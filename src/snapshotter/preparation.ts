@@ -87,7 +87,7 @@ export class Preparation {
     const underWay = this.#targets.get(key);
     if (underWay !== undefined) {
       const answer = await orAborted(underWay, signal);
-      // Whoever asked has gone, or was refused for a reason of its own: one of us asks next.
+      // The first requester has left, or was refused for its own reason: the next one requests.
       if (answer === null) return this.run(command, signal);
       return this.#prepare(command, answer.failure, signal);
     }

@@ -1,6 +1,6 @@
 /**
  * Reads each segment of the log once more when it is full, record by record, and writes down what
- * SHA-256 its records have. So a flipped bit is told of while somebody may still mend it, and a
+ * SHA-256 its records have. So a flipped bit is reported while it can still be repaired, and a
  * later `verify` need not do the same work again. On a thread, one segment at a time, and not
  * right after a start; only where one is not plainly sound is it read here, a piece at a time, to
  * say why. Nothing depends on it: what goes wrong here is tried again by the next start.
@@ -17,7 +17,7 @@ import { queriesOf, type SegmentChecker } from '../log/verify/verify-ahead.js';
 import type { DaemonEventType } from '../machines/events/daemon-events.js';
 import type { Dispatcher } from './dispatcher.js';
 
-/** A start, and whoever has just filled a segment, have other things to do. */
+/** Leaves the time after startup, and after a segment was filled, to calls. */
 const waitMillis = 5_000;
 /** Between one segment and the next, of which a log may have many that were never checked. */
 const restMillis = 250;
@@ -36,14 +36,14 @@ export class SegmentChecks {
   readonly #options: SegmentChecksOptions;
   readonly #subscription: Subscription;
   readonly #headers: KnownHeaders = new Map();
-  /** Before it, segments were checked, or passed over because no sum can be told of them. */
+  /** Before it, segments were checked, or skipped because they cannot have a digest. */
   #passedTo = 0;
   #cancel: (() => void) | null = null;
   #isBusy = false;
   #isAwoken = false;
   #isClosed = false;
-  /** What was told last: of damage that stays, each full segment would tell again. */
-  #told = '';
+  /** The last error reported: lasting damage would be reported again for each full segment. */
+  #reported = '';
 
   constructor(options: SegmentChecksOptions) {
     this.#options = options;
@@ -91,8 +91,8 @@ export class SegmentChecks {
   }
 
   #tellDamage(error: string): void {
-    if (this.#isClosed || error === this.#told) return;
-    this.#told = error;
+    if (this.#isClosed || error === this.#reported) return;
+    this.#reported = error;
     this.#options.onProblem('a full segment of the log is damaged', { error });
   }
 

@@ -254,7 +254,7 @@ export class Snapshotter {
     return { setAside: inUse, failing: failingRemovals.size + unowned.failing.size };
   }
 
-  /** Everything before this position is in what clients are told. */
+  /** Replies to clients include every record before this position. */
   get durablePosition(): Position {
     return this.#parts.dispatcher.durablePosition;
   }
@@ -301,8 +301,8 @@ export class Snapshotter {
   }
 
   /**
-   * Carries out a command about the snapshot that holds a name, told what keeps that from the
-   * caller. Nothing happens between the decision on a holder and the look at it.
+   * Executes a command on the snapshot that holds a name, with the reason that keeps it from the
+   * caller, if any. Nothing runs between finding the holder and deciding.
    */
   async #execute(
     { name, caller, purpose }: About,

@@ -17,7 +17,7 @@ import type { SnapshotState } from '../machines/fold.js';
 import type { StateEffect } from '../machines/snapshot-machine.js';
 import type { Dispatcher, EffectRunner } from './dispatcher.js';
 
-/** How long effects that nobody waits for are gathered. */
+/** How long effects that no caller waits for are gathered. */
 const gatherMillis = 50;
 
 interface GatheredEffect {
@@ -85,7 +85,7 @@ export class StateRunner implements EffectRunner {
   }
 
   /**
-   * Nobody waits for it, so it begins a little later, together with others: a client that has
+   * No caller waits for it, so it begins a little later, together with others: a client that has
    * just removed something most often asks for something new.
    */
   #startSoon(state: SnapshotState, effect: StateEffect): void {
@@ -166,8 +166,8 @@ export class StateRunner implements EffectRunner {
   }
 
   /**
-   * What an earlier effect still has in hand, though nobody waits for it, must come to its end
-   * first: a directory that is made, or mounted on, while it is deleted would stay behind.
+   * Work of an earlier effect that was stopped must end first: a directory that is made, or mounted
+   * on, while it is deleted would be left over.
    */
   #startWhenIdle(state: SnapshotState, effect: StateEffect): void {
     const earlier = this.#work.get(state.id);

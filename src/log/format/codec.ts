@@ -142,7 +142,7 @@ export function unitContinues(bytes: Buffer, at: number): boolean {
   return (bytes.readUInt16LE(at + RECORD.flags) & FLAG_UNIT_CONTINUES) !== 0;
 }
 
-/** Compares without decoding: most records of a filtered read are somebody else's. */
+/** Compares without decoding: most records of a filtered read are of other streams. */
 export function isOfStream(bytes: Buffer, at: number, stream: Buffer): boolean {
   if (bytes.readUInt16LE(at + RECORD.streamLength) !== stream.length) return false;
   const start = at + RECORD.headBytes;

@@ -65,7 +65,7 @@ export interface ScanOptions {
 export class SegmentScan {
   /** Why the last `next` answered null. */
   stop: ScanStop | null = null;
-  /** Offsets of the records handed out, when wished for. */
+  /** Offsets of the returned records, if requested. */
   readonly offsets: number[] = [];
   /** Offset where the sync group of the last record begins. */
   groupStart: number;
@@ -111,7 +111,7 @@ export class SegmentScan {
     return { offset: this.#offset, position: this.#position, chain: Buffer.from(this.#chain) };
   }
 
-  /** The next records that are wished for, perhaps none yet; null once the scan has stopped. */
+  /** The next requested records, perhaps none yet; null once the scan has stopped. */
   async next(): Promise<LogRecord[] | null> {
     this.stop = null;
     const filled = await this.#file.read(this.#buffer, this.#offset);
@@ -193,10 +193,10 @@ export class SegmentScan {
 
   /** Moves over a checked record; false when it cannot be decoded, which stops the scan. */
   #take(bytes: Buffer, at: number, padded: number, out: LogRecord[]): boolean {
-    const wished =
+    const isRequested =
       this.#position >= this.#from &&
       (this.#stream === null || isOfStream(bytes, at, this.#stream));
-    if (wished) {
+    if (isRequested) {
       try {
         this.#held.push(decodeRecord(bytes, at));
       } catch (thrown) {

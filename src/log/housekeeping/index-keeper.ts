@@ -1,7 +1,7 @@
 /**
  * Gives each sealed segment its index, some time after it was sealed, one segment at a time and a
- * slice of it in one turn. Never in the way of an append. Nobody needs an index, so nothing that
- * goes wrong here is told: questions about the past are answered by reading the segment then.
+ * slice of it in one turn. It never delays an append. An index is optional, so nothing that
+ * fails here is reported: queries read the segment instead.
  */
 import type { Clock, Disk } from '../../base/ports.js';
 import { listLog, logDirectory, removeIfThere, withFile, type NamedAt } from '../files.js';
@@ -11,7 +11,7 @@ import { IndexUnusable } from '../index/index-head.js';
 import type { ListedSegment } from '../read/segment-list.js';
 import type { IndexedTexts } from '../index/text-filter.js';
 
-/** A start, and whoever has just filled a segment, have other things to do. */
+/** Leaves the time after startup, and after a segment was filled, to calls. */
 const WAIT_MILLIS = 5_000;
 /** Between one segment and the next: an index costs some 250 ms of processor time. */
 const REST_MILLIS = 250;
@@ -22,7 +22,7 @@ export interface IndexKeeperOptions {
   readonly clock: Clock;
   /** Of which an index can be asked. */
   readonly texts: IndexedTexts | null;
-  /** Runs while nobody else drops or renames files of the log. */
+  /** Runs while no other task drops or renames files of the log. */
   readonly inTurn: (work: () => Promise<boolean>) => Promise<boolean>;
 }
 
@@ -77,7 +77,7 @@ export class IndexKeeper {
       if (this.#done.has(named.position)) continue;
       // Once, whatever comes of it.
       this.#done.add(named.position);
-      // One that cannot be read keeps nobody else from getting theirs.
+      // A segment that cannot be read does not stop the others.
       if (await this.#serve(named, next).catch(() => true)) return true;
     }
     return false;

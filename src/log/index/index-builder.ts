@@ -205,7 +205,7 @@ function writeGroup(
   return at + GROUP.headBytes + prefix.length;
 }
 
-/** Null for what is none: whoever reads the record says so. */
+/** Null if the body is not valid JSON; the reader reports it. */
 function bodyOrNull(json: string): EventBody | null {
   try {
     return parseBody(json);

@@ -209,7 +209,7 @@ export async function requireSound(
   return scan;
 }
 
-/** The same for whoever has met damage already: says where it is. */
+/** The same after damage was found: returns where it is. */
 export async function failAtDamage(
   file: DiskFile,
   segment: ListedSegment,
@@ -238,7 +238,7 @@ export async function writeIndex(
     await withFile(disk, aside, 'create', async (file) => {
       await file.write(bytes, 0);
       // So that no power cut leaves the name on half of it. That the name itself may be lost
-      // harms nobody: it is made again.
+      // does no harm: it is made again.
       await file.sync();
     });
     await disk.rename(aside, path);

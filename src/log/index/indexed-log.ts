@@ -4,7 +4,7 @@
  * is handed out has had its checksum, position and stream checked, and where an index is missing
  * or wrong the segment's heads are read instead.
  *
- * Records that nobody asks for are not checked: that is what `verifyLog` is for.
+ * Records that are not requested are not checked: that is what `verifyLog` is for.
  */
 import pLimit from 'p-limit';
 import { assert } from '../../base/assert.js';
@@ -38,13 +38,13 @@ const SEGMENTS_AT_ONCE = 16;
 export interface IndexedLogOptions {
   readonly disk: Disk;
   readonly root: string;
-  /** Told once that an index could not be used, and why. */
+  /** Called once when an index could not be used, with the reason. */
   readonly onNotice?: (text: string) => void;
   /** Lists the segments once: for who asks one thing. */
   readonly asksOnce?: boolean;
   /**
-   * Told once of damage in the newest segment: questions are then answered from what stands before
-   * it. Whoever is not told cannot know that more was there.
+   * Called once for damage in the newest segment: queries are then answered from the records before
+   * it. Without this callback, a caller cannot know that the log went on.
    */
   readonly onDamage?: (damage: LogDamaged) => void;
 }
@@ -91,7 +91,7 @@ export class IndexedLog {
   readonly #onNotice: ((text: string) => void) | undefined;
   readonly #onDamage: ((damage: LogDamaged) => void) | undefined;
   #hasNoticed = false;
-  #hasToldDamage = false;
+  #hasReportedDamage = false;
   /** First positions of segments whose index led astray. */
   readonly #distrusted = new Set<number>();
 
@@ -140,9 +140,8 @@ export class IndexedLog {
   }
 
   /**
-   * Runs with a segment's index. When it leads astray, `use` runs again with one that was made
-   * from the segment: it must begin anew each time. Whoever brings offsets of an earlier run along
-   * may be led astray by those; the index of then is not used again.
+   * Runs with a segment's index. If the index is wrong, `use` runs again with one made from the
+   * segment, so it must begin anew each time. Offsets from a previous run must not be reused.
    *
    * Fails  LogDamaged; IndexUnusable where the segment is sound
    *
@@ -314,10 +313,10 @@ export class IndexedLog {
   }
 
   async #tellLoss(file: DiskFile, segment: ListedSegment, end: ScanPlace): Promise<void> {
-    if (this.#onDamage === undefined || this.#hasToldDamage) return;
+    if (this.#onDamage === undefined || this.#hasReportedDamage) return;
     const damage = await lossBehind(file, segment, end);
     if (damage === null) return;
-    this.#hasToldDamage = true;
+    this.#hasReportedDamage = true;
     this.#onDamage(damage);
   }
 
@@ -363,7 +362,7 @@ async function indexOf(
   next: ListedSegment | null,
 ): Promise<SegmentIndex> {
   const made = await makeIndex(file, segment, next);
-  assert(made !== null, 'nobody gives it up');
+  assert(made !== null, 'reading again always ends with an answer or a failure');
   return new SegmentIndex(made);
 }
 

@@ -19,7 +19,7 @@ import { SegmentIndex } from './segment-index.js';
 import type { ListedSegment } from '../read/segment-list.js';
 import type { LogRecord } from '../types.js';
 
-/** Larger ones are read a piece at a time by whoever asks. */
+/** Larger ones are read a piece at a time. */
 const BYTES_MAX = 64 * 1024 * 1024;
 const READ_BYTES = 2 * 1024 * 1024;
 

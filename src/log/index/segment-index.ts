@@ -1,8 +1,7 @@
 /**
  * The index of one segment, read: where the records of a stream stand, where a position stands,
- * and what is not younger than a time. It is a hint: whoever reads a record by it checks the
- * record. `IndexBuilder` writes what is read here; a segment without an index file has one made
- * in memory.
+ * and what is not younger than a time. It is a hint: a reader checks each record. `IndexBuilder`
+ * writes what is read here; for a segment without an index file, one is made in memory.
  */
 import { crc32 } from 'node:zlib';
 import { wideNumberAt } from '../format/codec.js';
@@ -55,7 +54,7 @@ export class SegmentIndex {
     return this.head.end;
   }
 
-  /** Whoever wrote it: what is read by it must stand in it. */
+  /** All positions and offsets are within the file, whatever wrote it. */
   #checkPlaces(): void {
     const { length } = this.#bytes;
     let isWithin = this.#blockAt(this.#blocks) <= length;

@@ -3,14 +3,14 @@
  * for each stretch, all asked at once. It never says no to a text that is there. Of those that are
  * not, each stretch says yes to about one in two thousand, so a segment to one in sixty; to far
  * more where most texts stand in few of many stretches. What the texts are is the business of
- * whoever keeps the log (`IndexedTexts`).
+ * the owner of the log (`IndexedTexts`).
  */
 import { STRETCHES, stretchRecords } from './index-format.js';
 import type { EventBody } from '../types.js';
 
 /** What an index can be asked for, besides streams, positions and times. */
 export interface IndexedTexts {
-  /** Goes up with each change of what is told; 1 or more. An index of another version is not asked. */
+  /** Raised with each change of the texts; 1 or more. An index of another version is not used. */
   readonly version: number;
   /** Types of events that may have some; the bodies of others are not parsed. */
   readonly types: ReadonlySet<string>;

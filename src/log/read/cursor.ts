@@ -42,7 +42,7 @@ export class LogCursor {
         : { from: query.from, stream: query.stream };
   }
 
-  /** Everything below it was handed out or not wished for; null before the first read. */
+  /** All earlier records were returned or not requested; null before the first read. */
   get position(): number | null {
     return this.#current?.scan.end.position ?? null;
   }
@@ -53,7 +53,7 @@ export class LogCursor {
   }
 
   /**
-   * The next records, perhaps none of those wished for; null at the end of what is there now.
+   * The next requested records, perhaps none yet; null at the present end of the log.
    *
    * Fails  LogDamaged, LogTooNew; what was handed out before is good
    */
@@ -87,7 +87,7 @@ export class LogCursor {
     for (const one of open) await one?.file.close();
   }
 
-  /** The segment with the first wished position; null while the log has none. */
+  /** The segment with the first requested position; null while the log has none. */
   async #begin(): Promise<Current | null> {
     return this.#openOne((segments) => {
       const at = segments.findLastIndex(({ position: first }) => first <= (this.#query.from ?? 0));

@@ -1,7 +1,7 @@
 /**
  * Walks a segment by the heads of its records alone: where each begins, its position, time and
- * stream. No JSON is parsed and no hash is taken, so it is as fast as the disk. Whoever takes a
- * record out of it checks that record (`isIntact`); damage in records that nobody takes is told
+ * stream. No JSON is parsed and no hash is taken, so it is as fast as the disk. Readers
+ * check each record that they decode (`isIntact`); damage in other records is reported
  * of by `verifyLog`, not here.
  */
 import type { DiskFile } from '../../base/ports.js';
@@ -16,7 +16,7 @@ const READ_BYTES_MAX = 2 * 1024 * 1024;
 /** About a millisecond of work: beside a daemon's calls. */
 const SLICE_BYTES = 256 * 1024;
 
-/** Told of each record of a whole or unfinished append. False ends the walk before the record. */
+/** Called for each record of a whole or unfinished append. False ends the walk before it. */
 export type HeadVisitor = (bytes: Buffer, at: number, offset: number, padded: number) => boolean;
 
 export interface HeadWalkOptions {

@@ -1,6 +1,6 @@
 /**
  * The end of the newest segment, for a reader without the lock: a writer may go on there at any
- * moment, and nobody but the bytes behind it can say whether the log should have gone on.
+ * moment, and only the bytes after it show whether the log should have gone on.
  */
 import { assert } from '../../base/assert.js';
 import type { DiskFile } from '../../base/ports.js';

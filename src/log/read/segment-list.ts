@@ -62,7 +62,7 @@ export function partsOf({ segments, headless }: SegmentList): readonly Part[] {
   return parts.sort((a, b) => a.named.position - b.named.position);
 }
 
-/** What the identity says; null when it is not known, as in a piece of a log sent by somebody. */
+/** What the identity says; null when it is not known, as for a part of a log that was copied. */
 export interface ExpectedLog {
   readonly uuid: string;
   readonly epoch: number;
@@ -70,7 +70,7 @@ export interface ExpectedLog {
 
 /**
  * Headers that were read before, by the names of their segments. They do not change as long as the
- * epoch stays: whoever keeps some forgets them when it does.
+ * epoch stays; caches drop them when it changes.
  */
 export type KnownHeaders = Map<string, SegmentHeader>;
 

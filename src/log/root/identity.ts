@@ -1,6 +1,6 @@
 /**
  * Which log this is: `<root>/identity.json`. It stands outside the log directory, so that a root
- * whose log was lost, or whose disk is not mounted yet, is told apart from a new one. containerd
+ * whose log was lost, or whose disk is not mounted yet, is distinguished from a new one. containerd
  * began an empty database in that case and its garbage collector removed everything
  * (containerd #3671).
  */
@@ -218,7 +218,7 @@ export async function examineRoot(
         );
   if (verdict?.kind === 'refused') throw fileSystemRefused(root, verdict);
   const { segments } = await listLog(disk, root);
-  // There may be very many, and where identity and log are there nobody asks.
+  // There may be very many; with an identity and a log, the answer is not needed.
   const isWhole = identity !== null && segments.length > 0;
   const snapshots = isWhole ? 0 : (await snapshotEntries(disk, root)).length;
   if (identity === null || verdict === null) {

@@ -62,7 +62,7 @@ export const lockUnusable = (root: string, cause?: unknown): RootRefused =>
   new RootRefused(
     root,
     'lock-unusable',
-    'log/lock is not a regular file, and whoever takes the lock writes into it: ' +
+    'log/lock is not a regular file, and the holder of the lock writes into it: ' +
       'move it away. The next start makes its own',
     { cause },
   );

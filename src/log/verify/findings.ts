@@ -8,11 +8,11 @@ export type LogFindingKind =
   | 'record-damaged'
   /** A whole record with another position than its place asks for. */
   | 'position-wrong'
-  /** A whole record, or a segment, that does not continue the hash chain: somebody changed it. */
+  /** A whole record, or a segment, that does not continue the hash chain: it was changed. */
   | 'chain-broken'
   /**
    * The records of a sealed segment fit together and are not those that the log, later on, says
-   * were checked: somebody wrote the segment anew, hash chain and all, up to the end of the log.
+   * were checked: the segment was rewritten, hash chain and all, up to the end of the log.
    */
   | 'sum-disagrees'
   /** A record's body or flags cannot be understood though its checksum holds. */

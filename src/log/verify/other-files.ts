@@ -30,7 +30,7 @@ export async function* indexFindings(
       const detail = 'an index without a sealed segment; the next start removes it';
       yield tell('left-over', name, 0, at, detail);
     }
-    // Damage to a header was told of.
+    // Damage to a header was reported.
     if (!segment || !next?.segment) continue;
     try {
       await readIndex(disk, root, segment, next.segment);

@@ -28,7 +28,7 @@ export interface SegmentToCheck {
   readonly nextChain: Uint8Array;
   /** Positions in it whose chain hash is asked for. */
   readonly marks: readonly number[];
-  /** Type of the events that tell of sums (`SumEvents`); null when nobody asks. */
+  /** Type of the events that tell of sums (`SumEvents`); null if not requested. */
   readonly sumType: string | null;
 }
 
@@ -159,7 +159,7 @@ class SegmentCheck {
   /** As `followsChain` of the codec, by texts: they are compared at once, and bytes one by one. */
   #followsChain(bytes: Buffer, words: Uint32Array, at: number, covered: Uint8Array): boolean {
     const own = bytes.toString('latin1', at, at + CHAIN_BYTES);
-    // The buffer is ours, and nobody looks at this field again.
+    // The buffer is private, and this field is not read again.
     for (let index = 0, word = at / WORD_BYTES; index < CHAIN_WORDS; index += 1, word += 1) {
       const given = words[word] ?? 0;
       words[word] = this.#chain[index] ?? 0;

@@ -1,7 +1,7 @@
 /**
  * The sum of one sealed segment: a SHA-256 over all its records at once, which is many times as
- * fast as one for each. Whoever finds the same sum in a later event of the same log knows that the
- * records are, byte by byte, those that were checked one by one before that event was written.
+ * fast as one for each. If a later event of the same log has the same digest, the records are, byte
+ * by byte, those that were checked one by one before that event was written.
  * What the log cannot have said of itself is looked at here: that the records lead from the chain
  * hash in this header to the one in the next, and that nothing stands behind them.
  *

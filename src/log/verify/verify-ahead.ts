@@ -34,7 +34,7 @@ export class PrefetchedCheck implements PrefetchedChecks {
     for (let at = this.#begun.length; at < end; at += 1) {
       const query = this.queries[at] ?? null;
       const check = query === null ? Promise.resolve(null) : this.checker.check(query);
-      // One that nobody comes to must not end the process.
+      // The rejection of a check that is not awaited must not end the process.
       check.catch(() => undefined);
       this.#begun.push(check);
     }

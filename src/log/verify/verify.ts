@@ -152,7 +152,7 @@ class Verifier {
     return { kind, severity, segment, offset, position: position(at), detail };
   }
 
-  /** None where nobody checks ahead, or a header is not sound: then nothing may be taken for sure. */
+  /** Empty if segments are not checked in advance, or a header is damaged: then all are read. */
   async #queries(
     survey: SegmentList,
     parts: readonly Part[],

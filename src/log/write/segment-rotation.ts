@@ -34,7 +34,7 @@ async function fillWithZeros(file: DiskFile, from: number, to: number): Promise<
 export class SegmentSupply {
   #ready: Promise<void> | null = null;
   /**
-   * The last attempt failed. A full disk is told of once, not with every record that is appended
+   * The last attempt failed. A full disk is reported once, not with every record that is appended
    * to what room is left.
    */
   #isShort = false;
@@ -90,7 +90,7 @@ export class SegmentSupply {
     await this.#ready?.catch(() => undefined);
     this.#ready ??= this.#fill();
     await this.#ready;
-    // Whole again, and ours: nobody may begin to fill it anew before it has its number.
+    // Whole again, and reserved: it must not be filled again before it has its number.
     this.#isShort = false;
     this.#ready = null;
     const directory = logDirectory(this.root);

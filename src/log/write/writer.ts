@@ -4,7 +4,7 @@
  * A group is one write and one sync, and is begun only when the group before it is durable:
  * recovery rests on that (see tail.ts).
  *
- * A write or sync that fails ends the writer for good. After a failed fsync nobody knows what is
+ * A write or sync that fails ends the writer for good. After a failed fsync it is unknown what is
  * on disk, and asking again may answer "fine" for data that was dropped.
  */
 import { ReplaySubject, Subject } from 'rxjs';
@@ -29,7 +29,7 @@ import type { Appended, EventBody, EventToAppend, LogRecord, SyncGroup } from '.
 const BUFFER_BYTES = 64 * 1024;
 /** A buffer that a burst made larger than this is not kept. */
 const BUFFER_KEPT_BYTES = 1024 * 1024;
-/** Records that nobody waits for are written once there are this many bytes of them. */
+/** Queued records are written once there are this many bytes of them. */
 const QUEUED_BYTES_MAX = 1024 * 1024;
 
 /** Why an append is refused once the log is closed. */
@@ -73,7 +73,7 @@ class Group {
       this.resolve = resolve;
       this.reject = reject;
     });
-    // Whoever cares takes the promise; a queued record that nobody awaits must not end the process.
+    // Callers that wait take the promise; the rejection of one without must not end the process.
     this.durable.catch(() => undefined);
   }
 }
@@ -181,7 +181,7 @@ export class LogWriter {
     this.#throwIfRefused();
   }
 
-  /** Writes what is queued, then refuses further appends. Does not reject: failures were told. */
+  /** Writes what is queued, then refuses further appends. Does not reject: failures were reported. */
   async close(): Promise<void> {
     await this.flush().catch(() => undefined);
     this.#refusal ??= new LogReadOnly(LOG_CLOSED);
@@ -365,7 +365,7 @@ function bodyOf(event: EventToAppend): Body {
   return { event, json, jsonBytes, padded };
 }
 
-/** As a replay will see it: no undefined, no shared objects that somebody changes later. */
+/** As a replay will see it: no undefined, no shared objects that change later. */
 function recordOf(event: EventToAppend, at: Position, time: UnixNanos, json: string): LogRecord {
   // Few ask for the body of what they have just appended, and parsing it costs as much as writing.
   let data: EventBody | null = null;

@@ -204,7 +204,7 @@ export const DAEMON_EVENTS: {
   RecoveryPlanned: { version: 1, meaning: 'what differs from the log at start, and what is done' },
   DirectoriesPreallocated: {
     version: 1,
-    meaning: 'directories are made ahead, for snapshots that nobody has asked for yet',
+    meaning: 'ids are reserved for directories that are made in advance',
   },
   PreallocatedReleased: { version: 1, meaning: 'directories made ahead were not needed' },
   DirectoryRecreated: {

@@ -205,10 +205,13 @@ export const SNAPSHOT_EVENTS: {
 } = {
   SnapshotPreparing: {
     version: 1,
-    meaning: 'Prepare or View was asked for; nobody has been told yes',
+    meaning: 'Prepare or View was requested; it is not acknowledged yet',
   },
   IdMappingStarted: { version: 1, meaning: 'the layers below are mounted with mapped ids' },
-  SnapshotPrepared: { version: 1, meaning: 'its directories stand; the client is told its mounts' },
+  SnapshotPrepared: {
+    version: 1,
+    meaning: 'its directories exist; the client receives its mounts',
+  },
   RemoteMountStarted: { version: 1, meaning: 'the remote file system is asked for the layer' },
   RemoteMounted: { version: 1, meaning: 'the layer is visible at its mountpoint' },
   RemoteMountFailed: {
@@ -238,7 +241,10 @@ export const SNAPSHOT_EVENTS: {
     version: 1,
     meaning: 'its directory is deleted, or set aside (DirectoriesSetAside)',
   },
-  SnapshotAbandoned: { version: 1, meaning: 'the preparation was given up; nobody was told of it' },
+  SnapshotAbandoned: {
+    version: 1,
+    meaning: 'the preparation was abandoned; no client received the snapshot',
+  },
   SnapshotSalvaged: {
     version: 1,
     meaning: 'a directory without a history was taken in as an unverified layer by a repair',

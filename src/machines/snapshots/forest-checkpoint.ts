@@ -46,7 +46,7 @@ export class ForestCut {
     }
   }
 
-  /** What clients are told of those that they may see. */
+  /** What List returns of the visible ones. */
   *infos(): Iterable<SnapshotInfo> {
     for (const entry of this.#entries()) {
       if (typeof entry === 'number' && this.#packed.isAtRest(entry)) {

@@ -4,10 +4,10 @@
  * the statechart's. A projection: everything in it can be folded again from the log.
  *
  * There are two in a daemon: the *accepted* one, ahead by what is in line to be written, on which
- * decisions rest; and the *durable* one, which is all that a client is ever told. The second is
+ * decisions rest; and the *durable* one, which is all that a client ever sees. The second is
  * kept as its difference to the first (durable-forest.ts).
  *
- * What a checkpoint held is packed (packed-states.ts) until somebody asks for it by id or name.
+ * What a checkpoint held is packed (packed-states.ts) until it is requested by id or name.
  */
 import { assert } from '../../base/assert.js';
 import {
@@ -27,7 +27,7 @@ import { TARGET_LABEL } from '../labels.js';
 import { PackedStates } from './packed-states.js';
 import { SetAsideDirectories, type SetAside } from '../set-aside.js';
 
-/** Is told of each state before it is replaced. */
+/** Called with each state before it is replaced. */
 export interface Follower {
   replacing(id: SnapshotId, before: SnapshotState | undefined): void;
 }
@@ -67,7 +67,7 @@ export class Forest {
     }
   }
 
-  /** At most one: told of each state before it is replaced. */
+  /** At most one: called with each state before it is replaced. */
   followedBy(follower: Follower): void {
     assert(this.#follower === null, 'a forest has one follower');
     this.#follower = follower;
@@ -78,7 +78,7 @@ export class Forest {
     return snapshotId(this.#nextId);
   }
 
-  /** Ids below are taken: by a checkpoint's word, or by directories nobody remembers. */
+  /** Lower ids are taken: by a checkpoint, or by directories that the log does not know. */
   reserveIdsBelow(next: number): void {
     this.#nextId = Math.max(this.#nextId, next);
   }
@@ -117,7 +117,7 @@ export class Forest {
 
   /**
    * `to` of the newest SegmentChecked: segments before it were checked, or passed over because no
-   * sum can be told of them.
+   * digest can be recorded for them.
    */
   get checkedTo(): number {
     return this.#checkedTo;
@@ -143,7 +143,7 @@ export class Forest {
     return this.#setAside.released;
   }
 
-  /** Ids whose directories are made before a snapshot is asked for. Nobody else's from now on. */
+  /** Reserves ids for directories that are made before a snapshot is requested. */
   reservePreallocated(ids: readonly SnapshotId[]): void {
     for (const id of ids) {
       this.#preallocated.add(id);
@@ -190,7 +190,7 @@ export class Forest {
     return id === undefined ? this.#unpack(this.#packed.named(name)[0]) : this.#byId.get(id);
   }
 
-  /** The snapshot that a client may be told of under this name. */
+  /** The snapshot that a client sees under this name. */
   shown(name: SnapshotName): SnapshotState | undefined {
     const state = this.holderOf(name);
     // A name reserved for a commit is not yet the name of what will bear it.
@@ -299,7 +299,7 @@ export class Forest {
     else this.#failingRemovals.set(id, failure);
   }
 
-  /** A snapshot has taken this id: its directories are nobody's spares any more. */
+  /** A snapshot has taken this id: it is no longer preallocated. */
   protected usePreallocated(id: SnapshotId): void {
     this.#preallocated.delete(id);
   }

@@ -1,4 +1,4 @@
-/** What a client is told of a snapshot: Stat, List and Update answer with this. */
+/** The snapshot as Stat, List and Update return it. */
 import { assert } from '../../base/assert.js';
 import type { Labels, SnapshotName, UnixNanos } from '../../base/units.js';
 import { metaOf } from '../transition-table.js';

@@ -1,6 +1,6 @@
 /**
- * What a client is told of a packed snapshot, still as the bytes of its line: List hands a hundred
- * thousand of them out without parsing one. Whoever asks for a field has it parsed.
+ * The info of a packed snapshot, still as the bytes of its line: List returns a hundred
+ * thousand of them without parsing one. Reading a field parses the line.
  */
 import type { Labels, SnapshotName, UnixNanos } from '../../base/units.js';
 import { infoOf, type SnapshotInfo } from './info.js';

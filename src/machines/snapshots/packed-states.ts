@@ -1,7 +1,7 @@
 /**
  * States that rest, as the lines of a checkpoint: one buffer of text and indexes of numbers over
  * it. A start with a hundred thousand snapshots reads the bytes and parses none of them; a state
- * becomes an object when somebody asks for it. Immutable but for one bit a row, which says that
+ * becomes an object when it is requested. Immutable but for one bit a row, which says that
  * the row's snapshot has been taken out.
  */
 import { snapshotId, type SnapshotId, type SnapshotName } from '../../base/units.js';
@@ -37,9 +37,9 @@ export class PackedStates {
   live: number;
   readonly rows: number;
   /**
-   * Rows that are in none of the indexes, and are nobody's children: what is on its way out holds
-   * no name, a commit under way holds two, and one with an id mapping is looked up by its maps.
-   * Whoever makes a forest of this takes them out.
+   * Rows that are in none of the indexes, and are counted as no parent's children: a snapshot being
+   * removed holds no name, a commit in progress holds two, and one with an id mapping is looked up
+   * by its maps. The forest that is restored from this makes states of them.
    */
   readonly unindexed: number[] = [];
   readonly #text: Buffer;

@@ -41,7 +41,7 @@ const headSchema = z.object({
 export interface CheckpointHead {
   readonly nextId: SnapshotId;
   readonly daemonStreamVersion: number;
-  /** Ids whose directories are made ahead, for snapshots that nobody has asked for yet. */
+  /** Ids whose directories are preallocated for future snapshots. */
   readonly preallocated: readonly SnapshotId[];
   /** `Forest.setAside`: name, why, evidence. */
   readonly setAside: readonly (readonly [string, SetAside['because'], string])[];

@@ -1,6 +1,6 @@
 /**
- * Whether the wall clock can be believed. It is compared with the monotonic clock, which nobody
- * sets: what is decided by the wall clock and cannot be undone waits until both have agreed for a
+ * Whether the wall clock can be believed. It is compared with the monotonic clock, which is never
+ * set: what is decided by the wall clock and cannot be undone waits until both have agreed for a
  * while. Holds no timer: it reads the clocks when it is asked to.
  */
 import type { Clock } from '../../base/ports.js';

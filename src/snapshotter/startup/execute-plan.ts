@@ -104,7 +104,7 @@ export class Recovery {
       (await layers.firstUnusable(below, null, signal)) ??
       (await idmapped.ensure(state, null, supervisor));
     if (refusal === null) return;
-    // A use of the snapshot tries again, and is told the reason.
+    // The next use of the snapshot retries, and is refused with the reason.
     onWarning('layers could not be mounted with mapped ids', { id, error: refusal.message });
   }
 
@@ -167,11 +167,11 @@ export class Recovery {
     await Promise.all(findings.map((finding) => this.#settle(finding)));
   }
 
-  /** Gives up what nobody waits for any more, and starts the effects of the states that remain. */
+  /** Abandons operations whose caller is gone, and starts the effects of all other states. */
   #resumeStates(): void {
     const { dispatcher, runner } = this.#options;
     for (const state of this.#replayed) {
-      // Whoever moved it on since is alive, and its effects have been seen to.
+      // A client has changed it since, and its effects are running.
       if (dispatcher.accepted.get(state.id)?.streamVersion !== state.streamVersion) continue;
       const { afterCrash, effect } = metaOf(state.status);
       if (afterCrash !== undefined) dispatcher.report(state.id, { command: 'Recover' });

@@ -146,8 +146,8 @@ export async function openSnapshotter(given: OpenSnapshotterOptions): Promise<Op
     assembled = parts;
     // Only what is decided needs it: the durable forest stays what the log says.
     parts.dispatcher.accepted.reserveSeen(seen.directories.map(({ name }) => name));
-    const told = { root: options.root, ...settingsToTell(settings, options.fileSystem) };
-    const events = startEvents(options.release, opened, plan, told);
+    const recorded = { root: options.root, ...settingsToTell(settings, options.fileSystem) };
+    const events = startEvents(options.release, opened, plan, recorded);
     await parts.dispatcher.record(...events, ...clockBehind(newest, parts, observer));
     await recordFileSystems(opened, observer);
     const onWarning = observer.warning.bind(observer);

@@ -1,4 +1,4 @@
-/** What the log is told at a start, before anything is done: who started, what was found. */
+/** The events of a startup, before anything is done: what started, and what was found. */
 import { actionFor, isOrdinary, subjectOf, type Finding } from '../../inspect/startup/findings.js';
 import { fileSystemEvents, tailCutEvent } from '../../inspect/events/owner-records.js';
 import type { Plan } from '../../inspect/startup/plan.js';
@@ -36,7 +36,7 @@ export function startEvents(
   return events;
 }
 
-/** What was found and what is done about it, for whoever asks later. */
+/** What was found and what is done about it, for audits. */
 export function recoveryPlanned(findings: readonly Finding[], adopted: number): DaemonEvent {
   return {
     type: 'RecoveryPlanned',
