@@ -18,7 +18,7 @@ import { IndexedLog } from '../src/log/index/indexed-log.js';
 import {
   codePath,
   compileProgram,
-  keptCode,
+  codeCacheOf,
   runProgram,
   type Program,
 } from '../src/cli/launch/compiled-program.js';
@@ -118,4 +118,4 @@ for (const [words, expected] of questions) {
 }
 await serveOnce(program);
 process.exitCode = 0;
-writeFileSync(codePath(bin), keptCode(bin, script));
+writeFileSync(codePath(bin), codeCacheOf(bin, script));

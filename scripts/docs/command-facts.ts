@@ -68,7 +68,7 @@ export function describe({ description, values, fallback, isMandatory }: OptionS
   const more = [
     ...(values.kind === 'words' && !values.isList ? [`one of ${values.words.join(', ')}`] : []),
     ...(fallback === null ? [] : [`default: ${fallback}`]),
-    ...(isMandatory ? ['must be given'] : []),
+    ...(isMandatory ? ['required'] : []),
   ];
   return more.length === 0 ? description : `${description} (${more.join('; ')})`;
 }

@@ -1,4 +1,4 @@
-/** What each exit code of `stratalog` means; scripts rely on them. */
+/** The exit codes of `stratalog`. Scripts depend on them. */
 import { InvariantBroken } from '../base/assert.js';
 import { UsageError } from '../base/errors.js';
 import { ExportInvalid } from '../export/invalid-export.js';
@@ -13,27 +13,27 @@ export const EXIT = {
   locked: 4,
   tooNew: 5,
   broken: 70,
-  // As a shell reports a process that SIGPIPE ended.
+  // As a shell reports a process killed by SIGPIPE.
   outputClosed: 141,
 } as const;
 
-/** As the man page and the command reference tell it. */
+/** For the man page and the command reference. */
 export const EXIT_MEANINGS: Readonly<Record<keyof typeof EXIT, string>> = {
-  ok: 'fine, or nothing to do',
-  failed: 'it failed, or could not write its result; `health`: not serving',
-  usage: 'wrong usage, or a configuration with a mistake in it',
+  ok: 'success, or nothing to do',
+  failed: 'the command failed or could not write its result; `health`: not serving',
+  usage: 'invalid usage or invalid configuration',
   findings: 'findings or damage exist',
   locked: 'another process has the root open for writing',
-  tooNew: 'the log was written by a later release',
+  tooNew: 'the log was written by a newer release',
   // EX_SOFTWARE of sysexits.h.
-  broken: 'a fault of this program; please report it',
-  outputClosed: 'the reader of the result closed the pipe, as `| head` does',
+  broken: 'internal error; please report it',
+  outputClosed: 'the reader of the output closed the pipe, as `| head` does',
 };
 
 export function exitCodeOf(thrown: unknown): number {
   if (thrown instanceof UsageError) return EXIT.usage;
   if (thrown instanceof LogDamaged || thrown instanceof ExportInvalid) return EXIT.findings;
-  // A file of ours that cannot be understood: nobody mends it by trying again.
+  // A damaged identity file does not recover on retry.
   if (thrown instanceof RootRefused && thrown.reason === 'identity-damaged') return EXIT.findings;
   if (thrown instanceof RootLocked) return EXIT.locked;
   if (thrown instanceof LogTooNew) return EXIT.tooNew;

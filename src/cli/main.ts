@@ -1,21 +1,21 @@
 /**
- * The `stratalog` command. Results go to stdout, everything else to stderr; an error is one line
- * that says what was wrong, where, and what to do next, and an exit code that says which sort.
+ * The `stratalog` command. Results go to stdout, everything else to stderr. An error is one line
+ * that states what failed, where, and what to do next; the exit code gives its class.
  */
 import { Command, CommanderError, Help, type OutputConfiguration } from 'commander';
 import { reasonOf } from '../base/errors.js';
 import { RELEASE } from '../api/release.js';
 import { errnoHint } from '../base/errno-hints.js';
 import { EXIT, exitCodeOf } from './exit-codes.js';
-import { givenPaths } from './args/path-values.js';
+import { pathsIn } from './args/path-values.js';
 import { exitIfStalled, requireWorkingDirectory } from './terminal/process-guards.js';
 import { OutputClosed, OutputFailed, stdout } from './terminal/result-writer.js';
 import { requireUtf8 } from './args/root-option.js';
-import { endBy, EndedBySignal } from './terminal/signals.js';
+import { EndedBySignal, exitBySignal } from './terminal/signals.js';
 
 export async function main(argv: readonly string[]): Promise<void> {
   const settled = exitIfStalled();
-  // A message that cannot be written is no reason to end in the middle of something.
+  // A failed write to stderr must not interrupt the command.
   process.stderr.off('error', ignore).on('error', ignore);
   try {
     await run(argv);
@@ -28,7 +28,7 @@ export async function main(argv: readonly string[]): Promise<void> {
 
 const ignore = (): void => undefined;
 
-/** Help and version come as errors, and may not have been written. */
+/** commander throws for help and version; their text may still be in flight. */
 async function run(argv: readonly string[]): Promise<void> {
   try {
     requireWorkingDirectory();
@@ -41,25 +41,25 @@ async function run(argv: readonly string[]): Promise<void> {
 }
 
 /**
- * The program, not yet run: with the one command that the word names, else with all of them.
+ * Builds the program without running it: with the command that `word` names, else with all of them.
  * Completion and the generated pages read the same tree as the parser.
  */
 export async function buildProgram(word?: string): Promise<Command> {
   const program = new Command('stratalog')
     .description('a containerd remote snapshotter whose only truth is an append-only event log')
     .version(RELEASE)
-    // Arguments stand in each command's own help: here they would leave no room for what it does.
+    // Arguments are in each command's own help; here they would crowd out the descriptions.
     .configureHelp({
       subcommandTerm: (command) => [command.name(), ...command.aliases()].join('|'),
     })
     .exitOverride()
     .configureOutput(outputs)
-    .hook('preAction', (_program, command) => givenPaths(command).forEach(requireUtf8));
-  for (const load of needed(word)) program.addCommand(inheriting(await load()));
+    .hook('preAction', (_program, command) => pathsIn(command).forEach(requireUtf8));
+  for (const load of loadersFor(word)) program.addCommand(configured(await load()));
   return program;
 }
 
-/** In the order of the help. */
+/** In the order in which the help lists them. */
 const commands = new Map<string, () => Promise<Command>>([
   ['serve', async () => (await import('./run/serve.js')).serveCommand()],
   ['health', async () => (await import('./run/health.js')).healthCommand()],
@@ -91,8 +91,8 @@ const commands = new Map<string, () => Promise<Command>>([
   ],
 ]);
 
-/** The one that is asked for: loading all of them is most of a start. Help speaks of all. */
-function needed(word: string | undefined): Iterable<() => Promise<Command>> {
+/** Loads one command if possible: loading all of them takes most of the startup time. */
+function loadersFor(word: string | undefined): Iterable<() => Promise<Command>> {
   if (word === '--version' || word === '-V') return [];
   const command = word === undefined ? undefined : commands.get(word);
   return command === undefined ? commands.values() : [command];
@@ -104,30 +104,30 @@ const outputs: OutputConfiguration = {
   outputError: (text, write) => write(text.replace(/^error: /, 'stratalog: ')),
 };
 
-/** Errors of sub-commands must come back to `main` too, and their helps look alike. */
-function inheriting(command: Command): Command {
+/** Routes errors of sub-commands to `main` and gives all help texts the same format. */
+function configured(command: Command): Command {
   command.configureHelp({
     optionDescription: (option) =>
-      `${plainHelp.optionDescription(option)}${option.mandatory ? ' (must be given)' : ''}`,
+      `${plainHelp.optionDescription(option)}${option.mandatory ? ' (required)' : ''}`,
   });
   command.exitOverride();
   command.configureOutput(outputs);
-  for (const child of command.commands) inheriting(child);
+  for (const child of command.commands) configured(child);
   return command;
 }
 
 function report(thrown: unknown): number {
   if (thrown instanceof CommanderError) {
-    // commander has printed its message already; help and version are no failures.
+    // commander has already printed its message. Help and version are not failures.
     return thrown.exitCode === 0 ? Number(process.exitCode ?? EXIT.ok) : EXIT.usage;
   }
   if (thrown instanceof OutputClosed) return EXIT.outputClosed;
-  if (thrown instanceof EndedBySignal) endBy(thrown.signal);
+  if (thrown instanceof EndedBySignal) exitBySignal(thrown.signal);
   process.stderr.write(`stratalog: ${reasonOf(thrown)}${errnoHint(thrown)}\n`);
   const code = exitCodeOf(thrown);
-  // Behind damage that was reported it is unknown whether the command had to fail.
-  const isCut = process.exitCode === EXIT.findings && !(thrown instanceof OutputFailed);
-  if (isCut && code === EXIT.failed) return EXIT.findings;
+  // After reported damage the failure may be a consequence of the damage.
+  const isDamaged = process.exitCode === EXIT.findings && !(thrown instanceof OutputFailed);
+  if (isDamaged && code === EXIT.failed) return EXIT.findings;
   if (code === EXIT.broken && thrown instanceof Error) process.stderr.write(`${thrown.stack}\n`);
   return code;
 }

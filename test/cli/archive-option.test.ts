@@ -1,6 +1,6 @@
 /**
- * Goal: a command that looks at the past asks the daemon when a socket is named, and reads files
- * otherwise, with the same answers. Method: a real daemon process, killed and started again.
+ * Goal: a command that reads a log queries the daemon if a socket is given, and reads files otherwise,
+ * with the same results. Method: a real daemon process, killed and restarted.
  */
 import { createServer, type Socket } from 'node:net';
 import { readFileSync, writeFileSync } from 'node:fs';
@@ -43,7 +43,7 @@ const using = <Value>(args: readonly string[], use: (archive: Archive) => Promis
 
 const nothing = (): Promise<void> => Promise.resolve();
 
-it('answers alike from the daemon and from the files it writes', async () => {
+it('returns the same from the daemon and from its files', async () => {
   const daemon = await aDaemon({ config: 'preallocated_directories = 2\n' });
   const client = askedOf(daemon);
   for (const key of ['one', 'two']) await client.prepare(key);
@@ -65,7 +65,7 @@ it('answers alike from the daemon and from the files it writes', async () => {
   const overSocket = await using(['-a', daemon.address], answers);
   expect(overSocket).toEqual(await using(['--root', daemon.root], answers));
   expect(overSocket.states).toHaveLength(3);
-  // A unix: address as gRPC writes it means the same.
+  // A unix: address in the format of gRPC is equivalent.
   const named = ['--address', `unix:${daemon.address}`];
   expect(await using(named, async (archive) => (await archive.bounds()).uuid)).toBe(
     overSocket.uuid,
@@ -81,50 +81,50 @@ it('answers alike from the daemon and from the files it writes', async () => {
 
   await daemon.crash();
   const gone = using(['-a', daemon.address], nothing);
-  await expect(gone).rejects.toThrow('nobody listens on');
+  await expect(gone).rejects.toThrow('connection refused; the daemon is not running');
   await daemon.start();
   const again = await using(['-a', daemon.address], answers);
   expect(again.records.slice(0, overSocket.next)).toEqual(overSocket.records);
 });
 
-it('does not wait for ever for a socket that takes connections and says nothing', async () => {
-  const path = join(await aDirectory(), 'dumb.sock');
+it('times out on a socket that accepts connections and never responds', async () => {
+  const path = join(await aDirectory(), 'silent.sock');
   const sockets: Socket[] = [];
-  const dumb = createServer((socket) => sockets.push(socket.on('error', () => undefined)));
-  await new Promise<void>((resolve) => dumb.listen(path, resolve));
+  const silent = createServer((socket) => sockets.push(socket.on('error', () => undefined)));
+  await new Promise<void>((resolve) => silent.listen(path, resolve));
   try {
-    const asked = withArchive(flagsOf('-a', path), systemDisk(), nothing, { answerMillis: 100 });
-    await expect(asked).rejects.toThrow(
+    const query = withArchive(flagsOf('-a', path), systemDisk(), nothing, { answerMillis: 100 });
+    await expect(query).rejects.toThrow(
       'no response within 0.1 s; check that this is the socket of a',
     );
   } finally {
     for (const socket of sockets) socket.destroy();
-    dumb.close();
+    silent.close();
   }
 });
 
-it('has no service where it is switched off, and says so', async () => {
+it('reports that the audit service is switched off', async () => {
   const daemon = await aDaemon({ config: 'audit = false\n' });
-  const asked = using(['-a', daemon.address], (archive) => archive.bounds());
-  await expect(asked).rejects.toThrow('it is disabled (audit = false)');
+  const query = using(['-a', daemon.address], (archive) => archive.bounds());
+  await expect(query).rejects.toThrow('it is disabled (audit = false)');
   const health = await stratalog(['health', '-a', daemon.address]);
   expect(health).toMatchObject({ code: 0 });
   expect(health.stdout).not.toContain('stratalog.audit');
 });
 
-it('refuses what cannot be meant', async () => {
+it('refuses contradictory or invalid flags', async () => {
   const root = await aRoot([]);
   const both = using(['--root', root, '--address', '/x.sock'], nothing);
-  await expect(both).rejects.toThrow('--address /x.sock and --root');
+  await expect(both).rejects.toThrow(`--address /x.sock and --root ${root} are mutually exclusive`);
   await expect(using(['--address', ''], nothing)).rejects.toThrow('--address is empty');
   const nowhere = join(await aDirectory(), 'none.sock');
   const absent = using(['-a', nowhere], nothing);
-  await expect(absent).rejects.toThrow(`there is no socket ${nowhere}: start the daemon`);
+  await expect(absent).rejects.toThrow(`cannot connect to ${nowhere}: socket does not exist`);
 });
 
-it('answers from what stands before damage in the newest segment, says so once, and exits 3', async () => {
+it('uses the records before damage in the newest segment, reports it once, and exits 3', async () => {
   const root = await aRoot([]);
-  // Each in a sync group of its own: what follows proves that it was durable.
+  // Each in its own sync group: a later group proves that it was durable.
   for (const event of [preparing(1, 'one'), prepared(1), preparing(2, 'two'), prepared(2)]) {
     await appendTo(root, [event]);
   }
@@ -133,9 +133,9 @@ it('answers from what stands before damage in the newest segment, says so once, 
   const at = bytes.indexOf('"two"');
   bytes.writeUInt8(bytes.readUInt8(at + 1) ^ 4, at + 1);
   writeFileSync(path, bytes);
-  const says =
-    /^stratalog: the log stops at position 2: 0{20}\.seg at offset \d+: a record fails its checksum; the next whole record is 3, at offset \d+\. What stands behind it is not told of\. Run `stratalog verify`\n$/;
-  for (const question of [
+  const report =
+    /^stratalog: the log stops at position 2: 0{20}\.seg at offset \d+: a record fails its checksum; the next whole record is 3, at offset \d+\. Later events are not included\. Run `stratalog verify`\n$/;
+  for (const command of [
     ['history', '1', '-q'],
     ['state', '-q'],
     ['who', '1'],
@@ -143,19 +143,19 @@ it('answers from what stands before damage in the newest segment, says so once, 
     ['replay'],
     ['diff', '0', '2'],
   ]) {
-    const { code, stdout, stderr } = await stratalog([...question, '--root', root]);
-    expect({ question, code, stderr }).toEqual({
-      ...{ question, code: 3 },
-      stderr: expect.stringMatching(says) as string,
+    const { code, stdout, stderr } = await stratalog([...command, '--root', root]);
+    expect({ command, code, stderr }).toEqual({
+      ...{ command, code: 3 },
+      stderr: expect.stringMatching(report) as string,
     });
-    expect(stdout, question.join(' ')).toMatch(/\b(one|1)\b/);
+    expect(stdout, command.join(' ')).toMatch(/\b(one|1)\b/);
     expect(stdout).not.toContain('two');
   }
-  // One that is not there cannot be told from one that cannot be read.
+  // A missing snapshot cannot be distinguished from an unreadable one.
   const lost = await stratalog(['history', '2', '--root', root]);
   expect(lost).toMatchObject({ code: 3, stdout: '' });
   expect(lost.stderr).toMatch(/the log stops at position 2[^]*no snapshot in the log/);
-  // Read from the end, what is told first is not what came last.
+  // In reverse order the report comes first.
   const reverse = await stratalog(['log', '-q', '--reverse', '-n', '1', '--root', root]);
   expect(reverse).toMatchObject({ code: 3, stdout: '1\n' });
   expect(reverse.stderr).toMatch(/^stratalog: the log stops at position 2: .*\n$/);

@@ -1,6 +1,6 @@
 /**
- * Goal: an auditor's questions are answered from a root's log, for people and for scripts.
- * Method: the built command on roots with real logs in them.
+ * Goal: commands answer the questions of an auditor from the log of a root, as text and as JSON.
+ * Method: the built command on roots with real logs.
  */
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, symlinkSync } from 'node:fs';
@@ -36,7 +36,7 @@ const settings = {
   ...{ mountOptions: ['index=off'] },
 };
 
-/** A layer, two containers that were called alike, one of them removed, and a stranger's. */
+/** A layer, two containers of the same name, one of them removed, and one in another namespace. */
 const aStory = [
   daemonStarted(settings),
   preparing(1, 'k8s.io/1/extract-1 x'),
@@ -53,16 +53,16 @@ const aStory = [
   prepared(4),
 ];
 
-/** What a command says about the story, as it must: without a word on stderr. */
-async function told(root: string, ...args: string[]): Promise<string> {
+/** The output of a command that must succeed with nothing on stderr. */
+async function outputOf(root: string, ...args: string[]): Promise<string> {
   const { code, stdout, stderr } = await stratalog([...args, '--root', root]);
   expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
   return stdout;
 }
 
-it("tells a snapshot's life, by number, name and digest alike", async () => {
+it('shows the same history by id, name and digest', async () => {
   const root = await aRoot(aStory);
-  const byNumber = await told(root, 'history', '1');
+  const byNumber = await outputOf(root, 'history', '1');
   expect(byNumber).toContain(`names     k8s.io/1/extract-1 x, then ${layer}\n`);
   expect(byNumber).toContain('kinds     active, then committed\n');
   expect(byNumber).toMatch(/2 k8s\.io\/3\/web, from position 5 to 7\n/);
@@ -70,11 +70,11 @@ it("tells a snapshot's life, by number, name and digest alike", async () => {
   expect(byNumber).toMatch(
     /4 +\S+Z +\+\S+ m?s +SnapshotCommitted .*data measured and made durable in/,
   );
-  expect(await told(root, 'history', digest)).toBe(byNumber);
-  expect(await told(root, 'history', digest.slice(0, 19))).toBe(byNumber);
-  expect(await told(root, 'history', 'extract-1 x', '-n', 'k8s.io')).toBe(byNumber);
+  expect(await outputOf(root, 'history', digest)).toBe(byNumber);
+  expect(await outputOf(root, 'history', digest.slice(0, 19))).toBe(byNumber);
+  expect(await outputOf(root, 'history', 'extract-1 x', '-n', 'k8s.io')).toBe(byNumber);
 
-  const [head, ...events] = jsonLines(await told(root, 'history', '2', '--json'));
+  const [head, ...events] = jsonLines(await outputOf(root, 'history', '2', '--json'));
   expect(head).toMatchObject({
     schema: 'stratalog.history/v1',
     ...{ id: 2, names: ['k8s.io/3/web'], kinds: ['active'], status: 'removed', isWhole: true },
@@ -90,70 +90,78 @@ it("tells a snapshot's life, by number, name and digest alike", async () => {
 
 const aboutOne = [['history'], ['machine'], ['state', 'show'], ['who', '--offline'], ['mount']];
 
-it('takes the snapshot that bears a word now before those that are gone, and says so', async () => {
+it('prefers an existing snapshot to removed ones of the same name, and says so', async () => {
   const root = await aRoot(aStory);
   const answers = await Promise.all(
     aboutOne.map((command) => stratalog([...command, 'web', '--root', root])),
   );
   for (const { stderr } of answers) {
     expect(stderr).toContain(
-      '"web" fits 2 snapshots; this is 3. `stratalog history --all web` tells',
+      '"web" matches 2 snapshots; using 3; run `stratalog history --all web` to see each',
     );
   }
-  // There are no directories, so a mount comes as far as looking for them.
+  // mount fails because there are no directories.
   expect(answers.map(({ code }) => code)).toEqual([0, 0, 0, 0, 1]);
-  expect(answers[4]?.stderr).toContain('/3/fs of layer k8s.io/4/web is gone');
-  expect(await told(root, 'who', '--all', '-q', 'web')).toBe('2\n3\n');
+  expect(answers[4]?.stderr).toMatch(
+    /cannot mount layer k8s\.io\/4\/web: \S+\/3\/fs does not exist/,
+  );
+  expect(await outputOf(root, 'who', '--all', '-q', 'web')).toBe('2\n3\n');
   const then = await stratalog(['machine', 'web', '--at', '8', '--root', root]);
   expect(then.stdout).toContain('snapshot  2 k8s.io/3/web');
   expect(then.stderr).toBe('');
 });
 
-it('chooses none of several that bear a word now, and lists them', async () => {
+it('refuses an ambiguous name, and lists the matches', async () => {
   const root = await aRoot([...aStory, preparing(5, 'default/6/web'), prepared(5)]);
   const answers = await Promise.all(
     aboutOne.map((command) => stratalog([...command, 'web', '--root', root])),
   );
   for (const { code, stdout, stderr } of answers) {
     expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
-    expect(stderr).toMatch(/"web" fits 2 snapshots; name one by its number:\n/);
+    expect(stderr).toMatch(/"web" matches 2 snapshots; give the id of one:\n/);
     expect(stderr).toMatch(/ 3 {2}k8s\.io\/4\/web {2}\S+Z {2}active\n/);
     expect(stderr).toMatch(/ 5 {2}default\/6\/web {2}\S+Z {2}active\n/);
   }
-  expect(await told(root, 'history', '-q', 'web', '-n', 'default')).toBe('13\n14\n');
+  expect(await outputOf(root, 'history', '-q', 'web', '-n', 'default')).toBe('13\n14\n');
 });
 
-it('tells of each that a word fits, and says when it fits none', async () => {
+it('shows every match, or reports that there is none', async () => {
   const root = await aRoot(aStory);
-  expect(await told(root, 'history', '--all', '-q', 'web')).toBe('5\n6\n7\n8\n9\n10\n');
-  const none = await stratalog(['history', 'nobody', '--root', root]);
+  expect(await outputOf(root, 'history', '--all', '-q', 'web')).toBe('5\n6\n7\n8\n9\n10\n');
+  const none = await stratalog(['history', 'absent', '--root', root]);
   expect({ code: none.code, stdout: none.stdout }).toEqual({ code: 1, stdout: '' });
-  expect(none.stderr).toContain('ever bore the key, name or digest, "nobody"');
-  const noLayer = await stratalog(['why', 'nobody', '--root', root]);
+  expect(none.stderr).toContain('has the id, key, name or digest "absent"; a prefix needs');
+  const noLayer = await stratalog(['why', 'absent', '--root', root]);
   expect(noLayer.stderr).toContain(
-    '"nobody", and none has a label that names it. The beginning of a name will do from 8 characters on. `stratalog log` tells which there were',
+    '"absent", or a label that names this image; a prefix needs at least 8 characters; run `stratalog log` to list the events',
   );
   const elsewhere = await stratalog(['history', 'web', '-n', 'default', '--root', root]);
   expect(elsewhere.code).toBe(1);
-  expect(elsewhere.stderr).toContain('is of the namespace "default"; leave out -n to see 2');
+  expect(elsewhere.stderr).toContain(
+    'in namespace "default"; omit -n to see 2 in other namespaces',
+  );
 });
 
-it('shows the snapshots of a moment as a list, as a tree, as keys and as JSON', async () => {
+it('shows the snapshots at a moment as a list, a tree, keys and JSON', async () => {
   const root = await aRoot(aStory);
-  const list = (await told(root, 'state')).trimEnd().split('\n');
+  const list = (await outputOf(root, 'state')).trimEnd().split('\n');
   expect(list.map((line) => line.split(/ {2,}/))).toEqual([
     ['NAME', 'PARENT', 'KIND', 'ID', 'STATE'],
     [layer, 'committed', '1', 'available'],
     ['k8s.io/4/web', layer, 'active', '3', 'active'],
     ['default/5/tool\\u{1b}[31m', 'active', '4', 'active'],
   ]);
-  expect(await told(root, 'state', 'ls', '--at', '6', '-q')).toBe(`${layer}\n`);
-  expect(await told(root, 'state', '--at', '6', '-q', '--all')).toBe(`${layer}\nk8s.io/3/web\n`);
-  const tree = await told(root, 'state', 'tree', '-n', 'k8s.io', '--at', '11');
+  expect(await outputOf(root, 'state', 'ls', '--at', '6', '-q')).toBe(`${layer}\n`);
+  expect(await outputOf(root, 'state', '--at', '6', '-q', '--all')).toBe(
+    `${layer}\nk8s.io/3/web\n`,
+  );
+  const tree = await outputOf(root, 'state', 'tree', '-n', 'k8s.io', '--at', '11');
   expect(tree.split('\n').map((line) => line.split(/ {3,}/)[1])).toEqual([
     ...['NAME', layer, '↳ k8s.io/4/web', undefined],
   ]);
-  const [head, ...snapshots] = jsonLines(await told(root, 'state', 'list', '--at', '11', '--json'));
+  const [head, ...snapshots] = jsonLines(
+    await outputOf(root, 'state', 'list', '--at', '11', '--json'),
+  );
   expect(head).toMatchObject({ schema: 'stratalog.state/v1', position: 11 });
   expect(snapshots).toMatchObject([
     { schema: 'stratalog.snapshot/v1', id: 1, kind: 'committed', usage: { size: 4096, inodes: 2 } },
@@ -161,9 +169,9 @@ it('shows the snapshots of a moment as a list, as a tree, as keys and as JSON', 
   ]);
 });
 
-it('shows one snapshot in full, with the mounts that containerd would have been told', async () => {
+it('shows one snapshot in full, with the mounts that a Mounts call would return', async () => {
   const root = await aRoot(aStory);
-  const text = await told(root, 'state', 'show', 'k8s.io/4/web');
+  const text = await outputOf(root, 'state', 'show', 'k8s.io/4/web');
   const shown = JSON.parse(text) as Record<string, unknown>;
   expect(text).toMatch(/^\{\n {4}"at"/);
   const at = '/var/lib/stratalog/snapshots';
@@ -177,26 +185,26 @@ it('shows one snapshot in full, with the mounts that containerd would have been 
     ...{ id: 3, name: 'k8s.io/4/web', kind: 'active', parents: [onLayer.parent], children: [] },
     mounts: [{ type: 'overlay', source: 'overlay', options }],
   });
-  const [then] = jsonLines(await told(root, 'state', 'show', '1', '--at', '7', '--json'));
+  const [then] = jsonLines(await outputOf(root, 'state', 'show', '1', '--at', '7', '--json'));
   expect(then).toMatchObject({ children: [{ id: 2, name: 'k8s.io/3/web' }], mounts: null });
-  const strange = await told(root, 'state', 'show', '4');
+  const strange = await outputOf(root, 'state', 'show', '4');
   expect(strange).not.toContain('\u001b');
   expect(JSON.parse(strange)).toMatchObject({ name: 'default/5/tool\u001b[31m' });
   const gone = await stratalog(['state', 'show', 'web', '--at', '9', '--root', root]);
   expect(gone.code).toBe(1);
-  expect(gone.stderr).toContain('"web" is not there at position 9; it was number 2.');
+  expect(gone.stderr).toContain('no snapshot "web" exists at position 9; removed earlier: 2;');
   const beyond = await stratalog(['state', '--at', '99', '--root', root]);
   expect({ code: beyond.code, stdout: beyond.stdout }).toEqual({ code: 1, stdout: '' });
   expect(beyond.stderr).toContain('the log ends at position 13: 99 does not exist yet');
 });
 
-it('tells what changed between two moments, and exits 3 when something did', async () => {
+it('shows what changed between two moments, and exits 3 if there are differences', async () => {
   const root = await aRoot(aStory);
   const changed = await stratalog(['diff', '4', '11', '--root', root]);
   expect({ code: changed.code, stderr: changed.stderr }).toEqual({ code: 3, stderr: '' });
   expect(changed.stdout).toMatch(/~ +1 +\S+ +committed +name: k8s.io\/1\/extract-1 x → k8s/);
   expect(changed.stdout).toMatch(
-    /\n1 added, 0 removed, 1 changed, 0 as before; layers \+4\.0 KiB\n$/,
+    /\n1 added, 0 removed, 1 changed, 0 unchanged; layers \+4\.0 KiB\n$/,
   );
   const [entry, totals] = jsonLines(
     (await stratalog(['diff', '11', '7', '--json', '--root', root])).stdout,
@@ -206,12 +214,12 @@ it('tells what changed between two moments, and exits 3 when something did', asy
     before: { status: 'active' },
   });
   expect(totals).toMatchObject({ schema: 'stratalog.diff/v1', added: 1, removed: 1, same: 1 });
-  expect(await told(root, 'diff', '13')).toBe(
-    '0 added, 0 removed, 0 changed, 3 as before; layers +0 B\n',
+  expect(await outputOf(root, 'diff', '13')).toBe(
+    '0 added, 0 removed, 0 changed, 3 unchanged; layers +0 B\n',
   );
 });
 
-it('says whose a directory, a file, and a mount is, and what uses it now', async () => {
+it('finds the owner of a directory, a file and a mount, and the uses of a snapshot', async () => {
   const root = await aRoot(aStory.slice(1));
   const at = `${root}/snapshots`;
   const mountpoint = await aDirectory();
@@ -221,14 +229,14 @@ it('says whose a directory, a file, and a mount is, and what uses it now', async
   const options = `lowerdir=${at}/1/fs:${at}/77,upperdir=${at}/3/fs,workdir=${at}/3/work`;
   execFileSync('mount', ['-t', 'overlay', 'overlay', '-o', options, mountpoint]);
   try {
-    const layerOf = await told(root, 'who', `${at}/1/fs/etc/passwd`);
+    const layerOf = await outputOf(root, 'who', `${at}/1/fs/etc/passwd`);
     expect(layerOf).toContain(`names     k8s.io/1/extract-1 x, then ${layer}\n`);
-    expect(layerOf).toContain('asked by  default, pid 7\n');
+    expect(layerOf).toContain('caller    default, pid 7\n');
     expect(layerOf).toContain('children  3 k8s.io/4/web\n');
     expect(layerOf).toContain(`mounts    ${mountpoint} (overlay, as lower)\n`);
-    expect(await told(root, 'who', `${root}/link/etc`)).toBe(layerOf);
-    expect(await told(root, 'blame', '1')).toBe(layerOf);
-    const gone = await told(root, 'who', `${at}/2`);
+    expect(await outputOf(root, 'who', `${root}/link/etc`)).toBe(layerOf);
+    expect(await outputOf(root, 'blame', '1')).toBe(layerOf);
+    const gone = await outputOf(root, 'who', `${at}/2`);
     expect(gone).toMatch(/state {5}removed at \S+Z, position 6, by default, pid 7\n/);
     const shown = await stratalog(['who', '-q', `${mountpoint}/etc`, '--root', root]);
     expect(shown).toEqual({ code: 3, stdout: '3\n1\n77\n', stderr: '' });
@@ -247,21 +255,21 @@ it('says whose a directory, a file, and a mount is, and what uses it now', async
   expect(orphan.stdout).toContain('No snapshot in the log owns 77.');
   for (const [word, isPath] of [
     ['test/cli/ask.test.ts', true],
-    ['test/cli/nobody', false],
+    ['test/cli/absent', false],
   ] as const) {
     const named = await stratalog(['who', word, '--root', root]);
     expect(named.code).toBe(1);
-    expect(named.stderr.includes('There is such a path: write ./ before it')).toBe(isPath);
+    expect(named.stderr.includes('to use the path of that name, write ./ before it')).toBe(isPath);
   }
   const stranger = await stratalog(['who', '/proc', '--root', root]);
   expect({ code: stranger.code, stdout: stranger.stdout }).toEqual({ code: 1, stdout: '' });
-  expect(stranger.stderr).toContain('the mount it is in, /proc (a mount of type proc), shows no');
+  expect(stranger.stderr).toContain('its mount /proc (type proc) is not one of a snapshot');
 });
 
 const dockerId = '0b370ce164dd2ab1c4cff02c80d1c1caedbdea9a94d6d2dd3584f5ecb36ca4e1';
 const podId = '6dd1f0a9c4e27b1c6cbaa4e1f2a0c3d5e7f90123456789abcdef0123456789ab';
 const otherPodId = '6dd1f0a9c4e2f0d2b8a61c5e7f90123456789abcdef0123456789abb4e1f2a01';
-/** A container as Docker Engine makes it, and two of the CRI whose ids begin alike. */
+/** A container of Docker Engine, and two of the CRI whose ids share a prefix. */
 const containers = [
   preparing(1, `moby/1/${dockerId}-init-key`),
   prepared(1),
@@ -275,7 +283,7 @@ const containers = [
   prepared(4),
 ];
 
-it('knows of each command that is about one snapshot', async () => {
+it('tests every command that takes a snapshot', async () => {
   const leaves = [...everyCommand(shapeOf(await buildProgram()))].filter(({ arguments: all }) =>
     all.some(({ name }) => name.split('|').includes('id')),
   );
@@ -286,14 +294,14 @@ it('knows of each command that is about one snapshot', async () => {
   expect(leaves.map(({ path }) => path.join(' ')).sort()).toEqual(tried.sort());
 });
 
-it('finds a container by its id as docker ps and crictl ps print it', async () => {
+it('finds a container by the id in docker ps and crictl ps', async () => {
   const root = await aRoot(containers);
-  const found = async (id: string, isDirectoryMissing: string, ...command: string[]) => {
+  const found = async (id: string, mountError: string, ...command: string[]) => {
     const { code, stdout, stderr } = await stratalog([...command, id, '--root', root]);
     if (command[0] === 'mount')
       expect({ code, stderr }).toEqual({
         code: 1,
-        stderr: expect.stringContaining(isDirectoryMissing) as string,
+        stderr: expect.stringContaining(mountError) as string,
       });
     else expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
     return stdout;
@@ -302,12 +310,12 @@ it('finds a container by its id as docker ps and crictl ps print it', async () =
     // docker ps prints 12 characters, crictl ps 13.
     const docker = await found(
       dockerId.slice(0, 12),
-      `/2/fs of layer moby/3/${dockerId} is gone`,
+      `cannot mount layer moby/3/${dockerId}: `,
       ...command,
     );
     const pod = await found(
       podId.slice(0, 13),
-      `/3/fs of layer k8s.io/4/${podId} is gone`,
+      `cannot mount layer k8s.io/4/${podId}: `,
       ...command,
     );
     if (command[0] === 'mount') continue;
@@ -315,14 +323,16 @@ it('finds a container by its id as docker ps and crictl ps print it', async () =
     expect(docker).not.toContain('-init');
     expect(pod).toContain(podId);
   }
-  const why = await told(root, 'why', dockerId.slice(0, 12));
+  const why = await outputOf(root, 'why', dockerId.slice(0, 12));
   expect(why).toMatch(/\n1 .*-init .*\n2 /);
-  expect(why).toContain(`made here, committed from moby/1/${dockerId}-init-key; a layer after `);
-  expect(why).toContain('no layer: what a client writes to, or looks at');
-  expect(await told(root, 'log', '-q', '--key', podId.slice(0, 13))).toBe('6\n7\n');
+  expect(why).toContain(
+    `created locally, committed from moby/1/${dockerId}-init-key; a layer after `,
+  );
+  expect(why).toContain('not a layer: an active snapshot or a view');
+  expect(await outputOf(root, 'log', '-q', '--key', podId.slice(0, 13))).toBe('6\n7\n');
 });
 
-it('names each container whose id begins so, and takes none of them', async () => {
+it('lists the containers that share an id prefix, and picks none', async () => {
   const root = await aRoot(containers);
   for (const command of aboutOne) {
     const { code, stdout, stderr } = await stratalog([
@@ -332,21 +342,21 @@ it('names each container whose id begins so, and takes none of them', async () =
       root,
     ]);
     expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
-    expect(stderr).toMatch(/"6dd1f0a9c4e2" fits 2 snapshots; name one by its number:\n/);
+    expect(stderr).toMatch(/"6dd1f0a9c4e2" matches 2 snapshots; give the id of one:\n/);
     for (const id of [podId, otherPodId]) expect(stderr).toContain(id);
   }
-  const why = await told(root, 'why', podId.slice(0, 12));
+  const why = await outputOf(root, 'why', podId.slice(0, 12));
   for (const id of [podId, otherPodId]) expect(why).toContain(id);
-  expect(await told(root, 'log', '-q', '--key', podId.slice(0, 12))).toBe('6\n7\n8\n9\n');
+  expect(await outputOf(root, 'log', '-q', '--key', podId.slice(0, 12))).toBe('6\n7\n8\n9\n');
 });
 
-it('asks a daemon in the same way', async () => {
+it('queries a daemon in the same way', async () => {
   const daemon = await aDaemon();
-  const asked = askedOf(daemon);
-  await asked.prepare(`moby/1/${dockerId}-init-key`);
-  await asked.commit(`moby/2/${dockerId}-init`, `moby/1/${dockerId}-init-key`);
-  await asked.prepare(`moby/3/${dockerId}`, `moby/2/${dockerId}-init`);
-  const ask = (...args: string[]) => stratalog([...args, '--address', daemon.address]);
+  const client = askedOf(daemon);
+  await client.prepare(`moby/1/${dockerId}-init-key`);
+  await client.commit(`moby/2/${dockerId}-init`, `moby/1/${dockerId}-init-key`);
+  await client.prepare(`moby/3/${dockerId}`, `moby/2/${dockerId}-init`);
+  const query = (...args: string[]) => stratalog([...args, '--address', daemon.address]);
   for (const command of ['history', 'machine', 'who', 'why']) {
     const { code, stdout } = await stratalog([
       command,
@@ -359,7 +369,7 @@ it('asks a daemon in the same way', async () => {
       stdout: expect.stringContaining(`moby/3/${dockerId}`) as string,
     });
   }
-  const history = await ask('history', dockerId.slice(0, 12));
+  const history = await query('history', dockerId.slice(0, 12));
   expect(history).toMatchObject({ code: 0, stderr: '' });
   expect(history.stdout).toContain(`names     moby/3/${dockerId}\n`);
 });

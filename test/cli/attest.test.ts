@@ -1,7 +1,7 @@
 /**
  * Goal: an attestation can be checked without Stratalog, and proves that a log was not rewritten.
- * Method: the built command with keys that openssl made; the recipe of docs/export.md is run as it
- * stands there, on what is sound and on what was changed.
+ * Method: the built command with keys made by openssl. The recipe of docs/export.md is run verbatim on
+ * sound and on modified attestations.
  */
 import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -74,7 +74,7 @@ it.each([
 });
 
 it(
-  'tells a log that was cut, rewritten or begun anew from one that goes on',
+  'distinguishes a truncated, rewritten or new log from one that was extended',
   { timeout: 90_000 },
   async () => {
     const directory = await aDirectory();
@@ -123,7 +123,7 @@ it(
   },
 );
 
-it('signs only what stands before damage, and says so', async () => {
+it('signs only the part before damage, and says so', async () => {
   const directory = await aDirectory();
   await bash('openssl genpkey -algorithm ed25519 -out key.pem', directory);
   const root = await aRoot(manyEvents);
@@ -133,7 +133,7 @@ it('signs only what stands before damage, and says so', async () => {
     .reverse();
   const path = join(root, 'log', newest);
   const bytes = readFileSync(path);
-  // In the JSON of the last record but a few.
+  // In the JSON of one of the last records.
   const at = bytes.lastIndexOf('SnapshotPreparing') + 30;
   bytes[at] = (bytes[at] ?? 0) ^ 1;
   writeFileSync(path, bytes);
@@ -148,7 +148,7 @@ it('signs only what stands before damage, and says so', async () => {
   expect(beyond.stderr).toContain('the log stops at position');
 });
 
-it('needs the passphrase of a key that has one', async () => {
+it('requires the passphrase of an encrypted key', async () => {
   const directory = await aDirectory();
   await bash(
     'openssl genpkey -algorithm ed25519 -aes256 -pass pass:secret -out key.pem',

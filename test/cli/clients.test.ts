@@ -1,6 +1,6 @@
 /**
- * Goal: what a living client has made is safe from another one on the same socket, and whoever
- * takes over from a dead one can. Method: the built daemon and clients as real processes.
+ * Goal: snapshots of a running client are protected from other clients on the same socket, and can be
+ * taken over after it exits. Method: the built daemon and clients as real processes.
  */
 import { execFileSync } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
@@ -49,7 +49,7 @@ async function clientsServe({ address }: Daemon) {
 const warnings = (daemon: Daemon): number =>
   daemon.log().match(/two clients use this Stratalog/g)?.length ?? 0;
 
-it('keeps what a client made from another one, until it has ended', async () => {
+it('protects the snapshots of a client until it exits', async () => {
   const daemon = await aDaemon();
   const [first, second] = [await aClient(daemon, 'first'), await aClient(daemon, 'second')];
   for (const [method, ...words] of [
@@ -63,7 +63,7 @@ it('keeps what a client made from another one, until it has ended', async () => 
   const kept = await second.call({ method: 'remove', words: ['container'], labels: {} });
   expect(kept).toMatchObject({ kind: 'refused', code: status.FAILED_PRECONDITION });
   const message = await second.told('remove', 'container');
-  // Both by number and name, what was refused, and what to do.
+  // The message names both processes, the refused call, and what to do.
   expect(message).toContain(`process ${second.pid} (`);
   expect(message).toContain('cannot remove snapshot "container"');
   expect(message).toMatch(
@@ -74,7 +74,7 @@ it('keeps what a client made from another one, until it has ended', async () => 
   expect(await second.told('remove', 'view')).toContain('made it and still runs');
   expect(await second.told('commit', 'container', 'other')).toContain('cannot commit snapshot');
   expect(await second.told('update', 'layer')).toContain('cannot update snapshot');
-  // It may stand on it, which takes nothing away, and collect, which is of what was removed.
+  // Using a layer as parent is allowed, and so is Cleanup, which only concerns removed snapshots.
   expect(await second.told('prepare', 'on it', 'layer')).toBe('ok');
   expect(await second.told('mounts', 'container')).toBe('ok');
   expect(await second.told('cleanup')).toBe('ok');
@@ -97,7 +97,7 @@ it('keeps what a client made from another one, until it has ended', async () => 
   await expect.poll(() => clientsServe(daemon), { timeout: 25_000 }).toEqual(['SERVING']);
 });
 
-it('keeps it for the program that was started again, also from a checkpoint', async () => {
+it('protects them for a restarted client, also from a checkpoint', async () => {
   const daemon = await aDaemon();
   const first = await aClient(daemon, 'first');
   expect(await first.told('prepare', 'one')).toBe('ok');
@@ -115,7 +115,7 @@ it('keeps it for the program that was started again, also from a checkpoint', as
   expect(await second.told('remove', 'two')).toBe('ok');
 });
 
-it('does not take a snapshot over while it is mounted', async () => {
+it('does not allow a takeover of a mounted snapshot', async () => {
   const daemon = await aDaemon();
   const first = await aClient(daemon, 'first');
   expect(await first.told('prepare', 'layer key')).toBe('ok');
@@ -137,7 +137,7 @@ it('does not take a snapshot over while it is mounted', async () => {
   expect(await second.told('remove', 'container')).toBe('ok');
 });
 
-it('gives a remote layer to nobody but whom it was mounted for', async () => {
+it('gives a remote layer only to the client that it was mounted for', async () => {
   workspace = await Workspace.create('stratalog-clients-');
   const layerStore = workspace.makeDirectory('store');
   const layers = await makeLayerStore(layerStore, [1]);
@@ -148,7 +148,7 @@ it('gives a remote layer to nobody but whom it was mounted for', async () => {
     client.call({ method: 'prepare', words: [key], labels });
   const ready = { kind: 'refused', code: status.ALREADY_EXISTS };
   expect(await pull(first, 'first 1')).toMatchObject(ready);
-  // Its owner would remove it from below the second one's containers.
+  // The first client could remove it while containers of the second use it.
   expect(await pull(second, 'second 1')).toMatchObject({ kind: 'answered' });
   expect(await pull(first, 'first 2')).toMatchObject(ready);
   const { stdout } = await stratalog([
@@ -167,13 +167,13 @@ it('gives a remote layer to nobody but whom it was mounted for', async () => {
   expect(await pull(second, 'second 2')).toMatchObject(ready);
 });
 
-it('tells who made a snapshot', async () => {
+it('shows which client made a snapshot', async () => {
   const daemon = await aDaemon();
   const client = await aClient(daemon, 'first');
   expect(await client.told('prepare', 'key')).toBe('ok');
   const about = async (command: string): Promise<string> =>
     (await stratalog([command, '1', '--root', daemon.root])).stdout;
-  expect(await about('who')).toMatch(new RegExp(`^asked by  \\S+, pid ${client.pid}, uid 0$`, 'm'));
+  expect(await about('who')).toMatch(new RegExp(`^caller    \\S+, pid ${client.pid}, uid 0$`, 'm'));
   expect(await about('history')).toContain(`pid ${client.pid}`);
   const { stdout } = await stratalog(['who', '1', '--json', '--root', daemon.root]);
   expect(jsonLines(stdout)[0]?.['firstCaller']).toMatchObject({

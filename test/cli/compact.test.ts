@@ -1,7 +1,6 @@
 /**
- * Goal: checkpoint and compact do what they say to a root that no daemon has, and nothing to one
- * that a daemon has; what is left starts and verifies. Method: the built command on real roots, and
- * the real daemon after it.
+ * Goal: checkpoint and compact work on a stopped root and do nothing to a root in use; a daemon starts
+ * on the result, and it verifies. Method: the built command and the real daemon on real roots.
  */
 import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -37,7 +36,7 @@ const namesIn = (root: string, ending: string): string[] =>
     .filter((name) => name.endsWith(ending))
     .sort();
 
-/** All that could tell of a write. */
+/** Detects any write. */
 const filesOf = (root: string) =>
   readdirSync(join(root, 'log'))
     .sort()
@@ -54,12 +53,12 @@ it('writes a checkpoint that the next open uses', limit, async () => {
     { schema: 'stratalog.checkpoint/v1', root, position: 61, snapshots: 30 },
   ]);
   expect(namesIn(root, '.checkpoint')).toEqual(['00000000000000000061.checkpoint']);
-  const told = await stratalog(['log', '--root', root, '--type', 'CheckpointTaken']);
-  expect(told.stdout).toContain('of position 61, 30 snapshots');
+  const events = await stratalog(['log', '--root', root, '--type', 'CheckpointTaken']);
+  expect(events.stdout).toContain('of position 61, 30 snapshots');
   expect(await stratalog(['verify', '--root', root])).toMatchObject({ code: 0 });
 });
 
-it('cuts a torn tail as a start does, and the log says so', limit, async () => {
+it('cuts a torn tail as startup does, and records it', limit, async () => {
   const root = await aRoot(manyEvents);
   const [last = ''] = namesIn(root, '.seg').slice(-1);
   const path = join(root, 'log', last);
@@ -70,12 +69,12 @@ it('cuts a torn tail as a start does, and the log says so', limit, async () => {
   const { code, stderr } = await stratalog(['checkpoint', '--root', root]);
   expect(code).toBe(0);
   expect(stderr).toContain('an unfinished append was cut from the end of the log');
-  const told = await stratalog(['log', '--root', root, '--type', 'TailCut', '--json']);
-  expect(jsonLines(told.stdout)).toHaveLength(1);
+  const events = await stratalog(['log', '--root', root, '--type', 'TailCut', '--json']);
+  expect(jsonLines(events.stdout)).toHaveLength(1);
   expect(namesIn(root, '.broken')).toHaveLength(1);
 });
 
-it('says what would be forgotten, and with --dry-run changes nothing', limit, async () => {
+it('shows what would be dropped, and changes nothing with --dry-run', limit, async () => {
   const root = await aRoot(manyEvents);
   const before = filesOf(root);
   const { code, stdout } = await stratalog([
@@ -90,13 +89,13 @@ it('says what would be forgotten, and with --dry-run changes nothing', limit, as
   const [, second = '', third = ''] = namesIn(root, '.seg');
   const keepFrom = Math.max(...[second, third].map(Number.parseFloat).filter((at) => at <= 40));
   expect(stdout).toContain(`positions 0 to ${keepFrom}; the log then begins at ${keepFrom}`);
-  expect(stdout).toMatch(/states +all of the past/);
-  expect(stdout).toMatch(/\d+ living snapshots whose beginning goes/);
+  expect(stdout).toMatch(/states +all past states/);
+  expect(stdout).toMatch(/the first events of \d+ existing snapshots/);
   expect(filesOf(root)).toEqual(before);
-  const asked = await stratalog(['compact', '--root', root, '--before', '40']);
-  expect(asked.code).toBe(2);
-  expect(asked.stderr).toContain(
-    'nothing was dropped: say --yes to do it, or run it on a terminal',
+  const unconfirmed = await stratalog(['compact', '--root', root, '--before', '40']);
+  expect(unconfirmed.code).toBe(2);
+  expect(unconfirmed.stderr).toContain(
+    'nothing was dropped: no terminal to prompt on; use --yes to confirm',
   );
   expect(filesOf(root)).toEqual(before);
   const beyond = await stratalog(['compact', '--root', root, '--before', '9999', '--dry-run']);
@@ -116,7 +115,7 @@ it('says what would be forgotten, and with --dry-run changes nothing', limit, as
   expect(filesOf(root)).toEqual(before);
 });
 
-it('is not kept by a clock that was ahead, and says what it showed', limit, async () => {
+it('is not misled by a clock that was ahead, and reports it', limit, async () => {
   const lives = (from: number) =>
     [...Array(12).keys()].flatMap((n) => [
       preparing(from + n, `n/${from + n}/key`),
@@ -129,8 +128,10 @@ it('is not kept by a clock that was ahead, and says what it showed', limit, asyn
   const sealed = namesIn(root, '.seg').slice(0, -1);
   const all = await stratalog([...compact, '--before', '30d']);
   expect(all.stdout).toContain(`segments    ${sealed.length},`);
-  expect(all.stdout).toMatch(/clock: times up to 2090-06-01T\S+ in \d segments? are still to come/);
-  // What was written while the clock was ahead is no older than what was written before.
+  expect(all.stdout).toMatch(
+    /clock: warning: \d segments? with times in the future, up to 2090-06-01T/,
+  );
+  // Records written while the clock was ahead count as no older than the records before them.
   const early = await stratalog([...compact, '--before', '2020-06-01T00:00:00Z', '--json']);
   const [plan] = jsonLines(early.stdout);
   expect(plan?.['segments']).not.toContain(sealed.at(-1));
@@ -138,61 +139,67 @@ it('is not kept by a clock that was ahead, and says what it showed', limit, asyn
     clock: { aheadTo: expect.stringMatching(/^2090-06-01/) as string },
   });
   const none = await stratalog([...compact, '--before', '2019-01-01T00:00:00Z']);
-  expect(none.stdout).toContain('nothing to forget');
-  // A clock that is behind makes nothing old.
+  expect(none.stdout).toContain('nothing to drop');
+  // A clock that is behind makes no record old.
   await appendTo(root, lives(61), clockFrom('2091-01-01T00:00:00Z'));
   const behind = await stratalog([...compact, '--before', '1s']);
-  expect(behind.stdout).toMatch(/clock: it shows .* here, and the newest record is of 2091-01-01/);
+  expect(behind.stdout).toMatch(
+    /clock: warning: the time is .*, but the newest record is from 2091-01-01/,
+  );
   const done = await stratalog(['compact', '--root', root, '--before', '30d', '--yes']);
   expect(done).toMatchObject({ code: 0 });
   expect((await stratalog(['verify', '--root', root])).code).toBe(0);
 });
 
-it('drops what is below a checkpoint of its own, and a daemon starts on it', limit, async () => {
-  const daemon = await aDaemonToBe();
-  const { root } = daemon;
-  await appendTo(root, [
-    ...manyEvents.slice(0, 21),
-    { stream: 'snapshot-1', type: 'SnapshotRemoving', data: { deferred: false, caller: {} } },
-    ...manyEvents.slice(21),
-  ]);
-  mkdirSync(join(root, 'snapshots'));
-  for (let id = 1; id <= 30; id++) {
-    aCommitted(root, id);
-    mkdirSync(join(root, 'snapshots', String(id), 'work'));
-  }
-  const args = ['compact', '--root', root, '--before', '0s', '--yes', '--json'];
-  const { code, stdout } = await stratalog(args);
-  expect(code).toBe(0);
-  const [done] = jsonLines(stdout);
-  expect(done).toMatchObject({ schema: 'stratalog.compact/v1', done: true, checkpoint: 62 });
-  const unknown = await stratalog(['state', '--root', root, '--at', '61']);
-  expect(unknown.code).toBe(1);
-  expect(unknown.stderr).toContain('the oldest known state is at 62');
-  const [first = ''] = namesIn(root, '.seg');
-  expect(Number.parseFloat(first)).toBe(done?.['keepFrom']);
-  expect(done?.['keepFrom']).toBeGreaterThan(0);
-  expect(Number(done?.['records'])).toBe(done?.['keepFrom']);
-  expect(await stratalog(['verify', '--root', root])).toMatchObject({ code: 0 });
-  const types = await stratalog(['log', '--root', root, '--json', '--from', '62']);
-  expect(jsonLines(types.stdout).map(({ type }) => type)).toEqual([
-    'CheckpointTaken',
-    'SegmentsRetired',
-  ]);
-  await daemon.start();
-  await askedOf(daemon).prepare('n/100/new');
-  await daemon.stop();
-  expect(await stratalog(['verify', '--root', root])).toMatchObject({ code: 0 });
-});
+it(
+  'drops segments below a checkpoint that it writes, and a daemon starts on the result',
+  limit,
+  async () => {
+    const daemon = await aDaemonToBe();
+    const { root } = daemon;
+    await appendTo(root, [
+      ...manyEvents.slice(0, 21),
+      { stream: 'snapshot-1', type: 'SnapshotRemoving', data: { deferred: false, caller: {} } },
+      ...manyEvents.slice(21),
+    ]);
+    mkdirSync(join(root, 'snapshots'));
+    for (let id = 1; id <= 30; id++) {
+      aCommitted(root, id);
+      mkdirSync(join(root, 'snapshots', String(id), 'work'));
+    }
+    const args = ['compact', '--root', root, '--before', '0s', '--yes', '--json'];
+    const { code, stdout } = await stratalog(args);
+    expect(code).toBe(0);
+    const [done] = jsonLines(stdout);
+    expect(done).toMatchObject({ schema: 'stratalog.compact/v1', done: true, checkpoint: 62 });
+    const unknown = await stratalog(['state', '--root', root, '--at', '61']);
+    expect(unknown.code).toBe(1);
+    expect(unknown.stderr).toContain('the oldest known state is at 62');
+    const [first = ''] = namesIn(root, '.seg');
+    expect(Number.parseFloat(first)).toBe(done?.['keepFrom']);
+    expect(done?.['keepFrom']).toBeGreaterThan(0);
+    expect(Number(done?.['records'])).toBe(done?.['keepFrom']);
+    expect(await stratalog(['verify', '--root', root])).toMatchObject({ code: 0 });
+    const types = await stratalog(['log', '--root', root, '--json', '--from', '62']);
+    expect(jsonLines(types.stdout).map(({ type }) => type)).toEqual([
+      'CheckpointTaken',
+      'SegmentsRetired',
+    ]);
+    await daemon.start();
+    await askedOf(daemon).prepare('n/100/new');
+    await daemon.stop();
+    expect(await stratalog(['verify', '--root', root])).toMatchObject({ code: 0 });
+  },
+);
 
-it('leaves a root alone that a daemon has, and names it', limit, async () => {
+it('does not touch a root in use, and names the process', limit, async () => {
   const daemon = await aDaemon();
   await askedOf(daemon).prepare('n/1/key');
   const verified = await stratalog(['verify', '--root', daemon.root]);
   const checkpoint = await stratalog(['checkpoint', '--root', daemon.root]);
   expect(checkpoint.code).toBe(4);
   expect(checkpoint.stderr).toMatch(/is in use by process \d+, started /);
-  // Nothing of it would go; a script is told all the same that it asks beside a daemon.
+  // Fails even though there is nothing to drop.
   const idle = await stratalog(['compact', '--root', daemon.root, '--before', '1', '--yes']);
   expect(idle).toMatchObject({ code: 4, stdout: '' });
   expect(idle.stderr).toMatch(/is in use by process \d+, started /);

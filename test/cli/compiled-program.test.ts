@@ -1,7 +1,6 @@
 /**
- * Goal: the built command starts with the code that V8 kept of it, and starts all the same where
- * that code is missing, of another V8, or no code at all. Method: the real build, by way of links
- * in directories of their own.
+ * Goal: the built command starts with its V8 code cache, and also starts when the cache is missing,
+ * made by another V8, or invalid. Method: the real build, copied into directories of its own.
  */
 import { spawnSync } from 'node:child_process';
 import { crc32 } from 'node:zlib';
@@ -17,7 +16,7 @@ const bin = join(repository, 'dist', 'bin');
 beforeAll(builtCli, buildLimitMillis);
 afterEach(cleanUp);
 
-/** A build as it is installed, with other code, or with none. */
+/** An installation of the build with the given code cache, or without one. */
 async function installedWith(code: Buffer | null): Promise<string> {
   const directory = join(await aDirectory(), 'dist', 'bin');
   mkdirSync(directory, { recursive: true });
@@ -32,46 +31,52 @@ async function installedWith(code: Buffer | null): Promise<string> {
   return directory;
 }
 
-/** What the command says of itself. */
+/** The output of `--version`. */
 function versionBy(directory: string): string {
-  const asked = spawnSync(process.execPath, [join(directory, 'stratalog.cjs'), '--version']);
-  return `${asked.stdout.toString()}${asked.stderr.toString()}`;
+  const ended = spawnSync(process.execPath, [join(directory, 'stratalog.cjs'), '--version']);
+  return `${ended.stdout.toString()}${ended.stderr.toString()}`;
 }
 
 describe('the built command', () => {
-  const kept = (): Buffer => readFileSync(codePath(bin));
-  /** The release that made it is its first line; two sums follow. */
-  const sumsAt = (): number => kept().indexOf('\n') + 1;
-  const code = (): Buffer => kept().subarray(sumsAt() + 8);
+  const cache = (): Buffer => readFileSync(codePath(bin));
+  /** The first line is the release of Node.js; two checksums follow. */
+  const sumsAt = (): number => cache().indexOf('\n') + 1;
+  const code = (): Buffer => cache().subarray(sumsAt() + 8);
 
-  /** The same script, and code whose first words, which say what V8 made it, may be others. */
+  /** A cache with other code and a correct checksum of it. */
   function summed(other: Buffer): Buffer {
-    const sums = Buffer.from(kept().subarray(0, sumsAt() + 8));
+    const sums = Buffer.from(cache().subarray(0, sumsAt() + 8));
     sums.writeUInt32LE(crc32(other), sumsAt() + 4);
     return Buffer.concat([sums, other]);
   }
 
-  it('has code that this V8 takes', () => {
-    expect(compileProgram(bin, kept()).cachedDataRejected).toBe(false);
+  it('has a cache that this V8 accepts', () => {
+    expect(compileProgram(bin, cache()).cachedDataRejected).toBe(false);
   });
 
   it.each([
-    ['without any', () => null],
-    ['with none in it', () => Buffer.alloc(0)],
-    ['with what is no code', () => Buffer.from('no code'.repeat(100))],
-    ['of another V8', () => summed(Buffer.concat([Buffer.alloc(16, 0xff), code().subarray(16)]))],
-    ['of another script', () => kept().fill(0, sumsAt(), sumsAt() + 4)],
-    // The same V8 by its name, and other code: it would crash.
+    ['without a cache', () => null],
+    ['with an empty cache', () => Buffer.alloc(0)],
+    ['with a cache that is not code', () => Buffer.from('no code'.repeat(100))],
     [
-      'of another release of Node.js',
-      () => Buffer.concat([Buffer.from('v20.19.0'), kept().subarray(process.version.length)]),
+      'with a cache of another V8',
+      () => summed(Buffer.concat([Buffer.alloc(16, 0xff), code().subarray(16)])),
     ],
-    ['that was cut short', () => kept().subarray(0, 4096)],
-    ['that a power cut left half empty', () => kept().fill(0, 100_000)],
-    ['with one bit wrong', () => kept().fill((kept()[500_000] ?? 0) ^ 4, 500_000, 500_001)],
+    ['with a cache of another script', () => cache().fill(0, sumsAt(), sumsAt() + 4)],
+    // V8 reports the same version, but would crash on this code.
+    [
+      'with a cache of another release of Node.js',
+      () => Buffer.concat([Buffer.from('v20.19.0'), cache().subarray(process.version.length)]),
+    ],
+    ['with a truncated cache', () => cache().subarray(0, 4096)],
+    ['with a cache that a power cut zeroed in part', () => cache().fill(0, 100_000)],
+    [
+      'with a flipped bit in the cache',
+      () => cache().fill((cache()[500_000] ?? 0) ^ 4, 500_000, 500_001),
+    ],
   ])('starts %s', async (_what, bad) => {
     const directory = await installedWith(bad());
-    // Undefined where V8 was not even given it.
+    // Undefined if the cache was not passed to V8.
     expect(compileProgram(directory, bad()).cachedDataRejected).not.toBe(false);
     expect(versionBy(directory)).toMatch(/^\d+\.\d+\.\d+\n$/);
   });

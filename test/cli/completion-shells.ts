@@ -1,4 +1,4 @@
-/** Asks real shells what they would offer at the end of a line, with our script read in. */
+/** Queries real shells for their completions at the end of a line, with our script loaded. */
 import { execFile } from 'node:child_process';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -6,7 +6,7 @@ import { promisify } from 'node:util';
 
 export type Shell = 'bash' | 'zsh' | 'fish';
 
-/** What the shell offers for each of the lines, in the order of the lines. */
+/** The completions of the shell for each of the lines. */
 export async function offeredBy(
   shell: Shell,
   script: string,
@@ -15,10 +15,10 @@ export async function offeredBy(
 ): Promise<string[][]> {
   const file = join(directory, `completion.${shell}`);
   await writeFile(file, script);
-  const { program, args, text } = asking[shell](file);
-  const asked = join(directory, `ask.${shell}`);
-  await writeFile(asked, text);
-  const { stdout } = await promisify(execFile)(program, [...args, asked, ...lines], {
+  const { program, args, text } = drivers[shell](file);
+  const driver = join(directory, `driver.${shell}`);
+  await writeFile(driver, text);
+  const { stdout } = await promisify(execFile)(program, [...args, driver, ...lines], {
     cwd: directory,
     env: { PATH: process.env['PATH'] ?? '', HOME: directory, TERM: 'dumb', LC_ALL: 'C.UTF-8' },
     timeout: 60_000,
@@ -27,17 +27,17 @@ export async function offeredBy(
   return answers.map((answer) => answer.split(/\r?\n/).filter((line) => line !== ''));
 }
 
-interface Asking {
+interface Driver {
   readonly program: string;
   readonly args: readonly string[];
   readonly text: string;
 }
 
-const asking: { readonly [Name in Shell]: (file: string) => Asking } = {
+const drivers: { readonly [Name in Shell]: (file: string) => Driver } = {
   bash: (file) => ({
     program: 'bash',
     args: ['--norc'],
-    // What readline does: the function of `complete -p`, with the line cut into words its way.
+    // As readline does: calls the function in `complete -p` with the line split into words.
     text: `
 source ${file}
 compopt() { :; }
@@ -68,7 +68,7 @@ end
   zsh: (file) => ({
     program: 'zsh',
     args: ['-f'],
-    // A shell on a terminal of its own, whose compadd tells what it is given.
+    // A shell on its own terminal, whose compadd prints its arguments.
     text: `
 [[ $1 == inner ]] && {
   unsetopt zle_bracketed_paste prompt_cr prompt_sp
@@ -93,8 +93,8 @@ zmodload zsh/zpty
 self=$0
 zpty inner zsh -f -i
 zpty -w inner "source $self inner"
-# A line at a time: with a pattern, each byte would be matched against it.
-told() {
+# Reads line by line: with a pattern, zpty would match it at every byte.
+read_until() {
   REPLY=
   local line
   while zpty -r inner line; do
@@ -102,11 +102,11 @@ told() {
     REPLY+=$line
   done
 }
-told @ready
+read_until @ready
 for line in "$@"; do
   echo '=== next'
   zpty -n -w inner "$line"$'\\t'
-  told @end
+  read_until @end
   print -r -- "$REPLY" | tr -d '\\r' | grep '^@' | cut -c2-
   zpty -n -w inner $'\\x15'
 done

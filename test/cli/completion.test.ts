@@ -1,6 +1,6 @@
 /**
- * Goal: the shells offer what the parser takes. Method: the scripts that the command prints are
- * read by real shells, and each is asked what it would offer at the end of a line.
+ * Goal: shells complete what the parser accepts. Method: real shells load the printed scripts and
+ * complete the ends of lines.
  */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -18,7 +18,7 @@ const leaves = [...everyCommand(program)].filter(
 );
 const lineOf = ({ path }: CommandShape): string => ['stratalog', ...path].join(' ');
 
-const asked = [
+const lines = [
   'stratalog ',
   'stratalog lo',
   'stratalog layer ',
@@ -44,72 +44,76 @@ describe.each<Shell>(['bash', 'zsh', 'fish'])('%s', (shell) => {
     await writeFile(join(directory, 'a-file'), '');
     const { stdout, code } = await stratalog(['completion', shell]);
     expect(code).toBe(0);
-    const offers = await offeredBy(shell, stdout, asked, directory);
-    asked.forEach((line, index) => answers.set(line, offers[index] ?? []));
+    const offers = await offeredBy(shell, stdout, lines, directory);
+    lines.forEach((line, index) => answers.set(line, offers[index] ?? []));
   });
   afterAll(cleanUp);
 
-  /** Without descriptions, and without what stands before the offered value in the same word. */
+  /** Without descriptions, and without the part of the word before the completed value. */
   const bare = (word: string): string =>
     word
       .replace(/\t.*$/, '')
       .replace(/^.*[=,]/, '')
       .replace(/\/$/, '');
 
-  /** zsh looks for some words more than once. */
-  const offered = (line: string): string[] =>
+  /** zsh looks up some words more than once. */
+  const completions = (line: string): string[] =>
     [...new Set((answers.get(line) ?? []).map(bare))].sort();
 
   const namesOf = ({ commands }: CommandShape): string[] =>
     commands.flatMap(({ name, aliases }) => [name, ...aliases]).sort();
 
-  it('offers all commands, and those that begin with what was typed', () => {
-    expect(offered('stratalog ')).toEqual(namesOf(program));
-    expect(offered('stratalog lo')).toEqual(['log']);
+  it('completes commands, also from a prefix', () => {
+    expect(completions('stratalog ')).toEqual(namesOf(program));
+    expect(completions('stratalog lo')).toEqual(['log']);
   });
 
-  it('offers sub-commands with their other names', () => {
+  it('completes sub-commands and their aliases', () => {
     const layer = program.commands.find(({ name }) => name === 'layer');
-    expect(offered('stratalog layer ')).toEqual(namesOf(layer ?? program));
-    expect(offered('stratalog layer ')).toEqual(expect.arrayContaining(['import', 'list', 'ls']));
-    expect(offered('stratalog help ')).toContain('inspect');
+    expect(completions('stratalog layer ')).toEqual(namesOf(layer ?? program));
+    expect(completions('stratalog layer ')).toEqual(
+      expect.arrayContaining(['import', 'list', 'ls']),
+    );
+    expect(completions('stratalog help ')).toContain('inspect');
   });
 
   it.each(leaves.map((command) => [lineOf(command), command] as const))(
-    'offers every flag of %s',
+    'completes every flag of %s',
     (line, { options }) => {
       const flags = options.flatMap(({ long }) => (long === null ? [] : [long]));
-      expect(offered(`${line} --`)).toEqual(flags.sort());
+      expect(completions(`${line} --`)).toEqual(flags.sort());
     },
   );
 
-  it('offers the choices of a flag and of an argument', () => {
+  it('completes the choices of a flag and of an argument', () => {
     const formats = ['directory', 'erofs', 'squashfs'];
-    expect(offered('stratalog layer import --format ')).toEqual(formats);
-    expect(offered('stratalog layer import --format=e')).toEqual(['erofs']);
-    expect(offered('stratalog completion ')).toEqual(['bash', 'fish', 'zsh']);
+    expect(completions('stratalog layer import --format ')).toEqual(formats);
+    expect(completions('stratalog layer import --format=e')).toEqual(['erofs']);
+    expect(completions('stratalog completion ')).toEqual(['bash', 'fish', 'zsh']);
   });
 
-  it('offers events, behind a comma too', () => {
-    expect(offered('stratalog log --type Daemon')).toEqual(['DaemonStarted', 'DaemonStopped']);
-    expect(offered('stratalog log --type DaemonStarted,Tail')).toEqual(['TailCut']);
+  it('completes event types, also after a comma', () => {
+    expect(completions('stratalog log --type Daemon')).toEqual(['DaemonStarted', 'DaemonStopped']);
+    expect(completions('stratalog log --type DaemonStarted,Tail')).toEqual(['TailCut']);
   });
 
-  it('takes the value of a flag for no command and no flag', () => {
-    expect(offered('stratalog log --root log --t')).toEqual(['--to', '--type']);
-    expect(offered('stratalog log --since 2026-01-31T10:00:00Z --type TailC')).toEqual(['TailCut']);
+  it('does not take the value of a flag for a command or a flag', () => {
+    expect(completions('stratalog log --root log --t')).toEqual(['--to', '--type']);
+    expect(completions('stratalog log --since 2026-01-31T10:00:00Z --type TailC')).toEqual([
+      'TailCut',
+    ]);
   });
 
-  it('offers directories where a directory is meant, and files too where a file is', () => {
-    expect(offered('stratalog layer list --layer-store ')).toEqual(['a-directory']);
-    expect(offered('stratalog serve --config a')).toEqual(
+  it('completes directories for a directory, and also files for a file', () => {
+    expect(completions('stratalog layer list --layer-store ')).toEqual(['a-directory']);
+    expect(completions('stratalog serve --config a')).toEqual(
       expect.arrayContaining(['a-directory', 'a-file']),
     );
   });
 });
 
 describe('stratalog completion', () => {
-  it('names the shells that it knows when it is asked for another one', async () => {
+  it('lists the supported shells when given another one', async () => {
     const { code, stderr } = await stratalog(['completion', 'tcsh']);
     expect(code).toBe(2);
     expect(stderr).toContain('bash, zsh, fish');

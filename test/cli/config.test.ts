@@ -1,6 +1,6 @@
 /**
- * Goal: what `config` prints can be used as printed. Method: the command itself, and the real
- * containerd reading containerd's side.
+ * Goal: the output of `config` can be used verbatim. Method: the command itself, and the real
+ * containerd, which reads its part.
  */
 import { execFile } from 'node:child_process';
 import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
@@ -39,19 +39,19 @@ async function config(args: readonly string[], env: Record<string, string> = {})
   return { code, stdout, stderr };
 }
 
-test('the default is printed whole and passes the check', async () => {
+test('the default is printed completely and passes the check', async () => {
   const printed = await config(['default']);
   expect(printed).toEqual({ code: 0, stdout: defaultConfigText(), stderr: '' });
   const file = join(directory, 'config.toml');
   await writeFile(file, printed.stdout);
   expect(await config(['check', '--config', file])).toEqual({
     code: 0,
-    stdout: `${file}: ok\neverything has its default\n`,
+    stdout: `${file}: ok\nall settings have their defaults\n`,
     stderr: '',
   });
 });
 
-test('the check tells where each changed setting comes from', async () => {
+test('the check shows the origin of each changed setting', async () => {
   const file = join(directory, 'config.toml');
   await writeFile(file, '# mine\nasync_remove = true\nroot = "/var/lib/stratalog"\n');
   const env = { STRATALOG_CONFIG: file, STRATALOG_LOG_LEVEL: 'debug' };
@@ -61,7 +61,7 @@ test('the check tells where each changed setting comes from', async () => {
     'address = "/x.sock"  (--address)',
     `async_remove = true  (${file}:2)`,
     'log.level = "debug"  (STRATALOG_LOG_LEVEL)',
-    'all else has its default',
+    'all other settings have their defaults',
     '',
   ]);
   const json: unknown = JSON.parse((await config(['check', '--json'], env)).stdout);
@@ -80,7 +80,7 @@ test('the check tells where each changed setting comes from', async () => {
   });
 });
 
-test('a wrong or missing file fails the check, on stderr, without a stack', async () => {
+test('an invalid or missing file fails the check, on stderr, without a stack trace', async () => {
   const file = join(directory, 'config.toml');
   await writeFile(file, 'durabilty = "data"\n');
   expect(await config(['check', '--config', file])).toEqual({
@@ -93,7 +93,7 @@ test('a wrong or missing file fails the check, on stderr, without a stack', asyn
   expect(JSON.parse(missing.stdout)).toMatchObject({ ok: false, mistakes: [expect.any(String)] });
 });
 
-test('the capability to map ids is printed where this host has it, and nothing is left behind', async () => {
+test('the capability remap-ids is printed if this host has it, and the probe leaves no files', async () => {
   const root = join(directory, 'not/yet');
   const printed = await config(['containerd', '--root', root]);
   const capabilities = ['proxy_plugins', 'stratalog', 'capabilities'];
@@ -104,27 +104,27 @@ test('the capability to map ids is printed where this host has it, and nothing i
   const off = await config(['containerd', '--root', root, '--config', file]);
   expect(parse(off.stdout)).not.toHaveProperty(capabilities);
   expect(off.stdout).toContain('remap_ids = false');
-  // The kernel's own file system has no room for a try.
+  // The probe cannot create files in procfs.
   const elsewhere = await config(['containerd', '--root', '/proc/sys/stratalog']);
   expect(elsewhere.code).toBe(0);
   expect(parse(elsewhere.stdout)).not.toHaveProperty(capabilities);
   expect(elsewhere.stdout).toContain('# capabilities = ["remap-ids"]');
 });
 
-test('an unknown line of containerd is a usage error', async () => {
+test('an unknown release line of containerd is a usage error', async () => {
   const refused = await config(['containerd', '--containerd-version', '1.5']);
   expect(refused.code).not.toBe(0);
   expect(refused.stderr).toContain('Allowed choices are 1.6, 1.7, 2.x');
 });
 
-test('a name that containerd uses itself is refused: containerd would not start', async () => {
+test('a built-in snapshotter name is refused, because containerd would not start', async () => {
   const refused = await config(['containerd', '--name', 'overlayfs']);
   expect(refused.code).not.toBe(0);
   expect(refused.stdout).toBe('');
   expect(refused.stderr).toContain('overlayfs is a built-in snapshotter of containerd');
-  // As it is in the distribution's containerd.
-  const place = { root: '/srv/s', address: '/run/s.sock' };
-  const printed = containerdConfigText(place, {
+  // As in the containerd of the distribution.
+  const paths = { root: '/srv/s', address: '/run/s.sock' };
+  const printed = containerdConfigText(paths, {
     name: 'stratalog',
     line: '1.6',
     whyNoIdMapping: null,
@@ -139,13 +139,13 @@ test('a name that containerd uses itself is refused: containerd would not start'
   await writeFile(file, `${state}${own}${named}${grpc}`);
   await expect(run('containerd', ['--config', file])).rejects.toThrow('id already registered');
   for (const name of ['', 'native', 'erofs']) {
-    expect(() => containerdConfigText(place, { name, line: '2.x', whyNoIdMapping: null })).toThrow(
+    expect(() => containerdConfigText(paths, { name, line: '2.x', whyNoIdMapping: null })).toThrow(
       'choose',
     );
   }
 });
 
-test('containerd itself understands its side', async () => {
+test('containerd accepts the printed configuration', async () => {
   const printed = await config(['containerd', '--containerd-version', '1.6', '--root', '/srv/s']);
   const file = join(directory, 'containerd.toml');
   await writeFile(file, printed.stdout);

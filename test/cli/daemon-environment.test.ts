@@ -1,8 +1,7 @@
 /**
- * Goal: a running daemon depends neither on the directory it was started in, nor on the files of
- * its installation, and one that can start no threads says that it is unhealthy. Method: the built
- * command, a directory and an installation that are deleted under it, and a control group that
- * allows no further thread.
+ * Goal: a running daemon depends neither on its working directory nor on its installed files, and
+ * reports that it is unhealthy if it cannot start threads. Method: the built command, with its
+ * directory or installation deleted, and with a control group that allows no further thread.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
@@ -40,7 +39,7 @@ interface Served {
   readonly stderr: () => string;
 }
 
-/** A daemon from any installation, started in any directory. */
+/** Starts a daemon from the given installation, in the given directory. */
 async function served(program: string, cwd: string, flags: readonly string[]): Promise<Served> {
   const directory = await aDirectory();
   const address = join(directory, 's.sock');
@@ -60,15 +59,15 @@ async function served(program: string, cwd: string, flags: readonly string[]): P
   return { child, address, stderr: () => stderr };
 }
 
-/** Each takes a thread of a lane of its own. */
+/** Each call uses a thread of another pool. */
 async function makesALayer(address: string, name: string): Promise<void> {
-  const asked = askedOf({ address });
-  await asked.prepare(`${name}-key`);
-  await asked.commit(name, `${name}-key`);
-  await asked.remove(name);
+  const client = askedOf({ address });
+  await client.prepare(`${name}-key`);
+  await client.commit(name, `${name}-key`);
+  await client.remove(name);
 }
 
-it('serves on when the directory that it was started in is deleted', async () => {
+it('keeps serving when its initial working directory is deleted', async () => {
   const here = join(await aDirectory(), 'here');
   mkdirSync(here);
   writeFileSync(join(here, 'config.toml'), 'preallocated_directories = 7\n');
@@ -83,7 +82,7 @@ it('serves on when the directory that it was started in is deleted', async () =>
 }, 60_000);
 
 it.each(['removed', 'replaced by another release'])(
-  'serves on when its installation is %s',
+  'keeps serving when its installation is %s',
   async (what) => {
     const installed = join(await aDirectory(), 'stratalog');
     for (const part of [
@@ -114,15 +113,15 @@ it.each(['removed', 'replaced by another release'])(
   60_000,
 );
 
-it('is unhealthy while it can start no thread, and healthy again when it can', async () => {
+it('is unhealthy while it cannot start threads, and healthy again when it can', async () => {
   const metrics = join(await aDirectory(), 'metrics.sock');
   const flags = ['--config', '/dev/null', '--metrics-address', metrics];
   const { child, address, stderr } = await served(cliPath, '/', flags);
   const limit = aThreadLimit(child.pid ?? 0);
   limit.forbid();
-  // A question about the past has threads of its own, and none was started yet.
-  const question = ['state', '--at', '1', '--address', address];
-  const failed = await stratalog(question);
+  // Queries of the past have their own threads, and none has been started yet.
+  const query = ['state', '--at', '1', '--address', address];
+  const failed = await stratalog(query);
   expect(failed).toMatchObject({ code: 1, stdout: '' });
   expect(failed.stderr).toMatch(/its worker thread did not start: .*EAGAIN; raise .*TasksMax=/);
   expect(await serves(address)).toBe(false);
@@ -134,7 +133,7 @@ it('is unhealthy while it can start no thread, and healthy again when it can', a
   limit.allow();
   await expect.poll(() => serves(address), { timeout: 30_000 }).toBe(true);
   await expect.poll(stderr).toContain('"msg":"worker threads recovered"');
-  expect(await stratalog(question)).toMatchObject({ code: 0 });
+  expect(await stratalog(query)).toMatchObject({ code: 0 });
 }, 90_000);
 
 interface ThreadLimit {
@@ -142,12 +141,12 @@ interface ThreadLimit {
   readonly allow: () => void;
 }
 
-/** What TasksMax= of a unit does: a control group of the process's own. */
+/** Does the same as TasksMax= of a unit: a control group for the process. */
 function aThreadLimit(pid: number): ThreadLimit {
   const parent = ['/sys/fs/cgroup/pids', '/sys/fs/cgroup'].find((directory) =>
     controllersOf(directory).includes('pids'),
   );
-  if (parent === undefined) throw new Error('there is no control group that limits threads');
+  if (parent === undefined) throw new Error('no control group with the pids controller');
   const group = join(parent, `stratalog-test-${pid}`);
   mkdirSync(group);
   later(() => {
@@ -159,7 +158,7 @@ function aThreadLimit(pid: number): ThreadLimit {
   return { forbid: () => allow('1'), allow: () => allow('max') };
 }
 
-/** Of a hierarchy of the first version the one it is for, of the second those passed down. */
+/** The controller of a cgroup v1 hierarchy, or the controllers enabled in cgroup v2. */
 function controllersOf(directory: string): string[] {
   try {
     if (directory.endsWith('/pids') && readdirSync(directory).includes('cgroup.procs')) {

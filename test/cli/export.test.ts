@@ -1,7 +1,7 @@
 /**
- * Goal: what an export or an attestation says can be checked without Stratalog, and what is
- * imported is the same log. Method: the built command on real roots; the recipes of
- * docs/export.md are taken out of the page and run, on what is sound and on what was changed.
+ * Goal: an export can be checked without Stratalog, and an import restores the same log. Method: the
+ * built command on real roots. The recipes of docs/export.md are extracted from the page and run on
+ * sound and on modified exports.
  */
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -42,7 +42,7 @@ import { bash, blocks, exported, golden, goldenRecords, manyEvents } from './rec
 beforeAll(builtCli, buildLimitMillis);
 afterEach(cleanUp);
 
-/** As the command does it, but for the start of a process. */
+/** Imports in this process, without starting the command. */
 async function refusalOf(file: string, root: string): Promise<string> {
   const world = {
     disk: systemDisk(),
@@ -62,73 +62,69 @@ async function refusalOf(file: string, root: string): Promise<string> {
 const headOf = async (root: string): Promise<unknown> =>
   jsonLines((await stratalog(['verify', '--json', '--root', root])).stdout).at(-1)?.['chain'];
 
-it(
-  'verifies by the recipe, and is refused by it wherever it is changed',
-  { timeout: 90_000 },
-  async () => {
-    const [recipe = ''] = blocks('bash');
-    const directory = await aDirectory();
-    const script = join(directory, 'verify-export.sh');
-    writeFileSync(script, recipe);
-    const file = await exported(golden, 'log.jsonl');
-    const sound = await bash(`bash ${script} ${file}`, directory);
-    expect(sound).toEqual({
-      code: 0,
-      stdout: `sound: ${goldenRecords} records up to position ${goldenRecords}, chain head ${String(await headOf(golden))}\n`,
-      stderr: '',
-    });
-    const part = await exported(golden, 'part.jsonl', '--from', '20', '--to', '25');
-    expect((await bash(`bash ${script} ${part}`, directory)).stdout).toMatch(/^sound: \d records/);
+it('passes the recipe, and fails it wherever it is modified', { timeout: 90_000 }, async () => {
+  const [recipe = ''] = blocks('bash');
+  const directory = await aDirectory();
+  const script = join(directory, 'verify-export.sh');
+  writeFileSync(script, recipe);
+  const file = await exported(golden, 'log.jsonl');
+  const sound = await bash(`bash ${script} ${file}`, directory);
+  expect(sound).toEqual({
+    code: 0,
+    stdout: `sound: ${goldenRecords} records up to position ${goldenRecords}, chain head ${String(await headOf(golden))}\n`,
+    stderr: '',
+  });
+  const part = await exported(golden, 'part.jsonl', '--from', '20', '--to', '25');
+  expect((await bash(`bash ${script} ${part}`, directory)).stdout).toMatch(/^sound: \d records/);
 
-    const few = await exported(golden, 'few.jsonl', '--to', '14');
-    const text = readFileSync(few, 'utf8');
-    const lines = text.split('\n');
-    const [, first = '', second = ''] = lines;
-    const last = lines.at(-2) ?? '';
-    const sum = /"sha256":"([0-9a-f]{64})"/.exec(last)?.[1] ?? '';
-    /** As somebody does it who knows about the sum in the last line. */
-    const resummed = (changed: string): string => {
-      const body = changed.slice(0, changed.lastIndexOf('{"schema":"stratalog.export-end'));
-      const again = execFileSync('sha256sum', { input: body }).toString().slice(0, 64);
-      return changed.replace(sum, again);
-    };
-    const changed = [
-      text.replace('größer', 'grösser'),
-      text.replace('"epoch":1', '"epoch":2'),
-      text.replace(/"records":1\d/, '"records":9'),
-      text.replace(`${second}\n`, ''),
-      text.slice(0, -100),
-      `${text}\n`,
-      resummed(text.replace('größer', 'grösser')),
-      resummed(text.replace('"flags":0', '"flags":65536')),
-      resummed(text.replace('"streamVersion":0', '"streamVersion":4294967296')),
-      resummed(text.replace('"position":5', '"position":6,"position":5')),
-      resummed(text.replace(`${first}\n${second}\n`, `${second}\n${first}\n`)),
-      resummed(text.replace(',"data":{', ',"data":{},"data":{')),
-      resummed(text.replace('"time":"17', '"time":"a[$(touch pwned)]17')),
-      resummed(text.replace(/"release":"stratalog/, '"note":1,"release":"stratalog')),
-    ];
-    const outcomes = await Promise.all(
-      changed.map(async (other, index) => {
-        const path = join(directory, `changed-${index}.jsonl`);
-        writeFileSync(path, other);
-        expect(other, String(index)).not.toBe(text);
-        const byRecipe = await bash(`bash ${script} ${path}`, directory);
-        const root = join(directory, `root-${index}`);
-        const byImport = await refusalOf(path, root);
-        expect(existsSync(root)).toBe(false);
-        return [byRecipe.code, byImport.split(':')[0]];
-      }),
-    );
-    expect(outcomes.slice(0, -1)).toEqual(outcomes.slice(0, -1).map(() => [1, 'ExportInvalid']));
-    // A head that says more is for the strict reader alone to refuse.
-    expect(outcomes.at(-1)?.[1]).toBe('ExportInvalid');
-    expect(existsSync(join(directory, 'pwned'))).toBe(false);
-  },
-);
+  const few = await exported(golden, 'few.jsonl', '--to', '14');
+  const text = readFileSync(few, 'utf8');
+  const lines = text.split('\n');
+  const [, first = '', second = ''] = lines;
+  const last = lines.at(-2) ?? '';
+  const sum = /"sha256":"([0-9a-f]{64})"/.exec(last)?.[1] ?? '';
+  /** With a recomputed sum in the last line. */
+  const resummed = (changed: string): string => {
+    const body = changed.slice(0, changed.lastIndexOf('{"schema":"stratalog.export-end'));
+    const again = execFileSync('sha256sum', { input: body }).toString().slice(0, 64);
+    return changed.replace(sum, again);
+  };
+  const changed = [
+    text.replace('größer', 'grösser'),
+    text.replace('"epoch":1', '"epoch":2'),
+    text.replace(/"records":1\d/, '"records":9'),
+    text.replace(`${second}\n`, ''),
+    text.slice(0, -100),
+    `${text}\n`,
+    resummed(text.replace('größer', 'grösser')),
+    resummed(text.replace('"flags":0', '"flags":65536')),
+    resummed(text.replace('"streamVersion":0', '"streamVersion":4294967296')),
+    resummed(text.replace('"position":5', '"position":6,"position":5')),
+    resummed(text.replace(`${first}\n${second}\n`, `${second}\n${first}\n`)),
+    resummed(text.replace(',"data":{', ',"data":{},"data":{')),
+    resummed(text.replace('"time":"17', '"time":"a[$(touch pwned)]17')),
+    resummed(text.replace(/"release":"stratalog/, '"note":1,"release":"stratalog')),
+  ];
+  const outcomes = await Promise.all(
+    changed.map(async (other, index) => {
+      const path = join(directory, `changed-${index}.jsonl`);
+      writeFileSync(path, other);
+      expect(other, String(index)).not.toBe(text);
+      const byRecipe = await bash(`bash ${script} ${path}`, directory);
+      const root = join(directory, `root-${index}`);
+      const byImport = await refusalOf(path, root);
+      expect(existsSync(root)).toBe(false);
+      return [byRecipe.code, byImport.split(':')[0]];
+    }),
+  );
+  expect(outcomes.slice(0, -1)).toEqual(outcomes.slice(0, -1).map(() => [1, 'ExportInvalid']));
+  // Only import refuses an unknown field in the header.
+  expect(outcomes.at(-1)?.[1]).toBe('ExportInvalid');
+  expect(existsSync(join(directory, 'pwned'))).toBe(false);
+});
 
 it.each(['jsonl', 'tar'])(
-  'comes back from %s as the same log',
+  'is imported from %s as the same log',
   { timeout: 90_000 },
   async (format) => {
     const root = await aRoot(manyEvents);
@@ -172,7 +168,7 @@ it('unpacks to files that sha256sum verifies', async () => {
   expect(await headOf(join(directory, 'look'))).toBe(await headOf(golden));
 });
 
-it('takes nothing from a tar that no export has, and leaves nothing behind', async () => {
+it('refuses a tar that is not an export, and leaves no files', async () => {
   const directory = await aDirectory();
   await bash(`tar -xf ${await exported(golden, 'log.tar', '--format', 'tar')}`, directory);
   const repack = (name: string, options: string): void => {
@@ -209,10 +205,10 @@ it('takes nothing from a tar that no export has, and leaves nothing behind', asy
   expect(existsSync('/tmp/stratalog-more')).toBe(false);
 });
 
-it('takes a tar that is cut for an export that is, wherever the cut is', async () => {
+it('reports a truncated tar as an invalid export, wherever it is cut', async () => {
   const directory = await aDirectory();
   const whole = readFileSync(await exported(golden, 'log.tar', '--format', 'tar'));
-  // Behind the last entry there are zeros, which nobody misses.
+  // After the last entry there is only padding.
   const end = whole.findLastIndex((byte) => byte !== 0);
   for (let length = 300; length < end; length += 700) {
     const cut = join(directory, `${length}.tar`);
@@ -222,12 +218,12 @@ it('takes a tar that is cut for an export that is, wherever the cut is', async (
   }
 });
 
-it('never overwrites, and says what to do instead', { timeout: 90_000 }, async () => {
+it('never overwrites, and says what to do', { timeout: 90_000 }, async () => {
   const file = await exported(golden, 'log.jsonl');
   const before = readFileSync(file, 'utf8');
   const again = await stratalog(['export', '--root', golden, '-o', file]);
   expect(again).toMatchObject({ code: 2, stdout: '' });
-  expect(again.stderr).toContain('nothing is ever overwritten');
+  expect(again.stderr).toContain('file exists; choose another name');
   expect(readFileSync(file, 'utf8')).toBe(before);
   const root = await aRoot(manyEvents);
   const into = await stratalog(['import', file, '--root', root]);
@@ -238,12 +234,12 @@ it('never overwrites, and says what to do instead', { timeout: 90_000 }, async (
   const late = await stratalog(['import', file, '--root', join(directory, 'root')]);
   expect(late).toMatchObject({ code: 2 });
   expect(readdirSync(directory)).toEqual(['root.importing']);
-  writeFileSync(join(directory, 'log.jsonl.exporting'), 'of another');
-  const beside = await stratalog(['export', '--root', golden, '-o', join(directory, 'log.jsonl')]);
-  expect(beside.code).toBe(2);
-  expect(beside.stderr).toContain('from an export that is under way or was killed');
+  writeFileSync(join(directory, 'log.jsonl.exporting'), 'other');
+  const blocked = await stratalog(['export', '--root', golden, '-o', join(directory, 'log.jsonl')]);
+  expect(blocked.code).toBe(2);
+  expect(blocked.stderr).toContain('file exists, from a running or killed export');
   expect(readdirSync(directory)).toEqual(['log.jsonl.exporting', 'root.importing']);
-  for (const wrong of [
+  for (const args of [
     ['export', '--root', golden, '-o', ''],
     ['import', file, '--root', ''],
     ['import', 'no-such-file', '--root', join(directory, 'a')],
@@ -254,14 +250,14 @@ it('never overwrites, and says what to do instead', { timeout: 90_000 }, async (
     ['verify', '--root', golden, '--public-key', file],
     ['attest', '--root', golden, '--key', file],
   ]) {
-    const { code, stderr } = await stratalog(wrong);
-    expect({ wrong, code, stderr }).toMatchObject({ code: 2 });
+    const { code, stderr } = await stratalog(args);
+    expect({ args, code, stderr }).toMatchObject({ code: 2 });
     expect(stderr).toMatch(/^stratalog: .+\n$/);
   }
 });
 
 it.each(['SIGTERM', 'SIGINT', 'SIGHUP'] as const)(
-  'leaves nothing of an import that %s ends, and ends by it',
+  'leaves no files of an import ended by %s, and exits by that signal',
   async (signal) => {
     const directory = await aDirectory();
     const text = readFileSync(await exported(golden, 'log.jsonl'));
@@ -276,7 +272,7 @@ it.each(['SIGTERM', 'SIGINT', 'SIGHUP'] as const)(
   },
 );
 
-it('leaves nothing of an export that a signal ends, and has no file before it is whole', async () => {
+it('leaves no files of an export ended by a signal, and publishes only complete files', async () => {
   const directory = await aDirectory();
   const file = join(directory, 'log.jsonl');
   const fixture = new URL('./fixtures/exports-for-ever.ts', import.meta.url).pathname;
@@ -295,19 +291,19 @@ it('leaves nothing of an export that a signal ends, and has no file before it is
   }
 });
 
-it('does not take a name that was taken while it wrote', async () => {
+it('does not overwrite a file that was created meanwhile', async () => {
   const directory = await aDirectory();
   const file = join(directory, 'log.jsonl');
   const writing = withOutputFile(file, async (target) => {
     await target.write('ours');
-    writeFileSync(file, 'of another');
+    writeFileSync(file, 'other');
   });
-  await expect(writing).rejects.toThrow(`${file} is there already`);
+  await expect(writing).rejects.toThrow(`cannot create ${file}: file exists`);
   expect(readdirSync(directory)).toEqual(['log.jsonl']);
-  expect(readFileSync(file, 'utf8')).toBe('of another');
+  expect(readFileSync(file, 'utf8')).toBe('other');
 });
 
-it('ends where the log is damaged, with exit code 3', async () => {
+it('ends at damage in the log, with exit code 3', async () => {
   const root = await aRoot(manyEvents);
   const [, second = ''] = readdirSync(join(root, 'log')).sort();
   const path = join(root, 'log', second);
@@ -329,14 +325,14 @@ it('ends where the log is damaged, with exit code 3', async () => {
   expect(await stratalog(['verify', '--root', back])).toMatchObject({ code: 0 });
 });
 
-it('exports whole beside a daemon that writes', { timeout: 60_000 }, async () => {
+it('exports completely while a daemon writes', { timeout: 60_000 }, async () => {
   const daemon = await aDaemon();
-  const asked = askedOf(daemon);
+  const client = askedOf(daemon);
   const state = { isOver: false };
   const working = (async () => {
     for (let n = 0; !state.isOver; n++) {
-      await asked.prepare(`n/${n}/key`);
-      await asked.remove(`n/${n}/key`);
+      await client.prepare(`n/${n}/key`);
+      await client.remove(`n/${n}/key`);
     }
   })();
   try {

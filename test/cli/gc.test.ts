@@ -1,4 +1,7 @@
-/** Goal: `gc` says what goes and why the rest stays, and does it: by the daemon, or by itself. Method: the built command, beside a daemon and without one. */
+/**
+ * Goal: `gc` shows what is collected and what is kept, and why, and collects: through the daemon or
+ * itself. Method: the built command with and without a daemon.
+ */
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, readdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -25,14 +28,14 @@ import {
 beforeAll(builtCli, buildLimitMillis);
 afterEach(cleanUp);
 
-it('beside a daemon tells beforehand what Cleanup takes, and then has it taken', async () => {
+it('shows what Cleanup of a running daemon would collect, and calls it', async () => {
   const daemon = await aDaemon({ asyncRemove: true, config: 'preallocated_directories = 0\n' });
-  const asked = askedOf(daemon);
-  await asked.prepare('n/1/a');
-  await asked.commit('n/2/a', 'n/1/a');
-  await asked.prepare('n/3/b', 'n/2/a');
-  await asked.prepare('n/4/c', 'n/2/a');
-  await asked.remove('n/4/c');
+  const client = askedOf(daemon);
+  await client.prepare('n/1/a');
+  await client.commit('n/2/a', 'n/1/a');
+  await client.prepare('n/3/b', 'n/2/a');
+  await client.prepare('n/4/c', 'n/2/a');
+  await client.remove('n/4/c');
   const snapshots = join(daemon.root, 'snapshots');
   mkdirSync(join(snapshots, 'stray'));
   writeFileSync(join(snapshots, 'notes'), 'x'.repeat(5000));
@@ -57,7 +60,7 @@ it('beside a daemon tells beforehand what Cleanup takes, and then has it taken',
 
   const args = ['--root', daemon.root, '--address', daemon.address];
   const done = await stratalog(['gc', '--json', '--no-size', ...args]);
-  expect([done.code, done.stderr]).toEqual([0, 'stratalog: 2 directories gone\n']);
+  expect([done.code, done.stderr]).toEqual([0, 'stratalog: removed 2 directories\n']);
   expect(jsonLines(done.stdout)).toMatchObject([
     { schema: 'stratalog.gc/v1', entry: '1', verdict: 'kept', reason: 'snapshot', children: 1 },
     { entry: '2', verdict: 'kept', shownAs: 'active', size: null },
@@ -73,10 +76,10 @@ it('beside a daemon tells beforehand what Cleanup takes, and then has it taken',
   });
 });
 
-it('has a daemon delete what is named, and nothing that is owned, absent or mounted', async () => {
+it('has the daemon delete requested entries, but not owned, missing or mounted ones', async () => {
   const daemon = await aDaemon({ config: 'preallocated_directories = 0\n' });
-  const asked = askedOf(daemon);
-  await asked.prepare('n/1/a');
+  const client = askedOf(daemon);
+  await client.prepare('n/1/a');
   const snapshots = join(daemon.root, 'snapshots');
   for (const name of ['notes', 'mine', 'held']) {
     mkdirSync(join(snapshots, name, 'fs', 'deep'), { recursive: true });
@@ -89,23 +92,26 @@ it('has a daemon delete what is named, and nothing that is owned, absent or moun
     stratalog(['gc', ...args, ...names.flatMap((name) => ['--delete', name]), '--yes']);
   try {
     for (const [name, why] of [
-      ['1', 'it is not deleted: active snapshot n/1/a'],
-      ['nothing', 'there is no such entry in snapshots/'],
-      ['held', `the mount on ${elsewhere} uses it as bind source; end what uses it first`],
+      ['1', 'cannot delete: active snapshot n/1/a'],
+      ['nothing', 'no such entry in snapshots/'],
+      [
+        'held',
+        `the mount on ${elsewhere} uses it as bind source; remove the container or mount that uses it`,
+      ],
     ] as const) {
       const refused = await named(name, 'notes');
       expect([refused.code, refused.stderr]).toEqual([2, expect.stringContaining(why)]);
     }
     expect(readdirSync(snapshots)).toHaveLength(4);
-    const unasked = await stratalog(['gc', ...args, '--delete', 'notes']);
-    expect([unasked.code, unasked.stderr]).toEqual([2, expect.stringContaining('--yes')]);
+    const unconfirmed = await stratalog(['gc', ...args, '--delete', 'notes']);
+    expect([unconfirmed.code, unconfirmed.stderr]).toEqual([2, expect.stringContaining('--yes')]);
     expect((await stratalog(['health', '-a', daemon.address])).stdout).toMatch(
       /directories +SERVING/,
     );
     const done = await named('notes');
-    expect([done.code, done.stderr]).toEqual([0, 'stratalog: 1 directory gone\n']);
+    expect([done.code, done.stderr]).toEqual([0, 'stratalog: removed 1 directory\n']);
     expect(readdirSync(snapshots).sort()).toEqual(['1', 'held', 'mine']);
-    // What is kept shows in health, and a probe goes on being content.
+    // Health shows the kept directories, but the probe still succeeds.
     const health = await stratalog(['health', '-a', daemon.address]);
     expect(health.code).toBe(0);
     expect(health.stdout).toMatch(
@@ -117,11 +123,11 @@ it('has a daemon delete what is named, and nothing that is owned, absent or moun
     execFileSync('umount', [elsewhere]);
   }
   const rest = await named('held', 'mine');
-  expect([rest.code, rest.stderr]).toEqual([0, 'stratalog: 2 directories gone\n']);
+  expect([rest.code, rest.stderr]).toEqual([0, 'stratalog: removed 2 directories\n']);
   expect(readdirSync(snapshots)).toEqual(['1']);
 }, 60_000);
 
-it('is not stopped by an entry whose file system does not answer', async () => {
+it('is not blocked by an entry on a hung file system', async () => {
   const root = await aRoot([preparing(1, 'n/1/a'), prepared(1)]);
   const snapshots = join(root, 'snapshots');
   mkdirSync(join(snapshots, '1', 'fs'), { recursive: true });
@@ -142,8 +148,8 @@ it('is not stopped by an entry whose file system does not answer', async () => {
 }, 60_000);
 
 describe('a stopped root', () => {
-  /** 2 awaits Cleanup, 3 was being removed at the crash, nothing owns 77 and `stray`. */
-  async function aLeftRoot(): Promise<string> {
+  /** 2 awaits Cleanup, 3 was being removed at the crash, 77 and `stray` are unowned. */
+  async function aRootAfterCrash(): Promise<string> {
     const root = await aRoot([
       ...[preparing(1, 'n/1/base'), prepared(1), committing(1, 'n/2/base')],
       ...[committed(1, 'n/2/base'), preparing(2, 'n/3/going'), prepared(2), removing(2, true)],
@@ -161,14 +167,14 @@ describe('a stopped root', () => {
     return jsonLines(stdout).map(({ type }) => type);
   };
 
-  it('is collected by the command itself, which writes what Cleanup writes', async () => {
-    const root = await aLeftRoot();
+  it('is collected by the command, which records the same events as Cleanup', async () => {
+    const root = await aRootAfterCrash();
     const before = (await typesOf(root)).length;
     const dry = await stratalog(['gc', '--dry-run', '-q', '--root', root]);
     expect([dry.code, dry.stdout, dry.stderr]).toEqual([3, '2\n3\n77\n', '']);
     expect([entriesOf(root).length, (await typesOf(root)).length]).toEqual([5, before]);
     const done = await stratalog(['gc', '-q', '--root', root]);
-    expect([done.code, done.stderr]).toEqual([0, 'stratalog: 3 directories gone\n']);
+    expect([done.code, done.stderr]).toEqual([0, 'stratalog: removed 3 directories\n']);
     expect(entriesOf(root)).toEqual(['1', 'stray']);
     expect((await typesOf(root)).slice(before)).toEqual([
       ...['SnapshotCollecting', 'DirectoriesCollected', 'DirectoriesSetAside', 'OrphanFound'],
@@ -184,11 +190,11 @@ describe('a stopped root', () => {
     expect((await typesOf(root)).slice(count)).toEqual(['DirectoriesReleased', 'OrphanRemoved']);
   });
 
-  it('is collected once by two that do it at once', async () => {
-    const root = await aLeftRoot();
+  it('is collected once by two concurrent commands', async () => {
+    const root = await aRootAfterCrash();
     const both = ['gc', '-q', '--root', root];
     const ended = await Promise.all([stratalog(both), stratalog(both)]);
-    // Whoever finds the root held by the other is told so.
+    // One of them may find the root locked by the other.
     for (const { code } of ended) expect([0, 4]).toContain(code);
     expect(entriesOf(root)).toEqual(['1', 'stray']);
     const types = await typesOf(root);
@@ -202,8 +208,8 @@ describe('a stopped root', () => {
     }
   });
 
-  it('is not collected, nor called garbage, when its log is gone', async () => {
-    const root = await aLeftRoot();
+  it('is not collected, nor reported as garbage, if its log is missing', async () => {
+    const root = await aRootAfterCrash();
     rmSync(join(root, 'log'), { recursive: true });
     for (const more of [['--dry-run'], []]) {
       const { code, stdout, stderr } = await stratalog(['gc', ...more, '--root', root]);
@@ -213,8 +219,8 @@ describe('a stopped root', () => {
     expect(entriesOf(root)).toHaveLength(5);
   });
 
-  it('is left alone where its directories are behind a link, as a start leaves it alone', async () => {
-    const root = await aLeftRoot();
+  it('is refused if snapshots/ is a link, as at startup', async () => {
+    const root = await aRootAfterCrash();
     const elsewhere = join(await aDirectory(), 'elsewhere');
     renameSync(join(root, 'snapshots'), elsewhere);
     symlinkSync(elsewhere, join(root, 'snapshots'));
@@ -223,49 +229,47 @@ describe('a stopped root', () => {
     expect(entriesOf(root)).toHaveLength(5);
   });
 
-  it('asks no daemon that serves another one', async () => {
-    const root = await aLeftRoot();
+  it('does not call a daemon that serves another root', async () => {
+    const root = await aRootAfterCrash();
     const { code, stderr } = await stratalog(['gc', '--root', root, '--address', '/nowhere.sock']);
     expect([code, stderr]).toEqual([2, expect.stringContaining('no daemon serves')]);
     expect(entriesOf(root)).toHaveLength(5);
   });
 
-  it('keeps a name that is no UTF-8, and does not say that it is gone', async () => {
-    const root = await aLeftRoot();
+  it('keeps an entry whose name is not UTF-8, and does not count it as removed', async () => {
+    const root = await aRootAfterCrash();
     mkdirSync(Buffer.concat([Buffer.from(`${join(root, 'snapshots')}/bad`), Buffer.from([0xff])]));
     const { code, stdout, stderr } = await stratalog(['gc', '--root', root]);
-    expect([code, stderr]).toEqual([0, 'stratalog: 3 directories gone\n']);
+    expect([code, stderr]).toEqual([0, 'stratalog: removed 3 directories\n']);
     expect(stdout).toMatch(/bad.* kept .*unknown: open failed with EILSEQ/);
     expect(entriesOf(root)).toHaveLength(3);
   });
 
-  it('has removals ended whose directory is gone already', async () => {
-    const root = await aLeftRoot();
+  it('finishes removals whose directory is already gone', async () => {
+    const root = await aRootAfterCrash();
     rmSync(join(root, 'snapshots', '3'), { recursive: true });
     const { stdout, stderr } = await stratalog(['gc', '-q', '--root', root]);
-    expect([stdout, stderr]).toEqual(['2\n3\n77\n', 'stratalog: 3 directories gone\n']);
+    expect([stdout, stderr]).toEqual(['2\n3\n77\n', 'stratalog: removed 3 directories\n']);
     const { stdout: left } = await stratalog(['inspect', '--json', '--offline', '--root', root]);
     expect(left).not.toMatch(/UnfinishedRemoval|AwaitingCleanup/);
   });
 
-  it('keeps what is younger than --min-age, and collects the rest', async () => {
-    const root = await aLeftRoot();
+  it('keeps entries younger than --min-age, and collects the rest', async () => {
+    const root = await aRootAfterCrash();
     const args = ['gc', '--min-age', '1h', '--root', root];
     expect((await stratalog(args)).code).toBe(0);
     expect(entriesOf(root)).toEqual(['1', '77', 'stray']);
   });
 
-  it('keeps what is mounted, and says so', async () => {
-    const root = await aLeftRoot();
+  it('keeps mounted entries, and says so', async () => {
+    const root = await aRootAfterCrash();
     const held = join(root, 'snapshots', '2', 'fs');
     execFileSync('mount', ['-t', 'tmpfs', 'none', held]);
     try {
       const { code, stderr } = await stratalog(['gc', '-q', '--root', root]);
       expect(code).toBe(1);
-      expect(stderr).toContain('2 directories gone');
-      expect(stderr).toMatch(
-        /1 directory could not be removed; .*:\n {2}2: .*snapshots\/2\/fs.*EBUSY/,
-      );
+      expect(stderr).toContain('removed 2 directories');
+      expect(stderr).toMatch(/cannot remove 1 directory; .*:\n {2}2: .*snapshots\/2\/fs.*EBUSY/);
       expect(entriesOf(root)).toEqual(['1', '2', 'stray']);
       const { stdout } = await stratalog(['inspect', '--json', '--root', root]);
       expect(stdout).toMatch(
@@ -274,13 +278,13 @@ describe('a stopped root', () => {
     } finally {
       execFileSync('umount', [held]);
     }
-    // The log knows it as a removal that has to be ended still.
+    // The log has an unfinished removal.
     const { stdout } = await stratalog(['gc', '-q', '--root', root]);
     expect([stdout, entriesOf(root)]).toEqual(['2\n', ['1', 'stray']]);
   });
 });
 
-it('tells of spare directories in one row, and of each in JSON', async () => {
+it('shows preallocated directories in one row, and each of them in JSON', async () => {
   const ids = [2, 3, 4, 5];
   const root = await aRoot([
     preparing(1, 'n/1/a'),
@@ -300,11 +304,11 @@ it('tells of spare directories in one row, and of each in JSON', async () => {
   ]);
 });
 
-it('wants an age that it can understand', async () => {
+it('refuses an invalid age', async () => {
   const root = await aRoot([]);
   const { code, stderr } = await stratalog(['gc', '--min-age', 'soon', '--root', root]);
   expect([code, stderr]).toEqual([
     2,
-    'stratalog: --min-age "soon": not a duration; say it as 24h or 90s\n',
+    'stratalog: --min-age "soon": not a duration; use for example 24h\n',
   ]);
 });

@@ -1,4 +1,4 @@
-/** Goal: health tells a living daemon from a dead and from a hanging one, each in its own words. */
+/** Goal: health distinguishes a running, a stopped and a hung daemon, with specific messages. */
 import { once } from 'node:events';
 import { createServer, type Server } from 'node:net';
 import { join } from 'node:path';
@@ -21,7 +21,7 @@ afterEach(cleanUp);
 const snapshots = 'containerd.services.snapshots.v1.Snapshots';
 const audit = 'stratalog.audit.v1.Audit';
 
-it('answers for a living daemon, watches it, and notices its end', async () => {
+it('shows and watches the health of a running daemon, and detects its exit', async () => {
   const daemon = await aDaemon();
   const all = await stratalog(['health', '-a', daemon.address, '--json']);
   expect(all).toMatchObject({ code: 0, stderr: '' });
@@ -36,7 +36,7 @@ it('answers for a living daemon, watches it, and notices its end', async () => {
   expect(one).toMatchObject({ code: 0, stdout: 'SERVICE   STATUS\nlog       SERVING\n' });
   const unknown = await stratalog(['health', '-a', daemon.address, '--service', 'x']);
   expect(unknown).toMatchObject({ code: 1, stdout: '' });
-  expect(unknown.stderr).toContain('without --service all are listed');
+  expect(unknown.stderr).toContain('omit --service to list all services');
 
   const watching = started(['health', '--watch', '-a', daemon.address, '--service', 'log']);
   await until('the first status is shown', () => watching.lines().length === 1);
@@ -46,7 +46,7 @@ it('answers for a living daemon, watches it, and notices its end', async () => {
 
   const dead = await stratalog(['health', '-a', daemon.address]);
   expect(dead).toMatchObject({ code: 1, stdout: '' });
-  expect(dead.stderr).toContain(`nobody listens on ${daemon.address}`);
+  expect(dead.stderr).toContain(`cannot connect to ${daemon.address}: connection refused`);
 }, 60_000);
 
 it.each(['SIGINT', 'SIGTERM'] as const)('ends a watch at once on %s', async (signal) => {
@@ -59,16 +59,16 @@ it.each(['SIGINT', 'SIGTERM'] as const)('ends a watch at once on %s', async (sig
   expect(await watching.ended).toBe(0);
 });
 
-it('says that there is no socket', async () => {
+it('reports a missing socket', async () => {
   const address = join(await aDirectory(), 'none.sock');
   const { code, stdout, stderr } = await stratalog(['health', '-a', address]);
   expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
   expect(stderr).toBe(
-    `stratalog: there is no socket ${address}: start the daemon, or name its socket with --address\n`,
+    `stratalog: cannot connect to ${address}: socket does not exist; start the daemon, or give its socket with --address\n`,
   );
 });
 
-it('gives up on a server that never answers', async () => {
+it('times out on a server that never responds', async () => {
   const address = join(await aDirectory(), 'silent.sock');
   const server: Server = createServer((socket) => void socket.on('error', () => undefined));
   server.listen(address);
@@ -76,14 +76,14 @@ it('gives up on a server that never answers', async () => {
   try {
     const { code, stderr } = await stratalog(['health', '-a', address, '--timeout', '300ms']);
     expect(code).toBe(1);
-    expect(stderr).toContain('did not answer within 300 ms');
+    expect(stderr).toContain(`no response from ${address} within 300 ms`);
   } finally {
     server.close();
   }
 });
 
-it('refuses a time limit that is none', async () => {
+it('refuses an invalid time limit', async () => {
   const { code, stderr } = await stratalog(['health', '--timeout', 'soon']);
   expect(code).toBe(2);
-  expect(stderr).toContain('--timeout "soon": not a duration; say it as 5s or 500ms');
+  expect(stderr).toContain('--timeout "soon": not a duration; use for example 5s or 500ms');
 });

@@ -1,6 +1,6 @@
 /**
- * Goal: what inspect tells is what a start finds and does, and telling changes nothing. Method:
- * the built command on roots after crashes, on copies, and beside a daemon that works.
+ * Goal: inspect shows what startup finds and does, and changes nothing. Method: the built command on
+ * roots after crashes, on copies, and next to a working daemon.
  */
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -31,7 +31,7 @@ import {
 beforeAll(builtCli, buildLimitMillis);
 afterEach(cleanUp);
 
-interface Told {
+interface FindingJson {
   readonly kind: string;
   readonly subject: string;
   readonly evidence: string;
@@ -43,20 +43,20 @@ interface Told {
 
 interface Inspected {
   readonly code: number;
-  readonly told: Readonly<Record<string, unknown>>;
-  readonly findings: readonly Told[];
+  readonly report: Readonly<Record<string, unknown>>;
+  readonly findings: readonly FindingJson[];
 }
 
 async function inspected(root: string, ...args: string[]): Promise<Inspected> {
   const { code, stdout, stderr } = await stratalog(['inspect', '--json', '--root', root, ...args]);
   expect(stderr).toBe('');
-  const [told = {}] = jsonLines(stdout);
-  return { code, told, findings: told['findings'] as Told[] };
+  const [report = {}] = jsonLines(stdout);
+  return { code, report, findings: report['findings'] as FindingJson[] };
 }
 
-const kindsOf = (findings: readonly Told[]): string[] => findings.map(({ kind }) => kind);
+const kindsOf = (findings: readonly FindingJson[]): string[] => findings.map(({ kind }) => kind);
 
-/** Every name, time and content below a directory, and what it is. */
+/** All names, types, times and contents below a directory. */
 function fingerprint(directory: string): string {
   return execFileSync('bash', [
     '--norc',
@@ -67,7 +67,7 @@ function fingerprint(directory: string): string {
   ]).toString();
 }
 
-/** After a crash: one of nearly everything that can be found. */
+/** A root after a crash, with nearly every kind of finding. */
 async function aCrashedRoot(): Promise<string> {
   const root = await aRoot([
     daemonStarted(),
@@ -98,10 +98,10 @@ async function aCrashedRoot(): Promise<string> {
   return root;
 }
 
-it('finds what a crash leaves, says what is done, and changes nothing', async () => {
+it('shows the findings and actions after a crash, and changes nothing', async () => {
   const root = await aCrashedRoot();
   const before = fingerprint(root);
-  const { code, told, findings } = await inspected(root);
+  const { code, report, findings } = await inspected(root);
   expect(fingerprint(root)).toBe(before);
   expect(code).toBe(3);
   const rows = findings.map(({ kind, subject, action }) => [kind, subject, action]);
@@ -125,7 +125,7 @@ it('finds what a crash leaves, says what is done, and changes nothing', async ()
     'AwaitingCleanup',
   ]);
   expect(findings.every(({ evidence }) => evidence !== '')).toBe(true);
-  expect(told).toMatchObject({
+  expect(report).toMatchObject({
     schema: 'stratalog.inspect/v1',
     daemon: null,
     mounts: 'known',
@@ -134,11 +134,11 @@ it('finds what a crash leaves, says what is done, and changes nothing', async ()
   });
 });
 
-it('prints the same for people, and exits 0 when there is nothing', async () => {
+it('prints them as a table, and exits 0 if there are none', async () => {
   const root = await aCrashedRoot();
   const { code, stdout } = await stratalog(['inspect', '--root', root]);
   expect(code).toBe(3);
-  expect(stdout).toMatch(/^KIND +AT THE NEXT START +SUBJECT +EVIDENCE\n/);
+  expect(stdout).toMatch(/^KIND +AT NEXT STARTUP +SUBJECT +EVIDENCE\n/);
   expect(stdout).toMatch(/\nUnfinishedCommit +return it to active +snapshot 3 n\/4\/committing +/);
   expect(stdout).toMatch(/\nsnapshots {3}2 committed .*, 2 active, 0 view; 1 being prepared, 2 /);
   expect(stdout).toMatch(/\nfindings {4}7, and 1 ordinary\n$/);
@@ -149,7 +149,7 @@ it('prints the same for people, and exits 0 when there is nothing', async () => 
   expect(nothing.stdout).toMatch(/^root .*\n[^]*\nfindings {4}0\n$/);
 });
 
-it('names the event behind each finding, or says that there is none', async () => {
+it('shows the event that caused each finding, or that there is none', async () => {
   const root = await aCrashedRoot();
   const { findings } = await inspected(root);
   const causes = new Map(
@@ -172,24 +172,24 @@ it('names the event behind each finding, or says that there is none', async () =
   );
   expect(findings.filter(({ cause }) => cause === null)).toHaveLength(2);
   const { stdout } = await stratalog(['inspect', '--wide', '--root', root]);
-  expect(stdout).toMatch(/^KIND .* LOST +EVENT BEHIND IT\n/);
+  expect(stdout).toMatch(/^KIND .* LOST +CAUSE\n/);
   expect(stdout).toMatch(/\nUnfinishedCommit .* SnapshotCommitting at position 8, \S+Z\n/);
   expect(stdout).toMatch(/snapshots\/99 .* none: no event mentions it\n/);
 });
 
-it('finds exactly what the next start records', { timeout: 60_000 }, async () => {
+it('finds exactly what the next startup records', { timeout: 60_000 }, async () => {
   const daemon = await aDaemon();
-  const asked = askedOf(daemon);
-  await asked.prepare('n/1/a');
-  await asked.prepare('n/2/b');
+  const client = askedOf(daemon);
+  await client.prepare('n/1/a');
+  await client.prepare('n/2/b');
   await daemon.crash();
   rmSync(join(daemon.root, 'snapshots', '1'), { recursive: true });
   mkdirSync(join(daemon.root, 'snapshots', '77'));
   const { findings } = await inspected(daemon.root);
-  // What a busy daemon has too is not worth a line in each start's plan.
+  // A running daemon has preallocated directories too, so that the plan does not list them.
   const ordinary = findings.filter(({ kind }) => kind === 'PreallocatedDirectories');
-  const worthTelling = findings.filter(({ kind }) => kind !== 'PreallocatedDirectories');
-  expect(kindsOf(worthTelling).sort()).toEqual(['MissingDirectory', 'OrphanDirectory']);
+  const recorded = findings.filter(({ kind }) => kind !== 'PreallocatedDirectories');
+  expect(kindsOf(recorded).sort()).toEqual(['MissingDirectory', 'OrphanDirectory']);
   expect(ordinary.length).toBeLessThanOrEqual(1);
   await daemon.start();
   await until('the orphan is gone', () => {
@@ -198,16 +198,16 @@ it('finds exactly what the next start records', { timeout: 60_000 }, async () =>
   const { stdout } = await stratalog([
     ...['log', '--root', daemon.root, '--json', '--type', 'RecoveryPlanned'],
   ]);
-  // What only a look can tell is recorded after the first answer, by an event of its own.
+  // Findings that need a check of the content are recorded later, by another event.
   const planned = jsonLines(stdout).flatMap(({ data }) => {
-    return (data as { findings: readonly Told[] }).findings;
+    return (data as { findings: readonly FindingJson[] }).findings;
   });
-  const inOrder = (one: Pick<Told, 'kind'>, other: Pick<Told, 'kind'>) =>
+  const inOrder = (one: Pick<FindingJson, 'kind'>, other: Pick<FindingJson, 'kind'>) =>
     one.kind < other.kind ? -1 : 1;
   expect(planned.sort(inOrder)).toEqual(
-    worthTelling.map(({ kind, subject, action }) => ({ kind, subject, action })).sort(inOrder),
+    recorded.map(({ kind, subject, action }) => ({ kind, subject, action })).sort(inOrder),
   );
-  // The plan is carried out while calls are answered; a stop leaves the rest to the next start.
+  // The plan is carried out while the daemon serves; shutdown leaves the rest to the next startup.
   await until('the plan is carried out', async () =>
     (await inspected(daemon.root)).findings.every(({ ordinary }) => ordinary),
   );
@@ -217,32 +217,32 @@ it('finds exactly what the next start records', { timeout: 60_000 }, async () =>
   expect(afterwards.findings.filter(({ ordinary }) => !ordinary)).toEqual([]);
 });
 
-it('calls what a living daemon is doing ordinary', { timeout: 60_000 }, async () => {
+it('reports the work of a running daemon as ordinary', { timeout: 60_000 }, async () => {
   const daemon = await aDaemon();
-  const asked = askedOf(daemon);
+  const client = askedOf(daemon);
   const state = { isOver: false };
   const working = (async () => {
     for (let n = 0; !state.isOver; n++) {
-      await asked.prepare(`n/${n}/key`);
-      await asked.remove(`n/${n}/key`);
+      await client.prepare(`n/${n}/key`);
+      await client.remove(`n/${n}/key`);
     }
   })();
   try {
     for (let round = 0; round < 3; round++) {
-      const { code, told, findings } = await inspected(daemon.root);
+      const { code, report, findings } = await inspected(daemon.root);
       expect(findings.filter(({ ordinary }) => !ordinary)).toEqual([]);
       expect(code).toBe(0);
-      expect(told).toMatchObject({ daemon: { pid: daemon.pid }, mounts: 'known' });
+      expect(report).toMatchObject({ daemon: { pid: daemon.pid }, mounts: 'known' });
     }
   } finally {
     state.isOver = true;
     await working;
   }
   await daemon.crash();
-  expect((await inspected(daemon.root)).told['daemon']).toBeNull();
+  expect((await inspected(daemon.root)).report['daemon']).toBeNull();
 });
 
-it('knows no mounts of a root that was copied', { timeout: 60_000 }, async () => {
+it('reports unknown mounts for a copied root', { timeout: 60_000 }, async () => {
   const daemon = await aDaemon();
   const ref = 'sha256:aa';
   await daemon.stop();
@@ -254,7 +254,7 @@ it('knows no mounts of a root that was copied', { timeout: 60_000 }, async () =>
     committed(1, 'n/2/remote', { remote }),
   ]);
   aCommitted(daemon.root, 1);
-  const notOrdinary = ({ findings }: Inspected): readonly Told[] =>
+  const notOrdinary = ({ findings }: Inspected): readonly FindingJson[] =>
     findings.filter(({ ordinary }) => !ordinary);
   const here = await inspected(daemon.root);
   expect(here.code).toBe(3);
@@ -266,14 +266,17 @@ it('knows no mounts of a root that was copied', { timeout: 60_000 }, async () =>
   expect(notOrdinary(copied)).toEqual([]);
   expect(copied).toMatchObject({
     code: 0,
-    told: {
+    report: {
       mounts: 'unknown',
       mountsUnknownBecause: `it was last served at ${daemon.root}`,
       snapshots: { committed: 1, remote: 1 },
     },
   });
   const forced = await inspected(daemon.root, '--offline');
-  expect(forced).toMatchObject({ code: 0, told: { mountsUnknownBecause: '--offline was given' } });
+  expect(forced).toMatchObject({
+    code: 0,
+    report: { mountsUnknownBecause: '--offline was given' },
+  });
 });
 
 it('reports a torn tail and does not cut it', async () => {
@@ -284,21 +287,21 @@ it('reports a torn tail and does not cut it', async () => {
   const end = bytes.findLastIndex((byte) => byte !== 0);
   bytes.writeUInt8(bytes.readUInt8(end) ^ 1, end);
   writeFileSync(segment, bytes);
-  const { code, findings, told } = await inspected(root);
+  const { code, findings, report } = await inspected(root);
   expect(code).toBe(3);
   expect(findings).toMatchObject([
     {
-      ...{ kind: 'torn-tail', action: 'cut it and keep it aside' },
-      // The record before the place.
+      ...{ kind: 'torn-tail', action: 'cut it and keep a copy' },
+      // The record before the tail.
       cause: { position: 1, stream: 'snapshot-1', type: 'SnapshotPreparing' },
     },
     { kind: 'AbandonedPreparation' },
   ]);
-  expect(told).toMatchObject({ log: { position: 2 } });
+  expect(report).toMatchObject({ log: { position: 2 } });
   expect(readFileSync(segment).equals(bytes)).toBe(true);
 });
 
-it('says when a start would be refused', async () => {
+it('reports that startup would be refused', async () => {
   const root = await aRoot([daemonStarted()]);
   rmSync(join(root, 'identity.json'));
   const { code, findings } = await inspected(root);
@@ -310,40 +313,40 @@ it('says when a start would be refused', async () => {
   });
 });
 
-it('says of a root whose log is gone that it is gone, and so does verify', async () => {
+it('reports a missing log, and so does verify', async () => {
   const root = await aRoot([daemonStarted()]);
   rmSync(join(root, 'log'), { recursive: true });
   mkdirSync(join(root, 'snapshots', '7'));
   const { code, findings } = await inspected(root);
   expect(code).toBe(3);
-  // What the directories would be to a start is of no concern where none comes so far.
+  // A refused startup does nothing about the directories.
   expect(findings).toMatchObject([
     { kind: 'log-missing', action: 'refuse to start' },
-    { kind: 'OrphanDirectory', action: 'nothing: the start is refused' },
+    { kind: 'OrphanDirectory', action: 'nothing: startup is refused' },
   ]);
   const verified = await stratalog(['verify', '--root', root]);
   expect([verified.code, verified.stdout]).toEqual([3, expect.stringContaining('log-missing')]);
 });
 
-it('names damage and exits 3', async () => {
+it('locates damage and exits 3', async () => {
   const root = await aRoot([...Array(40).keys()].map((n) => preparing(n + 1, `key-${n}`)));
   const segment = join(root, 'log', '00000000000000000000.seg');
   const bytes = readFileSync(segment);
   bytes.writeUInt8(bytes.readUInt8(500) ^ 1, 500);
   writeFileSync(segment, bytes);
-  // Its owner stands behind the damage: it must not be called an orphan.
+  // Its owner is after the damage: it must not be reported as an orphan.
   mkdirSync(join(root, 'snapshots', '30', 'fs'), { recursive: true });
-  const { code, findings, told } = await inspected(root);
+  const { code, findings, report } = await inspected(root);
   expect(code).toBe(3);
   expect(findings).toMatchObject([
     { action: 'refuse to start', subject: /^0+\.seg at offset \d+/ },
   ]);
-  expect(told).toMatchObject({ log: { comparedWithDirectories: false } });
+  expect(report).toMatchObject({ log: { comparedWithDirectories: false } });
   const { stdout } = await stratalog(['inspect', '--root', root]);
   expect(stdout).toContain('\ndirectories not compared: ');
 });
 
-it('calls nothing an orphan whose owner may stand behind damage in the newest segment', async () => {
+it('reports no orphans if their owners may be after damage in the newest segment', async () => {
   const root = await aRoot([
     preparing(1, 'n/1/a'),
     prepared(1),
@@ -357,19 +360,19 @@ it('calls nothing an orphan whose owner may stand behind damage in the newest se
   const at = bytes.indexOf('n/1/a');
   bytes.writeUInt8(bytes.readUInt8(at) ^ 1, at);
   writeFileSync(segment, bytes);
-  const { code, findings, told } = await inspected(root);
+  const { code, findings, report } = await inspected(root);
   expect(code).toBe(3);
   expect(findings).toMatchObject([{ action: 'refuse to start' }]);
-  expect(told).toMatchObject({ log: { comparedWithDirectories: false } });
+  expect(report).toMatchObject({ log: { comparedWithDirectories: false } });
   for (const args of [['gc', '--dry-run'], ['gc'], ['who', join(root, 'snapshots', '2')]]) {
-    const asked = await stratalog([...args, '--root', root]);
-    expect([args, asked.code, asked.stdout]).toEqual([args, 3, '']);
-    expect(asked.stderr).toContain('the log is damaged at position 0');
+    const refused = await stratalog([...args, '--root', root]);
+    expect([args, refused.code, refused.stdout]).toEqual([args, 3, '']);
+    expect(refused.stderr).toContain('the log is damaged at position 0');
   }
   expect(readdirSync(join(root, 'snapshots'))).toHaveLength(2);
 });
 
-it('says that the log ends before its checkpoint', { timeout: 60_000 }, async () => {
+it('reports a log that ends before its checkpoint', { timeout: 60_000 }, async () => {
   const daemon = await aDaemon();
   await askedOf(daemon).prepare('n/1/a');
   await daemon.stop();
@@ -381,7 +384,7 @@ it('says that the log ends before its checkpoint', { timeout: 60_000 }, async ()
   bytes.fill(0, Math.floor(end / 2));
   writeFileSync(segment, bytes);
   expect(stdout.split('\n').length).toBeGreaterThan(4);
-  const looked = await stratalog(['inspect', '--root', daemon.root]);
-  expect(looked.code).toBe(3);
-  expect(looked.stdout).toMatch(/\ncheckpoint {2}at position \d+.*; the log ends before it\n/);
+  const inspection = await stratalog(['inspect', '--root', daemon.root]);
+  expect(inspection.code).toBe(3);
+  expect(inspection.stdout).toMatch(/\ncheckpoint {2}at position \d+.*; the log ends before it\n/);
 });

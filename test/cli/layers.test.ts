@@ -1,4 +1,7 @@
-/** Goal: who is on call sees what is broken, why, and when it is tried again. Method: the built command on roots with such events. */
+/**
+ * Goal: an operator sees which layers are unavailable, why, and when they are retried. Method: the
+ * built command on roots with such events.
+ */
 import { afterEach, beforeAll, expect, it } from 'vitest';
 import {
   aRoot,
@@ -62,7 +65,7 @@ const aRootWithLayers = (): Promise<string> =>
     removing(4),
   ]);
 
-it('lists remote layers, and local ones that cannot be used', async () => {
+it('lists remote layers, and unavailable local ones', async () => {
   const root = await aRootWithLayers();
   const { code, stdout } = await stratalog(['layers', '--root', root, '--json']);
   expect(code).toBe(0);
@@ -76,7 +79,7 @@ it('lists remote layers, and local ones that cannot be used', async () => {
   expect(rows[1]).toMatchObject({ attempts: 0, reason: null, unavailableSince: null });
 });
 
-it('exits 3 with --unavailable when one is, and says when it is tried again', async () => {
+it('exits 3 with --unavailable if there is one, and shows the next retry', async () => {
   const root = await aRootWithLayers();
   const { code, stdout } = await stratalog(['layers', '--root', root, '--unavailable']);
   expect(code).toBe(3);
@@ -84,11 +87,11 @@ it('exits 3 with --unavailable when one is, and says when it is tried again', as
   expect(heading).toMatch(/^SNAPSHOT +STATE +SINCE +TRIES +NEXT RETRY +FROM +REF +NAME +REASON$/);
   expect(one).toMatch(/^1 +unavailable +\d+ s +2 +in \d+ d +layer-store +sha256:a+ /);
   expect(one).toContain('the server of 1 is\\u{1b}[31m gone');
-  expect(other).toMatch(/^3 +unavailable +\d+ s +1 +waits for a use +own directory +sha256:c+ /);
+  expect(other).toMatch(/^3 +unavailable +\d+ s +1 +on next use +own directory +sha256:c+ /);
   expect(more).toEqual([]);
 });
 
-it('tells of a moment that is past, with the times of then', async () => {
+it('shows a moment in the past, with absolute times', async () => {
   const root = await aRootWithLayers();
   const at = async (moment: string): Promise<unknown[]> => {
     const { stdout } = await stratalog([
@@ -107,7 +110,7 @@ it('tells of a moment that is past, with the times of then', async () => {
   const { code, stdout, stderr } = await stratalog([
     ...['layers', '--unavailable', '--root', root, '--at', '12'],
   ]);
-  expect([code, stdout, stderr]).toEqual([0, '', 'stratalog: every layer can be used\n']);
+  expect([code, stdout, stderr]).toEqual([0, '', 'stratalog: no unavailable layers\n']);
   const past = await stratalog(['layers', '--unavailable', '--root', root, '--at', '15']);
   expect(past.stdout).toContain(future);
 });

@@ -1,7 +1,7 @@
 /**
- * Goal: whatever would write to a root that another process has ends with exit code 4, names that
- * process and changes nothing; whatever only looks goes on. Method: the built commands beside the
- * lock, which this process takes as a daemon does.
+ * Goal: commands that write to a root in use exit with 4, name the process that has it, and change
+ * nothing; read-only commands work. Method: the built commands, while this process holds the lock as a
+ * daemon does.
  */
 import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
@@ -40,7 +40,7 @@ const inUse = new RegExp(`is in use by process ${process.pid}, started 20`);
 
 const namesIn = (root: string): string[] => readdirSync(join(root, 'log')).sort();
 
-/** All that could tell of a write, the lock left out. */
+/** Detects any write, except to the lock. */
 const filesOf = (root: string) =>
   [
     ...namesIn(root)
@@ -82,26 +82,25 @@ const writing = [
   ['repair', '--release', 'all', '--yes'],
 ];
 
-const looking = [
+const readOnly = [
   ['inspect'],
   ['verify'],
   ['gc', '--dry-run'],
   ['compact', '--before', '40', '--dry-run'],
 ];
 
-it('is told to all who would write, and to nobody who looks', { timeout: 90_000 }, async () => {
+it('refuses commands that write, and allows read-only commands', { timeout: 90_000 }, async () => {
   const root = await aLongLog();
   await hold(root);
   const before = filesOf(root);
   for (const args of writing) {
-    // The one that listens makes the directory of its socket first.
+    // serve creates the directory of its socket first.
     const socket = args[0] === 'serve' ? ['--address', join(root, '..', 'a.sock')] : [];
-    const asked = await stratalog([...args, ...socket, '--root', root]);
-    const { code, stdout, stderr } = asked;
+    const { code, stdout, stderr } = await stratalog([...args, ...socket, '--root', root]);
     expect({ args, code, stdout }).toEqual({ args, code: 4, stdout: '' });
     expect(stderr, args.join(' ')).toMatch(inUse);
   }
-  for (const args of looking) {
+  for (const args of readOnly) {
     expect({ args, ...(await stratalog([...args, '--root', root])) }).toMatchObject({
       args,
       code: 0,
@@ -110,7 +109,7 @@ it('is told to all who would write, and to nobody who looks', { timeout: 90_000 
   expect(filesOf(root)).toEqual(before);
 });
 
-it('is told to gc, which asks a daemon to collect, but no other command', async () => {
+it('refuses gc while another command holds the root: only a daemon collects', async () => {
   const root = await aLongLog();
   mkdirSync(join(root, 'snapshots', 'stray'));
   await hold(root, 'stratalog checkpoint');
@@ -120,7 +119,7 @@ it('is told to gc, which asks a daemon to collect, but no other command', async 
   expect(readdirSync(join(root, 'snapshots'))).toContain('stray');
 });
 
-it('is told of a damaged root as well', async () => {
+it('refuses commands that write to a damaged root', async () => {
   const root = await aLongLog();
   damage(root);
   await hold(root);
@@ -131,22 +130,18 @@ it('is told of a damaged root as well', async () => {
   }
 });
 
-it(
-  'is told of a root that somebody took while a question waited',
-  { timeout: 60_000 },
-  async () => {
-    const root = await aLongLog();
-    const compacting = ['compact', '--before', '40', '--root', root];
-    const whole = filesOf(root);
-    const yes = `y${KEYS.enter}`;
-    const compacted = await onTerminal(compacting, '[y/N]', yes, () => hold(root));
-    expect(compacted).toMatchObject({ code: 4, text: expect.stringMatching(inUse) as string });
-    expect(filesOf(root)).toEqual(whole);
-    await held?.release();
-    damage(root);
-    const damaged = filesOf(root);
-    const repaired = await onTerminal(['repair', '--root', root], '[y/N]', yes, () => hold(root));
-    expect(repaired).toMatchObject({ code: 4, text: expect.stringMatching(inUse) as string });
-    expect(filesOf(root)).toEqual(damaged);
-  },
-);
+it('refuses if the root was locked during the prompt', { timeout: 60_000 }, async () => {
+  const root = await aLongLog();
+  const compacting = ['compact', '--before', '40', '--root', root];
+  const whole = filesOf(root);
+  const yes = `y${KEYS.enter}`;
+  const compacted = await onTerminal(compacting, '[y/N]', yes, () => hold(root));
+  expect(compacted).toMatchObject({ code: 4, text: expect.stringMatching(inUse) as string });
+  expect(filesOf(root)).toEqual(whole);
+  await held?.release();
+  damage(root);
+  const damaged = filesOf(root);
+  const repaired = await onTerminal(['repair', '--root', root], '[y/N]', yes, () => hold(root));
+  expect(repaired).toMatchObject({ code: 4, text: expect.stringMatching(inUse) as string });
+  expect(filesOf(root)).toEqual(damaged);
+});

@@ -1,6 +1,6 @@
 /**
- * Goal: the log can be read by people and by scripts, whatever state it is in. Method: the built
- * command on real roots, beside a daemon that is working and one that is killed.
+ * Goal: people and scripts can read a log in any state. Method: the built command on real roots, with
+ * a working and with a killed daemon.
  */
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -41,7 +41,7 @@ const aStory = [
   }),
 ];
 
-it('prints one event a line, with what strangers wrote made visible', async () => {
+it('prints one event per line, with untrusted text escaped', async () => {
   const root = await aRoot(aStory);
   const { code, stdout, stderr } = await stratalog(['log', '--root', root]);
   expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
@@ -57,7 +57,7 @@ it('prints one event a line, with what strangers wrote made visible', async () =
   );
 });
 
-it('prints records as they are with --json', async () => {
+it('prints complete records with --json', async () => {
   const root = await aRoot(aStory);
   const { stdout } = await stratalog(['log', '--root', root, '--json', '--from', '2', '-n', '1']);
   expect(jsonLines(stdout)).toEqual([
@@ -74,7 +74,7 @@ it('prints records as they are with --json', async () => {
   ]);
 });
 
-it('chooses by range, stream, type, time, number and direction', async () => {
+it('filters by range, stream, type and time, with limit and direction', async () => {
   const root = await aRoot(aStory);
   const positions = async (...args: string[]): Promise<number[]> => {
     const { code, stdout, stderr } = await stratalog(['log', '-q', ...args], {
@@ -83,7 +83,7 @@ it('chooses by range, stream, type, time, number and direction', async () => {
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
     return stdout.split('\n').slice(0, -1).map(Number);
   };
-  const timeOf = async (at: string): Promise<string> => {
+  const timeAt = async (at: string): Promise<string> => {
     const { stdout } = await stratalog(['log', '--root', root, '--json', '--from', at, '-n', '1']);
     return String(jsonLines(stdout)[0]?.['time']);
   };
@@ -91,13 +91,13 @@ it('chooses by range, stream, type, time, number and direction', async () => {
   expect(await positions('--after', '3', '--reverse', '-n', '1')).toEqual([5]);
   expect(await positions('--stream', '1', '--reverse')).toEqual([4, 3, 2, 1]);
   expect(await positions('--type', 'SnapshotPrepared,DaemonStarted')).toEqual([0, 2]);
-  expect(await positions('--since', await timeOf('4'))).toEqual([4, 5]);
-  expect(await positions('--until', await timeOf('1'))).toEqual([0, 1]);
+  expect(await positions('--since', await timeAt('4'))).toEqual([4, 5]);
+  expect(await positions('--until', await timeAt('1'))).toEqual([0, 1]);
 });
 
-it('chooses by any name a snapshot ever bore, by its namespace, and by who asked', async () => {
-  const asker = { namespace: 'k8s.io', pid: 9, uid: 0, lease: 'pull-1' };
-  const root = await aRoot([...aStory, preparing(3, 'k8s.io/4/web', { caller: asker })]);
+it('filters by any name a snapshot ever had, by namespace and by caller', async () => {
+  const caller = { namespace: 'k8s.io', pid: 9, uid: 0, lease: 'pull-1' };
+  const root = await aRoot([...aStory, preparing(3, 'k8s.io/4/web', { caller })]);
   const positions = async (...args: string[]): Promise<number[]> => {
     const { stdout } = await stratalog(['log', '-q', ...args, '--root', root]);
     return stdout.split('\n').slice(0, -1).map(Number);
@@ -110,12 +110,12 @@ it('chooses by any name a snapshot ever bore, by its namespace, and by who asked
   expect(await positions('--caller', 'lease:pull-1', '--key', 'sha256:a')).toEqual([]);
 }, 30_000);
 
-it('goes on behind a position beside a writer, without a gap or a double', async () => {
+it('resumes after a position while events are written, without gaps or duplicates', async () => {
   const root = await aRoot(aStory);
   const seen: number[] = [];
   for (const round of [0, 1, 2]) {
     const query = ['log', '-f', '-q', '-n', '30', '--after', String(seen.at(-1) ?? -1)];
-    // Node takes a leading dash for a flag; from the beginning there is nothing to be behind.
+    // The first round has no --after: -1 would be taken for a flag.
     const follower = started(
       seen.length === 0
         ? ['log', '-f', '-q', '-n', '30', '--root', root]
@@ -132,29 +132,26 @@ it('goes on behind a position beside a writer, without a gap or a double', async
 }, 60_000);
 
 it.each([
-  [['--caller', 'pid:me'], '--caller "pid:me": say pid:123, uid:0, lease:NAME'],
-  [['--follow', '--until', '1h'], 'leave out --until'],
-  [
-    ['--from', 'x'],
-    '--from "x": neither a position nor a time; say it as 120, 2026-01-31T23:59:59Z',
-  ],
-  [['--stream', 'snapshots'], 'say daemon, snapshot-12, or 12'],
+  [['--caller', 'pid:me'], '--caller "pid:me": not a caller; use pid:123, uid:0, lease:NAME'],
+  [['--follow', '--until', '1h'], '--follow and --until are mutually exclusive'],
+  [['--from', 'x'], '--from "x": neither a position nor a time; use 120, 2026-01-31T23:59:59Z'],
+  [['--stream', 'snapshots'], 'use daemon, snapshot-12 or 12'],
   [['--type', 'SnapshotCommited'], 'did you mean SnapshotCommitted?'],
-  [['--type', 'Foo'], 'there is no event "Foo"; several are separated by commas'],
-  [['--since', 'yesterday'], '--since "yesterday": not a time; say it as 2026-01-31T23:59:59Z'],
-  [['--until', '2026-02-30T00:00:00Z'], 'there is no such day, time of day or zone'],
-  [['--from', '9007199254740992'], 'too great; a number is at most 9007199254740991'],
-  [['--from', '1', '--after', '1'], 'give one of them'],
-  [['--follow', '--reverse'], 'give one'],
-  [['--root', '/nonexistent'], '/nonexistent is no root'],
-])('refuses %j and says what would be right', async (args, said) => {
+  [['--type', 'Foo'], 'unknown event type "Foo"; separate several types by commas'],
+  [['--since', 'yesterday'], '--since "yesterday": not a time; use 2026-01-31T23:59:59Z'],
+  [['--until', '2026-02-30T00:00:00Z'], 'no such date, time of day or time zone'],
+  [['--from', '9007199254740992'], 'out of range; the maximum is 9007199254740991'],
+  [['--from', '1', '--after', '1'], '--from and --after are mutually exclusive'],
+  [['--follow', '--reverse'], '--follow and --reverse are mutually exclusive'],
+  [['--root', '/nonexistent'], '/nonexistent is not a root'],
+])('refuses %j with a helpful message', async (args, message) => {
   const root = await aRoot([]);
   const { code, stdout, stderr } = await stratalog(['log', ...args], { STRATALOG_ROOT: root });
   expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
-  expect(stderr).toContain(said);
+  expect(stderr).toContain(message);
 });
 
-it('shows events of a newer release as they stand', async () => {
+it('prints events of a newer release unchanged', async () => {
   const newer = { stream: 'snapshot-1', type: 'SnapshotFrozen', data: { until: 'tomorrow' } };
   const root = await aRoot([newer, { ...prepared(2), schemaVersion: 9, data: { extra: 1 } }]);
   const { code, stdout } = await stratalog(['log', '--root', root]);
@@ -163,7 +160,7 @@ it('shows events of a newer release as they stand', async () => {
   expect(stdout).toContain('(not understood by this release) {"extra":1}');
 });
 
-it('prints what is sound before damage, then where the damage is, and exits 3', async () => {
+it('prints the events before damage, then its place, and exits 3', async () => {
   const root = await aRoot([]);
   await appendTo(root, aStory);
   await appendTo(
@@ -186,7 +183,7 @@ it('prints what is sound before damage, then where the damage is, and exits 3', 
   expect(stderr.trimEnd().split('\n')).toHaveLength(1);
 });
 
-/** Changes a byte of the record that ends at, or is at, this share of what is written. */
+/** Flips a bit at this fraction of the written part. */
 function damageNewest(root: string, share: number): void {
   const path = join(root, 'log', '00000000000000000000.seg');
   const bytes = readFileSync(path);
@@ -196,7 +193,7 @@ function damageNewest(root: string, share: number): void {
   writeFileSync(path, bytes);
 }
 
-it('says that it stops at damage in the newest segment, and exits 3', async () => {
+it('reports that it stops at damage in the newest segment, and exits 3', async () => {
   const root = await aRoot(aStory);
   damageNewest(root, 0.5);
   const { code, stdout, stderr } = await stratalog(['log', '-q', '--root', root]);
@@ -213,89 +210,108 @@ it('says that it stops at damage in the newest segment, and exits 3', async () =
     ['--to', '1'],
     ['-n', '1'],
   ]) {
-    const asked = await stratalog(['log', '-q', '--root', root, ...part]);
-    expect(asked).toEqual({ code: 0, stdout: '0\n', stderr: '' });
+    const before = await stratalog(['log', '-q', '--root', root, ...part]);
+    expect(before).toEqual({ code: 0, stdout: '0\n', stderr: '' });
   }
 });
 
-it('says that the end is torn, and exits 0', async () => {
+it('reports a torn tail, and exits 0', async () => {
   const root = await aRoot(aStory);
   damageNewest(root, 1);
   const { code, stdout, stderr } = await stratalog(['log', '-q', '--root', root]);
   expect({ code, stdout }).toEqual({ code: 0, stdout: '0\n1\n2\n3\n4\n' });
-  expect(stderr).toBe('stratalog: the log ends at position 5 with a torn tail; a start cuts it\n');
+  expect(stderr).toBe(
+    'stratalog: the log ends at position 5 with a torn tail; the next startup cuts it\n',
+  );
 });
 
-it.each([[[]], [['--reverse']], [['--to', '3']]])('says that no event matches %j', async (more) => {
-  const root = await aRoot(aStory);
-  const args = ['log', '--root', root, '--type', 'TailCut', ...more];
-  const { code, stdout, stderr } = await stratalog(args);
-  expect({ code, stderr }).toEqual({
-    code: 0,
-    stderr: 'stratalog: no event matches; the log ends at position 6\n',
-  });
-  expect(stdout.split('\n')).toHaveLength(2);
-});
+it.each([[[]], [['--reverse']], [['--to', '3']]])(
+  'reports that no event matches %j',
+  async (more) => {
+    const root = await aRoot(aStory);
+    const args = ['log', '--root', root, '--type', 'TailCut', ...more];
+    const { code, stdout, stderr } = await stratalog(args);
+    expect({ code, stderr }).toEqual({
+      code: 0,
+      stderr: 'stratalog: no event matches; the log ends at position 6\n',
+    });
+    expect(stdout.split('\n')).toHaveLength(2);
+  },
+);
 
-it('ends quietly when its reader has gone', async () => {
+it('exits silently when its reader is gone', async () => {
   const root = await aRoot([...Array(1000).keys()].map((n) => preparing(n + 1, `key-${n}`)));
   for (const command of ['log --json', 'log', 'verify', 'inspect']) {
     const line = `stratalog ${command} --root ${root} | head -1; echo "\${PIPESTATUS[0]}"`;
     const { stdout, stderr } = await shell(line);
     expect(stderr, command).toBe('');
     expect(stdout.split('\n'), command).toHaveLength(3);
-    // As by SIGPIPE. inspect and verify write their few lines before the pipe is closed, and have findings.
+    // As for SIGPIPE. inspect and verify may write all lines before the pipe is closed, and have findings.
     const code = stdout.split('\n')[1];
     expect(command.startsWith('log') ? ['141'] : ['0', '3', '141'], command).toContain(code);
   }
 });
 
-it('does not wait behind what is not there yet', async () => {
+it('does not follow from a position past the end', async () => {
   const root = await aRoot(aStory);
   const beyond = await stratalog(['log', '-f', '--root', root, '--after', '500']);
   expect(beyond).toMatchObject({ code: 1, stdout: '' });
   expect(beyond.stderr).toContain('501 does not exist yet');
 });
 
-it('follows a living daemon, outlives its death, and resumes', { timeout: 60_000 }, async () => {
-  const daemon = await aDaemon();
-  const asked = askedOf(daemon);
-  const following = started(['log', '--root', daemon.root, '--follow', '--json', '--since', '1h']);
-  await until('the start is shown', () => following.lines().length >= 1);
-  await asked.prepare('default/1/a');
-  await asked.commit('default/2/b', 'default/1/a');
-  const typesOf = (lines: string[]): unknown[] =>
-    jsonLines(lines.join('\n')).map(({ type }) => type);
-  await until('the commit is shown', () => following.lines().join().includes('SnapshotCommitted'));
-  await daemon.crash();
-  await daemon.start();
-  const shown = () =>
-    typesOf(following.lines()).filter((type) => type !== 'DirectoriesPreallocated');
-  await until('the second start is shown', () => shown().length >= 6);
-  expect(shown().slice(0, 6)).toEqual([
-    'DaemonStarted',
-    'SnapshotPreparing',
-    'SnapshotPrepared',
-    'SnapshotCommitting',
-    'SnapshotCommitted',
-    'DaemonStarted',
-  ]);
-  following.child.kill('SIGINT');
-  expect(await following.ended).toBe(0);
+it(
+  'follows a running daemon across a crash and a restart, and resumes',
+  { timeout: 60_000 },
+  async () => {
+    const daemon = await aDaemon();
+    const client = askedOf(daemon);
+    const following = started([
+      'log',
+      '--root',
+      daemon.root,
+      '--follow',
+      '--json',
+      '--since',
+      '1h',
+    ]);
+    await until('the startup is shown', () => following.lines().length >= 1);
+    await client.prepare('default/1/a');
+    await client.commit('default/2/b', 'default/1/a');
+    const typesOf = (lines: string[]): unknown[] =>
+      jsonLines(lines.join('\n')).map(({ type }) => type);
+    await until('the commit is shown', () =>
+      following.lines().join().includes('SnapshotCommitted'),
+    );
+    await daemon.crash();
+    await daemon.start();
+    const shown = () =>
+      typesOf(following.lines()).filter((type) => type !== 'DirectoriesPreallocated');
+    await until('the second startup is shown', () => shown().length >= 6);
+    expect(shown().slice(0, 6)).toEqual([
+      'DaemonStarted',
+      'SnapshotPreparing',
+      'SnapshotPrepared',
+      'SnapshotCommitting',
+      'SnapshotCommitted',
+      'DaemonStarted',
+    ]);
+    following.child.kill('SIGINT');
+    expect(await following.ended).toBe(0);
 
-  const second = jsonLines(following.lines().join('\n')).findLast(
-    ({ type }) => type === 'DaemonStarted',
-  );
-  const at = Number(second?.['position']);
-  const after = ['--after', String(at - 1), '-n', '2'];
-  const resumed = started(['log', '--root', daemon.root, '-f', '-q', ...after]);
-  await until('the start is shown again', () => resumed.lines().length >= 1);
-  await askedOf(daemon).prepare('default/4/d', 'default/2/b');
-  expect(await resumed.ended).toBe(0);
-  expect(resumed.lines()).toEqual([String(at), String(at + 1)]);
-});
+    const second = jsonLines(following.lines().join('\n')).findLast(
+      ({ type }) => type === 'DaemonStarted',
+    );
+    const at = Number(second?.['position']);
+    const after = ['--after', String(at - 1), '-n', '2'];
+    const resumed = started(['log', '--root', daemon.root, '-f', '-q', ...after]);
+    await until('the startup is shown again', () => resumed.lines().length >= 1);
+    await askedOf(daemon).prepare('default/4/d', 'default/2/b');
+    expect(await resumed.ended).toBe(0);
+    expect(resumed.lines()).toEqual([String(at), String(at + 1)]);
+  },
+);
 
-it('reads the root that the configuration names', async () => {
+it('reads the configured root', async () => {
   const root = await aRoot([daemonStarted()]);
   const file = join(await aDirectory(), 'config.toml');
   writeFileSync(file, `root = "${root}"\n`);

@@ -1,4 +1,4 @@
-/** Goal: `machine` tells where a snapshot stands and by which events, in every form. */
+/** Goal: `machine` shows the state of a snapshot and its transitions, in every format. */
 import { afterEach, beforeAll, expect, it } from 'vitest';
 import {
   aRoot,
@@ -29,7 +29,7 @@ const story = [
   removing(2, true),
 ];
 
-it('tells the state of a snapshot and each step to it', async () => {
+it('shows the state of a snapshot and each transition', async () => {
   const root = await aRoot(story);
   const { code, stdout } = await stratalog(['machine', 'layer', '--root', root]);
   expect(code).toBe(0);
@@ -37,11 +37,11 @@ it('tells the state of a snapshot and each step to it', async () => {
   expect(stdout).toMatch(/^3 +\S+Z +active +SnapshotCommitting +committing +as default/m);
 });
 
-it('tells it of a moment in the past, and as JSON', async () => {
+it('shows them at a moment in the past, and as JSON', async () => {
   const root = await aRoot(story);
   const args = ['machine', '1', '--at', '4', '--json', '--root', root];
-  const [told] = jsonLines((await stratalog(args)).stdout);
-  expect(told).toMatchObject({
+  const [state] = jsonLines((await stratalog(args)).stdout);
+  expect(state).toMatchObject({
     schema: 'stratalog.machine-state/v1',
     ...{ id: 1, name: 'default/1/key', position: 4, state: 'committing' },
     path: [
@@ -52,15 +52,15 @@ it('tells it of a moment in the past, and as JSON', async () => {
   });
 });
 
-it('takes the snapshot that bears the key at the moment, and tells of the others', async () => {
+it('picks the snapshot that has the key at the moment, and reports the others', async () => {
   const root = await aRoot(story);
   const { stdout, stderr } = await stratalog(['machine', 'key', '--root', root]);
   expect(stdout).toContain('snapshot  2 default/3/key');
   expect(stdout).toContain('state     awaitingCleanup');
-  expect(stderr).toContain('"key" fits 2 snapshots; this is 2.');
+  expect(stderr).toContain('"key" matches 2 snapshots; using 2;');
 });
 
-it('draws the chart with the state lit', async () => {
+it('draws the chart with the state highlighted', async () => {
   const root = await aRoot(story);
   const svg = await stratalog(['machine', '1', '--format', 'svg', '--root', root]);
   expect(svg.stdout).toMatch(
@@ -80,19 +80,19 @@ it('draws the whole chart without a root', async () => {
   expect(json).toMatchObject({ schema: 'stratalog.machine/v1' });
 });
 
-it('says what is wrong when there is no such snapshot, or the forms disagree', async () => {
+it('reports a missing snapshot and contradictory flags', async () => {
   const root = await aRoot(story);
   const [unknown, early, whole, two] = await Promise.all([
-    stratalog(['machine', 'nobody', '--root', root]),
+    stratalog(['machine', 'absent', '--root', root]),
     stratalog(['machine', '2', '--at', '3', '--root', root]),
     stratalog(['machine', '--at', '3']),
     stratalog(['machine', '--json', '--format', 'svg']),
   ]);
   expect(unknown).toMatchObject({ code: 1, stdout: '' });
-  expect(unknown.stderr).toContain('ever bore the key, name or digest, "nobody"');
+  expect(unknown.stderr).toContain('has the id, key, name or digest "absent"');
   expect(early.code).toBe(1);
   expect(early.stderr).toContain(
-    'there was no snapshot "2" at position 3; 2 was prepared at position ',
+    'no snapshot "2" exists at position 3; snapshot 2 was prepared at position ',
   );
   expect([whole.code, two.code]).toEqual([2, 2]);
 });

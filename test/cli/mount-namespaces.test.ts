@@ -1,6 +1,6 @@
 /**
- * Goal: a client never gets a layer that it does not see, and somebody is told what to change.
- * Method: the built daemon and clients as real processes, in mount namespaces of their own.
+ * Goal: a client never gets a layer whose mount it cannot see, and the cause is reported. Method: the
+ * built daemon and clients as real processes, in separate mount namespaces.
  */
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, realpathSync } from 'node:fs';
@@ -28,7 +28,7 @@ afterEach(async () => {
   await workspace.close();
 });
 
-const apart = (propagation: string) => ['unshare', '--mount', '--propagation', propagation];
+const unshared = (propagation: string) => ['unshare', '--mount', '--propagation', propagation];
 
 interface Place {
   readonly daemon: Daemon;
@@ -49,7 +49,7 @@ async function aClient(daemon: Daemon, options: ClientProcessOptions = {}): Prom
   return client;
 }
 
-/** A Prepare as a pull makes it: by the layer's chain id. */
+/** A Prepare as in a pull: with the chain ID of the layer. */
 async function pulled(client: ClientProcess, key: string, layer: RemoteTarget | undefined) {
   const { chainId = '', parent = '' } = layer ?? {};
   const labels = { [TARGET_LABEL]: chainId };
@@ -57,7 +57,8 @@ async function pulled(client: ClientProcess, key: string, layer: RemoteTarget | 
 }
 
 const READY = /already exists$/;
-const NOT_SEEN = /process \d+( \(\w+\))? does not see what this daemon mounts; remove PrivateTmp=/;
+const NOT_VISIBLE =
+  /process \d+( \(\w+\))? does not see what this daemon mounts; remove PrivateTmp=/;
 
 async function failures({ root }: Daemon): Promise<readonly string[]> {
   const { stdout } = await stratalog([
@@ -71,8 +72,8 @@ async function failures({ root }: Daemon): Promise<readonly string[]> {
   return jsonLines(stdout).map(({ data }) => (data as { readonly reason: string }).reason);
 }
 
-/** Names that do not serve, and why. A probe does not fail for them; asked for by name, they do. */
-async function unwell({ address }: Daemon) {
+/** Services that are not serving, and why. Only a query of such a service fails. */
+async function notServing({ address }: Daemon) {
   const { code, stdout } = await stratalog(['health', '--json', '--address', address]);
   const rows = jsonLines(stdout).filter(({ status }) => status !== 'SERVING');
   expect(code).toBe(0);
@@ -85,8 +86,8 @@ async function unwell({ address }: Daemon) {
 
 async function found({ root }: Daemon) {
   const { code, stdout } = await stratalog(['inspect', '--json', '--root', root]);
-  const [told] = jsonLines(stdout);
-  const findings = told?.['findings'] as {
+  const [report] = jsonLines(stdout);
+  const findings = report?.['findings'] as {
     kind: string;
     subject: string;
     evidence: string;
@@ -105,16 +106,16 @@ describe('a daemon in a mount namespace of its own', () => {
     'gives no layer to clients outside, as %s, from a %s',
     async (propagation, format) => {
       const { daemon, layers } = await aPlace(format);
-      await daemon.start(apart(propagation));
+      await daemon.start(unshared(propagation));
       const client = await aClient(daemon);
       expect(await pulled(client, 'lower', layers[0])).toBe('ok');
       expect(await pulled(client, 'again', layers[0])).toBe('ok');
       const [first, second] = await failures(daemon);
-      expect(first).toMatch(NOT_SEEN);
+      expect(first).toMatch(NOT_VISIBLE);
       expect(second).toBe(first);
-      expect(await unwell(daemon)).toEqual([['mounts', first]]);
-      const told = daemon.log().match(/a client does not see what this daemon mounts/g);
-      expect(told).toHaveLength(1);
+      expect(await notServing(daemon)).toEqual([['mounts', first]]);
+      const warnings = daemon.log().match(/a client does not see what this daemon mounts/g);
+      expect(warnings).toHaveLength(1);
 
       const { code, findings } = await found(daemon);
       expect(code).toBe(3);
@@ -122,11 +123,11 @@ describe('a daemon in a mount namespace of its own', () => {
       expect(findings[0]?.evidence).toMatch(
         /visible only there; remove PrivateTmp=.*Bidirectional/,
       );
-      // The plain snapshots are as good as any.
+      // Plain snapshots work.
       expect(await client.told('commit', 'lower', 'layer')).toBe('ok');
       expect(await client.told('prepare', 'container', 'layer')).toBe('ok');
 
-      // The drop-in is gone.
+      // Without the mount namespace.
       await daemon.stop();
       await daemon.start();
       const after = await aClient(daemon);
@@ -137,12 +138,12 @@ describe('a daemon in a mount namespace of its own', () => {
           parent: layers[0]?.chainId ?? '',
         } as RemoteTarget),
       ).toMatch(READY);
-      expect(await unwell(daemon)).toEqual([]);
+      expect(await notServing(daemon)).toEqual([]);
       expect(await found(daemon)).toEqual({ code: 0, findings: [] });
     },
   );
 
-  it('refuses what stands on a layer that it has mounted again, and adopts what is seen', async () => {
+  it('refuses snapshots on a layer that it has remounted, and adopts visible mounts', async () => {
     const { daemon, layers } = await aPlace();
     await daemon.start();
     const before = await aClient(daemon);
@@ -152,31 +153,31 @@ describe('a daemon in a mount namespace of its own', () => {
     expect(await before.told('view', 'view', chainId)).toBe('ok');
     await before.kill();
 
-    // Its namespace begins with the mounts that are there, and outside they are there too.
+    // The new namespace starts with the existing mounts, which are also visible outside.
     await daemon.stop();
-    await daemon.start(apart('slave'));
+    await daemon.start(unshared('slave'));
     const between = await aClient(daemon);
     expect(await between.told('mounts', 'container')).toBe('ok');
     expect(await pulled(between, 'lower 2', layers[0])).toMatch(READY);
-    expect(await unwell(daemon)).toEqual([]);
+    expect(await notServing(daemon)).toEqual([]);
     await between.kill();
 
-    // As after a reboot: the mount is made anew, where nobody outside sees it.
+    // As after a reboot: the mount is made again, and is not visible outside.
     await daemon.stop();
     for (const mountpoint of mountpointsBelow(daemon.root)) execFileSync('umount', [mountpoint]);
-    await daemon.start(apart('slave'));
+    await daemon.start(unshared('slave'));
     const client = await aClient(daemon);
     for (const key of ['container', 'view']) {
       const answer = await client.call({ method: 'mounts', words: [key], labels: {} });
-      // As a lost connection: both are Unavailable.
+      // Unavailable, as for a lost connection.
       expect(answer).toMatchObject({ kind: 'unanswered' });
-      expect(inWords(answer)).toMatch(NOT_SEEN);
+      expect(inWords(answer)).toMatch(NOT_VISIBLE);
     }
-    expect(await client.told('prepare', 'another', chainId)).toMatch(NOT_SEEN);
-    expect(await client.told('view', 'another', chainId)).toMatch(NOT_SEEN);
-    // containerd pulls it once more.
+    expect(await client.told('prepare', 'another', chainId)).toMatch(NOT_VISIBLE);
+    expect(await client.told('view', 'another', chainId)).toMatch(NOT_VISIBLE);
+    // containerd pulls it again.
     expect(await pulled(client, 'lower 3', layers[0])).toBe('ok');
-    expect((await unwell(daemon)).map(([name]) => name)).toEqual(['mounts']);
+    expect((await notServing(daemon)).map(([name]) => name)).toEqual(['mounts']);
     const { findings } = await found(daemon);
     expect(findings.map(({ kind }) => kind)).toEqual(['HiddenMounts']);
     expect(findings[0]?.evidence).toContain('visible only there (now: snapshots 1)');
@@ -188,34 +189,34 @@ describe('a daemon in a mount namespace of its own', () => {
     const after = await aClient(daemon);
     expect(await after.told('mounts', 'container')).toBe('ok');
     expect(await after.told('mounts', 'view')).toBe('ok');
-    expect(await unwell(daemon)).toEqual([]);
+    expect(await notServing(daemon)).toEqual([]);
   });
 
-  it('serves its layers where its mounts propagate outside', async () => {
+  it('serves its layers if its mounts propagate outside', async () => {
     const { daemon, layers } = await aPlace();
-    // As a pod's volume with mountPropagation: Bidirectional.
+    // As a volume with mountPropagation: Bidirectional.
     mkdirSync(daemon.root);
     execFileSync('mount', ['--bind', daemon.root, daemon.root]);
     execFileSync('mount', ['--make-shared', daemon.root]);
-    await daemon.start(apart('unchanged'));
+    await daemon.start(unshared('unchanged'));
     const client = await aClient(daemon);
     expect(await pulled(client, 'lower', layers[0])).toMatch(READY);
     expect(mountpointsBelow(daemon.root)).toEqual([`${daemon.root}/snapshots/1/fs`]);
     expect(await client.told('prepare', 'container', layers[0]?.chainId ?? '')).toBe('ok');
-    expect(await unwell(daemon)).toEqual([]);
+    expect(await notServing(daemon)).toEqual([]);
     expect(await found(daemon)).toEqual({ code: 0, findings: [] });
   });
 
   it.each([
-    ['declines where its mounts stay', false],
-    ['serves where its mounts propagate', true],
-  ])('and a pid namespace, where clients are unknown, %s', async (_what, isShared) => {
+    ['declines if its mounts do not propagate', false],
+    ['serves if its mounts propagate', true],
+  ])('and a pid namespace, in which clients are unknown, %s', async (_what, isShared) => {
     const { daemon, layers } = await aPlace();
     mkdirSync(daemon.root);
     execFileSync('mount', ['--bind', daemon.root, daemon.root]);
     execFileSync('mount', [isShared ? '--make-shared' : '--make-private', daemon.root]);
-    // It is another process than unshare, which ends it.
-    await daemon.start([...apart('unchanged'), '--pid', '--fork', '--kill-child']);
+    // unshare forks the daemon, and kills it when it exits.
+    await daemon.start([...unshared('unchanged'), '--pid', '--fork', '--kill-child']);
     const client = await aClient(daemon);
     const answer = await pulled(client, 'lower', layers[0]);
     if (isShared) {
@@ -235,7 +236,7 @@ describe('a daemon in a mount namespace of its own', () => {
       daemon.root,
     ]);
     expect(jsonLines(stdout)[0]?.['data']).toMatchObject({ caller: { pid: 0, uid: 0 } });
-    // Clients that are not known apart keep nothing from each other.
+    // Clients that cannot be distinguished are not protected from each other.
     expect(await (await aClient(daemon)).told('prepare', 'key')).toBe('ok');
     expect(await client.told('remove', 'key')).toBe('ok');
     await daemon.crash();
@@ -243,12 +244,12 @@ describe('a daemon in a mount namespace of its own', () => {
 });
 
 describe('a client in a mount namespace of its own', () => {
-  it('gets plain snapshots, at the same time as another gets the layer', async () => {
+  it('gets plain snapshots while another client gets the layer', async () => {
     const { daemon, layers } = await aPlace();
     await daemon.start();
     const [seeing, blind] = await Promise.all([
       aClient(daemon, { word: 'seeing' }),
-      aClient(daemon, { word: 'blind', within: apart('private') }),
+      aClient(daemon, { word: 'blind', within: unshared('private') }),
     ]);
     const answers = await Promise.all([
       pulled(blind, 'blind 1', layers[0]),
@@ -257,13 +258,13 @@ describe('a client in a mount namespace of its own', () => {
     ]);
     expect(answers[0]).toBe('ok');
     expect(answers[1]).toMatch(READY);
-    // Its parent is the other client's, which is there by now or is not yet.
+    // The parent layer of the other client may or may not exist by now.
     expect(await pulled(blind, 'blind 3', layers[0])).toBe('ok');
-    expect(await blind.told('view', 'view', layers[0]?.chainId ?? '')).toMatch(NOT_SEEN);
+    expect(await blind.told('view', 'view', layers[0]?.chainId ?? '')).toMatch(NOT_VISIBLE);
     expect(await seeing.told('view', 'view', layers[0]?.chainId ?? '')).toBe('ok');
-    expect((await unwell(daemon)).map(([name]) => name)).toContain('mounts');
+    expect((await notServing(daemon)).map(([name]) => name)).toContain('mounts');
     await blind.kill();
-    // Nobody is left who does not see.
-    await expect.poll(() => unwell(daemon), { timeout: 25_000 }).toEqual([]);
+    // All remaining clients see the mounts.
+    await expect.poll(() => notServing(daemon), { timeout: 25_000 }).toEqual([]);
   });
 });

@@ -1,7 +1,7 @@
 /**
- * Goal: after an upgrade of Node.js to another release line, the daemon says what to do, waits, and
- * serves once it is done. Method: an installation with a native module of another line, which Node.js
- * refuses; then the right one takes its place.
+ * Goal: after an upgrade of Node.js to another release line, the daemon reports what to do, waits, and
+ * then serves. Method: an installation with a native module of another release line, which Node.js
+ * refuses; it is then replaced by the right one.
  */
 import { cpSync, readFileSync, renameSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -28,7 +28,7 @@ afterEach(cleanUp);
 const moduleVersion = Number(process.versions.modules);
 const binary = join('node_modules', 'fs-ext', 'build', 'Release', 'fs_ext.node');
 
-/** The installed files, with a native module of another line. Answers its directory. */
+/** An installation with a native module of another release line. Returns its directory. */
 async function installation(): Promise<string> {
   const directory = join(await aDirectory(), 'stratalog');
   for (const part of ['package.json', 'dist/bin', 'node_modules/fs-ext']) {
@@ -43,7 +43,7 @@ async function installation(): Promise<string> {
   return directory;
 }
 
-/** All that Node.js looks at before it refuses (node.h, `struct node_module`). */
+/** The part that Node.js checks before it refuses (node.h, `struct node_module`). */
 const moduleSource = (version: number): string => `
   struct node_module {
     int version; unsigned flags; void *handle; const char *file;
@@ -54,7 +54,7 @@ const moduleSource = (version: number): string => `
   __attribute__((constructor)) static void begin(void) { node_module_register(&module); }
 `;
 
-it('says what to do, waits, and serves when it is done', { timeout: 60_000 }, async () => {
+it('reports what to do, waits, and serves after the rebuild', { timeout: 60_000 }, async () => {
   const directory = await installation();
   const cli = join(directory, 'dist', 'bin', 'stratalog.cjs');
   const advice =
@@ -62,7 +62,7 @@ it('says what to do, waits, and serves when it is done', { timeout: 60_000 }, as
     `(module version ${moduleVersion - 1}, not ${moduleVersion}); ` +
     `run 'npm rebuild fs-ext' in ${directory} (needs python3, make and g++)`;
 
-  // A command that only reads needs no lock; one that writes says the same, and ends.
+  // A read-only command does not need the lock module; one that writes fails with the same message.
   const root = await aRoot([daemonStarted()]);
   const command = (name: string) =>
     run(process.execPath, [cli, name, '--root', root], { mayFail: true });

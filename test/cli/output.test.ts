@@ -1,7 +1,7 @@
 /**
- * Goal: no command ends as if it had told what nobody got, and none colors what is no terminal.
- * Method: a line of shell for each command of the parser's tree, with its stdout on a full disk, on
- * a pipe whose reader is gone, on a file system that fills up, and on real pseudo terminals.
+ * Goal: no command succeeds without writing its output, and colors are only written to a terminal.
+ * Method: a shell command for each command of the parser's tree, with stdout on a full disk, on a
+ * closed pipe, on a file system that fills up, and on real pseudo terminals.
  */
 import { execFileSync } from 'node:child_process';
 import { generateKeyPairSync } from 'node:crypto';
@@ -29,9 +29,9 @@ import {
   shell,
 } from './rig.js';
 
-/** What the lines below name. */
+/** The arguments of the commands below. */
 interface World {
-  /** A root that no daemon has, with a layer, an orphan and an unavailable layer. */
+  /** A stopped root with a layer, an orphan and an unavailable layer. */
   readonly root: string;
   readonly socket: string;
   readonly key: string;
@@ -85,7 +85,7 @@ async function aWorld(): Promise<World> {
   return made;
 }
 
-/** Each prints to stdout. A new directory is `$(mktemp -d -p "$T")`. */
+/** Each prints to stdout. `$(mktemp -d -p "$T")` is a new directory. */
 const lines: Readonly<Record<string, (world: World) => string>> = {
   health: ({ socket }) => `health -a ${socket}`,
   log: ({ root }) => `log --root ${root}`,
@@ -125,12 +125,12 @@ const lines: Readonly<Record<string, (world: World) => string>> = {
   '--version': () => '--version',
   'log --help': () => 'log --help',
 };
-/** What they write goes to a socket, and what they say to stderr. */
+/** Commands without output on stdout. */
 const silent = ['serve'];
-/** They go on until they are interrupted, unless their output fails. */
+/** Commands that run until interrupted, unless their output fails. */
 const endless = ['ui'];
 
-it('has a line for each command', async () => {
+it('tests every command', async () => {
   const leaves = [...everyCommand(shapeOf(await buildProgram()))]
     .filter(({ path, commands }) => path.length > 0 && commands.length === 0)
     .map(({ path }) => path.join(' '));
@@ -140,14 +140,14 @@ it('has a line for each command', async () => {
 
 const names = Object.keys(lines);
 
-/** The command behind `before`, and `after` it what becomes of its output. */
+/** The command line, with a prefix and with a redirection of its output. */
 async function lineOf(name: string, before: string, after: string): Promise<string> {
   const temporary = await aDirectory();
   const command = `stratalog ${lines[name]?.(world) ?? ''}`;
   return `export T=${temporary} TMPDIR=${temporary}\n${before} ${command} ${after}`;
 }
 
-/** On a terminal of its own, of which both outputs are told together. */
+/** Runs on a pseudo terminal. Returns stdout and stderr combined. */
 async function onTerminal(line: string, term: string): Promise<string> {
   const script = join(await aDirectory(), 'script');
   const program = `stratalog() { "${process.execPath}" "${cliPath}" "$@"; }`;
@@ -159,7 +159,7 @@ async function onTerminal(line: string, term: string): Promise<string> {
 const escape = '\u001b';
 
 describe.each(names)('%s', (name) => {
-  it('fails on a full disk, and says so in one line', async () => {
+  it('fails on a full disk with a one-line message', async () => {
     const { code, stdout, stderr } = await shell(await lineOf(name, '', '> /dev/full'));
     expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
     expect(stderr).toMatch(/^stratalog: cannot write to stdout: ENOSPC: .*; make room on/m);
@@ -167,8 +167,8 @@ describe.each(names)('%s', (name) => {
     expect(stderr).not.toMatch(/^\s+at /m);
   });
 
-  it('ends with 141 when the reader is gone, and says nothing of it', async () => {
-    // The reader has ended before the command begins.
+  it('exits with 141 when the reader is gone, without a message', async () => {
+    // The reader has exited before the command starts.
     const line = await lineOf(name, 'exec 3> >(exit 0); wait $!;', '>&3');
     const { code, stderr } = await shell(line);
     expect(code).toBe(141);
@@ -177,7 +177,7 @@ describe.each(names)('%s', (name) => {
 });
 
 describe.each(names.filter((name) => !endless.includes(name)))('%s', (name) => {
-  it('writes plain text where there is no terminal', async () => {
+  it('writes plain text without a terminal', async () => {
     const { stdout } = await shell(await lineOf(name, '', ''));
     expect(stdout).not.toBe('');
     expect(stdout).not.toContain(escape);
@@ -190,7 +190,7 @@ describe.each(names.filter((name) => !endless.includes(name)))('%s', (name) => {
   });
 });
 
-it('ends a command in the middle of a long output when its reader has enough', async () => {
+it('ends a command in the middle of a long output when its reader exits', async () => {
   const events = [...Array(1500).keys()].flatMap((n) => [preparing(n + 1, `n/${n + 1}/key`)]);
   const root = await aRoot(events);
   for (const command of ['log', 'log --json', 'export', 'state --all', 'replay --frames']) {
@@ -200,12 +200,12 @@ it('ends a command in the middle of a long output when its reader has enough', a
     expect({ command, code, stderr }).toEqual({ command, code: 141, stderr: '' });
     expect(stdout.split('\n')).toHaveLength(2);
   }
-  // One pipe for both.
+  // With stdout and stderr on the same pipe.
   const both = await shell(`set -o pipefail; stratalog log --root ${root} 2>&1 | head -n 1`);
   expect(both).toMatchObject({ code: 141, stderr: '' });
 }, 120_000);
 
-it('does not take the last, short write before a disk is full for a whole one', async () => {
+it('does not treat the last, short write before a disk is full as complete', async () => {
   const root = await aRoot([...Array(200).keys()].map((n) => preparing(n + 1, `n/${n + 1}/key`)));
   const whole = await shell(`stratalog log --json --root ${root}`);
   expect(whole.code).toBe(0);
@@ -214,7 +214,7 @@ it('does not take the last, short write before a disk is full for a whole one', 
   execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${pages * 4096}`, 'tmpfs', small]);
   try {
     const { code, stderr } = await shell(`stratalog log --json --root ${root} > ${small}/file`);
-    // The file has all that fits: of the last write, a part.
+    // The file has a part of the last write.
     expect(readFileSync(join(small, 'file'))).toHaveLength(pages * 4096);
     expect({ code, stderr }).toMatchObject({ code: 1 });
     expect(stderr).toMatch(/^stratalog: cannot write to stdout: ENOSPC/);
@@ -223,7 +223,7 @@ it('does not take the last, short write before a disk is full for a whole one', 
   }
 });
 
-it('undoes a mount that nobody can be told of', async () => {
+it('unmounts if the mountpoint cannot be printed', async () => {
   const { code } = await shell(await lineOf('mount', '', '> /dev/full'));
   expect(code).toBe(1);
   expect(readFileSync('/proc/self/mountinfo', 'utf8')).not.toContain('stratalog-mount-');
@@ -264,7 +264,7 @@ describe('colors', () => {
     expect(traits).toEqual({ isTerminal, hasColors, canRedraw });
   });
 
-  it('are on a terminal, and in a pipe where they are forced', async () => {
+  it('are on for a terminal, and for a pipe if forced', async () => {
     const line = await lineOf('layers', '', '');
     const forced = await lineOf('layers', 'export FORCE_COLOR=1;', '');
     expect(await onTerminal(line, 'xterm')).toContain(escape);
@@ -273,28 +273,28 @@ describe('colors', () => {
     expect((await shell(`export NO_COLOR=1; ${forced}`)).stdout).not.toContain(escape);
   });
 
-  it('are those of stdout for stdout, and of stderr for stderr', async () => {
-    const place = await aDirectory();
-    // A daemon writes to stderr alone.
-    const serve = `stratalog serve --config /dev/null --root ${place}/root --address ${place}/s --log-format text`;
-    const stop = `& until stratalog health -q -a ${place}/s 2>/dev/null; do sleep 0.1; done; kill $!; wait`;
-    const onScreen = await onTerminal(`${serve} > ${place}/out ${stop}`, 'xterm');
+  it('are determined separately for stdout and stderr', async () => {
+    const directory = await aDirectory();
+    // A daemon only writes to stderr.
+    const serve = `stratalog serve --config /dev/null --root ${directory}/root --address ${directory}/s --log-format text`;
+    const stop = `& until stratalog health -q -a ${directory}/s 2>/dev/null; do sleep 0.1; done; kill $!; wait`;
+    const onScreen = await onTerminal(`${serve} > ${directory}/out ${stop}`, 'xterm');
     expect(onScreen).toContain(escape);
-    expect(readFileSync(join(place, 'out'), 'utf8')).toBe('');
+    expect(readFileSync(join(directory, 'out'), 'utf8')).toBe('');
     const layers = await lineOf('layers', '', '');
-    expect(await onTerminal(`${layers} > ${place}/rows`, 'xterm')).not.toContain(escape);
-    expect(readFileSync(join(place, 'rows'), 'utf8')).not.toContain(escape);
-    expect(await onTerminal(`${layers} 2> ${place}/notes`, 'xterm')).toContain(escape);
+    expect(await onTerminal(`${layers} > ${directory}/rows`, 'xterm')).not.toContain(escape);
+    expect(readFileSync(join(directory, 'rows'), 'utf8')).not.toContain(escape);
+    expect(await onTerminal(`${layers} 2> ${directory}/notes`, 'xterm')).toContain(escape);
   });
 });
 
-it('asks on a dumb terminal without moving the cursor', async () => {
+it('prompts on a dumb terminal without control sequences', async () => {
   const { root } = world;
   const long = await aRoot([...Array(60).keys()].map((n) => preparing(n + 1, `n/${n + 1}/key`)));
-  const asked = await onTerminal(`stratalog compact --before 40 --root ${long}`, 'dumb');
-  expect(asked).toContain('What is forgotten:');
-  expect(asked).toMatch(/nothing was dropped/);
-  expect(asked).not.toContain(escape);
+  const prompt = await onTerminal(`stratalog compact --before 40 --root ${long}`, 'dumb');
+  expect(prompt).toContain('Will be dropped:');
+  expect(prompt).toMatch(/nothing was dropped/);
+  expect(prompt).not.toContain(escape);
   const replay = await onTerminal(`stratalog replay --root ${root}`, 'dumb');
   expect(replay).toContain('SnapshotPrepared');
   expect(replay).not.toContain(escape);

@@ -1,7 +1,7 @@
 /**
- * Goal: a command works with any path that it is given, or refuses it before anything is made.
- * Method: each option and argument that is a path, by the parser's own tree; real directories whose
- * names mean something to mounts, to gRPC or to a shell.
+ * Goal: a command works with any path, or refuses it before it creates anything. Method: each option
+ * and argument that is a path, from the parser's tree; real directories whose names are special to
+ * mounts, to gRPC or to a shell.
  */
 import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { cp } from 'node:fs/promises';
@@ -32,20 +32,20 @@ import {
 beforeAll(builtCli, buildLimitMillis);
 afterEach(cleanUp);
 
-/** As Node hands on a byte that is no UTF-8. */
+/** Node.js replaces invalid UTF-8 in arguments. */
 const notUtf8 = '/tmp/\u{fffd}';
 const refusal =
-  /^stratalog: \/tmp\/\u{fffd} is not the path that was meant: its name is not valid UTF-8; rename it, or make a link to it\n$/u;
+  /^stratalog: path \/tmp\/\u{fffd} is not valid UTF-8; rename it, or make a link to it\n$/u;
 
-/** One command line for each path that a command takes; what else must be given is given. */
+/** One command line for each path that a command accepts, with all required arguments. */
 async function commandLines(): Promise<readonly (readonly string[])[]> {
   const lines: string[][] = [];
   for (const { path, options, arguments: all, commands } of everyCommand(
     shapeOf(await buildProgram()),
   )) {
     if (path.length === 0 || path.at(-1) === 'help' || commands.length > 0) continue;
-    const needed = all.filter(({ term }) => term.startsWith('<'));
-    const words = needed.map(({ name }) => (pathKind(name) === null ? 'bash' : notUtf8));
+    const required = all.filter(({ term }) => term.startsWith('<'));
+    const words = required.map(({ name }) => (pathKind(name) === null ? 'bash' : notUtf8));
     const mandatory = options.flatMap(({ long, isMandatory }) =>
       isMandatory && long !== null ? [long, '/tmp/none'] : [],
     );
@@ -60,7 +60,7 @@ async function commandLines(): Promise<readonly (readonly string[])[]> {
   return lines;
 }
 
-it('refuses each path that is not UTF-8, whatever the command', async () => {
+it('refuses each path that is not UTF-8, in every command', async () => {
   const lines = await commandLines();
   expect(lines.length).toBeGreaterThan(50);
   for (const line of lines) {
@@ -72,81 +72,83 @@ it('refuses each path that is not UTF-8, whatever the command', async () => {
 
 describe('real bytes that are not UTF-8', () => {
   it.each([
-    ['a root', (place: string) => `stratalog inspect --root ${place}/$'\\xff'`],
+    ['a root', (directory: string) => `stratalog inspect --root ${directory}/$'\\xff'`],
     [
-      'a root by the environment',
-      (place: string) => `STRATALOG_ROOT=${place}/$'\\xff' stratalog log`,
+      'a root from the environment',
+      (directory: string) => `STRATALOG_ROOT=${directory}/$'\\xff' stratalog log`,
     ],
     [
       'a root to serve',
-      (place: string) => `stratalog serve --config /dev/null --root ${place}/$'\\xff'`,
+      (directory: string) => `stratalog serve --config /dev/null --root ${directory}/$'\\xff'`,
     ],
     [
-      'a root to make',
-      (place: string) => `stratalog import ${golden}/../x --root ${place}/$'\\xfe'`,
+      'a root to create',
+      (directory: string) => `stratalog import ${golden}/../x --root ${directory}/$'\\xfe'`,
     ],
     [
       'a file to write',
-      (place: string) => `stratalog export --root ${golden} -o ${place}/$'\\xfe'`,
+      (directory: string) => `stratalog export --root ${golden} -o ${directory}/$'\\xfe'`,
     ],
-    ['a store', (place: string) => `stratalog layer ls --layer-store ${place}/$'\\xff'`],
+    ['a store', (directory: string) => `stratalog layer ls --layer-store ${directory}/$'\\xff'`],
     [
       'a root behind a link',
-      (place: string) =>
-        `ln -s ${place}/$'\\xff' ${place}/link; stratalog serve --config /dev/null --root ${place}/link --address ${place}/s`,
+      (directory: string) =>
+        `ln -s ${directory}/$'\\xff' ${directory}/link; stratalog serve --config /dev/null --root ${directory}/link --address ${directory}/s`,
     ],
-  ])('are refused of %s, and nothing is made', async (_, line) => {
-    const place = await aDirectory();
-    expect(await shell(`cp -r ${golden} ${place}/$'\\xff'`)).toMatchObject({ code: 0 });
-    const { code, stdout, stderr } = await shell(line(place));
+  ])('are refused for %s, and nothing is created', async (_, line) => {
+    const directory = await aDirectory();
+    expect(await shell(`cp -r ${golden} ${directory}/$'\\xff'`)).toMatchObject({ code: 0 });
+    const { code, stdout, stderr } = await shell(line(directory));
     expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
     expect(stderr).toMatch(/not valid UTF-8/);
-    const names = readdirSync(place, { encoding: 'buffer' }).map((name) => name.toString('latin1'));
+    const names = readdirSync(directory, { encoding: 'buffer' }).map((name) =>
+      name.toString('latin1'),
+    );
     expect(names.filter((name) => name !== 'link')).toEqual(['\u00ff']);
   });
 
-  it('do no harm in the working directory, nor behind a link', async () => {
-    const place = await aDirectory();
+  it('are allowed in the working directory and behind a link', async () => {
+    const directory = await aDirectory();
     const { stdout: expected } = await shell(
       `stratalog log -q --root ${golden} | tail -1 && stratalog export --root ${golden} -o - | wc -l`,
     );
     expect(expected).toMatch(/^[1-9]\d*\n[1-9]\d*\n$/);
     const outcome = await shell(
-      `cp -r ${golden} ${place}/$'\\xff' && ln -s $'\\xff' ${place}/link &&
-       stratalog log -q --root ${place}/link | tail -1 &&
-       cd ${place}/$'\\xff' && stratalog export --root ${golden} -o ../lines && wc -l < ../lines`,
+      `cp -r ${golden} ${directory}/$'\\xff' && ln -s $'\\xff' ${directory}/link &&
+       stratalog log -q --root ${directory}/link | tail -1 &&
+       cd ${directory}/$'\\xff' && stratalog export --root ${golden} -o ../lines && wc -l < ../lines`,
     );
     expect(outcome).toMatchObject({ code: 0, stdout: expected });
-    expect(existsSync(join(place, 'lines'))).toBe(true);
+    expect(existsSync(join(directory, 'lines'))).toBe(true);
   });
 });
 
 const odd = ['a b', 'a"b', "a'b", 'a%20b', 'a#b', 'größe', '-a', '$(x)', 'a;b', 'a=b'];
-/** The options of an overlay mount cannot carry these, and containerd does not escape them. */
-const unfit = ['a:b', 'a,b', 'a\\b', 'a\nb', 'a\tb'];
+/** Characters that are special in overlay mount options, and that containerd does not escape. */
+const special = ['a:b', 'a,b', 'a\\b', 'a\nb', 'a\tb'];
 
 it.each(odd)('serves a root and a socket below %j', async (name) => {
-  const place = join(await aDirectory(), name);
-  mkdirSync(place);
-  const address = join(place, 's');
-  const root = join(place, 'root');
+  const directory = join(await aDirectory(), name);
+  mkdirSync(directory);
+  const address = join(directory, 's');
+  const root = join(directory, 'root');
   started(['serve', '--config', '/dev/null', '--root', root, '--address', address]);
   await until('the daemon to serve', async () => {
     const { code } = await stratalog(['health', '--address', address]);
     return code === 0;
   });
   expect(await stratalog(['log', '-q', '--root', root])).toMatchObject({ code: 0, stderr: '' });
-  const told = await stratalog(['state', '--address', address]);
-  expect(told).toMatchObject({ code: 0, stderr: '' });
+  const state = await stratalog(['state', '--address', address]);
+  expect(state).toMatchObject({ code: 0, stderr: '' });
 });
 
-it.each(unfit)('refuses to serve a root below %j, and looks into a copy there', async (name) => {
-  const place = join(await aDirectory(), name);
-  const root = join(place, 'root');
+it.each(special)('refuses to serve a root below %j, but reads a copy there', async (name) => {
+  const directory = join(await aDirectory(), name);
+  const root = join(directory, 'root');
   const refused = await ask(['serve', '--config', '/dev/null', '--root', root]);
   expect(refused).toMatchObject({ code: 2, stdout: '' });
   expect(refused.message).toMatch(/which the options of an overlay mount cannot; choose another/);
-  expect(existsSync(place)).toBe(false);
+  expect(existsSync(directory)).toBe(false);
   const layer = 'k8s.io/2/layer';
   const made = await aRoot([
     preparing(1, 'n/1/x'),
@@ -160,22 +162,22 @@ it.each(unfit)('refuses to serve a root below %j, and looks into a copy there', 
   expect(await stratalog(['inspect', '--offline', '--root', root])).toMatchObject({ code: 0 });
   const shown = await stratalog(['mount', '1', '--root', root, '--', 'cat', 'file']);
   expect(shown).toMatchObject({ code: 0, stdout: 'content' });
-  const file = join(place, 'lines');
+  const file = join(directory, 'lines');
   expect(await stratalog(['export', '--root', root, '-o', file])).toMatchObject({ code: 0 });
-  const back = join(place, 'back');
+  const back = join(directory, 'back');
   expect(await stratalog(['import', file, '--root', back])).toMatchObject({ code: 0 });
 });
 
 it.each([
   ['an export', (root: string) => ['export', '--root', golden, '-o', `${root}/log/x`]],
-  ['an export beside the log', (root: string) => ['export', '--root', golden, '-o', `${root}/x`]],
-  ['an export that is there', (root: string) => ['export', '--root', golden, '-o', root]],
+  ['an export next to the log', (root: string) => ['export', '--root', golden, '-o', `${root}/x`]],
+  ['an export to an existing path', (root: string) => ['export', '--root', golden, '-o', root]],
   ['a root', (root: string) => ['import', '/dev/null', '--root', `${root}/snapshots/77`]],
   [
     'a root deep in a layer',
     (root: string) => ['import', '-', '--root', `${root}/snapshots/1/fs/a/b`],
   ],
-  ['a root in its place', (root: string) => ['import', '/dev/null', '--root', root]],
+  ['a root over itself', (root: string) => ['import', '/dev/null', '--root', root]],
   ['a mount', (root: string) => ['mount', '1', `${root}/snapshots/1/fs`, '--root', root]],
   [
     'a layer store',
@@ -196,7 +198,7 @@ it.each([
   const { code, stdout, message } = await ask(line(root));
   expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
   expect(message).toMatch(
-    /is inside the root \S+, where unknown files are deleted; choose another path|is there already|is not empty/,
+    /is inside the root \S+, where unknown files are deleted; choose another path|file exists|is not empty/,
   );
   expect(all()).toEqual(before);
 });

@@ -1,9 +1,9 @@
-/** Goal: what is printed suits its reader, be it a person's terminal or a pipe. */
+/** Goal: output suits its destination: a terminal or a pipe. */
 import { Writable } from 'node:stream';
 import { describe, expect, it } from 'vitest';
 import { terminalTraits } from '../../src/base/terminal.js';
 import {
-  fit,
+  truncateLine,
   humanSize,
   Output,
   shortDigests,
@@ -35,7 +35,7 @@ const writerTo = (stream: Writable): ResultWriter =>
   new ResultWriter(streamTarget(stream as unknown as NodeJS.WriteStream));
 
 describe('a terminal', () => {
-  it('gets whole lines, short digests, and colours', async () => {
+  it('gets whole lines, short digests, and colors', async () => {
     const terminal = new Collected();
     const out = new Output(writerTo(terminal), { terminal: xterm, isShort: true });
     await out.line(`${out.colors.red('bad')} ${digest} and more`);
@@ -43,7 +43,7 @@ describe('a terminal', () => {
     expect(terminal.text).toBe('\u001b[31mbad\u001b[39m sha256:0123456789ab and more\n');
   });
 
-  it('gets whole digests with --no-trunc and no colours with NO_COLOR', async () => {
+  it('gets whole digests with --no-trunc and no colors with NO_COLOR', async () => {
     const terminal = new Collected();
     const out = new Output(writerTo(terminal), {
       terminal: terminalTraits(true, { TERM: 'xterm', NO_COLOR: '1' }),
@@ -64,7 +64,7 @@ describe('a terminal', () => {
 });
 
 describe('a pipe', () => {
-  it('gets JSON in which nothing moves a cursor or turns the reading direction', async () => {
+  it('gets JSON with control and bidirectional characters escaped', async () => {
     const pipe = new Collected();
     const out = new Output(writerTo(pipe), { terminal: pipeTraits, isShort: true });
     const key = 'a\u009b31m\u202e\u{e0001}';
@@ -74,7 +74,7 @@ describe('a pipe', () => {
     expect(JSON.parse(pipe.text)).toMatchObject({ key });
   });
 
-  it('gets whole lines without colours', async () => {
+  it('gets whole lines without colors', async () => {
     const pipe = new Collected();
     const out = new Output(writerTo(pipe), { terminal: pipeTraits, isShort: true });
     await out.line(out.colors.red(digest.repeat(3)));
@@ -82,7 +82,7 @@ describe('a pipe', () => {
     expect(pipe.text).toBe(`${digest.repeat(3)}\n`);
   });
 
-  it('that is closed ends the output with OutputClosed, then and later', async () => {
+  it('that is closed fails with OutputClosed, also on later writes', async () => {
     const closed = new Writable({
       write: (_bytes, _encoding, done) => {
         done(Object.assign(new Error('write EPIPE'), { code: 'EPIPE' }));
@@ -94,7 +94,7 @@ describe('a pipe', () => {
     await expect(out.flush()).rejects.toThrow(OutputClosed);
   });
 
-  it('that fails otherwise is a failure', async () => {
+  it('that fails otherwise fails with OutputFailed', async () => {
     const full = new Writable({
       write: (_bytes, _encoding, done) => {
         done(Object.assign(new Error('write ENOSPC'), { code: 'ENOSPC' }));
@@ -107,31 +107,31 @@ describe('a pipe', () => {
   });
 });
 
-it('cuts by visible characters and closes a colour it has cut', () => {
-  expect(fit('12345', 5)).toBe('12345');
-  expect(fit('123456', 5)).toBe('1234…');
-  expect(fit('ab😀cd', 4)).toBe('ab😀…');
-  expect(fit('\u001b[31m123456\u001b[39m', 5)).toBe('\u001b[31m1234…\u001b[0m');
-  expect(fit('\u001b[31m12345\u001b[39m', 5)).toBe('\u001b[31m12345\u001b[39m');
+it('truncates by printed characters and resets a truncated color', () => {
+  expect(truncateLine('12345', 5)).toBe('12345');
+  expect(truncateLine('123456', 5)).toBe('1234…');
+  expect(truncateLine('ab😀cd', 4)).toBe('ab😀…');
+  expect(truncateLine('\u001b[31m123456\u001b[39m', 5)).toBe('\u001b[31m1234…\u001b[0m');
+  expect(truncateLine('\u001b[31m12345\u001b[39m', 5)).toBe('\u001b[31m12345\u001b[39m');
 });
 
-it('makes control characters visible', () => {
+it('escapes control characters', () => {
   expect(visible('a\u001b[2Jb\n\u202ec')).toBe('a\\u{1b}[2Jb\\u{0a}\\u{202e}c');
   expect(visible('plain ünï 漢字')).toBe('plain ünï 漢字');
 });
 
-it('makes strange characters of JSON visible and leaves it JSON', () => {
+it('escapes unprintable characters in JSON, which stays valid', () => {
   const key = 'a\u001b\u007f\u202e\u{e0001}"漢';
   const line = visibleJson(JSON.stringify({ key }));
   expect(line).toBe('{"key":"a\\u001b\\u007f\\u202e\\udb40\\udc01\\"漢"}');
   expect(JSON.parse(line)).toEqual({ key });
 });
 
-it('shortens whole digests only', () => {
+it('shortens only complete digests', () => {
   expect(shortDigests(`x ${digest}/y sha256:abc`)).toBe('x sha256:0123456789ab/y sha256:abc');
 });
 
-it('writes sizes as ctr does', () => {
+it('formats sizes like ctr', () => {
   expect([0, 1023, 1024, 3.4 * 2 ** 20, 2 ** 50].map(humanSize)).toEqual([
     '0 B',
     '1023 B',
@@ -148,7 +148,7 @@ describe('a table', () => {
     expect(laid(['a', 'x'], ['longer', ''])).toEqual(['KIND     SUBJECT', 'a        x', 'longer']);
   });
 
-  it('gives colours no room, and wide characters two columns', () => {
+  it('counts no columns for colors, and two for wide characters', () => {
     expect(laid(['\u001b[31mbad\u001b[39m', 'x'], ['漢字', 'y'], ['e\u0301é├', 'z'])).toEqual([
       'KIND   SUBJECT',
       '\u001b[31mbad\u001b[39m    x',
@@ -157,7 +157,7 @@ describe('a table', () => {
     ]);
   });
 
-  it('is not widened by a cell that is longer than any column', () => {
+  it('lets a very long cell overflow instead of widening its column', () => {
     const long = 'k'.repeat(64 * 1024);
     expect(laid([long, 'x'], ['漢'.repeat(60), 'y'], ['short', 'z'])).toEqual([
       'KIND    SUBJECT',
@@ -167,7 +167,7 @@ describe('a table', () => {
     ]);
   });
 
-  it('lays a line when it is taken, so that the first does not wait for the last', () => {
+  it('produces lines lazily', () => {
     const rows = [['a'], ['b']];
     const lines = tableLines(['KIND'], rows);
     lines.next();

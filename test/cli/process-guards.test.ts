@@ -1,6 +1,6 @@
 /**
- * Goal: no command ends with 0 without its result. Method: the built command in a directory that
- * was deleted under it, and a program whose event loop runs empty.
+ * Goal: no command exits with 0 without its result. Method: the built command in a deleted working
+ * directory, and a program whose event loop runs empty.
  */
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
@@ -11,18 +11,18 @@ import { aDirectory, aRoot, buildLimitMillis, builtCli, cleanUp, cliPath } from 
 beforeAll(builtCli, buildLimitMillis);
 afterEach(cleanUp);
 
-it('a command that waits for nothing ends with an internal error and says so', () => {
+it('a pending command whose event loop is empty exits with an internal error', () => {
   const fixture = join(import.meta.dirname, 'fixtures', 'stalls.ts');
   const ended = spawnSync(process.execPath, ['--import', 'tsx', fixture], { encoding: 'utf8' });
   expect(ended).toMatchObject({ status: EXIT.broken, stdout: 'half of a result\n' });
   expect(ended.stderr).toContain('internal error');
 });
 
-it('commands refuse a working directory that was deleted, and says what to do', async () => {
+it('commands refuse a deleted working directory and say what to do', async () => {
   const root = await aRoot([]);
   const directory = await aDirectory();
   const words = ['serve', 'health', 'log', 'state', 'inspect', 'repair', 'gc', 'export'];
-  // One shell for all: each starts where there is nothing any more.
+  // One shell for all commands: each starts in the deleted directory.
   const script = [
     `mkdir "${directory}/gone" && cd "${directory}/gone" && rmdir "${directory}/gone"`,
     ...words.map(

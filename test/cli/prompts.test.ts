@@ -1,7 +1,6 @@
 /**
- * Goal: repair and compact do what they ask for when the answer is yes, and nothing else does it.
- * Method: the built command on a pseudo terminal, with somebody at the keys; the root is compared
- * byte for byte.
+ * Goal: repair and compact change the root after a yes, and only then. Method: the built command on a
+ * pseudo terminal with simulated keys; the root is compared byte for byte.
  */
 import { cpSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -31,7 +30,7 @@ interface Refusal {
 }
 
 const atTheEnd: Refusal = { what: 'the end of input', keys: KEYS.controlD, code: 2 };
-/** As every command that is ended by this signal: 128 and its number. */
+/** 128 plus the number of the signal. */
 const interrupted: Refusal = { what: 'Ctrl-C', keys: KEYS.controlC, code: 130 };
 const refused: readonly Refusal[] = [
   { what: 'no', keys: `n${KEYS.enter}`, code: 2 },
@@ -39,16 +38,16 @@ const refused: readonly Refusal[] = [
   { what: 'something else that begins with y', keys: `yesterday${KEYS.enter}`, code: 2 },
 ];
 
-interface Asking {
+interface Prompt {
   readonly name: string;
   readonly root: () => Promise<string>;
   readonly args: readonly string[];
-  /** What is shown before it asks. */
+  /** Shown before the question. */
   readonly plan: readonly string[];
   readonly question: string;
-  readonly undone: string;
+  readonly abortMessage: string;
   readonly done: string;
-  /** All asked by the same lines of code: each answer once, the dangerous ones everywhere. */
+  /** All prompts share their code: each answer is tested once, the dangerous ones everywhere. */
   readonly refusals: readonly Refusal[];
 }
 
@@ -67,7 +66,7 @@ async function aDamagedRoot(): Promise<string> {
   return root;
 }
 
-/** As a repair leaves it that is stopped just before its last write. */
+/** As after a repair that was interrupted just before its last write. */
 async function aRootWithAJournal(): Promise<string> {
   const root = await aLongLog();
   const identity = JSON.parse(readFileSync(join(root, 'identity.json'), 'utf8')) as {
@@ -87,14 +86,14 @@ async function aRootWithAJournal(): Promise<string> {
   return root;
 }
 
-const askings: readonly Asking[] = [
+const prompts: readonly Prompt[] = [
   {
     name: 'compact',
     root: aLongLog,
     args: ['compact', '--before', '40'],
-    plan: ['What is forgotten:', 'the log then begins at 22'],
-    question: 'Forget this for ever? [y/N]',
-    undone: 'nothing was dropped',
+    plan: ['Will be dropped:', 'the log then begins at 22'],
+    question: 'Drop these events permanently? [y/N]',
+    abortMessage: 'nothing was dropped',
     done: 'dropped 1 segment; the log begins at position 22',
     refusals: [atTheEnd, interrupted],
   },
@@ -104,23 +103,23 @@ const askings: readonly Asking[] = [
     args: ['repair'],
     plan: ['record-damaged', 'WOULD BE LOST'],
     question: 'Repair the log as shown? [y/N]',
-    undone: 'nothing was done',
+    abortMessage: 'nothing was changed',
     done: 'verified: the log is sound',
     refusals: [...refused, atTheEnd, interrupted],
   },
   {
-    name: 'repair, of one that was stopped half-way',
+    name: 'repair of an interrupted repair',
     root: aRootWithAJournal,
     args: ['repair'],
-    plan: ['a repair was begun and not finished', 'epoch 2'],
+    plan: ['an earlier repair is unfinished', 'epoch 2'],
     question: 'Finish it? [y/N]',
-    undone: 'nothing was done',
+    abortMessage: 'nothing was changed',
     done: 'verified: the log is sound',
     refusals: [interrupted],
   },
 ];
 
-/** All that could tell of a write. */
+/** Detects any write. */
 const filesOf = (root: string) =>
   (readdirSync(root, { recursive: true }) as string[]).sort().map((name) => {
     const { mtimeMs, isFile } = statOf(join(root, name));
@@ -132,8 +131,8 @@ function statOf(path: string) {
   return { mtimeMs: status.mtimeMs, isFile: status.isFile() };
 }
 
-it.each(askings)('$name asks, and yes alone does it', { timeout: 90_000 }, async (each) => {
-  const { question, undone } = each;
+it.each(prompts)('$name asks, and only proceeds after yes', { timeout: 90_000 }, async (each) => {
+  const { question, abortMessage } = each;
   const root = await each.root();
   const args = [...each.args, '--root', root];
   const before = filesOf(root);
@@ -142,30 +141,30 @@ it.each(askings)('$name asks, and yes alone does it', { timeout: 90_000 }, async
     expect(shown.code, `${what}: ${shown.text}`).toBe(code);
     for (const part of each.plan) expect(shown.text, what).toContain(part);
     expect(shown.text.slice(shown.text.indexOf(question)), what).toMatch(
-      new RegExp(`\\nstratalog: ${undone}\\r\\n$`),
+      new RegExp(`\\nstratalog: ${abortMessage}\\r\\n$`),
     );
     expect(filesOf(root), what).toEqual(before);
   }
-  const unasked = await stratalog(args);
-  expect(unasked).toMatchObject({ code: 2 });
-  expect(unasked.stderr).toBe(
-    `stratalog: ${undone}: say --yes to do it, or run it on a terminal to be asked\n`,
+  const withoutTerminal = await stratalog(args);
+  expect(withoutTerminal).toMatchObject({ code: 2 });
+  expect(withoutTerminal.stderr).toBe(
+    `stratalog: ${abortMessage}: no terminal to prompt on; use --yes to confirm\n`,
   );
   expect(filesOf(root)).toEqual(before);
-  const agreed = await onTerminal(args, question, `y${KEYS.enter}`);
-  expect(agreed).toMatchObject({ code: 0, text: expect.stringContaining(each.done) as string });
+  const confirmed = await onTerminal(args, question, `y${KEYS.enter}`);
+  expect(confirmed).toMatchObject({ code: 0, text: expect.stringContaining(each.done) as string });
   expect(filesOf(root)).not.toEqual(before);
   expect((await stratalog(['verify', '--root', root])).code).toBe(0);
 });
 
-it('asks nobody who reads JSON, on a terminal neither', async () => {
+it('does not prompt with --json, even on a terminal', async () => {
   const root = await aDamagedRoot();
   const before = filesOf(root);
   const repairing = onTerminal(['repair', '--json', '--root', root], '[y/N]', 'y\r');
   const long = await aLongLog();
   const args = ['compact', '--json', '--before', '40', '--root', long];
   for (const { code, text } of [await repairing, await onTerminal(args, '[y/N]', 'y\r')]) {
-    expect({ code, asked: text.includes('[y/N]') }).toEqual({ code: 2, asked: false });
+    expect({ code, prompted: text.includes('[y/N]') }).toEqual({ code: 2, prompted: false });
   }
   expect(filesOf(root)).toEqual(before);
 });

@@ -1,4 +1,4 @@
-/** The recipes of docs/export.md as they stand on the page, and what the tests of them share. */
+/** The recipes of docs/export.md, extracted from the page, and helpers for their tests. */
 import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -10,7 +10,7 @@ export const golden = join(repository, 'test/golden/v0.1.0/root');
 const expected = JSON.parse(readFileSync(join(golden, '../expected.json'), 'utf8')) as {
   readonly records: readonly unknown[];
 };
-/** How many records the golden log has. */
+/** The number of records in the golden log. */
 export const goldenRecords = expected.records.length;
 const page = readFileSync(join(repository, 'docs/export.md'), 'utf8');
 export const blocks = (language: string): string[] =>
@@ -18,7 +18,7 @@ export const blocks = (language: string): string[] =>
     ([, block = '']) => block,
   );
 
-/** A line of bash in a directory, with nothing of Stratalog in reach. */
+/** Runs a line of bash in a directory, without `stratalog` in PATH. */
 export function bash(line: string, cwd: string): Promise<Outcome> {
   return new Promise((resolve) => {
     const options = { cwd, timeout: 25_000 };

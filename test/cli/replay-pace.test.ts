@@ -1,4 +1,4 @@
-/** How long a picture of the past stays, and that it says how long it really was. */
+/** Goal: frames are shown for the recorded delay, which is displayed if it is shortened. */
 import { expect, it } from 'vitest';
 import { position, streamVersion, unixNanos } from '../../src/base/units.js';
 import { frameLines, type Frame } from '../../src/cli/past/replay-frame.js';
@@ -8,13 +8,13 @@ import type { Step } from '../../src/inspect/snapshot/replay-steps.js';
 const second = 1_000_000_000n;
 const at = (seconds: bigint) => unixNanos(seconds * second);
 
-it('waits as long as it was, divided by the speed', () => {
+it('waits for the recorded delay, divided by the speed', () => {
   const gap = { pace: 'real', from: at(5n), to: at(7n) } as const;
   expect(waitFor({ ...gap, speed: 1 })).toEqual({ millis: 2000, shortened: null });
   expect(waitFor({ ...gap, speed: 10 })).toEqual({ millis: 200, shortened: null });
 });
 
-it('shortens what would be too long on the screen, and keeps how long it was', () => {
+it('shortens a long delay, and returns the recorded one', () => {
   const gap = { pace: 'real', from: at(0n), to: at(3600n) } as const;
   expect(waitFor({ ...gap, speed: 1 })).toEqual({
     millis: WAIT_MAX_MILLIS,
@@ -23,12 +23,12 @@ it('shortens what would be too long on the screen, and keeps how long it was', (
   expect(waitFor({ ...gap, speed: 3600 })).toEqual({ millis: 1000, shortened: null });
 });
 
-it('does not wait where the clock was set back', () => {
+it('does not wait if the clock was set back', () => {
   const back = { pace: 'real', speed: 1, from: at(9n), to: at(2n) } as const;
   expect(waitFor(back)).toEqual({ millis: 0, shortened: null });
 });
 
-it('keeps a steady pace where it is asked for one, or knows no gap', () => {
+it('uses a fixed delay at the steady pace, and after a jump', () => {
   const hour = { from: at(0n), to: at(3600n) };
   const steady = waitFor({ pace: 'steady', speed: 2, ...hour });
   expect(steady).toEqual({ millis: STEADY_MILLIS / 2, shortened: null });
@@ -56,7 +56,7 @@ function firstLine(more: Partial<Frame>): string {
   return frameLines(frame, 20)[0]?.text ?? '';
 }
 
-it('says in the first line how long it really was, before and after', () => {
+it('shows the recorded delays before and after the event in the first line', () => {
   const wait = { millis: 3000, shortened: 7200n * second };
   const before = firstLine({ step: stepAt(2n * second), wait });
   expect(before).toMatch(/^position 5 of 9 {2}1970\S+Z \(\+2 s\) {2}playing 10x: /);

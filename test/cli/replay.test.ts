@@ -1,4 +1,4 @@
-/** The past as lines, and on a real terminal by keys: the built command under script(1). */
+/** Goal: replay works as lines, and interactively on a terminal. Method: the built command under script(1). */
 import { spawn } from 'node:child_process';
 import { afterEach, beforeAll, expect, it, vi } from 'vitest';
 import {
@@ -28,7 +28,7 @@ const aStory = [
   prepared(2),
 ];
 
-it('prints each event with what it did, the tree after it, or JSON', async () => {
+it('prints each event with its transition, the tree after it, or JSON', async () => {
   const root = await aRoot(aStory);
   const of = (...args: string[]) => stratalog(['replay', '--root', root, ...args]);
   const frames = await of('--from', '3', '--to', '5', '--frames');
@@ -46,7 +46,7 @@ it('prints each event with what it did, the tree after it, or JSON', async () =>
   ]);
   const wrong = await of('--speed', 'fast');
   expect({ code: wrong.code, stdout: wrong.stdout }).toEqual({ code: 2, stdout: '' });
-  expect(wrong.stderr).toContain('--speed "fast": say how many times as fast');
+  expect(wrong.stderr).toContain('--speed "fast": not a speed; use for example 10x');
   for (const flag of ['--from', '--to']) {
     const beyond = await of(flag, '9999', '--json');
     expect(beyond).toMatchObject({ code: 1, stdout: '' });
@@ -54,7 +54,7 @@ it('prints each event with what it did, the tree after it, or JSON', async () =>
   }
 }, 60_000);
 
-it('says what to do about an event that is malformed, or of a later release', async () => {
+it('reports what to do about a malformed event, and one of a newer release', async () => {
   const malformed = await aRoot([...aStory, { stream: 'snapshot-3', type: 'SnapshotPreparing' }]);
   for (const args of [['replay', '--frames'], ['state'], ['gc', '--dry-run'], ['inspect']]) {
     const { code, stderr } = await stratalog([...args, '--root', malformed]);
@@ -67,7 +67,7 @@ it('says what to do about an event that is malformed, or of a later release', as
   expect(stderr).toContain('run the release that wrote the log, or a later one');
 });
 
-it('steps there and back by keys, and gives the terminal back', async () => {
+it('steps forward and back by keys, and restores the terminal', async () => {
   const root = await aRoot(aStory);
   const command = `stty rows 20 cols 90; stratalog replay --step --root ${root}; stty -a`;
   const { stdout } = await shell(
@@ -78,14 +78,14 @@ it('steps there and back by keys, and gives the terminal back', async () => {
   const positions = [...pictures.matchAll(/position (\d+) of 6/g)].map(([, at]) => Number(at));
   expect(positions).toEqual([0, 1, 2, 1, 6]);
   expect(pictures).toContain('↳ two  active');
-  // Not raw any more.
+  // The terminal is not in raw mode.
   expect(after).toMatch(/[^-]icanon/);
   expect(after).toMatch(/[^-]echo /);
 }, 60_000);
 
-it('plays to the end by itself, with the pauses that were', async () => {
+it('plays to the end with the recorded delays', async () => {
   const root = await aRoot(aStory);
-  // At a steady pace an event would come every eight minutes; these came within a moment.
+  // At the steady pace this would take eight minutes per event; the recorded delays are short.
   const play = `'${process.execPath}' '${cliPath}' replay --speed 0.001x --root '${root}'`;
   const command = `stty rows 20 cols 90; ${play}`;
   const child = spawn('script', ['-qec', command, '/dev/null'], { env: { SHELL: '/bin/bash' } });

@@ -1,4 +1,4 @@
-/** The built command, roots with real events in them, and a daemon, for the tests of this folder. */
+/** The built command, roots with real events, and a daemon, for the tests of this folder. */
 import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
@@ -20,12 +20,12 @@ import type { EventBody } from '../../src/log/types.js';
 
 const cleanups: (() => unknown)[] = [];
 
-/** For `afterEach`: undoes what the test made, newest first. */
+/** For `afterEach`: cleans up in reverse order. */
 export async function cleanUp(): Promise<void> {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
 }
 
-/** Runs at the end of the test, before what was registered earlier. */
+/** Registers a cleanup, which runs before those registered earlier. */
 export function later(cleanup: () => unknown): void {
   cleanups.push(cleanup);
 }
@@ -37,10 +37,10 @@ export async function aDirectory(): Promise<string> {
 }
 
 export const cliPath = join(repository, 'dist', 'bin', 'stratalog.cjs');
-/** The last thing that a build makes. */
+/** The last file that a build writes. */
 const builtLast = join(repository, 'dist', 'bin', 'program.code');
 
-/** For `beforeAll`: builds the command when it is missing or older than a source of it. */
+/** For `beforeAll`: builds the command if it is missing or older than its sources. */
 export async function builtCli(): Promise<void> {
   const name = createHash('sha256').update(repository).digest('hex').slice(0, 12);
   const lock = join(tmpdir(), `stratalog-build-${name}`);
@@ -89,7 +89,7 @@ export interface Outcome {
 
 const plainEnvironment = { PATH: process.env['PATH'] ?? '' };
 
-/** The built command to its end; nothing of the caller's environment is handed on. */
+/** Runs the built command, without the environment of the tests. */
 export function stratalog(
   args: readonly string[],
   env: Readonly<Record<string, string>> = {},
@@ -97,7 +97,7 @@ export function stratalog(
   return outcomeOf(process.execPath, [cliPath, ...args], env);
 }
 
-/** A line of shell in which `stratalog` is the built command. */
+/** Runs a line of shell in which `stratalog` is the built command. */
 export function shell(line: string): Promise<Outcome> {
   const program = `stratalog() { "${process.execPath}" "${cliPath}" "$@"; }\n${line}`;
   return outcomeOf('bash', ['--norc', '-c', program], {});
@@ -116,7 +116,7 @@ function outcomeOf(
   });
 }
 
-/** The built command, running until it is killed or ends; its output as it comes. */
+/** A running command, and its output so far. */
 export interface Running {
   readonly child: ChildProcess;
   lines(): string[];
@@ -125,7 +125,7 @@ export interface Running {
 
 export interface StartOptions {
   readonly env?: Readonly<Record<string, string>>;
-  /** `pipe`: it does not end before the child is killed. */
+  /** `pipe`: stays open until the child is killed. */
   readonly stdin?: 'ignore' | 'pipe';
 }
 
@@ -149,7 +149,7 @@ export function started(
   return { child, lines: () => text.split('\n').slice(0, -1), ended };
 }
 
-/** One JSON object for each line. */
+/** Parses one JSON object per line. */
 export function jsonLines(text: string): Record<string, unknown>[] {
   return text
     .split('\n')
@@ -197,14 +197,14 @@ export async function appendTo(
   }
 }
 
-/** Begins at a moment, and goes on from there as time does. */
+/** A clock that starts at the given time and runs normally. */
 export function clockFrom(begin: string): Clock {
   const clock = systemClock();
-  const ahead = BigInt(Date.parse(begin)) * 1_000_000n - clock.now();
-  return { ...clock, now: () => unixNanos(clock.now() + ahead) };
+  const offset = BigInt(Date.parse(begin)) * 1_000_000n - clock.now();
+  return { ...clock, now: () => unixNanos(clock.now() + offset) };
 }
 
-/** A new root with these events in its log, and nothing in `snapshots`. */
+/** A new root with these events in its log, and an empty `snapshots`. */
 export async function aRoot(events: readonly TestEvent[], clock?: Clock): Promise<string> {
   const root = join(await aDirectory(), 'root');
   await appendTo(root, events, clock);
@@ -258,12 +258,12 @@ export const daemonStarted = (settings: EventBody = {}): TestEvent => ({
   },
 });
 
-/** A committed snapshot and the directory that it promises. */
+/** Creates the directory of a committed snapshot. */
 export function aCommitted(root: string, id: number): void {
   mkdirSync(join(root, 'snapshots', String(id), 'fs'), { recursive: true });
 }
 
-/** The real daemon, not yet started. */
+/** The real daemon, not started. */
 export async function aDaemonToBe(options: DaemonOptions = {}): Promise<Daemon> {
   const workspace = await Workspace.create('stratalog-cli-');
   cleanups.push(() => workspace.close());
@@ -283,7 +283,7 @@ export interface Asked {
   remove(key: string): Promise<unknown>;
 }
 
-/** What containerd would ask of the daemon. */
+/** A client that makes the calls of containerd. */
 export function askedOf(daemon: Pick<Daemon, 'address'>): Asked {
   const client = new SnapshotsClient(`unix:${daemon.address}`, credentials.createInsecure());
   cleanups.push(() => {

@@ -1,7 +1,7 @@
 /**
- * Goal: a daemon starts after a reboot that renumbered its disks, waits for a disk that is missing,
- * and serves no other in its place. Method: the real daemon on real file systems, which are mounted
- * again under other device numbers, left out, exchanged and copied.
+ * Goal: a daemon starts after a reboot that renumbered its disks, refuses to start while a disk is
+ * missing, and does not accept another in its place. Method: the real daemon on real file systems that
+ * are remounted with other device numbers, unmounted, exchanged and copied.
  */
 import { execFileSync } from 'node:child_process';
 import * as fs from 'node:fs';
@@ -31,7 +31,7 @@ const slow = { timeout: 120_000 };
 
 interface Node {
   readonly daemon: Daemon;
-  /** The same with --accept-moved-root. */
+  /** The same daemon with --accept-moved-root. */
   readonly accepting: Daemon;
   readonly root: string;
   readonly volume: (type: VolumeType) => LoopVolume;
@@ -39,7 +39,7 @@ interface Node {
   readonly elsewhere: string;
 }
 
-/** A daemon to be, and room for disks. */
+/** A daemon, not started, and volumes. */
 async function aNode(): Promise<Node> {
   const workspace = await Workspace.create('stratalog-cli-');
   later(() => workspace.close());
@@ -82,7 +82,7 @@ async function changesIn(root: string): Promise<unknown[]> {
 const withoutSnapshots = [['gc'], ['gc', '--dry-run'], ['repair', '--yes'], ['checkpoint']];
 const withoutLog = [...withoutSnapshots, ['verify'], ['log'], ['state'], ['history', '1']];
 
-/** Names below a directory, for what must not change. */
+/** All names below a directory, to detect changes. */
 const namesIn = (directory: string): string[] =>
   fs.readdirSync(directory, { recursive: true, encoding: 'utf8' }).sort();
 
@@ -94,7 +94,7 @@ async function refusalOf(daemon: Daemon): Promise<string> {
 
 describe.each(volumeTypes)('a root on %s', (type) => {
   it.skipIf(!isVolumeAvailable(type))(
-    'is served under any device number, and no copy of it',
+    'is served with any device number, but not a copy of it',
     slow,
     async () => {
       const { daemon, accepting, root, volume, elsewhere } = await aNode();
@@ -124,7 +124,7 @@ describe.each(volumeTypes)('a root on %s', (type) => {
       ]);
       expect(stdout.trim().split('\n')).toHaveLength(2);
 
-      // A copy on another disk in the same place, as after a restore.
+      // A copy on another disk at the same path, as after a restore.
       execFileSync('cp', ['-a', root, elsewhere]);
       disk.unmount();
       fs.rmdirSync(root);
@@ -142,7 +142,7 @@ describe.each(volumeTypes)('a root on %s', (type) => {
 });
 
 it.skipIf(!isVolumeAvailable('ext4'))(
-  'log/ and snapshots/ on disks of their own are waited for',
+  'log/ and snapshots/ on separate disks must be mounted',
   slow,
   async () => {
     const { daemon, root, volume } = await aNode();
@@ -170,17 +170,17 @@ it.skipIf(!isVolumeAvailable('ext4'))(
       const refused = await refusalOf(daemon);
       expect(refused).toContain(`${part}/ was a mount of ext4 ${disk.uuid}`);
       expect(refused).toContain('the next start then succeeds');
-      // Commands say so, and none of them takes the disk for empty.
-      const look = await stratalog(['inspect', '--root', root]);
-      expect(look).toMatchObject({ code: 3 });
-      expect(look.stdout).toContain('file-system-missing');
+      // Commands report it, and none treats the disk as empty.
+      const inspection = await stratalog(['inspect', '--root', root]);
+      expect(inspection).toMatchObject({ code: 3 });
+      expect(inspection.stdout).toContain('file-system-missing');
       for (const command of part === 'log' ? withoutLog : withoutSnapshots) {
         const outcome = await stratalog([...command, '--root', root]);
         expect(outcome, command.join(' ')).toMatchObject({ code: 1 });
         expect(outcome.stderr).toContain(`${part}/ was a mount of`);
       }
       expect(namesIn(root)).toEqual(bare);
-      // Another disk in its place is not the one that is missing.
+      // Another disk in its place is refused.
       const other = volume('ext4');
       other.mount(at);
       expect(await refusalOf(daemon)).toContain(`${part}/ was on ext4 ${disk.uuid}`);
@@ -196,7 +196,7 @@ it.skipIf(!isVolumeAvailable('ext4'))(
 );
 
 it.skipIf(!isVolumeAvailable('ext4'))(
-  'a mount over a directory that is in use is refused, and can be accepted',
+  'a mount over an existing directory is refused, and can be accepted',
   slow,
   async () => {
     const { daemon, accepting, root, volume } = await aNode();
@@ -208,7 +208,7 @@ it.skipIf(!isVolumeAvailable('ext4'))(
     );
     disk.unmount();
     await servesAndStops(daemon, 'default/2/b');
-    // Moved there on purpose.
+    // Moved to the new disk on purpose.
     const at = `${root}/snapshots`;
     fs.renameSync(at, `${root}/moved`);
     disk.mount(at);
@@ -247,7 +247,7 @@ it.skipIf(!isVolumeAvailable('btrfs'))(
 );
 
 it(
-  'a file system without an id is taken for the same one while log and directories agree',
+  'a file system without an id is assumed to be the same if log and directories agree',
   slow,
   async () => {
     const { daemon, root, elsewhere } = await aNode();
@@ -258,7 +258,7 @@ it(
     };
     tmpfs(root);
     await servesAndStops(daemon, 'default/1/a');
-    // What a server does: the same files, and another number.
+    // As after a remount: the same files with another device number.
     tmpfs(elsewhere);
     execFileSync('cp', ['-a', `${root}/.`, elsewhere]);
     tmpfs(root);
@@ -274,8 +274,8 @@ it(
     tmpfs(root);
     execFileSync('cp', ['-a', `${elsewhere}/.`, root]);
     fs.rmSync(`${root}/snapshots/${id}`, { recursive: true });
-    const look = await stratalog(['inspect', '--root', root]);
-    expect(look.stdout).toMatch(/^file-system-changed .*refuse to start/m);
+    const inspection = await stratalog(['inspect', '--root', root]);
+    expect(inspection.stdout).toMatch(/^file-system-changed .*refuse to start/m);
     expect(await refusalOf(daemon)).toContain(`the directory of snapshot ${id} is missing`);
   },
 );

@@ -1,6 +1,6 @@
 /**
- * Goal: a stop ends, whatever becomes of the messages. Method: a real daemon whose stderr is a pipe
- * that was filled before it began, and that nobody reads; or a device that is full.
+ * Goal: shutdown completes even if log messages cannot be written. Method: a real daemon whose stderr
+ * is a full pipe without a reader, or a full device.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -23,12 +23,12 @@ beforeAll(builtCli, buildLimitMillis);
 afterEach(cleanUp);
 
 const stuck = {
-  'a full pipe that nobody reads': 'timeout 1 cat /dev/zero >&2; exec "$@"',
+  'a full pipe without a reader': 'timeout 1 cat /dev/zero >&2; exec "$@"',
   'a full device': 'exec "$@" 2>/dev/full',
 };
 
 it.each(Object.entries(stuck))(
-  'serves, and ends when it is told to: %s',
+  'serves, and exits on SIGTERM: %s',
   async (_, script) => {
     const directory = await aDirectory();
     const socket = join(directory, 'daemon.sock');
@@ -56,7 +56,7 @@ it.each(Object.entries(stuck))(
   60_000,
 );
 
-it('says that it cannot start, and ends, though its stderr takes nothing', async () => {
+it('exits when it cannot start, even if stderr cannot be written', async () => {
   const directory = await aDirectory();
   const serve = `"$@" serve --config /dev/null --address ${directory}/s --root /dev/null 2>/dev/full`;
   const child = spawn('bash', ['-c', serve, 'bash', process.execPath, cliPath], {
@@ -68,14 +68,14 @@ it('says that it cannot start, and ends, though its stderr takes nothing', async
 
 const holder = { pid: process.pid, host: 'here', command: 'test' };
 
-it('waits before it exits when startups fail one after another, and a signal ends the wait', async () => {
+it('delays its exit after repeated failures, and a signal ends the delay', async () => {
   const directory = await aDirectory();
   const root = await aRoot([]);
   const lock = await takeLock(systemDisk(), systemClock(), root, holder);
   try {
     const flags = ['--config', '/dev/null', '--address', join(directory, 's'), '--root', root];
     const ends: unknown[] = [];
-    // Unmanaged ones are not counted.
+    // Without a service manager, failures are not counted.
     for (let failure = -3; failure <= 4; failure += 1) {
       if (failure === 0) continue;
       const env = failure > 0 ? { NOTIFY_SOCKET: join(directory, 'none') } : {};

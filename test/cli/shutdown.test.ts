@@ -1,6 +1,6 @@
 /**
- * Goal: a signal ends the process, whatever its clients do. Method: the real daemon with a short
- * drain, and clients that are as bad as they can be; the test waits for the end of the process.
+ * Goal: a signal ends the process regardless of its clients. Method: the real daemon with a short
+ * drain timeout, and misbehaving clients; the test waits for the exit of the process.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
@@ -79,7 +79,7 @@ function callOn(session: ClientHttp2Session, path: string) {
   return call;
 }
 
-/** The server has seen all that was sent before. */
+/** Resolves when the server has received everything sent before. */
 const reached = (session: ClientHttp2Session): Promise<void> =>
   new Promise((resolve, reject) => {
     session.ping((fault) => (fault === null ? resolve() : reject(fault)));
@@ -89,35 +89,35 @@ const subscribe = '/stratalog.audit.v1.Audit/Subscribe';
 const stat = '/containerd.services.snapshots.v1.Snapshots/Stat';
 
 const clients: Readonly<Record<string, () => Promise<unknown>>> = {
-  'says nothing': () => connected(address),
-  'has sent its preface, and neither reads nor closes': async () => {
+  'sends nothing': () => connected(address),
+  'sends its preface, and neither reads nor closes': async () => {
     const socket = await connected(address);
     socket.write(preface);
     socket.pause();
   },
-  'has closed its side and keeps the other': async () => {
+  'half-closes its connection': async () => {
     const socket = await connected(address, true);
     socket.end(preface);
     socket.resume();
   },
-  'never closes, though the server has': async () => {
+  'never closes its side': async () => {
     const socket = await connected(address, true);
     socket.write(preface);
     socket.resume();
   },
-  'has a call open whose request never ends': async () => {
+  'has an open call whose request never ends': async () => {
     const session = await http2();
     callOn(session, stat).write(Buffer.from([0, 0, 0, 1, 0]));
     await reached(session);
   },
-  'follows a stream and reads nothing of it': async () => {
+  'subscribes to a stream and does not read it': async () => {
     const session = await http2();
     const call = callOn(session, subscribe);
     call.pause();
     call.end(Buffer.alloc(5));
     await reached(session);
   },
-  'pings without end and reads no answer': async () => {
+  'floods the server with pings and does not read': async () => {
     const socket = await connected(address);
     socket.write(preface);
     socket.pause();
@@ -128,7 +128,7 @@ const clients: Readonly<Record<string, () => Promise<unknown>>> = {
     };
     more();
   },
-  'calls without end, whatever the server says': async () => {
+  'keeps calling and ignores GOAWAY': async () => {
     const session = await http2();
     const more = (): void => {
       if (session.destroyed) return;
@@ -140,7 +140,7 @@ const clients: Readonly<Record<string, () => Promise<unknown>>> = {
     more();
     await reached(session);
   },
-  'connects again and again': async () => {
+  'keeps reconnecting': async () => {
     let isOver = false;
     later(() => (isOver = true));
     const more = (): void => {
@@ -154,11 +154,11 @@ const clients: Readonly<Record<string, () => Promise<unknown>>> = {
     for (let number = 0; number < 20; number += 1) more();
     await connected(address);
   },
-  'is in the middle of a request for metrics': async () => {
+  'has sent half a request for metrics': async () => {
     const socket = await connected(workspace.path('metrics.sock'), true);
     socket.write('GET /metrics HTTP/1.1\r\n');
   },
-  'keeps its connection to the metrics': async () => {
+  'keeps its connection to the metrics endpoint': async () => {
     const socket = await connected(workspace.path('metrics.sock'), true);
     socket.write('GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n');
     await once(socket, 'data');
@@ -175,7 +175,7 @@ const clients: Readonly<Record<string, () => Promise<unknown>>> = {
 };
 
 it.each(Object.entries(clients))(
-  'ends though a client %s',
+  'exits when a client %s',
   async (_what, client) => {
     const child = await served();
     await client();
@@ -185,14 +185,14 @@ it.each(Object.entries(clients))(
   60_000,
 );
 
-it('ends with all of them, and by SIGINT too', async () => {
+it('exits with all of them connected, on SIGINT', async () => {
   const child = await served();
   for (const client of Object.values(clients)) await client();
   child.kill('SIGINT');
   expect(await once(child, 'exit')).toEqual([0, null]);
 }, 90_000);
 
-it('ends though a client process is stopped with calls open', async () => {
+it('exits when a client process is stopped with open calls', async () => {
   const child = await served();
   const program = `
     const session = require('node:http2').connect('http://localhost', {
@@ -220,7 +220,7 @@ it.each([
   ['SIGTERM', 'SIGINT'],
   ['SIGINT', 'SIGTERM'],
 ] as const)(
-  'a second signal ends it at once: %s, then %s',
+  'exits at once on a second signal: %s, then %s',
   async (first, second) => {
     const child = await served('1h');
     const session = await http2();

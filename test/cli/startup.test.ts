@@ -1,7 +1,7 @@
 /**
- * Goal: clients are accepted before the log is replayed, are answered when it is, and lose nothing
- * of what protects the daemon meanwhile. Method: the real daemon, held where it opens its log for
- * writing; clients on real sockets.
+ * Goal: clients are accepted before the log is replayed and answered afterwards, and all limits apply
+ * from the start. Method: the real daemon, blocked where it opens its log for writing; clients on real
+ * sockets.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
@@ -45,7 +45,7 @@ let root: string;
 beforeEach(async () => {
   root = await aRoot([daemonStarted()]);
   workspace = await Workspace.create('stratalog-startup-');
-  // Newest first: the daemon has ended when its root is removed.
+  // Cleanups run in reverse order: the daemon exits before its root is removed.
   later(() => workspace.close());
 });
 
@@ -79,8 +79,8 @@ function started(config = ''): Starting {
   return { child, address, messages };
 }
 
-/** What is sent to NOTIFY_SOCKET, sd_notify(3). Node.js has no unix datagrams. */
-async function aServiceManager(): Promise<{ readonly heard: () => string }> {
+/** Receives sd_notify(3) messages. Uses Python because Node.js has no unix datagrams. */
+async function aServiceManager(): Promise<{ readonly received: () => string }> {
   const program = `
 import socket, sys
 s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -95,10 +95,10 @@ while True: print(s.recv(4096).decode(), flush=True)`;
     await once(child, 'exit');
   });
   await expect.poll(() => text, { timeout: 30_000 }).toContain('bound');
-  return { heard: () => text };
+  return { received: () => text };
 }
 
-/** A daemon that listens, and has not answered yet. */
+/** A daemon that listens but whose startup is blocked. */
 async function held(config?: string): Promise<Starting & { readonly hold: StartupHold }> {
   const hold = holdStartup(root);
   later(() => hold.release());
@@ -107,24 +107,24 @@ async function held(config?: string): Promise<Starting & { readonly hold: Startu
   return { ...starting, hold };
 }
 
-it('accepts before the log is open, says NOT_SERVING, and answers all that waited', async () => {
+it('accepts calls before the log is open, reports NOT_SERVING, and answers them later', async () => {
   const manager = await aServiceManager();
   const { address, messages, hold, child } = await held();
   await firstFrame(address);
   expect((await answerOf(address, check)).message).toEqual(notServing);
   expect(await stratalog(['health', '--address', address])).toMatchObject({ code: 1 });
   const waiting = [stat, list, getLog].map((path) => answerOf(address, path));
-  // Its answer comes after theirs would, if they had one.
+  // This response would arrive after theirs.
   expect((await answerOf(address, check)).message).toEqual(notServing);
   expect(messages()).not.toContain('serving');
-  await expect.poll(manager.heard).toContain('STATUS=replaying the log');
-  expect(manager.heard()).not.toContain('READY=1');
+  await expect.poll(manager.received).toContain('STATUS=replaying the log');
+  expect(manager.received()).not.toContain('READY=1');
   hold.release();
   const statuses = (await Promise.all(waiting)).map(({ status }) => status);
-  // Stat of the empty name.
+  // Stat of an empty key.
   expect(statuses).toEqual([code.notFound, code.ok, code.ok]);
   expect(await serves(address)).toBe(true);
-  await expect.poll(manager.heard).toContain('READY=1');
+  await expect.poll(manager.received).toContain('READY=1');
   await expect.poll(messages, { timeout: 30_000 }).toContain('recovered');
   child.kill('SIGTERM');
   expect(await once(child, 'exit')).toEqual([0, null]);
@@ -138,13 +138,13 @@ it('accepts before the log is open, says NOT_SERVING, and answers all that waite
   ]);
 }, 60_000);
 
-it('lets the budget of a call run while it waits', async () => {
+it('counts the wait against the budget of a call', async () => {
   const { address } = await held('[limits.budgets]\nread = "100ms"\n');
   expect((await answerOf(address, stat)).status).toBe(code.deadlineExceeded);
   expect((await answerOf(address, list)).status).toBe(code.deadlineExceeded);
 }, 60_000);
 
-it('goes on without the clients that left meanwhile', async () => {
+it('serves after a waiting client has disconnected', async () => {
   const { address, hold } = await held();
   const session = connectHttp2('http://localhost', { createConnection: () => connect(address) });
   await once(session, 'connect');
@@ -155,7 +155,7 @@ it('goes on without the clients that left meanwhile', async () => {
     te: 'trailers',
   });
   call.end(Buffer.alloc(5));
-  // Behind it on the same connection: the call has arrived when this is answered.
+  // Same connection: the call has arrived when the ping is answered.
   await new Promise<void>((resolve, reject) =>
     session.ping((fault) => (fault === null ? resolve() : reject(fault))),
   );
@@ -165,7 +165,7 @@ it('goes on without the clients that left meanwhile', async () => {
   await expect.poll(() => serves(address), { timeout: 30_000 }).toBe(true);
 }, 60_000);
 
-it('bounds connections from the first on: who speaks takes the place of who is silent', async () => {
+it('limits connections from the start: an active client replaces a silent one', async () => {
   const { address } = await held('[limits]\nconnections = 4\n');
   const silent: Socket[] = [];
   for (let number = 0; number < 4; number += 1) {
@@ -182,7 +182,7 @@ it('bounds connections from the first on: who speaks takes the place of who is s
 }, 60_000);
 
 it.each(['SIGTERM', 'SIGINT'] as const)(
-  'a startup that hangs is ended by %s, and leaves the root to the next one',
+  '%s ends a hung startup and unlocks the root',
   async (signal) => {
     const { child, address, messages, hold } = await held('drain_timeout = "100ms"\n');
     const waiting = answerOf(address, stat).catch(() => null);
@@ -198,21 +198,21 @@ it.each(['SIGTERM', 'SIGINT'] as const)(
   60_000,
 );
 
-it('a replay is ended in the middle', async () => {
-  // Each record is small, so that there are very many.
+it('SIGTERM ends a replay', async () => {
+  // Many small records.
   root = await aRoot(Array.from({ length: 1_000 }, () => daemonStarted()));
   const { child, address, messages } = started();
   await expect.poll(messages, { timeout: 30_000 }).toContain('listening');
   child.kill('SIGTERM');
   expect(await once(child, 'exit')).toEqual([0, null]);
-  // However far it had come, the root is free and whole.
+  // The root is unlocked and sound.
   expect(messages().at(-1)).toBe('stopped');
   const verified = await stratalog(['verify', '--root', root]);
   expect(verified).toMatchObject({ code: 0 });
   expect(await serves(address)).toBe(false);
 }, 60_000);
 
-it('a startup that is refused ends what waits in the socket, with the reason', async () => {
+it('a refused startup fails the calls waiting on the socket, with the reason', async () => {
   const [segment = ''] = readdirSync(join(root, 'log')).filter((name) => name.endsWith('.seg'));
   truncateSync(join(root, 'log', segment), 100);
   const command = [process.execPath, cliPath, 'serve', '--config', '/dev/null'] as const;
@@ -227,7 +227,7 @@ it('a startup that is refused ends what waits in the socket, with the reason', a
     .toContain('stratalog: the log is damaged');
 }, 60_000);
 
-it('a startup that finds the root locked leaves what waits to the next one', async () => {
+it('a startup on a locked root leaves the waiting calls to the next one', async () => {
   const lock = await takeLock(systemDisk(), systemClock(), root, {
     pid: process.pid,
     host: 'here',

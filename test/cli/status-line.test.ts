@@ -1,4 +1,4 @@
-/** Goal: progress on a terminal is drawn as often as it can be read, and never elsewhere. */
+/** Goal: progress is redrawn at a limited rate on a terminal, and never elsewhere. */
 import { expect, it } from 'vitest';
 import { statusLine } from '../../src/cli/terminal/status-line.js';
 
@@ -14,7 +14,7 @@ function drawnOn(isTTY: boolean): { line: ReturnType<typeof statusLine>; texts: 
   return { line: statusLine(stream, () => clock.now), texts, clock };
 }
 
-it('is drawn at once, and then not for each of many steps', () => {
+it('is drawn at once, and then at a limited rate', () => {
   const { line, texts, clock } = drawnOn(true);
   let made = 0;
   for (let step = 1; step <= 1000; step += 1) {
@@ -27,7 +27,7 @@ it('is drawn at once, and then not for each of many steps', () => {
   expect(texts.slice(10)).toEqual(['\r\u001b[K']);
 });
 
-it('is silent where there is no terminal, and erases nothing that it has not drawn', () => {
+it('is silent without a terminal, and does not erase a line that was not drawn', () => {
   const { line, texts } = drawnOn(false);
   line.draw(() => 'text');
   line.erase();

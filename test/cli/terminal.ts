@@ -1,4 +1,4 @@
-/** The built command on a pseudo terminal, with somebody at the keys. */
+/** Runs the built command on a pseudo terminal and types keys. */
 import { spawn } from 'node:child_process';
 import { cliPath } from './rig.js';
 
@@ -6,15 +6,15 @@ export const KEYS = { enter: '\r', controlC: '\u0003', controlD: '\u0004' } as c
 
 export interface Shown {
   readonly code: number | null;
-  /** All that came on the terminal, stdout and stderr as they came. */
+  /** Stdout and stderr, interleaved. */
   readonly text: string;
 }
 
 const quoted = (word: string): string => `'${word.replaceAll("'", "'\\''")}'`;
 
 /**
- * Types the keys when the question is shown, and not before: a terminal takes keys at any time.
- * `meanwhile` happens while the command waits for them.
+ * Types the keys after the question is shown: a terminal would also accept them earlier. `meanwhile`
+ * runs while the command waits for the keys.
  */
 export function onTerminal(
   args: readonly string[],
@@ -29,11 +29,11 @@ export function onTerminal(
     timeout: 25_000,
   });
   let text = '';
-  let isAsked = false;
+  let isPrompted = false;
   terminal.stdout.setEncoding('utf8').on('data', (chunk: string) => {
     text += chunk;
-    if (isAsked || !text.includes(question)) return;
-    isAsked = true;
+    if (isPrompted || !text.includes(question)) return;
+    isPrompted = true;
     void meanwhile().then(() => terminal.stdin.write(keys));
   });
   return new Promise((resolve, reject) => {

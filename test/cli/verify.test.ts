@@ -1,6 +1,6 @@
 /**
- * Goal: verify's verdict is right and can be used in scripts. Method: the built command on sound,
- * damaged and contradictory logs, and beside a daemon that writes as fast as it can.
+ * Goal: the result of verify is correct and can be used in scripts. Method: the built command on
+ * sound, damaged and inconsistent logs, and next to a daemon that writes constantly.
  */
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -29,7 +29,7 @@ const manyEvents = [daemonStarted()].concat(
   [...Array(40).keys()].flatMap((n) => [preparing(n + 1, `key-${n}`), prepared(n + 1)]),
 );
 
-it('ends with what is verified, and exits 0', async () => {
+it('prints what it verified, and exits 0', async () => {
   const root = await aRoot(manyEvents);
   const { code, stdout, stderr } = await stratalog(['verify', '--root', root]);
   expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
@@ -43,7 +43,7 @@ it('ends with what is verified, and exits 0', async () => {
   expect(quick.stdout).toContain(/chain head ([0-9a-f]{64})/.exec(stdout)?.[1]);
 });
 
-it('locates damage, goes on behind it, and exits 3', async () => {
+it('locates damage, continues after it, and exits 3', async () => {
   const root = await aRoot(manyEvents);
   const [, second = ''] = readdirSync(join(root, 'log'))
     .filter((name) => name.endsWith('.seg'))
@@ -65,39 +65,39 @@ it('locates damage, goes on behind it, and exits 3', async () => {
   expect(Number(finding?.['offset'])).toBeLessThanOrEqual(700);
   expect(Number(finding?.['offset'])).toBeGreaterThan(300);
   expect(summary).toMatchObject({ verifiedTo: finding?.['position'], damage: 1, records: 80 });
-  const forPeople = await stratalog(['verify', '--root', root]);
-  expect(forPeople.stdout).toMatch(/^SEVERITY +KIND +WHERE +FOUND\ndamage +record-damaged +posit/);
-  const [heading = '', line = '', end = ''] = forPeople.stdout.split('\n');
+  const table = await stratalog(['verify', '--root', root]);
+  expect(table.stdout).toMatch(/^SEVERITY +KIND +WHERE +FOUND\ndamage +record-damaged +posit/);
+  const [heading = '', line = '', end = ''] = table.stdout.split('\n');
   expect(line.slice(heading.indexOf('FOUND') - 2)).toMatch(/^ {2}\S/);
   const soundTo = String(finding?.['position']);
-  expect(end).toBe(`sound up to position ${soundTo}; 80 records are whole; 1 finding`);
+  expect(end).toBe(`sound up to position ${soundTo}, 80 valid records; 1 finding`);
 });
 
 it(
-  'checks full segments by the sums that a daemon keeps of them',
+  'checks sealed segments by the digests that a daemon recorded',
   { timeout: 60_000 },
   async () => {
     const daemon = await aDaemonToBe();
     const { root } = daemon;
     await appendTo(root, manyEvents);
     const without = await stratalog(['verify', '--no-events', '--root', root]);
-    expect(without.stdout).toMatch(/ bytes \(without the events\)\n$/);
+    expect(without.stdout).toMatch(/ bytes \(without events\)\n$/);
     for (let id = 1; id <= 40; id += 1) {
       mkdirSync(join(root, 'snapshots', `${id}`, 'fs'), { recursive: true });
     }
     await daemon.start();
-    let told = '';
+    let events = '';
     await until('two segments are checked', async () => {
-      told = (await stratalog(['log', '--root', root, '--type', 'SegmentChecked'])).stdout;
-      return told.split(' are sound').length > 2;
+      events = (await stratalog(['log', '--root', root, '--type', 'SegmentChecked'])).stdout;
+      return events.split(' are sound').length > 2;
     });
-    expect(told).toMatch(/SegmentChecked +records 0 to \d+ are sound, sha256 [0-9a-f]{12}/);
+    expect(events).toMatch(/SegmentChecked +records 0 to \d+ are sound, sha256 [0-9a-f]{12}/);
     await daemon.stop();
     const by = await stratalog(['verify', '--no-events', '--root', root]);
     expect(by).toMatchObject({ code: 0, stderr: '' });
-    expect(by.stdout).toMatch(/without the events; \d+ of \d+ segments by their sums\)\n$/);
+    expect(by.stdout).toMatch(/\(without events; \d+ of \d+ segments by digest\)\n$/);
     const every = await stratalog(['verify', '--no-events', '--every-record', '--root', root]);
-    expect(every.stdout).toMatch(/ bytes \(without the events\)\n$/);
+    expect(every.stdout).toMatch(/ bytes \(without events\)\n$/);
     const [first = ''] = readdirSync(join(root, 'log')).filter((name) => name.endsWith('.seg'));
     const bytes = readFileSync(join(root, 'log', first));
     bytes.writeUInt8(bytes.readUInt8(700) ^ 16, 700);
@@ -108,7 +108,7 @@ it(
   },
 );
 
-it('finds events that cannot be, unless --quick', async () => {
+it('finds impossible events, except with --quick', async () => {
   const root = await aRoot([prepared(1), { stream: 'snapshot-2', type: 'SnapshotFrozen' }]);
   const { code, stdout } = await stratalog(['verify', '--root', root]);
   expect(code).toBe(3);
@@ -119,14 +119,14 @@ it('finds events that cannot be, unless --quick', async () => {
   expect(both).toMatchObject({ code: 2, stdout: '' });
 });
 
-it('raises no false alarm beside a daemon that writes', { timeout: 90_000 }, async () => {
+it('reports no findings while a daemon writes', { timeout: 90_000 }, async () => {
   const daemon = await aDaemon();
-  const asked = askedOf(daemon);
+  const client = askedOf(daemon);
   const state = { isOver: false };
   const working = [...Array(8).keys()].map(async (lane) => {
     for (let n = 0; !state.isOver; n++) {
-      await asked.prepare(`n/${n}/${lane}`);
-      await asked.remove(`n/${n}/${lane}`);
+      await client.prepare(`n/${n}/${lane}`);
+      await client.remove(`n/${n}/${lane}`);
     }
   });
   try {

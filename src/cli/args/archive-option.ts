@@ -1,4 +1,4 @@
-/** Which log a command that looks at the past is about: a root's files, or a running daemon's. */
+/** The log that a command reads: from the files of a root, or from a running daemon. */
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { UsageError } from '../../base/errors.js';
@@ -7,16 +7,16 @@ import { blockingDisk } from '../../host/files/blocking-disk.js';
 import type { Archive } from '../../inspect/archive/archive.js';
 import { RootArchive } from '../../inspect/archive/root-archive.js';
 import type { LogDamaged } from '../../log/errors.js';
-import { reach } from './daemon-socket.js';
+import { checkListening } from './daemon-socket.js';
 import { EXIT } from '../exit-codes.js';
-import { say } from '../terminal/print.js';
+import { printNotice } from '../terminal/print.js';
 import { rootOf, withRootOption, type RootFlags } from './root-option.js';
 
 /** Adds the flags that `withArchive` reads. */
 export function withArchiveOption(command: Command): Command {
   return withRootOption(command).option(
     '-a, --address <socket>',
-    "ask the daemon on this unix socket, instead of reading a root's files",
+    'query the daemon on this unix socket instead of reading the files of a root',
   );
 }
 
@@ -24,43 +24,49 @@ export interface ArchiveFlags extends RootFlags {
   readonly address?: string;
 }
 
-export interface ArchiveQuery {
+export interface ArchiveOptions {
   readonly answerMillis?: number;
-  /** The whole command is one question (RootArchiveOptions). */
+  /** The command makes one query (RootArchiveOptions). */
   readonly asksOnce?: boolean;
-  /** Told once of damage before which the answers end; by default the user is, and exits 3. */
+  /** Called once if the log is damaged and reading stops there. Default: report it and exit with 3. */
   readonly onDamage?: (damage: LogDamaged) => void;
 }
 
-const REACH_MILLIS = 5_000;
-/** Until a first answer. Streams have all the time that they need behind it. */
+const CONNECT_MILLIS = 5_000;
+/** Limits the wait for the first response. Streams have no limit after that. */
 const ANSWER_MILLIS = 10_000;
 
 /**
- * Runs with the log that is meant. The environment names the root of most commands and the socket
- * of others; here only `--address` asks a daemon, so that a command means the same everywhere.
+ * Runs with the selected log. Only `--address` selects a daemon, never the environment, so that a
+ * command does the same everywhere.
  *
- * Fails with UsageError, or AuditFailed when nothing answers for `answerMillis`.
+ * Fails with UsageError, or AuditFailed if no response arrives within `answerMillis`.
  */
 export async function withArchive<Value>(
   flags: ArchiveFlags,
   disk: Disk,
   use: (archive: Archive) => Promise<Value>,
-  { answerMillis = ANSWER_MILLIS, asksOnce = false, onDamage = tellAndCount }: ArchiveQuery = {},
+  {
+    answerMillis = ANSWER_MILLIS,
+    asksOnce = false,
+    onDamage = reportDamageAsFinding,
+  }: ArchiveOptions = {},
 ): Promise<Value> {
   const { address, root } = flags;
   if (address === undefined) {
-    return use(new RootArchive(disk, await rootOf(flags), { asksOnce, onNotice: say, onDamage }));
+    return use(
+      new RootArchive(disk, await rootOf(flags), { asksOnce, onNotice: printNotice, onDamage }),
+    );
   }
   if (root !== undefined) {
     throw new UsageError(
-      `--address ${address} and --root ${root} cannot both be given: name the daemon to ask, or the root to read`,
+      `--address ${address} and --root ${root} are mutually exclusive: give the daemon to query or the root to read`,
     );
   }
-  if (address === '') throw new UsageError('--address is empty: name the socket of a daemon');
+  if (address === '') throw new UsageError('--address is empty: give the socket of a daemon');
   const path = resolve(address.replace(/^unix:(\/\/)?/, ''));
-  await reach(path, REACH_MILLIS);
-  // gRPC takes a tenth of a second to load, and readers of files need none of it.
+  await checkListening(path, CONNECT_MILLIS);
+  // Loaded on demand: gRPC takes a tenth of a second to load, and file readers do not need it.
   const { AuditArchive } = await import('../../api/audit/client/remote-archive.js');
   const archive = new AuditArchive(path);
   try {
@@ -71,24 +77,24 @@ export async function withArchive<Value>(
   }
 }
 
-/** The same for a command that asks one thing: files are read on the spot, and listed once. */
-export function askArchive<Value>(
+/** The same for a command that makes one query: files are read synchronously and listed once. */
+export function queryArchive<Value>(
   flags: ArchiveFlags,
   use: (archive: Archive) => Promise<Value>,
 ): Promise<Value> {
   return withArchive(flags, blockingDisk(), use, { asksOnce: true });
 }
 
-/** What was asked is answered all the same, as far as the log goes. */
-export function tellDamage({ position, segment, offset, found }: LogDamaged): void {
-  say(
+/** The result is still printed, from the records before the damage. */
+export function reportDamage({ position, segment, offset, found }: LogDamaged): void {
+  printNotice(
     `the log stops at position ${position}: ${segment} at offset ${offset}: ${found}. ` +
-      'What stands behind it is not told of. Run `stratalog verify`',
+      'Later events are not included. Run `stratalog verify`',
   );
 }
 
-/** The same, and the command ends with the exit code of findings. */
-export function tellAndCount(damage: LogDamaged): void {
-  tellDamage(damage);
+/** The same, and sets the exit code for findings. */
+export function reportDamageAsFinding(damage: LogDamaged): void {
+  reportDamage(damage);
   process.exitCode = EXIT.findings;
 }

@@ -1,27 +1,26 @@
 /**
- * The command line as plain data, read from the very objects that parse it: what shells complete,
- * the man page and the command reference are all made from this. It knows how to read commander;
- * which form the data takes on a page or in a shell is left to others.
+ * The command line as plain data, read from the objects that parse it. Shell completion, the man
+ * page and the command reference are generated from it. Only this file knows commander's objects.
  */
 import type { Argument, Command, Option } from 'commander';
 import { pathKind, valueName } from './path-values.js';
 import { DAEMON_EVENTS } from '../../machines/events/daemon-events.js';
 import { SNAPSHOT_EVENTS } from '../../machines/events/events.js';
 
-/** What may stand for a value. */
+/** The values that an option or argument accepts. */
 export type Values =
   | { readonly kind: 'any' }
-  /** `isList`: several, separated by commas. */
+  /** `isList`: several words, separated by commas. */
   | { readonly kind: 'words'; readonly words: readonly string[]; readonly isList: boolean }
   | { readonly kind: 'files' }
   | { readonly kind: 'directories' };
 
 export interface OptionShape {
-  /** As the help writes it: `-a, --address <socket>`. */
+  /** As in the help: `-a, --address <socket>`. */
   readonly flags: string;
-  /** `-a`, when there is one. */
+  /** `-a`, or null. */
   readonly short: string | null;
-  /** `--address`, when there is one. */
+  /** `--address`, or null. */
   readonly long: string | null;
   readonly description: string;
   /** The name of its value; null for a switch. */
@@ -33,7 +32,7 @@ export interface OptionShape {
 
 export interface ArgumentShape {
   readonly name: string;
-  /** As the help writes it: `<source>`, `[name...]`. */
+  /** As in the help: `<source>`, `[name...]`. */
   readonly term: string;
   readonly description: string;
   readonly values: Values;
@@ -42,7 +41,7 @@ export interface ArgumentShape {
 
 export interface CommandShape {
   readonly name: string;
-  /** The words that lead to it, without the program's name; empty for the program. */
+  /** The words before the arguments, without the program's name; empty for the program. */
   readonly path: readonly string[];
   readonly aliases: readonly string[];
   readonly description: string;
@@ -51,14 +50,14 @@ export interface CommandShape {
   readonly options: readonly OptionShape[];
   readonly arguments: readonly ArgumentShape[];
   readonly commands: readonly CommandShape[];
-  /** What its help says behind the options: examples, exit codes. */
+  /** The help text after the options: examples, exit codes. */
   readonly notes: string;
 }
 
 export function shapeOf(command: Command, path: readonly string[] = []): CommandShape {
   const help = command.createHelp();
   const children = help.visibleCommands(command);
-  // `help` is commander's own; it is told apart by not being among those that we added.
+  // `help` is commander's own command: it is not among those that we added.
   const own = children.filter((child) => command.commands.includes(child));
   const names = own.map((child) => child.name());
   return {
@@ -78,22 +77,25 @@ export function shapeOf(command: Command, path: readonly string[] = []): Command
   };
 }
 
-/** A group may have a sub-command that is meant when none is named; its flags stand behind the group. */
+/** A group may have a default sub-command, and then accepts the flags of that sub-command. */
 function optionsOf(command: Command): Option[] {
   const help = command.createHelp();
   const own = help.visibleOptions(command);
-  const meant = defaultCommandOf(command);
-  const more = meant === undefined ? [] : help.visibleOptions(meant);
-  return [...own, ...more.filter(({ flags }) => own.every((option) => option.flags !== flags))];
+  const fallback = defaultCommandOf(command);
+  const inherited = fallback === undefined ? [] : help.visibleOptions(fallback);
+  return [
+    ...own,
+    ...inherited.filter(({ flags }) => own.every((option) => option.flags !== flags)),
+  ];
 }
 
-/** commander keeps this name to itself; without it the flags would only not be offered. */
+/** Reads a private field of commander. If it is renamed, only completion of these flags is lost. */
 export function defaultCommandOf(command: Command): Command | undefined {
   const name: unknown = Reflect.get(command, '_defaultCommandName');
   return command.commands.find((child) => child.name() === name);
 }
 
-/** This command and all below it, in the order of the help. */
+/** This command and all its sub-commands, in the order of the help. */
 export function* everyCommand(shape: CommandShape): Generator<CommandShape, void, undefined> {
   yield shape;
   for (const child of shape.commands) yield* everyCommand(child);
@@ -107,9 +109,9 @@ function helpShape(shape: CommandShape, names: readonly string[]): CommandShape 
 function optionShape(option: Option): OptionShape {
   const { flags, short, long, description, defaultValueDescription } = option;
   const value = valueName(flags);
-  const plain: unknown = option.defaultValue;
-  // `--no-trunc` has a default of true, which tells nobody anything.
-  const told = typeof plain === 'string' && plain !== '' ? plain : null;
+  const defaultValue: unknown = option.defaultValue;
+  // The default of a switch such as `--no-trunc` is true, which is not worth showing.
+  const shown = typeof defaultValue === 'string' && defaultValue !== '' ? defaultValue : null;
   return {
     flags,
     short: short ?? null,
@@ -117,7 +119,7 @@ function optionShape(option: Option): OptionShape {
     description,
     value,
     values: valuesOf(value ?? '', option.argChoices),
-    fallback: defaultValueDescription ?? told,
+    fallback: defaultValueDescription ?? shown,
     isMandatory: option.mandatory,
   };
 }
@@ -135,7 +137,7 @@ function argumentShape(argument: Argument): ArgumentShape {
   };
 }
 
-/** A value's name says what it is: that is the convention of all our commands. */
+/** By convention, the name of a value determines its type in all commands. */
 function valuesOf(name: string, choices: readonly string[] | undefined): Values {
   if (choices !== undefined) return { kind: 'words', words: choices, isList: false };
   if (name === 'types') {
@@ -145,7 +147,7 @@ function valuesOf(name: string, choices: readonly string[] | undefined): Values 
   return { kind: pathKind(name) ?? 'any' };
 }
 
-/** Printed by commander behind its own help; nothing hands it out alone. */
+/** commander prints it after its own help and has no accessor for it. */
 function notesOf(command: Command): string {
   let printed = '';
   const output = command.configureOutput();

@@ -1,10 +1,10 @@
-/** The socket of a daemon, for commands that speak to one: which it is, and whether somebody listens. */
+/** The socket of a daemon, for commands that call it: its path, and whether a process listens. */
 import { createConnection } from 'node:net';
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { errnoOf, reasonOf, TimeLimitPassed } from '../../base/errors.js';
 
-/** A socket that is named needs no configuration file. */
+/** The configuration file is only read if no address is given. */
 export async function addressOf(
   flags: { readonly address?: string },
   command: Command,
@@ -12,13 +12,13 @@ export async function addressOf(
 ): Promise<string> {
   const named = flags.address ?? process.env['STRATALOG_ADDRESS'] ?? '';
   if (named !== '') return resolve(named);
-  // Few commands need it, and it takes time to load.
+  // Loaded on demand: few commands need it, and it takes time to load.
   const { configOf } = await import('./config-options.js');
   return (await configOf(command, root)).config.address;
 }
 
-/** Connects once, for a message that names what is wrong: gRPC would only say UNAVAILABLE. */
-export function reach(address: string, limitMillis: number): Promise<void> {
+/** Connects once to get a specific error: gRPC would only report UNAVAILABLE. */
+export function checkListening(address: string, limitMillis: number): Promise<void> {
   return new Promise((settle, reject) => {
     const socket = createConnection({ path: address });
     socket.setTimeout(limitMillis, () => {
@@ -37,13 +37,13 @@ export function reach(address: string, limitMillis: number): Promise<void> {
 function whyUnreachable(address: string, fault: Error): string {
   const code = errnoOf(fault);
   if (code === 'ENOENT') {
-    return `there is no socket ${address}: start the daemon, or name its socket with --address`;
+    return `cannot connect to ${address}: socket does not exist; start the daemon, or give its socket with --address`;
   }
   if (code === 'ECONNREFUSED') {
-    return `nobody listens on ${address}: the daemon is not running any more; start it again`;
+    return `cannot connect to ${address}: connection refused; the daemon is not running, start it again`;
   }
   if (code === 'EACCES') {
-    return `${address} may not be used by this user: run it as the socket's owner, usually root`;
+    return `cannot connect to ${address}: permission denied; run as the owner of the socket, usually root`;
   }
-  return `${address} cannot be reached: ${reasonOf(fault)}`;
+  return `cannot connect to ${address}: ${reasonOf(fault)}`;
 }

@@ -1,4 +1,4 @@
-/** The flags of `stratalog log`, understood: which events are wished for, and in which order. */
+/** Parses the flags of `stratalog log`: which events to print, and in which order. */
 import { closest, distance } from 'fastest-levenshtein';
 import { UsageError } from '../../base/errors.js';
 import { position, type Position, type UnixNanos } from '../../base/units.js';
@@ -8,9 +8,16 @@ import { timeRange, type TimeQuery } from '../../inspect/archive/time-range.js';
 import { DAEMON_EVENTS, DAEMON_STREAM } from '../../machines/events/daemon-events.js';
 import { SNAPSHOT_EVENTS } from '../../machines/events/events.js';
 import { idOfStream } from '../../machines/events/streams.js';
-import { parseMoment, positionOf, quoted, timeOf, wholeNumber, type Moment } from './moment.js';
+import {
+  parseMoment,
+  resolvePosition,
+  quoted,
+  parseTime,
+  parseWholeNumber,
+  type Moment,
+} from './moment.js';
 
-/** As commander hands them over: texts, because a bad one deserves a sentence of ours. */
+/** As commander returns them: strings, so that errors have our own messages. */
 export interface LogFlags {
   readonly stream?: string;
   readonly type?: string;
@@ -34,55 +41,55 @@ interface LogOrder {
 }
 
 export interface LogRange extends LogFilter, LogOrder {
-  /** First position. */
+  /** The first position to print. */
   readonly from: Position;
-  /** First position that is not shown; null for the end of the log. */
+  /** The position after the last one to print; null for the end of the log. */
   readonly to: Position | null;
 }
 
-/** What can be understood without looking into a log. */
+/** The part that can be parsed without a log. */
 export interface LogQuery extends Omit<LogFilter, 'isInTime'>, LogOrder, TimeQuery {
   readonly from: Moment;
   readonly to: Moment | null;
 }
 
-/** @throws UsageError that says which flag, what is wrong with it and what would be right. */
+/** @throws UsageError with the flag, the mistake and an example */
 export function queryOf(flags: LogFlags, now: UnixNanos): LogQuery {
   if (flags.from !== undefined && flags.after !== undefined) {
-    throw new UsageError('--from and --after both say where to begin: give one of them');
+    throw new UsageError('--from and --after are mutually exclusive: both set the first position');
   }
   if (flags.follow === true && flags.reverse === true) {
-    throw new UsageError('--follow reads on into the future, --reverse into the past: give one');
+    throw new UsageError('--follow and --reverse are mutually exclusive');
   }
   if (flags.follow === true && flags.to !== undefined) {
-    throw new UsageError('--follow goes on for ever: leave out --to, or use -n to end it');
+    throw new UsageError('--follow and --to are mutually exclusive: use -n to limit --follow');
   }
   if (flags.follow === true && flags.until !== undefined) {
-    throw new UsageError('--follow goes on for ever: leave out --until, or use -n to end it');
+    throw new UsageError('--follow and --until are mutually exclusive: use -n to limit --follow');
   }
-  const after = wholeNumber('--after', flags.after);
+  const after = parseWholeNumber('--after', flags.after);
   return {
     from: after === null ? parseMoment('--from', flags.from ?? '0', now) : position(after + 1),
     to: flags.to === undefined ? null : parseMoment('--to', flags.to, now),
     stream: flags.stream === undefined ? null : streamName(flags.stream),
     types: flags.type === undefined ? null : eventTypes(flags.type),
-    since: flags.since === undefined ? null : timeOf('--since', flags.since, now),
-    until: flags.until === undefined ? null : timeOf('--until', flags.until, now),
+    since: flags.since === undefined ? null : parseTime('--since', flags.since, now),
+    until: flags.until === undefined ? null : parseTime('--until', flags.until, now),
     key: flags.key ?? null,
     namespace: flags.namespace ?? null,
     caller: flags.caller === undefined ? null : callerFilter(flags.caller),
-    countMax: wholeNumber('-n', flags.count) ?? Infinity,
+    countMax: parseWholeNumber('-n', flags.count) ?? Infinity,
     isReverse: flags.reverse === true,
     isFollowing: flags.follow === true,
     now,
   };
 }
 
-/** Where in this log that is. What is surely older or younger than was asked for is not read. */
+/** Resolves times to positions, so that records certainly outside the time range are not read. */
 export async function rangeOf(archive: Archive, query: LogQuery): Promise<LogRange> {
   const { since, until, now, isFollowing, ...filter } = query;
-  const from = await positionOf(archive, query.from);
-  const to = query.to === null ? null : await positionOf(archive, query.to);
+  const from = await resolvePosition(archive, query.from);
+  const to = query.to === null ? null : await resolvePosition(archive, query.to);
   const time = await timeRange(archive, { since, until, now });
   return {
     ...filter,
@@ -93,23 +100,22 @@ export async function rangeOf(archive: Archive, query: LogQuery): Promise<LogRan
   };
 }
 
-/** `daemon`, `snapshot-12`, or `12` for short. */
+/** `daemon`, `snapshot-12`, or the short form `12`. */
 function streamName(text: string): string {
   const stream = /^[1-9]\d*$/.test(text) ? `snapshot-${text}` : text;
   if (stream === DAEMON_STREAM || idOfStream(stream) !== null) return stream;
   throw new UsageError(
-    `--stream ${quoted(text)}: there are the stream ${DAEMON_STREAM} and one for each snapshot; ` +
-      'say daemon, snapshot-12, or 12',
+    `--stream ${quoted(text)}: not a stream name; use ${DAEMON_STREAM}, snapshot-12 or 12`,
   );
 }
 
-/** `pid:123`, `uid:0`, `ns:k8s.io`, `lease:x`; a bare word is a namespace. */
+/** `pid:123`, `uid:0`, `ns:k8s.io`, `lease:x`; without a prefix, a namespace. */
 function callerFilter(text: string): CallerFilter {
   const [, sort = 'ns', value = ''] = /^(?:(pid|uid|ns|lease):)?([^:]+)$/.exec(text) ?? [];
   const isNumber = sort === 'pid' || sort === 'uid';
   if (value === '' || (isNumber && !/^\d{1,10}$/.test(value))) {
     throw new UsageError(
-      `--caller ${quoted(text)}: say pid:123, uid:0, lease:NAME, or a containerd namespace as ns:k8s.io or k8s.io`,
+      `--caller ${quoted(text)}: not a caller; use pid:123, uid:0, lease:NAME, or a containerd namespace as ns:k8s.io or k8s.io`,
     );
   }
   if (sort === 'ns') return { namespace: value };
@@ -123,14 +129,14 @@ function eventTypes(text: string): ReadonlySet<string> {
   for (const type of types) {
     if (known.includes(type)) continue;
     throw new UsageError(
-      `--type ${quoted(text)}: there is no event ${quoted(type)}; ` +
-        `${suggestion(type, known)}several are separated by commas`,
+      `--type ${quoted(text)}: unknown event type ${quoted(type)}; ` +
+        `${suggestion(type, known)}separate several types by commas`,
     );
   }
   return new Set(types);
 }
 
-/** Nothing when no name is near: a name that has nothing to do with it would only puzzle. */
+/** Empty if no known type is similar. */
 function suggestion(type: string, known: readonly string[]): string {
   const near = closest(type, known);
   return distance(type, near) * 3 <= type.length ? `did you mean ${near}? ` : '';

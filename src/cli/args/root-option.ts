@@ -1,4 +1,4 @@
-/** `--root` for commands that look into a root from outside, without a daemon. */
+/** `--root`, for commands that read a root without a daemon. */
 import { readdir, stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
@@ -13,7 +13,7 @@ import { fileSystemRefused, readIdentityIfSound } from '../../log/root/identity.
 
 export function withRootOption(command: Command): Command {
   return command
-    .option('--root <dir>', 'the root to look into (STRATALOG_ROOT; else of the configuration)')
+    .option('--root <dir>', 'root directory (default: $STRATALOG_ROOT, else the configured root)')
     .option('-c, --config <file>', `configuration file (default: ${defaultConfigFile})`);
 }
 
@@ -23,25 +23,24 @@ export interface RootFlags {
 }
 
 /**
- * The root that is meant, absolute.
+ * The absolute path of the root.
  *
- * @throws UsageError when nothing of a root is there, RootRefused when the disk of its log is not
+ * @throws UsageError if the directory is not a root, RootRefused if the disk of its log is not
  *   mounted: neither must look like an empty log.
  */
 export async function rootOf(flags: RootFlags): Promise<string> {
-  const root = await namedRoot(flags);
+  const root = await rootEvenWithoutLog(flags);
   await refuseMissingLog(root);
   return root;
 }
 
 /**
- * The same for a command that reports what is missing. A root that is named needs no
- * configuration, so that a copied one can be looked at anywhere; a relative one is taken from the
- * working directory.
+ * The same for a command that reports a missing log itself. The configuration is only read if no
+ * root is given, so that a copied root can be inspected on any machine.
  *
- * @throws UsageError when nothing of a root is there
+ * @throws UsageError if the directory is not a root
  */
-export async function namedRoot(flags: RootFlags): Promise<string> {
+export async function rootEvenWithoutLog(flags: RootFlags): Promise<string> {
   const named = flags.root ?? process.env['STRATALOG_ROOT'] ?? '';
   const root = named !== '' ? resolve(named) : await configuredRoot(flags.config);
   requireUtf8(root);
@@ -49,22 +48,22 @@ export async function namedRoot(flags: RootFlags): Promise<string> {
   const found = await Promise.all(parts.map((name) => exists(`${root}/${name}`)));
   if (!found.includes(true)) {
     throw new UsageError(
-      `${root} is no root: there is neither ${parts.join(' nor ')} in it. ` +
-        'Name the directory that holds them with --root',
+      `${root} is not a root: it has no ${parts.join(', ')}; ` +
+        'give the directory that contains them with --root',
     );
   }
   return root;
 }
 
-/** Only where there is no segment: nothing is asked of an ordinary root. */
+/** The file systems are only checked if there is no segment. */
 async function refuseMissingLog(root: string): Promise<void> {
   const disk = systemDisk();
   if ((await segmentNames(root)).length > 0) return;
   const identity = await readIdentityIfSound(disk, root);
   if (identity === null) return;
   const found = await fileSystemsOf(disk, root);
-  const verdict = compareFileSystems(identity.fileSystems, found, 'copy');
-  if (verdict.kind === 'refused') throw fileSystemRefused(root, verdict);
+  const comparison = compareFileSystems(identity.fileSystems, found, 'copy');
+  if (comparison.kind === 'refused') throw fileSystemRefused(root, comparison);
 }
 
 async function segmentNames(root: string): Promise<readonly string[]> {
@@ -80,9 +79,7 @@ async function segmentNames(root: string): Promise<readonly string[]> {
 /** @throws UsageError */
 export function requireUtf8(path: string): void {
   if (isUtf8(path)) return;
-  throw new UsageError(
-    `${path} is not the path that was meant: its name is not valid UTF-8; rename it, or make a link to it`,
-  );
+  throw new UsageError(`path ${path} is not valid UTF-8; rename it, or make a link to it`);
 }
 
 async function configuredRoot(configFile: string | undefined): Promise<string> {
@@ -103,6 +100,6 @@ async function exists(path: string): Promise<boolean> {
     const code = errnoOf(thrown);
     if (code === 'ENOENT' || code === 'ENOTDIR') return false;
     const why = `${reasonOf(thrown)}${errnoHint(thrown)}`;
-    throw new UsageError(`${path} cannot be looked at: ${why}`, { cause: thrown });
+    throw new UsageError(`cannot stat ${path}: ${why}`, { cause: thrown });
   }
 }

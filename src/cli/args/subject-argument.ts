@@ -1,6 +1,5 @@
 /**
- * `KEY|ID|DIGEST` on a command line: the snapshot that is meant, or why it cannot be told. The one
- * way of all commands that are about one snapshot.
+ * Resolves `KEY|ID|DIGEST` on a command line to a snapshot. All commands about one snapshot use it.
  */
 import { assert } from '../../base/assert.js';
 import { UsageError } from '../../base/errors.js';
@@ -26,14 +25,14 @@ import { EventNotUnderstood } from '../../machines/events/streams.js';
 import type { LogRecord } from '../../log/types.js';
 import type { Forest } from '../../machines/snapshots/forest.js';
 import { quoted } from './moment.js';
-import { visible } from '../terminal/print.js';
+import { printNotice, visible } from '../terminal/print.js';
 
-/** Candidates that are listed when a word fits many. */
+/** Limits the candidates listed in an error. */
 const LISTED_MAX = 20;
-/** Of a word that is said again in an advice: a key may have 64 KiB. */
+/** Limits the length of a text repeated in a suggested command: a key may have 64 KiB. */
 const TYPED_MAX = 200;
 
-/** The log has nothing that the word could mean: no slip in the usage, and no damage. */
+/** The log has no match for the text. This is neither a usage error nor damage. */
 export class NotInLog extends Error {
   override readonly name = 'NotInLog';
 }
@@ -47,119 +46,122 @@ export interface SubjectQuery {
 export interface MomentOptions {
   readonly text: string;
   readonly at: Position;
-  /** The snapshots as they were at the moment that is asked about; a number needs none. */
+  /** Loads the snapshots at `at`. Not called when an id is enough. */
   readonly past: () => Promise<PastState>;
-  /** One that was gone by then is no answer. One that was not yet there never is. */
-  readonly mustBeThere?: true;
+  /** Do not match snapshots removed before `at`. Snapshots created later never match. */
+  readonly mustExist?: true;
 }
 
-/** One that a word fits; without records where only a checkpoint knows its name. */
-interface Bearer extends Candidate {
+/** A snapshot that matches the text. It has no records if its name is only in a checkpoint. */
+interface Match extends Candidate {
   readonly records?: Subject['records'];
 }
 
-const bearerOf = ({ id, records }: Subject): Bearer & Subject => ({
+const matchOf = ({ id, records }: Subject): Match & Subject => ({
   id,
   records,
   names: records.flatMap(textsOf),
 });
 
-/** Who is meant by a word now. @throws NotInLog; UsageError when nobody can tell */
-export async function oneSubject(archive: Archive, query: SubjectQuery): Promise<Subject> {
-  const subjects = (await someSubjects(archive, query)).map(bearerOf);
+/** The snapshot that matches now. @throws NotInLog; UsageError if the text is ambiguous */
+export async function resolveSubject(archive: Archive, query: SubjectQuery): Promise<Subject> {
+  const subjects = (await matchingSubjects(archive, query)).map(matchOf);
   const [subject, ...others] = subjects;
   if (subject !== undefined && others.length === 0) return subject;
-  return picked(query.text, subjects, await forestNow(archive));
+  return pickOne(query.text, subjects, await forestNow(archive));
 }
 
-/** Who was meant by a word at a moment. @throws NotInLog; UsageError when nobody can tell */
-export async function snapshotMeant(archive: Archive, query: MomentOptions): Promise<SnapshotId> {
-  const { text, at, mustBeThere } = query;
+/** The snapshot that matched at a moment. @throws NotInLog; UsageError if the text is ambiguous */
+export async function resolveSnapshot(archive: Archive, query: MomentOptions): Promise<SnapshotId> {
+  const { text, at, mustExist } = query;
   const number = numberIn(text);
-  if (number?.isFirst === true && mustBeThere !== true) {
-    const [birth] = await archive.historyOf(number.id);
-    if (birth !== undefined) {
-      // Where its first events are retired, it was there before what is kept.
-      if (birth.streamVersion > 0 || birth.position < at) return number.id;
-      throw notYet(query, number.id, birth);
+  if (number?.isFirst === true && mustExist !== true) {
+    const [first] = await archive.historyOf(number.id);
+    if (first !== undefined) {
+      // If its first events are retired, it is older than the kept log.
+      if (first.streamVersion > 0 || first.position < at) return number.id;
+      throw createdLater(query, number.id, first);
     }
   }
   const { forest } = await query.past();
   if (number?.isFirst === true && forest.has(number.id)) return number.id;
-  const told = (await subjectsOf(archive, text)).map(bearerOf);
-  const untold = await untoldBearers(archive, { text, told, forest });
-  const bearers = nearestFit(text, [...told, ...untold]);
-  if (bearers.length === 0) {
+  const logged = (await subjectsOf(archive, text)).map(matchOf);
+  const retired = await retiredMatches(archive, { text, logged, forest });
+  const matches = closestMatches(text, [...logged, ...retired]);
+  if (matches.length === 0) {
     if (number !== null && forest.has(number.id)) return number.id;
     throw await noSuchSnapshot(archive, text);
   }
-  const born = bearers.filter(({ id, records: [birth] = [] }: Bearer) => {
-    return forest.has(id) || (birth !== undefined && birth.position < at);
+  const created = matches.filter(({ id, records: [first] = [] }: Match) => {
+    return forest.has(id) || (first !== undefined && first.position < at);
   });
-  const [first] = told;
-  if (born.length === 0 && first !== undefined) throw notYet(query, first.id, first.records[0]);
-  const there = born.filter(({ id }) => forest.has(id));
-  if (mustBeThere === true && there.length === 0) throw gone(query, born);
-  return picked(text, born, forest, mustBeThere === true ? there : born).id;
-}
-
-function notYet({ text, at }: MomentOptions, id: SnapshotId, birth?: LogRecord): NotInLog {
-  const since = birth === undefined ? 'came later' : `was prepared at position ${birth.position}`;
-  return new NotInLog(`there was no snapshot ${quoted(text)} at position ${at}; ${id} ${since}`);
-}
-
-function gone({ text, at }: MomentOptions, bearers: readonly Bearer[]): NotInLog {
-  const [bearer] = bearers;
-  if (bearer !== undefined && bearer.id === numberIn(text)?.id) {
-    const removal = removalIn(bearer);
-    const since =
-      removal === null
-        ? `is not there at position ${at}`
-        : `was removed at position ${removal.position}`;
-    return new NotInLog(
-      `snapshot ${bearer.id} ${since}; \`stratalog history ${bearer.id}\` tells its life`,
-    );
+  const [later] = logged;
+  if (created.length === 0 && later !== undefined) {
+    throw createdLater(query, later.id, later.records[0]);
   }
-  const ids = bearers.slice(-LISTED_MAX).map(({ id }) => id);
-  const numbers = `${bearers.length > ids.length ? '…, ' : ''}${ids.join(', ')}`;
+  const existing = created.filter(({ id }) => forest.has(id));
+  if (mustExist === true && existing.length === 0) throw removedEarlier(query, created);
+  return pickOne(text, created, forest, mustExist === true ? existing : created).id;
+}
+
+function createdLater({ text, at }: MomentOptions, id: SnapshotId, first?: LogRecord): NotInLog {
+  const when =
+    first === undefined ? 'was created later' : `was prepared at position ${first.position}`;
   return new NotInLog(
-    `${quoted(text)} is not there at position ${at}; it was number ${numbers}. ${tellsOfEach(text)}`,
+    `no snapshot ${quoted(text)} exists at position ${at}; snapshot ${id} ${when}`,
   );
 }
 
-const removalIn = ({ records = [] }: Bearer): LogRecord | null =>
-  records.find(({ type }) => type === 'SnapshotRemoved') ?? null;
-
-function tellsOfEach(text: string): string {
-  return `\`stratalog history --all ${shellWord(text)}\` tells of each`;
+function removedEarlier({ text, at }: MomentOptions, matches: readonly Match[]): NotInLog {
+  const [match] = matches;
+  if (match !== undefined && match.id === numberIn(text)?.id) {
+    const removal = removalIn(match);
+    const state =
+      removal === null
+        ? `does not exist at position ${at}`
+        : `was removed at position ${removal.position}`;
+    return new NotInLog(`snapshot ${match.id} ${state}; run \`stratalog history ${match.id}\``);
+  }
+  const ids = matches.slice(-LISTED_MAX).map(({ id }) => id);
+  const list = `${matches.length > ids.length ? '…, ' : ''}${ids.join(', ')}`;
+  return new NotInLog(
+    `no snapshot ${quoted(text)} exists at position ${at}; removed earlier: ${list}; ${historyHint(text)}`,
+  );
 }
 
-/** As it can be typed; what cannot is left for the reader to fill in. */
+const removalIn = ({ records = [] }: Match): LogRecord | null =>
+  records.find(({ type }) => type === 'SnapshotRemoved') ?? null;
+
+function historyHint(text: string): string {
+  return `run \`stratalog history --all ${shellWord(text)}\` to see each`;
+}
+
+/** Quoted for a shell; an ellipsis if it cannot be typed. */
 function shellWord(text: string): string {
   if (text.length > TYPED_MAX || visible(text) !== text) return '…';
   if (/^[\w./:@+][\w./:@+-]*$/.test(text)) return text;
   return `${text.startsWith('-') ? '-- ' : ''}'${text.replaceAll("'", String.raw`'\''`)}'`;
 }
 
-/** Those whose naming is retired: only a checkpoint knows them any more. */
-async function untoldBearers(
+/** Matches whose naming events are retired, so that only a checkpoint has their names. */
+async function retiredMatches(
   archive: Archive,
-  { text, told, forest }: { text: string; told: readonly Bearer[]; forest: Forest },
-): Promise<readonly Bearer[]> {
+  { text, logged, forest }: { text: string; logged: readonly Match[]; forest: Forest },
+): Promise<readonly Match[]> {
   if ((await archive.bounds()).first === 0) return [];
-  const known = new Set(told.map(({ id }) => id));
+  const known = new Set(logged.map(({ id }) => id));
   return candidatesIn(forest, text).filter(({ id }) => !known.has(id));
 }
 
-/** Where some have it as a whole name, those whose names only begin with it are not meant. */
-function nearestFit(text: string, bearers: readonly Bearer[]): readonly Bearer[] {
+/** Exact matches exclude prefix matches. */
+function closestMatches(text: string, matches: readonly Match[]): readonly Match[] {
   const fit = fitOf(text);
-  const whole = bearers.filter(({ names }) => bestFit(names, fit) === 'whole');
-  return whole.length > 0 ? whole : bearers;
+  const exact = matches.filter(({ names }) => bestFit(names, fit) === 'whole');
+  return exact.length > 0 ? exact : matches;
 }
 
-/** At least one, oldest first. @throws NotInLog */
-export async function someSubjects(
+/** At least one subject, oldest first. @throws NotInLog */
+export async function matchingSubjects(
   archive: Archive,
   { text, namespace }: SubjectQuery,
 ): Promise<readonly Subject[]> {
@@ -168,7 +170,7 @@ export async function someSubjects(
   if (subjects.length > 0) return subjects;
   if (all.length === 0) throw await noSuchSnapshot(archive, text);
   throw new NotInLog(
-    `no snapshot called ${quoted(text)} is of the namespace ${quoted(namespace ?? '')}; leave out -n to see ${all.length}`,
+    `no snapshot ${quoted(text)} in namespace ${quoted(namespace ?? '')}; omit -n to see ${all.length} in other namespaces`,
   );
 }
 
@@ -176,25 +178,23 @@ function isInNamespace(subject: Subject, namespace: string | undefined): boolean
   return namespace === undefined || namespaceIn(nameIn(subject.records) ?? '') === namespace;
 }
 
-/** `norElse`: what else was looked for. */
+/** `alsoSearched`: what was searched in addition, as the end of the list in the message. */
 export async function noSuchSnapshot(
   archive: Archive,
   text: string,
-  norElse = '',
+  alsoSearched = '',
 ): Promise<NotInLog> {
   const { first } = await archive.bounds();
   const retired = first > 0 ? `; events before position ${first} are retired` : '';
-  const mayBeBeginning = numberIn(text) === null && !isLongEnough(text);
-  const tooShort = mayBeBeginning
-    ? `. The beginning of a name will do from ${PREFIX_MIN} characters on`
-    : '';
+  const mayBePrefix = numberIn(text) === null && !isLongEnough(text);
+  const tooShort = mayBePrefix ? `; a prefix needs at least ${PREFIX_MIN} characters` : '';
   return new NotInLog(
-    `no snapshot in the log has the number, or ever bore the key, name or digest, ` +
-      `${quoted(text)}${norElse}${retired}${tooShort}. \`stratalog log\` tells which there were`,
+    `no snapshot in the log has the id, key, name or digest ${quoted(text)}${alsoSearched}` +
+      `${retired}${tooShort}; run \`stratalog log\` to list the events`,
   );
 }
 
-/** Null behind damage, or where a newer release wrote: then nobody can tell who bears what. */
+/** Null if the log is damaged or was written by a newer release: current names are then unknown. */
 async function forestNow(archive: Archive): Promise<Forest | null> {
   try {
     return (await archive.stateAt((await archive.bounds()).next)).forest;
@@ -205,60 +205,59 @@ async function forestNow(archive: Archive): Promise<Forest | null> {
 }
 
 /**
- * Of the candidates; says on stderr that the word fits others too.
+ * Picks one of the candidates, and reports on stderr if the text matches others too.
  *
  * @throws UsageError
  */
-function picked<One extends Bearer>(
+function pickOne<One extends Match>(
   text: string,
-  fitting: readonly One[],
+  matches: readonly One[],
   forest: Forest | null,
-  candidates: readonly One[] = fitting,
+  candidates: readonly One[] = matches,
 ): One {
   const choice = chosenFrom(candidates, text, forest);
-  assert(choice.kind !== 'none', 'nobody was there to choose from');
-  const nearest = new Set(choice.kind === 'one' ? [choice.id] : choice.ids);
-  const chosen = candidates.filter(({ id }) => nearest.has(id));
+  assert(choice.kind !== 'none', 'at least one candidate');
+  const closest = new Set(choice.kind === 'one' ? [choice.id] : choice.ids);
+  const chosen = candidates.filter(({ id }) => closest.has(id));
   const [one, ...others] = chosen;
   if (one === undefined || others.length > 0) {
-    throw refusal(text, chosen, fitting.length - chosen.length, forest);
+    throw ambiguous(text, chosen, matches.length - chosen.length, forest);
   }
-  const own = fitting.filter((other) => other === one || !isNamedAfter(other, one, text));
-  if (own.length > 1) {
-    process.stderr.write(
-      `stratalog: ${quoted(text)} fits ${own.length} snapshots; this is ${one.id}. ` +
-        `${tellsOfEach(text)}\n`,
+  const unrelated = matches.filter((other) => other === one || !isNamedAfter(other, one, text));
+  if (unrelated.length > 1) {
+    printNotice(
+      `${quoted(text)} matches ${unrelated.length} snapshots; using ${one.id}; ${historyHint(text)}`,
     );
   }
   return one;
 }
 
-/** `farther`: how many more the word fits, and less nearly. */
-function refusal(
+/** `lessClose`: the number of further, less close matches. */
+function ambiguous(
   text: string,
-  bearers: readonly Bearer[],
-  farther: number,
+  matches: readonly Match[],
+  lessClose: number,
   forest: Forest | null,
 ): UsageError {
-  const more = bearers.length - LISTED_MAX;
+  const more = matches.length - LISTED_MAX;
   return new UsageError(
     [
-      `${quoted(text)} fits ${bearers.length} snapshots; name one by its number:`,
-      ...bearers.slice(0, LISTED_MAX).map((bearer) => `  ${candidateLine(bearer, forest)}`),
+      `${quoted(text)} matches ${matches.length} snapshots; give the id of one:`,
+      ...matches.slice(0, LISTED_MAX).map((match) => `  ${candidateLine(match, forest)}`),
       ...(more > 0 ? [`  and ${more} more`] : []),
-      ...(farther > 0 ? [`It fits ${farther} more, less nearly. ${tellsOfEach(text)}`] : []),
+      ...(lessClose > 0 ? [`${lessClose} more match less closely; ${historyHint(text)}`] : []),
     ].join('\n'),
   );
 }
 
-/** As it was at the moment. */
-function candidateLine(bearer: Bearer, forest: Forest | null): string {
-  const { id, records = [] } = bearer;
+/** The state in the line is that in `forest`. */
+function candidateLine(match: Match, forest: Forest | null): string {
+  const { id, records = [] } = match;
   const state = forest?.get(id);
   const name = state?.name ?? nameIn(records) ?? '(name retired)';
   const [first] = records;
   const from = first === undefined ? '' : formatTime(first.time);
-  const removal = state === undefined ? removalIn(bearer) : null;
+  const removal = state === undefined ? removalIn(match) : null;
   const until = removal === null ? '' : ` to ${formatTime(removal.time)}`;
   const status = state?.status ?? (removal === null ? 'state unknown' : 'removed');
   return `${String(id).padStart(6)}  ${visible(name)}  ${from}${until}  ${status}`;

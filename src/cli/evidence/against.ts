@@ -1,4 +1,4 @@
-/** `verify --against`: which chain heads are meant, and what is said about each. */
+/** `verify --against`: parses the chain heads to check and prints the result for each. */
 import { createPublicKey, type KeyObject } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { reasonOf, UsageError } from '../../base/errors.js';
@@ -17,20 +17,23 @@ interface Noted extends NotedHead {
   readonly attestation: Attestation | null;
 }
 
-/** Everything that a command line can name, understood before the log is read. */
-export interface Against {
+/** The parsed flags `--against` and `--public-key`. */
+export interface ChainHeads {
   readonly heads: readonly Noted[];
   readonly publicKey: KeyObject | null;
 }
 
 /** @throws UsageError */
-export async function againstOf(text: string, publicKeyFile: string | undefined): Promise<Against> {
+export async function parseAgainst(
+  text: string,
+  publicKeyFile: string | undefined,
+): Promise<ChainHeads> {
   const publicKey = publicKeyFile === undefined ? null : await publicKeyOf(publicKeyFile);
   const [, position, chain] = /^(?:(\d{1,16}):)?([0-9a-fA-F]{64})$/.exec(text) ?? [];
   if (chain === undefined) return { heads: await attestationsIn(text), publicKey };
   if (publicKey !== null) {
     throw new UsageError(
-      '--public-key checks the signature of an attestation, and a hash has none',
+      '--public-key requires --against with a file of attestations: a hash has no signature',
     );
   }
   const at = position === undefined ? null : Number(position);
@@ -44,13 +47,13 @@ async function attestationsIn(path: string): Promise<readonly Noted[]> {
     text = await readFile(path, 'utf8');
   } catch (cause) {
     throw new UsageError(
-      `--against ${quoted(path)} is neither a chain hash (64 hex digits), nor a position with one ` +
-        `(120:64 hex digits), nor a file of attestations: ${reasonOf(cause)}`,
+      `--against ${quoted(path)}: not a chain hash (64 hex digits), a position with a chain hash ` +
+        `(120:64 hex digits), or a readable file of attestations: ${reasonOf(cause)}`,
       { cause },
     );
   }
   const lines = text.split('\n').filter((line) => line.trim() !== '');
-  if (lines.length === 0) throw new UsageError(`${path} is empty: there is no attestation in it`);
+  if (lines.length === 0) throw new UsageError(`${path} has no attestations: file is empty`);
   return lines.map((line, index) => {
     const attestation = readAttestation(line);
     if (attestation !== null) {
@@ -58,8 +61,8 @@ async function attestationsIn(path: string): Promise<readonly Noted[]> {
       return { position, chain, uuid, attestation };
     }
     throw new UsageError(
-      `${path}, line ${index + 1}, is not an attestation as \`stratalog attest\` prints it: ` +
-        'one line of JSON, unchanged',
+      `${path}, line ${index + 1}: not an attestation; it must be an unmodified line of ` +
+        '`stratalog attest`',
     );
   });
 }
@@ -69,18 +72,18 @@ async function publicKeyOf(path: string): Promise<KeyObject> {
     return createPublicKey(await readFile(path));
   } catch (cause) {
     throw new UsageError(
-      `${path} cannot be used: it must be a public key in PEM, as \`openssl pkey -pubout\` writes ` +
-        `it (${reasonOf(cause)})`,
+      `cannot use ${path}: not a public key in PEM format, as written by ` +
+        `\`openssl pkey -pubout\`: ${reasonOf(cause)}`,
       { cause },
     );
   }
 }
 
-/** Says of each head whether the log extends it; answers how many it could not prove. */
-export async function judgeAgainst(
+/** Prints for each head whether the log extends it. Returns the number of heads not proven. */
+export async function checkAgainst(
   disk: Disk,
   root: string,
-  { heads, publicKey }: Against,
+  { heads, publicKey }: ChainHeads,
   report: { readonly out: Output; readonly isJson: boolean },
 ): Promise<number> {
   const verdicts = await checkHeads(disk, root, heads);
@@ -91,7 +94,7 @@ export async function judgeAgainst(
     const fault = signatureFault(head, publicKey);
     const verdict: Verdict = fault === null ? onLog : { verdict: 'signature-wrong', detail: fault };
     if (verdict.verdict !== 'extends') unproved += 1;
-    await say(head, verdict, publicKey !== null, report);
+    await printResult(head, verdict, publicKey !== null, report);
   }
   return unproved;
 }
@@ -108,29 +111,29 @@ function signatureFault({ attestation }: Noted, publicKey: KeyObject | null): st
   }
 }
 
-async function say(
+async function printResult(
   { position, chain, attestation }: Noted,
   verdict: Verdict,
   isSignatureChecked: boolean,
   { out, isJson }: { readonly out: Output; readonly isJson: boolean },
 ): Promise<void> {
-  const isProved = verdict.verdict === 'extends';
+  const isProven = verdict.verdict === 'extends';
   const signature = attestation === null ? 'none' : isSignatureChecked ? 'checked' : 'unchecked';
   if (isJson) {
     await out.json('verify-against', {
-      ...{ position: isProved ? verdict.position : position, chain },
-      ...{ verdict: verdict.verdict, detail: isProved ? null : verdict.detail },
+      ...{ position: isProven ? verdict.position : position, chain },
+      ...{ verdict: verdict.verdict, detail: isProven ? null : verdict.detail },
       ...{ attested: attestation?.time ?? null, signature },
     });
     return;
   }
-  const told = {
+  const suffix = {
     none: '',
     checked: `, signed ${attestation?.time ?? ''}`,
     unchecked: `, attested ${attestation?.time ?? ''}; give --public-key to check the signature`,
   }[signature];
-  if (isProved) {
-    const line = `extends    position ${verdict.position}, chain head ${chain}${told}`;
+  if (isProven) {
+    const line = `extends    position ${verdict.position}, chain head ${chain}${suffix}`;
     await out.line(out.colors.green(visible(line)));
     return;
   }

@@ -1,4 +1,4 @@
-/** `stratalog attest`: the chain head of a log, signed, to be kept on another machine. */
+/** `stratalog attest`: signs the chain head of a log, to be stored on another machine. */
 import { createPrivateKey, type KeyObject } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { Command } from 'commander';
@@ -10,9 +10,9 @@ import { systemDisk } from '../../host/files/disk.js';
 import { attest, KeyUnusable } from '../../export/attestation.js';
 import { chainHexBefore, soundSegments } from '../../export/export-records.js';
 import { RootArchive } from '../../inspect/archive/root-archive.js';
-import { tellAndCount } from '../args/archive-option.js';
-import { momentOf } from '../args/moment.js';
-import { printing, type Output } from '../terminal/print.js';
+import { reportDamageAsFinding } from '../args/archive-option.js';
+import { resolveMoment } from '../args/moment.js';
+import { withOutput, type Output } from '../terminal/print.js';
 import { rootOf, withRootOption, type RootFlags } from '../args/root-option.js';
 
 interface Flags extends RootFlags {
@@ -23,14 +23,14 @@ interface Flags extends RootFlags {
 
 export function attestCommand(): Command {
   return withRootOption(new Command('attest'))
-    .description('print the chain head of a log, signed, as one line of JSON')
-    .requiredOption('--key <file>', 'a private key in PEM: Ed25519, RSA or EC')
-    .option('--passphrase-file <file>', 'a file with the passphrase of the key, when it has one')
-    .option('--at <moment>', 'of this position or time (default: the end of the log)')
+    .description('print the signed chain head of a log as one line of JSON')
+    .requiredOption('--key <file>', 'private key in PEM format: Ed25519, RSA or EC')
+    .option('--passphrase-file <file>', 'file with the passphrase of the key')
+    .option('--at <moment>', 'position or time of the chain head (default: the end of the log)')
     .addHelpText(
       'after',
       `
-Keep the lines away from this machine: they prove later that the past was not rewritten.
+Store the lines on another machine: they prove later that the log was not rewritten.
 
 Examples:
   openssl genpkey -algorithm ed25519 -out key.pem && openssl pkey -in key.pem -pubout -out public.pem
@@ -39,7 +39,7 @@ Examples:
 
 docs/export.md shows how openssl checks a line without Stratalog.`,
     )
-    .action((flags: Flags) => printing({ trunc: false }, (out) => run(flags, out)));
+    .action((flags: Flags) => withOutput({ trunc: false }, (out) => run(flags, out)));
 }
 
 async function run(flags: Flags, out: Output): Promise<void> {
@@ -47,19 +47,19 @@ async function run(flags: Flags, out: Output): Promise<void> {
   const key = await privateKeyOf(flags);
   const disk = systemDisk();
   const now = systemClock().now();
-  const archive = new RootArchive(disk, root, { asksOnce: true, onDamage: tellAndCount });
-  // Damage is told of also when the moment is behind it.
+  const archive = new RootArchive(disk, root, { asksOnce: true, onDamage: reportDamageAsFinding });
+  // Reports damage even if the moment is after it.
   await archive.bounds();
-  const position = await momentOf(archive, '--at', flags.at, now);
+  const position = await resolveMoment(archive, '--at', flags.at, now);
   const sound = await soundSegments(disk, root);
   const { identity, segments } = sound;
-  const whose = identity ?? segments.at(-1)?.header;
+  const log = identity ?? segments.at(-1)?.header;
   const chain = await chainHexBefore(disk, sound, position);
-  if (whose === undefined) throw new UsageError(`${root} has no log that can be read`);
+  if (log === undefined) throw new UsageError(`${root} has no readable log`);
   if (chain === null) {
-    throw new UsageError(`position ${position} is not within the log, or is not kept any more`);
+    throw new UsageError(`position ${position} is not in the log, or is retired`);
   }
-  const { uuid, epoch } = whose;
+  const { uuid, epoch } = log;
   const statement = { uuid, epoch, position, chain, time: formatTime(now) };
   try {
     await out.line(attest({ ...statement, release: `stratalog ${RELEASE}` }, key));
@@ -78,11 +78,11 @@ async function privateKeyOf({ key, passphraseFile }: Flags): Promise<KeyObject> 
   try {
     return createPrivateKey(passphrase === undefined ? { key: pem } : { key: pem, passphrase });
   } catch (cause) {
-    const isLocked = /ENCRYPTED/.test(pem);
-    const advice = isLocked
-      ? 'it has a passphrase: give the right one in a file, with --passphrase-file'
-      : 'it must be a private key in PEM, as `openssl genpkey` writes it';
-    throw new UsageError(`${key} cannot be used: ${advice}`, { cause });
+    const isEncrypted = /ENCRYPTED/.test(pem);
+    const why = isEncrypted
+      ? 'missing or wrong passphrase; give a file with it as --passphrase-file'
+      : 'not a private key in PEM format, as written by `openssl genpkey`';
+    throw new UsageError(`cannot use ${key}: ${why}`, { cause });
   }
 }
 
@@ -90,6 +90,6 @@ async function readText(path: string): Promise<string> {
   try {
     return await readFile(path, 'utf8');
   } catch (cause) {
-    throw new UsageError(`${path} cannot be read: ${reasonOf(cause)}`, { cause });
+    throw new UsageError(`cannot read ${path}: ${reasonOf(cause)}`, { cause });
   }
 }

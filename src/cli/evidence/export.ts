@@ -1,4 +1,4 @@
-/** `stratalog export`: a log as a file that is read, kept and verified without Stratalog. */
+/** `stratalog export`: writes a log to a file that can be read and verified without Stratalog. */
 import { Command, Option } from 'commander';
 import { UsageError } from '../../base/errors.js';
 import { formatTime, type Position } from '../../base/units.js';
@@ -10,11 +10,11 @@ import { exportAsTar } from '../../export/export-tar.js';
 import { RootArchive } from '../../inspect/archive/root-archive.js';
 import { EXIT } from '../exit-codes.js';
 import { endOf } from './log-end.js';
-import { momentOf } from '../args/moment.js';
+import { resolveMoment } from '../args/moment.js';
 import { withOutputFile } from './new-file.js';
 import type { ResultTarget } from '../terminal/result-writer.js';
 import { readingProgress } from '../terminal/reading-progress.js';
-import { say } from '../terminal/print.js';
+import { printNotice } from '../terminal/print.js';
 import { rootOf, withRootOption, type RootFlags } from '../args/root-option.js';
 
 interface Flags extends RootFlags {
@@ -26,27 +26,27 @@ interface Flags extends RootFlags {
 
 export function exportCommand(): Command {
   return withRootOption(new Command('export'))
-    .description('write a log to a file that can be kept, sent and verified without Stratalog')
+    .description('export a log to a file that can be read and verified without Stratalog')
     .addOption(
-      new Option('--format <format>', 'lines of JSON for readers, or the files themselves as tar')
+      new Option('--format <format>', 'JSON lines, or a tar of the log files')
         .choices(['jsonl', 'tar'])
         .default('jsonl'),
     )
-    .option('-o, --output <file>', 'a file that is not there yet (default: stdout)')
-    .option('--from <moment>', 'first position, or behind all that had happened by a time')
-    .option('--to <moment>', 'up to this moment, not including it')
+    .option('-o, --output <file>', 'new file to write (default: stdout)')
+    .option('--from <moment>', 'start at this position, or after this time')
+    .option('--to <moment>', 'stop before this position or time')
     .addHelpText(
       'after',
       `
-Reads without a lock, beside a daemon too. Nothing is ever overwritten.
-docs/export.md has the formats, and a recipe with sha256sum and jq that verifies lines of JSON.
+Takes no lock and works while a daemon is running. Never overwrites a file.
+docs/export.md describes the formats, and how to verify JSON lines with sha256sum and jq.
 
 Examples:
   stratalog export -o log.jsonl
   stratalog export --from 2026-01-31T00:00:00Z --to 2026-02-01T00:00:00Z | jq .type
   stratalog export --format tar -o log.tar
 
-Exits 0 when the export is whole, 1 when no event is in the range, 3 when the log is damaged and the export ends there.`,
+Exits 0 if the export is complete, 1 if the range has no events, 3 if it ends at damage in the log.`,
     )
     .action(run);
 }
@@ -60,7 +60,7 @@ async function run(flags: Flags): Promise<void> {
     const pieces = await piecesOf(root, flags, progress.disk);
     const summary = await withOutputFile(flags.output, (target) => drain(pieces, target));
     progress.erase();
-    tell(summary, flags);
+    report(summary, flags);
   } finally {
     progress.erase();
   }
@@ -68,10 +68,10 @@ async function run(flags: Flags): Promise<void> {
 
 function refuseForTar({ output, from, to }: Flags): void {
   if (from !== undefined || to !== undefined) {
-    throw new UsageError('a tar holds whole segments: for a part of the log use --format jsonl');
+    throw new UsageError('--from and --to require --format jsonl: a tar has whole segments');
   }
   if (output === undefined && process.stdout.isTTY) {
-    throw new UsageError('a tar is not for a terminal: name a file with -o, or use a pipe');
+    throw new UsageError('refusing to write a tar to a terminal: use -o or a pipe');
   }
 }
 
@@ -93,11 +93,11 @@ async function piecesOf(
   }
   const archive = new RootArchive(disk, root);
   const moment = (flag: string, text: string | undefined): Promise<Position | undefined> =>
-    text === undefined ? Promise.resolve(undefined) : momentOf(archive, flag, text, now);
+    text === undefined ? Promise.resolve(undefined) : resolveMoment(archive, flag, text, now);
   const from = await moment('--from', flags.from);
   const to = await moment('--to', flags.to);
   if (from !== undefined && to !== undefined && to < from) {
-    throw new UsageError(`--to is position ${to} and lies before --from, position ${from}`);
+    throw new UsageError(`--to (position ${to}) is before --from (position ${from})`);
   }
   return exportAsLines(disk, root, {
     ...query,
@@ -109,25 +109,25 @@ async function piecesOf(
 async function drain(pieces: Pieces, target: ResultTarget): Promise<ExportSummary> {
   for (;;) {
     const piece = await pieces.next();
-    if (piece.done === true) return exported(piece.value);
+    if (piece.done === true) return requireRecords(piece.value);
     await target.write(piece.value);
   }
 }
 
-/** An export that was asked for and holds nothing must not be taken for one that holds it. */
-function exported(summary: ExportSummary): ExportSummary {
+/** An export without records must not look like a successful one. */
+function requireRecords(summary: ExportSummary): ExportSummary {
   const { from, records, stopped } = summary;
   if (records > 0 || stopped !== null) return summary;
-  throw new Error(`nothing is exported: there is no event from position ${from} on in this range`);
+  throw new Error(`nothing to export: no events in the range that starts at position ${from}`);
 }
 
-function tell(summary: ExportSummary, flags: Flags): void {
+function report(summary: ExportSummary, flags: Flags): void {
   const { from, to, records, chain, stopped } = summary;
   if (stopped !== null) {
-    say(`the export ends before position ${to}: ${stopped}`);
+    printNotice(`the export ends before position ${to}: ${stopped}`);
     process.exitCode = EXIT.findings;
   }
   const where = flags.output === undefined || flags.output === '-' ? '' : ` in ${flags.output}`;
   const what = `${records} record${records === 1 ? '' : 's'}`;
-  say(`${what}, positions ${from} to ${to}, chain head ${chain}${where}`);
+  printNotice(`${what}, positions ${from} to ${to}, chain head ${chain}${where}`);
 }

@@ -1,4 +1,4 @@
-/** `stratalog import`: a root made of an export, whole or not at all. */
+/** `stratalog import`: creates a root from an export, completely or not at all. */
 import { createReadStream } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { resolve } from 'node:path';
@@ -12,9 +12,9 @@ import { systemClock } from '../../host/process/clock.js';
 import { systemDisk } from '../../host/files/disk.js';
 import { importLog } from '../../export/import/import-log.js';
 import type { ImportedLog } from '../../export/import/imported-log.js';
-import { printing, type Output } from '../terminal/print.js';
+import { printNotice, withOutput, type Output } from '../terminal/print.js';
 import { readTar } from './read-tar.js';
-import { stoppedBySignals } from '../terminal/signals.js';
+import { abortOnSignals } from '../terminal/signals.js';
 
 interface Flags {
   readonly root: string;
@@ -23,41 +23,41 @@ interface Flags {
 
 export function importCommand(): Command {
   return new Command('import')
-    .description('make a root of an export, in an empty directory or one that is not there yet')
-    .argument('<file>', 'what `stratalog export` wrote, in either format; - for stdin')
-    .requiredOption('--root <dir>', 'the directory that becomes the root')
-    .option('--json', 'print a JSON object')
+    .description('create a root from an export')
+    .argument('<file>', 'output of `stratalog export`, in either format; - for stdin')
+    .requiredOption('--root <dir>', 'new or empty directory for the root')
+    .option('--json', 'print one JSON object')
     .addHelpText(
       'after',
       `
-The whole input is checked before the root is there: each record is hashed again, and what was
-written is read again as \`stratalog verify\` does. An import that fails leaves nothing behind.
-The new root has the log and no snapshot directories: look at it, do not serve it.
+The whole input is verified before the root is created: each record is hashed, and the written log is
+verified as \`stratalog verify\` does. A failed import leaves no files.
+The new root has a log but no snapshot directories. Do not serve it.
 
 Examples:
   stratalog import log.jsonl --root /tmp/look
   ssh node stratalog export --format tar | stratalog import - --root /tmp/look
 
-Exits 3 when the export is not sound, 5 when a later release wrote it.`,
+Exits 3 if the export is damaged, 5 if it was written by a newer release.`,
     )
-    .action((file: string, flags: Flags) => printing({}, (out) => run(file, flags, out)));
+    .action((file: string, flags: Flags) => withOutput({}, (out) => run(file, flags, out)));
 }
 
 async function run(file: string, flags: Flags, out: Output): Promise<void> {
-  if (flags.root === '') throw new UsageError('--root is empty: name the directory to be made');
+  if (flags.root === '') throw new UsageError('--root is empty: give the directory to create');
   const root = resolve(flags.root);
   await refuseInRoot(root);
-  const imported = await stoppedBySignals((stop) => imports(file, root, stop));
-  await tell(root, imported, flags, out);
+  const imported = await abortOnSignals((stop) => importFrom(file, root, stop));
+  await print(root, imported, flags, out);
   if (!imported.complete) {
-    process.stderr.write(
-      `stratalog: the log was damaged at position ${imported.position} when it was exported: ` +
-        'what stood behind it is not in the export\n',
+    printNotice(
+      `the exported log was damaged at position ${imported.position}: ` +
+        'later events are not in the export',
     );
   }
 }
 
-function imports(file: string, root: string, stop: AbortSignal): Promise<ImportedLog> {
+function importFrom(file: string, root: string, stop: AbortSignal): Promise<ImportedLog> {
   const world = {
     disk: stoppable(systemDisk(), stop),
     clock: systemClock(),
@@ -68,7 +68,7 @@ function imports(file: string, root: string, stop: AbortSignal): Promise<Importe
   return importLog(world, inputOf(file, stop), root);
 }
 
-/** Input may not come for long, and a large log is read for long when all of it is there. */
+/** Stops the verification of a large log, which is not waiting for input. */
 const stoppable = (disk: Disk, stop: AbortSignal): Disk => ({
   ...disk,
   open: async (path, mode) => {
@@ -87,13 +87,13 @@ async function* inputOf(file: string, stop: AbortSignal): AsyncGenerator<Uint8Ar
       yield piece.value;
     }
   } catch (cause) {
-    throw new UsageError(`${file} cannot be read: ${reasonOf(cause)}`, { cause });
+    throw new UsageError(`cannot read ${file}: ${reasonOf(cause)}`, { cause });
   } finally {
     input.destroy();
   }
 }
 
-async function tell(root: string, log: ImportedLog, flags: Flags, out: Output): Promise<void> {
+async function print(root: string, log: ImportedLog, flags: Flags, out: Output): Promise<void> {
   if (flags.json === true) {
     await out.json('import', { root, ...log });
     return;

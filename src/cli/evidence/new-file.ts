@@ -1,48 +1,48 @@
-/** Where a command writes what is not meant for a screen: a file that was not there, or stdout. */
+/** Output to a new file, or to stdout. */
 import { link, lstat, open, rename, rm, type FileHandle } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { refuseInRoot } from '../../api/root/root-path.js';
 import { errnoOf, reasonOf, UsageError } from '../../base/errors.js';
 import { stdout, type ResultTarget } from '../terminal/result-writer.js';
-import { stoppedBySignals } from '../terminal/signals.js';
+import { abortOnSignals } from '../terminal/signals.js';
 
 /**
- * Runs with the file of this name, or with stdout when none is named. A file is written aside and
- * gets its name when it is whole and durable; nothing is ever overwritten. When the work fails, or
- * a signal comes, nothing is left.
+ * Runs with the file of this name, or with stdout if none is given. The file is written under a
+ * temporary name and gets its name once it is complete and durable. It never overwrites a file, and
+ * leaves none if the work fails or a signal arrives.
  *
- * @throws UsageError when something of this name is there, or when it is in a root; EndedBySignal
+ * @throws UsageError if the path exists or is in a root; EndedBySignal
  */
 export async function withOutputFile<Value>(
   path: string | undefined,
   use: (target: ResultTarget) => Promise<Value>,
 ): Promise<Value> {
   if (path === undefined || path === '-') return use(stdout);
-  if (path === '') throw new UsageError('the name of the file is empty: name one, or - for stdout');
-  return stoppedBySignals((stop) => writtenAside(path, use, stop));
+  if (path === '') throw new UsageError('--output is empty: give a file, or - for stdout');
+  return abortOnSignals((stop) => writeNewFile(path, use, stop));
 }
 
-async function writtenAside<Value>(
+async function writeNewFile<Value>(
   path: string,
   use: (target: ResultTarget) => Promise<Value>,
   stop: AbortSignal,
 ): Promise<Value> {
-  await requireFree(path);
+  await requireAbsent(path);
   await refuseInRoot(resolve(path));
-  const aside = `${path}.exporting`;
-  const file = await newFile(aside);
+  const temporary = `${path}.exporting`;
+  const file = await createTemporary(temporary);
   try {
-    const value = await written(file, use, stop);
-    await nameWhole(aside, path);
-    await rm(aside, { force: true });
+    const value = await writeDurably(file, use, stop);
+    await publish(temporary, path);
+    await rm(temporary, { force: true });
     await syncDirectory(dirname(path));
     return value;
   } finally {
-    await rm(aside, { force: true });
+    await rm(temporary, { force: true });
   }
 }
 
-async function written<Value>(
+async function writeDurably<Value>(
   file: FileHandle,
   use: (target: ResultTarget) => Promise<Value>,
   stop: AbortSignal,
@@ -62,57 +62,56 @@ async function written<Value>(
   }
 }
 
-const isThere = (path: string, cause?: unknown): UsageError =>
-  new UsageError(`${path} is there already, and nothing is ever overwritten: choose another name`, {
-    cause,
-  });
+const alreadyExists = (path: string, cause?: unknown): UsageError =>
+  new UsageError(`cannot create ${path}: file exists; choose another name`, { cause });
 
-async function requireFree(path: string): Promise<void> {
+async function requireAbsent(path: string): Promise<void> {
   const found = await lstat(path).catch((thrown: unknown) => {
     if (errnoOf(thrown) === 'ENOENT') return null;
-    throw cannotBeMade(path, thrown);
+    throw cannotCreate(path, thrown);
   });
-  if (found !== null) throw isThere(path);
+  if (found !== null) throw alreadyExists(path);
 }
 
-async function newFile(aside: string): Promise<FileHandle> {
+async function createTemporary(path: string): Promise<FileHandle> {
   try {
-    return await open(aside, 'wx', 0o600);
+    return await open(path, 'wx', 0o600);
   } catch (cause) {
-    if (errnoOf(cause) !== 'EEXIST') throw cannotBeMade(aside, cause);
+    if (errnoOf(cause) !== 'EEXIST') throw cannotCreate(path, cause);
     throw new UsageError(
-      `${aside} is there, from an export that is under way or was killed: ` +
-        'when none is, remove it and try again',
+      `cannot create ${path}: file exists, from a running or killed export; ` +
+        'remove it if no export is running',
       { cause },
     );
   }
 }
 
-const cannotBeMade = (path: string, cause: unknown): UsageError =>
-  new UsageError(`${path} cannot be made: ${reasonOf(cause)}`, { cause });
+const cannotCreate = (path: string, cause: unknown): UsageError =>
+  new UsageError(`cannot create ${path}: ${reasonOf(cause)}`, { cause });
 
-/** What file systems without links (FAT, some of FUSE) say of one. */
+/** Errors of link(2) on file systems without hard links (FAT, some of FUSE). */
 const NO_LINKS: ReadonlySet<string> = new Set(['EPERM', 'EOPNOTSUPP', 'ENOTSUP', 'ENOSYS']);
 
-/** A link is refused where a name is taken; where there are none, an empty file takes the name first. */
-async function nameWhole(aside: string, path: string): Promise<void> {
+/** link(2) fails if the path exists, while rename(2) would overwrite it. */
+async function publish(temporary: string, path: string): Promise<void> {
   try {
-    await link(aside, path);
+    await link(temporary, path);
   } catch (cause) {
     const code = errnoOf(cause) ?? '';
-    if (code === 'EEXIST') throw isThere(path, cause);
-    if (!NO_LINKS.has(code)) throw cannotBeMade(path, cause);
-    await nameWithoutLinks(aside, path);
+    if (code === 'EEXIST') throw alreadyExists(path, cause);
+    if (!NO_LINKS.has(code)) throw cannotCreate(path, cause);
+    await publishWithoutLinks(temporary, path);
   }
 }
 
-async function nameWithoutLinks(aside: string, path: string): Promise<void> {
+/** Reserves the name with an empty file, then renames over it. */
+async function publishWithoutLinks(temporary: string, path: string): Promise<void> {
   try {
     await (await open(path, 'wx', 0o600)).close();
   } catch (cause) {
-    throw errnoOf(cause) === 'EEXIST' ? isThere(path, cause) : cannotBeMade(path, cause);
+    throw errnoOf(cause) === 'EEXIST' ? alreadyExists(path, cause) : cannotCreate(path, cause);
   }
-  await rename(aside, path);
+  await rename(temporary, path);
 }
 
 async function syncDirectory(path: string): Promise<void> {

@@ -1,4 +1,4 @@
-/** `stratalog verify`: the whole log checked, and everything that is wrong with it told. */
+/** `stratalog verify`: checks a whole log and prints all findings. */
 import { Command } from 'commander';
 import { threadedChecker } from '../../api/root/segment-checker.js';
 import { systemDisk } from '../../host/files/disk.js';
@@ -8,11 +8,11 @@ import type { LogFinding, VerifySummary } from '../../log/verify/findings.js';
 import { pluralize } from '../../base/pluralize.js';
 import { UsageError } from '../../base/errors.js';
 import { verifyLog } from '../../log/verify/verify.js';
-import { againstOf, judgeAgainst } from './against.js';
+import { checkAgainst, parseAgainst } from './against.js';
 import { EXIT } from '../exit-codes.js';
 import { liveHolder } from '../root/holder.js';
 import type { Output } from '../terminal/print.js';
-import { printing, visible } from '../terminal/print.js';
+import { withOutput, visible } from '../terminal/print.js';
 import { readingProgress } from '../terminal/reading-progress.js';
 import { rootOf, withRootOption, type RootFlags } from '../args/root-option.js';
 
@@ -29,49 +29,46 @@ interface Flags extends RootFlags {
 
 export function verifyCommand(): Command {
   return withRootOption(new Command('verify'))
-    .description('check a whole log: checksums, hash chain, streams, checkpoints, events')
-    .option('--quick', 'only headers, checkpoints and the newest segment, and no events')
+    .description('verify a whole log: checksums, hash chain, streams, checkpoints, events')
+    .option('--quick', 'check only headers, checkpoints and the newest segment, without events')
     .option(
       '--no-events',
-      'without the events, which is fast: full segments by the sums that the log keeps of them',
+      'do not replay events; check sealed segments by their recorded digests, which is fast',
     )
-    .option(
-      '--every-record',
-      'with --no-events: believe no sum, and check full segments record by record',
-    )
+    .option('--every-record', 'with --no-events: check every record instead of the digests')
     .option(
       '--against <head>',
-      'prove, record by record, that the log extends a head: a file of attest, HASH or POSITION:HASH',
+      'prove that the log extends a head: a file of attestations, HASH or POSITION:HASH',
     )
-    .option('--public-key <file>', 'check the signatures of --against with this key in PEM')
-    .option('--json', 'print a JSON object for each finding, and one for the summary')
-    .option('--no-trunc', 'print digests whole on a terminal too')
+    .option('--public-key <file>', 'public key in PEM format, to check signatures of --against')
+    .option('--json', 'print one JSON object per finding, and one for the summary')
+    .option('--no-trunc', 'do not shorten digests')
     .addHelpText(
       'after',
       `
 Examples:
   stratalog verify
-  stratalog verify --no-events                                     whether anything was damaged since
-  stratalog verify --against heads.jsonl --public-key public.pem   it extends what was attested
+  stratalog verify --no-events                                     check for damage only
+  stratalog verify --against heads.jsonl --public-key public.pem   check that the log was not rewritten
 
-Exits 0 when nothing is wrong, 3 when something was found or --against is not proven.`,
+Exits 0 if the log is sound, 3 if there are findings or --against is not proven.`,
     )
-    .action((flags: Flags) => printing(flags, (out) => run(flags, out)));
+    .action((flags: Flags) => withOutput(flags, (out) => run(flags, out)));
 }
 
 async function run(flags: Flags, out: Output): Promise<void> {
   const root = await rootOf(flags);
   if (flags.publicKey !== undefined && flags.against === undefined) {
-    throw new UsageError('--public-key checks what --against names: give both');
+    throw new UsageError('--public-key requires --against');
   }
   if (flags.quick === true && flags.everyRecord === true) {
-    throw new UsageError('--quick reads the newest segment only, and --every-record all: give one');
+    throw new UsageError('--quick and --every-record are mutually exclusive');
   }
   const against =
-    flags.against === undefined ? null : await againstOf(flags.against, flags.publicKey);
+    flags.against === undefined ? null : await parseAgainst(flags.against, flags.publicKey);
   const progress = readingProgress(systemDisk(), process.stderr);
   const { disk } = progress;
-  // Beside a writer the end of the newest segment is simply not written yet.
+  // While a daemon writes, an incomplete record at the end is not a torn tail.
   const isLive = (await liveHolder(root)) !== null;
   const report = new Report(out, flags.json === true);
   let summary: VerifySummary | null = null;
@@ -80,11 +77,10 @@ async function run(flags: Flags, out: Output): Promise<void> {
   });
   try {
     progress.step('checking records');
-    // A sum is the word of whoever wrote the event: nothing is proved by it.
+    // A digest in the log proves nothing: a rewritten log can have rewritten digests.
     const bySums = !flags.events && flags.everyRecord !== true && against === null;
-    const how = { quick: flags.quick === true, checkSegment, sums: segmentSums, bySums };
-    const query = { root, disk, ...how };
-    for await (const item of verifyLog(query)) {
+    const depth = { quick: flags.quick === true, checkSegment, sums: segmentSums, bySums };
+    for await (const item of verifyLog({ root, disk, ...depth })) {
       if (item.kind === 'summary') {
         summary = item;
         continue;
@@ -106,13 +102,13 @@ async function run(flags: Flags, out: Output): Promise<void> {
   }
   if (summary !== null) await report.end(summary, flags);
   const isJson = flags.json === true;
-  const unproved =
-    against === null ? 0 : await judgeAgainst(systemDisk(), root, against, { out, isJson });
-  if (report.count + unproved > 0) process.exitCode = EXIT.findings;
+  const unproven =
+    against === null ? 0 : await checkAgainst(systemDisk(), root, against, { out, isJson });
+  if (report.count + unproven > 0) process.exitCode = EXIT.findings;
 }
 
 class Report {
-  /** Findings that are more than information. */
+  /** The number of findings, without those of severity info. */
   count = 0;
   #hasHeading = false;
 
@@ -134,7 +130,7 @@ class Report {
       const line = columns(severity, kind, whereOf(finding), finding.detail);
       await this.out.line(paint(visible(line)));
     }
-    // Told as it is found: the rest may take long.
+    // Printed at once: the rest may take long.
     await this.out.flush();
   }
 
@@ -152,14 +148,14 @@ class Report {
       });
       return;
     }
-    const begin = from === 0 ? '' : ` (from ${from} on; what was before is retired)`;
-    const sums = vouched === 0 ? '' : `; ${vouched} of ${segments} segments by their sums`;
-    const partly = flags.events ? '' : ` (without the events${sums})`;
+    const begin = from === 0 ? '' : ` (from position ${from}; earlier events are retired)`;
+    const sums = vouched === 0 ? '' : `; ${vouched} of ${segments} segments by digest`;
+    const partly = flags.events ? '' : ` (without events${sums})`;
     const part = isQuick ? ' (quick: the newest segment only)' : partly;
     const found = this.count === 0 ? '' : `; ${pluralize(this.count, 'finding')}`;
     if (damage > 0) {
-      const whole = `${pluralize(records, 'record')} ${records === 1 ? 'is' : 'are'} whole`;
-      await this.out.line(`sound up to position ${verifiedTo}${begin}; ${whole}${part}${found}`);
+      const valid = pluralize(records, 'valid record');
+      await this.out.line(`sound up to position ${verifiedTo}${begin}, ${valid}${part}${found}`);
       return;
     }
     await this.out.line(
@@ -169,7 +165,7 @@ class Report {
   }
 }
 
-/** WHERE has room for the name of a checkpoint and a position of eight digits. */
+/** WHERE fits the name of a checkpoint and a position of eight digits. */
 const columns = (severity: string, kind: string, where: string, found: string): string =>
   [severity.padEnd(8), kind.padEnd(20), where.padEnd(56), found].join('  ');
 

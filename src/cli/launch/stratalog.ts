@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-/** The command `stratalog` as it is installed. From its source, without a build, it is cli.ts. */
+/** The installed command `stratalog`. src/cli.ts runs it from source, without a build. */
 import { readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -11,7 +11,7 @@ function readCode(): Buffer | null {
   try {
     return readFileSync(codePath(directory));
   } catch {
-    // It only saves time.
+    // The cache only saves time.
     return null;
   }
 }

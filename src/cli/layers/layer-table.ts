@@ -1,21 +1,21 @@
-/** How `stratalog layer ls` shows layers: the columns of ctr, or one JSON object a line. */
+/** The output of `stratalog layer ls`: a table, or one JSON object per line. */
 import type { ChainId } from '../../filesystems/layer-store/digest.js';
 import type { LayerCondition } from '../../filesystems/layer-store/verify-layer.js';
 import { humanSize, type Output } from '../terminal/print.js';
 
-/** One layer as `--json` prints it. Sizes in bytes; null where the manifest cannot be read. */
+/** One layer in the format of `--json`. Sizes in bytes; null if the manifest cannot be read. */
 export interface LayerRow {
   readonly chainId: ChainId;
   readonly parentChainId: ChainId | null;
   readonly diffId: string | null;
   readonly format: string | null;
-  /** Of the image file; of a directory's allocated blocks. */
+  /** The size of the image file, or of the allocated blocks of a directory. */
   readonly size: number | null;
   readonly inodes: number | null;
   readonly created: string | null;
-  /** What is wrong with it, or null. */
+  /** What is damaged, or null. */
   readonly damage: string | null;
-  /** Why it could not be looked at, or null. */
+  /** Why the layer could not be read, or null. */
   readonly unread: string | null;
 }
 
@@ -44,7 +44,7 @@ function formatCell({ format, damage, unread }: LayerRow, out: Output): string {
   return unread === null ? (format ?? '-') : out.colors.red(`${format ?? '-'} (not read)`);
 }
 
-/** The first twelve digits, enough to tell layers apart by eye. */
+/** The first twelve digits. */
 export const shortId = (chainId: ChainId): string => chainId.slice(0, 'sha256:'.length + 12);
 
 export async function printLayers(

@@ -1,4 +1,4 @@
-/** `stratalog layer`: fill a layer store and look into it. Needs no daemon. */
+/** `stratalog layer`: imports and lists the layers of a layer store, without a daemon. */
 import { resolve } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
 
@@ -29,7 +29,7 @@ import { RELEASE } from '../../api/release.js';
 import { refuseInRoot } from '../../api/root/root-path.js';
 import { EXIT } from '../exit-codes.js';
 import { layerRow, printLayers, shortId } from './layer-table.js';
-import { printing, type Output } from '../terminal/print.js';
+import { withOutput, type Output } from '../terminal/print.js';
 import { progressLine } from './progress-line.js';
 
 interface ImportFlags {
@@ -53,18 +53,18 @@ interface ListFlags {
 }
 
 const storeOption = (): Option =>
-  new Option('--layer-store <dir>', 'the directory of the layer store').makeOptionMandatory();
+  new Option('--layer-store <dir>', 'directory of the layer store').makeOptionMandatory();
 
 /** The `layer` command with its sub-commands. */
 export function layerCommand(): Command {
-  const command = new Command('layer').description('fill a layer store, and look into it');
+  const command = new Command('layer').description('manage the layers of a layer store');
   command
     .command('import')
     .description('import layers from an OCI layout, a tar or the content store of containerd')
     .argument('<source>', 'oci:LAYOUT:TAG, content:CONTAINERD-ROOT@sha256:DIGEST or tar:FILE')
     .addOption(storeOption())
     .addOption(
-      new Option('--format <format>', 'how layers are kept')
+      new Option('--format <format>', 'format in which layers are stored')
         .choices([...layerFormats])
         .default('directory'),
     )
@@ -73,39 +73,41 @@ export function layerCommand(): Command {
         .argParser(platformFlag)
         .default(hostPlatform(), formatPlatform(hostPlatform())),
     )
-    .option('--chain-id <digest>', 'chain id of the layer in tar:FILE', digestFlag)
-    .option('--parent <digest>', 'chain id of the layer below the one in tar:FILE', digestFlag)
-    .option('--force', 'replace layers that are there already')
+    .option('--chain-id <digest>', 'chain ID of the layer in tar:FILE', digestFlag)
+    .option('--parent <digest>', 'chain ID of the parent of the layer in tar:FILE', digestFlag)
+    .option('--force', 'replace existing layers')
     .addOption(
-      new Option('--max-size <size>', 'unpacked size of a layer at most')
+      new Option('--max-size <size>', 'maximum unpacked size of a layer')
         .argParser(sizeFlag)
         .default(tarBytesMaxDefault, `${tarBytesMaxDefault / 2 ** 30}GiB`),
     )
-    .option('--json', 'print a JSON object for each layer')
+    .option('--json', 'print one JSON object per layer')
     .action((source: string, flags: ImportFlags, self: Command) => {
       const isDefault = self.getOptionValueSource('platform') === 'default';
       const platform = isDefault ? null : flags.platform;
-      return printing({}, (out) => runImport(source, { ...flags, platform }, out));
+      return withOutput({}, (out) => runImport(source, { ...flags, platform }, out));
     });
   command
     .command('ls')
     .alias('list')
     .description('list the layers of a store')
     .addOption(storeOption())
-    .option('-q, --quiet', 'print chain ids only')
-    .option('--no-trunc', 'print chain ids whole')
-    .option('--json', 'print a JSON object for each layer')
-    .option('--check', 'read every layer and compare it with its manifest; exit 3 on damage')
-    .action((flags: ListFlags) => printing(flags, (out) => runList(flags, out)));
+    .option('-q, --quiet', 'print only chain IDs')
+    .option('--no-trunc', 'do not shorten chain IDs')
+    .option('--json', 'print one JSON object per layer')
+    .option('--check', 'verify the content of every layer; exits 3 on damage')
+    .action((flags: ListFlags) => withOutput(flags, (out) => runList(flags, out)));
   return command;
 }
 
-/** Without a platform whatever an image has is right, where it has one alone. */
+/** Null accepts any platform if the image has only one. */
 type ImportRequest = Omit<ImportFlags, 'platform'> & { readonly platform: Platform | null };
 
 async function runImport(source: string, flags: ImportRequest, out: Output): Promise<void> {
   if (process.geteuid?.() !== 0) {
-    throw new UsageError('an import keeps owners, devices and trusted attributes: run it as root');
+    throw new UsageError(
+      'importing layers requires root privileges, to set owners, devices and trusted attributes',
+    );
   }
   await refuseInRoot(resolve(flags.layerStore));
   const sources = openSource(parseSource(source), flags.platform, tarChainOf(flags));
@@ -125,7 +127,7 @@ async function runImport(source: string, flags: ImportRequest, out: Output): Pro
       release: RELEASE,
       mountTable: systemMountTable(workers),
       now: () => new Date(),
-      warn: (message) => progress.say(`warning: ${message}`),
+      warn: (message) => progress.print(`warning: ${message}`),
       progress: (layer: LayerSource, bytes) => progress.advance(layer, bytes),
       signal: stop.signal,
     });
@@ -133,7 +135,7 @@ async function runImport(source: string, flags: ImportRequest, out: Output): Pro
       progress.done();
       if (flags.json) await out.json('layer-import', { chainId, outcome });
       else await out.line(`${chainId} ${outcome}`);
-      // One layer may take minutes: each is told when it is done.
+      // Printed at once: the next layer may take minutes.
       await out.flush();
     }
   } finally {
@@ -150,7 +152,7 @@ function tarChainOf(flags: ImportRequest): {
   const { chainId, parent } = flags;
   if (chainId !== undefined) return { chainId, parentChainId: parent ?? null };
   if (parent === undefined) return null;
-  throw new UsageError('--parent goes with --chain-id');
+  throw new UsageError('--parent requires --chain-id');
 }
 
 async function runList(flags: ListFlags, out: Output): Promise<void> {
@@ -160,16 +162,16 @@ async function runList(flags: ListFlags, out: Output): Promise<void> {
   let unread = 0;
   for (const chainId of listLayers(store)) {
     const condition = flags.check ? await fullCheck(store, chainId) : quickCheck(store, chainId);
-    // It may be replaced at this moment by an import.
+    // A concurrent import may be replacing it.
     if (condition.state === 'absent') continue;
     if (condition.state === 'damaged') {
       damaged += 1;
-      const what = `${shortId(chainId)}: ${condition.fault}`;
-      process.stderr.write(`damaged: ${what}; import it again with --force\n`);
+      const detail = `${shortId(chainId)}: ${condition.fault}`;
+      process.stderr.write(`damaged: ${detail}; import it again with --force\n`);
     }
     if (condition.state === 'unread') {
       unread += 1;
-      process.stderr.write(`cannot be looked at: ${shortId(chainId)}: ${condition.fault}\n`);
+      process.stderr.write(`cannot read layer: ${shortId(chainId)}: ${condition.fault}\n`);
     }
     const row = layerRow(chainId, condition);
     if (flags.quiet) await out.line(chainId);
@@ -189,12 +191,12 @@ function platformFlag(text: string): Platform {
 
 function digestFlag(text: string): ChainId {
   if (isDigest(text)) return text;
-  throw new InvalidArgumentError('Say it as sha256: and 64 hex digits.');
+  throw new InvalidArgumentError('Use sha256: and 64 hex digits.');
 }
 
-/** Bytes of a size, written as in the configuration. */
+/** Parses a size as the configuration does. */
 function sizeFlag(text: string): number {
   const bytes = parseSize(text);
   if (bytes !== null && bytes > 0) return bytes;
-  throw new InvalidArgumentError('Say it as 500MiB or 64GiB.');
+  throw new InvalidArgumentError('Use for example 500MiB or 64GiB.');
 }

@@ -1,4 +1,4 @@
-/** One line on a terminal that says how far an import is. Silent where stderr is no terminal. */
+/** The progress of an import as one line on a terminal. Silent if stderr is not a terminal. */
 import type { WriteStream } from 'node:tty';
 
 import type { LayerSource } from '../../filesystems/layer-store/import/import-layer.js';
@@ -7,10 +7,10 @@ import { statusLine } from '../terminal/status-line.js';
 
 export interface ProgressLine {
   advance(layer: LayerSource, bytes: number): void;
-  /** A layer is done. */
+  /** Counts a completed layer. */
   done(): void;
-  /** Writes a line of its own, terminal or not. */
-  say(message: string): void;
+  /** Prints a message on its own line, also without a terminal. */
+  print(message: string): void;
   close(): void;
 }
 
@@ -31,7 +31,7 @@ export function progressLine(stream: WriteStream, layers: number): ProgressLine 
       read = 0;
       line.erase();
     },
-    say: (message) => {
+    print: (message) => {
       line.erase();
       stream.write(`${message}\n`);
     },

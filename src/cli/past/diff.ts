@@ -11,10 +11,10 @@ import {
   type FieldChange,
 } from '../../inspect/snapshot/diff.js';
 import { kindOf, stateFields, statesIn } from '../../inspect/snapshot/state-view.js';
-import { askArchive, withArchiveOption, type ArchiveFlags } from '../args/archive-option.js';
+import { queryArchive, withArchiveOption, type ArchiveFlags } from '../args/archive-option.js';
 import { EXIT } from '../exit-codes.js';
-import { momentOf } from '../args/moment.js';
-import { humanSize, printing, visible, type Output } from '../terminal/print.js';
+import { resolveMoment } from '../args/moment.js';
+import { humanSize, withOutput, visible, type Output } from '../terminal/print.js';
 
 interface Flags extends ArchiveFlags {
   readonly all?: true;
@@ -27,24 +27,26 @@ interface Flags extends ArchiveFlags {
 const examples = `
 Examples:
   stratalog diff 120 180                     between two positions
-  stratalog diff 2026-01-31T03:12:00Z 1h     between a time and an hour ago
-  stratalog diff 24h                         what changed in the last day
+  stratalog diff 2026-01-31T03:12:00Z 1h     between a time and one hour ago
+  stratalog diff 24h                         the last day
 
-Exits 0 when nothing differs, 3 when something does.`;
+Exits 0 if there are no differences, 3 if there are some.`;
 
 export function diffCommand(): Command {
   return withArchiveOption(new Command('diff'))
-    .description('what changed between two moments: snapshots that came, went or became other')
-    .argument('<a>', 'position or time: RFC 3339, or so long ago: 90s, 3d')
-    .argument('[b]', 'the same; the end of the log by default')
-    .option('-n, --namespace <name>', 'only keys of this containerd namespace')
-    .option('--all', 'count those too that no client is shown: under way, or on their way out')
-    .option('--json', 'print one JSON object for each difference, then one with the totals')
-    .option('-q, --quiet', 'print only the keys of what differs')
-    .option('--no-trunc', 'print digests whole on a terminal too')
+    .description('show the snapshots added, removed and changed between two moments')
+    .argument('<a>', 'position or time: RFC 3339, or a duration before now: 90s, 3d')
+    .argument('[b]', 'position or time (default: the end of the log)')
+    .option('-n, --namespace <name>', 'only keys in this containerd namespace')
+    .option('--all', 'include snapshots hidden from clients: being prepared or removed')
+    .option('--json', 'print one JSON object per difference, then one with the totals')
+    .option('-q, --quiet', 'print only the keys of snapshots that differ')
+    .option('--no-trunc', 'do not shorten digests')
     .addHelpText('after', examples)
     .action((a: string, b: string | undefined, flags: Flags) =>
-      printing(flags, (out) => askArchive(flags, (archive) => run(archive, [a, b], flags, out))),
+      withOutput(flags, (out) =>
+        queryArchive(flags, (archive) => run(archive, [a, b], flags, out)),
+      ),
     );
 }
 
@@ -55,8 +57,8 @@ async function run(
   out: Output,
 ): Promise<void> {
   const now = systemClock().now();
-  const before = await archive.stateAt(await momentOf(archive, 'A', a, now));
-  const after = await archive.stateAt(await momentOf(archive, 'B', b, now));
+  const before = await archive.stateAt(await resolveMoment(archive, 'A', a, now));
+  const after = await archive.stateAt(await resolveMoment(archive, 'B', b, now));
   const query = { namespace: flags.namespace ?? null, isAll: flags.all === true };
   const diff = diffOf(statesIn(before.forest, query), statesIn(after.forest, query));
   const { differences, totals } = diff;
@@ -78,7 +80,7 @@ async function run(
     const size = `${totals.bytes < 0 ? '-' : '+'}${humanSize(Math.abs(totals.bytes))}`;
     await out.line(
       `${totals.added} added, ${totals.removed} removed, ${totals.changed} changed, ` +
-        `${totals.same} as before; layers ${size}`,
+        `${totals.same} unchanged; layers ${size}`,
     );
   }
   if (differences.length > 0) process.exitCode = EXIT.findings;

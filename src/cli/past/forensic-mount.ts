@@ -1,6 +1,6 @@
 /**
- * Mounts directories read-only, one over the other, and takes the mount away again, also when this
- * process is killed. The mountpoint is made in the temporary directory unless one is given.
+ * Mounts directories read-only as one overlay, and unmounts it even if this process is killed. The
+ * mountpoint is a new temporary directory unless one is given.
  */
 import { spawn } from 'node:child_process';
 import { mkdtemp, rmdir, symlink, unlink } from 'node:fs/promises';
@@ -12,23 +12,23 @@ import type { MountTable } from '../../base/ports.js';
 
 export interface ForensicMount {
   readonly path: string;
-  /** Unmounts, and removes what was made for it. Answers whether somebody was still inside. */
+  /** Unmounts and removes the temporary directory. Reports whether the mount was still in use. */
   undo(): Promise<{ readonly wasBusy: boolean }>;
 }
 
 export interface MountInput {
   /** `<root>/snapshots`. */
   readonly snapshots: string;
-  /** Names of directories below it, the uppermost first: `12/fs`. */
+  /** Directories below `snapshots`, topmost layer first: `12/fs`. */
   readonly layers: readonly string[];
-  /** Null: a new directory. */
+  /** Null for a new temporary directory. */
   readonly target: string | null;
   readonly mayExecute: boolean;
 }
 
-/** What mount(2) copies of the options, less what stands beside the layers. */
+/** mount(2) copies one page of options; this leaves room for those other than the layers. */
 const layersBytesMax = 4_000;
-/** A program that has just ended may hold it for a moment. */
+/** A program that has just exited may keep the mount busy for a moment. */
 const unmountTries = 10;
 const unmountPauseMillis = 50;
 
@@ -38,9 +38,9 @@ export async function mountForensically(
 ): Promise<ForensicMount> {
   const mountpoint = target ?? (await mkdtemp(join(tmpdir(), 'stratalog-mount-')));
   const plain = layers.map((layer) => `${snapshots}/${layer}`);
-  // Overlay separates by colons, mount(2) by commas, and one page has to hold them all.
-  const isAwkward = /[:,\\]/.test(snapshots) || Buffer.byteLength(plain.join(':')) > layersBytesMax;
-  const link = isAwkward && layers.length > 1 ? await shortWay(snapshots) : null;
+  // Overlay separates layers by colons, mount(2) separates options by commas, in one page.
+  const needsLink = /[:,\\]/.test(snapshots) || Buffer.byteLength(plain.join(':')) > layersBytesMax;
+  const link = needsLink && layers.length > 1 ? await shortLink(snapshots) : null;
   const lowers = link === null ? plain : layers.map((layer) => `${link}/${layer}`);
   const flags = ['ro', 'nodev', 'nosuid', ...(mayExecute ? [] : ['noexec'])];
   const clean = async (): Promise<void> => {
@@ -48,7 +48,7 @@ export async function mountForensically(
   };
   try {
     const [only = ''] = plain;
-    // With an index, overlay would refuse a layer that a container is writing to.
+    // With an index, overlay would refuse a layer that is the upperdir of a container.
     const overlay = [...flags, 'index=off', `lowerdir=${lowers.join(':')}`];
     await (layers.length === 1
       ? mountTable.mount({ type: 'none', source: only, mountpoint, options: ['bind', ...flags] })
@@ -57,8 +57,8 @@ export async function mountForensically(
     await clean();
     throw thrown;
   } finally {
-    // The kernel has followed it, and needs it no more.
-    if (link !== null) await removeShortWay(link);
+    // The kernel has resolved the link.
+    if (link !== null) await removeShortLink(link);
   }
   const stopGuarding = guard(mountpoint, target === null);
   const undo = async (): Promise<{ readonly wasBusy: boolean }> => {
@@ -71,37 +71,37 @@ export async function mountForensically(
 }
 
 /**
- * Another process that takes the mount away when this one has ended without doing it: its input
- * ends then, whatever the end was. Answers how to send it away.
+ * Starts a process that unmounts if this one exits without doing so: its stdin is then closed.
+ * Returns a function that stops it.
  */
 function guard(mountpoint: string, isOurDirectory: boolean): () => void {
   const script = `read -r _; umount -l "$1"${isOurDirectory ? ' && rmdir "$1"' : ''}`;
   const child = spawn('sh', ['-c', script, 'stratalog-mount-guard', mountpoint], {
     cwd: '/',
-    // In a session of its own, a Ctrl-C at the terminal does not reach it.
+    // A separate session, so that Ctrl-C on the terminal does not reach it.
     detached: true,
     stdio: ['pipe', 'ignore', 'ignore'],
   });
-  // Without a shell there is no guard, and the mount is as good.
+  // Without a shell there is no guard, but the mount works.
   child.on('error', () => undefined);
   child.unref();
   child.stdin.on('error', () => undefined);
   return () => child.kill('SIGKILL');
 }
 
-/** A short name for a long one, without characters that mean something to a mount. */
-async function shortWay(directory: string): Promise<string> {
+/** A symbolic link with a short path, without characters that are special in mount options. */
+async function shortLink(directory: string): Promise<string> {
   const link = join(await mkdtemp(join(tmpdir(), 's-')), 's');
   await symlink(directory, link);
   return link;
 }
 
-async function removeShortWay(link: string): Promise<void> {
+async function removeShortLink(link: string): Promise<void> {
   await unlink(link);
   await rmdir(dirname(link));
 }
 
-/** Whoever is still inside keeps what they see; the name is gone at once. */
+/** Detaches the mount if it stays busy: processes inside keep it, but the path is free. Reports which. */
 async function unmount(mountpoint: string, mountTable: MountTable): Promise<boolean> {
   for (let tries = 0; tries < unmountTries; tries += 1) {
     try {

@@ -1,12 +1,12 @@
-/** `stratalog history`: one snapshot's life, told from the log. */
+/** `stratalog history`: the events of one snapshot. */
 import { Command } from 'commander';
 import { formatTime } from '../../base/units.js';
 import type { Archive } from '../../inspect/archive/archive.js';
 import { durationInWords, durationMillis, sinceInWords } from '../../inspect/events/durations.js';
 import { historyOf, type History, type HistoryRow } from '../../inspect/snapshot/history.js';
-import { askArchive, withArchiveOption, type ArchiveFlags } from '../args/archive-option.js';
-import { printing, visible, type Output } from '../terminal/print.js';
-import { oneSubject, someSubjects } from '../args/subject-argument.js';
+import { queryArchive, withArchiveOption, type ArchiveFlags } from '../args/archive-option.js';
+import { withOutput, visible, type Output } from '../terminal/print.js';
+import { resolveSubject, matchingSubjects } from '../args/subject-argument.js';
 
 interface Flags extends ArchiveFlags {
   readonly namespace?: string;
@@ -18,35 +18,34 @@ interface Flags extends ArchiveFlags {
 
 const examples = `
 Examples:
-  stratalog history 12                                by its number, which names its directory too
-  stratalog history k8s.io/7/sha256:1f8eea30a60e…     by a key or a name it ever bore
-  stratalog history sha256:1f8eea30a60e               by the chain id, eight characters or more of it
-  stratalog history --all web                         each of several that were called so
+  stratalog history 12                                by id, which is also the name of its directory
+  stratalog history k8s.io/7/sha256:1f8eea30a60e…     by a key or name it ever had
+  stratalog history sha256:1f8eea30a60e               by a prefix of its chain ID, 8 characters or more
+  stratalog history --all web                         every snapshot that matches
 
-Exits 1 when the log knows no such snapshot, 2 when nobody can tell which of several
-is meant: they are listed then.`;
+Exits 1 if no snapshot matches, 2 if the argument is ambiguous: the matches are then listed.`;
 
 export function historyCommand(): Command {
   return withArchiveOption(new Command('history'))
-    .description(
-      "tell one snapshot's life: each event, when, how long after the one before, by whom",
-    )
-    .argument('<key|id|digest>', 'which snapshot')
-    .option('-n, --namespace <name>', 'only of this containerd namespace')
-    .option('--all', 'when the word fits several snapshots, tell of each')
-    .option('--json', 'print one JSON object for the snapshot, then one for each event')
-    .option('-q, --quiet', 'print positions only')
-    .option('--no-trunc', 'print digests whole on a terminal too')
+    .description('show the events of a snapshot, with times, durations and callers')
+    .argument('<key|id|digest>', 'the snapshot')
+    .option('-n, --namespace <name>', 'only snapshots in this containerd namespace')
+    .option('--all', 'show every snapshot that matches')
+    .option('--json', 'print one JSON object for the snapshot, then one per event')
+    .option('-q, --quiet', 'print only positions')
+    .option('--no-trunc', 'do not shorten digests')
     .addHelpText('after', examples)
     .action((text: string, flags: Flags) =>
-      printing(flags, (out) => askArchive(flags, (archive) => run(archive, text, flags, out))),
+      withOutput(flags, (out) => queryArchive(flags, (archive) => run(archive, text, flags, out))),
     );
 }
 
 async function run(archive: Archive, text: string, flags: Flags, out: Output): Promise<void> {
   const query = { text, namespace: flags.namespace };
   const subjects =
-    flags.all === true ? await someSubjects(archive, query) : [await oneSubject(archive, query)];
+    flags.all === true
+      ? await matchingSubjects(archive, query)
+      : [await resolveSubject(archive, query)];
   for (const [index, subject] of subjects.entries()) {
     const history = await historyOf(archive, subject);
     if (flags.json === true) await printJson(out, history);
@@ -98,7 +97,7 @@ function headLines(history: History): readonly string[] {
   const lines = [
     `snapshot  ${id}`,
     `names     ${visible(names.join(', then ')) || 'retired'}`,
-    `kinds     ${kinds.join(', then ') || (isWhole ? 'none: no client was shown it' : 'unknown')}`,
+    `kinds     ${kinds.join(', then ') || (isWhole ? 'none: never visible to clients' : 'unknown')}`,
     `state     ${status ?? 'unknown'}${lived}`,
     `parents   ${visible(parents.map(linkText).join(' > ')) || 'none'}`,
     `children  ${children.length === 0 ? 'none' : children.length}`,
@@ -107,7 +106,9 @@ function headLines(history: History): readonly string[] {
       return visible(`          ${linkText(child)}, from position ${child.from} ${until}`);
     }),
   ];
-  return isWhole ? lines : [...lines, 'The beginning of its life is retired from the log.'];
+  return isWhole
+    ? lines
+    : [...lines, 'The first events of this snapshot are retired from the log.'];
 }
 
 const linkText = ({ id, name }: { readonly id: number; readonly name: string }): string =>

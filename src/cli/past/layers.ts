@@ -1,4 +1,4 @@
-/** `stratalog layers`: remote layers, and layers that cannot be used, as the log tells of them. */
+/** `stratalog layers`: remote layers and unavailable layers, from the log. */
 import { Command } from 'commander';
 import { formatTime, unixNanos, type SnapshotId, type UnixNanos } from '../../base/units.js';
 import { systemClock } from '../../host/process/clock.js';
@@ -9,10 +9,10 @@ import {
   unavailableSince,
   type LayerView,
 } from '../../inspect/snapshot/remote-layers.js';
-import { askArchive, withArchiveOption, type ArchiveFlags } from '../args/archive-option.js';
+import { queryArchive, withArchiveOption, type ArchiveFlags } from '../args/archive-option.js';
 import { EXIT } from '../exit-codes.js';
-import { momentOf } from '../args/moment.js';
-import { printing, visible, type Output } from '../terminal/print.js';
+import { resolveMoment } from '../args/moment.js';
+import { withOutput, visible, type Output } from '../terminal/print.js';
 
 interface Flags extends ArchiveFlags {
   readonly unavailable?: true;
@@ -22,36 +22,36 @@ interface Flags extends ArchiveFlags {
   readonly trunc: boolean;
 }
 
-/** A layer with what its own state does not tell. */
+/** A layer, with the time of its loss, which is not part of its state. */
 interface Row extends LayerView {
   readonly since: UnixNanos | null;
 }
 
 export function layersCommand(): Command {
   return withArchiveOption(new Command('layers'))
-    .description('list remote layers, and layers that cannot be used, with the next retry')
-    .option('--unavailable', 'only those that cannot be used; exits 3 when there are any')
-    .option('--at <moment>', 'as it was at a position, a time, or so long ago: 120, 10m, 3d')
-    .option('--json', 'print a JSON object for each layer')
-    .option('-q, --quiet', 'print names only')
-    .option('--no-trunc', 'print digests whole on a terminal too')
+    .description('list remote layers and unavailable layers, with their next retry')
+    .option('--unavailable', 'only unavailable layers; exits 3 if there are any')
+    .option('--at <moment>', 'at this position or time, or a duration before now: 120, 10m, 3d')
+    .option('--json', 'print one JSON object per layer')
+    .option('-q, --quiet', 'print only names')
+    .option('--no-trunc', 'do not shorten digests')
     .addHelpText(
       'after',
       `
 Examples:
-  stratalog layers --unavailable                     what is broken now, why, and when it is tried again
+  stratalog layers --unavailable                     which layers are unavailable, why, and the next retry
   stratalog layers --unavailable --at 2026-01-31T03:12:00Z
   stratalog layers --json | jq 'select(.attempts > 3) | .ref'
 
-The answer comes from the log alone: beside a daemon, of a stopped root, and of a copy.
-Exits 0, or 3 when --unavailable lists a layer.`,
+Reads only the log: works while a daemon is running, on a stopped root, and on a copy.
+Exits 0, or 3 if --unavailable lists a layer.`,
     )
-    .action((flags: Flags) => printing(flags, (out) => run(flags, out)));
+    .action((flags: Flags) => withOutput(flags, (out) => run(flags, out)));
 }
 
 async function run(flags: Flags, out: Output): Promise<void> {
   const now = systemClock().now();
-  const rows = await askArchive(flags, (archive) => rowsOf(archive, flags, now));
+  const rows = await queryArchive(flags, (archive) => rowsOf(archive, flags, now));
   if (flags.quiet === true) await out.lines(rows.map(({ name }) => visible(name)));
   else if (flags.json === true) for (const row of rows) await out.json('layer', jsonFields(row));
   else if (rows.length > 0) {
@@ -62,11 +62,11 @@ async function run(flags: Flags, out: Output): Promise<void> {
 
 const noneInWords = ({ unavailable }: Flags): string =>
   unavailable === true
-    ? 'every layer can be used'
-    : 'no layer is remote, and none is unavailable: `stratalog state` lists ordinary ones';
+    ? 'no unavailable layers'
+    : 'no remote or unavailable layers; run `stratalog state` to list all snapshots';
 
 async function rowsOf(archive: Archive, flags: Flags, now: UnixNanos): Promise<readonly Row[]> {
-  const at = await momentOf(archive, '--at', flags.at, now);
+  const at = await resolveMoment(archive, '--at', flags.at, now);
   const { forest } = await archive.stateAt(at);
   const layers = layersOf(forest).filter(
     ({ state }) => flags.unavailable !== true || state === 'unavailable',
@@ -85,7 +85,7 @@ function jsonFields({ createdAt, since, ...layer }: Row): Readonly<Record<string
   };
 }
 
-/** `now` is null when the moment is past: then times are told as they stand. */
+/** `now` is null for a moment in the past: times are then absolute. */
 async function print(rows: readonly Row[], now: UnixNanos | null, out: Output): Promise<void> {
   const { green, yellow } = out.colors;
   await out.table(
@@ -112,9 +112,9 @@ function sinceInWords(since: UnixNanos, now: UnixNanos | null): string {
 }
 
 function retryInWords(retryAt: string | null, now: UnixNanos | null): string {
-  if (retryAt === null) return 'waits for a use';
+  if (retryAt === null) return 'on next use';
   if (now === null) return visible(retryAt);
   const left = unixNanos(BigInt(Date.parse(retryAt)) * 1_000_000n) - now;
-  // A daemon tries at once what is due; a stopped one, when it starts.
+  // A running daemon retries at once, a stopped one at startup.
   return left <= 0n ? 'due' : `in ${spanInWords(left)}`;
 }

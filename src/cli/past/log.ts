@@ -1,4 +1,4 @@
-/** `stratalog log`: the events themselves, one a line. Reads without a lock, beside a daemon too. */
+/** `stratalog log`: the events, one per line. Takes no lock, so that it works next to a daemon. */
 import { Command } from 'commander';
 import { formatTime, position } from '../../base/units.js';
 import { systemClock } from '../../host/process/clock.js';
@@ -13,9 +13,9 @@ import { withArchive, withArchiveOption, type ArchiveFlags } from '../args/archi
 import { EXIT } from '../exit-codes.js';
 import { endOf } from '../evidence/log-end.js';
 import { rangeOf, queryOf, type LogFlags, type LogRange } from '../args/log-range.js';
-import { requireReached } from '../args/moment.js';
+import { requireWithinLog } from '../args/moment.js';
 import type { Output } from '../terminal/print.js';
-import { printing, say, visible } from '../terminal/print.js';
+import { withOutput, printNotice, visible } from '../terminal/print.js';
 import { rootOf } from '../args/root-option.js';
 
 interface Flags extends LogFlags, ArchiveFlags {
@@ -27,32 +27,32 @@ interface Flags extends LogFlags, ArchiveFlags {
 
 export function logCommand(): Command {
   return withArchiveOption(new Command('log'))
-    .description('print the events of a log, one a line, without a lock and beside a daemon too')
-    .option('--stream <stream>', 'only of one stream: daemon, snapshot-12, or 12')
-    .option('--type <types>', 'only these events, separated by commas')
-    .option('--from <moment>', 'from this position on, or from this time: RFC 3339, or so long ago')
-    .option('--after <position>', 'the position behind this one: goes on where a reader stopped')
-    .option('--to <moment>', 'up to this moment, not including it')
-    .option('--since <time>', 'not older than: RFC 3339, or so long ago: 90s, 10m, 3d')
-    .option('--until <time>', 'not younger than this time')
-    .option('--key <text>', 'only of snapshots that ever bore this key, name or digest')
-    .option('--namespace <name>', 'only of snapshots with a key in this containerd namespace')
-    .option('--caller <who>', 'only what these asked for: pid:123, uid:0, lease:x, ns:k8s.io')
-    .option('-f, --follow', 'go on with each new event until interrupted')
-    .option('-r, --reverse', 'newest first')
-    .option('-n, --count <number>', 'so many at most: the first ones, with --reverse the newest')
-    .option('--json', 'print a JSON object for each event')
-    .option('-q, --quiet', 'print positions only')
-    .option('--no-trunc', 'print digests whole on a terminal too')
+    .description('print the events of a log, one per line; works while a daemon is running')
+    .option('--stream <stream>', 'only this stream: daemon, snapshot-12, or 12')
+    .option('--type <types>', 'only these event types, separated by commas')
+    .option('--from <moment>', 'start at this position or time: RFC 3339, or a duration before now')
+    .option('--after <position>', 'start after this position, to resume')
+    .option('--to <moment>', 'stop before this position or time')
+    .option('--since <time>', 'only events since: RFC 3339, or a duration before now: 90s, 10m, 3d')
+    .option('--until <time>', 'only events until this time')
+    .option('--key <text>', 'only snapshots that ever had this key, name or digest')
+    .option('--namespace <name>', 'only snapshots with a key in this containerd namespace')
+    .option('--caller <who>', 'only requests of this caller: pid:123, uid:0, lease:x, ns:k8s.io')
+    .option('-f, --follow', 'print new events until interrupted')
+    .option('-r, --reverse', 'print the newest events first')
+    .option('-n, --count <number>', 'print at most this many events')
+    .option('--json', 'print one JSON object per event')
+    .option('-q, --quiet', 'print only positions')
+    .option('--no-trunc', 'do not shorten digests')
     .addHelpText('after', examples)
     .action((flags: Flags) =>
-      printing(flags, (out) => {
+      withOutput(flags, (out) => {
         const query = queryOf(flags, systemClock().now());
         return withArchive(
           flags,
           systemDisk(),
           async (archive) => run(archive, await rangeOf(archive, query), flags, out),
-          // What stands at the end of what was asked for is told behind it.
+          // Damage is reported after the events, by reportLogEnd.
           { onDamage: () => undefined },
         );
       }),
@@ -61,34 +61,34 @@ export function logCommand(): Command {
 
 const examples = `
 Examples:
-  stratalog log --since 10m --key sha256:1f8eea30a60e   one layer's events of the last ten minutes
-  stratalog log --type SnapshotRemoving --namespace k8s.io   who had what removed
-  stratalog log -f --json --after 1200                  goes on behind position 1200, for ever
+  stratalog log --since 10m --key sha256:1f8eea30a60e   events of one layer in the last ten minutes
+  stratalog log --type SnapshotRemoving --namespace k8s.io   which caller removed what
+  stratalog log -f --json --after 1200                  follow the log after position 1200
 
-Exits 3 when the log stops at damage: what stands before it was printed.`;
+Exits 3 if the log is damaged; the events before the damage are printed.`;
 
 async function run(archive: Archive, range: LogRange, flags: Flags, out: Output): Promise<void> {
-  // Whoever waits for more behind what is not there may wait for another log's events.
-  if (range.isFollowing) requireReached(range.from, (await archive.bounds()).next);
+  // A follower of a position past the end may be waiting for the events of another log.
+  if (range.isFollowing) requireWithinLog(range.from, (await archive.bounds()).next);
   const stop = new AbortController();
   const interrupt = (): void => {
     stop.abort();
   };
-  // An interrupted look is a finished one.
+  // Interrupting --follow is its regular end.
   if (range.isFollowing) process.once('SIGINT', interrupt).once('SIGTERM', interrupt);
   const print = printerOf(flags, out);
   if (print === printLine) await out.line(heading);
   const { countMax, isReverse } = range;
   let shown = 0;
-  // Whether more should be there is seen in files only.
+  // Only the files show whether the log ends early.
   const root = archive instanceof RootArchive ? await rootOf(flags) : null;
-  if (root !== null && isReverse) await tellEnd(root, range, false);
+  if (root !== null && isReverse) await reportLogEnd(root, range, false);
   try {
     if (countMax === 0) return;
-    const isWanted = await recordFilter(archive, range);
+    const matches = await recordFilter(archive, range);
     for await (const batch of batchesOf(archive, range, stop.signal)) {
       for (const record of batch) {
-        if (!isWanted(record)) continue;
+        if (!matches(record)) continue;
         await print(record, out);
         shown += 1;
         if (shown === countMax) return;
@@ -100,26 +100,27 @@ async function run(archive: Archive, range: LogRange, flags: Flags, out: Output)
   }
   if (range.isFollowing) return;
   await out.flush();
-  const isBare = print === printLine && shown === 0;
-  if (root !== null && !isReverse) await tellEnd(root, range, isBare);
-  else if (isBare) tellNone((await archive.bounds()).next);
+  const isEmptyTable = print === printLine && shown === 0;
+  if (root !== null && !isReverse) await reportLogEnd(root, range, isEmptyTable);
+  else if (isEmptyTable) reportNoMatch((await archive.bounds()).next);
 }
 
-/** A reader simply stops at the first bytes that are no record: whether more was there is told here. */
-async function tellEnd(root: string, range: LogRange, isBare: boolean): Promise<void> {
+/** Readers stop at the first bytes that are not a record. This reports whether that is damage. */
+async function reportLogEnd(root: string, range: LogRange, isEmptyTable: boolean): Promise<void> {
   const { position, damage, isTorn } = await endOf(root);
-  const isAsked = range.to === null || position < range.to;
-  if (isAsked && damage !== null) {
-    say(`the log stops at position ${position}: ${damage}. Run \`stratalog verify\``);
+  const isInRange = range.to === null || position < range.to;
+  if (isInRange && damage !== null) {
+    printNotice(`the log stops at position ${position}: ${damage}. Run \`stratalog verify\``);
     process.exitCode = EXIT.findings;
-  } else if (isAsked && isTorn) {
-    say(`the log ends at position ${position} with a torn tail; a start cuts it`);
-  } else if (isBare) {
-    tellNone(position);
+  } else if (isInRange && isTorn) {
+    printNotice(`the log ends at position ${position} with a torn tail; the next startup cuts it`);
+  } else if (isEmptyTable) {
+    reportNoMatch(position);
   }
 }
 
-const tellNone = (end: number): void => say(`no event matches; the log ends at position ${end}`);
+const reportNoMatch = (end: number): void =>
+  printNotice(`no event matches; the log ends at position ${end}`);
 
 async function* batchesOf(
   archive: Archive,
@@ -128,7 +129,7 @@ async function* batchesOf(
 ): AsyncGenerator<readonly LogRecord[], void, undefined> {
   const { from, to, stream, isReverse } = range;
   let next = from;
-  // What is there already comes in batches, also for a follower: it may be millions.
+  // A follower also reads existing events in batches: there may be millions.
   const past: ArchiveRange = {
     from,
     ...(to === null ? {} : { to }),
@@ -164,7 +165,7 @@ const printJson: Printer = (record, out) => {
   });
 };
 
-/** Widths fit all but the longest: a stream of lines cannot be measured beforehand. */
+/** Fixed widths that fit most values: the lines of a stream cannot be measured in advance. */
 const columns = (position: string, time: string, stream: string, event: string): string[] => [
   position.padStart(8),
   time.padEnd(30),

@@ -1,6 +1,6 @@
 /**
- * `stratalog machine`: the statechart of a snapshot as a picture, and where in it one snapshot
- * stands, with the events that led it there.
+ * `stratalog machine`: the statechart of snapshots as a picture, or the state of one snapshot with
+ * the transitions that led to it.
  */
 import { Command, Option } from 'commander';
 import { UsageError } from '../../base/errors.js';
@@ -11,10 +11,10 @@ import { snapshotDefinition, snapshotOutline } from '../../inspect/chart/chart-o
 import { chartSvg } from '../../inspect/chart/chart-picture.js';
 import { lifeOf, marksOf, type Life } from '../../inspect/chart/life-chart.js';
 import { summaryOf } from '../../inspect/events/summary.js';
-import { askArchive, withArchiveOption, type ArchiveFlags } from '../args/archive-option.js';
-import { momentOf } from '../args/moment.js';
-import { printing, visible, type Output } from '../terminal/print.js';
-import { snapshotMeant } from '../args/subject-argument.js';
+import { queryArchive, withArchiveOption, type ArchiveFlags } from '../args/archive-option.js';
+import { resolveMoment } from '../args/moment.js';
+import { withOutput, visible, type Output } from '../terminal/print.js';
+import { resolveSnapshot } from '../args/subject-argument.js';
 
 interface Flags extends ArchiveFlags {
   readonly at?: string;
@@ -24,9 +24,9 @@ interface Flags extends ArchiveFlags {
 }
 
 const more = `
-Without a snapshot it prints the whole chart, as Mermaid text when no format is named. With one it
-prints the state, and a line for each event that led there. A number is an id before it is a
-name; write a key that is a number with its namespace, as containerd sends it: default/12/7.
+Without a snapshot, prints the whole chart, by default as Mermaid. With a snapshot, prints its state
+and its transitions. A number is taken as an id first: give a numeric key with its namespace, as
+containerd sends it: default/12/7.
 
 Examples:
   stratalog machine --format svg > chart.svg
@@ -34,43 +34,38 @@ Examples:
   stratalog machine default/12/sha256:… --at 2026-01-31T12:00:00Z
   stratalog machine 12 --format svg > snapshot-12.svg
 
-Exits 0, also for a snapshot that is removed; 1 when the log cannot be read, or never had such a
-snapshot; 3 when the log is damaged.`;
+Exits 0, also for a removed snapshot; 1 if the log cannot be read or no snapshot matches; 3 if the
+log is damaged.`;
 
 export function machineCommand(): Command {
   return withArchiveOption(new Command('machine'))
-    .description('draw the statechart of a snapshot, and tell where one stands in it and why')
-    .argument('[key|id|digest]', 'which snapshot; without one, the whole chart')
-    .option('--at <moment>', 'as it was at a position, or at a time: RFC 3339, or so long ago')
+    .description('print the statechart of snapshots, or the state and transitions of one snapshot')
+    .argument('[key|id|digest]', 'the snapshot (default: print the whole chart)')
+    .option('--at <moment>', 'at this position or time: RFC 3339, or a duration before now')
     .addOption(
-      new Option('--format <format>', 'how to print it').choices([
-        'table',
-        'mermaid',
-        'json',
-        'svg',
-      ]),
+      new Option('--format <format>', 'output format').choices(['table', 'mermaid', 'json', 'svg']),
     )
-    .option('--json', 'the same as --format json')
-    .option('--no-trunc', 'print digests whole on a terminal too')
+    .option('--json', 'same as --format json')
+    .option('--no-trunc', 'do not shorten digests')
     .addHelpText('after', more)
     .action((snapshot: string | undefined, flags: Flags) =>
-      printing(flags, (out) => run(snapshot, flags, out)),
+      withOutput(flags, (out) => run(snapshot, flags, out)),
     );
 }
 
 async function run(snapshot: string | undefined, flags: Flags, out: Output): Promise<void> {
   const format = flags.json === true ? 'json' : flags.format;
   if (flags.json === true && flags.format !== undefined && flags.format !== 'json') {
-    throw new UsageError(`--json and --format ${flags.format} ask for two forms: give one of them`);
+    throw new UsageError(`--json and --format ${flags.format} are mutually exclusive`);
   }
   if (snapshot === undefined) {
     await printChart(flags, format ?? 'mermaid', out);
     return;
   }
-  await askArchive(flags, async (archive) => {
-    const at = await momentOf(archive, '--at', flags.at, systemClock().now());
+  await queryArchive(flags, async (archive) => {
+    const at = await resolveMoment(archive, '--at', flags.at, systemClock().now());
     const past = () => archive.stateAt(at);
-    const id = await snapshotMeant(archive, { text: snapshot, at, past });
+    const id = await resolveSnapshot(archive, { text: snapshot, at, past });
     await printLife(await lifeOf(archive, id, at), at, format ?? 'table', out);
   });
 }
@@ -80,7 +75,7 @@ async function printChart(
   format: NonNullable<Flags['format']>,
   out: Output,
 ): Promise<void> {
-  if (at !== undefined) throw new UsageError('--at is about one snapshot: name it');
+  if (at !== undefined) throw new UsageError('--at requires a snapshot');
   if (format === 'json') await out.json('machine', { ...snapshotOutline });
   else if (format === 'svg') await out.line(chartSvg({ isStandAlone: true }).trimEnd());
   else if (format === 'mermaid') await out.line(chartMermaid(snapshotDefinition));
@@ -131,7 +126,7 @@ async function printTable({ id, before, steps }: Life, at: Position, out: Output
   await out.line(`snapshot  ${id} ${visible(state?.name ?? '')}`);
   await out.line(`state     ${out.colors.yellow(state?.status ?? '')} at position ${at}`);
   if (before !== null) {
-    await out.line(`before    ${before.status}: its first events are not in the log any more`);
+    await out.line(`before    ${before.status}: its first events are retired from the log`);
   }
   await out.line('');
   const rows = steps.map(({ record, from, to }) => [

@@ -1,6 +1,6 @@
 /**
- * `stratalog mount`: shows a snapshot read-only, as it is or as its chain was at a moment, and
- * takes the mount away again when it ends.
+ * `stratalog mount`: mounts a snapshot read-only, with its current layers or those of a moment, and
+ * unmounts it on exit.
  */
 import { spawn } from 'node:child_process';
 import { constants } from 'node:os';
@@ -17,11 +17,11 @@ import { mountChain, removalIn, type MountChain } from '../../inspect/snapshot/m
 import { RootArchive } from '../../inspect/archive/root-archive.js';
 import { summaryOf } from '../../inspect/events/summary.js';
 import { snapshotsDirectory } from '../../log/files.js';
-import { tellDamage } from '../args/archive-option.js';
+import { reportDamage } from '../args/archive-option.js';
 import { mountForensically } from './forensic-mount.js';
-import { momentOf, quoted } from '../args/moment.js';
-import { visible, say } from '../terminal/print.js';
-import { NotInLog, snapshotMeant } from '../args/subject-argument.js';
+import { resolveMoment, quoted } from '../args/moment.js';
+import { visible, printNotice } from '../terminal/print.js';
+import { NotInLog, resolveSnapshot } from '../args/subject-argument.js';
 import { stdout } from '../terminal/result-writer.js';
 import { rootOf, withRootOption, type RootFlags } from '../args/root-option.js';
 
@@ -32,23 +32,24 @@ interface Flags extends RootFlags {
 
 export function mountCommand(): Command {
   return withRootOption(new Command('mount'))
-    .description('mount a snapshot read-only for a look into it, and take it away again on exit')
-    .argument('<key|id|digest>', 'which snapshot')
-    .argument('[target...]', 'an empty directory to mount on (default: a new one); -- COMMAND')
-    .option('--at <moment>', 'its layers as they were at a position, a time, or so long ago')
-    .option('--exec', "let programs in it be started: they are strangers'")
+    .description('mount a snapshot read-only, and unmount it on exit')
+    .argument('<key|id|digest>', 'the snapshot')
+    .argument('[target...]', 'empty directory to mount on (default: a new one); -- COMMAND')
+    .option('--at <moment>', 'its layers at a position, a time, or a duration before now')
+    .option('--exec', 'allow programs in it to be executed; they are untrusted')
     .addHelpText(
       'after',
       `
 Examples:
-  stratalog mount 12                              prints where; ends with Ctrl-C or Ctrl-D
-  stratalog mount default/7/web -- ls -l etc      runs a command in it, and ends with it
+  stratalog mount 12                              print the mountpoint; unmount on Ctrl-C or Ctrl-D
+  stratalog mount default/7/web -- ls -l etc      run a command in the mount, then unmount
   stratalog mount 12 --at 3d -- tar c . > then.tar
 
-The mount is ro,nodev,nosuid,noexec. It ends with SIGINT, SIGTERM, the end of standard input, or
-of the command; STRATALOG_MOUNT tells the command where it is. With --at the log says which layers
-there were; the files in them are those of today. After a SIGKILL a guard takes the mount away.
-Exits as the command does, else 0; 1 when there is no such snapshot, or a directory of it is gone.`,
+The mount is ro,nodev,nosuid,noexec. It is unmounted on SIGINT, SIGTERM, at the end of standard
+input, or when the command exits; after a SIGKILL a guard process unmounts it. STRATALOG_MOUNT is the
+mountpoint in the environment of the command. With --at, the log determines the layers, but the files
+in them are the current ones.
+Exits with the code of the command, else 0; 1 if no snapshot matches, or its directory is missing.`,
     )
     .action((text: string, _rest: readonly string[], flags: Flags, command: Command) =>
       run(text, flags, command),
@@ -56,15 +57,15 @@ Exits as the command does, else 0; 1 when there is no such snapshot, or a direct
 }
 
 async function run(text: string, flags: Flags, command: Command): Promise<void> {
-  if (process.geteuid?.() !== 0) throw new UsageError('only root may mount: run it as root');
+  if (process.geteuid?.() !== 0) throw new UsageError('mounting requires root privileges');
   const { target: named, words } = wordsOf(command);
   const target = named === null ? null : await emptyDirectory(named);
-  // A link in its path would not be found in the mount table.
+  // The mount table has real paths.
   const root = await realpath(await rootOf(flags));
   const host = openHost({ root });
   try {
-    const archive = new RootArchive(host.disk, root, { onDamage: tellDamage });
-    const at = await momentOf(archive, '--at', flags.at, host.clock.now());
+    const archive = new RootArchive(host.disk, root, { onDamage: reportDamage });
+    const at = await resolveMoment(archive, '--at', flags.at, host.clock.now());
     const chain = await chainFor(text, await archive.stateAt(at), archive);
     const snapshots = snapshotsDirectory(root);
     await refuseMissing(chain, snapshots, archive, host);
@@ -79,58 +80,58 @@ async function run(text: string, flags: Flags, command: Command): Promise<void> 
       host.mountTable,
     );
     try {
-      if (words.length === 0) await untilTold(mount.path);
+      if (words.length === 0) await untilInterrupted(mount.path);
       else process.exitCode = await runIn(mount.path, words);
     } finally {
       const { wasBusy } = await mount.undo();
-      if (wasBusy) say('somebody is still inside; the mount goes with its last user');
+      if (wasBusy) printNotice('mount is busy; it goes away when the last process leaves it');
     }
   } finally {
     await host.close();
   }
 }
 
-/** Its real path: a link would not be found in the mount table, and the mount would stay. */
+/** Returns the real path: the mount table has real paths, and a link would stay mounted. */
 async function emptyDirectory(path: string): Promise<string> {
   let entries: readonly string[];
   try {
     entries = await readdir(path);
   } catch (cause) {
-    throw new UsageError(`${quoted(path)} is no place to mount on: ${reasonOf(cause)}`, { cause });
+    throw new UsageError(`cannot mount on ${quoted(path)}: ${reasonOf(cause)}`, { cause });
   }
   if (entries.length > 0) {
-    throw new UsageError(`${quoted(path)} is not empty: name an empty directory to mount on`);
+    throw new UsageError(`cannot mount on ${quoted(path)}: directory is not empty`);
   }
   const real = await realpath(path);
   await refuseInRoot(real);
   return real;
 }
 
-/** What stands before `--` and behind it; commander joins them. */
+/** The target before `--` and the command after it; commander joins them. */
 function wordsOf(command: Command): { target: string | null; words: readonly string[] } {
   const raw = process.argv;
   const split = raw.indexOf('--');
   const words = split === -1 ? [] : raw.slice(split + 1);
   const [target, more] = command.args.slice(1, command.args.length - words.length);
   if (more !== undefined) {
-    throw new UsageError(`${quoted(more)}: one target at most; a command comes behind --`);
+    throw new UsageError(`unexpected argument ${quoted(more)}: put a command after --`);
   }
   return { target: target === undefined ? null : resolve(target), words };
 }
 
-async function chainFor(text: string, then: PastState, archive: Archive): Promise<MountChain> {
-  const past = () => Promise.resolve(then);
-  const query = { text, at: then.position, past, mustBeThere: true } as const;
-  const id = await snapshotMeant(archive, query);
-  const chain = mountChain(then.forest, id);
+async function chainFor(text: string, state: PastState, archive: Archive): Promise<MountChain> {
+  const past = () => Promise.resolve(state);
+  const query = { text, at: state.position, past, mustExist: true } as const;
+  const id = await resolveSnapshot(archive, query);
+  const chain = mountChain(state.forest, id);
   if (chain !== null) return chain;
   throw new NotInLog(
-    `${quoted(text)}: at position ${then.position} it is only being made or removed; ` +
-      `\`stratalog history ${id}\` tells when`,
+    `cannot mount ${quoted(text)}: it is being prepared or removed at position ${state.position}; ` +
+      `run \`stratalog history ${id}\``,
   );
 }
 
-/** @throws Error that names the first directory that cannot be shown, and what has removed it. */
+/** @throws Error with the first missing directory and the event that removed it. */
 async function refuseMissing(
   { layers }: MountChain,
   snapshots: string,
@@ -142,21 +143,21 @@ async function refuseMissing(
     const path = `${snapshots}/${id}/fs`;
     if (!(await isDirectory(path))) {
       throw new Error(
-        `${path} of layer ${visible(name)} is gone: ${await whoRemoved(id, archive)}`,
+        `cannot mount layer ${visible(name)}: ${path} does not exist: ${await removalText(id, archive)}`,
       );
     }
     if (remote !== null && !mounted.has(path)) {
       throw new Error(
-        `${path} of the remote layer ${visible(name)} is not mounted; ` +
-          '`stratalog layers --unavailable` may say why',
+        `cannot mount remote layer ${visible(name)}: ${path} is not mounted; ` +
+          'run `stratalog layers --unavailable`',
       );
     }
   }
 }
 
-async function whoRemoved(id: SnapshotId, archive: Archive): Promise<string> {
+async function removalText(id: SnapshotId, archive: Archive): Promise<string> {
   const removal = removalIn(await archive.historyOf(id));
-  if (removal === null) return 'no event of the log removed it; `stratalog inspect` tells more';
+  if (removal === null) return 'no event removed it; run `stratalog inspect`';
   const what = visible(`${removal.type} ${summaryOf(removal)}`.trim());
   return `${what}, at position ${removal.position}, ${formatTime(removal.time)}`;
 }
@@ -176,17 +177,19 @@ function warn(
   mounts: readonly MountEntry[],
   isPast: boolean,
 ): void {
-  if (isPast) say('the layers are those of then, the files in them are those of today');
+  if (isPast) printNotice('the layers are those of the past, but their files are the current ones');
   if (layers[0] !== state || state.status.startsWith('committed')) return;
   const upper = `upperdir=${snapshots}/${state.id}/fs`;
   if (mounts.some(({ superOptions }) => superOptions.includes(upper))) {
-    say('warning: it is in use; what is written to it meanwhile may be seen half or not at all');
+    printNotice(
+      'warning: snapshot is in use; concurrent writes may be visible in part or not at all',
+    );
   }
 }
 
-/** Until a signal, or the end of standard input. */
-async function untilTold(path: string): Promise<void> {
-  // Listens first: who reads the path may end it at once.
+/** Waits for a signal or the end of standard input. */
+async function untilInterrupted(path: string): Promise<void> {
+  // Listens before it prints: the reader of the path may interrupt at once.
   const ended = new Promise<void>((settle) => {
     const end = (): void => settle();
     process.once('SIGINT', end).once('SIGTERM', end).once('SIGHUP', end);
@@ -200,24 +203,24 @@ async function untilTold(path: string): Promise<void> {
   }
 }
 
-/** Runs a command in the mount; answers its exit code as a shell would. */
+/** Runs a command in the mount and returns its exit code as a shell would. */
 async function runIn(path: string, [program = '', ...args]: readonly string[]): Promise<number> {
   const env = { ...process.env, STRATALOG_MOUNT: path };
   const child = spawn(program, args, { cwd: path, env, stdio: 'inherit' });
-  // The terminal sends its own to both; the child decides.
-  const hand = (signal: NodeJS.Signals): void => void child.kill(signal);
+  // The terminal sends SIGINT to both processes; the child handles it.
+  const forward = (signal: NodeJS.Signals): void => void child.kill(signal);
   const ignore = (): void => undefined;
-  process.on('SIGINT', ignore).on('SIGTERM', hand).on('SIGHUP', hand);
+  process.on('SIGINT', ignore).on('SIGTERM', forward).on('SIGHUP', forward);
   try {
     return await new Promise<number>((settle, reject) => {
       child.once('error', (fault) => {
-        reject(new Error(`${quoted(program)} cannot be run: ${fault.message}`, { cause: fault }));
+        reject(new Error(`cannot run ${quoted(program)}: ${fault.message}`, { cause: fault }));
       });
       child.once('close', (code, signal) => {
         settle(code ?? 128 + (signal === null ? 0 : constants.signals[signal]));
       });
     });
   } finally {
-    process.off('SIGINT', ignore).off('SIGTERM', hand).off('SIGHUP', hand);
+    process.off('SIGINT', ignore).off('SIGTERM', forward).off('SIGHUP', forward);
   }
 }

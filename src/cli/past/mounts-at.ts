@@ -1,4 +1,4 @@
-/** The mounts that containerd would have been told of a snapshot at a moment, if it had asked. */
+/** The mounts that a Mounts call for a snapshot would have returned at a moment. */
 import { snapshotsDirectory } from '../../log/files.js';
 import { idmappedPath } from '../../inspect/startup/idmapped-paths.js';
 import type { SettingsAt } from '../../inspect/archive/settings-at.js';
@@ -8,7 +8,7 @@ import type { SnapshotState } from '../../machines/fold.js';
 import type { Forest } from '../../machines/snapshots/forest.js';
 import { mountsOf, type MountSpec, type SnapshotPaths } from '../../snapshotter/mounts.js';
 
-/** Null for what has no mounts, and where the log does not tell what they depend on. */
+/** Null if the snapshot has no mounts, or the log does not have the settings that they depend on. */
 export function mountsAt(
   forest: Forest,
   state: SnapshotState,
@@ -26,6 +26,6 @@ export function mountsAt(
     workPath: (id) => `${snapshots}/${id}/work`,
     idmappedPath: (layer, mapping) => idmappedPath(root, layer, mapping),
   };
-  // What was configured and what the kernel needed are one list in the log, in this order.
+  // The log has configured options and those the kernel needs as one list, in this order.
   return mountsOf(state, ancestors, paths, { mountOptions, kernelOptions: [] });
 }

@@ -1,4 +1,4 @@
-/** One picture of the past for a terminal, and what its keys mean. Pure: no terminal is touched here. */
+/** One frame of `stratalog replay`, and the meaning of its keys. Pure: it does not use a terminal. */
 import { formatTime } from '../../base/units.js';
 import { durationInWords, sinceInWords } from '../../inspect/events/durations.js';
 import type { Step } from '../../inspect/snapshot/replay-steps.js';
@@ -15,7 +15,7 @@ export interface Frame {
   readonly states: readonly SnapshotState[];
   readonly pace: Pace;
   readonly speed: number;
-  /** Until the next event, while it plays; null while it is stopped. */
+  /** The delay until the next event; null while playback is paused. */
   readonly wait: Wait | null;
 }
 
@@ -36,14 +36,14 @@ const actions: ReadonlyMap<string, Action> = new Map<string, Action>([
   ['ctrl-c', 'quit'],
 ]);
 
-/** As node:readline tells of a key. Null for one that means nothing. */
+/** Takes a key of node:readline. Null if the key has no action. */
 export function actionOf(key: {
   readonly name?: string | undefined;
   readonly sequence?: string | undefined;
   readonly ctrl?: boolean | undefined;
 }): Action | null {
   if (key.ctrl === true) return actions.get(`ctrl-${key.name ?? ''}`) ?? null;
-  // What was typed tells G from g, and knows + and -.
+  // `name` is the same for g and G, and is missing for + and -.
   return actions.get(key.sequence ?? '') ?? actions.get(key.name ?? '') ?? null;
 }
 
@@ -52,9 +52,9 @@ export interface FrameLine {
   readonly mark: 'none' | 'now' | 'dim';
 }
 
-const help = '←/→ step   space play   g/G begin/end   +/- speed   q quit';
+const help = '←/→ step   space play/pause   g/G begin/end   +/- speed   q quit';
 
-/** As many lines as fit; the snapshot of the event is among them. */
+/** The lines that fit on the screen, including the snapshot of the event. */
 export function frameLines(frame: Frame, rows: number): readonly FrameLine[] {
   const { position, next, step } = frame;
   const time = step === null ? '' : `  ${formatTime(step.record.time)}${sinceText(step)}`;
@@ -70,7 +70,7 @@ export function frameLines(frame: Frame, rows: number): readonly FrameLine[] {
   ];
 }
 
-/** How long it really was since the event before. */
+/** The recorded time since the previous event. */
 function sinceText({ sincePrevious }: Step): string {
   return sincePrevious === null ? '' : ` (${sinceInWords(sincePrevious)})`;
 }
@@ -93,7 +93,7 @@ export function treeLines({ states, step }: Pick<Frame, 'states' | 'step'>): rea
   }));
 }
 
-/** So many lines at most, round the marked one. */
+/** At most `room` lines around the marked one. */
 function windowOf(lines: readonly FrameLine[], room: number): readonly FrameLine[] {
   if (lines.length <= room) return lines;
   const marked = lines.findIndex(({ mark }) => mark === 'now');

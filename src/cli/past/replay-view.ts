@@ -1,8 +1,8 @@
-/** The past on a terminal, by keys. Whatever happens, the terminal is given back as it was. */
+/** The interactive replay on a terminal. The state of the terminal is always restored. */
 import { emitKeypressEvents } from 'node:readline';
 import type { Position } from '../../base/units.js';
 import type { ReplaySteps } from '../../inspect/snapshot/replay-steps.js';
-import { fit, shortDigests, type Output } from '../terminal/print.js';
+import { truncateLine, shortDigests, type Output } from '../terminal/print.js';
 import { actionOf, frameLines, type Action, type Frame } from './replay-frame.js';
 import { stdout } from '../terminal/result-writer.js';
 import { waitFor, type Pace, type Wait } from './replay-pace.js';
@@ -10,7 +10,7 @@ import { waitFor, type Pace, type Wait } from './replay-pace.js';
 export interface ViewOptions {
   readonly steps: ReplaySteps;
   readonly from: Position;
-  /** First position that is not gone through. */
+  /** The position at which the replay ends. */
   readonly to: Position;
   readonly pace: Pace;
   readonly speed: number;
@@ -21,7 +21,7 @@ export interface ViewOptions {
 const enter = '\u001b[?1049h\u001b[?25l';
 const leave = '\u001b[?25h\u001b[?1049l';
 const home = '\u001b[H\u001b[J';
-/** As fast as can be asked for, and more: a year in half a minute. */
+/** Above the maximum of --speed: replays a year in half a minute. */
 const FASTEST = 2 ** 20;
 const SLOWEST = 1 / 1024;
 
@@ -68,7 +68,7 @@ class View {
 
   async run(): Promise<void> {
     for (;;) {
-      const wait = this.#isPlaying ? await this.#waitToCome() : null;
+      const wait = this.#isPlaying ? await this.#nextWait() : null;
       this.#draw(wait);
       await stdout.settled();
       const action = this.#pressed.shift() ?? (await this.#next(wait));
@@ -89,13 +89,13 @@ class View {
     if (steps.position >= to) this.#isPlaying = false;
   }
 
-  async #waitToCome(): Promise<Wait> {
+  async #nextWait(): Promise<Wait> {
     const { steps, pace } = this.#options;
     const [from, to] = [steps.last?.record.time ?? null, (await steps.peek())?.time ?? null];
     return waitFor({ pace, speed: this.#speed, from, to });
   }
 
-  /** The next key; while it plays, a step forward when its time has come. */
+  /** The action of the next key; during playback, `forward` after the delay. */
   #next(wait: Wait | null): Promise<Action> {
     return new Promise((resolve) => {
       const done = (): void => {
@@ -110,7 +110,7 @@ class View {
 
   #draw(wait: Wait | null): void {
     const { steps, to, pace, out } = this.#options;
-    // A terminal that was never told its size says 0.
+    // A terminal of unknown size reports 0.
     const rows = process.stdout.rows > 0 ? process.stdout.rows : 24;
     const columns = process.stdout.columns > 0 ? process.stdout.columns : 80;
     const frame: Frame = {
@@ -120,7 +120,7 @@ class View {
     const { dim, bold } = out.colors;
     const paint = { now: bold, dim, none: (text: string) => text };
     const lines = frameLines(frame, rows).map(({ text, mark }) =>
-      paint[mark](fit(shortDigests(text), columns)),
+      paint[mark](truncateLine(shortDigests(text), columns)),
     );
     stdout.post(home + lines.slice(0, rows).join('\r\n'));
   }

@@ -1,4 +1,4 @@
-/** `stratalog state`: the snapshots as they were at a moment, or are now, told from the log alone. */
+/** `stratalog state`: the snapshots now or at a moment, from the log alone. */
 import { Command } from 'commander';
 import { assert } from '../../base/assert.js';
 import { formatTime, type Position } from '../../base/units.js';
@@ -9,11 +9,11 @@ import { settingsAt } from '../../inspect/archive/settings-at.js';
 import { childrenIn } from '../../inspect/snapshot/relatives.js';
 import { kindOf, stateFields, statesIn, treeRows } from '../../inspect/snapshot/state-view.js';
 import type { SnapshotState } from '../../machines/fold.js';
-import { askArchive, withArchiveOption, type ArchiveFlags } from '../args/archive-option.js';
-import { momentOf } from '../args/moment.js';
+import { queryArchive, withArchiveOption, type ArchiveFlags } from '../args/archive-option.js';
+import { resolveMoment } from '../args/moment.js';
 import { mountsAt } from './mounts-at.js';
-import { printing, visible, visibleJson, type Output } from '../terminal/print.js';
-import { snapshotMeant } from '../args/subject-argument.js';
+import { withOutput, visible, visibleJson, type Output } from '../terminal/print.js';
+import { resolveSnapshot } from '../args/subject-argument.js';
 
 interface Flags extends ArchiveFlags {
   readonly at?: string;
@@ -30,16 +30,16 @@ interface ListFlags extends Flags {
 
 const examples = `
 Examples:
-  stratalog state                            what is there now
-  stratalog state --at 2026-01-31T03:12:00Z  what was there at that time
+  stratalog state                            snapshots that exist now
+  stratalog state --at 2026-01-31T03:12:00Z  snapshots that existed at that time
   stratalog state --at 120 --tree            before the event at position 120, as a tree
-  stratalog state show --at 3h k8s.io/7/web  one snapshot in full, as of three hours ago
+  stratalog state show --at 3h k8s.io/7/web  all details of one snapshot, three hours ago
 
-Exits 1 when the log does not reach to the moment, or has no such snapshot then.`;
+Exits 1 if the log does not have that moment, or no snapshot matches at that moment.`;
 
 export function stateCommand(): Command {
   return new Command('state')
-    .description('the snapshots as they were at a moment, or are now')
+    .description('show the snapshots, now or at a moment in the past')
     .addCommand(lsCommand(), { isDefault: true })
     .addCommand(treeCommand())
     .addCommand(showCommand())
@@ -48,53 +48,53 @@ export function stateCommand(): Command {
 
 function lsCommand(): Command {
   return listOptions(new Command('ls').alias('list'))
-    .description('list the snapshots, as containerd would have been told of them')
-    .option('--tree', 'children below their parents')
-    .option('-q, --quiet', 'print keys only')
-    .action((flags: ListFlags) => looking(flags, (past, out) => list(past, flags, out)));
+    .description('list the snapshots that are visible to clients')
+    .option('--tree', 'print children below their parents')
+    .option('-q, --quiet', 'print only keys')
+    .action((flags: ListFlags) => withState(flags, (past, out) => list(past, flags, out)));
 }
 
 function treeCommand(): Command {
   return listOptions(new Command('tree'))
-    .description('the same with children below their parents')
+    .description('list the snapshots with children below their parents')
     .action((flags: ListFlags) =>
-      looking(flags, (past, out) => list(past, { ...flags, tree: true }, out)),
+      withState(flags, (past, out) => list(past, { ...flags, tree: true }, out)),
     );
 }
 
 function showCommand(): Command {
   return momentOptions(new Command('show').alias('info'))
-    .description('one snapshot in full: labels, usage, parents, children, mounts')
-    .argument('<key|id|digest>', 'which snapshot')
+    .description('show one snapshot with its labels, usage, parents, children and mounts')
+    .argument('<key|id|digest>', 'the snapshot')
     .action((text: string, flags: Flags) =>
-      looking(flags, (past, out, archive) => show(archive, past, text, flags, out)),
+      withState(flags, (past, out, archive) => show(archive, past, text, flags, out)),
     );
 }
 
 function listOptions(command: Command): Command {
   return momentOptions(command)
-    .option('-n, --namespace <name>', 'only keys of this containerd namespace')
-    .option('--all', 'those too that no client is shown: under way, or on their way out');
+    .option('-n, --namespace <name>', 'only keys in this containerd namespace')
+    .option('--all', 'include snapshots hidden from clients: being prepared or removed');
 }
 
 function momentOptions(command: Command): Command {
   return withArchiveOption(command)
     .option(
       '--at <moment>',
-      'before this position, or at this time: RFC 3339, or so long ago: 90s, 3d',
+      'before this position, or at this time: RFC 3339, or a duration before now: 90s, 3d',
     )
-    .option('--json', 'print a JSON object for each snapshot')
-    .option('--no-trunc', 'print digests whole on a terminal too');
+    .option('--json', 'print one JSON object per snapshot')
+    .option('--no-trunc', 'do not shorten digests');
 }
 
-function looking(
+function withState(
   flags: Flags,
-  look: (past: PastState, out: Output, archive: Archive) => Promise<void>,
+  use: (past: PastState, out: Output, archive: Archive) => Promise<void>,
 ): Promise<void> {
-  return printing(flags, (out) =>
-    askArchive(flags, async (archive) => {
-      const at = await momentOf(archive, '--at', flags.at, systemClock().now());
-      await look(await archive.stateAt(at), out, archive);
+  return withOutput(flags, (out) =>
+    queryArchive(flags, async (archive) => {
+      const at = await resolveMoment(archive, '--at', flags.at, systemClock().now());
+      await use(await archive.stateAt(at), out, archive);
     }),
   );
 }
@@ -120,7 +120,7 @@ const listCells = (state: SnapshotState): readonly string[] => [
   visible(state.parent?.name ?? ''),
   kindOf(state),
   String(state.id),
-  placeOf(state),
+  stateText(state),
 ];
 
 function treeCells(states: Iterable<SnapshotState>): readonly (readonly string[])[] {
@@ -128,33 +128,33 @@ function treeCells(states: Iterable<SnapshotState>): readonly (readonly string[]
     String(state.id),
     `${branch}${visible(state.name)}`,
     kindOf(state),
-    placeOf(state),
+    stateText(state),
   ]);
 }
 
-/** Where it stands in the statechart, and what a person should know of that. */
-function placeOf({ status, remote, unavailability }: SnapshotState): string {
-  const place = status.replace('committed.', '');
+/** The state in the statechart, why it is unavailable, and the file system of a remote layer. */
+function stateText({ status, remote, unavailability }: SnapshotState): string {
+  const shortStatus = status.replace('committed.', '');
   const why = unavailability === null ? '' : `: ${visible(unavailability.reason)}`;
-  return `${place}${why}${remote === null ? '' : `, from ${visible(remote.fileSystem)}`}`;
+  return `${shortStatus}${why}${remote === null ? '' : `, from ${visible(remote.fileSystem)}`}`;
 }
 
 async function show(
   archive: Archive,
-  then: PastState,
+  past: PastState,
   text: string,
   flags: Flags,
   out: Output,
 ): Promise<void> {
-  const { position, time, forest } = then;
+  const { position, time, forest } = past;
   const query = {
     text,
     at: position,
-    past: () => Promise.resolve(then),
-    mustBeThere: true,
+    past: () => Promise.resolve(past),
+    mustExist: true,
   } as const;
-  const state = forest.get(await snapshotMeant(archive, query));
-  assert(state !== undefined, 'a snapshot that must be there is not there');
+  const state = forest.get(await resolveSnapshot(archive, query));
+  assert(state !== undefined, 'resolved snapshot exists');
   const fields = {
     at: momentFields(position, time),
     ...stateFields(state),

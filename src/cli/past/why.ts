@@ -1,4 +1,4 @@
-/** `stratalog why`: how a layer came to be here, and for which reason. */
+/** `stratalog why`: where a layer came from, and why. */
 import { Command } from 'commander';
 import { assertNever } from '../../base/assert.js';
 import { formatTime } from '../../base/units.js';
@@ -14,8 +14,8 @@ import {
   type Origin,
   type RemoteLookup,
 } from '../../inspect/snapshot/why.js';
-import { askArchive, withArchiveOption, type ArchiveFlags } from '../args/archive-option.js';
-import { printing, visible, type Output } from '../terminal/print.js';
+import { queryArchive, withArchiveOption, type ArchiveFlags } from '../args/archive-option.js';
+import { withOutput, visible, type Output } from '../terminal/print.js';
 import { noSuchSnapshot } from '../args/subject-argument.js';
 
 interface Flags extends ArchiveFlags {
@@ -27,33 +27,33 @@ interface Flags extends ArchiveFlags {
 
 const examples = `
 Examples:
-  stratalog why sha256:1f8eea30a60e              one layer, by its chain id, key or number
+  stratalog why sha256:1f8eea30a60e              one layer, by chain ID, key or id
   stratalog why --chain k8s.io/9/web             every layer below a container
-  stratalog why docker.io/library/busybox:1      every layer that was labelled with the image
+  stratalog why docker.io/library/busybox:1      every layer labeled with the image
 
-A layer that existed when it was requested again left no event then: the answer is how it came the
-first time. Whether an image was downloaded to be unpacked, or was in containerd already (docker load,
-ctr image import, a build), is not in the log. Made here: the client wrote to a snapshot and committed
-it, as a build, \`docker commit\` and Docker's -init layers do.
-Exits 1 when the log knows nothing of it.`;
+A request for an existing layer is not logged: the answer is always where it first came from. The log
+does not have whether an image was pulled or was already in containerd (docker load, ctr image
+import, a build). "Created locally" is a layer that a client wrote and committed, as a build,
+\`docker commit\` and Docker's -init layers do.
+Exits 1 if no layer matches.`;
 
 export function whyCommand(): Command {
   return withArchiveOption(new Command('why'))
-    .description('how a layer came here: from the remote file system, from an image, or made here')
+    .description('show where a layer came from: a remote file system, an image, or local changes')
     .argument('<key|id|digest|image>', 'a layer, or the name of an image in its labels')
-    .option('--chain', 'and all layers below it')
-    .option('--json', 'print one JSON object for each layer')
+    .option('--chain', 'include all layers below it')
+    .option('--json', 'print one JSON object per layer')
     .option('-q, --quiet', 'print only the names of layers that were unpacked from an image')
-    .option('--no-trunc', 'print digests whole on a terminal too')
+    .option('--no-trunc', 'do not shorten digests')
     .addHelpText('after', examples)
     .action((text: string, flags: Flags) =>
-      printing(flags, (out) => askArchive(flags, (archive) => run(archive, text, flags, out))),
+      withOutput(flags, (out) => queryArchive(flags, (archive) => run(archive, text, flags, out))),
     );
 }
 
 async function run(archive: Archive, text: string, flags: Flags, out: Output): Promise<void> {
-  const meant = await subjectsMeant(archive, text);
-  const subjects = flags.chain === true ? await withChains(archive, meant) : meant;
+  const matches = await subjectsMatching(archive, text);
+  const subjects = flags.chain === true ? await withChains(archive, matches) : matches;
   const settings = await settingsBefore(archive, subjects);
   const reasons = subjects.map((subject) => reasonFor(subject, settings.get(subject.id) ?? null));
   if (flags.json === true) {
@@ -73,14 +73,14 @@ async function run(archive: Archive, text: string, flags: Flags, out: Output): P
 }
 
 /** @throws NotInLog */
-async function subjectsMeant(archive: Archive, text: string): Promise<readonly Subject[]> {
+async function subjectsMatching(archive: Archive, text: string): Promise<readonly Subject[]> {
   const named = await subjectsOf(archive, text);
   const subjects = named.length > 0 ? named : await labelledWith(archive, text);
   if (subjects.length > 0) return subjects;
-  throw await noSuchSnapshot(archive, text, ', and none has a label that names it');
+  throw await noSuchSnapshot(archive, text, ', or a label that names this image');
 }
 
-/** Parents before their children, each once. */
+/** Adds all ancestors. Parents come before their children, without duplicates. */
 async function withChains(
   archive: Archive,
   subjects: readonly Subject[],
@@ -122,22 +122,22 @@ function whatText({ origin, readyAfter, losses, isGone }: LayerReason): string {
 function originText(origin: Origin): string {
   switch (origin.kind) {
     case 'remote':
-      return `taken from ${origin.fileSystem}`;
+      return `mounted from ${origin.fileSystem}`;
     case 'unpacked':
       return `unpacked from an image: ${questionText(origin.question)}`;
     case 'made-here': {
       const { key, question } = origin;
-      const asked = question.kind === 'no-target' ? '' : `; ${questionText(question)}`;
-      return `made here, committed from ${key}${asked}`;
+      const remote = question.kind === 'no-target' ? '' : `; ${questionText(question)}`;
+      return `created locally, committed from ${key}${remote}`;
     }
     case 'under-way':
-      return `${origin.fileSystem} is being asked`;
+      return `waiting for ${origin.fileSystem}`;
     case 'abandoned':
       return `abandoned: ${origin.reason}`;
     case 'no-layer':
       return origin.isUnpack
-        ? `no layer, not committed: an image is unpacked into it: ${questionText(origin.question)}`
-        : 'no layer: what a client writes to, or looks at';
+        ? `not a layer yet: an image is being unpacked: ${questionText(origin.question)}`
+        : 'not a layer: an active snapshot or a view';
     case 'unknown':
       return `unknown: ${origin.why}`;
     default:
@@ -148,13 +148,13 @@ function originText(origin: Origin): string {
 function questionText(question: RemoteLookup): string {
   switch (question.kind) {
     case 'refused':
-      return `${question.fileSystem} did not have it: ${question.reason}`;
+      return `not available from ${question.fileSystem}: ${question.reason}`;
     case 'no-file-system':
       return 'no remote file system was configured';
     case 'not-asked':
-      return 'the remote file system was not asked';
+      return 'the remote file system was not queried';
     case 'no-target':
-      return 'the client named no layer to look for (no target label)';
+      return 'the client requested no remote layer (no target label)';
     case 'unknown':
       return question.why;
     default:

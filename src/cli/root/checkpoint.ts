@@ -1,7 +1,7 @@
-/** `stratalog checkpoint`: writes a checkpoint now, so that the next start replays little. */
+/** `stratalog checkpoint`: writes a checkpoint, so that the next startup replays few records. */
 import { Command } from 'commander';
 import { heldRootHelp, withHeldRoot } from './held-root.js';
-import { printing, type Output } from '../terminal/print.js';
+import { withOutput, type Output } from '../terminal/print.js';
 import { rootOf, withRootOption, type RootFlags } from '../args/root-option.js';
 
 interface Flags extends RootFlags {
@@ -10,19 +10,19 @@ interface Flags extends RootFlags {
 
 export function checkpointCommand(): Command {
   return withRootOption(new Command('checkpoint'))
-    .description('write a checkpoint of a stopped root, so that the next start replays little')
-    .option('--json', 'print a JSON object')
+    .description('write a checkpoint of a stopped root, to speed up the next startup')
+    .option('--json', 'print one JSON object')
     .addHelpText(
       'after',
       `
 ${heldRootHelp}
-The daemon writes checkpoints by itself, and one at each orderly stop: this is for a root whose
-daemon was killed, or before \`stratalog compact\`.
+The daemon writes checkpoints periodically and on shutdown. Use this command after the daemon was
+killed, or before \`stratalog compact\`.
 
 Examples:
   stratalog checkpoint --root /var/lib/stratalog`,
     )
-    .action((flags: Flags) => printing({}, (out) => run(flags, out)));
+    .action((flags: Flags) => withOutput({}, (out) => run(flags, out)));
 }
 
 async function run(flags: Flags, out: Output): Promise<void> {

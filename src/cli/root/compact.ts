@@ -1,4 +1,4 @@
-/** `stratalog compact`: drops the beginning of a log, after it has said what would be forgotten. */
+/** `stratalog compact`: drops the beginning of a log, after showing what is lost. */
 import { Command } from 'commander';
 import { pluralize } from '../../base/pluralize.js';
 import { UsageError } from '../../base/errors.js';
@@ -14,9 +14,9 @@ import {
   type CompactOptions,
 } from '../../maintenance/compact.js';
 import { confirm } from '../terminal/confirm.js';
-import { heldRootHelp, refuseLive, withHeldRoot } from './held-root.js';
-import { parseMoment, requireReached } from '../args/moment.js';
-import { humanSize, printing, type Output } from '../terminal/print.js';
+import { heldRootHelp, requireNotHeld, withHeldRoot } from './held-root.js';
+import { parseMoment, requireWithinLog } from '../args/moment.js';
+import { humanSize, withOutput, type Output } from '../terminal/print.js';
 import { rootOf, withRootOption, type RootFlags } from '../args/root-option.js';
 
 interface Flags extends RootFlags {
@@ -28,26 +28,29 @@ interface Flags extends RootFlags {
 
 export function compactCommand(): Command {
   return withRootOption(new Command('compact'))
-    .description('drop the beginning of a log, below a checkpoint, after saying what is forgotten')
-    .requiredOption('--before <moment>', 'a position, or a time: RFC 3339, or so long ago: 90d')
-    .option('--dry-run', 'only say what would be forgotten; works beside a daemon too')
-    .option('-y, --yes', 'do not ask')
-    .option('--json', 'print a JSON object')
+    .description('drop the segments at the beginning of a log, after confirmation')
+    .requiredOption(
+      '--before <moment>',
+      'position or time: RFC 3339, or a duration before now: 90d',
+    )
+    .option('--dry-run', 'only show what would be dropped; works while a daemon is running')
+    .option('-y, --yes', 'do not ask for confirmation')
+    .option('--json', 'print one JSON object')
     .addHelpText(
       'after',
       `
 ${heldRootHelp}
-Whole segments go, those that lie wholly before the moment; the newest always stays. A checkpoint
-is written first when none covers them. The state of a moment can be told only behind the oldest
-checkpoint that stays: beyond what goes, too. What is forgotten cannot be brought back: export it before.
+Drops the segments that end before the moment, but never the newest one. Writes a checkpoint first if
+none covers them. Afterwards, states are available only from the oldest remaining checkpoint on, which
+may be later than the first remaining event. Dropped events cannot be restored: export them first.
 
 Examples:
   stratalog compact --before 90d --dry-run
   stratalog export --to 90d -o old.jsonl && stratalog compact --before 90d
 
-Exits 0 also with --dry-run and when there is nothing to drop.`,
+Exits 0, also with --dry-run and if there is nothing to drop.`,
     )
-    .action((flags: Flags) => printing({}, (out) => run(flags, out)));
+    .action((flags: Flags) => withOutput({}, (out) => run(flags, out)));
 }
 
 async function run(flags: Flags, out: Output): Promise<void> {
@@ -55,9 +58,9 @@ async function run(flags: Flags, out: Output): Promise<void> {
   const now = systemClock().now();
   const query = queryOf(flags.before, now);
   const disk = systemDisk();
-  if (flags.dryRun !== true) await refuseLive(root);
+  if (flags.dryRun !== true) await requireNotHeld(root);
   if ('before' in query) {
-    requireReached(query.before, (await new RootArchive(disk, root).bounds()).next);
+    requireWithinLog(query.before, (await new RootArchive(disk, root).bounds()).next);
   }
   const plan = await planCompact(disk, root, query, now);
   const isJson = flags.json === true;
@@ -67,15 +70,15 @@ async function run(flags: Flags, out: Output): Promise<void> {
     if (isJson) await out.json('compact', jsonOf(root, plan, null));
     return;
   }
-  // With --json nothing was shown yet.
-  const asking = { undone: 'nothing was dropped', isForScript: isJson };
-  if (flags.yes !== true) await confirm('Forget this for ever?', asking);
+  // With --json the plan has not been shown.
+  const options = { abortMessage: 'nothing was dropped', isForScript: isJson };
+  if (flags.yes !== true) await confirm('Drop these events permanently?', options);
   const done = await withHeldRoot(root, 'compact', async (held) => {
-    // Somebody may have started and stopped a daemon since.
-    const again = await planCompact(disk, root, { before: plan.keepFrom }, now);
-    if (again.segments.join() !== plan.segments.join()) {
+    // A daemon may have run since the plan was made.
+    const current = await planCompact(disk, root, { before: plan.keepFrom }, now);
+    if (current.segments.join() !== plan.segments.join()) {
       throw new UsageError(
-        'the log has changed since it was looked at: nothing was dropped. Ask again',
+        'nothing was dropped: the log has changed since it was read; run the command again',
       );
     }
     return compact(held, plan);
@@ -93,7 +96,7 @@ function planLines(plan: CompactPlan): string[] {
   const { segments, bytes, from, keepFrom, records, oldest, newest } = plan;
   if (segments.length === 0) {
     return [
-      'nothing to forget: no segment lies wholly before that moment, and the newest always stays',
+      'nothing to drop: no segment ends before that moment, and the newest is always kept',
       ...clockLines(plan.clock),
     ];
   }
@@ -101,33 +104,33 @@ function planLines(plan: CompactPlan): string[] {
   const time = (value: UnixNanos | null): string =>
     value === null ? 'unknown' : formatTime(value);
   return [
-    'What is forgotten:',
+    'Will be dropped:',
     `  segments    ${segments.length}, ${humanSize(bytes)}`,
     `  records     ${records}, positions ${from} to ${keepFrom}; the log then begins at ${keepFrom}`,
     `  written     ${time(oldest)} to ${time(newest)}`,
     statesFrom === null
-      ? '  states      all of the past: the oldest checkpoint that stays is made now, at the end'
-      : `  states      those before position ${statesFrom}, where the oldest checkpoint that stays stands`,
-    `  snapshots   ${pluralize(wholeLives, 'whole life', 'whole lives')} of snapshots that were removed`,
-    `              ${pluralize(lostBeginnings, 'living snapshot')} whose beginning goes: they stay as they are`,
-    `              ${pluralize(lostBeginningsOfRemoved, 'snapshot')} removed later, of which only the end stays`,
+      ? '  states      all past states: the oldest remaining checkpoint is written now, at the end'
+      : `  states      those before position ${statesFrom}, the oldest remaining checkpoint`,
+    `  snapshots   all events of ${pluralize(wholeLives, 'removed snapshot')}`,
+    `              the first events of ${pluralize(lostBeginnings, 'existing snapshot')}, which are not affected`,
+    `              the first events of ${pluralize(lostBeginningsOfRemoved, 'snapshot')} removed later`,
     ...clockLines(plan.clock),
   ];
 }
 
-/** What is old is decided by the clock of this machine: where the log contradicts it, both are shown. */
+/** Ages depend on the clock of this machine, so a contradiction with the log is shown. */
 function clockLines({ now, newest, aheadSegments, aheadTo }: CompactPlan['clock']): string[] {
   const lines: string[] = [];
   if (newest !== null && newest > now) {
     lines.push(
-      `clock: it shows ${formatTime(now)} here, and the newest record is of ${formatTime(newest)}: ` +
-        'it is behind, or it was ahead then. Set it right first if you are not sure',
+      `clock: warning: the time is ${formatTime(now)}, but the newest record is from ${formatTime(newest)}; ` +
+        'check the clock before you continue',
     );
   }
   if (aheadTo !== null) {
     lines.push(
-      `clock: times up to ${formatTime(aheadTo)} in ${pluralize(aheadSegments, 'segment')} are still to ` +
-        'come; what bears them counts as no younger than what was written after it',
+      `clock: warning: ${pluralize(aheadSegments, 'segment')} with times in the future, up to ` +
+        `${formatTime(aheadTo)}; these records count as no younger than the records after them`,
     );
   }
   return lines;
@@ -143,17 +146,17 @@ function doneLines(plan: CompactPlan, { checkpoint, dropped }: Compacted): strin
 
 function jsonOf(root: string, plan: CompactPlan, done: Compacted | null) {
   const { oldest, newest, clock, ...rest } = plan;
-  const timeOf = (time: UnixNanos | null) => (time === null ? null : formatTime(time));
+  const timeText = (time: UnixNanos | null) => (time === null ? null : formatTime(time));
   return {
     root,
     ...rest,
-    oldest: timeOf(oldest),
-    newest: timeOf(newest),
+    oldest: timeText(oldest),
+    newest: timeText(newest),
     clock: {
-      now: timeOf(clock.now),
-      newestRecord: timeOf(clock.newest),
+      now: timeText(clock.now),
+      newestRecord: timeText(clock.newest),
       aheadSegments: clock.aheadSegments,
-      aheadTo: timeOf(clock.aheadTo),
+      aheadTo: timeText(clock.aheadTo),
     },
     done: done !== null,
     checkpoint: done?.checkpoint ?? null,

@@ -1,13 +1,13 @@
 /**
- * Asks a running containerd where its metadata file is. Its list of snapshots would not do: it
- * leaves out what the snapshotter does not have, and says no names of the snapshotter.
+ * Asks a running containerd for the path of its metadata file. Its list of snapshots is not enough:
+ * it omits snapshots that the snapshotter does not have, and has no snapshotter names.
  *
- * One call of containerd.services.introspection.v1.Introspection, of which three fields matter:
- * of each plugin the type, the id, and what it exports.
+ * Makes one call of containerd.services.introspection.v1.Introspection, and reads the exports of the
+ * plugin.
  */
 import { BinaryReader, BinaryWriter } from '@bufbuild/protobuf/wire';
 import { Client, credentials } from '@grpc/grpc-js';
-import { reach } from '../args/daemon-socket.js';
+import { checkListening } from '../args/daemon-socket.js';
 
 const method = '/containerd.services.introspection.v1.Introspection/Plugins';
 const limitMillis = 10_000;
@@ -18,7 +18,7 @@ interface Plugin {
 }
 
 export async function metadataPathOf(socket: string): Promise<string> {
-  await reach(socket, limitMillis);
+  await checkListening(socket, limitMillis);
   const client = new Client(`unix:${socket}`, credentials.createInsecure());
   try {
     const plugins = await new Promise<readonly Plugin[]>((settle, reject) => {
@@ -30,7 +30,7 @@ export async function metadataPathOf(socket: string): Promise<string> {
         { deadline: Date.now() + limitMillis },
         (fault, plugins) => {
           if (fault === null) settle(plugins ?? []);
-          else reject(new Error(`${socket} does not answer as containerd does: ${fault.details}`));
+          else reject(new Error(`cannot query containerd at ${socket}: ${fault.details}`));
         },
       );
     });
@@ -40,7 +40,7 @@ export async function metadataPathOf(socket: string): Promise<string> {
     client.close();
   }
   throw new Error(
-    `the containerd at ${socket} does not say where its metadata is: give its meta.db`,
+    `containerd at ${socket} does not report the path of its metadata; give its meta.db`,
   );
 }
 
@@ -71,7 +71,7 @@ function exportsIn(bytes: Uint8Array): ReadonlyMap<string, string> {
   return exported;
 }
 
-/** Passes over what the visitor does not read. */
+/** Skips the fields that the visitor does not read. */
 function eachField(
   bytes: Uint8Array,
   visit: (field: number, reader: BinaryReader) => boolean,

@@ -1,7 +1,7 @@
 /**
- * `stratalog gc`: each entry of `snapshots/`, kept or collected, and why. Removals are events, and
- * only whoever holds the root writes events: beside a daemon the collecting is its Cleanup; of a
- * stopped root it is done here.
+ * `stratalog gc`: shows for each entry of `snapshots/` whether it is kept or collected, and why.
+ * Removals are events, which only the process that holds the root can write: a running daemon
+ * collects with its Cleanup, a stopped root is collected here.
  */
 import { credentials } from '@grpc/grpc-js';
 import { Command } from 'commander';
@@ -35,12 +35,12 @@ import { examineRoot } from '../../log/root/identity.js';
 import { readLogBatches } from '../../log/reader.js';
 import { collect } from '../../maintenance/collect.js';
 import { confirm } from '../terminal/confirm.js';
-import { addressOf, reach } from '../args/daemon-socket.js';
+import { addressOf, checkListening } from '../args/daemon-socket.js';
 import { EXIT } from '../exit-codes.js';
-import { refuseLive, withHeldRoot } from './held-root.js';
+import { requireNotHeld, withHeldRoot } from './held-root.js';
 import { liveHolder } from './holder.js';
 import { quoted } from '../args/moment.js';
-import { humanSize, printing, visible, type Output } from '../terminal/print.js';
+import { humanSize, printNotice, visible, withOutput, type Output } from '../terminal/print.js';
 import { rootOf, withRootOption, type RootFlags } from '../args/root-option.js';
 import { requireUndamaged } from './root-scan.js';
 import { statusLine } from '../terminal/status-line.js';
@@ -58,53 +58,58 @@ interface Flags extends RootFlags {
   readonly trunc: boolean;
 }
 
-/** A collection may delete much; nobody waits longer than this for it. */
+/** The limit for a Cleanup call, which may delete many large directories. */
 const collectMillisMax = 600_000;
-/** Nothing is too young without an age. */
+/** Without --min-age, no entry is too young. */
 const NEVER = unixNanos(2n ** 63n - 1n);
-/** Told one by one. */
-const STAYED_MAX = 20;
+/** Limits the entries listed in an error. */
+const LISTED_MAX = 20;
 
 export function gcCommand(): Command {
   return withRootOption(new Command('gc'))
-    .description('tell of each directory whether it is kept or collected, and why; collect')
-    .option('--dry-run', 'collect nothing; exits 3 when something would be collected')
-    .option('--min-age <duration>', 'keep what no snapshot owns when it is younger: 24h', '0s')
+    .description('collect unused directories, and show which are kept or collected, and why')
+    .option('--dry-run', 'collect nothing; exits 3 if there is something to collect')
+    .option('--min-age <duration>', 'keep unowned directories younger than this: 24h', '0s')
     .option(
       '--delete <directory>',
-      'also delete this entry of snapshots/, with its content; may be repeated',
+      'also delete this entry of snapshots/ with its content; may be repeated',
       (name: string, names: readonly string[] | undefined) => [...(names ?? []), name],
     )
-    .option('-y, --yes', 'do not ask before --delete')
-    .option('-a, --address <socket>', "the daemon's socket (STRATALOG_ADDRESS; else configured)")
-    .option('--no-size', 'do not measure: with many large directories that takes a while')
-    .option('--json', 'print a JSON object for each directory')
-    .option('-q, --quiet', 'print only the names of what is collected')
-    .option('--no-trunc', 'print digests whole on a terminal too')
+    .option('-y, --yes', 'do not ask for confirmation of --delete')
+    .option(
+      '-a, --address <socket>',
+      'socket of the daemon (default: $STRATALOG_ADDRESS, else the configured one)',
+    )
+    .option('--no-size', 'do not measure directories, which is slow if they are large')
+    .option('--json', 'print one JSON object per directory')
+    .option('-q, --quiet', 'print only the names of collected directories')
+    .option('--no-trunc', 'do not shorten digests')
     .addHelpText(
       'after',
       `
 Examples:
-  stratalog gc --dry-run                          what the next Cleanup removes, and why the rest stays
+  stratalog gc --dry-run                          what the next Cleanup would remove, and why
   stratalog gc --dry-run --json | jq 'select(.verdict == "collected") | .size'
-  stratalog gc --min-age 24h                      collect now, but nothing unowned that is younger
-  stratalog gc --delete 17                        also directory 17, which is set aside, and what is in it
+  stratalog gc --min-age 24h                      keep unowned directories of the last day
+  stratalog gc --delete 17                        also delete directory 17, which is set aside
 
-Beside a daemon the collecting is its own Cleanup, which containerd calls too after each of its
-garbage collections; it knows no age, so nothing is collected while something is younger than
---min-age. A stopped root is collected here.
+If a daemon is running, its Cleanup collects, as it does after each garbage collection of containerd.
+Cleanup does not know --min-age: nothing is collected while there is a younger directory. A stopped
+root is collected by this command.
 
-A directory that no snapshot owns is deleted only if it is unused: its fs is empty, and no mount
-uses it. One that is in use is kept and set aside; --delete deletes it, unless a mount uses it.
-Exits 0, or 3 when --dry-run finds something to collect.`,
+An unowned directory is deleted only if it is unused: its fs is empty and no mount uses it. Otherwise
+it is kept and set aside; --delete deletes it, unless a mount uses it.
+Exits 0, or 3 if --dry-run finds something to collect.`,
     )
-    .action((flags: Flags, command: Command) => printing(flags, (out) => run(flags, command, out)));
+    .action((flags: Flags, command: Command) =>
+      withOutput(flags, (out) => run(flags, command, out)),
+    );
 }
 
 async function run(flags: Flags, command: Command, out: Output): Promise<void> {
   const minAge = parseDuration(flags.minAge);
   if (minAge === null) {
-    throw new UsageError(`--min-age ${quoted(flags.minAge)}: not a duration; say it as 24h or 90s`);
+    throw new UsageError(`--min-age ${quoted(flags.minAge)}: not a duration; use for example 24h`);
   }
   const root = await rootOf(flags);
   const host = openHost({ root });
@@ -112,79 +117,79 @@ async function run(flags: Flags, command: Command, out: Output): Promise<void> {
     const holder = await liveHolder(root);
     if (holder === null && flags.address !== undefined) {
       throw new UsageError(
-        `--address ${flags.address}: no daemon serves ${root}, so that one serves another root; leave it out`,
+        `--address ${flags.address}: no daemon serves ${root}; omit --address to collect a stopped root`,
       );
     }
     const isDry = flags.dryRun === true;
-    if (holder?.isTool === true && !isDry) await refuseLive(root);
-    // Deletes nothing through a link, nor in a directory that a root above this one owns.
+    if (holder?.isTool === true && !isDry) await requireNotHeld(root);
+    // Refuses a path through a link, and a directory inside of another root.
     if (!isDry && holder === null) await checkRootLocation(root, null);
-    // A copy of a root may be looked at; only where it was made it may be changed.
+    // A copy of a root may be read but not changed.
     const acceptedMove = isDry || holder !== null ? 'copy' : 'none';
     await examineRoot(host.disk, root, { expectExisting: true, acceptedMove });
     await requireUndamaged({ root, host });
     const now = host.clock.now();
     const youngAfter = minAge === 0 ? NEVER : unixNanos(now - BigInt(minAge) * 1_000_000n);
-    const look = await entryLook(snapshotsDirectory(root), host.workers, host.mountTable);
+    const entryState = await entryLook(snapshotsDirectory(root), host.workers, host.mountTable);
     const isServed = holder?.isTool === false;
     const requested: ReadonlySet<string> = new Set(flags.delete ?? []);
-    const world = { root, host, look, isServed, youngAfter, now, requested };
-    const { verdicts, hasNews } = await verdictsOn(world);
-    refuseRequested(verdicts, requested);
-    const sizes = flags.size ? await sizesOf(verdicts, look) : new Map<string, number>();
+    const context = { root, host, entryState, isServed, youngAfter, now, requested };
+    const { verdicts, hasUnrecordedUse } = await decide(context);
+    requireDeletable(verdicts, requested);
+    const sizes = flags.size ? await sizesOf(verdicts, entryState) : new Map<string, number>();
     await print({ verdicts, sizes, now }, flags, out);
     const collected = collectedOf(verdicts);
     if (isDry) {
       if (collected.length > 0) process.exitCode = EXIT.findings;
       return;
     }
-    if (collected.length === 0 && !hasNews) return;
+    if (collected.length === 0 && !hasUnrecordedUse) return;
     await out.flush();
     await confirmRequested(flags);
     if (holder !== null) {
       refuseYoung(verdicts, flags.minAge);
-      await askCleanup(await addressOf(flags, command, root), requested);
-      await tellWhatStayed(collected, host);
+      await callCleanup(await addressOf(flags, command, root), requested);
+      await reportRemaining(collected, host);
     } else {
-      await collectHere(world, collected);
+      await collectHere(context, collected);
     }
   } finally {
     await host.close();
   }
 }
 
-interface World {
+interface GcContext {
   readonly root: string;
   readonly host: Host;
-  readonly look: EntryState;
-  /** A daemon is at work. */
+  readonly entryState: EntryState;
+  /** A daemon is running. */
   readonly isServed: boolean;
   readonly youngAfter: UnixNanos;
   readonly now: UnixNanos;
-  /** Entries to be deleted with their content. */
+  /** Entries to delete with their content. */
   readonly requested: ReadonlySet<string>;
 }
 
-interface Verdicts {
+interface Decisions {
   readonly verdicts: readonly GcDecision[];
   readonly uses: Uses;
-  /** Something in use is not set aside yet. */
-  readonly hasNews: boolean;
+  /** A directory in use is not yet set aside in the log. */
+  readonly hasUnrecordedUse: boolean;
 }
 
 /**
- * Directories first, so that one that appears while the log is read is of no concern; then again,
- * because one may have been removed meanwhile, as the log then says.
+ * Lists the directories before it reads the log, so that the log knows the owners of all of them, and
+ * again after, to leave out those that were removed meanwhile.
  */
-async function verdictsOn({
+async function decide({
   root,
   host,
-  look,
+  entryState,
   isServed,
   youngAfter,
   now,
   requested,
-}: World): Promise<Verdicts> {
+}: GcContext): Promise<Decisions> {
   const { disk } = host;
   const first = await namesIn(host);
   const { replay } = await replayRoot(disk, root);
@@ -194,7 +199,7 @@ async function verdictsOn({
   const candidates = gcCandidates(forest, entries);
   const names = candidates.map(({ name }) => name);
   const uses = usesByName(candidates, await host.directories.usesOf(names));
-  const changedAt = await look.changedAt(namesWithoutSnapshot(forest, entries));
+  const changedAt = await entryState.changedAt(namesWithoutSnapshot(forest, entries));
   const backwards = readLogBatches({
     ...{ root, disk, from: position(0), to: replay.position, reverse: true },
   });
@@ -214,38 +219,37 @@ async function verdictsOn({
       now,
     },
   });
-  const hasNews = verdicts.some(
+  const hasUnrecordedUse = verdicts.some(
     ({ entry, verdict }) => verdict.because.kind === 'in-use' && !forest.setAside.has(entry),
   );
-  return { verdicts, uses, hasNews };
+  return { verdicts, uses, hasUnrecordedUse };
 }
 
-/** Only what nothing owns can be named, and only what exists. */
-function refuseRequested(verdicts: readonly GcDecision[], requested: ReadonlySet<string>): void {
+/** --delete accepts only existing entries without an owner. @throws UsageError */
+function requireDeletable(verdicts: readonly GcDecision[], requested: ReadonlySet<string>): void {
   for (const name of requested) {
     const found = verdicts.find(({ entry }) => entry === name);
     if (found === undefined) {
-      throw new UsageError(`--delete ${quoted(name)}: there is no such entry in snapshots/`);
+      throw new UsageError(`--delete ${quoted(name)}: no such entry in snapshots/`);
     }
     const { because } = found.verdict;
     if (because.kind === 'requested') continue;
     const why = visible(reasonInWords(because, formatTime));
-    const advice =
-      because.kind === 'in-use' ? '; end what uses it first (a container, a mount)' : '';
-    throw new UsageError(`--delete ${quoted(name)}: it is not deleted: ${why}${advice}`);
+    const hint = because.kind === 'in-use' ? '; remove the container or mount that uses it' : '';
+    throw new UsageError(`--delete ${quoted(name)}: cannot delete: ${why}${hint}`);
   }
 }
 
 async function confirmRequested(flags: Flags): Promise<void> {
   const names = flags.delete ?? [];
   if (names.length === 0 || flags.yes === true) return;
-  await confirm(`Delete ${visible(names.join(', '))} and all that is in it?`, {
-    undone: 'nothing was deleted',
+  await confirm(`Delete ${visible(names.join(', '))} with all content?`, {
+    abortMessage: 'nothing was deleted',
     isForScript: flags.json === true || flags.quiet === true,
   });
 }
 
-/** A root that was imported has no `snapshots/`. */
+/** An imported root has no `snapshots/`. */
 async function namesIn({ directories }: Host): Promise<readonly SnapshotDirectoryEntry[]> {
   try {
     return await directories.list(undefined, { namesOnly: true });
@@ -255,17 +259,17 @@ async function namesIn({ directories }: Host): Promise<readonly SnapshotDirector
   }
 }
 
-/** What the log has measured is not measured again. */
+/** Uses the size in the log if there is one. */
 async function sizesOf(
   verdicts: readonly GcDecision[],
-  look: EntryState,
+  entryState: EntryState,
 ): Promise<ReadonlyMap<string, number>> {
   const sizes = new Map<string, number>();
   const line = statusLine(process.stderr);
   let measured = 0;
   await Promise.all(
     verdicts.map(async ({ entry, loggedSize }) => {
-      const size = loggedSize ?? (await look.size(entry));
+      const size = loggedSize ?? (await entryState.size(entry));
       if (size !== null) sizes.set(entry, size);
       measured += 1;
       line.draw(() => `${measured} of ${verdicts.length} directories measured`);
@@ -278,19 +282,19 @@ async function sizesOf(
 const collectedOf = (verdicts: readonly GcDecision[]): readonly string[] =>
   verdicts.filter(({ verdict }) => verdict.kind === 'collected').map(({ entry }) => entry);
 
-interface Told {
+interface GcReport {
   readonly verdicts: readonly GcDecision[];
   readonly sizes: ReadonlyMap<string, number>;
   readonly now: UnixNanos;
 }
 
-async function print(told: Told, flags: Flags, out: Output): Promise<void> {
-  if (flags.quiet === true) await out.lines(collectedOf(told.verdicts).map(visible));
-  else if (flags.json === true) await printJson(told, out);
-  else await printTable(told, out);
+async function print(report: GcReport, flags: Flags, out: Output): Promise<void> {
+  if (flags.quiet === true) await out.lines(collectedOf(report.verdicts).map(visible));
+  else if (flags.json === true) await printJson(report, out);
+  else await printTable(report, out);
 }
 
-async function printJson({ verdicts, sizes }: Told, out: Output): Promise<void> {
+async function printJson({ verdicts, sizes }: GcReport, out: Output): Promise<void> {
   for (const { entry, since, verdict } of verdicts) {
     const { kind: reason, ...detail } = verdict.because;
     await out.json('gc', {
@@ -307,7 +311,7 @@ async function printJson({ verdicts, sizes }: Told, out: Output): Promise<void> 
   }
 }
 
-async function printTable({ verdicts, sizes, now }: Told, out: Output): Promise<void> {
+async function printTable({ verdicts, sizes, now }: GcReport, out: Output): Promise<void> {
   const { yellow } = out.colors;
   const sizeText = (size: number | null) => (size === null ? '-' : humanSize(size));
   const rows = rowsOf(verdicts, sizes).map(({ name, size, since, verdict }) => [
@@ -330,13 +334,13 @@ async function printTable({ verdicts, sizes, now }: Told, out: Output): Promise<
 }
 
 interface Row extends Pick<GcDecision, 'since' | 'verdict'> {
-  /** The entry, or the numbers of several. */
+  /** The entry, or the ids of several entries. */
   readonly name: string;
-  /** Bytes; null when nothing of it is measured. */
+  /** Bytes; null if not measured. */
   readonly size: number | null;
 }
 
-/** Spare directories are one row, where the first of them stands: a fresh node has nothing else. */
+/** All preallocated directories are one row, in the place of the first. */
 function rowsOf(
   verdicts: readonly GcDecision[],
   sizes: ReadonlyMap<string, number>,
@@ -346,15 +350,15 @@ function rowsOf(
     if (!isPreallocated(verdict)) {
       return [{ ...verdict, name: verdict.entry, size: sizes.get(verdict.entry) ?? null }];
     }
-    return verdict === preallocated[0] ? [gathered(verdict, preallocated, sizes)] : [];
+    return verdict === preallocated[0] ? [combinedRow(verdict, preallocated, sizes)] : [];
   });
 }
 
 const isPreallocated = ({ verdict }: GcDecision): boolean =>
   verdict.because.kind === 'preallocated';
 
-/** As old as the first. */
-function gathered(
+/** The age is that of the first. */
+function combinedRow(
   first: GcDecision,
   preallocated: readonly GcDecision[],
   sizes: ReadonlyMap<string, number>,
@@ -364,7 +368,7 @@ function gathered(
   return { ...first, name: idsInWords(preallocated.map(({ entry }) => Number(entry))), size };
 }
 
-/** Cleanup knows no age: it would take what was just said to be kept. */
+/** Cleanup does not know --min-age, and would collect entries that were reported as kept. */
 function refuseYoung(verdicts: readonly GcDecision[], minAge: string): void {
   const young = verdicts.filter(({ verdict }) => {
     const { kind } = verdict.because;
@@ -376,12 +380,12 @@ function refuseYoung(verdicts: readonly GcDecision[], minAge: string): void {
   const is = first.verdict.because.kind === 'young' ? 'is' : 'may be';
   throw new Error(
     `nothing was collected: ${visible(first.entry)}${more} ${is} younger than --min-age ${minAge}, and ` +
-      "the daemon's Cleanup asks for no age. Move it out of snapshots/, wait, or leave out --min-age",
+      'Cleanup of the daemon would delete it; move it out of snapshots/, wait, or omit --min-age',
   );
 }
 
-async function askCleanup(address: string, requested: ReadonlySet<string>): Promise<void> {
-  await reach(address, 5_000);
+async function callCleanup(address: string, requested: ReadonlySet<string>): Promise<void> {
+  await checkListening(address, 5_000);
   const client = new SnapshotsClient(`unix:${address}`, credentials.createInsecure());
   try {
     for (const metadata of deletionRequests(requested)) {
@@ -398,48 +402,48 @@ async function askCleanup(address: string, requested: ReadonlySet<string>): Prom
   }
 }
 
-/** A daemon that was started meanwhile has the root: it is exit code 4 then. */
-async function collectHere(world: World, told: readonly string[]): Promise<void> {
-  const { root, host } = world;
+/** Fails with RootLocked if a daemon was started meanwhile. Collects only entries in `reported`. */
+async function collectHere(context: GcContext, reported: readonly string[]): Promise<void> {
+  const { root, host } = context;
   const line = statusLine(process.stderr);
   const onNext = (done: number, of: number) =>
     line.draw(() => `${done} of ${of} directories removed`);
   const { directories, idmappedMounts } = host;
   const snapshotsPath = snapshotsDirectory(root);
   const { removed, stayed } = await withHeldRoot(root, 'gc', async (held) => {
-    // Somebody may have collected, or begun a snapshot, before the root was held.
-    const look = await entryLook(snapshotsPath, host.workers, host.mountTable);
-    const { verdicts, uses } = await verdictsOn({ ...world, look });
-    refuseRequested(verdicts, world.requested);
-    const now = new Set(collectedOf(verdicts));
-    const entries = told.filter((entry) => now.has(entry));
-    const { requested } = world;
+    // The root may have changed before it was held.
+    const entryState = await entryLook(snapshotsPath, host.workers, host.mountTable);
+    const { verdicts, uses } = await decide({ ...context, entryState });
+    requireDeletable(verdicts, context.requested);
+    const current = new Set(collectedOf(verdicts));
+    const entries = reported.filter((entry) => current.has(entry));
+    const { requested } = context;
     const options = { snapshotsPath, directories, idmappedMounts, uses, requested, onNext };
     return collect(held, entries, options);
   }).finally(() => line.erase());
-  process.stderr.write(`stratalog: ${pluralize(removed, 'directory', 'directories')} gone\n`);
+  printNotice(`removed ${pluralize(removed, 'directory', 'directories')}`);
   if (stayed.length === 0) return;
-  const lines = stayed.slice(0, STAYED_MAX).map(({ entry, why }) => `  ${visible(entry)}: ${why}`);
+  const lines = stayed.slice(0, LISTED_MAX).map(({ entry, why }) => `  ${visible(entry)}: ${why}`);
   const more = stayed.length - lines.length;
   throw new Error(
     [
-      `${pluralize(stayed.length, 'directory', 'directories')} could not be removed; a later gc or start tries again:`,
+      `cannot remove ${pluralize(stayed.length, 'directory', 'directories')}; the next gc or startup retries:`,
       ...lines,
       ...(more > 0 ? [`  and ${more} more`] : []),
     ].join('\n'),
   );
 }
 
-async function tellWhatStayed(collected: readonly string[], host: Host): Promise<void> {
+async function reportRemaining(collected: readonly string[], host: Host): Promise<void> {
   const idmapped = (await host.idmappedMounts.list()).map((entry) => `${IDMAPPED}${entry}`);
-  const there = new Set([...(await namesIn(host)).map(({ name }) => name), ...idmapped]);
-  const stayed = collected.filter((name) => there.has(name));
-  process.stderr.write(
-    `stratalog: ${pluralize(collected.length - stayed.length, 'directory', 'directories')} gone\n`,
+  const existing = new Set([...(await namesIn(host)).map(({ name }) => name), ...idmapped]);
+  const remaining = collected.filter((name) => existing.has(name));
+  printNotice(
+    `removed ${pluralize(collected.length - remaining.length, 'directory', 'directories')}`,
   );
-  if (stayed.length === 0) return;
+  if (remaining.length === 0) return;
   throw new Error(
-    `${pluralize(stayed.length, 'directory', 'directories')} could not be removed (${visible(stayed.slice(0, 5).join(', '))}): ` +
-      'something is mounted in them, or they cannot be deleted. The messages of the daemon say why',
+    `cannot remove ${pluralize(remaining.length, 'directory', 'directories')} (${visible(remaining.slice(0, 5).join(', '))}): ` +
+      'they are mounted or cannot be deleted; see the log messages of the daemon',
   );
 }

@@ -1,4 +1,4 @@
-/** A stopped root, held by a command: who holds it, and where its warnings go. */
+/** Holds a stopped root while a command writes to it. */
 import { hostname } from 'node:os';
 import { RELEASE } from '../../api/release.js';
 import { systemClock } from '../../host/process/clock.js';
@@ -7,8 +7,9 @@ import { RootLocked } from '../../log/errors.js';
 import { holdRoot, type HeldRoot } from '../../maintenance/hold-root.js';
 import { EXIT } from '../exit-codes.js';
 import { liveHolder } from './holder.js';
+import { printNotice } from '../terminal/print.js';
 
-/** Fails as `holdRoot` does; a root that a daemon has is exit code 4. */
+/** Fails as `holdRoot` does, with RootLocked if a daemon is running. */
 export function withHeldRoot<Value>(
   root: string,
   command: string,
@@ -20,18 +21,18 @@ export function withHeldRoot<Value>(
     clock: systemClock(),
     writtenBy: `stratalog ${RELEASE}`,
     holder: { pid: process.pid, host: hostname(), command: `stratalog ${command}` },
-    onWarning: (message: string) => process.stderr.write(`stratalog: ${message}\n`),
+    onWarning: printNotice,
   };
   return holdRoot(options, use);
 }
 
 /**
- * For commands that look first and then write: whoever runs them beside a daemon is told at once,
- * also when there is nothing to do.
+ * For commands that read before they write: fails at once if a daemon is running, even if there is
+ * nothing to do.
  *
  * @throws RootLocked
  */
-export async function refuseLive(root: string): Promise<void> {
+export async function requireNotHeld(root: string): Promise<void> {
   const holder = await liveHolder(root);
   if (holder === null) return;
   const { pid, startedAt } = holder;
@@ -39,4 +40,4 @@ export async function refuseLive(root: string): Promise<void> {
 }
 
 /** For the help of commands that write to a root. */
-export const heldRootHelp = `The daemon must be stopped: exits ${EXIT.locked} and names the process when the root is in use.`;
+export const heldRootHelp = `The daemon must be stopped. Exits ${EXIT.locked} with the pid of the process if the root is in use.`;

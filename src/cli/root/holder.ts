@@ -1,6 +1,6 @@
 /**
- * Which living process has a root open for writing, without touching its lock. The lock file's
- * text says who took it last; whether it is held is only in the kernel's own list.
+ * Finds the process that has a root open for writing, without taking its lock. The lock file names
+ * the process that took the lock last; only /proc/locks shows whether the lock is held.
  */
 import { lstat, readFile } from 'node:fs/promises';
 import * as z from 'zod';
@@ -12,24 +12,24 @@ import { lockUnusable, readLockText } from '../../log/root/lock.js';
 
 const writtenSchema = z.object({
   pid: z.number().int(),
-  /** Host name; empty when it was not said. */
+  /** Host name; empty if not recorded. */
   host: z.string(),
   startedAt: z.string(),
   command: z.string().optional(),
 });
 
-/** What stands in the lock file: who took the lock last. */
+/** The content of the lock file: the process that took the lock last. */
 export type LastHolder = z.output<typeof writtenSchema>;
 
 export interface LiveLockHolder {
   readonly pid: number;
-  /** RFC 3339; null when the holder has not yet written who it is. */
+  /** RFC 3339; null if the holder has not yet written the lock file. */
   readonly startedAt: string | null;
-  /** A command of ours that writes to stopped roots, and no daemon. */
+  /** The holder is a `stratalog` command that writes to stopped roots, not a daemon. */
   readonly isTool: boolean;
 }
 
-/** Null when the root was never open, or when its holder is just writing the file. */
+/** Null if the root was never opened, or its holder is currently writing the file. */
 export async function lastHolder(root: string): Promise<LastHolder | null> {
   const text = await textOf(root);
   try {
@@ -40,17 +40,17 @@ export async function lastHolder(root: string): Promise<LastHolder | null> {
 }
 
 /**
- * Null when nobody on this machine holds the lock, or when this cannot be seen: a process in
- * another pid namespace is not listed.
+ * Null if no process on this machine holds the lock. Also null if the holder is in another pid
+ * namespace, which /proc/locks does not list.
  */
 export async function liveHolder(root: string): Promise<LiveLockHolder | null> {
   const file = await lockFile(root);
-  // Nobody takes a lock that is no regular file.
+  // The lock is only ever taken on a regular file.
   if (file?.isFile !== true) return null;
   const written = await lastHolder(root);
-  for (const { pid, device, inode } of flocks(await kernelsList())) {
+  for (const { pid, device, inode } of flocks(await readKernelLocks())) {
     if (inode !== file.inode) continue;
-    // Some file systems show stat(2) another device than the kernel's list has.
+    // On some file systems stat(2) and /proc/locks report different devices.
     if (device !== file.device && pid !== written?.pid) continue;
     const isWritten = pid === written?.pid;
     const isTool = isWritten && /^stratalog (?!serve\b)/.test(written.command ?? '');
@@ -74,7 +74,7 @@ async function textOf(root: string): Promise<string> {
   }
 }
 
-async function kernelsList(): Promise<string> {
+async function readKernelLocks(): Promise<string> {
   try {
     return await readFile('/proc/locks', 'utf8');
   } catch (thrown) {
@@ -86,11 +86,11 @@ async function kernelsList(): Promise<string> {
 interface LockFile {
   readonly inode: string;
   readonly device: string;
-  /** A regular file, and no link to one. */
+  /** A regular file, not a link. */
   readonly isFile: boolean;
 }
 
-/** Null when there is none. */
+/** Null if the file does not exist. */
 async function lockFile(root: string): Promise<LockFile | null> {
   try {
     const found = await lstat(lockPath(root), { bigint: true });
@@ -102,14 +102,14 @@ async function lockFile(root: string): Promise<LockFile | null> {
   }
 }
 
-/** makedev(3) undone, as proc_locks(5) writes it: `08:01`, in hex. */
+/** The major and minor numbers in the hex format of proc_locks(5): `08:01`. */
 function deviceText(device: bigint): string {
   const major = ((device >> 8n) & 0xfffn) | ((device >> 32n) & ~0xfffn);
   const minor = (device & 0xffn) | ((device >> 12n) & ~0xffn);
   return [major, minor].map((part) => part.toString(16).padStart(2, '0')).join(':');
 }
 
-/** Lines such as `1: FLOCK  ADVISORY  WRITE 1234 08:01:5678 0 EOF`; those that wait have an arrow. */
+/** Parses lines such as `1: FLOCK  ADVISORY  WRITE 1234 08:01:5678 0 EOF`; waiters have an arrow. */
 function flocks(text: string): { pid: number; device: string; inode: string }[] {
   return text.split('\n').flatMap((line) => {
     const form = /^\d+: FLOCK +\S+ +WRITE (\d+) ([0-9a-f]+:[0-9a-f]+):(\d+) /.exec(line);

@@ -1,6 +1,6 @@
 /**
- * `stratalog inspect --containerd`: containerd's memory beside the log, and the lines that make
- * both agree. Reads both without a lock, and changes nothing.
+ * `stratalog inspect --containerd`: compares the metadata of containerd with the log, and prints the
+ * commands that reconcile them. Read-only, without a lock.
  */
 import { stat } from 'node:fs/promises';
 import { isDeepStrictEqual } from 'node:util';
@@ -27,7 +27,7 @@ import { metadataPathOf } from './containerd-socket.js';
 import { EXIT } from '../exit-codes.js';
 import { liveHolder } from './holder.js';
 import { quoted } from '../args/moment.js';
-import { say, visible, type Output } from '../terminal/print.js';
+import { printNotice, visible, type Output } from '../terminal/print.js';
 
 export interface ContainerdFlags {
   readonly containerd?: string;
@@ -37,17 +37,17 @@ export interface ContainerdFlags {
 }
 
 const usualName = 'stratalog';
-/** Between two looks beside a daemon; what both see is no race with its work. */
-const secondLookMillis = 300;
+/** The delay between two reads. Differences in both are not races with the running daemon. */
+const secondReadMillis = 300;
 
 interface Source {
   /** The metadata file. */
   readonly path: string;
-  /** Null when it was named as a file. */
+  /** Null if a file was given. */
   readonly socket: string | null;
 }
 
-interface Look {
+interface Contents {
   readonly ours: readonly OurSnapshot[];
   readonly view: ContainerdView;
 }
@@ -58,23 +58,23 @@ export async function compareWithContainerd(
   flags: ContainerdFlags,
   out: Output,
 ): Promise<void> {
-  // Beside a containerd at work, the shorter a look is, the likelier it is of one moment.
+  // Synchronous reads are shorter, so that both sides are more likely from the same moment.
   const disk = blockingDisk();
   const source = await sourceOf(resolve(given));
   const snapshotter = flags.snapshotter ?? usualName;
-  const look = await lookAtBoth(disk, root, source, snapshotter);
-  refuseStrangers(look, snapshotter, flags.snapshotter !== undefined);
-  const diff = await lastingDiff(look, () => lookAtBoth(disk, root, source, snapshotter), root);
+  const contents = await readBoth(disk, root, source, snapshotter);
+  requireSameSnapshotter(contents, snapshotter, flags.snapshotter !== undefined);
+  const diff = await stableDiff(contents, () => readBoth(disk, root, source, snapshotter), root);
   const lines = ctrLines(diff, { snapshotter, address: source.socket });
   if (flags.json === true) {
     await out.json('inspect-containerd', {
       ...{ root, metadata: source.path, snapshotter },
-      ...{ snapshots: look.ours.length, remembered: look.view.snapshots.length },
+      ...{ snapshots: contents.ours.length, remembered: contents.view.snapshots.length },
       differences: diff.differences,
       commands: lines,
     });
   } else if (flags.quiet === true) await out.lines(lines);
-  else await print(out, look, diff, lines);
+  else await print(out, contents, diff, lines);
   if (diff.differences.length > 0) process.exitCode = EXIT.findings;
 }
 
@@ -83,7 +83,7 @@ async function sourceOf(path: string): Promise<Source> {
   const found = await stat(path).catch((thrown: unknown) => {
     if (errnoOf(thrown) === 'ENOENT') {
       throw new UsageError(
-        `--containerd ${quoted(path)}: it is not there; name containerd's socket, its meta.db, or its root directory`,
+        `--containerd ${quoted(path)}: no such file; give containerd's socket, its meta.db, or its root directory`,
       );
     }
     throw thrown;
@@ -93,58 +93,63 @@ async function sourceOf(path: string): Promise<Source> {
   return sourceOf(`${path}/io.containerd.metadata.v1.bolt/meta.db`);
 }
 
-async function lookAtBoth(
+async function readBoth(
   disk: Disk,
   root: string,
   { path }: Source,
   snapshotter: string,
-): Promise<Look> {
+): Promise<Contents> {
   try {
     const view = await readContainerdMetadata(disk, path, snapshotter);
     const { replay } = await replayRoot(disk, root);
     return { view, ours: oursOf(replay.forest) };
   } catch (thrown) {
     if (!(thrown instanceof BoltUnreadable)) throw thrown;
-    throw new Error(`${path} cannot be read as containerd's metadata: ${thrown.message}`, {
+    throw new Error(`cannot read ${path} as metadata of containerd: ${thrown.message}`, {
       cause: thrown,
     });
   }
 }
 
-/** With the wrong name, all of ours would look like garbage. */
-function refuseStrangers({ ours, view }: Look, snapshotter: string, isNamed: boolean): void {
+/** With the wrong snapshotter name, all snapshots would look like garbage. */
+function requireSameSnapshotter(
+  { ours, view }: Contents,
+  snapshotter: string,
+  isNamed: boolean,
+): void {
   const { snapshotters, snapshots } = view;
   if (!snapshotters.includes(snapshotter) && ours.length > 0) {
-    const known = snapshotters.length === 0 ? 'none at all' : snapshotters.map(visible).join(', ');
-    const told = `containerd remembers nothing of a snapshotter ${quoted(snapshotter)}; it knows ${known}`;
-    if (!isNamed) throw new UsageError(`${told}. Give its name in containerd with --snapshotter`);
-    // It may have lost its memory, and whoever gave the name may know.
-    say(`warning: ${told}. Is that its name in containerd's configuration?`);
+    const known = snapshotters.length === 0 ? 'none' : snapshotters.map(visible).join(', ');
+    const message = `containerd has no metadata of snapshotter ${quoted(snapshotter)}; known snapshotters: ${known}`;
+    if (!isNamed)
+      throw new UsageError(`${message}; give its name in containerd with --snapshotter`);
+    // containerd may have lost its metadata, and the given name may be right.
+    printNotice(`warning: ${message}; check the name in the configuration of containerd`);
   }
   const names = new Set(ours.map(({ name }) => name));
   if (ours.length > 0 && snapshots.length > 0 && !snapshots.some(({ name }) => names.has(name))) {
-    say('warning: they have not one snapshot in common; is this the root of that snapshotter?');
+    printNotice('warning: no snapshot is in both; check that this is the root of that snapshotter');
   }
 }
 
-/** Beside a daemon both cannot be read at one moment: only what a second look sees too counts. */
-async function lastingDiff(
-  first: Look,
-  again: () => Promise<Look>,
+/** Keeps only differences that a second read confirms: with a daemon running, reads are not atomic. */
+async function stableDiff(
+  first: Contents,
+  readAgain: () => Promise<Contents>,
   root: string,
 ): Promise<ContainerdDiff> {
   const diff = diffContainerd(first.ours, first.view.snapshots);
   if (diff.differences.length === 0 || (await liveHolder(root)) === null) return diff;
-  await sleep(secondLookMillis);
-  const second = await again();
-  const isOld = (found: Difference): boolean =>
+  await sleep(secondReadMillis);
+  const second = await readAgain();
+  const isConfirmed = (found: Difference): boolean =>
     diff.differences.some((before) => isDeepStrictEqual(before, found));
-  return diffContainerd(second.ours, second.view.snapshots, isOld);
+  return diffContainerd(second.ours, second.view.snapshots, isConfirmed);
 }
 
 async function print(
   out: Output,
-  { ours, view }: Look,
+  { ours, view }: Contents,
   diff: ContainerdDiff,
   lines: readonly string[],
 ): Promise<void> {
@@ -162,13 +167,11 @@ async function print(
   const inUse = removals.filter(({ name }) => writable.has(name)).length;
   await out.line('');
   if (inUse > 0) {
-    await out.line(`# ${inUse} of these are writable: remove the containers that use them first`);
+    await out.line(`# ${inUse} of these are active: remove the containers that use them first`);
   }
-  await out.line('# These lines make both agree, in this order:');
+  await out.line('# Commands to reconcile containerd with the log, in this order:');
   if (removals.length > 1) {
-    await out.line(
-      '# ("not found": what nothing stood on any more, containerd has collected itself)',
-    );
+    await out.line('# ("not found": containerd has already collected a parent without children)');
   }
   await out.lines(lines);
 }
@@ -179,7 +182,7 @@ function rowOf(found: Difference): readonly [string, string, string] {
       return [
         found.kind,
         found.ours.name,
-        `${found.ours.kind}, and containerd does not remember it: its next collection removes it`,
+        `${found.ours.kind}, unknown to containerd: its next garbage collection removes it`,
       ];
     case 'OnlyInContainerd':
       return [

@@ -1,6 +1,7 @@
-/** `stratalog inspect`: what a start would find and do, told without doing any of it. */
+/** `stratalog inspect`: shows what startup would find and do, without doing it. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Command } from 'commander';
+import { pluralize } from '../../base/pluralize.js';
 import { openHost } from '../../host/host.js';
 import type { Finding } from '../../inspect/startup/findings.js';
 import { causesOf, type Cause, type CauseSubject } from '../../inspect/startup/causes.js';
@@ -13,9 +14,9 @@ import { formatTime } from '../../base/units.js';
 import { EXIT } from '../exit-codes.js';
 import { compareWithContainerd, type ContainerdFlags } from './inspect-containerd.js';
 import type { Output } from '../terminal/print.js';
-import { printing, visible } from '../terminal/print.js';
+import { withOutput, visible } from '../terminal/print.js';
 import { scanRoot, type ScanRootOptions, type RootScan } from './root-scan.js';
-import { namedRoot, withRootOption, type RootFlags } from '../args/root-option.js';
+import { rootEvenWithoutLog, withRootOption, type RootFlags } from '../args/root-option.js';
 
 interface Flags extends RootFlags, ContainerdFlags {
   readonly offline?: true;
@@ -25,95 +26,95 @@ interface Flags extends RootFlags, ContainerdFlags {
   readonly trunc: boolean;
 }
 
-/** Between two looks beside a daemon; what both see is no race with its work. */
-const secondLookMillis = 300;
+/** The delay between two scans. Findings in both are not races with the running daemon. */
+const secondScanMillis = 300;
 
 export function inspectCommand(): Command {
   return withRootOption(new Command('inspect'))
-    .description('tell what a start would find and do; changes nothing, beside a daemon too')
-    .option('--offline', 'a root from elsewhere: leave the mount table of this machine out')
-    .option('--containerd <path>', "compare with containerd's list: its socket, meta.db or root")
-    .option('--snapshotter <name>', 'how containerd calls this snapshotter (default: stratalog)')
+    .description('show what startup would find and do; read-only, works while a daemon is running')
+    .option('--offline', 'root of another machine: ignore the mount table of this machine')
+    .option('--containerd <path>', 'compare with containerd: its socket, meta.db or root directory')
+    .option('--snapshotter <name>', 'name of the snapshotter in containerd (default: stratalog)')
     .option('--json', 'print one JSON object')
-    .option('--wide', 'also the event behind each finding, and what would be lost')
-    .option('-q, --quiet', 'print only the subjects of findings; of a comparison, the ctr lines')
-    .option('--no-trunc', 'print digests whole on a terminal too')
+    .option('--wide', 'also print the event that caused each finding, and what would be lost')
+    .option('-q, --quiet', 'print only the subjects of findings; with --containerd, the commands')
+    .option('--no-trunc', 'do not shorten digests')
     .addHelpText(
       'after',
       `
 Examples:
-  stratalog inspect                                         what the next start would find and do
+  stratalog inspect                                         what the next startup would find and do
   stratalog inspect --root /mnt/copy --offline              a root from another machine
   stratalog inspect --containerd /run/containerd/containerd.sock
 
-Exits 0 when there is nothing to do, 3 when something was found. docs/recovery.md explains each kind.`,
+Exits 0 if there are no findings, 3 if there are some. docs/recovery.md explains each kind.`,
     )
     .action((flags: Flags) => {
-      // Half a line for a shell would be a wrong one.
+      // The ctr commands must not have shortened digests.
       const trunc = flags.trunc && flags.containerd === undefined;
-      return printing({ trunc }, (out) => run(flags, out));
+      return withOutput({ trunc }, (out) => run(flags, out));
     });
 }
 
 async function run(flags: Flags, out: Output): Promise<void> {
-  const root = await namedRoot(flags);
+  const root = await rootEvenWithoutLog(flags);
   const { containerd } = flags;
   if (containerd !== undefined) return compareWithContainerd(root, containerd, flags, out);
   const host = openHost({ root });
   try {
-    const look = await settledLook({ root, host, isOffline: flags.offline === true });
-    const rows = findingsOf(look);
+    const scan = await stableScan({ root, host, isOffline: flags.offline === true });
+    const rows = findingRows(scan);
     const causes = async (): Promise<readonly Cause[]> => {
       const archive = new RootArchive(host.disk, root);
-      const matters = rows.map(({ matter }) => matter);
-      return causesOf(archive, matters, snapshotsDirectory(look.root));
+      const subjects = rows.map(({ causeSubject }) => causeSubject);
+      return causesOf(archive, subjects, snapshotsDirectory(scan.root));
     };
-    if (flags.json === true) await out.json('inspect', jsonFields(look, rows, await causes()));
+    if (flags.json === true) await out.json('inspect', jsonFields(scan, rows, await causes()));
     else if (flags.quiet === true) await out.lines(rows.map(({ subject }) => visible(subject)));
-    else await printLook(out, look, rows, flags.wide === true ? await causes() : null);
+    else await printScan(out, scan, rows, flags.wide === true ? await causes() : null);
     if (rows.some(({ isOrdinary }) => !isOrdinary)) process.exitCode = EXIT.findings;
   } finally {
     await host.close();
   }
 }
 
-/** Beside a daemon, log and directories cannot be read at one moment: only what lasts counts. */
-export async function settledLook(options: ScanRootOptions): Promise<RootScan> {
+/** Keeps only findings that a second scan confirms: with a daemon running, a scan is not atomic. */
+export async function stableScan(options: ScanRootOptions): Promise<RootScan> {
   const first = await scanRoot(options);
   if (first.holder === null || first.plan.findings.length === 0) return first;
-  await sleep(secondLookMillis);
+  await sleep(secondScanMillis);
   const second = await scanRoot(options);
   const before = new Set(first.plan.findings.map((finding) => JSON.stringify(finding)));
   const findings = second.plan.findings.filter((finding) => before.has(JSON.stringify(finding)));
   return { ...second, plan: { ...second.plan, findings } };
 }
 
-/** What damage costs is said by `stratalog repair --dry-run`, which reads all of the log. */
+/** Only `stratalog repair --dry-run` reads the whole log, and knows what damage loses. */
 const lossUnknown = 'see stratalog repair --dry-run';
 
 const logLoss = ({ kind, severity }: LogFinding): string => {
-  if (kind === 'torn-tail') return 'an append that nobody was told of';
+  if (kind === 'torn-tail') return 'an unacknowledged append';
   return severity === 'damage' ? lossUnknown : 'nothing';
 };
 
-/** A finding of any sort, as it is printed. */
-export interface FoundRow {
+/** A printed finding. */
+export interface InspectRow {
   readonly kind: string;
   readonly subject: string;
   readonly evidence: string;
   readonly action: string;
   readonly loss: string;
   readonly isOrdinary: boolean;
-  /** Its own fields, for JSON. */
+  /** The fields of the finding, for JSON. */
   readonly detail: Finding | LogFinding | null;
-  readonly matter: CauseSubject;
+  readonly causeSubject: CauseSubject;
 }
 
-export function findingsOf(look: RootScan): FoundRow[] {
-  const { refusal, damage, logFindings, plan, holder } = look;
-  // A refusal says the same with advice.
-  const told = logFindings.filter(({ kind }) => kind !== refusal?.reason);
-  const rows: FoundRow[] = told.map((finding) => ({
+export function findingRows(scan: RootScan): InspectRow[] {
+  const { refusal, damage, logFindings, plan, holder } = scan;
+  // The refusal reports the same finding, with advice.
+  const others = logFindings.filter(({ kind }) => kind !== refusal?.reason);
+  const rows: InspectRow[] = others.map((finding) => ({
     kind: finding.kind,
     subject: `${finding.segment} at offset ${finding.offset}, position ${finding.position}`,
     evidence: finding.detail,
@@ -121,7 +122,7 @@ export function findingsOf(look: RootScan): FoundRow[] {
     loss: logLoss(finding),
     isOrdinary: false,
     detail: finding,
-    matter: { of: 'log', position: finding.position },
+    causeSubject: { of: 'log', position: finding.position },
   }));
   if (damage !== null && !logFindings.some((found) => isSamePlace(found, damage))) {
     rows.push(damageRow(damage));
@@ -135,16 +136,16 @@ export function findingsOf(look: RootScan): FoundRow[] {
       loss: 'nothing',
       isOrdinary: false,
       detail: null,
-      matter: { of: 'root' },
+      causeSubject: { of: 'root' },
     });
   }
-  // A start that is refused does none of it.
-  const undone =
-    refusal === null ? {} : { action: 'nothing: the start is refused', loss: 'nothing' };
+  // A refused startup carries out nothing.
+  const notDone =
+    refusal === null ? {} : { action: 'nothing: startup is refused', loss: 'nothing' };
   for (const finding of plan.findings) {
     const report = reportOf(finding, holder !== null);
-    const matter: CauseSubject = { of: 'snapshots', finding };
-    rows.push({ ...report, ...undone, detail: finding, matter });
+    const causeSubject: CauseSubject = { of: 'snapshots', finding };
+    rows.push({ ...report, ...notDone, detail: finding, causeSubject });
   }
   return rows;
 }
@@ -152,8 +153,8 @@ export function findingsOf(look: RootScan): FoundRow[] {
 const isSamePlace = (finding: LogFinding, { position }: LogDamaged): boolean =>
   finding.severity === 'damage' && finding.position === position;
 
-/** A quick look at the log reads its newest segment alone; the replay came further. */
-function damageRow({ segment, offset, position, found }: LogDamaged): FoundRow {
+/** For damage that the replay found: the quick check only reads the newest segment. */
+function damageRow({ segment, offset, position, found }: LogDamaged): InspectRow {
   return {
     kind: 'log-damaged',
     subject: `${segment} at offset ${offset}, position ${position}`,
@@ -162,23 +163,23 @@ function damageRow({ segment, offset, position, found }: LogDamaged): FoundRow {
     loss: lossUnknown,
     isOrdinary: false,
     detail: null,
-    matter: { of: 'log', position },
+    causeSubject: { of: 'log', position },
   };
 }
 
-/** What a start does about a finding in the log itself. */
+/** What startup does about a finding in the log. */
 function logAction({ kind, severity }: LogFinding): string {
   if (severity === 'damage') return 'refuse to start';
-  if (kind === 'torn-tail') return 'cut it and keep it aside';
+  if (kind === 'torn-tail') return 'cut it and keep a copy';
   return kind === 'checkpoint-unusable' ? 'start without it' : 'report only';
 }
 
 function jsonFields(
-  look: RootScan,
-  rows: readonly FoundRow[],
+  scan: RootScan,
+  rows: readonly InspectRow[],
   causes: readonly Cause[],
 ): Readonly<Record<string, unknown>> {
-  const { root, holder, identity, refusal, mountsUnknown, plan, position, checkpoint } = look;
+  const { root, holder, identity, refusal, mountsUnknown, plan, position, checkpoint } = scan;
   return {
     root,
     daemon: holder,
@@ -190,9 +191,9 @@ function jsonFields(
       position,
       checkpoint,
       refusal: refusal?.reason ?? null,
-      comparedWithDirectories: look.damage === null,
+      comparedWithDirectories: scan.damage === null,
     },
-    snapshots: look.snapshots,
+    snapshots: scan.snapshots,
     adopted: plan.adopted,
     findings: rows.map((row, index) => ({
       kind: row.kind,
@@ -207,27 +208,29 @@ function jsonFields(
   };
 }
 
-async function printLook(
+async function printScan(
   out: Output,
-  look: RootScan,
-  rows: readonly FoundRow[],
+  scan: RootScan,
+  rows: readonly InspectRow[],
   causes: readonly Cause[] | null,
 ): Promise<void> {
   if (rows.length > 0) {
     const cells = rows.map(
-      ({ kind, action, subject, evidence, loss, matter, isOrdinary }, index) => [
+      ({ kind, action, subject, evidence, loss, causeSubject, isOrdinary }, index) => [
         isOrdinary ? out.colors.dim(kind) : out.colors.yellow(kind),
         isOrdinary ? `${action} (ordinary)` : action,
         visible(subject),
         visible(evidence),
-        ...(causes === null ? [] : [visible(loss), visible(causeText(matter, causes[index]))]),
+        ...(causes === null
+          ? []
+          : [visible(loss), visible(causeText(causeSubject, causes[index]))]),
       ],
     );
-    const head = ['KIND', 'AT THE NEXT START', 'SUBJECT', 'EVIDENCE'];
-    await out.table(causes === null ? head : [...head, 'LOST', 'EVENT BEHIND IT'], cells);
+    const head = ['KIND', 'AT NEXT STARTUP', 'SUBJECT', 'EVIDENCE'];
+    await out.table(causes === null ? head : [...head, 'LOST', 'CAUSE'], cells);
     await out.line('');
   }
-  await out.lines(summaryLines(look, rows));
+  await out.lines(summaryLines(scan, rows));
 }
 
 function causeText({ of }: CauseSubject, cause: Cause | undefined): string {
@@ -253,34 +256,34 @@ function causeFields(cause: Cause | undefined): Readonly<Record<string, unknown>
   };
 }
 
-function summaryLines(look: RootScan, rows: readonly FoundRow[]): string[] {
-  const { holder, mountsUnknown, identity, position, checkpoint, snapshots, plan } = look;
+function summaryLines(scan: RootScan, rows: readonly InspectRow[]): string[] {
+  const { holder, mountsUnknown, identity, position, checkpoint, snapshots, plan } = scan;
   const since = holder?.startedAt == null ? '' : ` since ${holder.startedAt}`;
   const daemon = holder === null ? 'none on this machine' : `process ${holder.pid}${since}`;
   const { active, view, committed, remote, unavailable, preparing, removing } = snapshots;
   const takenOf = checkpoint?.takenOf == null ? '' : `, of ${checkpoint.takenOf}`;
   const ordinary = rows.filter((row) => row.isOrdinary).length;
   return [
-    `root        ${visible(look.root)}`,
+    `root        ${visible(scan.root)}`,
     `daemon      ${daemon}`,
     `log         position ${position}, epoch ${identity?.epoch ?? 'unknown'}`,
     checkpoint === null
-      ? 'checkpoint  none: a start replays the whole log'
-      : `checkpoint  at position ${checkpoint.position}${takenOf}; ${behindOf(position - checkpoint.position)}`,
+      ? 'checkpoint  none: startup replays the whole log'
+      : `checkpoint  at position ${checkpoint.position}${takenOf}; ${recordsAfter(position - checkpoint.position)}`,
     `snapshots   ${committed} committed (${remote} remote, ${unavailable} unavailable), ` +
       `${active} active, ${view} view; ${preparing} being prepared, ${removing} being removed`,
-    ...(look.damage === null
+    ...(scan.damage === null
       ? []
-      : ['directories not compared: behind the damage the log cannot say whose they are']),
+      : ['directories not compared: the log is damaged, so that their owners are unknown']),
     mountsUnknown === null
-      ? `mounts      ${plan.adopted.length} of remote layers right as they stand`
+      ? `mounts      ${plan.adopted.length} of remote layers are correct`
       : `mounts      unknown: ${visible(mountsUnknown)}`,
     `findings    ${rows.length - ordinary}${ordinary === 0 ? '' : `, and ${ordinary} ordinary`}`,
   ];
 }
 
-/** How many records a start replays behind its checkpoint. Fewer than none: the log is damaged. */
-function behindOf(records: number): string {
+/** The records that startup replays after the checkpoint. Negative if the log is damaged. */
+function recordsAfter(records: number): string {
   if (records < 0) return 'the log ends before it';
-  return `${records} ${records === 1 ? 'record' : 'records'} behind it`;
+  return `${pluralize(records, 'record')} after it`;
 }

@@ -1,6 +1,6 @@
 /**
- * The mount tables that speak of a root: that of this process, and that of a daemon in a mount
- * namespace of its own, which mounts its layers there.
+ * The mount tables with mounts of a root: that of this process, and that of a daemon in another
+ * mount namespace, where it mounts its layers.
  */
 import { errnoOf } from '../../base/errors.js';
 import type { MountEntry } from '../../base/ports.js';
@@ -11,7 +11,7 @@ import type { LiveLockHolder } from './holder.js';
 
 export interface MountTables {
   readonly here: readonly MountEntry[];
-  /** Null when the daemon has the same, and when there is none. */
+  /** Null if the daemon is in the same mount namespace, or there is no daemon. */
   readonly daemon: { readonly pid: number; readonly mounts: readonly MountEntry[] } | null;
 }
 
@@ -25,7 +25,7 @@ export async function mountTables(host: Host, holder: LiveLockHolder | null): Pr
   return { here, daemon: mounts === null ? null : { pid, mounts } };
 }
 
-/** Null when the daemon has just ended. */
+/** Null if the daemon has just exited. */
 async function tableIfRunning(host: Host, pid: number): Promise<readonly MountEntry[] | null> {
   try {
     return await host.processes.mountsOf(pid);
@@ -35,7 +35,7 @@ async function tableIfRunning(host: Host, pid: number): Promise<readonly MountEn
   }
 }
 
-/** Every mount that may show something of a root. */
+/** The union of both tables. */
 export function allMounts({ here, daemon }: MountTables): readonly MountEntry[] {
   if (daemon === null) return here;
   const textOf = ({ mountpoint, device, root }: MountEntry) => `${device} ${root} ${mountpoint}`;
@@ -43,7 +43,7 @@ export function allMounts({ here, daemon }: MountTables): readonly MountEntry[] 
   return [...daemon.mounts, ...here.filter((entry) => !known.has(textOf(entry)))];
 }
 
-/** Adds what a start cannot find: where its mounts are seen shows only while it runs. */
+/** Adds the finding about hidden mounts, which only exists while the daemon is running. */
 export function withHiddenMounts(
   plan: Plan,
   tables: MountTables | null,

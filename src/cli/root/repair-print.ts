@@ -1,10 +1,10 @@
-/** A repair plan as it is printed. */
+/** Prints a repair plan. */
 import { lostLine, repairLosses, repairSteps } from '../../repair/plan/repair-text.js';
 import type { RepairPlan } from '../../repair/plan/repair-plan.js';
 import type { Output } from '../terminal/print.js';
 import { visible } from '../terminal/print.js';
 
-/** Lost events that are shown one by one; the rest are counted, and in --json. */
+/** Limits the lost events in the text output; --json has all. */
 const LOST_SHOWN_MAX = 50;
 
 export function planLines(plan: RepairPlan, colors: Output['colors']): readonly string[] {
@@ -34,7 +34,7 @@ export function planLines(plan: RepairPlan, colors: Output['colors']): readonly 
   return lines;
 }
 
-/** Grows only. */
+/** Fields may be added but not removed. */
 export function planFields(plan: RepairPlan): Readonly<Record<string, unknown>> {
   const { kind, findings, takenOut, rewritten, renamed, end, identity, history, lost } = plan;
   return {

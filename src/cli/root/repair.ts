@@ -1,4 +1,4 @@
-/** `stratalog repair`: says what is wrong with a log and what would be done, asks, and does it. */
+/** `stratalog repair`: shows a repair plan for a damaged log, asks for confirmation, and repairs. */
 import { randomUUID } from 'node:crypto';
 import { readdir } from 'node:fs/promises';
 import { hostname } from 'node:os';
@@ -18,9 +18,9 @@ import { finishJournal, readJournal, type RepairJournal } from '../../repair/rep
 import { findingsLeft, release, unverifiedIn } from '../../repair/after-repair.js';
 import { confirm } from '../terminal/confirm.js';
 import { EXIT } from '../exit-codes.js';
-import { refuseLive, withHeldRoot } from './held-root.js';
-import { quoted, requireReached, wholeNumber } from '../args/moment.js';
-import { printing, type Output } from '../terminal/print.js';
+import { requireNotHeld, withHeldRoot } from './held-root.js';
+import { quoted, requireWithinLog, parseWholeNumber } from '../args/moment.js';
+import { withOutput, type Output } from '../terminal/print.js';
 import { planFields, planLines } from './repair-print.js';
 import { rootOf, withRootOption, type RootFlags } from '../args/root-option.js';
 
@@ -36,39 +36,37 @@ interface Flags extends RootFlags {
 
 export function repairCommand(): Command {
   return withRootOption(new Command('repair'))
-    .description(
-      'mend a damaged log of a stopped daemon: shows what would be done and lost, asks, does it',
-    )
-    .option('--dry-run', 'only show what would be done')
-    .option('-y, --yes', 'do not ask')
-    .option('--from-directories', 'take directories without a history in, as unverified layers')
-    .option('--end-at <position>', 'end the log before this event, though its bytes are good')
-    .option('--release <ids>', 'let containerd remove snapshots that a repair took in: ids, or all')
-    .option('--json', 'print a JSON object for the plan, and one for what was done')
-    .option('--no-trunc', 'print digests whole on a terminal too')
+    .description('repair a damaged log, after showing the plan and asking for confirmation')
+    .option('--dry-run', 'only show the plan')
+    .option('-y, --yes', 'do not ask for confirmation')
+    .option('--from-directories', 'recover directories without events as unverified layers')
+    .option('--end-at <position>', 'end the log before this position, even if its record is valid')
+    .option('--release <ids>', 'allow containerd to remove unverified snapshots: ids, or all')
+    .option('--json', 'print one JSON object for the plan, and one for the result')
+    .option('--no-trunc', 'do not shorten digests')
     .addHelpText(
       'after',
       `
-Nothing is deleted: what is taken out of the log stands in log/quarantine-… afterwards, byte for
-byte. Directories of snapshots whose events are lost are set aside: only stratalog gc --delete
-deletes them.
+The daemon must be stopped. Nothing is deleted: parts removed from the log are kept unchanged in
+log/quarantine-…. Directories of snapshots whose events are lost are set aside; only
+\`stratalog gc --delete\` deletes them.
 
 Examples:
   stratalog repair --root /var/lib/stratalog --dry-run
   stratalog repair --root /var/lib/stratalog --from-directories --yes
 
-Exits 0 when the log is sound or was repaired, 3 when something is left that needs a person, or
-with --dry-run when there is something to do, 4 while a daemon has the root open.
+Exits 0 if the log is sound or was repaired, 3 if manual steps remain or --dry-run finds something to
+repair, 4 while a daemon has the root open.
 docs/recovery.md explains each finding.`,
     )
-    .action((flags: Flags) => printing(flags, (out) => run(flags, out)));
+    .action((flags: Flags) => withOutput(flags, (out) => run(flags, out)));
 }
 
 async function run(flags: Flags, out: Output): Promise<void> {
   const root = await rootOf(flags);
   const host = openHost({ root });
   try {
-    await refuseLive(root);
+    await requireNotHeld(root);
     if (flags.release !== undefined) await releaseSnapshots(flags, root, host, out);
     else await repair(flags, root, host, out);
   } finally {
@@ -82,8 +80,8 @@ async function repair(flags: Flags, root: string, host: Host, out: Output): Prom
     await finish(flags, root, host, out, journal);
     return;
   }
-  const look = () => planned(flags, root, host);
-  const { plan } = await look();
+  const makePlan = () => planned(flags, root, host);
+  const { plan } = await makePlan();
   if (flags.json === true) await out.json('repair-plan', { root, ...planFields(plan) });
   else await out.lines(planLines(plan, out.colors));
   if (plan.kind !== 'repair') {
@@ -94,13 +92,13 @@ async function repair(flags: Flags, root: string, host: Host, out: Output): Prom
     process.exitCode = EXIT.findings;
     return;
   }
-  await agreed(flags, out, 'Repair the log as shown?');
-  await locked(root, host, async () => {
-    // Nobody is in the root now: what was shown is what is there, or it is shown again.
-    const { plan: again, world } = await look();
-    if (JSON.stringify(planFields(again)) !== JSON.stringify(planFields(plan))) {
+  await requireConfirmation(flags, out, 'Repair the log as shown?');
+  await withLock(root, host, async () => {
+    // The lock is held, so the root cannot change after this check.
+    const { plan: current, world } = await makePlan();
+    if (JSON.stringify(planFields(current)) !== JSON.stringify(planFields(plan))) {
       throw new Error(
-        'the root has changed since the plan was shown; nothing was done. Run it again',
+        'nothing was changed: the root has changed since the plan was shown; run the command again',
       );
     }
     const options = {
@@ -110,12 +108,12 @@ async function repair(flags: Flags, root: string, host: Host, out: Output): Prom
       inspectDirectory: (id: SnapshotId) => inspectDirectory(host, id),
     };
     const done = await executeRepair(options, plan, world.evidence);
-    await told(flags, root, host, out, done);
+    await report(flags, root, host, out, done);
   });
   if (plan.needsPerson.length > 0) process.exitCode = EXIT.findings;
 }
 
-/** A repair that was stopped half-way is finished as it was planned. */
+/** Finishes an interrupted repair as planned. */
 async function finish(
   flags: Flags,
   root: string,
@@ -124,21 +122,20 @@ async function finish(
   journal: RepairJournal,
 ): Promise<void> {
   const { quarantine, identity } = journal;
-  const what = `a repair was begun and not finished: it is to be finished (epoch ${identity.epoch}, ${quarantine})`;
   if (flags.json === true) await out.json('repair-plan', { root, kind: 'unfinished', quarantine });
-  else await out.line(what);
+  else await out.line(`an earlier repair is unfinished (epoch ${identity.epoch}, ${quarantine})`);
   if (flags.dryRun === true) {
     process.exitCode = EXIT.findings;
     return;
   }
-  await agreed(flags, out, 'Finish it?');
-  await locked(root, host, async () => {
+  await requireConfirmation(flags, out, 'Finish it?');
+  await withLock(root, host, async () => {
     await finishJournal(host.disk, root, journal);
-    await told(flags, root, host, out, { quarantine, ...identity });
+    await report(flags, root, host, out, { quarantine, ...identity });
   });
 }
 
-async function told(
+async function report(
   flags: Flags,
   root: string,
   host: Host,
@@ -150,21 +147,24 @@ async function told(
   if (flags.json === true) {
     await out.json('repair', { root, quarantine, epoch, uuid, findingsLeft: left });
   } else {
-    await out.line(`repaired: epoch ${epoch}; what was taken out is in log/${quarantine}`);
-    await out.lines(left.map(({ kind, detail }) => `still there: ${kind}: ${detail}`));
+    await out.line(`repaired: epoch ${epoch}; removed parts are in log/${quarantine}`);
+    await out.lines(left.map(({ kind, detail }) => `not repaired: ${kind}: ${detail}`));
     if (left.length === 0)
-      await out.line('verified: the log is sound; stratalog inspect shows what a start will do');
+      await out.line('verified: the log is sound; run `stratalog inspect` before the next startup');
   }
   if (left.length > 0) process.exitCode = EXIT.findings;
 }
 
-async function agreed(flags: Flags, out: Output, question: string): Promise<void> {
+async function requireConfirmation(flags: Flags, out: Output, question: string): Promise<void> {
   if (flags.yes === true) return;
   await out.flush();
-  await confirm(question, { undone: 'nothing was done', isForScript: flags.json === true });
+  await confirm(question, {
+    abortMessage: 'nothing was changed',
+    isForScript: flags.json === true,
+  });
 }
 
-async function locked(root: string, host: Host, work: () => Promise<void>): Promise<void> {
+async function withLock(root: string, host: Host, work: () => Promise<void>): Promise<void> {
   await makeDirectoryIfAbsent(host.disk, logDirectory(root));
   const holder = { pid: process.pid, host: hostname(), command: 'stratalog repair' };
   const lock = await takeLock(host.disk, host.clock, root, holder);
@@ -180,16 +180,16 @@ async function planned(
   root: string,
   host: Host,
 ): Promise<{ readonly plan: RepairPlan; readonly world: RepairInputs }> {
-  const endAt = wholeNumber('--end-at', flags.endAt);
+  const endAt = parseWholeNumber('--end-at', flags.endAt);
   const world = await readRepairPlan({
     ...{ disk: host.disk, root, directories: await idsIn(host) },
     ...(endAt !== null && { endAt }),
   });
-  if (endAt !== null) requireReached(endAt, endOf(world));
+  if (endAt !== null) requireWithinLog(endAt, endOf(world));
   return { world, plan: planRepair(world, { fromDirectories: flags.fromDirectories === true }) };
 }
 
-/** Behind all that is there, also behind records that cannot be followed to. */
+/** The position after the last record, including records that are not connected to the log. */
 const endOf = ({ walk, loose }: RepairInputs): number =>
   loose.reduce((end, { position }) => Math.max(end, position + 1), walk?.end.position ?? 0);
 
@@ -219,17 +219,17 @@ function measure(host: Host, id: SnapshotId): Promise<MeasuredDirectory> {
   return unlessAbsent<MeasuredDirectory>(host.directories.measure(id), nothing);
 }
 
-/** What cannot be read is not empty: a repair that cannot look at a directory says so and ends. */
-async function unlessAbsent<Found>(look: Promise<Found>, whenAbsent: Found): Promise<Found> {
+/** Fails for an unreadable directory, which must not be taken for an empty one. */
+async function unlessAbsent<Found>(reading: Promise<Found>, whenAbsent: Found): Promise<Found> {
   try {
-    return await look;
+    return await reading;
   } catch (thrown) {
     if (errnoOf(thrown) === 'ENOENT') return whenAbsent;
     throw thrown;
   }
 }
 
-/** Looks first, and takes the root only to do what was confirmed. */
+/** Holds the root only after the confirmation. */
 async function releaseSnapshots(
   flags: Flags,
   root: string,
@@ -244,14 +244,14 @@ async function releaseSnapshots(
   const quotedFlag = `--release ${quoted(flags.release ?? '')}`;
   if (setAside.length > 0) {
     throw new UsageError(
-      `${quotedFlag}: ${setAside.join(', ')} is no snapshot, but a directory that is set aside; ` +
-        `stratalog gc --delete ${setAside[0]} deletes it`,
+      `${quotedFlag}: ${setAside.join(', ')} is not a snapshot but a directory that is set aside; ` +
+        `use \`stratalog gc --delete ${setAside[0]}\` to delete it`,
     );
   }
   if (others.length > 0) {
     throw new UsageError(
-      `${quotedFlag}: no repair took ${others.join(', ')} in as an unverified snapshot; ` +
-        '`stratalog layers` lists snapshots',
+      `${quotedFlag}: ${others.join(', ')} is not an unverified snapshot of a repair; ` +
+        'run `stratalog layers` to list snapshots',
     );
   }
   if (flags.dryRun === true || unverified.length === 0) {
@@ -259,7 +259,11 @@ async function releaseSnapshots(
     if (unverified.length > 0) process.exitCode = EXIT.findings;
     return;
   }
-  await agreed(flags, out, `Release ${unverified.join(', ')}? containerd may remove them then.`);
+  await requireConfirmation(
+    flags,
+    out,
+    `Release ${unverified.join(', ')}, so that containerd may remove them?`,
+  );
   const done = await withHeldRoot(root, 'repair', (held) => release(held, ids));
   await printRelease(flags, root, out, done, 'released');
 }
@@ -273,15 +277,15 @@ async function printRelease(
 ): Promise<void> {
   const isDry = flags.dryRun === true;
   if (flags.json === true) await out.json('repair-release', { root, snapshots, dryRun: isDry });
-  else if (snapshots.length === 0) await out.line('no snapshot is unverified');
+  else if (snapshots.length === 0) await out.line('no unverified snapshots');
   else await out.line(`${what}: snapshots ${snapshots.join(', ')}`);
 }
 
 function idsOf(text: string): readonly number[] {
   return text.split(',').map((id) => {
-    const value = wholeNumber('--release', id.trim());
+    const value = parseWholeNumber('--release', id.trim());
     if (value === null || value === 0)
-      throw new UsageError(`--release ${JSON.stringify(text)}: not numbers of snapshots`);
+      throw new UsageError(`--release ${JSON.stringify(text)}: not a list of snapshot ids`);
     return value;
   });
 }

@@ -1,6 +1,6 @@
 /**
- * One look at a root from outside: the log replayed, directories and mounts listed, the plan that
- * a start would make. Nothing is written and no lock is taken.
+ * Scans a root: replays the log, lists directories and mounts, and makes the plan that startup would
+ * make. Read-only, without a lock.
  */
 import { realpath } from 'node:fs/promises';
 import { hostname } from 'node:os';
@@ -32,7 +32,7 @@ import { mountTables, withHiddenMounts } from './mount-tables.js';
 export interface ScanRootOptions {
   readonly root: string;
   readonly host: Host;
-  /** The mount table of this machine says nothing about this root. */
+  /** Ignore the mount table of this machine. */
   readonly isOffline: boolean;
 }
 
@@ -43,33 +43,33 @@ export interface CheckpointInUse {
 }
 
 export interface RootScan {
-  /** The path that the daemon has for this root. */
+  /** The path by which the daemon knows this root. */
   readonly root: string;
   readonly holder: LiveLockHolder | null;
   readonly identity: StoredIdentity | null;
-  /** Why a start would refuse the root as it stands; null when it would not. */
+  /** Why startup would refuse the root; null if it would not. */
   readonly refusal: RootRefused | null;
-  /** Why mounts were left out of the plan; null when they were looked at. */
+  /** Why the plan does not include mounts; null if it does. */
   readonly mountsUnknown: string | null;
-  /** Where records may be missing; then nothing is compared with the log, and the plan is empty. */
+  /** The first place where records may be missing. The plan is then empty. */
   readonly damage: LogDamaged | null;
   readonly plan: Plan;
   readonly snapshots: SnapshotCounts;
-  /** The position the next record gets. */
+  /** The position of the next record. */
   readonly position: number;
   readonly checkpoint: CheckpointInUse | null;
-  /** What a quick check of the log found, information left out. */
+  /** The findings of a quick check of the log, without those of severity info. */
   readonly logFindings: readonly LogFinding[];
 }
 
-/** Where a root is, who serves it, and whether this machine's mount table speaks of it. */
-export type RootPlace = Pick<RootScan, 'root' | 'holder' | 'identity' | 'mountsUnknown'>;
+/** The path of a root, its holder, and whether the mount table of this machine applies to it. */
+export type RootLocation = Pick<RootScan, 'root' | 'holder' | 'identity' | 'mountsUnknown'>;
 
-export async function placeOfRoot(options: ScanRootOptions): Promise<RootPlace> {
+export async function locateRoot(options: ScanRootOptions): Promise<RootLocation> {
   const identity = await readIdentityIfSound(options.host.disk, options.root);
   const servedAt = await lastServedAt(options);
   const isSamePlace = servedAt !== null && (await isSame(servedAt, options.root));
-  // A detour through a link would not be found in the mount table.
+  // The mount table has real paths.
   const root = isSamePlace ? servedAt : options.root;
   const holder = await liveHolder(root);
   const mountsUnknown =
@@ -87,11 +87,11 @@ const nothingCompared = (nextId: SnapshotId): Plan => ({
 export async function scanRoot(options: ScanRootOptions): Promise<RootScan> {
   const { host } = options;
   const { disk } = host;
-  const { root, holder, identity, mountsUnknown } = await placeOfRoot(options);
+  const { root, holder, identity, mountsUnknown } = await locateRoot(options);
   const logFindings = await quickFindings(options, holder !== null);
-  const { replay, checkpoint, damage: met } = await replayToDamage(disk, root);
-  const damage = met ?? damageIn(logFindings.filter(hasRest));
-  // Directories after the log: the log is the first to know of a snapshot.
+  const { replay, checkpoint, damage: replayDamage } = await replayToDamage(disk, root);
+  const damage = replayDamage ?? damageIn(logFindings.filter(hasLog));
+  // Lists directories after the log: a snapshot is in the log before its directory exists.
   const tables = mountsUnknown === null ? await mountTables(host, holder) : null;
   const mounts = tables?.daemon?.mounts ?? tables?.here ?? null;
   return {
@@ -101,7 +101,7 @@ export async function scanRoot(options: ScanRootOptions): Promise<RootScan> {
     refusal: await refusalOf(options, damage === null ? replay.forest : null),
     mountsUnknown,
     damage,
-    // Directories of snapshots behind the damage would look like orphans.
+    // Directories of snapshots after the damage would look like orphans.
     plan:
       damage === null
         ? withHiddenMounts(
@@ -124,8 +124,8 @@ export async function scanRoot(options: ScanRootOptions): Promise<RootScan> {
 }
 
 /**
- * The first place where records may be missing that the log had. A reader takes damage in the
- * newest segment for a torn tail; only a check of what follows knows better.
+ * The first place where records may be missing. Readers cannot tell damage in the newest segment from
+ * a torn tail; the quick check can, because it reads what follows.
  */
 function damageIn(findings: readonly LogFinding[]): LogDamaged | null {
   const lost = findings.find(
@@ -136,13 +136,13 @@ function damageIn(findings: readonly LogFinding[]): LogDamaged | null {
   return new LogDamaged({ segment, offset, position }, detail);
 }
 
-/** Where nothing of a log is left no start comes so far as to compare anything. */
-const hasRest = ({ kind }: LogFinding): boolean => kind !== 'log-missing';
+/** If the whole log is missing, startup is refused before it compares anything. */
+const hasLog = ({ kind }: LogFinding): boolean => kind !== 'log-missing';
 
 /**
- * For those who would call a directory nobody's: a log that lost records may have lost its owner.
+ * Checked before a directory is reported as unowned: the record of its owner may be lost.
  *
- * Fails  LogDamaged at the first place where records may be missing
+ * Fails with LogDamaged at the first place where records may be missing.
  */
 export async function requireUndamaged({
   host,
@@ -153,7 +153,7 @@ export async function requireUndamaged({
   if (damage !== null) throw damage;
 }
 
-/** The path under which the newest start knew the root; null when it did not say, or cannot be read. */
+/** The path of the root in the newest DaemonStarted; null if it is not recorded or not readable. */
 async function lastServedAt(options: ScanRootOptions): Promise<string | null> {
   try {
     return await servedAtInLog(options);
@@ -180,7 +180,7 @@ async function isSame(one: string, other: string): Promise<boolean> {
   }
 }
 
-/** The first sign that this is not the place where the daemon mounts its layers. */
+/** The first evidence that the daemon mounts its layers elsewhere, so that mounts are unknown. */
 async function whyUnknown(
   { root, host, isOffline }: ScanRootOptions,
   identity: StoredIdentity | null,
@@ -189,8 +189,8 @@ async function whyUnknown(
   if (isOffline) return '--offline was given';
   if (identity === null) return 'the root has no identity';
   const { fileSystems } = identity;
-  const verdict = compareFileSystems(fileSystems, await fileSystemsOf(host.disk, root), 'none');
-  if (verdict.kind === 'refused') return verdict.found;
+  const comparison = compareFileSystems(fileSystems, await fileSystemsOf(host.disk, root), 'none');
+  if (comparison.kind === 'refused') return comparison.found;
   const last = await lastHolder(root);
   if (last !== null && last.host !== '' && last.host !== hostname()) {
     return `it was last served on host ${last.host}`;
@@ -205,14 +205,14 @@ async function quickFindings(
   const findings: LogFinding[] = [];
   for await (const item of verifyLog({ root, disk: host.disk, quick: true })) {
     if (item.kind === 'summary' || item.severity === 'info') continue;
-    // Beside a writer the end of the newest segment is simply not written yet.
+    // While a daemon writes, an incomplete record at the end is not a torn tail.
     if (isLive && item.kind === 'torn-tail') continue;
     findings.push(item);
   }
   return findings;
 }
 
-/** Of a copied root only the mounts are unknown, and that is reported on its own. */
+/** A copied root is not a refusal: its unknown mounts are reported separately. */
 async function refusalOf(
   { host: { disk }, root }: ScanRootOptions,
   forest: Forest | null,

@@ -1,4 +1,4 @@
-/** `stratalog who`: whose a directory, a file, a mount or a snapshot is. Works without a daemon. */
+/** `stratalog who`: finds the snapshot of a directory, file or mount. Works without a daemon. */
 import { lstat, realpath } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { Command } from 'commander';
@@ -24,11 +24,11 @@ import {
 import { withArchive, withArchiveOption, type ArchiveFlags } from '../args/archive-option.js';
 import { EXIT } from '../exit-codes.js';
 import { quoted } from '../args/moment.js';
-import { humanSize, printing, visible, type Output } from '../terminal/print.js';
+import { humanSize, withOutput, visible, type Output } from '../terminal/print.js';
 import { allMounts, mountTables } from './mount-tables.js';
-import { placeOfRoot, requireUndamaged } from './root-scan.js';
+import { locateRoot, requireUndamaged } from './root-scan.js';
 import { rootOf } from '../args/root-option.js';
-import { NotInLog, oneSubject, someSubjects } from '../args/subject-argument.js';
+import { NotInLog, resolveSubject, matchingSubjects } from '../args/subject-argument.js';
 
 interface Flags extends ArchiveFlags {
   readonly all?: true;
@@ -40,60 +40,62 @@ interface Flags extends ArchiveFlags {
 
 const examples = `
 Examples:
-  stratalog who /var/lib/stratalog/snapshots/1384      may this directory go?
-  stratalog who /var/lib/stratalog/snapshots/7/fs/etc  which layer brought this file?
-  stratalog who /run/containerd/…/web/rootfs           the snapshots behind a container's root
-  stratalog who 1384                                   the same by number, key, name or digest
+  stratalog who /var/lib/stratalog/snapshots/1384      the owner of a directory
+  stratalog who /var/lib/stratalog/snapshots/7/fs/etc  the layer of a file
+  stratalog who /run/containerd/…/web/rootfs           the snapshots of the root of a container
+  stratalog who 1384                                   by id, key, name or digest
 
-A word that begins with / or . is a path; any other word names a snapshot: write ./ before a path.
-Exits 0 with an answer, 1 when the log knows nothing of it, 3 for a directory that no snapshot owns.`;
+An argument that begins with / or . is a path; any other is a snapshot. Use ./ before a relative path.
+Exits 0 if found, 1 if the log has no match, 3 for a directory that no snapshot owns.`;
 
 export function whoCommand(): Command {
   return withArchiveOption(new Command('who').alias('blame'))
-    .description('whose a directory, file, mount or snapshot is: key, image, caller, what uses it')
-    .argument('<dir|file|mount|id|key|digest>', 'what to ask about')
-    .option('--all', 'when a word fits several snapshots, tell of each')
-    .option('--offline', 'a root from elsewhere: leave the mount table of this machine out')
-    .option('--json', 'print one JSON object for each snapshot')
-    .option('-q, --quiet', 'print only numbers')
-    .option('--no-trunc', 'print digests whole on a terminal too')
+    .description(
+      'show which snapshot owns a directory, file or mount, who requested it, and its uses',
+    )
+    .argument('<dir|file|mount|id|key|digest>', 'a path or a snapshot')
+    .option('--all', 'show every snapshot that matches')
+    .option('--offline', 'root of another machine: ignore the mount table of this machine')
+    .option('--json', 'print one JSON object per snapshot')
+    .option('-q, --quiet', 'print only ids')
+    .option('--no-trunc', 'do not shorten digests')
     .addHelpText('after', examples)
-    .action((text: string, flags: Flags) => printing(flags, (out) => run(text, flags, out)));
+    .action((text: string, flags: Flags) => withOutput(flags, (out) => run(text, flags, out)));
 }
 
-/** What the answer needs of this machine. */
-interface Here {
-  /** As the daemon calls it, where that is the same place. */
+/** The root and the mounts on this machine. */
+interface LocalRoot {
+  /** The path by which the daemon knows the root, if it is the same directory. */
   readonly root: string;
-  /** Null where the mount table does not speak of this root. */
+  /** Null if the mount table does not apply to this root. */
   readonly mounts: readonly MountEntry[] | null;
   readonly mountsUnknown: string | null;
 }
 
 async function run(text: string, flags: Flags, out: Output): Promise<void> {
-  const named = await rootOf(flags);
-  const host = openHost({ root: named });
+  const givenRoot = await rootOf(flags);
+  const host = openHost({ root: givenRoot });
   try {
-    const here = await lookHere(host, named, flags.offline === true);
+    const local = await localRoot(host, givenRoot, flags.offline === true);
     await withArchive(flags, host.disk, async (archive) => {
-      const query = { text, isAll: flags.all === true, roots: [here.root, named] };
-      const answers = await answersTo(archive, query, here);
+      const query = { text, isAll: flags.all === true, roots: [local.root, givenRoot] };
+      const answers = await answersTo(archive, query, local);
       if (answers.some(({ kind }) => kind === 'orphan')) {
-        // Whose it is may stand behind damage.
-        if (flags.address === undefined) await requireUndamaged({ root: named, host });
+        // The record of its owner may be lost to damage.
+        if (flags.address === undefined) await requireUndamaged({ root: givenRoot, host });
         process.exitCode = EXIT.findings;
       }
-      if (flags.json === true) await printJson(out, answers, here);
+      if (flags.json === true) await printJson(out, answers, local);
       else if (flags.quiet === true) await out.lines(answers.map(subjectOf));
-      else await printAnswers(out, answers, here);
+      else await printAnswers(out, answers, local);
     });
   } finally {
     await host.close();
   }
 }
 
-async function lookHere(host: Host, named: string, isOffline: boolean): Promise<Here> {
-  const { root, holder, mountsUnknown } = await placeOfRoot({ root: named, host, isOffline });
+async function localRoot(host: Host, givenRoot: string, isOffline: boolean): Promise<LocalRoot> {
+  const { root, holder, mountsUnknown } = await locateRoot({ root: givenRoot, host, isOffline });
   const mounts = mountsUnknown === null ? allMounts(await mountTables(host, holder)) : null;
   return { root, mounts, mountsUnknown };
 }
@@ -101,86 +103,90 @@ async function lookHere(host: Host, named: string, isOffline: boolean): Promise<
 interface Query {
   readonly text: string;
   readonly isAll: boolean;
-  /** The root, by each path that it may be called by. */
+  /** The paths of the root. */
   readonly roots: readonly string[];
 }
 
-async function answersTo(archive: Archive, query: Query, here: Here): Promise<readonly Answer[]> {
+async function answersTo(
+  archive: Archive,
+  query: Query,
+  local: LocalRoot,
+): Promise<readonly Answer[]> {
   const { next } = await archive.bounds();
   const { forest } = await archive.stateAt(next);
-  const found = await idsAskedFor(archive, query, { ...here, forest });
+  const found = await resolveIds(archive, query, { ...local, forest });
   if (!Array.isArray(found)) return [{ kind: 'orphan', name: found.named }];
   return Promise.all(found.map((id) => answerFor(archive, forest, id)));
 }
 
 /** @throws NotInLog */
-async function idsAskedFor(
+async function resolveIds(
   archive: Archive,
   { text, isAll, roots }: Query,
-  here: Here & { readonly forest: Forest },
+  local: LocalRoot & { readonly forest: Forest },
 ): Promise<SnapshotId[] | { readonly named: string }> {
-  if (!/^[./]/.test(text)) return idsCalled(archive, text, isAll);
+  if (!/^[./]/.test(text)) return idsMatching(archive, text, isAll);
   const path = resolve(text);
   const real = await realpathOrNearest(path);
-  const homes = new Set([...roots, ...(await Promise.all(roots.map(realpathOrNearest)))]);
-  // As it was said before as it is: a link in a layer is that layer's, wherever it leads.
-  const places = [path, real].flatMap((way) => [...homes].map((home) => placeOf(way, home)));
+  const rootPaths = new Set([...roots, ...(await Promise.all(roots.map(realpathOrNearest)))]);
+  // The given path before the real path: a link in a layer belongs to that layer.
+  const places = [path, real].flatMap((each) => [...rootPaths].map((root) => placeOf(each, root)));
   const place =
     places.find(({ kind }) => kind === 'numbered' || kind === 'named') ??
     places.find(({ kind }) => kind !== 'elsewhere');
   if (place?.kind === 'numbered') return [place.id];
   if (place?.kind === 'named') return { named: place.name };
   if (place?.kind === 'maps') {
-    const ids = mappedIn(here.forest, place.name, here.root);
+    const ids = mappedIn(local.forest, place.name, local.root);
     if (ids.length > 0) return [...ids];
-    throw new NotInLog(`${quoted(path)} holds mounts with mapped ids that no snapshot needs`);
+    throw new NotInLog(`${quoted(path)} contains idmapped mounts that no snapshot uses`);
   }
   if (place?.kind === 'all') {
-    throw new NotInLog(`${quoted(path)} holds all snapshots; name one below it`);
+    throw new NotInLog(`${quoted(path)} contains all snapshots; give a directory below it`);
   }
   if (place?.kind === 'ours') {
-    throw new NotInLog(`${quoted(path)} is Stratalog's own, and no snapshot's`);
+    throw new NotInLog(`${quoted(path)} belongs to Stratalog itself, not to a snapshot`);
   }
-  return idsInMount(text, real, here);
+  return idsInMount(text, real, local);
 }
 
 /** @throws NotInLog */
-async function idsCalled(archive: Archive, text: string, isAll: boolean): Promise<SnapshotId[]> {
+async function idsMatching(archive: Archive, text: string, isAll: boolean): Promise<SnapshotId[]> {
   try {
     const subjects = isAll
-      ? await someSubjects(archive, { text })
-      : [await oneSubject(archive, { text })];
+      ? await matchingSubjects(archive, { text })
+      : [await resolveSubject(archive, { text })];
     return subjects.map(({ id }) => id);
   } catch (thrown) {
-    if (!(thrown instanceof NotInLog) || !text.includes('/') || !(await isThere(text))) {
+    if (!(thrown instanceof NotInLog) || !text.includes('/') || !(await pathExists(text))) {
       throw thrown;
     }
-    throw new NotInLog(`${thrown.message}. There is such a path: write ./ before it`);
+    throw new NotInLog(`${thrown.message}; to use the path of that name, write ./ before it`);
   }
 }
 
-const isThere = (path: string): Promise<boolean> =>
+const pathExists = (path: string): Promise<boolean> =>
   lstat(path).then(
     () => true,
     () => false,
   );
 
-function idsInMount(text: string, real: string, { root, mounts, mountsUnknown }: Here) {
+function idsInMount(text: string, real: string, { root, mounts, mountsUnknown }: LocalRoot) {
   if (mounts === null) {
     const why = mountsUnknown ?? '';
-    throw new NotInLog(`${quoted(text)} is not in ${root}, and what is mounted is unknown: ${why}`);
+    throw new NotInLog(`${quoted(text)} is not in ${root}, and its mounts are unknown: ${why}`);
   }
   const mount = mountOf(real, mounts);
   const ids = mount === null ? [] : idsShownBy(mount, mounts, snapshotsDirectory(root));
   if (ids.length > 0) return [...ids];
-  const around = mount === null ? '' : ` (a mount of type ${mount.fileSystemType})`;
+  const type = mount === null ? '' : ` (type ${mount.fileSystemType})`;
   throw new NotInLog(
-    `${quoted(text)} is not in ${root}, and the mount it is in, ` +
-      `${mount?.mountpoint ?? 'none'}${around}, shows no snapshot`,
+    `${quoted(text)} is not in ${root}, and its mount ` +
+      `${mount?.mountpoint ?? 'none'}${type} is not one of a snapshot`,
   );
 }
 
-/** The real path; of what is not there, the real path of what is, and the rest as it was said. */
+/** The real path of the longest existing prefix, followed by the rest of the path. */
 async function realpathOrNearest(path: string): Promise<string> {
   const rest: string[] = [];
   for (let at = path; ; at = dirname(at)) {
@@ -199,12 +205,12 @@ function subjectOf(answer: Answer): string {
   return answer.kind === 'orphan' ? visible(answer.name) : String(answer.id);
 }
 
-function usesIn({ mounts, root }: Here, id: SnapshotId): readonly MountUse[] | null {
+function usesIn({ mounts, root }: LocalRoot, id: SnapshotId): readonly MountUse[] | null {
   return mounts === null ? null : usesOf(id, mounts, snapshotsDirectory(root));
 }
 
-async function printJson(out: Output, answers: readonly Answer[], here: Here): Promise<void> {
-  const more = { root: here.root, mountsUnknownBecause: here.mountsUnknown };
+async function printJson(out: Output, answers: readonly Answer[], local: LocalRoot): Promise<void> {
+  const more = { root: local.root, mountsUnknownBecause: local.mountsUnknown };
   for (const answer of answers) {
     if (answer.kind !== 'snapshot') {
       await out.json('who', { ...answer, ...more });
@@ -217,16 +223,20 @@ async function printJson(out: Output, answers: readonly Answer[], here: Here): P
       ...life,
       since: { ...since, time: formatTime(since.time) },
       end: end === null ? null : { ...end, time: formatTime(end.time) },
-      mounts: usesIn(here, life.id),
+      mounts: usesIn(local, life.id),
       ...more,
     });
   }
 }
 
-async function printAnswers(out: Output, answers: readonly Answer[], here: Here): Promise<void> {
+async function printAnswers(
+  out: Output,
+  answers: readonly Answer[],
+  local: LocalRoot,
+): Promise<void> {
   const [answer, ...others] = answers;
   if (answer !== undefined && others.length === 0) {
-    await out.lines(inFull(answer, here).map(visible));
+    await out.lines(detailLines(answer, local).map(visible));
     return;
   }
   const cells = answers.map((each) =>
@@ -246,22 +256,22 @@ function rowOf({ id, status, since, firstCaller, names, parents }: SnapshotSumma
   ];
 }
 
-function inFull(answer: Answer, here: Here): readonly string[] {
+function detailLines(answer: Answer, local: LocalRoot): readonly string[] {
   if (answer.kind === 'preallocated') {
-    return [`${answer.id} is a directory made ahead: no snapshot has been given it yet.`];
+    return [`Directory ${answer.id} is preallocated: no snapshot uses it yet.`];
   }
   if (answer.kind === 'set-aside') {
     return [
       answer.because === 'repair'
-        ? `A repair lost the events of snapshot ${answer.id}, and set its directory aside.`
-        : `Directory ${answer.id} is set aside: the log has it as ${answer.because}, and ${answer.evidence}.`,
-      `Nothing deletes it but stratalog gc --delete ${answer.id}`,
+        ? `The events of snapshot ${answer.id} were lost in a repair, and its directory is set aside.`
+        : `Directory ${answer.id} is set aside: the log has it as ${answer.because}, but ${answer.evidence}.`,
+      `It is kept until \`stratalog gc --delete ${answer.id}\` deletes it.`,
     ];
   }
   if (answer.kind === 'orphan') {
     return [
       `No snapshot in the log owns ${answer.name}.`,
-      'Startup removes such directories if they are unused; `stratalog inspect` says what it would do.',
+      'Startup removes such directories if they are unused; run `stratalog inspect` to see the plan.',
     ];
   }
   const { life } = answer;
@@ -271,7 +281,7 @@ function inFull(answer: Answer, here: Here): readonly string[] {
     `names     ${names.join(', then ') || 'retired from the log'}`,
     `state     ${status ?? 'unknown'}${endText(life)}`,
     `since     ${formatTime(since.time)}, position ${since.position}`,
-    `asked by  ${callerText(firstCaller) || 'unknown'}`,
+    `caller    ${callerText(firstCaller) || 'unknown'}`,
     `usage     ${usage === null ? 'not measured before Commit' : `${humanSize(usage.size)} in ${usage.inodes} inodes`}`,
     ...listLines(
       'labels',
@@ -279,20 +289,20 @@ function inFull(answer: Answer, here: Here): readonly string[] {
     ),
     ...listLines('parents', parents.map(linkText)),
     ...listLines('children', children.map(linkText)),
-    ...mountLines(usesIn(here, id), here),
+    ...mountLines(usesIn(local, id), local),
   ];
 }
 
 function endText({ status, end }: SnapshotSummary): string {
   if (end === null) return '';
   const by = callerText(end.caller);
-  const what = end.type === 'SnapshotAbandoned' ? 'given up' : 'removed';
-  // The state may be that word itself.
+  const what = end.type === 'SnapshotAbandoned' ? 'abandoned' : 'removed';
+  // The state may already be that word.
   return `${status === what ? '' : `, ${what}`} at ${formatTime(end.time)}, position ${end.position}${by === '' ? '' : `, by ${by}`}`;
 }
 
-function mountLines(uses: readonly MountUse[] | null, here: Here): readonly string[] {
-  if (uses === null) return [`mounts    unknown: ${here.mountsUnknown ?? ''}`];
+function mountLines(uses: readonly MountUse[] | null, local: LocalRoot): readonly string[] {
+  if (uses === null) return [`mounts    unknown: ${local.mountsUnknown ?? ''}`];
   return listLines(
     'mounts',
     uses.map(({ mountpoint, type, as }) => `${mountpoint} (${type}, as ${as})`),

@@ -1,4 +1,4 @@
-/** `stratalog config`: print a sample, check a file, print containerd's side. Opens no root. */
+/** `stratalog config`: prints and checks configurations, and does not open a root. */
 import { Command, Option } from 'commander';
 import { UsageError } from '../../base/errors.js';
 import {
@@ -18,25 +18,25 @@ import { configOf, withConfigOptions } from '../args/config-options.js';
 import { EXIT } from '../exit-codes.js';
 import { stdout } from '../terminal/result-writer.js';
 
-/** The `config` command with its sub-commands. Results go to stdout, mistakes to stderr. */
+/** The `config` command with its sub-commands. Results go to stdout, errors to stderr. */
 export function configCommand(): Command {
-  const command = new Command('config').description('print, check and explain the configuration');
+  const command = new Command('config').description('print and check the configuration');
   command
     .command('default')
-    .description('print a configuration file with every setting, its default and its meaning')
+    .description('print a configuration file with all settings, their defaults and descriptions')
     .action(() => stdout.write(defaultConfigText()));
   withConfigOptions(command.command('check'))
-    .description('check the configuration and tell where each changed setting comes from')
+    .description('check the configuration, and show the origin of each setting that is not default')
     .option('--json', 'print one JSON object')
     .action((_options, self: Command) => check(self));
   withConfigOptions(command.command('containerd'))
-    .description("print containerd's side of the configuration")
+    .description('print the configuration for containerd')
     .addOption(
-      new Option('--containerd-version <line>', 'line of containerd')
+      new Option('--containerd-version <line>', 'release line of containerd')
         .choices([...containerdLines])
         .default('2.x'),
     )
-    .option('--name <name>', "the plugin's name in containerd", 'stratalog')
+    .option('--name <name>', 'name of the snapshotter in containerd', 'stratalog')
     .action(async (_options, self: Command) => {
       const { config } = await configOf(self);
       const { containerdVersion, name } = self.opts<{
@@ -50,7 +50,7 @@ export function configCommand(): Command {
   return command;
 }
 
-/** Exits 2, as serve does, when the configuration is wrong; a named file that is missing is wrong too. */
+/** Exits 2, as serve does, if the configuration is invalid or a given file does not exist. */
 async function check(command: Command): Promise<void> {
   const asJson = command.opts<{ json?: boolean }>().json === true;
   try {
@@ -78,7 +78,10 @@ function checkedText(loaded: LoadedConfig): string {
     (source) =>
       `${source.setting} = ${JSON.stringify(source.value)}  (${describeOrigin(source.origin)})`,
   );
-  const rest = lines.length > 0 ? 'all else has its default' : 'everything has its default';
+  const rest =
+    lines.length > 0
+      ? 'all other settings have their defaults'
+      : 'all settings have their defaults';
   return `${[`${read}: ok`, ...lines, rest].join('\n')}\n`;
 }
 

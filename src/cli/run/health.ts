@@ -1,4 +1,4 @@
-/** `stratalog health`: asks the daemon, over containerd's own socket, whether it serves. */
+/** `stratalog health`: queries the health of the daemon on the socket that containerd uses. */
 import { defaultConfigFile } from '../../daemon/config/config-file.js';
 import { credentials, Metadata, status as grpcStatus } from '@grpc/grpc-js';
 import { Command } from 'commander';
@@ -14,10 +14,10 @@ import { reasonsIn, type HealthReason } from '../../api/grpc/health-reasons.js';
 import { UsageError } from '../../base/errors.js';
 import { formatTime } from '../../base/units.js';
 import { systemClock } from '../../host/process/clock.js';
-import { addressOf, reach } from '../args/daemon-socket.js';
+import { addressOf, checkListening } from '../args/daemon-socket.js';
 import { EXIT } from '../exit-codes.js';
 import type { Output } from '../terminal/print.js';
-import { printing, visible } from '../terminal/print.js';
+import { withOutput, visible } from '../terminal/print.js';
 
 interface Flags {
   readonly address?: string;
@@ -30,38 +30,43 @@ interface Flags {
 
 export function healthCommand(): Command {
   return new Command('health')
-    .description('ask a running daemon whether it serves; exits 1 when it does not')
-    .option('-a, --address <socket>', 'the unix socket (STRATALOG_ADDRESS; else configured)')
+    .description('query the health of a running daemon; exits 1 if it is not serving')
+    .option(
+      '-a, --address <socket>',
+      'socket of the daemon (default: $STRATALOG_ADDRESS, else the configured one)',
+    )
     .option('-c, --config <file>', `configuration file (default: ${defaultConfigFile})`)
-    .option('--service <name>', 'one service only; "" is the whole server')
-    .option('-w, --watch', 'print each change until interrupted')
-    .option('--timeout <duration>', 'how long to wait for an answer', '5s')
-    .option('--json', 'print a JSON object for each service')
-    .option('-q, --quiet', 'print nothing; only the exit code tells')
-    .action((flags: Flags, command: Command) => printing({}, (out) => run(flags, command, out)));
+    .option('--service <name>', 'query only this service; "" is the whole server')
+    .option('-w, --watch', 'print changes until interrupted')
+    .option('--timeout <duration>', 'time limit for a response', '5s')
+    .option('--json', 'print one JSON object per service')
+    .option('-q, --quiet', 'print nothing, only set the exit code')
+    .action((flags: Flags, command: Command) => withOutput({}, (out) => run(flags, command, out)));
 }
 
 async function run(flags: Flags, command: Command, out: Output): Promise<void> {
   const limitMillis = parseDuration(flags.timeout);
   if (limitMillis === null || limitMillis === 0) {
-    throw new UsageError(`--timeout "${flags.timeout}": not a duration; say it as 5s or 500ms`);
+    throw new UsageError(
+      `--timeout "${flags.timeout}": not a duration; use for example 5s or 500ms`,
+    );
   }
   const address = await addressOf(flags, command);
-  await reach(address, limitMillis);
+  await checkListening(address, limitMillis);
   const client = new HealthClient(`unix:${address}`, credentials.createInsecure());
   try {
-    const asked = new Asking(client, address, limitMillis);
-    const statuses = await asked.statuses(flags.service);
+    const query = new HealthQuery(client, address, limitMillis);
+    const statuses = await query.statuses(flags.service);
     await (flags.watch === true
       ? watchAll(client, [...statuses.keys()], flags, out)
-      : report(statuses, asked.reasons, flags, out));
+      : report(statuses, query.reasons, flags, out));
   } finally {
     client.close();
   }
 }
 
-class Asking {
-  /** Why something does not serve, as the last answer had it. */
+class HealthQuery {
+  /** Why services are not serving, from the last response. */
   reasons: readonly HealthReason[] = [];
 
   constructor(
@@ -70,7 +75,7 @@ class Asking {
     private readonly limitMillis: number,
   ) {}
 
-  /** Of the one service, or of all that the server knows. */
+  /** The status of one service, or of all services of the server. */
   async statuses(service: string | undefined): Promise<Map<string, ServingStatus>> {
     if (service === undefined) {
       const { statuses } = await this.#ask<HealthListResponse>((deadline, done) =>
@@ -104,12 +109,12 @@ class Asking {
   #explained(code: grpcStatus, details: string): Error {
     if (code === grpcStatus.DEADLINE_EXCEEDED) {
       return new Error(
-        `${this.address} accepts connections, but did not answer within ${this.limitMillis} ms: ` +
-          'the daemon hangs, or something else listens there',
+        `no response from ${this.address} within ${this.limitMillis} ms: ` +
+          'the daemon hangs, or another program listens there',
       );
     }
     if (code === grpcStatus.NOT_FOUND) {
-      return new Error(`${this.address}: ${details}; without --service all are listed`);
+      return new Error(`${this.address}: ${details}; omit --service to list all services`);
     }
     return new Error(`${this.address}: ${grpcStatus[code]}: ${details}`);
   }
@@ -139,7 +144,7 @@ async function report(
   await out.lines([...distinct].map(visible));
 }
 
-/** A service that was named counts as it is; of all, those that say whether the daemon serves. */
+/** A requested service always counts. Otherwise advisory services do not. */
 function areServing(statuses: ReadonlyMap<string, ServingStatus>, { service }: Flags): boolean {
   const names: readonly string[] = advisoryNames;
   return [...statuses].every(([name, status]) => {
@@ -148,7 +153,7 @@ function areServing(statuses: ReadonlyMap<string, ServingStatus>, { service }: F
   });
 }
 
-/** Until a signal, or until the server ends a stream: then it is going away. */
+/** Watches until a signal arrives, or the server ends a stream because it is stopping. */
 async function watchAll(
   client: HealthClient,
   services: readonly string[],

@@ -18,34 +18,35 @@ export function serveCommand(): Command {
     .description('serve the snapshotter to containerd on a unix socket')
     .action(async (_options: unknown, command: Command) => {
       const { config, file } = await configOf(command).catch(async (thrown: unknown) => {
-        await slowDown(exitCodeOf(thrown), defaultAddress);
+        await delayRestart(exitCodeOf(thrown), defaultAddress);
         throw thrown;
       });
-      // The configuration is the last that may be named by a relative path.
+      // Relative paths are resolved: only the configuration may use them.
       process.chdir('/');
       const { logger, flushed } = openLogger({ ...config.log, clock: systemClock() });
       logger.debug({ file }, 'configuration read');
       await lockModuleLoads(logger);
-      // Only this command needs the whole service; the others start faster without it.
+      // Loaded on demand: only this command needs the service.
       const { runDaemon } = await import('../../daemon/daemon.js');
       const running = runDaemon({ config, logger, environment: process.env });
       const end = await running.catch(async (thrown: unknown) => {
         const code = exitCodeOf(thrown);
-        await slowDown(code, config.address, (fields, message) => {
+        await delayRestart(code, config.address, (fields, message) => {
           logger.error({ ...fields, error: thrown }, message);
         });
-        // An ordinary exit would wait for threads that hang.
+        // A regular exit would wait for hung threads.
         const hangs = threadsLeftHanging() > 0;
         if (hangs) logger.fatal({ error: thrown }, 'the daemon cannot start, and threads hang');
         if (!(await flushed()) || hangs) endProcess(code);
         throw thrown;
       });
-      await slowDown(end.code, config.address, (fields, message) => logger.error(fields, message));
-      // An ordinary exit would try for ever to write what stderr does not take, and wait for
-      // threads that may hang for ever.
+      await delayRestart(end.code, config.address, (fields, message) =>
+        logger.error(fields, message),
+      );
+      // A regular exit would wait forever for a blocked stderr and for hung threads.
       const hangs = !(await flushed()) || end.hangs;
       if (end.code === EXIT.broken || hangs) endProcess(end.code);
-      // Whatever a client or a library has left open: the daemon is closed.
+      // The daemon is closed; handles left open by clients or libraries must not delay the exit.
       process.exit(end.code);
     });
 }
@@ -53,8 +54,8 @@ export function serveCommand(): Command {
 const rebuiltPollMillis = 2_000;
 
 /**
- * After an upgrade of Node.js to another release line, a native module has to be built again. An
- * exit would not help: systemd would start the daemon again, with the same result.
+ * Waits until the native module loads. It must be rebuilt after an upgrade of Node.js to another
+ * release line; an exit would only make systemd restart the daemon with the same result.
  */
 async function lockModuleLoads(logger: Logger): Promise<void> {
   for (let isWaiting = false; ; isWaiting = true) {
@@ -72,31 +73,31 @@ async function lockModuleLoads(logger: Logger): Promise<void> {
 }
 
 /**
- * Exit codes with which packaging/stratalog.service is started again. With a socket of systemd's
- * it is after each: a connection that waits in the socket starts it, whatever the unit says.
+ * The exit codes after which packaging/stratalog.service restarts the daemon. With socket activation
+ * it is restarted after every exit, by the connections that wait on the socket.
  */
 const restarted: ReadonlySet<number> = new Set([EXIT.failed, EXIT.locked, EXIT.broken]);
 
-/** Waits before the exit if failures follow each other, and a service manager would start again. */
-async function slowDown(
+/** Delays the exit after repeated failures, if a service manager would restart the daemon at once. */
+async function delayRestart(
   code: number,
   address: string,
   report: (fields: Readonly<Record<string, unknown>>, message: string) => void = reportPlainly,
 ): Promise<void> {
-  if (!isStartedAgain(code)) return;
+  if (!willBeRestarted(code)) return;
   const { failuresPath, recordFailure, waitAfter } = await import('../../daemon/crash-loop.js');
   const failures = await recordFailure(failuresPath(address, process.env));
   const millis = waitAfter(failures);
   if (millis === 0) return;
   report(
     { code, failures, waitSeconds: millis / 1000 },
-    'the daemon has failed again; it waits before it exits, so that it is not restarted at once',
+    'the daemon has failed repeatedly; delaying the exit to slow down restarts',
   );
   notify(process.env['NOTIFY_SOCKET'], { status: 'failed; waiting before the exit' });
   await delay(millis);
 }
 
-function isStartedAgain(code: number): boolean {
+function willBeRestarted(code: number): boolean {
   const { env, pid } = process;
   if (code === EXIT.ok) return false;
   if (passedSockets(env, pid).length > 0) return true;

@@ -1,4 +1,4 @@
-/** `stratalog ui`: a page in a browser that shows a log, served from here until it is interrupted. */
+/** `stratalog ui`: serves a web page that shows a log, until interrupted. */
 import { randomBytes } from 'node:crypto';
 import { isIP } from 'node:net';
 import { Command } from 'commander';
@@ -10,11 +10,11 @@ import { readAssets } from '../../ui/assets.js';
 import { isLoopback, startPage } from '../../ui/server.js';
 import type { Failure, FindingRow } from '../../ui/wire.js';
 import { withArchive, withArchiveOption, type ArchiveFlags } from '../args/archive-option.js';
-import { findingsOf, settledLook } from '../root/inspect.js';
+import { findingRows, stableScan } from '../root/inspect.js';
 import { EXIT } from '../exit-codes.js';
 import { endOf } from '../evidence/log-end.js';
 import { quoted } from '../args/moment.js';
-import { printing, type Output } from '../terminal/print.js';
+import { printNotice, withOutput, type Output } from '../terminal/print.js';
 import { rootOf } from '../args/root-option.js';
 
 interface Flags extends ArchiveFlags {
@@ -22,33 +22,31 @@ interface Flags extends ArchiveFlags {
   readonly allowRemote?: true;
   readonly offline?: true;
   readonly json?: true;
-  /** Of commands that can ask a daemon; then there is no root to look into. */
-  readonly address?: string;
 }
 
 const more = `
-The page only reads. Its link holds a token that is new with each start: whoever has the link can
-read the log until this command ends. To look at another machine, forward the port (the same
-number at both ends), and open the printed link here:
+The page is read-only. The link contains a token that is valid until this command exits; anyone with
+the link can read the log. To view the log of another machine, forward the port (with the same
+number on both ends) and open the printed link locally:
   ssh -t -L 7420:127.0.0.1:7420 node stratalog ui --listen 127.0.0.1:7420
 
 Examples:
   stratalog ui
   stratalog ui --root ./copied-root --offline
 
-Exits 0 when it is interrupted, 1 when the address cannot be listened on, 2 when it is no address.`;
+Exits 0 when interrupted, 1 if it cannot listen on the address, 2 if the address is invalid.`;
 
 export function uiCommand(): Command {
   return withArchiveOption(new Command('ui'))
-    .description('show the log in a browser: a time line, the snapshots, their lives; only reads')
+    .description('show the log in a browser, with a timeline and all snapshots; read-only')
     .option('--listen <address>', 'address and port to serve on; port 0 is any', '127.0.0.1:0')
-    .option('--allow-remote', 'serve on an address that other machines reach too, without TLS')
-    .option('--offline', 'a root from elsewhere: leave the mount table of this machine out')
-    .option('--json', 'print the link as a JSON object')
+    .option('--allow-remote', 'allow a --listen address that other machines can reach, without TLS')
+    .option('--offline', 'root of another machine: ignore the mount table of this machine')
+    .option('--json', 'print the link as one JSON object')
     .addHelpText('after', more)
     .action(async (flags: Flags) => {
-      await printing({ trunc: false }, (out) => run(flags, out));
-      // A replay of a long log may be under way, for a page that is gone. It only reads.
+      await withOutput({ trunc: false }, (out) => run(flags, out));
+      // Does not wait for a replay in progress: it only reads.
       process.exit(EXIT.ok);
     });
 }
@@ -61,7 +59,7 @@ async function run(flags: Flags, out: Output): Promise<void> {
       archive,
       source: root ?? flags.address ?? '',
       release: RELEASE,
-      findings: root === null ? null : () => gcCandidates(root, flags.offline === true),
+      findings: root === null ? null : () => scanFindings(root, flags.offline === true),
       damage: root === null ? null : () => damageOf(root),
       assets: await readAssets(),
       host,
@@ -69,12 +67,12 @@ async function run(flags: Flags, out: Output): Promise<void> {
       token: randomBytes(24).toString('base64url'),
     });
     try {
-      // Whoever reads the link may interrupt at once.
+      // Listens before it prints: the reader of the link may interrupt at once.
       const end = interrupted();
       if (flags.json === true) await out.json('ui', { url: page.url });
       else await out.line(page.url);
       await out.flush();
-      process.stderr.write('stratalog: open this link in a browser; an interrupt ends it\n');
+      printNotice('open this link in a browser; press Ctrl-C to stop');
       await end;
     } finally {
       await page.close();
@@ -90,23 +88,23 @@ function listenAddress({ listen, allowRemote }: Flags): { host: string; port: nu
   const port = Number(digits);
   if ((isIP(host) === 0 && host !== 'localhost') || port > 65_535) {
     throw new UsageError(
-      `--listen ${quoted(listen)}: not an address and a port; say 127.0.0.1:7420, or 127.0.0.1:0`,
+      `--listen ${quoted(listen)}: not an address and a port; use for example 127.0.0.1:7420`,
     );
   }
   if (!isLoopback(host) && allowRemote !== true) {
     throw new UsageError(
-      `--listen ${quoted(listen)}: other machines could reach it, and nothing is encrypted. ` +
-        'Listen on 127.0.0.1 and use ssh -L, or say --allow-remote as well',
+      `--listen ${quoted(listen)}: other machines can reach this address, without encryption; ` +
+        'listen on 127.0.0.1 and use ssh -L, or add --allow-remote',
     );
   }
   return { host, port };
 }
 
-async function gcCandidates(root: string, isOffline: boolean): Promise<readonly FindingRow[]> {
+async function scanFindings(root: string, isOffline: boolean): Promise<readonly FindingRow[]> {
   const host = openHost({ root });
   try {
-    const look = await settledLook({ root, host, isOffline });
-    return findingsOf(look).map(({ kind, subject, evidence, action, isOrdinary, detail }) => ({
+    const scan = await stableScan({ root, host, isOffline });
+    return findingRows(scan).map(({ kind, subject, evidence, action, isOrdinary, detail }) => ({
       ...{ kind, subject, evidence, action, isOrdinary },
       snapshot: detail !== null && 'id' in detail ? detail.id : null,
     }));

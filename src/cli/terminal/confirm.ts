@@ -1,40 +1,40 @@
-/** Asks a person on the terminal whether to go on. Without a plain yes nothing is done. */
+/** Asks for confirmation on the terminal. Any answer other than yes aborts the command. */
 import { createInterface } from 'node:readline';
 import { UsageError } from '../../base/errors.js';
 import { terminalTraits } from '../../base/terminal.js';
 import { EndedBySignal } from './signals.js';
 
-interface Asking {
-  /** What is said at every other end, for example "nothing was done". */
-  readonly undone: string;
-  /** A script that reads JSON is no person. */
+interface ConfirmOptions {
+  /** The message when the command is aborted, for example "nothing was changed". */
+  readonly abortMessage: string;
+  /** The output is for a script: never prompt. */
   readonly isForScript?: boolean;
 }
 
 /**
- * Comes back when the answer is yes.
+ * Returns if the answer is yes.
  *
- * @throws UsageError when it is another one, or the input ends, or there is no terminal
+ * @throws UsageError for any other answer, at the end of input, and without a terminal
  * @throws EndedBySignal for Ctrl-C
  */
 export async function confirm(
   question: string,
-  { undone, isForScript = false }: Asking,
+  { abortMessage, isForScript = false }: ConfirmOptions,
 ): Promise<void> {
   if (isForScript) {
-    throw new UsageError(`${undone}: with --json nobody is asked; say --yes to do it`);
+    throw new UsageError(`${abortMessage}: no prompt with --json or --quiet; use --yes to confirm`);
   }
-  // The question goes to stderr: in a file nobody would see it.
+  // The prompt goes to stderr, which must be a terminal too.
   if (!process.stdin.isTTY || !process.stderr.isTTY) {
-    throw new UsageError(`${undone}: say --yes to do it, or run it on a terminal to be asked`);
+    throw new UsageError(`${abortMessage}: no terminal to prompt on; use --yes to confirm`);
   }
-  const answer = await answerTo(`${question} [y/N] `, undone);
+  const answer = await answerTo(`${question} [y/N] `, abortMessage);
   if (answer !== null && /^y(es)?$/i.test(answer.trim())) return;
-  throw new UsageError(undone);
+  throw new UsageError(abortMessage);
 }
 
-/** Null when the input ends. */
-async function answerTo(question: string, undone: string): Promise<string | null> {
+/** Null at the end of input. */
+async function answerTo(question: string, abortMessage: string): Promise<string | null> {
   const { canRedraw } = terminalTraits(process.stderr.isTTY, process.env);
   const streams = { input: process.stdin, output: process.stderr };
   const terminal = createInterface({ ...streams, terminal: canRedraw });
@@ -42,15 +42,15 @@ async function answerTo(question: string, undone: string): Promise<string | null
   try {
     return await new Promise((resolve, reject) => {
       terminal.once('close', () => {
-        // The question is still on its line.
+        // The cursor is still on the line of the prompt.
         process.stderr.write('\n');
         resolve(null);
       });
       interrupt = (): void => {
-        process.stderr.write(`\nstratalog: ${undone}\n`);
+        process.stderr.write(`\nstratalog: ${abortMessage}\n`);
         reject(new EndedBySignal('SIGINT'));
       };
-      // By a terminal in raw mode it is a key, by another one a signal.
+      // Ctrl-C is a key on a terminal in raw mode, and a signal otherwise.
       terminal.once('SIGINT', interrupt);
       process.once('SIGINT', interrupt);
       terminal.question(question, resolve);

@@ -1,7 +1,7 @@
 /**
- * How every command prints: results to stdout as a table, as lines or as JSON. What strangers
- * chose (keys, labels, paths) is made visible before it reaches a terminal; digests are shortened
- * only where there is a terminal. Lines are never cut: what one came for may stand at their end.
+ * How every command prints: results go to stdout as a table, as lines or as JSON. Untrusted text
+ * (keys, labels, paths) is escaped before it is printed. Digests are shortened only on a terminal.
+ * Lines are never truncated.
  */
 import { isatty } from 'node:tty';
 import pico from 'picocolors';
@@ -16,12 +16,12 @@ interface OutputOptions {
   readonly isShort: boolean;
 }
 
-/** Text that is gathered before it is written, in UTF-16 units. */
+/** Size of the output buffer, in UTF-16 units. */
 const PENDING_MAX = 32 * 1024;
 
 export class Output {
   readonly terminal: TerminalTraits;
-  /** Plain functions where no colors are wanted. */
+  /** Identity functions when colors are off. */
   readonly colors: Colors;
   readonly #writer: ResultWriter;
   readonly #isShort: boolean;
@@ -35,7 +35,7 @@ export class Output {
     this.#isShort = terminal.isTerminal && isShort;
   }
 
-  /** @throws OutputClosed, OutputFailed; so do the others */
+  /** Like all methods that print: @throws OutputClosed, OutputFailed */
   async line(text: string): Promise<void> {
     const line = this.#isShort ? shortDigests(text) : text;
     this.#pending.push(line, '\n');
@@ -43,10 +43,10 @@ export class Output {
     if (this.#pendingLength >= PENDING_MAX) await this.flush();
   }
 
-  /** Rows in columns under a heading. Digests that are shortened are so before columns are laid. */
+  /** Rows in columns under a heading. Column widths are those of the shortened digests. */
   async table(head: readonly string[], rows: readonly (readonly string[])[]): Promise<void> {
     const short = this.#isShort ? rows.map((row) => row.map(shortDigests)) : rows;
-    // Few commands print a table, and its library takes a fifth of a short command to load.
+    // Loaded on demand: it takes a fifth of the run time of a short command.
     const { tableLines } = await import('./table.js');
     await this.lines(tableLines(head, short));
   }
@@ -55,14 +55,14 @@ export class Output {
     for (const text of texts) await this.line(text);
   }
 
-  /** One JSON object on a line of its own, never cut. `kind` names its schema. */
+  /** One JSON object on its own line. `kind` names its schema. */
   async json(kind: string, fields: Readonly<Record<string, unknown>>): Promise<void> {
     this.#pending.push(jsonOf(kind, fields), '\n');
     this.#pendingLength += PENDING_MAX / 64;
     if (this.#pendingLength >= PENDING_MAX) await this.flush();
   }
 
-  /** Writes what was gathered, and waits until it is taken. */
+  /** Writes the buffer and waits until the operating system has accepted it. */
   async flush(): Promise<void> {
     const text = this.#pending.join('');
     this.#pending = [];
@@ -72,10 +72,10 @@ export class Output {
 }
 
 /**
- * Runs a command with stdout as its output, and writes out what it gathered also when it fails:
- * what was found before a failure is a result.
+ * Runs a command with stdout as its output. Buffered output is written even if the command fails:
+ * what it found before the failure is part of the result.
  */
-export async function printing(
+export async function withOutput(
   options: { readonly trunc?: boolean },
   run: (out: Output) => Promise<void>,
 ): Promise<void> {
@@ -88,17 +88,17 @@ export async function printing(
   }
 }
 
-/** The schema's name stands first, so that a person sees it in a long line. */
+/** The schema comes first, so that it is easy to see in a long line. */
 function jsonOf(kind: string, fields: Readonly<Record<string, unknown>>): string {
   return visibleJson(JSON.stringify({ schema: `stratalog.${kind}/v1`, ...fields }));
 }
 
-/** One line beside the results, for people. */
-export function say(text: string): void {
+/** Prints a message to stderr, apart from the results. */
+export function printNotice(text: string): void {
   process.stderr.write(`stratalog: ${text}\n`);
 }
 
-/** As ctr writes sizes: `3.4 MiB`. */
+/** A size in the format of ctr: `3.4 MiB`. */
 export function humanSize(bytes: number): string {
   const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
   let value = bytes;
@@ -110,20 +110,20 @@ export function humanSize(bytes: number): string {
   return `${unit === 0 ? value : value.toFixed(1)} ${units[unit] ?? ''}`;
 }
 
-/** What moves a cursor, rings a bell or turns the reading direction. */
-const STRANGE = /[\p{Cc}\p{Cf}\u2028\u2029]/gu;
+/** Control characters, format characters (which can reverse the text direction), line separators. */
+const UNPRINTABLE = /[\p{Cc}\p{Cf}\u2028\u2029]/gu;
 
-/** The text with what is strange written as `\u{1b}`: whoever built an image chose keys and labels. */
+/** Escapes unprintable characters as `\u{1b}`. Keys and labels are untrusted: image authors set them. */
 export function visible(text: string): string {
-  return text.replace(STRANGE, (character) => {
+  return text.replace(UNPRINTABLE, (character) => {
     const code = character.codePointAt(0) ?? 0;
     return `\\u{${code.toString(16).padStart(2, '0')}}`;
   });
 }
 
-/** The same for a line of JSON, which stays JSON: `\u202e`, and two of these beyond U+FFFF. */
+/** The same for a line of JSON, with JSON escapes: `\u202e`, a surrogate pair above U+FFFF. */
 export function visibleJson(line: string): string {
-  return line.replace(STRANGE, (character) =>
+  return line.replace(UNPRINTABLE, (character) =>
     character
       .split('')
       .map((unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
@@ -131,17 +131,17 @@ export function visibleJson(line: string): string {
   );
 }
 
-/** Digests by their first twelve digits, enough to tell layers apart by eye. */
+/** Shortens digests to twelve digits, as docker does. */
 export function shortDigests(line: string): string {
   return line.replace(/\b(sha256:[0-9a-f]{12})[0-9a-f]{52}\b/g, '$1');
 }
 
-/** The line cut to a number of characters, with an ellipsis; colours take no room. */
-export function fit(line: string, width: number): string {
+/** Truncates a line to a number of characters, with an ellipsis. Colors take no width. */
+export function truncateLine(line: string, width: number): string {
   let room = width;
   let kept = '';
   let hasColor = false;
-  // Our own colours are the only control characters that are left.
+  // The text is escaped, so color sequences are its only control characters.
   for (const [part] of line.matchAll(/\p{Cc}\[\d+m|./gsu)) {
     const isColor = part.length > 2;
     hasColor ||= isColor;

@@ -1,11 +1,11 @@
-/** What must hold for every command, whatever it does: it can work here, and it ends on purpose. */
+/** Checks for every command: the working directory exists, and the command runs to completion. */
 import { errnoOf } from '../../base/errors.js';
 import { EXIT } from '../exit-codes.js';
 
 /**
  * Refuses to run in a working directory that was deleted, unmounted or is outside of the root
- * directory of this process: relative paths have no meaning there, and worker threads do not start
- * (Node.js calls getcwd(3) in each).
+ * directory of this process. Relative paths do not resolve there, and worker threads do not start
+ * because Node.js calls getcwd(3) in each.
  */
 export function requireWorkingDirectory(): void {
   try {
@@ -13,24 +13,24 @@ export function requireWorkingDirectory(): void {
   } catch (cause) {
     const code = errnoOf(cause) ?? 'unknown error';
     throw new Error(
-      `the working directory is not accessible (getcwd: ${code}); it was probably deleted: ` +
-        "change to another one ('cd /') and run the command again",
+      `working directory is not accessible: getcwd: ${code}; it was probably deleted. ` +
+        "Change to another directory ('cd /') and run the command again",
       { cause },
     );
   }
 }
 
 /**
- * Ends the process with an internal error if the event loop has nothing left to do while the
- * command is still waiting: Node.js would exit with 0, and the result would be missing.
+ * Exits with an internal error if the event loop runs empty while the command is still pending.
+ * Node.js would exit with 0 and an incomplete result.
  *
  * @returns a function to call when the command has settled
  */
 export function exitIfStalled(): () => void {
   const onIdle = (): void => {
     process.stderr.write(
-      'stratalog: internal error: the command is waiting for something that cannot happen ' +
-        'any more; its result is incomplete. Please report it\n',
+      'stratalog: internal error: event loop is empty but the command has not completed; ' +
+        'its result is incomplete. Please report it\n',
     );
     process.exit(EXIT.broken);
   };

@@ -1,16 +1,16 @@
-/** How far a long read is, as one line on a terminal; nothing where stderr is no terminal. */
+/** The progress of a long read, as one line on a terminal. Silent if stderr is not a terminal. */
 import type { Disk, DiskFile } from '../../base/ports.js';
 import { humanSize } from './print.js';
 import { canRedraw, statusLine } from './status-line.js';
 
 export interface ReadingProgress {
-  /** The disk to read through: what is read is counted. */
+  /** A disk that counts the bytes read through it. */
   readonly disk: Disk;
-  /** Counts what was read by another way. */
+  /** Counts bytes that were not read through `disk`. */
   count(bytes: number): void;
-  /** What is being done from here on. */
+  /** Starts a new step, with its own byte count. */
   step(name: string): void;
-  /** Removes the line; it comes back with the next read. */
+  /** Removes the line until the next read. */
   erase(): void;
 }
 

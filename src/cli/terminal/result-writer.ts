@@ -1,6 +1,6 @@
 /**
- * The one path to stdout. Whatever a command prints has either been taken by the operating system
- * when the command ends, or the command fails: a script must never take a part for the whole.
+ * The only path to stdout. When a command succeeds, the operating system has accepted all of its
+ * output; otherwise the command fails, so that a script never mistakes a partial result for a whole.
  */
 import { fstatSync, writeSync } from 'node:fs';
 import { isatty } from 'node:tty';
@@ -8,12 +8,12 @@ import { errnoOf, reasonOf } from '../../base/errors.js';
 import { errnoHint } from '../../base/errno-hints.js';
 import { lazy } from '../../base/lazy.js';
 
-/** The reader of the output is gone, as `| head` is. A quiet end: exit code 141, as of SIGPIPE. */
+/** The reader of the output is gone, as with `| head`. The command exits with 141, as for SIGPIPE. */
 export class OutputClosed extends Error {
   override readonly name = 'OutputClosed';
 }
 
-/** The output cannot be written, or not whole. */
+/** The output cannot be written completely. */
 export class OutputFailed extends Error {
   override readonly name = 'OutputFailed';
 
@@ -22,12 +22,12 @@ export class OutputFailed extends Error {
   }
 }
 
-/** Where results go: the whole chunk, or a rejection with what the system reported. */
+/** Writes a whole chunk, or rejects with the error of the system call. */
 export interface ResultTarget {
   write(chunk: string | Uint8Array): Promise<void>;
 }
 
-/** Keeps to the first failure: what follows it is not written, and fails alike. */
+/** Writes in order. After the first failure nothing is written, and every write fails with it. */
 export class ResultWriter implements ResultTarget {
   readonly #target: ResultTarget;
   #failure: OutputClosed | OutputFailed | null = null;
@@ -55,27 +55,27 @@ export class ResultWriter implements ResultTarget {
     }
   }
 
-  /** For callers that cannot wait; `settled` reports how it ended. */
+  /** For callers that cannot await; `settled` reports a failure. */
   post(text: string): void {
     this.write(text).catch(() => undefined);
   }
 
-  /** Resolves when all is written. @throws OutputClosed; OutputFailed */
+  /** Resolves when everything is written. @throws OutputClosed; OutputFailed */
   async settled(): Promise<void> {
     await this.#last;
     if (this.#failure !== null) throw this.#failure;
   }
 }
 
-/** Of this process; where it leads to is looked at when it is first used. */
+/** The type of stdout is determined on first use. */
 function stdoutTarget(): ResultTarget {
   const isStream = isatty(1) || fstatSync(1).isFIFO() || fstatSync(1).isSocket();
   return isStream ? streamTarget(process.stdout) : descriptorTarget(1);
 }
 
 /**
- * A file or a device. Not through `process.stdout`: that takes a short write, the last one before a
- * disk is full, for a whole one (lib/internal/fs/sync_write_stream.js of Node 20).
+ * A file or a device. `process.stdout` would treat a short write, the last one before a disk is full,
+ * as a complete one (lib/internal/fs/sync_write_stream.js of Node 20).
  */
 function descriptorTarget(descriptor: number): ResultTarget {
   return {
@@ -89,11 +89,11 @@ function descriptorTarget(descriptor: number): ResultTarget {
   };
 }
 
-/** What a pipe, a socket or a terminal is written through. */
+/** The stream of a pipe, a socket or a terminal. */
 export type ResultStream = Pick<NodeJS.WriteStream, 'write' | 'on' | 'off'>;
 
 export function streamTarget(stream: ResultStream): ResultTarget {
-  // The callback reports the same; an error without a listener would end the process.
+  // The callback reports the error too; without a listener it would end the process.
   const ignore = (): void => undefined;
   return {
     write: (chunk) => {
@@ -110,5 +110,5 @@ export function streamTarget(stream: ResultStream): ResultTarget {
 
 const target = lazy(stdoutTarget);
 
-/** Of this process: one stream, and one first failure of it. */
+/** One writer per process, so that all output shares the first failure. */
 export const stdout = new ResultWriter({ write: (chunk) => target().write(chunk) });

@@ -1,10 +1,10 @@
-/** Work that must leave nothing half done behind when a signal ends the command. */
+/** Runs work that must clean up when a signal ends the command. */
 import { constants } from 'node:os';
 
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 type Signal = (typeof SIGNALS)[number];
 
-/** A signal came while something was written. What was not whole has been removed. */
+/** A signal interrupted the work. Partial output has been removed. */
 export class EndedBySignal extends Error {
   override readonly name = 'EndedBySignal';
   readonly signal: Signal;
@@ -16,12 +16,12 @@ export class EndedBySignal extends Error {
 }
 
 /**
- * Runs the work, which must come to its end soon after `stop` is aborted, and remove what it has
- * begun then.
+ * Runs the work and aborts `stop` on a signal. The work must then end soon and remove its partial
+ * output.
  *
- * @throws EndedBySignal when a signal came meanwhile, however the work ended
+ * @throws EndedBySignal if a signal arrived, regardless of the outcome of the work
  */
-export async function stoppedBySignals<Value>(
+export async function abortOnSignals<Value>(
   work: (stop: AbortSignal) => Promise<Value>,
 ): Promise<Value> {
   const stop = new AbortController();
@@ -41,9 +41,9 @@ export async function stoppedBySignals<Value>(
   }
 }
 
-/** Ends this process as the signal would have; a shell sees 128 and its number. */
-export function endBy(signal: Signal): never {
+/** Ends this process with the default action of the signal; a shell sees 128 plus its number. */
+export function exitBySignal(signal: Signal): never {
   process.kill(process.pid, signal);
-  // The first process of a container is not ended by its own signals.
+  // PID 1 of a container is not terminated by signals that it sends itself.
   process.exit(128 + constants.signals[signal]);
 }

@@ -1,23 +1,23 @@
-/** One line on a terminal that is written over and over, and not more often than it can be read. */
+/** One line on a terminal that is redrawn in place, at most ten times a second. */
 
 import { terminalTraits } from '../../base/terminal.js';
 
 const redrawMillis = 100;
 
 export interface StatusLine {
-  /** Draws what the function says, when it is time to; most calls cost a look at the clock. */
+  /** Redraws if the interval has passed; otherwise the call only reads the clock. */
   draw(text: () => string): void;
-  /** Removes the line; it comes back with the next draw. */
+  /** Removes the line until the next draw. */
   erase(): void;
 }
 
 type StatusStream = Pick<NodeJS.WriteStream, 'write' | 'isTTY'>;
 
-/** Whether a line can be written over: on a terminal that is not a dumb one. */
+/** True on a terminal that is not dumb. */
 export const canRedraw = ({ isTTY }: StatusStream, environment = process.env): boolean =>
   terminalTraits(isTTY, environment).canRedraw;
 
-/** Silent where no line can be written over. `now` in milliseconds of a steady clock. */
+/** Silent unless `canRedraw`. `now` returns milliseconds of a monotonic clock. */
 export function statusLine(
   stream: StatusStream,
   now: () => number = () => performance.now(),

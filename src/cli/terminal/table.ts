@@ -1,18 +1,18 @@
 /**
- * Rows in columns, as wide as what stands in them. Laid out here because a library that also wraps
- * and draws borders takes half a minute for twenty thousand rows.
+ * Rows in columns that are as wide as their cells. Not done with a library: one that also wraps and
+ * draws borders takes half a minute for twenty thousand rows.
  */
 import stringWidth from 'string-width';
 
 const GAP = '   ';
-/** A wider cell stands out of its column: one key of 64 KiB must not pad all other rows. */
+/** A wider cell overflows its column: one key of 64 KiB must not pad all other rows. */
 const COLUMN_MAX = 100;
-/** In UTF-16 units, colours included. What is longer is no column: it is not measured. */
+/** In UTF-16 units, including colors. A longer cell overflows its column, so it is not measured. */
 const MEASURED_MAX = 1024;
 
 /**
- * Lines of columns separated by blanks, without borders, under a heading. Colours take no room,
- * wide characters take two columns. Each line is made when it is asked for.
+ * A heading and rows as lines, with columns separated by blanks. Colors take no width, wide
+ * characters take two columns. Lines are produced lazily.
  */
 export function* tableLines(
   head: readonly string[],
@@ -42,7 +42,7 @@ function lineOf(row: readonly string[], widths: readonly number[]): string {
   return line;
 }
 
-/** Latin letters and what branches are drawn with: one column each, and most cells are of them. */
+/** Latin letters and box-drawing characters: one column each. A fast path for most cells. */
 const NARROW = /^[ -~\u00c0-\u02ff\u2500-\u257f]*$/;
 
 function columnsOf(cell: string): number {

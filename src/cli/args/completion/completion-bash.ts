@@ -1,6 +1,6 @@
 /**
- * Completion for bash 4 and later, from the shape of the command line. The script asks nobody at
- * the press of a key: all it offers stands in it. It needs no bash-completion package.
+ * Completion for bash 4 and later, from the shape of the command line. The script contains all
+ * candidates and does not need the bash-completion package.
  */
 import { everyCommand, type CommandShape, type Values } from '../command-shape.js';
 
@@ -9,13 +9,13 @@ export function bashCompletion(program: CommandShape): string {
   const { name } = program;
   return `# Completion of ${name} for bash. Made by: ${name} completion bash
 
-# The command that the words before the cursor lead to, as /layer/ls, and how many arguments it has.
+# Sets at to the command before the cursor, as /layer/ls, and count to the number of its arguments.
 _${name}_walk() {
   local i word skip=
   at= count=0
   for ((i = 1; i < COMP_CWORD; i++)); do
     word=\${COMP_WORDS[i]}
-    # bash makes words of = and of : too.
+    # bash also splits words at = and at :.
     if [[ $word == [=:] ]]; then
       skip=1
       continue
@@ -25,14 +25,14 @@ _${name}_walk() {
     fi
     case $at/$word in
 ${commands.flatMap(stepCases).join('\n')}
-${takersOf(commands)}
+${skipCase(commands)}
       */-*) ;;
       *) ((++count)) ;;
     esac
   done
 }
 
-# What stands for a value: _${name}_values words|list|files|directories WORDS
+# Completes a value: _${name}_values words|list|files|directories WORDS
 _${name}_values() {
   local before=
   case $1 in
@@ -82,25 +82,26 @@ complete -F _${name} ${name}
 `;
 }
 
-const placeOf = (command: CommandShape): string => command.path.map((word) => `/${word}`).join('');
+const pathOf = (command: CommandShape): string => command.path.map((word) => `/${word}`).join('');
 
 const namesOf = (command: CommandShape): string[] => [command.name, ...command.aliases];
 
 function stepCases(command: CommandShape): string[] {
   if (command.path.length === 0) return [];
-  const above = placeOf({ ...command, path: command.path.slice(0, -1) });
-  const patterns = namesOf(command).map((name) => `${above}/${name}`);
-  return [`      ${patterns.join(' | ')}) at=${placeOf(command)} ;;`];
+  const parent = pathOf({ ...command, path: command.path.slice(0, -1) });
+  const patterns = namesOf(command).map((name) => `${parent}/${name}`);
+  return [`      ${patterns.join(' | ')}) at=${pathOf(command)} ;;`];
 }
 
-const takers = (command: CommandShape): string[] =>
+/** Patterns of the flags that take a value. */
+const valueFlags = (command: CommandShape): string[] =>
   command.options
     .filter(({ value }) => value !== null)
     .flatMap(({ short, long }) => [short, long])
-    .flatMap((flag) => (flag === null ? [] : [`${placeOf(command)}/${flag}`]));
+    .flatMap((flag) => (flag === null ? [] : [`${pathOf(command)}/${flag}`]));
 
-function takersOf(commands: readonly CommandShape[]): string {
-  return `      ${commands.flatMap(takers).join(' | ')}) skip=1 ;;`;
+function skipCase(commands: readonly CommandShape[]): string {
+  return `      ${commands.flatMap(valueFlags).join(' | ')}) skip=1 ;;`;
 }
 
 function valueCases(name: string, command: CommandShape): string[] {
@@ -108,8 +109,8 @@ function valueCases(name: string, command: CommandShape): string[] {
     .filter(({ value }) => value !== null)
     .map(({ short, long, values }) => {
       const flags = [short, long].filter((flag) => flag !== null);
-      const patterns = flags.map((flag) => `${placeOf(command)}/${flag}`).join(' | ');
-      // Nothing to offer is an answer too: no flag belongs there.
+      const patterns = flags.map((flag) => `${pathOf(command)}/${flag}`).join(' | ');
+      // Returns even without candidates: a flag cannot follow here.
       return `    ${patterns})${offer(name, values)} return ;;`;
     });
 }
@@ -117,17 +118,17 @@ function valueCases(name: string, command: CommandShape): string[] {
 function flagCase(name: string, command: CommandShape): string {
   const flags = command.options.flatMap(({ short, long }) => [long, short]);
   const words = flags.filter((flag) => flag !== null).join(' ');
-  return `      '${placeOf(command)}') _${name}_values words '${words}' ;;`;
+  return `      '${pathOf(command)}') _${name}_values words '${words}' ;;`;
 }
 
 function argumentCases(name: string, command: CommandShape): string[] {
-  const place = placeOf(command);
+  const path = pathOf(command);
   if (command.commands.length > 0) {
     const words = command.commands.flatMap(namesOf).join(' ');
-    return [`    ${place}/0) _${name}_values words '${words}' ;;`];
+    return [`    ${path}/0) _${name}_values words '${words}' ;;`];
   }
   return command.arguments.flatMap(({ values, isVariadic }, index) => {
-    const pattern = `${place}/${isVariadic ? '*' : index}`;
+    const pattern = `${path}/${isVariadic ? '*' : index}`;
     const offered = offer(name, values);
     return offered === '' ? [] : [`    ${pattern})${offered} ;;`];
   });

@@ -6,8 +6,8 @@ export function fishCompletion(program: CommandShape): string {
   const { name } = program;
   return `# Completion of ${name} for fish. Made by: ${name} completion fish
 
-# Whether the words before the cursor lead to the command, as /layer/ls, and, when a number is
-# given, whether it has so many arguments already.
+# True if the command before the cursor is the first argument, as /layer/ls, and, if a second
+# argument is given, the command has that many arguments.
 function __${name}_at
     set -l at ''
     set -l count 0
@@ -20,7 +20,7 @@ function __${name}_at
         end
         switch "$at/$word"
 ${commands.flatMap(stepCases).join('\n')}
-            case ${commands.flatMap(takers).join(' ')}
+            case ${commands.flatMap(valueFlags).join(' ')}
                 set skip 1
             case '*/-*'
             case '*'
@@ -32,7 +32,7 @@ ${commands.flatMap(stepCases).join('\n')}
     end
 end
 
-# Several values, separated by commas.
+# Completes a list of values separated by commas.
 function __${name}_list
     set -l before (string replace --regex -- '[^,]*$' '' (commandline -ct))
     for word in $argv
@@ -45,28 +45,29 @@ ${commands.flatMap((command) => linesOf(name, command)).join('\n')}
 `;
 }
 
-const placeOf = (path: readonly string[]): string => path.map((word) => `/${word}`).join('');
+const pathText = (path: readonly string[]): string => path.map((word) => `/${word}`).join('');
 
 function stepCases(command: CommandShape): string[] {
   if (command.path.length === 0) return [];
-  const above = placeOf(command.path.slice(0, -1));
-  const patterns = [command.name, ...command.aliases].map((name) => `'${above}/${name}'`);
+  const parent = pathText(command.path.slice(0, -1));
+  const patterns = [command.name, ...command.aliases].map((name) => `'${parent}/${name}'`);
   return [
     `            case ${patterns.join(' ')}`,
-    `                set at '${placeOf(command.path)}'`,
+    `                set at '${pathText(command.path)}'`,
   ];
 }
 
-const takers = (command: CommandShape): string[] =>
+/** Patterns of the flags that take a value. */
+const valueFlags = (command: CommandShape): string[] =>
   command.options
     .filter(({ value }) => value !== null)
     .flatMap(({ short, long }) => [short, long])
-    .flatMap((flag) => (flag === null ? [] : [`'${placeOf(command.path)}/${flag}'`]));
+    .flatMap((flag) => (flag === null ? [] : [`'${pathText(command.path)}/${flag}'`]));
 
 function linesOf(name: string, command: CommandShape): string[] {
-  const place = placeOf(command.path);
+  const path = pathText(command.path);
   const at = (count?: number): string =>
-    quoted(`__${name}_at '${place}'${count === undefined ? '' : ` ${count}`}`);
+    quoted(`__${name}_at '${path}'${count === undefined ? '' : ` ${count}`}`);
   const words = command.commands.flatMap((child) =>
     [child.name, ...child.aliases].map((word) => ({ word, description: child.description })),
   );

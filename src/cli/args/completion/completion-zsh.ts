@@ -15,7 +15,7 @@ export function zshCompletion(program: CommandShape): string {
 
 ${functions.join('\n\n')}
 
-# Loaded by compinit from a directory of $fpath, or read with source.
+# Loaded by compinit from a directory in $fpath, or sourced.
 if [[ $funcstack[1] == _${name} ]]; then
   _${name} "$@"
 else
@@ -65,13 +65,13 @@ const namesOf = (command: CommandShape): string[] => [command.name, ...command.a
 function optionSpec({ short, long, description, value, values }: OptionShape): string {
   const flags = [short, long].filter((flag) => flag !== null);
   const excluded = flags.length > 1 ? quoted(`(${flags.join(' ')})`) : '';
-  // The value of a short flag may follow in the same word, that of a long one behind `=`.
-  const written = flags.map((flag) =>
+  // The value of a short flag may follow in the same word, that of a long flag after `=`.
+  const forms = flags.map((flag) =>
     value === null ? flag : `${flag}${flag.startsWith('--') ? '=' : '+'}`,
   );
-  const spelt = written.length > 1 ? `{${written.join(',')}}` : written.join('');
-  const told = `[${escaped(description, /[[\]\\:]/g)}]`;
-  return `${excluded}${spelt}${quoted(`${told}${value === null ? '' : action(value, values)}`)}`;
+  const names = forms.length > 1 ? `{${forms.join(',')}}` : forms.join('');
+  const help = `[${escaped(description, /[[\]\\:]/g)}]`;
+  return `${excluded}${names}${quoted(`${help}${value === null ? '' : action(value, values)}`)}`;
 }
 
 function argumentSpec({ name, values, isVariadic }: ArgumentShape): string {
