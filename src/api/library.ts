@@ -19,7 +19,7 @@ import { argument, checkArguments } from './library-arguments.js';
 export type { FileSystem, MountSpec, SnapshotInfo, Usage };
 export { UsageError };
 
-export type LabelsInput = ReadonlyMap<string, string> | Readonly<Record<string, string>>;
+export type LabelsGiven = ReadonlyMap<string, string> | Readonly<Record<string, string>>;
 
 export interface NewSnapshotterOptions {
   /** Absolute path of a directory that only this snapshotter writes to. Created if absent. */
@@ -40,7 +40,7 @@ export interface NewSnapshotterOptions {
 }
 
 export interface CallOptions {
-  readonly labels?: LabelsInput;
+  readonly labels?: LabelsGiven;
   /** Aborts the call. An aborted `prepare` or `view` leaves no snapshot. */
   readonly signal?: AbortSignal;
 }
@@ -78,7 +78,7 @@ export interface SnapshotterApi {
   stat(key: string): Promise<SnapshotInfo>;
   /** `paths`: none or `labels` replaces all labels; `labels.<key>` sets or deletes one. */
   update(
-    change: { readonly name: string; readonly labels: LabelsInput },
+    change: { readonly name: string; readonly labels: LabelsGiven },
     ...paths: readonly string[]
   ): Promise<SnapshotInfo>;
   usage(key: string, options?: Pick<CallOptions, 'signal'>): Promise<Usage>;
@@ -213,7 +213,7 @@ class LibrarySnapshotter implements SnapshotterApi {
   }
 
   async update(
-    change: { readonly name: string; readonly labels: LabelsInput },
+    change: { readonly name: string; readonly labels: LabelsGiven },
     ...paths: readonly string[]
   ) {
     checkArguments('update', { change: [change, argument.change], ...textsIn('paths', paths) });
@@ -269,7 +269,7 @@ function preparing(call: 'prepare' | 'view', key: string, parent: string, option
   return { key: snapshotName(key), parent: parentName, labels, caller: NO_CALLER };
 }
 
-function labelsOf(given: LabelsInput | undefined): ReadonlyMap<string, string> {
+function labelsOf(given: LabelsGiven | undefined): ReadonlyMap<string, string> {
   if (given === undefined) return new Map();
   // Copied: the caller may change its own later.
   return new Map(given instanceof Map ? given : Object.entries(given));
