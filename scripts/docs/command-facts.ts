@@ -1,4 +1,4 @@
-/** What the man page and the command reference tell besides the tree of commands. */
+/** Facts for the man page and the command reference that are not in the tree of commands. */
 import { buildProgram } from '../../src/cli/main.js';
 import { shapeOf, type CommandShape, type OptionShape } from '../../src/cli/args/command-shape.js';
 import { EXIT, EXIT_MEANINGS } from '../../src/cli/exit-codes.js';
@@ -15,26 +15,26 @@ export const exitCodes: readonly Fact[] = Object.entries(EXIT_MEANINGS)
   .sort((one, other) => one.code - other.code)
   .map(({ code, meaning }) => ({ name: String(code), meaning }));
 
-/** How all commands that are about one snapshot take it. */
+/** How commands about one snapshot identify it. */
 export const naming: readonly string[] = [
-  "Commands about one snapshot take its number, a key or name that it ever bore, whole or without containerd's `<namespace>/<number>/`, or a digest or chain id with or without `sha256:`. The beginning of one will do, from eight characters on, also of what follows the last `/` of a key: so a container is found by the short id that `docker ps` or `crictl ps` prints. A word of fewer than eight digits is a snapshot number before it is a name; a longer one is a number only if nothing is named so.",
-  'When a word fits several, the one is meant that bears it at the moment that is asked about, before those that bore it earlier: first the one whose name is the word as a whole, then any that bears it, then one that is being removed. A line on stderr says that there are others; `stratalog history --all <word>` tells of each. Where several are equally near, nothing is chosen: they are listed, and the command exits 2.',
-  '`stratalog why` and `stratalog log --key` are about all that a word fits.',
+  "Commands about one snapshot take its id, any key or name that it ever had, with or without containerd's `<namespace>/<number>/`, or a digest or chain ID, with or without `sha256:`. A prefix of at least eight characters is enough, also of the part after the last `/` of a key: a container is found by the short id that `docker ps` or `crictl ps` prints. A number of fewer than eight digits is taken as a snapshot id first; a longer one is taken as an id only if no name matches.",
+  'If several snapshots match, those that have the name at the given moment take precedence over those that had it earlier: first an exact match, then any match, then a snapshot that is being removed. A message on stderr reports the other matches; `stratalog history --all <name>` shows each of them. If several match equally well, they are listed, and the command exits with 2.',
+  '`stratalog why` and `stratalog log --key` include all matches.',
 ];
 
 export const environment: readonly Fact[] = [
-  { name: 'STRATALOG_ROOT', meaning: 'the root, where `--root` is not given' },
-  { name: 'STRATALOG_ADDRESS', meaning: "the daemon's socket, where `--address` is not given" },
-  { name: 'STRATALOG_CONFIG', meaning: 'the configuration file, where `--config` is not given' },
-  { name: 'STRATALOG_LOG_LEVEL', meaning: "the level of the daemon's messages" },
-  { name: 'NO_COLOR', meaning: 'when it is not empty, nothing is coloured' },
+  { name: 'STRATALOG_ROOT', meaning: 'the root, if `--root` is not given' },
+  { name: 'STRATALOG_ADDRESS', meaning: 'the socket of the daemon, if `--address` is not given' },
+  { name: 'STRATALOG_CONFIG', meaning: 'the configuration file, if `--config` is not given' },
+  { name: 'STRATALOG_LOG_LEVEL', meaning: 'the minimum level of log messages of the daemon' },
+  { name: 'NO_COLOR', meaning: 'if not empty, disables colors' },
   {
     name: 'FORCE_COLOR',
-    meaning: '`0` or `false` for no colours; any other text for colours where no terminal is, too',
+    meaning: '`0` or `false` disables colors; any other value enables them even without a terminal',
   },
-  { name: 'CLICOLOR_FORCE', meaning: 'when it is neither empty nor 0, the same as FORCE_COLOR' },
-  { name: 'CLICOLOR', meaning: 'when it is 0, nothing is coloured unless colours are forced' },
-  { name: 'TERM', meaning: 'when it is `dumb`, nothing is coloured and no line is written over' },
+  { name: 'CLICOLOR_FORCE', meaning: 'if neither empty nor 0, the same as FORCE_COLOR' },
+  { name: 'CLICOLOR', meaning: 'if 0, disables colors unless they are forced' },
+  { name: 'TERM', meaning: 'if `dumb`, disables colors and redrawing of lines' },
 ];
 
 export const files: readonly Fact[] = [
@@ -50,7 +50,7 @@ function fallbackOf(setting: string): string {
   return fallback;
 }
 
-/** The whole command line, with each command's own part of it. */
+/** The whole command line as a tree. */
 export async function programShape(): Promise<CommandShape> {
   return shapeOf(await buildProgram());
 }

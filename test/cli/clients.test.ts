@@ -58,11 +58,11 @@ it('protects the snapshots of a client until it exits', async () => {
     ['prepare', 'container', 'layer'],
     ['view', 'view', 'layer'],
   ] as const) {
-    expect(await first.told(method, ...words)).toBe('ok');
+    expect(await first.outcome(method, ...words)).toBe('ok');
   }
   const kept = await second.call({ method: 'remove', words: ['container'], labels: {} });
   expect(kept).toMatchObject({ kind: 'refused', code: status.FAILED_PRECONDITION });
-  const message = await second.told('remove', 'container');
+  const message = await second.outcome('remove', 'container');
   // The message names both processes, the refused call, and what to do.
   expect(message).toContain(`process ${second.pid} (`);
   expect(message).toContain('cannot remove snapshot "container"');
@@ -70,16 +70,16 @@ it('protects the snapshots of a client until it exits', async () => {
     new RegExp(`process ${first.pid} \\(.*\\) made it and still runs; give each containerd`),
   );
   expect(message).toMatch(/: failed precondition$/);
-  expect(await second.told('remove', 'layer')).toContain('made it and still runs');
-  expect(await second.told('remove', 'view')).toContain('made it and still runs');
-  expect(await second.told('commit', 'container', 'other')).toContain('cannot commit snapshot');
-  expect(await second.told('update', 'layer')).toContain('cannot update snapshot');
+  expect(await second.outcome('remove', 'layer')).toContain('made it and still runs');
+  expect(await second.outcome('remove', 'view')).toContain('made it and still runs');
+  expect(await second.outcome('commit', 'container', 'other')).toContain('cannot commit snapshot');
+  expect(await second.outcome('update', 'layer')).toContain('cannot update snapshot');
   // Using a layer as parent is allowed, and so is Cleanup, which only concerns removed snapshots.
-  expect(await second.told('prepare', 'on it', 'layer')).toBe('ok');
-  expect(await second.told('mounts', 'container')).toBe('ok');
-  expect(await second.told('cleanup')).toBe('ok');
-  expect(await first.told('mounts', 'container')).toBe('ok');
-  expect(await first.told('remove', 'view')).toBe('ok');
+  expect(await second.outcome('prepare', 'on it', 'layer')).toBe('ok');
+  expect(await second.outcome('mounts', 'container')).toBe('ok');
+  expect(await second.outcome('cleanup')).toBe('ok');
+  expect(await first.outcome('mounts', 'container')).toBe('ok');
+  expect(await first.outcome('remove', 'view')).toBe('ok');
 
   expect(warnings(daemon)).toBe(1);
   expect(await clientsServe(daemon)).toEqual([
@@ -90,37 +90,37 @@ it('protects the snapshots of a client until it exits', async () => {
   ]);
 
   await first.kill();
-  expect(await second.told('remove', 'container')).toBe('ok');
-  expect(await second.told('remove', 'on it')).toBe('ok');
-  expect(await second.told('update', 'layer')).toBe('ok');
-  expect(await second.told('remove', 'layer')).toBe('ok');
+  expect(await second.outcome('remove', 'container')).toBe('ok');
+  expect(await second.outcome('remove', 'on it')).toBe('ok');
+  expect(await second.outcome('update', 'layer')).toBe('ok');
+  expect(await second.outcome('remove', 'layer')).toBe('ok');
   await expect.poll(() => clientsServe(daemon), { timeout: 25_000 }).toEqual(['SERVING']);
 });
 
 it('protects them for a restarted client, also from a checkpoint', async () => {
   const daemon = await aDaemon();
   const first = await aClient(daemon, 'first');
-  expect(await first.told('prepare', 'one')).toBe('ok');
-  expect(await first.told('prepare', 'two')).toBe('ok');
+  expect(await first.outcome('prepare', 'one')).toBe('ok');
+  expect(await first.outcome('prepare', 'two')).toBe('ok');
   await daemon.stop();
   await daemon.start();
   const second = await aClient(daemon, 'second');
-  expect(await second.told('remove', 'one')).toContain('made it and still runs');
+  expect(await second.outcome('remove', 'one')).toContain('made it and still runs');
   await first.kill();
   const again = await aClient(daemon, 'first');
-  const message = await second.told('remove', 'one');
+  const message = await second.outcome('remove', 'one');
   expect(message).toContain(`made it, and runs again as process ${again.pid};`);
-  expect(await again.told('remove', 'one')).toBe('ok');
+  expect(await again.outcome('remove', 'one')).toBe('ok');
   await again.kill();
-  expect(await second.told('remove', 'two')).toBe('ok');
+  expect(await second.outcome('remove', 'two')).toBe('ok');
 });
 
 it('does not allow a takeover of a mounted snapshot', async () => {
   const daemon = await aDaemon();
   const first = await aClient(daemon, 'first');
-  expect(await first.told('prepare', 'layer key')).toBe('ok');
-  expect(await first.told('commit', 'layer key', 'layer')).toBe('ok');
-  expect(await first.told('prepare', 'container', 'layer')).toBe('ok');
+  expect(await first.outcome('prepare', 'layer key')).toBe('ok');
+  expect(await first.outcome('commit', 'layer key', 'layer')).toBe('ok');
+  expect(await first.outcome('prepare', 'container', 'layer')).toBe('ok');
   const mounts = await first.call({ method: 'mounts', words: ['container'], labels: {} });
   const [type = '', source = '', ...options] = String(
     mounts.kind === 'answered' && mounts.value,
@@ -130,11 +130,11 @@ it('does not allow a takeover of a mounted snapshot', async () => {
   execFileSync('mount', ['-t', type, source, '-o', options.join(','), rootfs]);
   mkdirSync(`${rootfs}/written`);
   const second = await aClient(daemon, 'second');
-  const message = await second.told('remove', 'container');
+  const message = await second.outcome('remove', 'container');
   expect(message).toMatch(/has ended, but it is mounted on .*rootfs.*; unmount it first: failed/);
-  expect(await second.told('remove', 'layer')).toContain('other(s) stand on it');
+  expect(await second.outcome('remove', 'layer')).toContain('other(s) stand on it');
   execFileSync('umount', [rootfs]);
-  expect(await second.told('remove', 'container')).toBe('ok');
+  expect(await second.outcome('remove', 'container')).toBe('ok');
 });
 
 it('gives a remote layer only to the client that it was mounted for', async () => {
@@ -170,7 +170,7 @@ it('gives a remote layer only to the client that it was mounted for', async () =
 it('shows which client made a snapshot', async () => {
   const daemon = await aDaemon();
   const client = await aClient(daemon, 'first');
-  expect(await client.told('prepare', 'key')).toBe('ok');
+  expect(await client.outcome('prepare', 'key')).toBe('ok');
   const about = async (command: string): Promise<string> =>
     (await stratalog([command, '1', '--root', daemon.root])).stdout;
   expect(await about('who')).toMatch(new RegExp(`^caller    \\S+, pid ${client.pid}, uid 0$`, 'm'));

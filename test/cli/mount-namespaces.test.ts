@@ -124,8 +124,8 @@ describe('a daemon in a mount namespace of its own', () => {
         /visible only there; remove PrivateTmp=.*Bidirectional/,
       );
       // Plain snapshots work.
-      expect(await client.told('commit', 'lower', 'layer')).toBe('ok');
-      expect(await client.told('prepare', 'container', 'layer')).toBe('ok');
+      expect(await client.outcome('commit', 'lower', 'layer')).toBe('ok');
+      expect(await client.outcome('prepare', 'container', 'layer')).toBe('ok');
 
       // Without the mount namespace.
       await daemon.stop();
@@ -149,15 +149,15 @@ describe('a daemon in a mount namespace of its own', () => {
     const before = await aClient(daemon);
     expect(await pulled(before, 'lower', layers[0])).toMatch(READY);
     const chainId = layers[0]?.chainId ?? '';
-    expect(await before.told('prepare', 'container', chainId)).toBe('ok');
-    expect(await before.told('view', 'view', chainId)).toBe('ok');
+    expect(await before.outcome('prepare', 'container', chainId)).toBe('ok');
+    expect(await before.outcome('view', 'view', chainId)).toBe('ok');
     await before.kill();
 
     // The new namespace starts with the existing mounts, which are also visible outside.
     await daemon.stop();
     await daemon.start(unshared('slave'));
     const between = await aClient(daemon);
-    expect(await between.told('mounts', 'container')).toBe('ok');
+    expect(await between.outcome('mounts', 'container')).toBe('ok');
     expect(await pulled(between, 'lower 2', layers[0])).toMatch(READY);
     expect(await notServing(daemon)).toEqual([]);
     await between.kill();
@@ -173,8 +173,8 @@ describe('a daemon in a mount namespace of its own', () => {
       expect(answer).toMatchObject({ kind: 'unanswered' });
       expect(inWords(answer)).toMatch(NOT_VISIBLE);
     }
-    expect(await client.told('prepare', 'another', chainId)).toMatch(NOT_VISIBLE);
-    expect(await client.told('view', 'another', chainId)).toMatch(NOT_VISIBLE);
+    expect(await client.outcome('prepare', 'another', chainId)).toMatch(NOT_VISIBLE);
+    expect(await client.outcome('view', 'another', chainId)).toMatch(NOT_VISIBLE);
     // containerd pulls it again.
     expect(await pulled(client, 'lower 3', layers[0])).toBe('ok');
     expect((await notServing(daemon)).map(([name]) => name)).toEqual(['mounts']);
@@ -187,8 +187,8 @@ describe('a daemon in a mount namespace of its own', () => {
     await daemon.stop();
     await daemon.start();
     const after = await aClient(daemon);
-    expect(await after.told('mounts', 'container')).toBe('ok');
-    expect(await after.told('mounts', 'view')).toBe('ok');
+    expect(await after.outcome('mounts', 'container')).toBe('ok');
+    expect(await after.outcome('mounts', 'view')).toBe('ok');
     expect(await notServing(daemon)).toEqual([]);
   });
 
@@ -202,7 +202,7 @@ describe('a daemon in a mount namespace of its own', () => {
     const client = await aClient(daemon);
     expect(await pulled(client, 'lower', layers[0])).toMatch(READY);
     expect(mountpointsBelow(daemon.root)).toEqual([`${daemon.root}/snapshots/1/fs`]);
-    expect(await client.told('prepare', 'container', layers[0]?.chainId ?? '')).toBe('ok');
+    expect(await client.outcome('prepare', 'container', layers[0]?.chainId ?? '')).toBe('ok');
     expect(await notServing(daemon)).toEqual([]);
     expect(await found(daemon)).toEqual({ code: 0, findings: [] });
   });
@@ -237,8 +237,8 @@ describe('a daemon in a mount namespace of its own', () => {
     ]);
     expect(jsonLines(stdout)[0]?.['data']).toMatchObject({ caller: { pid: 0, uid: 0 } });
     // Clients that cannot be distinguished are not protected from each other.
-    expect(await (await aClient(daemon)).told('prepare', 'key')).toBe('ok');
-    expect(await client.told('remove', 'key')).toBe('ok');
+    expect(await (await aClient(daemon)).outcome('prepare', 'key')).toBe('ok');
+    expect(await client.outcome('remove', 'key')).toBe('ok');
     await daemon.crash();
   });
 });
@@ -260,8 +260,8 @@ describe('a client in a mount namespace of its own', () => {
     expect(answers[1]).toMatch(READY);
     // The parent layer of the other client may or may not exist by now.
     expect(await pulled(blind, 'blind 3', layers[0])).toBe('ok');
-    expect(await blind.told('view', 'view', layers[0]?.chainId ?? '')).toMatch(NOT_VISIBLE);
-    expect(await seeing.told('view', 'view', layers[0]?.chainId ?? '')).toBe('ok');
+    expect(await blind.outcome('view', 'view', layers[0]?.chainId ?? '')).toMatch(NOT_VISIBLE);
+    expect(await seeing.outcome('view', 'view', layers[0]?.chainId ?? '')).toBe('ok');
     expect((await notServing(daemon)).map(([name]) => name)).toContain('mounts');
     await blind.kill();
     // All remaining clients see the mounts.

@@ -86,8 +86,8 @@ describe.runIf(!againstPeer)("containerd's memory beside the log", () => {
     }
   }
 
-  async function must(daemon: ClientProcess, ...call: Parameters<ClientProcess['told']>) {
-    expect(await daemon.told(...call), call.join(' ')).toBe('ok');
+  async function must(daemon: ClientProcess, ...call: Parameters<ClientProcess['outcome']>) {
+    expect(await daemon.outcome(...call), call.join(' ')).toBe('ok');
   }
 
   it('agrees after a pull, asked by socket, by file and by directory', async () => {

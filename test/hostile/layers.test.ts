@@ -139,7 +139,7 @@ const sources: readonly HostileCase<Place>[] = [
   {
     name: 'a chain id that is a path',
     when: ({ store }) => importing(store, written(tar), 'sha256:../../../../etc'),
-    expected: { code: 2, message: [/Say it as sha256: and 64 hex digits/] },
+    expected: { code: 2, message: [/Use sha256: and 64 hex digits/] },
   },
   {
     name: 'a tar without its chain id',
@@ -149,7 +149,7 @@ const sources: readonly HostileCase<Place>[] = [
   {
     name: 'a size that is none',
     when: ({ store }) => importing(store, written(tar), another, '--max-size', '64G'),
-    expected: { code: 2, message: [/Say it as 500MiB or 64GiB/] },
+    expected: { code: 2, message: [/Use for example 500MiB or 64GiB/] },
   },
   {
     name: 'something that names no source',

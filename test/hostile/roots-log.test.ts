@@ -81,7 +81,7 @@ const damaged = (...says: RegExp[]): Deed['told'] => ({
 const badIdentity = (why: RegExp): Deed['told'] => ({
   serve: [3, /identity\.json cannot be used/, why, /Restore it from a backup, or see/],
   inspect: [3, /identity-damaged +refuse to start/, why, /2 active/],
-  verify: [3, /damage +identity-damaged/, why, /25 records are whole|24 records are whole/],
+  verify: [3, /damage +identity-damaged/, why, /25 valid records|24 valid records/],
   log: [0, /key-2/],
 });
 
@@ -150,7 +150,7 @@ const deeds: readonly Deed[] = [
     done: (root) => replaced(segment(root, 1), (place) => fs.symlinkSync(place, place)),
     told: {
       ...damaged(noFile),
-      verify: [3, noFile, /19 records are whole; 1 finding$/m],
+      verify: [3, noFile, /19 valid records; 1 finding$/m],
       log: [3, noFile],
     },
   },
@@ -230,7 +230,7 @@ const deeds: readonly Deed[] = [
     name: 'garbage stands behind the records of the newest segment',
     done: (root) => fs.appendFileSync(segment(root, -1), 'garbage'),
     told: {
-      inspect: [3, /torn-tail +cut it and keep it aside/],
+      inspect: [3, /torn-tail +cut it and keep a copy/],
       verify: [3, /torn-tail.*A start cuts them and keeps them aside/],
     },
   },

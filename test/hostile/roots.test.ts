@@ -232,7 +232,10 @@ const cases: readonly HostileCase<Place>[] = [
     name: 'named to a command that looks, and is none',
     given: ({ at }) => fs.mkdirSync(at),
     when: ({ at }) => ask(['inspect', '--root', at]),
-    expected: { code: 2, message: [/is no root: there is neither.*Name the directory/] },
+    expected: {
+      code: 2,
+      message: [/is not a root: it has no identity\.json, log, snapshots; give the directory/],
+    },
   },
   {
     name: 'that only root may read, looked at by somebody else',
@@ -248,7 +251,7 @@ const cases: readonly HostileCase<Place>[] = [
         process.seteuid?.(0);
       }
     },
-    expected: { code: 2, message: [/identity.json cannot be looked at: EACCES.*run it as root/] },
+    expected: { code: 2, message: [/cannot stat \S+identity.json: EACCES.*run it as root/] },
   },
 ];
 

@@ -44,7 +44,7 @@ export class ClientProcess {
   }
 
   /** `ok`, or what was refused and why. */
-  async told(method: ClientCall['method'], ...words: readonly string[]): Promise<string> {
+  async outcome(method: ClientCall['method'], ...words: readonly string[]): Promise<string> {
     return inWords(await this.call({ method, words, labels: {} }));
   }
 

@@ -194,7 +194,7 @@ function rowOf(found: Difference): readonly [string, string, string] {
       return [
         found.kind,
         found.theirs.name,
-        `stands on ${found.ours.parent ?? 'nothing'}; containerd means ${found.expected ?? 'nothing'}`,
+        `its parent is ${found.ours.parent ?? 'none'}, but ${found.expected ?? 'none'} in containerd`,
       ];
   }
 }

@@ -79,7 +79,7 @@ describe('flags', () => {
     for (const size of ['64G', '1000', '0B']) {
       const refused = await layer('import', '--layer-store', bench.store, '--max-size', size, 'x');
       expect(refused.code).not.toBe(0);
-      expect(refused.stderr).toContain('Say it as 500MiB or 64GiB.');
+      expect(refused.stderr).toContain('Use for example 500MiB or 64GiB.');
     }
   });
 });
@@ -314,7 +314,7 @@ it('takes a layer that it cannot read for neither damaged nor absent', async () 
   try {
     const listed = await list();
     expect(listed.code).toBe(1);
-    expect(listed.stderr).toMatch(/cannot be looked at: .*EINVAL/);
+    expect(listed.stderr).toMatch(/cannot read layer: .*EINVAL/);
     expect(listed.stdout).toContain('(not read)');
     const again = bench.importEntries(entries, { force: true });
     expect(await reasonFor(again)).toMatch(/was left alone: .*EINVAL/);
