@@ -1,6 +1,6 @@
 /**
- * Validates a FileSystem at run time, because a caller may not use our types: a missing member would
- * make every remote Prepare silently fall back to a pull.
+ * Validates a FileSystem at run time, because a caller may not use our types: a missing member
+ * would make every remote Prepare silently fall back to a pull.
  */
 import type { FileSystem } from './contract.js';
 

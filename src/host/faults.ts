@@ -1,10 +1,10 @@
-/** Turns what Node's own calls throw into HostFault, so that nobody above has two forms to read. */
+/** Converts errors of Node's calls to HostFault. */
 import { HostFault } from '../base/errors.js';
 import { errnoName } from './libc.js';
 
 /**
- * The HostFault behind a thrown value. A HostFault passes through, an errno error is renamed, and
- * anything else (a broken invariant, a wrong argument) is not the world's fault and stays itself.
+ * Converts an errno error to a HostFault. Returns a HostFault, and any other error (a broken
+ * invariant, an invalid argument), unchanged.
  */
 export function asHostFault(operation: string, path: string, thrown: unknown): Error {
   if (!(thrown instanceof Error)) return new Error(String(thrown));
@@ -14,7 +14,7 @@ export function asHostFault(operation: string, path: string, thrown: unknown): E
 }
 
 function codeOf(error: Error): string | undefined {
-  // libuv calls every errno it does not know UNKNOWN, but still carries the number.
+  // libuv has the code UNKNOWN for errnos that it does not know, but keeps the number.
   if ('errno' in error && typeof error.errno === 'number') return errnoName(Math.abs(error.errno));
   if ('code' in error && typeof error.code === 'string' && /^E[A-Z0-9]+$/.test(error.code)) {
     return error.code;
@@ -22,7 +22,7 @@ function codeOf(error: Error): string | undefined {
   return undefined;
 }
 
-/** Runs a synchronous call of Node; what it throws comes out as HostFault. */
+/** Runs a synchronous call of Node and converts what it throws. */
 export function guarded<Value>(operation: string, path: string, call: () => Value): Value {
   try {
     return call();

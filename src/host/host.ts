@@ -1,4 +1,4 @@
-/** The operating system behind the ports, assembled: what the program hands to everybody else. */
+/** The ports implemented with the real operating system. */
 import type {
   Clock,
   Disk,
@@ -23,19 +23,19 @@ export interface Host {
   readonly processes: Processes;
   readonly directories: SnapshotDirectories;
   readonly idmappedMounts: IdmappedMounts;
-  /** For jobs of others that block, such as those of the file systems. */
+  /** For blocking jobs of other components, such as file systems. */
   readonly workers: WorkerPool;
   /**
-   * Ends the threads. Answers how many hang in a system call: while there are any, the process
-   * cannot end by itself nor by process.exit(), only by `endProcess` of limits.ts.
+   * Ends the threads and returns how many hang in a system call. While any does, neither an
+   * ordinary exit nor process.exit() ends the process, only `endProcess` of limits.ts.
    */
   close(): Promise<number>;
 }
 
 /**
- * Opens nothing and makes nothing yet; threads start with the first call that needs one.
+ * Opens and creates nothing. Threads start with the first call that needs one.
  *
- * @param onThreads learns when threads cannot be started or die, and when one starts again
+ * @param onThreads called when threads fail to start or die, and when they start again
  */
 export function openHost({
   root,

@@ -1,7 +1,7 @@
 /**
- * What this kernel can do below a given directory, found out by trying wherever a try is possible:
- * a version number says nothing of a distribution's back-ports, nor of the file system beneath.
- * Jobs for the threads of workers.ts; each try cleans up behind itself.
+ * Probes kernel features in a directory, as jobs for worker threads. Features are tried where
+ * possible, because a version number does not reflect back-ports or the file system. Each probe
+ * cleans up.
  */
 import * as fs from 'node:fs';
 import * as os from 'node:os';
@@ -39,8 +39,8 @@ interface Directory {
   readonly directory: string;
 }
 
-/** Errors that say nothing of the kernel: the disk, its room, or what this process may hold open. */
-const NO_ANSWER: ReadonlySet<string> = new Set([
+/** Errors that do not show whether a feature is supported: disk errors and exhausted resources. */
+const INCONCLUSIVE: ReadonlySet<string> = new Set([
   ...['ENOSPC', 'EDQUOT', 'EIO', 'ESTALE', 'EMFILE', 'ENFILE', 'ENOMEM', 'EAGAIN', 'EINTR'],
 ]);
 
@@ -59,7 +59,7 @@ function isAtLeast(major: number, minor: number): boolean {
   return ours > major || (ours === major && oursMinor >= minor);
 }
 
-/** Whether root here is not the machine's root: its uid map is not the identity of them all. */
+/** Whether this is not the initial user namespace: its uid map is not the full identity. */
 export function isInUserNamespace(): boolean {
   const map = guarded('read', '/proc/self/uid_map', () =>
     fs.readFileSync('/proc/self/uid_map', 'utf8'),
@@ -67,18 +67,19 @@ export function isInUserNamespace(): boolean {
   return !/^\s*0\s+0\s+4294967295\s*$/.test(map);
 }
 
-/** The module parameter `index`: containerd adds `index=off` to its mounts when it is there. */
+/** If overlay has the parameter `index`, containerd adds `index=off` to its mounts. */
 export function hasOverlayIndexParameter(): boolean {
   return fs.existsSync('/sys/module/overlay/parameters/index');
 }
 
 /**
- * Whether readdir(3) tells the type of each entry, which overlayfs needs of its upper directory
- * (xfs without ftype does not). Source: continuity fs/dtype_linux.go.
+ * Whether readdir(3) reports entry types, which overlayfs requires of its upper directory (xfs
+ * without ftype does not). Source: continuity fs/dtype_linux.go.
  */
 export function reportsDirectoryTypes({ directory }: Directory): ProbeResult {
   const number = getdentsNumbers[process.arch];
-  if (number === undefined) return unsupported(`not known how to ask on ${process.arch}`);
+  if (number === undefined)
+    return unsupported(`cannot probe on ${process.arch}: unknown number of getdents64`);
   return withScratch(directory, (scratch) => {
     fs.writeFileSync(`${scratch}/entry`, '');
     const fd = openDirectory(scratch);
@@ -102,12 +103,12 @@ export function canMountOverlay({ directory }: Directory): ProbeResult {
 }
 
 /**
- * Whether overlays here need `userxattr`: only in a user namespace, where `trusted.*` cannot be
- * written. Source: containerd overlayutils/check.go, NeedsUserXAttr.
+ * Whether overlays need `userxattr`: only in a user namespace, where `trusted.*` is not writable.
+ * Source: containerd overlayutils/check.go, NeedsUserXAttr.
  */
 export function needsUserXattr({ directory }: Directory): boolean {
   if (!isInUserNamespace()) return false;
-  // tmpfs takes no user.* attributes before Linux 6.6; containerd leaves it out always.
+  // tmpfs has no user.* attributes before Linux 6.6; containerd never uses the option on it.
   if (statfs(directory).type === fileSystemMagic.tmpfs) return false;
   if (isAtLeast(5, 11)) return true;
   return tryOverlay(directory, ['userxattr']).supported;
@@ -119,8 +120,8 @@ export interface IdmapInput extends Directory {
 }
 
 /**
- * Whether an idmapped mount can be the lower of an overlay here. containerd believes any kernel
- * from 5.19 on (SupportsIDMappedMounts); but the file system below must agree too, so it is tried.
+ * Whether an idmapped mount can be the lower of an overlay. containerd checks only for Linux 5.19
+ * (SupportsIDMappedMounts), but the file system must support it too, so it is tried.
  */
 export function canIdmapOverlayLower({ directory, namespace }: IdmapInput): ProbeResult {
   return withScratch(directory, (scratch) => {
@@ -137,8 +138,8 @@ export function canIdmapOverlayLower({ directory, namespace }: IdmapInput): Prob
 }
 
 /**
- * Whether an EROFS image can be mounted from a plain file (Linux 6.12). A file of zeros is offered:
- * EINVAL means that the kernel read it and missed the superblock, ENOTBLK that it wants a device.
+ * Whether an EROFS image can be mounted from a regular file (Linux 6.12). Tries a file of zeros:
+ * EINVAL means that the kernel read it and found no superblock, ENOTBLK that it requires a device.
  */
 export function canMountErofsFiles({ directory }: Directory): ProbeResult {
   return withScratch(directory, (scratch) => {
@@ -157,25 +158,25 @@ export function canMountErofsFiles({ directory }: Directory): ProbeResult {
         return supported;
       case 'ENOTBLK':
         return unsupported(
-          'the kernel mounts EROFS from block devices only (Linux 6.12 is needed)',
+          'the kernel mounts EROFS only from block devices (files require Linux 6.12)',
         );
       case 'ENODEV':
-        return unsupported('the kernel has no EROFS');
+        return unsupported('the kernel does not support EROFS');
       default:
-        refuseNoAnswer('mount', mountpoint, code);
-        return unsupported(`mount(2) says ${code}`);
+        throwIfInconclusive('mount', mountpoint, code);
+        return unsupported(`mount(2) failed with ${code}`);
     }
   });
 }
 
-/** Whether loop devices can be had: the control device answers. */
+/** Whether the control device of loop devices can be opened. */
 export function canUseLoopDevices(): ProbeResult {
   const device = '/dev/loop-control';
   try {
     fs.closeSync(fs.openSync(device, fs.constants.O_RDWR));
     return supported;
   } catch (error) {
-    refuseNoAnswer('open', device, errnoOf(error));
+    throwIfInconclusive('open', device, errnoOf(error));
     return unsupported(reasonOf(error));
   }
 }
@@ -205,24 +206,25 @@ function tryOverlayIn(
   const [target, type] = [cString(merged), cString('overlay')];
   if (mountCall(type, target, type, 0, cString(data)) !== 0) {
     const code = errnoName(lastErrno());
-    refuseNoAnswer('mount', merged, code);
-    return unsupported(`mounting an overlay says ${code}`);
+    throwIfInconclusive('mount', merged, code);
+    return unsupported(`mounting an overlay failed with ${code}`);
   }
   umount2(target, detach);
   return supported;
 }
 
 /**
- * A directory of its own for one try, deleted behind it. What the kernel refuses is the answer.
+ * Runs a probe in a temporary directory. A refusal by the kernel means that the feature is not
+ * supported.
  *
- * Fails with a HostFault when nothing could be tried, as on a full or a broken disk.
+ * @throws HostFault if the probe is inconclusive, as on a full or broken disk
  */
 function withScratch(directory: string, attempt: (scratch: string) => ProbeResult): ProbeResult {
   const scratch = guarded('mkdtemp', directory, () => fs.mkdtempSync(`${directory}/.probe-`));
   try {
     return attempt(scratch);
   } catch (error) {
-    refuseNoAnswer('try', scratch, errnoOf(error));
+    throwIfInconclusive('try', scratch, errnoOf(error));
     if (error instanceof HostFault) return unsupported(error.message);
     throw error;
   } finally {
@@ -231,6 +233,6 @@ function withScratch(directory: string, attempt: (scratch: string) => ProbeResul
   }
 }
 
-function refuseNoAnswer(operation: string, path: string, code: string | undefined): void {
-  if (code !== undefined && NO_ANSWER.has(code)) throw new HostFault(operation, path, code);
+function throwIfInconclusive(operation: string, path: string, code: string | undefined): void {
+  if (code !== undefined && INCONCLUSIVE.has(code)) throw new HostFault(operation, path, code);
 }

@@ -1,4 +1,4 @@
-/** What the kernel and the file system of the root can do, for `check` at start and for mounts. */
+/** Features of the kernel and the root's file system, for checks at startup and for mounts. */
 import type { FileHandle } from 'node:fs/promises';
 import * as os from 'node:os';
 import { reasonOf } from '../base/errors.js';
@@ -18,9 +18,9 @@ export interface KernelFacts {
   /** `uname -r`. */
   readonly release: string;
   readonly isInUserNamespace: boolean;
-  /** An overlay cannot have its upper directory on most overlays. */
+  /** Most overlays cannot hold the upper directory of another overlay. */
   readonly isRootOnOverlay: boolean;
-  /** What is on it does not outlive the machine's next start. */
+  /** The root does not survive a reboot. */
   readonly isRootInMemory: boolean;
   readonly directoryTypes: ProbeResult;
   readonly overlay: ProbeResult;
@@ -31,7 +31,7 @@ export interface KernelFacts {
   readonly loopDevices: ProbeResult;
 }
 
-/** Room left on a file system. Never on the event loop: a remote one may not answer. */
+/** Free space of a file system. Runs on a thread: a remote file system may not answer. */
 export function fileSystemStatus(
   pool: WorkerPool,
   path: string,
@@ -42,8 +42,8 @@ export function fileSystemStatus(
 }
 
 /**
- * Tries it all below the directory, which must exist and be writable; nothing stays behind.
- * What cannot be done is a fact with its reason, not a failure.
+ * Probes all features in the directory, which must exist and be writable, and cleans up. An
+ * unsupported feature is a result with its reason, not an error.
  */
 export async function probeKernel(
   pool: WorkerPool,
@@ -52,7 +52,7 @@ export async function probeKernel(
 ): Promise<KernelFacts> {
   const options = { lane: 'mount', path: directory, signal } as const;
   const input = { directory };
-  // One after the other, on one thread: each further thread costs more than all of this.
+  // Sequentially on one thread: starting another thread costs more than all probes.
   const status = await fileSystemStatus(pool, directory, signal, options.lane);
   const inside = await pool.run(jobs, 'isInUserNamespace', undefined, options);
   const types = await pool.run(jobs, 'reportsDirectoryTypes', input, options);
@@ -77,7 +77,7 @@ export async function probeKernel(
   };
 }
 
-/** Whether overlays here take idmapped lowers, by a real one. */
+/** Whether overlays support idmapped lowers; mounts one. */
 export async function probeIdmappedLowers(
   pool: WorkerPool,
   directory: string,

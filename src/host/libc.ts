@@ -1,8 +1,6 @@
 /**
- * The C library as this program calls it, through koffi. It knows how a call fails and what its
- * errno is named; what a call is for stands in the files beside it. The calls block: only those
- * that cannot hang (clock_gettime, getsockopt …) may be made on the event loop, all others run on
- * the threads of workers.ts.
+ * Calls of the C library through koffi. The calls block: only those that cannot hang
+ * (clock_gettime, getsockopt …) may run on the event loop, all others on worker threads.
  */
 import { createRequire } from 'node:module';
 import { getSystemErrorName } from 'node:util';
@@ -10,10 +8,10 @@ import { getEnvironmentData, isMainThread, setEnvironmentData } from 'node:worke
 import type koffiModule from 'koffi';
 import { HostFault } from '../base/errors.js';
 
-/** What goes into a call: numbers, C strings, and memory the call reads or fills. */
+/** Numbers, C strings, and memory that the call reads or fills. */
 export type Argument = number | bigint | string | Uint8Array | null;
 
-/** Answers what the C function answers; -1 stands for a failure whose errno koffi keeps. */
+/** Returns the result of the C function; after -1, koffi keeps the errno. */
 export type LibraryCall = (...args: Argument[]) => number;
 
 type Koffi = typeof koffiModule;
@@ -22,11 +20,11 @@ interface KoffiFunc {
   readonly async: (...args: unknown[]) => void;
 }
 
-// Loaded at the first need: it takes a tenth of a short command, and reading files needs none of it.
+// Loaded on first use: it takes a tenth of a short command, and reading files does not need it.
 let loaded: Koffi | undefined;
 const koffi = (): Koffi => (loaded ??= openedByParent() ?? loadKoffi());
 
-/** Where threads find which file this thread has opened. */
+/** Environment data with the file that the parent thread has opened. */
 const openedKey = 'stratalog:koffi';
 
 function loadKoffi(): Koffi {
@@ -38,8 +36,8 @@ function loadKoffi(): Koffi {
 }
 
 /**
- * The native module as the thread that started this one has opened it. The file itself is not
- * read: glibc knows it by its name, so threads start even after an upgrade has replaced it.
+ * The native module that the parent thread has opened. glibc finds it by name without reading the
+ * file, so threads start even after an upgrade has replaced it.
  */
 function openedByParent(): Koffi | null {
   const file = getEnvironmentData(openedKey);
@@ -53,10 +51,10 @@ function openedByParent(): Koffi | null {
   return own.exports as Koffi;
 }
 
-// The process itself, not a file name: so the same code finds glibc and musl.
+// Symbols of the process itself, which works for glibc and musl.
 let library: ReturnType<Koffi['load']> | undefined;
 
-/** Binds a function of the C library, at its first call, by its prototype in C. */
+/** Binds a function of the C library by its C prototype, on its first call. */
 export function libraryCall(prototype: string): LibraryCall {
   let call: ((...args: Argument[]) => unknown) | undefined;
   return (...args) => {
@@ -67,8 +65,8 @@ export function libraryCall(prototype: string): LibraryCall {
 }
 
 /**
- * The same on a thread of libuv's pool, for calls that may wait for a disk. The errno is that
- * thread's own and cannot be read: -1 is all there is to know of a failure.
+ * As `libraryCall`, on a thread of libuv's pool, for calls that may wait for a disk. The errno is
+ * local to that thread and cannot be read: a failure is only -1.
  */
 export function libraryCallAsync(prototype: string): (...args: Argument[]) => Promise<number> {
   let call: KoffiFunc | undefined;
@@ -92,8 +90,8 @@ export function lastErrno(): number {
 let namesByNumber: ReadonlyMap<number, string> | undefined;
 
 /**
- * `ENOENT` for 2. Node's own name where it has one, so that a name means the same whoever made
- * the call; libuv knows only about eighty of them (not EUCLEAN, not ESTALE).
+ * `ENOENT` for 2. Prefers Node's name, so that names are the same for calls of Node and of libc.
+ * libuv knows only about eighty of them (not EUCLEAN, not ESTALE).
  */
 export function errnoName(errno: number): string {
   const name = getSystemErrorName(-errno);
@@ -104,7 +102,7 @@ export function errnoName(errno: number): string {
   return namesByNumber.get(errno) ?? `E${errno}`;
 }
 
-/** Makes the call and answers its result; a failure becomes a HostFault. */
+/** Makes the call and returns its result. @throws HostFault */
 export function checked(
   operation: string,
   path: string,
@@ -117,8 +115,8 @@ export function checked(
 }
 
 /**
- * A path as C reads it. A NUL byte would silently cut it, so it is refused as Node refuses it.
- * Bytes are taken as they are: names on Linux need not be UTF-8.
+ * A NUL-terminated path. Rejects NUL bytes, which would truncate it. Does not validate bytes: names
+ * on Linux need not be UTF-8.
  */
 export function cString(value: string | Uint8Array): Uint8Array {
   const bytes = typeof value === 'string' ? Buffer.from(value, 'utf8') : value;

@@ -1,6 +1,6 @@
 /**
- * statx(2): what Node's stat does not tell (whether a directory is the root of a mount, which
- * attributes forbid a delete), relative to an open directory, without following a link.
+ * statx(2), for what Node's stat lacks: mount roots, the attributes that prevent deletion, and
+ * names relative to an open directory. Never follows a symlink.
  */
 import { HostFault } from '../base/errors.js';
 import { checked, cString, errnoName, lastErrno, libraryCall } from './libc.js';
@@ -31,27 +31,27 @@ export interface FileStatus {
   readonly links: number;
   readonly inode: bigint;
   readonly device: bigint;
-  /** Of the mount that it was reached through; null before Linux 5.8. */
+  /** The mount that contains it; null before Linux 5.8. */
   readonly mountId: bigint | null;
   /** Allocated, in units of 512 bytes. */
   readonly blocks: number;
   readonly isDirectory: boolean;
-  /** Bits of `attribute`; those that the kernel or the file system cannot tell are 0. */
+  /** Bits of `attribute`; 0 if the kernel or the file system does not report them. */
   readonly attributes: number;
 }
 
 const memory = new Uint8Array(structBytes);
 const fields = new DataView(memory.buffer);
 
-/** Of a name in an open directory, or of the directory itself when the name is empty. */
+/** The status of a name in an open directory, or of the directory if the name is empty. */
 export function statusAt(directory: number, name: Uint8Array | '', path: string): FileStatus {
   const flags = atSymlinkNofollow | atNoAutomount | (name === '' ? atEmptyPath : 0);
   checked('statx', path, statxCall, directory, cString(name), flags, requested, memory);
   return currentFields();
 }
 
-/** The same; null where nothing of that name is (any more). */
-export function statusIfThere(
+/** As `statusAt`; null if the name does not exist. */
+export function statusIfExists(
   directory: number,
   name: Uint8Array,
   path: string,
@@ -64,15 +64,15 @@ export function statusIfThere(
 }
 
 /**
- * Whether two are on one mount. A nested btrfs subvolume has a device number of its own and is no
- * mount, so the device decides only where the kernel does not report mounts.
+ * Whether two files are on the same mount. Compares devices only if the kernel does not report
+ * mounts, because a nested btrfs subvolume has its own device number but is not a mount.
  */
 export function areOnOneMount(one: FileStatus, other: FileStatus): boolean {
   if (one.mountId !== null && other.mountId !== null) return one.mountId === other.mountId;
   return one.device === other.device;
 }
 
-/** Of a path, without following a link in its last component. */
+/** The status of a path. Does not follow a symlink in its last component. */
 export function statusOf(path: string): FileStatus {
   return statusAt(currentDirectory, Buffer.from(path), path);
 }

@@ -123,7 +123,7 @@ it('is unhealthy while it cannot start threads, and healthy again when it can', 
   const query = ['state', '--at', '1', '--address', address];
   const failed = await stratalog(query);
   expect(failed).toMatchObject({ code: 1, stdout: '' });
-  expect(failed.stderr).toMatch(/its worker thread did not start: .*EAGAIN; raise .*TasksMax=/);
+  expect(failed.stderr).toMatch(/worker thread failed to start: .*EAGAIN; raise .*TasksMax=/);
   expect(await serves(address)).toBe(false);
   const health = await stratalog(['health', '--address', address]);
   expect(health).toMatchObject({ code: 1 });

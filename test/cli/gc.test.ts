@@ -45,7 +45,7 @@ it('shows what Cleanup of a running daemon would collect, and calls it', async (
   expect(lines[0]).toMatch(/^DIRECTORY +VERDICT +SIZE +AGE +REASON$/);
   expect(lines[1]).toMatch(/^1 +kept +.* committed snapshot n\/2\/a, 1 child$/);
   expect(lines[2]).toMatch(/^2 +kept +\d.* \d+ s +active snapshot n\/3\/b$/);
-  expect(lines[3]).toMatch(/^notes +kept +8\.0 KiB .* unowned, but in use: it is no directory$/);
+  expect(lines[3]).toMatch(/^notes +kept +8\.0 KiB .* unowned, but in use: it is not a directory$/);
   expect(lines[4]).toMatch(/^3 +collected .* removed, awaiting Cleanup since \d.*: n\/4\/c$/);
   expect(lines[5]).toMatch(/^stray +collected +4\.0 KiB .* orphan: unowned and unused$/);
   expect(lines.slice(-2)[0]).toMatch(/^kept +3, /);
@@ -64,7 +64,7 @@ it('shows what Cleanup of a running daemon would collect, and calls it', async (
   expect(jsonLines(done.stdout)).toMatchObject([
     { schema: 'stratalog.gc/v1', entry: '1', verdict: 'kept', reason: 'snapshot', children: 1 },
     { entry: '2', verdict: 'kept', shownAs: 'active', size: null },
-    { entry: 'notes', verdict: 'kept', reason: 'in-use', evidence: 'it is no directory' },
+    { entry: 'notes', verdict: 'kept', reason: 'in-use', evidence: 'it is not a directory' },
     { entry: '3', verdict: 'collected', reason: 'awaiting-cleanup', name: 'n/4/c' },
     { entry: 'stray', verdict: 'collected', reason: 'orphan' },
   ]);
@@ -225,7 +225,7 @@ describe('a stopped root', () => {
     renameSync(join(root, 'snapshots'), elsewhere);
     symlinkSync(elsewhere, join(root, 'snapshots'));
     const { code, stderr } = await stratalog(['gc', '-q', '--root', root]);
-    expect([code, stderr]).toEqual([2, expect.stringContaining('snapshots is a link')]);
+    expect([code, stderr]).toEqual([2, expect.stringContaining('snapshots is a symlink')]);
     expect(entriesOf(root)).toHaveLength(5);
   });
 

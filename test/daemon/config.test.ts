@@ -244,9 +244,9 @@ test("containerd's side has the capability to map ids where this host has it, el
   const capabilities = ['proxy_plugins', 's', 'capabilities'];
   for (const line of ['1.7', '2.x'] as const) {
     expect(parse(textOf(line, null))).toHaveProperty(capabilities, ['remap-ids']);
-    const without = textOf(line, 'mounting an overlay\nsays EINVAL');
+    const without = textOf(line, 'mounting an overlay\nfailed with EINVAL');
     expect(parse(without)).not.toHaveProperty(capabilities);
-    expect(without.replaceAll(/\n +#/g, '')).toContain('mounting an overlay says EINVAL');
+    expect(without.replaceAll(/\n +#/g, '')).toContain('mounting an overlay failed with EINVAL');
     expect(without).toContain('  # capabilities = ["remap-ids"]\n');
   }
   // Its proxy plugins have none.

@@ -113,14 +113,18 @@ describe('a directory with content is kept', () => {
       },
       'work is not empty',
     ],
-    ['a third entry', () => fs.writeFileSync(at('7/notes'), 'x'), 'it holds more than fs and work'],
+    [
+      'a third entry',
+      () => fs.writeFileSync(at('7/notes'), 'x'),
+      'it contains entries other than fs and work',
+    ],
     [
       'a link in place of fs',
       () => {
         fs.rmdirSync(at('7/fs'));
         fs.symlinkSync('/etc', at('7/fs'));
       },
-      'fs is no directory',
+      'fs is not a directory',
     ],
   ])('%s', async (_what, change, evidence) => {
     aSnapshot('7');
@@ -132,9 +136,9 @@ describe('a directory with content is kept', () => {
     fs.writeFileSync(at('notes.txt'), 'mine');
     fs.symlinkSync('/etc', at('link'));
     make('mine/data');
-    await expectUsed('notes.txt', 'content', 'it is no directory');
-    await expectUsed('link', 'content', 'it is no directory');
-    await expectUsed('mine', 'content', 'it holds more than fs and work');
+    await expectUsed('notes.txt', 'content', 'it is not a directory');
+    await expectUsed('link', 'content', 'it is not a directory');
+    await expectUsed('mine', 'content', 'it contains entries other than fs and work');
   });
 });
 

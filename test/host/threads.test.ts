@@ -52,19 +52,19 @@ test('a thread that does not start fails its job with the cause, and is reported
   // Not ENOENT, which would say that what the job is about is not there.
   expect(fault).toMatchObject({ operation: 'echo', path: '/job', code: 'EOWNERDEAD' });
   expect(String(fault)).toMatch(
-    /echo \/job: its worker thread did not start: the working directory was deleted .*; run it from another one$/,
+    /echo \/job: worker thread failed to start: the working directory was deleted .*; run from another directory$/,
   );
   expect(reports).toEqual([
-    expect.stringMatching(/^a worker thread did not start: the working directory was deleted/),
+    expect.stringMatching(/^worker thread failed to start: the working directory was deleted/),
   ]);
   // Each further job is tried, and the same report is not repeated.
-  await expect(run('echo', 2)).rejects.toThrow('did not start');
+  await expect(run('echo', 2)).rejects.toThrow('failed to start');
   expect(reports).toHaveLength(1);
 });
 
 test('threads are tried until one starts again, without any job', async () => {
   deleteWorkingDirectory();
-  await expect(run('echo', 1)).rejects.toThrow('did not start');
+  await expect(run('echo', 1)).rejects.toThrow('failed to start');
   process.chdir(directory.path);
   await expect.poll(() => reports, { timeout: 20_000 }).toHaveLength(2);
   expect(reports[1]).toBeNull();
@@ -80,7 +80,7 @@ test('the threads that are left do the work of those that do not start', async (
   const others = [run('echo', 1), run('echo', 2)];
   await expect.poll(() => reports, { timeout: 20_000 }).toHaveLength(1);
   // No thread is left in the other lane.
-  await expect(run('echo', 3, 'fast')).rejects.toThrow('did not start');
+  await expect(run('echo', 3, 'fast')).rejects.toThrow('failed to start');
   expect(pool.state('mount')).toEqual({ running: 1, waiting: 2, lost: 0 });
   fs.closeSync(fs.openSync(fifo, 'r+'));
   expect(await Promise.all([first, ...others])).toEqual(['opened', 1, 2]);
@@ -88,16 +88,16 @@ test('the threads that are left do the work of those that do not start', async (
 
 test('a thread that dies is reported until another one has started', async () => {
   await expect(run('die', undefined as never)).rejects.toThrow(
-    'die /job: its worker thread died: the thread ended with code 3',
+    'die /job: worker thread died: the thread ended with code 3',
   );
   await expect.poll(() => reports, { timeout: 20_000 }).toHaveLength(2);
-  expect(reports).toEqual(['a worker thread died: the thread ended with code 3', null]);
+  expect(reports).toEqual(['worker thread died: the thread ended with code 3', null]);
   expect(await run('echo', 1)).toBe(1);
 });
 
 test('a pool that is closed tries no further thread', async () => {
   deleteWorkingDirectory();
-  await expect(run('echo', 1)).rejects.toThrow('did not start');
+  await expect(run('echo', 1)).rejects.toThrow('failed to start');
   await pool.close();
   process.chdir(directory.path);
   await expect(run('echo', 2)).rejects.toMatchObject({ code: 'ECANCELED' });

@@ -221,7 +221,7 @@ test('refuses more waiting jobs than the lane holds', async () => {
   const waiting = [run('echo', 1), run('echo', 2)];
   const refused = await run('echo', 3).catch((thrown: unknown) => thrown);
   expect(refused).toMatchObject({ code: 'EAGAIN' });
-  expect(String(refused)).toContain('2 jobs wait');
+  expect(String(refused)).toContain('2 jobs are queued');
   expect(await freeUntil(hanging)).toBe('opened');
   expect(await Promise.all(waiting)).toEqual([1, 2]);
 });

@@ -187,7 +187,7 @@ describe('reasons', () => {
     await daemon.close();
     expect(texts).toEqual([
       ['1', 'committed snapshot n/1/c'],
-      ['notes.txt', 'unowned, but in use: it is no directory'],
+      ['notes.txt', 'unowned, but in use: it is not a directory'],
       ['2', 'removed, awaiting Cleanup since then: n/2/k'],
       ['3', 'removal unfinished since then: n/3/k'],
     ]);

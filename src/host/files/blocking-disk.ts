@@ -1,7 +1,6 @@
 /**
- * The Disk port for those who have nothing else to do while they wait: a command that answers one
- * question, or a thread that was given one. Reading is done on the spot. The hops of disk.ts cost
- * a question that looks into hundreds of small files more than the reading does.
+ * The Disk port with synchronous reads, for commands and worker threads that have nothing else to
+ * do. For hundreds of small files, the thread hops of disk.ts cost more than the reads.
  */
 import * as fs from 'node:fs';
 import { setImmediate as nextTurn } from 'node:timers/promises';
@@ -12,7 +11,7 @@ import { guarded } from '../faults.js';
 
 const { O_RDONLY, O_NONBLOCK } = fs.constants;
 
-/** After so much, a progress bar or a timer has its turn. */
+/** Bytes after which a read yields to the event loop, for progress bars and timers. */
 const TURN_BYTES = 1024 * 1024;
 
 export function blockingDisk(): Disk {
@@ -30,7 +29,7 @@ function openToRead(path: string, other: Disk): Promise<DiskFile> {
   try {
     fd = fs.openSync(path, O_RDONLY | O_NONBLOCK);
   } catch {
-    // It knows the ways in which a name can lead to no file.
+    // Repeated to get the detailed error.
     return other.open(path, 'read');
   }
   return settled(() => {
@@ -45,7 +44,7 @@ function openToRead(path: string, other: Disk): Promise<DiskFile> {
   });
 }
 
-/** What a call on the spot answers or throws, as a promise. */
+/** Runs a synchronous call as a promise. */
 function settled<Value>(call: () => Value): Promise<Value> {
   return new Promise((resolve) => {
     resolve(call());

@@ -1,4 +1,4 @@
-/** The SnapshotDirectories port: names are checked here, the work is done by directory-jobs.ts. */
+/** The SnapshotDirectories port: validates names; directory-jobs.ts does the work. */
 import { HostFault } from '../../base/errors.js';
 import type {
   DirectoryParts,
@@ -19,10 +19,10 @@ const useJobs = jobModule<typeof directoryUseJobs>(
   new URL('./directory-use-jobs.js', import.meta.url),
 );
 
-/** Looks into directories that one job takes. */
+/** Directories checked in one job. */
 const usesPerJob = 500;
 
-/** `root` must be absolute and exist, with `snapshots` in it: a root that is not mounted yet must not be made anew. */
+/** `root` must be absolute and contain `snapshots`, because a root may not be mounted yet. */
 export function snapshotDirectories(root: string, pool: WorkerPool): SnapshotDirectories {
   const snapshots = `${root.replace(/\/+$/, '')}/snapshots`;
   const fsPath = (id: SnapshotId): string => `${snapshots}/${id}/fs`;
@@ -58,7 +58,7 @@ export function snapshotDirectories(root: string, pool: WorkerPool): SnapshotDir
     },
     ownerOf: (id, signal) => {
       const path = fsPath(id);
-      // What is mounted there was mounted just now, on a thread of this lane.
+      // Reads through a mount that was just made on a thread of this lane.
       return pool.run(jobs, 'ownerOfDirectory', { path }, on('mount', path, signal));
     },
     syncFileSystem: (signal) =>
@@ -98,7 +98,7 @@ async function usesOf(
   signal: AbortSignal | undefined,
 ): Promise<readonly DirectoryUse[]> {
   const uses: DirectoryUse[] = [];
-  // In slices, so that a caller that gives up frees the thread, and no answer is huge.
+  // In slices, so that an aborted call frees its thread and no result is huge.
   for (let from = 0; from < names.length; from += usesPerJob) {
     const slice = names.slice(from, from + usesPerJob);
     const input = { snapshots, names: slice.filter(isUsableName) };
@@ -116,12 +116,11 @@ async function usesOf(
   return uses;
 }
 
-/** The entries of one listing. */
 function entriesOf(found: ListedNames, looksInside: boolean): readonly SnapshotDirectoryEntry[] {
   const withoutFs = new Set(namesIn(found.withoutFs));
   const withoutWork = new Set(namesIn(found.withoutWork));
   const hidden = new Set(namesIn(found.hidden));
-  const failed = new Map(found.failed.map(({ name, ...look }) => [name, look]));
+  const failed = new Map(found.failed.map(({ name, ...scan }) => [name, scan]));
   const partsOf = (name: string): DirectoryParts => {
     if (!looksInside) return { kind: 'unchecked' };
     if (hidden.has(name)) return { kind: 'hidden' };
@@ -148,7 +147,7 @@ function entriesOf(found: ListedNames, looksInside: boolean): readonly SnapshotD
 
 const namesIn = (joined: string): readonly string[] => (joined === '' ? [] : joined.split('/'));
 
-/** What a name that is no UTF-8 was decoded to: no entry has this one. */
+/** A name that is not UTF-8 is decoded with U+FFFD, so no entry has the decoded name. */
 const isUndecodable = (name: string): boolean => name.includes('\ufffd');
 
 const isUsableName = (name: string): boolean => isPlainName(name) && !isUndecodable(name);
@@ -162,7 +161,7 @@ function unusableName(path: string): DirectoryUse {
   };
 }
 
-/** One component that stays where it is: no separator, not `.`, not `..`. */
+/** A single path component: no separator, not `.`, not `..`. */
 function isPlainName(name: string): boolean {
   return name !== '' && name !== '.' && name !== '..' && !/[/\0]/.test(name);
 }

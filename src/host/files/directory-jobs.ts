@@ -1,7 +1,4 @@
-/**
- * The work behind SnapshotDirectories, as jobs for the threads of workers.ts. Paths reach these
- * functions checked; they know nothing of ids.
- */
+/** Implements SnapshotDirectories, as jobs for worker threads. Callers validate paths. */
 import * as fs from 'node:fs';
 import * as nodePath from 'node:path';
 import { HostFault, errnoOf } from '../../base/errors.js';
@@ -19,7 +16,7 @@ import type { JobControl } from '../threads/job-module.js';
 import { checked, libraryCall } from '../libc.js';
 import { isAtOrBelow, parseMountinfo } from '../mounts/mountinfo.js';
 import { emptyTree, removeAt } from './remove-tree.js';
-import { statusAt, statusIfThere } from '../statx.js';
+import { statusAt, statusIfExists } from '../statx.js';
 import {
   childPath,
   namesIn,
@@ -41,13 +38,12 @@ export interface PrepareInput {
 }
 
 /**
- * Makes `<name>/fs` and, when asked, `<name>/work`.
+ * Creates `<name>/fs` and, with `work`, `<name>/work`.
  *
- * Durable by two fsyncs. The last change is a chmod of `<name>`, so its fsync reaches back over
- * all earlier ones, the mode and owner of `fs` included: ext4 and xfs commit their journals in
- * order, btrfs logs a new directory with the new directories in it. The fsync of `snapshots`
- * holds the name itself, as fsync(2) demands; where the journal already has it, it is one flush
- * of the disk's cache.
+ * Two fsyncs make it durable. The last change is a chmod of `<name>`, so its fsync covers all
+ * earlier changes, including mode and owner of `fs`: ext4 and xfs commit their journals in order,
+ * btrfs logs a new directory with the new directories in it. The fsync of `snapshots` covers the
+ * name, as fsync(2) requires; if the journal already has it, it costs one flush of the disk cache.
  */
 export function prepare(input: PrepareInput): void {
   const { snapshots, name } = input;
@@ -59,7 +55,7 @@ export function prepare(input: PrepareInput): void {
   }
 }
 
-/** Without following a link. */
+/** Does not follow a symlink. */
 export function ownerOfDirectory({ path }: { readonly path: string }): FileOwner {
   return ownerOf(path);
 }
@@ -71,14 +67,14 @@ export interface PreallocateInput {
 }
 
 /**
- * Several at once, with one fsync of `snapshots` for all. All are owned alike. What somebody has
- * put in the place of one is told in `taken`: a stranger's files must not become a layer.
+ * Creates several directories with the same owner and one fsync of `snapshots`. Names that already
+ * exist are returned in `taken`: existing files must not become part of a layer.
  */
 export function preallocateDirectories({ snapshots, names, durable }: PreallocateInput): {
   readonly owner: FileOwner;
   readonly taken: readonly string[];
 } {
-  const taken = names.filter((name) => !isMadeNew(`${snapshots}/${name}`));
+  const taken = names.filter((name) => !isCreated(`${snapshots}/${name}`));
   const bases = names.filter((name) => !taken.includes(name)).map((name) => `${snapshots}/${name}`);
   for (const base of bases) makeDirectories(base, { owner: 'process', work: true });
   if (durable) {
@@ -89,7 +85,7 @@ export function preallocateDirectories({ snapshots, names, durable }: Preallocat
   return { owner: ownerOf(first === undefined ? snapshots : `${first}/fs`), taken };
 }
 
-function isMadeNew(path: string): boolean {
+function isCreated(path: string): boolean {
   try {
     fs.mkdirSync(path, 0o700);
     return true;
@@ -102,7 +98,7 @@ function isMadeNew(path: string): boolean {
 function makeDirectories(base: string, input: Pick<PrepareInput, 'owner' | 'work'>): void {
   const { owner } = input;
   makeDirectory(base, 0o700);
-  // A kept one must be there: `work` alone is no use.
+  // With 'kept', `fs` must exist: `work` alone is useless.
   if (owner === 'kept') ownerOf(`${base}/fs`);
   else makeFs(`${base}/fs`, owner);
   if (input.work) {
@@ -136,13 +132,13 @@ function makeDirectory(path: string, mode: number): void {
         throw error;
       });
     }
-    // chmod and lchown below would go through a link to somewhere else.
+    // The chmod that follows would follow a symlink.
     const found = guarded('lstat', path, () => fs.lstatSync(path));
     if (!found.isDirectory()) throw new HostFault('mkdir', path, 'ENOTDIR', { cause: error });
   }
 }
 
-/** mkdir(2) leaves out the bits of the umask. */
+/** mkdir(2) applies the umask. */
 function setMode(path: string, mode: number): void {
   guarded('chmod', path, () => {
     fs.chmodSync(path, mode);
@@ -161,10 +157,10 @@ function syncDirectory(path: string): void {
 }
 
 /**
- * Blocks and inodes of a tree, each (device, inode) once, the root included. A file that goes
- * while we look is not counted. Source: continuity fs/du_unix.go, which does not stop at mounts.
+ * Blocks and inodes of a tree including its root, each (device, inode) once. Skips files that are
+ * deleted during the walk. Source: continuity fs/du_unix.go, which does not stop at mounts.
  *
- * Fails    HostFault ENOTDIR when the root is a link: what it leads to is none of the snapshot's
+ * @throws HostFault: ENOTDIR if the root is a symlink, because its target is not in the snapshot
  */
 export function measure(
   { path }: { readonly path: string },
@@ -188,13 +184,13 @@ export function measure(
         inodes += 1;
       }
       for (const name of namesIn(level.fd, level.path)) {
-        const status = statusIfThere(level.fd, name, childPath(level.path, name));
+        const status = statusIfExists(level.fd, name, childPath(level.path, name));
         if (status === null) continue;
         if (status.isDirectory) {
           level.pending.push(name);
           continue;
         }
-        // One name only: it cannot come again, and the set stays small.
+        // A file with one link cannot occur again, so only others are added to the set.
         if (status.links > 1 && !isFirst(status.device, status.inode)) continue;
         blocks += status.blocks;
         inodes += 1;
@@ -205,7 +201,7 @@ export function measure(
   return { usage: { size: blocks * 512, inodes }, owner: { uid, gid } };
 }
 
-/** Opens `<id>/fs`, and neither of the two through a link: what it leads to is not of the layer. */
+/** Opens `<id>/fs` without following a symlink in either component. */
 function openBelowItself(path: string): number {
   const parent = openDirectoryItself(nodePath.dirname(path));
   try {
@@ -224,9 +220,9 @@ export function syncFileSystem({ path }: { readonly path: string }): void {
   }
 }
 
-/** Deletes all below `path`; an absent directory is empty. */
+/** Deletes everything below `path`, if it exists. */
 export function empty({ path }: { readonly path: string }, control: JobControl): void {
-  const fd = openIfThere(path);
+  const fd = openIfExists(path);
   if (fd === null) return;
   try {
     refuseMountsBelow(path);
@@ -240,11 +236,11 @@ export function empty({ path }: { readonly path: string }, control: JobControl):
 export interface RemoveInput {
   readonly directory: string;
   readonly name: string;
-  /** EBUSY also while a mount elsewhere uses it. */
+  /** Also fail with EBUSY while a mount elsewhere uses it. */
   readonly unlessUsed: boolean;
 }
 
-/** Deletes `directory/name` and all below it. */
+/** Deletes `directory/name` and everything below it. */
 export function remove({ directory, name, unlessUsed }: RemoveInput, control: JobControl): void {
   const path = `${directory}/${name}`;
   const fd = openDirectory(directory);
@@ -258,12 +254,12 @@ export function remove({ directory, name, unlessUsed }: RemoveInput, control: Jo
   }
 }
 
-/** What fsync(2) of a directory fails with where the file system does not have it. */
+/** Errors of fsync(2) on a directory if the file system does not support it. */
 const UNSUPPORTED: ReadonlySet<string> = new Set(['EINVAL', 'ENOSYS', 'EOPNOTSUPP', 'ENOTSUP']);
 
 /**
- * The caller records that the directory is gone. After a power cut it must not come back: with its
- * content, and without an owner, it would look like that of a newer log.
+ * The caller records the removal, so the directory must not reappear after a power failure: it
+ * would look like a directory of a newer log.
  */
 function syncRemoval(fd: number, path: string): void {
   try {
@@ -275,7 +271,7 @@ function syncRemoval(fd: number, path: string): void {
   }
 }
 
-/** The mount table is read here, in the same job, so that no time passes before the delete. */
+/** Reads the mount table in the same job as the deletion, to keep the race window short. */
 function refuseMountsBelow(path: string): void {
   const split = path.lastIndexOf('/');
   const parent = guarded('realpath', path, () => fs.realpathSync(path.slice(0, split)));
@@ -283,8 +279,8 @@ function refuseMountsBelow(path: string): void {
   const table = guarded('read', '/proc/self/mountinfo', () =>
     fs.readFileSync('/proc/self/mountinfo', 'utf8'),
   );
-  // A node has thousands of lines, and most deletes concern none of them. Only what the table
-  // writes in octal cannot be found as it is.
+  // Avoids parsing thousands of lines: most paths are not in the table. Only characters that the
+  // table escapes in octal prevent a plain search.
   if (/^[\w./-]+$/.test(real) && !table.includes(real)) return;
   const mounted = parseMountinfo(table).find((entry) => isAtOrBelow(entry.mountpoint, real));
   if (mounted !== undefined) throw new HostFault('remove', mounted.mountpoint, 'EBUSY');
@@ -296,13 +292,13 @@ function refuseUsed(directory: string, name: string): void {
   if (use !== undefined) throw new HostFault('remove', use.mountpoint, 'EBUSY');
 }
 
-function openIfThere(path: string): number | null {
+function openIfExists(path: string): number | null {
   const split = path.lastIndexOf('/');
   const parent = openDirectoryUnlessAbsent(path.slice(0, split));
   if (parent === null) return null;
   try {
     const name = Buffer.from(path.slice(split + 1));
-    if (statusIfThere(parent, name, path) === null) return null;
+    if (statusIfExists(parent, name, path) === null) return null;
     return openDirectoryAt(parent, name, path);
   } finally {
     fs.closeSync(parent);
@@ -318,21 +314,21 @@ function openDirectoryUnlessAbsent(path: string): number | null {
   }
 }
 
-/** Names as one text, joined by slashes: a hundred thousand values are slow to hand over. */
+/** Names joined by slashes: structured clones of a hundred thousand strings are slow. */
 export interface ListedNames {
   readonly directories: string;
-  /** Those of the directories that have no `fs`, when it was looked for; then those without `work`. */
+  /** Directories without `fs`; empty unless `looksInside`. */
   readonly withoutFs: string;
   readonly withoutWork: string;
-  /** Those of the directories that something is mounted on. */
+  /** Directories that are mount points. */
   readonly hidden: string;
-  /** Directories that could not be looked into. */
+  /** Directories that could not be read. */
   readonly failed: readonly ({ readonly name: string } & FailedScan)[];
-  /** What is no directory. */
+  /** Entries that are not directories. */
   readonly others: string;
 }
 
-/** By the types that readdir(3) tells: a stat of `fs` could hang in the mount on top of it. */
+/** Uses the types of readdir(3), because a stat of `fs` could hang in a mount on it. */
 export function list({
   path,
   looksInside,
@@ -349,7 +345,7 @@ export function list({
   const failed: ListedNames['failed'][number][] = [];
   const mounted = looksInside ? mountedIn(path) : new Set<string>();
   for (const name of looksInside ? directories : []) {
-    // What is mounted there may be a server that does not answer.
+    // The mount may be on a server that does not answer.
     if (mounted.has(name)) continue;
     const parts = partsIn(`${path}/${name}`);
     if ('code' in parts) {
@@ -384,7 +380,7 @@ function partsIn(path: string): { readonly fs: boolean; readonly work: boolean }
   }
 }
 
-/** Entries that are mount points themselves. */
+/** Entries that are mount points. */
 function mountedIn(path: string): ReadonlySet<string> {
   const real = guarded('realpath', path, () => fs.realpathSync(path));
   const names = readMountinfo().map(({ mountpoint }) => below(mountpoint, real) ?? '');
@@ -397,13 +393,13 @@ function readMountinfo(): readonly MountEntry[] {
 }
 
 /**
- * Whether `<name>/fs` is a directory; by the name alone, so a mount on it cannot hang the look.
+ * Whether `<name>/fs` is a directory. Reads only the parent, so a mount on `fs` cannot block it.
  *
- * Fails    HostFault for every errno but ENOENT
+ * @throws HostFault for every errno except ENOENT
  */
 export function hasFs({ snapshots, name }: Pick<PrepareInput, 'snapshots' | 'name'>): boolean {
   const path = `${snapshots}/${name}`;
-  if (mountedIn(snapshots).has(name)) throw new HostFault('look under the mount on', path, 'EBUSY');
+  if (mountedIn(snapshots).has(name)) throw new HostFault('read below the mount on', path, 'EBUSY');
   const parts = partsIn(path);
   if ('code' in parts) throw new HostFault(parts.operation, parts.path, parts.code);
   return parts.fs;

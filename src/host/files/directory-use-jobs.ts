@@ -1,7 +1,7 @@
 /**
- * Whether a directory in `snapshots/` is in use, and the deletion of one that is not, as jobs for
- * the threads of workers.ts. For directories that nothing but an inference calls garbage: the look
- * and the deletion are one job, and the deletion is rmdir(2) alone, so it cannot destroy content.
+ * Checks whether a directory in `snapshots/` is in use, and deletes it if not, as jobs for worker
+ * threads. For directories that are only inferred to be garbage: check and deletion are one job,
+ * and the deletion uses only rmdir(2), so it cannot destroy content.
  */
 import * as fs from 'node:fs';
 import { entriesInUse, useInWords, type MountUse } from '../../base/mount-layers.js';
@@ -11,7 +11,7 @@ import { guarded } from '../faults.js';
 import type { JobControl } from '../threads/job-module.js';
 import { parseMountinfo } from '../mounts/mountinfo.js';
 import { removeIfEmpty } from './remove-tree.js';
-import { attribute, statusIfThere } from '../statx.js';
+import { attribute, statusIfExists } from '../statx.js';
 import { namesIn, openDirectory, openDirectoryAt } from './tree.js';
 
 export interface UsesInput {
@@ -20,13 +20,13 @@ export interface UsesInput {
   readonly names: readonly string[];
 }
 
-/** In the order of the names. Nothing is looked at through a mount, so no look can hang in one. */
+/** In the order of the names. Never reads through a mount, because it could hang. */
 export function usesOf({ snapshots, names }: UsesInput, control: JobControl): DirectoryUse[] {
   return withSnapshots(snapshots, (parent, mounted) => {
     const uses: DirectoryUse[] = [];
     for (const name of names) {
       if (control.aborted()) break;
-      uses.push(unknownIfFailed(() => look({ parent, snapshots, name, mounted }).use));
+      uses.push(unknownIfFailed(() => scan({ parent, snapshots, name, mounted }).use));
     }
     return uses;
   });
@@ -38,13 +38,13 @@ export interface RemoveUnusedInput {
 }
 
 /**
- * Deletes the entry if it is unused; `absent` then. Otherwise answers how it is used.
+ * Deletes the entry if it is unused, and returns `absent`; otherwise returns how it is used.
  *
- * Fails    HostFault with the path that could not be looked at or deleted
+ * @throws HostFault with the path that cannot be read or deleted
  */
 export function removeUnused({ snapshots, name }: RemoveUnusedInput): DirectoryUse {
   return withSnapshots(snapshots, (parent, mounted) => {
-    const { use, emptied } = look({ parent, snapshots, name, mounted });
+    const { use, emptied } = scan({ parent, snapshots, name, mounted });
     if (use.kind !== 'unused') return use;
     const path = `${snapshots}/${name}`;
     if (emptied.length > 0) {
@@ -64,12 +64,12 @@ export function removeUnused({ snapshots, name }: RemoveUnusedInput): DirectoryU
 
 const absent: DirectoryUse = { kind: 'absent' };
 const used = (evidence: string): DirectoryUse => ({ kind: 'used', by: 'content', evidence });
-const foreignEntries = 'it holds more than fs and work';
+const foreignEntries = 'it contains entries other than fs and work';
 
-/** Directories that overlayfs makes in its workdir (fs/overlayfs/super.c, ovl_get_workdir). */
+/** Directories that overlayfs creates in its workdir (fs/overlayfs/super.c, ovl_get_workdir). */
 const overlayDirectories: readonly string[] = ['work', 'index'];
 
-interface Place {
+interface Entry {
   /** Descriptor of `snapshots`. */
   readonly parent: number;
   readonly snapshots: string;
@@ -77,28 +77,28 @@ interface Place {
   readonly mounted: ReadonlyMap<string, MountUse>;
 }
 
-interface Looked {
+interface Scanned {
   readonly use: DirectoryUse;
   /** Empty directories in it, in the order in which they can be deleted: `fs` first. */
   readonly emptied: readonly string[];
 }
 
-/** Deleted by another process since it was listed. */
-const gone: Looked = { use: { kind: 'unused' }, emptied: [] };
+/** The entry was deleted by another process. */
+const gone: Scanned = { use: { kind: 'unused' }, emptied: [] };
 
-function look({ parent, snapshots, name, mounted }: Place): Looked {
+function scan({ parent, snapshots, name, mounted }: Entry): Scanned {
   const mount = mounted.get(name);
   if (mount !== undefined) return inMount(useInWords(mount));
   const path = `${snapshots}/${name}`;
-  const status = statusIfThere(parent, Buffer.from(name), path);
+  const status = statusIfExists(parent, Buffer.from(name), path);
   if (status === null) return { use: absent, emptied: [] };
-  if (!status.isDirectory) return inUse('it is no directory');
+  if (!status.isDirectory) return inUse('it is not a directory');
   if ((status.attributes & attribute.mountRoot) !== 0) return inMount('something is mounted on it');
   return withDirectory(parent, name, path, gone, (directory, names) => {
     if (names.some((entry) => entry !== 'fs' && entry !== 'work')) return inUse(foreignEntries);
     const emptied: string[] = [];
     for (const part of names) {
-      const found = lookInto(directory, part, `${path}/${part}`);
+      const found = scanPart(directory, part, `${path}/${part}`);
       if (found.use.kind !== 'unused') return found;
       emptied.push(...found.emptied);
     }
@@ -106,11 +106,11 @@ function look({ parent, snapshots, name, mounted }: Place): Looked {
   });
 }
 
-/** `fs` is empty, or `work` holds at most empty directories of overlayfs itself. */
-function lookInto(directory: number, part: string, path: string): Looked {
-  const status = statusIfThere(directory, Buffer.from(part), path);
+/** Unused if `fs` is empty, or `work` contains only empty directories of overlayfs. */
+function scanPart(directory: number, part: string, path: string): Scanned {
+  const status = statusIfExists(directory, Buffer.from(part), path);
   if (status === null) return gone;
-  if (!status.isDirectory) return inUse(`${part} is no directory`);
+  if (!status.isDirectory) return inUse(`${part} is not a directory`);
   if ((status.attributes & attribute.mountRoot) !== 0) {
     return inMount(`something is mounted on ${part}`);
   }
@@ -123,19 +123,19 @@ function lookInto(directory: number, part: string, path: string): Looked {
 }
 
 function isEmptyDirectory(parent: number, name: string, path: string): boolean {
-  const status = statusIfThere(parent, Buffer.from(name), `${path}/${name}`);
+  const status = statusIfExists(parent, Buffer.from(name), `${path}/${name}`);
   if (status === null) return true;
   if (!status.isDirectory) return false;
   return withDirectory(parent, name, `${path}/${name}`, true, (_fd, names) => names.length === 0);
 }
 
-const inUse = (evidence: string): Looked => ({ use: used(evidence), emptied: [] });
-const inMount = (evidence: string): Looked => ({
+const inUse = (evidence: string): Scanned => ({ use: used(evidence), emptied: [] });
+const inMount = (evidence: string): Scanned => ({
   use: { kind: 'used', by: 'mount', evidence },
   emptied: [],
 });
 
-/** Names sorted, so that `fs` is looked at, and deleted, before `work`. */
+/** Sorts the names, so that `fs` is checked and deleted before `work`. */
 function withDirectory<Found>(
   parent: number,
   name: string,
@@ -162,7 +162,7 @@ function openUnlessGone(parent: number, name: string, path: string): number | nu
   }
 }
 
-/** With the directory open, and which of its entries a mount uses. */
+/** Opens `snapshots` and finds the entries that a mount uses. */
 function withSnapshots<Answer>(
   snapshots: string,
   work: (parent: number, mounted: ReadonlyMap<string, MountUse>) => Answer,

@@ -1,6 +1,6 @@
 /**
- * The Disk port with the real file system. Each method is one hop to a thread of libuv's pool,
- * which serves nothing else here that could hang: see workers.ts.
+ * The Disk port on the real file system. Each method is one hop to a thread of libuv's pool. Calls
+ * that can hang must not use that pool; see workers.ts.
  */
 import * as fs from 'node:fs';
 import { HostFault, errnoOf } from '../../base/errors.js';
@@ -12,17 +12,17 @@ import { lockModule } from './lock-module.js';
 const { O_RDONLY, O_RDWR, O_WRONLY, O_CREAT, O_EXCL, O_DSYNC, O_DIRECTORY } = fs.constants;
 const { O_NONBLOCK, O_NOFOLLOW } = fs.constants;
 
-/** Nothing waits for the other end of a pipe that has the name of a file. */
+/** O_NONBLOCK, so that an open does not wait for the other end of a pipe. */
 const openFlags = {
   read: O_RDONLY | O_NONBLOCK,
   write: O_RDWR,
   create: O_RDWR | O_CREAT | O_EXCL,
 } as const;
-/** Through a link a start would write over whatever file it leads to, or make one there. */
+/** O_NOFOLLOW, so that a symlink cannot make a startup overwrite or create another file. */
 const lockFlags = O_RDWR | O_CREAT | O_NONBLOCK | O_NOFOLLOW;
 
-/** What an open says of a link that leads nowhere, and of a name that is not there. */
-const LEADS_NOWHERE: ReadonlySet<string> = new Set(['ENOENT', 'ENOTDIR', 'ELOOP', 'ENAMETOOLONG']);
+/** Errors of open(2) for a dangling symlink, which are also those of an absent file. */
+const DANGLING: ReadonlySet<string> = new Set(['ENOENT', 'ENOTDIR', 'ELOOP', 'ENAMETOOLONG']);
 
 type Done<Value> = (error: NodeJS.ErrnoException | null, value: Value) => void;
 
@@ -40,7 +40,7 @@ function hop<Value>(
   });
 }
 
-/** The same for calls that answer nothing. */
+/** As `hop`, for calls without a result. */
 function voidHop(
   operation: string,
   path: string,
@@ -71,21 +71,21 @@ export function systemDisk(): Disk {
   };
 }
 
-/** `told` is the path that an error names. */
-function openDescriptor(path: string, flags: number, told = path): Promise<number> {
-  return hop('open', told, (done) => fs.open(path, flags, 0o600, done));
+/** @param shownPath the path in error messages */
+function openDescriptor(path: string, flags: number, shownPath = path): Promise<number> {
+  return hop('open', shownPath, (done) => fs.open(path, flags, 0o600, done));
 }
 
 /**
- * Opens a regular file: a device has no end, and a pipe answers when somebody else likes.
+ * Opens a regular file. Rejects devices, which have no end, and pipes, which can block.
  *
- * Fails  EISDIR for a directory; ESPIPE for a device, a pipe, and a link that leads nowhere, which
- *        is there though what it names is not; ENXIO for a socket
+ * @throws HostFault: EISDIR for a directory; ESPIPE for a device, a pipe and a dangling symlink,
+ *   which must not be mistaken for an absent file; ENXIO for a socket
  */
 async function openRegular(path: string, flags: number): Promise<number> {
   const fd = await openDescriptor(path, flags).catch(async (thrown: unknown) => {
-    const leadsNowhere = LEADS_NOWHERE.has(errnoOf(thrown) ?? '') && (await isLink(path));
-    throw leadsNowhere ? new HostFault('open', path, 'ESPIPE', { cause: thrown }) : thrown;
+    const isDangling = DANGLING.has(errnoOf(thrown) ?? '') && (await isLink(path));
+    throw isDangling ? new HostFault('open', path, 'ESPIPE', { cause: thrown }) : thrown;
   });
   try {
     const found = await hop<fs.Stats>('fstat', path, (done) => fs.fstat(fd, done));
@@ -97,7 +97,7 @@ async function openRegular(path: string, flags: number): Promise<number> {
   }
 }
 
-/** False where this cannot be seen: what made somebody ask is the better answer then. */
+/** False on failure: the caller then reports its own error. */
 function isLink(path: string): Promise<boolean> {
   return new Promise((resolve) => {
     fs.lstat(path, (error, found) => {
@@ -127,8 +127,8 @@ async function syncDirectory(path: string): Promise<void> {
 }
 
 /**
- * flock(2): freed by the kernel when the process dies, whatever the way it dies. Its module may be
- * loaded by one thread of a process only, and whoever merely reads must not be that one.
+ * flock(2): the kernel releases it when the process ends in any way. The module is loaded only
+ * here, because only one thread of a process may load it and readers do not need it.
  */
 async function lock(path: string): Promise<DiskLock | null> {
   const { flock } = lockModule();
@@ -148,9 +148,9 @@ async function lock(path: string): Promise<DiskLock | null> {
 class SystemFile implements DiskFile {
   readonly path: string;
   readonly #fd: number;
-  /** Opened O_DSYNC on first need: each pwrite through it is durable when it returns. */
+  /** Opened with O_DSYNC on first use: each pwrite is durable when it returns. */
   #durable: Promise<number> | undefined;
-  /** Plain writes that an O_DSYNC write elsewhere in the file would not make durable. */
+  /** There are plain writes, which an O_DSYNC write elsewhere in the file does not make durable. */
   #hasPlainWrites = false;
   #closed: Promise<void> | undefined;
 
@@ -182,7 +182,7 @@ class SystemFile implements DiskFile {
   }
 
   async writeDurably(bytes: Uint8Array, offset: number): Promise<void> {
-    // O_DSYNC covers the bytes of its own write only; earlier plain writes need a real fdatasync.
+    // O_DSYNC covers only its own write; earlier plain writes need fdatasync.
     if (this.#hasPlainWrites) {
       await this.#writeAll(this.#open(), bytes, offset);
       await this.sync();
@@ -196,7 +196,7 @@ class SystemFile implements DiskFile {
     try {
       await voidHop('fdatasync', this.path, (done) => fs.fdatasync(this.#open(), done));
     } catch (error) {
-      // What was not written stays unwritten in the eyes of the next writeDurably.
+      // The next writeDurably must sync these writes again.
       this.#hasPlainWrites = true;
       throw error;
     }
@@ -217,7 +217,7 @@ class SystemFile implements DiskFile {
   }
 
   #durableDescriptor(): Promise<number> {
-    // By way of the descriptor, so that a rename meanwhile cannot lead to another file.
+    // Reopened through the descriptor, because the file may have been renamed.
     const here = `/proc/self/fd/${this.#open()}`;
     this.#durable ??= openDescriptor(here, O_WRONLY | O_DSYNC, this.path).catch(
       (error: unknown) => {

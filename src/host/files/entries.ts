@@ -1,4 +1,4 @@
-/** Looks at entries of `snapshots/` that need not be a snapshot's directory, off the event loop. */
+/** Reads times and sizes of any entries of `snapshots/`, off the event loop. */
 import { errnoOf } from '../../base/errors.js';
 import type { MountTable } from '../../base/ports.js';
 import { unixNanos, type UnixNanos } from '../../base/units.js';
@@ -10,13 +10,13 @@ import type { WorkerPool } from '../threads/workers.js';
 const jobs = jobModule<typeof entryJobs>(new URL('./entry-jobs.js', import.meta.url));
 
 export interface EntryState {
-  /** Last change of each; those that are gone, or that a mount hides, are left out. */
+  /** The ctime of each entry, without those that are absent or hidden by a mount. */
   changedAt(names: readonly string[]): Promise<ReadonlyMap<string, UnixNanos>>;
-  /** Allocated bytes; null when it is gone, or when something is mounted in it. */
+  /** Allocated bytes; null if the entry is absent or something is mounted in it. */
   size(name: string): Promise<number | null>;
 }
 
-/** `snapshots` is absolute, and no link. */
+/** @param snapshots absolute, and not a symlink */
 export async function entryLook(
   snapshots: string,
   pool: WorkerPool,
@@ -26,7 +26,7 @@ export async function entryLook(
   const mountpoints = mounts
     .map(({ mountpoint }) => mountpoint)
     .filter((mountpoint) => isAtOrBelow(mountpoint, snapshots));
-  const ask = async <Value>(job: Promise<Value>): Promise<Value | null> => {
+  const ifExists = async <Value>(job: Promise<Value>): Promise<Value | null> => {
     try {
       return await job;
     } catch (thrown) {
@@ -40,16 +40,16 @@ export async function entryLook(
       for (const name of names) {
         const path = `${snapshots}/${name}`;
         if (mountpoints.includes(path)) continue;
-        const time = await ask(pool.run(jobs, 'changedAt', { path }, { lane: 'fast', path }));
+        const time = await ifExists(pool.run(jobs, 'changedAt', { path }, { lane: 'fast', path }));
         if (time !== null) times.set(name, unixNanos(time));
       }
       return times;
     },
     size: async (name) => {
       const path = `${snapshots}/${name}`;
-      // What is mounted there is not in the directory, and its server may be gone.
+      // The content of a mount is not part of the entry, and its server may not answer.
       if (mountpoints.some((mountpoint) => isAtOrBelow(mountpoint, path))) return null;
-      return ask(pool.run(jobs, 'sizeOf', { path }, { lane: 'walk', path }));
+      return ifExists(pool.run(jobs, 'sizeOf', { path }, { lane: 'walk', path }));
     },
   };
 }

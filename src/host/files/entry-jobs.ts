@@ -1,12 +1,12 @@
-/** What the tools ask of an entry of `snapshots/`, whatever it is, as jobs for the threads of workers.ts. */
+/** Time and size of any entry of `snapshots/`, as jobs for worker threads. */
 import * as fs from 'node:fs';
 import { measure } from './directory-jobs.js';
 import { guarded } from '../faults.js';
 import type { JobControl } from '../threads/job-module.js';
 
 /**
- * Nanoseconds since 1970 of the last change of the entry itself: the ctime, which nobody can set
- * back, and which a rename into the directory renews.
+ * The ctime of the entry itself, in nanoseconds since 1970. It cannot be set, and a rename into the
+ * directory updates it.
  */
 export function changedAt({ path }: { readonly path: string }): bigint {
   return guarded('lstat', path, () => fs.lstatSync(path, { bigint: true })).ctimeNs;

@@ -1,7 +1,4 @@
-/**
- * renameat2(2) with RENAME_EXCHANGE: two names change places in one step, so that whoever looks,
- * and whatever dies, always finds one of the two in the place. Blocks.
- */
+/** renameat2(2) with RENAME_EXCHANGE: swaps two names atomically, also across a crash. Blocks. */
 import { HostFault } from '../../base/errors.js';
 import { cString, errnoName, lastErrno, libraryCall } from '../libc.js';
 import type { LibraryCall } from '../libc.js';
@@ -9,7 +6,7 @@ import type { LibraryCall } from '../libc.js';
 const currentDirectory = -100; // AT_FDCWD
 const exchangeNames = 2; // RENAME_EXCHANGE
 
-/** Null where the C library has no such call (musl before 1.2.6). */
+/** Null if the C library does not have it (musl before 1.2.6). */
 let renameat2: LibraryCall | null | undefined;
 
 function bound(): LibraryCall | null {
@@ -22,7 +19,7 @@ function bound(): LibraryCall | null {
   }
 }
 
-/** False where the file system or the C library cannot; nothing has changed then. */
+/** False, and nothing has changed, if the file system or the C library does not support it. */
 export function exchange(one: string, other: string): boolean {
   if (renameat2 === undefined) renameat2 = bound();
   if (renameat2 === null) return false;

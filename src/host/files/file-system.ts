@@ -1,11 +1,11 @@
 /**
- * What identifies a file system for as long as it exists. Its device number does not: the kernel
- * assigns it at mount time (btrfs, NFS, overlay) or when the disk appears (loop, NVMe, LVM). Nor
- * does `f_fsid` of statfs(2), which XFS and others derive from the device number.
+ * A stable identity of a file system. Its device number is not stable: the kernel assigns it at
+ * mount time (btrfs, NFS, overlay) or when the disk appears (loop, NVMe, LVM). Neither is `f_fsid`
+ * of statfs(2), which XFS and others derive from the device number.
  *
- * ext4, XFS and btrfs are asked by their own ioctl, which older kernels have too; others by
- * FS_IOC_GETFSUUID. Sources: Linux, fs/ext4/ext4.h (EXT4_IOC_GETFSUUID, 6.0), fs/xfs/libxfs/xfs_fs.h
- * (XFS_IOC_FSGEOMETRY_V1), include/uapi/linux/btrfs.h (BTRFS_IOC_FS_INFO, and
+ * Uses the ioctls of ext4, XFS and btrfs, which older kernels also support, and FS_IOC_GETFSUUID
+ * for other file systems. Sources: Linux, fs/ext4/ext4.h (EXT4_IOC_GETFSUUID, 6.0),
+ * fs/xfs/libxfs/xfs_fs.h (XFS_IOC_FSGEOMETRY_V1), include/uapi/linux/btrfs.h (BTRFS_IOC_FS_INFO, and
  * BTRFS_IOC_GET_SUBVOL_INFO, 4.18), include/uapi/linux/fs.h (FS_IOC_GETFSUUID, 6.9).
  */
 import * as fs from 'node:fs/promises';
@@ -35,12 +35,12 @@ const typeNames: ReadonlyMap<number, string> = new Map([
   [0x00c36400, 'ceph'],
 ]);
 
-/** An ioctl that fills a structure, and where in it the 16 bytes of the UUID are. */
+/** An ioctl that fills a structure, and the offset of the UUID in it. */
 interface UuidRequest {
   readonly request: number;
   readonly bytes: number;
   readonly uuidAt: number;
-  /** What the first 32-bit field must hold beforehand. */
+  /** The input value of the first 32-bit field. */
   readonly first?: number;
 }
 
@@ -56,7 +56,7 @@ const anyUuid: UuidRequest = { request: 0x80111500, bytes: 17, uuidAt: 1 };
 /** struct btrfs_ioctl_get_subvol_info_args, 504 bytes; `treeid` is its first field. */
 const btrfsSubvolume = { request: 0x81f8943c, bytes: 504 } as const;
 
-/** Fails with HostFault: ENOENT when there is no such directory. */
+/** @throws HostFault: ENOENT if there is no such directory */
 export async function fileSystemFacts(directory: string): Promise<FileSystemFacts> {
   try {
     const handle = await fs.open(directory, fs.constants.O_RDONLY | fs.constants.O_DIRECTORY);
@@ -85,24 +85,24 @@ async function idOf(fd: number, type: string, device: bigint): Promise<string | 
       return uuid === null || subvolume === null ? null : `${uuid}/${subvolume}`;
     }
     default:
-      // tmpfs, overlay and others without a disk answer with a UUID drawn for this one mount.
+      // tmpfs, overlay and others without a disk return a UUID generated for this mount.
       return isAnonymous(device) && type !== 'bcachefs' ? null : uuidBy(fd, anyUuid);
   }
 }
 
-/** A device number of major 0 has no disk: it was assigned to this mount. */
+/** Major 0 has no disk: the number was assigned to this mount. */
 const isAnonymous = (device: bigint): boolean => major(device) === 0n;
 
 /** The encoding of `st_dev`: gnu_dev_major(3). */
 const major = (device: bigint): bigint => ((device >> 8n) & 0xfffn) | ((device >> 32n) & ~0xfffn);
 const minor = (device: bigint): bigint => (device & 0xffn) | ((device >> 12n) & ~0xffn);
 
-/** Null where this kernel or file system has no such request, and for a UUID of zeros. */
-async function uuidBy(fd: number, wanted: UuidRequest): Promise<string | null> {
-  const answer = Buffer.alloc(wanted.bytes);
-  answer.writeUInt32LE(wanted.first ?? 0, 0);
-  if ((await ioctl(fd, wanted.request, answer)) < 0) return null;
-  return uuidText(answer.subarray(wanted.uuidAt, wanted.uuidAt + 16));
+/** Null if the kernel or file system does not support the request, or the UUID is all zeros. */
+async function uuidBy(fd: number, uuid: UuidRequest): Promise<string | null> {
+  const answer = Buffer.alloc(uuid.bytes);
+  answer.writeUInt32LE(uuid.first ?? 0, 0);
+  if ((await ioctl(fd, uuid.request, answer)) < 0) return null;
+  return uuidText(answer.subarray(uuid.uuidAt, uuid.uuidAt + 16));
 }
 
 async function subvolumeOf(fd: number): Promise<bigint | null> {
@@ -126,7 +126,7 @@ const extSuperblock = {
   uuidAt: 104,
 } as const;
 
-/** For kernels before 6.0, where ext4 has no request for it. Null where the disk cannot be read. */
+/** For ext4 before Linux 6.0, which has no ioctl for it. Null if the disk cannot be read. */
 export async function uuidOfBlockDevice(device: bigint): Promise<string | null> {
   const { offset, bytes, magicAt, magic, uuidAt } = extSuperblock;
   try {

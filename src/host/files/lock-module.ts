@@ -1,6 +1,6 @@
 /**
- * fs-ext, for flock(2): the only module that is built when it is installed, for one release line
- * of Node.js. After an upgrade of Node.js to another line it does not load until it is built again.
+ * Loads fs-ext for flock(2). It is the only module compiled at installation, so it must be rebuilt
+ * after an upgrade to another release line of Node.js.
  */
 import { createRequire } from 'node:module';
 import type * as FsExt from 'fs-ext';
@@ -10,8 +10,7 @@ const requireHere = createRequire(import.meta.url);
 let loaded: typeof FsExt | undefined;
 
 /**
- * A failed attempt may be repeated: the module may have been built meanwhile. One thread of a
- * process only may load it.
+ * Only one thread of a process may load the module. May be retried after a rebuild.
  *
  * @throws ModuleUnusable with the command that builds it
  */
@@ -25,7 +24,7 @@ export function lockModule(): typeof FsExt {
   }
 }
 
-/** Node's own message has five lines, and advice for the module's developers. */
+/** Node's own message has five lines and addresses the module's developers. */
 function reason(thrown: unknown): string {
   const message = thrown instanceof Error ? thrown.message : String(thrown);
   const versions = /NODE_MODULE_VERSION (\d+)\.[^]*NODE_MODULE_VERSION (\d+)/.exec(message);
@@ -40,7 +39,7 @@ function remedy(): string {
   return `run 'npm rebuild fs-ext' in ${directory} (needs python3, make and g++)`;
 }
 
-/** Of the package whose node_modules holds the module; null without the module. */
+/** The package whose node_modules contains the module; null if there is none. */
 function packageDirectory(): string | null {
   try {
     const [directory = ''] = requireHere.resolve('fs-ext').split('/node_modules/fs-ext/');

@@ -1,14 +1,13 @@
 /**
- * Deleting a tree that containers have written, and nothing but that tree: no link is followed and
- * no mount entered (EBUSY; EXDEV where the kernel reports devices only), whatever happens beside
- * it. A nested btrfs subvolume is part of the tree, as for rm(1). Locked away directories and
- * immutable files are no obstacle; they were ours before the container's.
- * For use on the threads of workers.ts.
+ * Deletes a tree written by containers. Never follows a symlink and never enters a mount (EBUSY;
+ * EXDEV if the kernel reports only devices), even if the tree changes concurrently. Includes nested
+ * btrfs subvolumes, as rm(1) does, directories without permissions and immutable files.
+ * Use it on worker threads only.
  */
 import * as fs from 'node:fs';
 import { HostFault } from '../../base/errors.js';
 import { cString, checked, errnoName, lastErrno, libraryCall } from '../libc.js';
-import { areOnOneMount, attribute, statusAt, statusIfThere, type FileStatus } from '../statx.js';
+import { areOnOneMount, attribute, statusAt, statusIfExists, type FileStatus } from '../statx.js';
 import { childPath, namesIn, openForcibly, walk } from './tree.js';
 import type { Level, Visitor } from './tree.js';
 
@@ -24,15 +23,15 @@ const inodeAppend = 0x20;
 const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = fs.constants;
 const closeOnExec = 0o2000000;
 
-/** How often a directory is emptied again because somebody filled it meanwhile. */
+/** How often a directory is emptied again because another process has added files. */
 const refillsMax = 5;
 
 type Outcome = 'gone' | 'isDirectory' | 'notEmpty' | 'denied';
 
 /**
- * Deletes all that is below an open directory, which stays. Closes the descriptor.
+ * Deletes everything in an open directory, but not the directory. Closes the descriptor.
  *
- * Fails    EBUSY or EXDEV at a mount, ENOTEMPTY when it fills as fast as we delete
+ * @throws HostFault: EBUSY or EXDEV at a mount, ENOTEMPTY if it keeps being refilled
  */
 export function emptyTree(fd: number, path: string, aborted: () => boolean): void {
   const root = statusAt(fd, '', path);
@@ -58,7 +57,7 @@ export function emptyTree(fd: number, path: string, aborted: () => boolean): voi
   walk(fd, path, visitor, openForcibly);
 }
 
-/** Deletes a name in an open directory: a tree, or whatever else it is. */
+/** Deletes an entry of any type in an open directory. */
 export function removeAt(
   directory: number,
   name: Uint8Array,
@@ -67,7 +66,7 @@ export function removeAt(
 ): void {
   const parent = statusAt(directory, '', path);
   for (let round = 0; round <= refillsMax; round += 1) {
-    const status = statusIfThere(directory, name, path);
+    const status = statusIfExists(directory, name, path);
     if (status === null) return;
     if (status.isDirectory) {
       refuseMount(status, parent, path);
@@ -80,13 +79,13 @@ export function removeAt(
   throw new HostFault('rmdir', path, 'ENOTEMPTY');
 }
 
-/** A bind mount of the same file system has the same device, but is the root of a mount. */
+/** Checks for a mount root too: a bind mount of the same file system has the same device. */
 function refuseMount(status: FileStatus, tree: FileStatus, path: string): void {
   if ((status.attributes & attribute.mountRoot) !== 0) throw new HostFault('remove', path, 'EBUSY');
   if (!areOnOneMount(status, tree)) throw new HostFault('remove', path, 'EXDEV');
 }
 
-/** Gives us the right to delete in the directory. */
+/** Makes it possible to delete entries of the directory. */
 function unlock(level: Level): void {
   if ((level.status.attributes & (attribute.immutable | attribute.append)) !== 0) {
     clearFlags(level.fd, level.path);
@@ -103,10 +102,9 @@ function unlinkFiles(level: Level, aborted: () => boolean): void {
 }
 
 /**
- * rmdir(2) of a name in an open directory; success when it is gone already.
+ * rmdir(2) of a name in an open directory. Returns true if it is absent, false if it is not empty.
  *
- * Answers  false when it is not empty
- * Fails    HostFault: EBUSY at a mount, ENOTDIR, EPERM, EIO …
+ * @throws HostFault: EBUSY at a mount, ENOTDIR, EPERM, EIO …
  */
 export function removeIfEmpty(directory: number, name: string, path: string): boolean {
   if (unlinkat(directory, cString(name), removeDirectory) === 0) return true;
@@ -145,9 +143,9 @@ function tryRemove(directory: number, name: Uint8Array, flags: number, path: str
   }
 }
 
-/** Clears the immutable and append-only flags of a file or directory; false when it had none. */
+/** Clears the immutable and append-only flags; false if there are none. */
 function liftProtection(directory: number, name: Uint8Array, path: string): boolean {
-  const status = statusIfThere(directory, name, path);
+  const status = statusIfExists(directory, name, path);
   if (status === null) return true;
   if ((status.attributes & (attribute.immutable | attribute.append)) === 0) return false;
   const flags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | closeOnExec;

@@ -1,10 +1,10 @@
 /**
- * Walking a tree by open directories, as openat(2) does: no path is looked up twice, so nobody
- * can swap a directory for a link under us, no name is too long, and names need not be UTF-8.
- * For use on the threads of workers.ts.
+ * Walks a tree with openat(2). No path is resolved twice, so a directory cannot be replaced by a
+ * symlink during the walk, and names can be of any length and need not be UTF-8. Use it on worker
+ * threads only.
  *
- * The stack holds one frame per level and only the nearest levels keep their descriptor; a parent
- * further up is found again through `..` and must be the same inode, or the walk stops.
+ * Only the nearest levels keep their descriptor. A parent further up is reopened through `..`; if
+ * it is a different inode, the walk fails.
  */
 import * as fs from 'node:fs';
 import { HostFault, errnoOf } from '../../base/errors.js';
@@ -26,12 +26,12 @@ const openLevelsMax = 64;
 const messagePathMax = 200;
 
 export interface Level {
-  /** -1 while closed because the walk is far below. */
+  /** -1 while it is closed because the walk is far below it. */
   fd: number;
   readonly status: FileStatus;
-  /** Directories in it that are still to be visited. */
+  /** Subdirectories to visit. */
   readonly pending: Uint8Array[];
-  /** Its own name in its parent; empty for the root. */
+  /** Its name in the parent; empty for the root. */
   readonly name: Uint8Array;
   /** For messages. */
   readonly path: string;
@@ -40,18 +40,18 @@ export interface Level {
 export interface Visitor {
   /** Called once for each directory with its descriptor open; fills `pending`. */
   enter(level: Level): void;
-  /** Called when all below it is done; `parent` is open, null for the root. */
+  /** Called after everything below it; `parent` is open, null for the root. */
   leave(level: Level, parent: Level | null): void;
-  /** May end the walk early. */
+  /** Ends the walk early. */
   readonly aborted: () => boolean;
 }
 
-/** Opens a directory that is ours to trust, links in its path followed. */
+/** Opens a trusted directory; follows symlinks. */
 export function openDirectory(path: string): number {
   return guarded('open', path, () => fs.openSync(path, O_RDONLY | O_DIRECTORY));
 }
 
-/** The same, but a link in the last place is not followed: HostFault ENOTDIR. */
+/** As `openDirectory`, but fails with ENOTDIR if the last component is a symlink. */
 export function openDirectoryItself(path: string): number {
   return guarded('open', path, () => fs.openSync(path, plainDirectory));
 }
@@ -60,14 +60,14 @@ export function openDirectoryAt(directory: number, name: Uint8Array, path: strin
   return checked('openat', path, openatCall, directory, cString(name), plainDirectory, 0);
 }
 
-/** Opens a directory even when its mode keeps us out, by giving its owner access first. */
+/** Opens a directory; if its mode denies access, grants its owner access first. */
 export function openForcibly(directory: number, name: Uint8Array, path: string): number {
   try {
     return openDirectoryAt(directory, name, path);
   } catch (error) {
     if (errnoOf(error) !== 'EACCES') throw error;
   }
-  // fchmodat(2) would follow a link; a descriptor without access rights does not move.
+  // Through an O_PATH descriptor, because fchmodat(2) would follow a symlink.
   const handle = checked(
     'openat',
     path,
@@ -87,7 +87,7 @@ export function openForcibly(directory: number, name: Uint8Array, path: string):
   return openDirectoryAt(directory, name, path);
 }
 
-/** A path that leads to what the descriptor has open, for calls that take only paths. */
+/** The path of an open descriptor, for calls that accept only paths. */
 function descriptorPath(fd: number): string {
   return `/proc/self/fd/${fd}`;
 }
@@ -104,10 +104,10 @@ export function childPath(path: string, name: Uint8Array): string {
 }
 
 /**
- * Visits the directory and all below it, children after their parent has been entered and before
- * it is left. Takes over the descriptor of the root.
+ * Visits the directory and everything below it. Children are visited between `enter` and `leave` of
+ * their parent. Closes the descriptor of the root.
  *
- * Fails    with what the visitor throws; HostFault ESTALE when a directory was moved meanwhile
+ * @throws what the visitor throws; HostFault: ESTALE if a directory was moved during the walk
  */
 export function walk(
   rootFd: number,
@@ -156,7 +156,7 @@ function close(level: Level): void {
   level.fd = -1;
 }
 
-/** Null when it vanished, or is no directory any more: then there is nothing to walk. */
+/** Null if the directory is gone or was replaced by something else. */
 function openUnlessGone(
   directory: number,
   name: Uint8Array,

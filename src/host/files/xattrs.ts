@@ -1,7 +1,7 @@
 /**
- * What Node has no call for and an unpacked layer needs: extended attributes, device nodes, times
- * with nanoseconds on links. Never follows a link in the last component. All calls block: for use
- * on the threads of workers.ts.
+ * Calls that unpacking a layer needs and Node lacks: extended attributes, device nodes, times of
+ * symlinks in nanoseconds. Never follows a symlink in the last component. All calls block: use
+ * them on worker threads only.
  */
 import { HostFault } from '../../base/errors.js';
 import { checked, cString, errnoName, lastErrno, libraryCall } from '../libc.js';
@@ -26,19 +26,19 @@ const lchownCall = libraryCall('int lchown(const void *path, unsigned int uid, u
 const currentDirectory = -100; // AT_FDCWD
 const symlinkNofollow = 0x100; // AT_SYMLINK_NOFOLLOW
 const createOnly = 1; // XATTR_CREATE
-/** `tv_nsec` that leaves a time as it is. */
+/** UTIME_OMIT: leaves a time unchanged. */
 const utimeOmit = 0x3ffffffen;
 const nanosPerSecond = 1_000_000_000n;
 
-/** A path, as text or as the bytes that a tar header holds. */
+/** A path as text or, from a tar header, as bytes. */
 export type Path = string | Uint8Array;
 
 const shown = (path: Path): string =>
   typeof path === 'string' ? path : Buffer.from(path).toString('utf8');
 
 /**
- * Sets `name` (`user.…`, `trusted.…`, `security.capability`), whether it exists or not. With
- * `create`, one that exists fails with EEXIST and keeps its value.
+ * Sets `name` (`user.…`, `trusted.…`, `security.capability`). With `create`, fails with EEXIST if
+ * it exists.
  */
 export function lsetxattr(
   path: Path,
@@ -51,12 +51,12 @@ export function lsetxattr(
   checked('lsetxattr', shown(path), lsetxattrCall, ...arguments_);
 }
 
-/** Null when the file has no such attribute, or its file system has none at all. */
+/** Null if the file has no such attribute or its file system does not support attributes. */
 export function lgetxattr(path: Path, name: Path): Uint8Array | null {
   return readGrowing('lgetxattr', path, lgetxattrCall, cString(path), cString(name));
 }
 
-/** The names of all attributes that this process may see: bytes, one character each (latin1). */
+/** The names of all attributes visible to this process, decoded as latin1. */
 export function llistxattr(path: Path): readonly string[] {
   const list = readGrowing('llistxattr', path, llistxattrCall, cString(path));
   if (list === null || list.length === 0) return [];
@@ -67,7 +67,7 @@ export function lremovexattr(path: Path, name: string): void {
   checked('lremovexattr', shown(path), lremovexattrCall, cString(path), cString(name));
 }
 
-/** The kernel tells the size first; when the value grows in between it says ERANGE. */
+/** Retries on ERANGE: the value can grow between the call for its size and the read. */
 function readGrowing(
   operation: string,
   path: Path,
@@ -99,12 +99,12 @@ export function deviceNumber(major: number, minor: number): bigint {
   );
 }
 
-/** `mode` holds the type (S_IFCHR, S_IFBLK, S_IFIFO …) and the permissions, less the umask. */
+/** `mode` has the type (S_IFCHR, S_IFBLK, S_IFIFO …) and the permissions; the umask applies. */
 export function mknod(path: Path, mode: number, device: number | bigint): void {
   checked('mknod', shown(path), mknodCall, cString(path), mode, device);
 }
 
-/** Sets the times of a file or of a link itself, in nanoseconds since 1970; null leaves one be. */
+/** Sets times in nanoseconds since 1970; null leaves one unchanged. Does not follow symlinks. */
 export function lutimes(path: Path, accessed: bigint | null, modified: bigint | null): void {
   const timespecs = new BigInt64Array([...timespec(accessed), ...timespec(modified)]);
   const bytes = new Uint8Array(timespecs.buffer);
@@ -112,7 +112,7 @@ export function lutimes(path: Path, accessed: bigint | null, modified: bigint | 
   checked('utimensat', shown(path), utimensatCall, currentDirectory, cString(path), bytes, flags);
 }
 
-/** Seconds rounded down, so that times before 1970 keep their nanoseconds positive. */
+/** Rounds seconds down, so that nanoseconds are not negative before 1970. */
 function timespec(nanos: bigint | null): readonly [bigint, bigint] {
   if (nanos === null) return [0n, utimeOmit];
   const rest = ((nanos % nanosPerSecond) + nanosPerSecond) % nanosPerSecond;

@@ -1,4 +1,4 @@
-/** The work behind IdmappedMounts, as jobs for the threads of workers.ts. */
+/** The implementation of IdmappedMounts, as jobs for worker threads. */
 import * as fs from 'node:fs';
 import { errnoOf, HostFault } from '../../base/errors.js';
 import type { IdmappedClone } from '../../base/ports.js';
@@ -12,7 +12,7 @@ import { attribute, statusOf } from '../statx.js';
 const umount2 = libraryCall('int umount2(const void *target, int flags)');
 const detachOnly = 2 | 8; // MNT_DETACH | UMOUNT_NOFOLLOW
 
-/** Mounts stacked at one mountpoint; the bound is against one that cannot go. */
+/** Bounds the loop that unmounts stacked mounts, in case one stays. */
 const stackedMax = 64;
 
 export interface AttachInput {
@@ -22,7 +22,7 @@ export interface AttachInput {
 }
 
 export function attach({ namespace, clones }: AttachInput, control: JobControl): void {
-  // The caller closes its descriptor when it gives up, and the number may then be another file's.
+  // Duplicated, because an aborted caller closes its descriptor and the number may be reused.
   const own = guarded('open', 'the user namespace', () =>
     fs.openSync(`/proc/self/fd/${namespace}`, 'r'),
   );
@@ -36,7 +36,7 @@ export function attach({ namespace, clones }: AttachInput, control: JobControl):
 
 function attachAll(namespace: number, clones: readonly IdmappedClone[], control: JobControl): void {
   for (const { source, mountpoint, isMount } of clones) {
-    // Cloned without its mount, a layer would be an empty directory.
+    // Without its mount, the layer would be cloned as an empty directory.
     if (isMount && !isMountRoot(source)) throw notMounted(source);
     guarded('mkdir', mountpoint, () => fs.mkdirSync(mountpoint, { recursive: true, mode: 0o700 }));
     unmountAll(mountpoint);
@@ -54,11 +54,11 @@ function notMounted(source: string): HostFault {
 }
 
 /**
- * Those that do not show their source, or show it without mapped ids. Of a mount the table alone
- * is asked: the server behind an old clone may be dead, or never answer.
+ * The clones that do not show their source, or show it without mapped ids. For a mount this reads
+ * only the mount table, because the server of an old clone may not answer.
  */
 export function missing(clones: readonly IdmappedClone[]): readonly IdmappedClone[] {
-  // Of several mounts on one mountpoint, the last one in the table is on top.
+  // If mounts are stacked, the last one in the table is on top.
   const topmost = new Map(readTable().map((entry) => [entry.mountpoint, entry]));
   return clones.filter(({ source, mountpoint, isMount }) => {
     const clone = topmost.get(mountpoint);
@@ -67,15 +67,15 @@ export function missing(clones: readonly IdmappedClone[]): readonly IdmappedClon
       const mount = topmost.get(source);
       return clone.device !== mount?.device || clone.root !== mount.root;
     }
-    const [shown, wanted] = [statusOf(mountpoint), statusOf(source)];
-    return shown.device !== wanted.device || shown.inode !== wanted.inode;
+    const [shown, expected] = [statusOf(mountpoint), statusOf(source)];
+    return shown.device !== expected.device || shown.inode !== expected.inode;
   });
 }
 
 /**
- * Unmounts what is on the directory and removes it, and the one around it when it is empty then.
+ * Unmounts everything on the directory and removes it, and its parent if that is empty.
  *
- * Fails    HostFault ENOTEMPTY where files are in the way: they are not ours
+ * @throws HostFault: ENOTEMPTY if there are files, which are not ours
  */
 export function detach({ mountpoint, parent }: { mountpoint: string; parent: string }): void {
   unmountAll(mountpoint);
@@ -87,7 +87,7 @@ export function detach({ mountpoint, parent }: { mountpoint: string; parent: str
   }
 }
 
-/** Names of directories and, joined by a slash, of those in each. */
+/** `name` of each directory, and `name/entry` of each directory in it. */
 export function list({ path }: { readonly path: string }): readonly string[] {
   return namesIn(path).flatMap((name) => [
     name,
@@ -114,7 +114,7 @@ function unmountAll(mountpoint: string): void {
   for (let count = 0; count < stackedMax; count += 1) {
     if (umount2(cString(mountpoint), detachOnly) === 0) continue;
     const code = errnoName(lastErrno());
-    // EINVAL: nothing is mounted there any more.
+    // EINVAL: nothing is mounted there.
     if (code === 'EINVAL' || code === 'ENOENT') return;
     throw new HostFault('umount', mountpoint, code);
   }

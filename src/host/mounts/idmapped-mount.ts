@@ -1,11 +1,11 @@
 /**
- * One idmapped mount: a clone of an existing mount, or of a directory in one, whose files show
- * other owners (mount_setattr(2), Linux 5.12). For use on the threads of workers.ts.
+ * An idmapped mount: a clone of a mount, or of a directory in one, with mapped file owners
+ * (mount_setattr(2), Linux 5.12). Use it on worker threads only.
  */
 import * as fs from 'node:fs';
 import { checked, cString, libraryCall } from '../libc.js';
 
-// System calls that older C libraries do not wrap. From 424 on, the numbers are alike everywhere.
+// Older C libraries have no wrappers. From 424 on, system call numbers are the same everywhere.
 const openTree = libraryCall('long syscall(long number, int at, const void *path, long flags)');
 const moveMount = libraryCall(
   'long syscall(long number, int from, const void *name, int to, const void *path, long flags)',
@@ -31,15 +31,14 @@ export interface IdmappedCloneOptions {
   readonly mountpoint: string;
   /** Descriptor of the user namespace whose maps apply. */
   readonly namespace: number;
-  /** With the mounts below the source, each of which must take the maps. */
+  /** Includes the mounts below the source, each of which must support idmapping. */
   readonly recursive: boolean;
 }
 
 /**
- * Attaches a read-only clone. It is private: a mount that is made on the source later does not
- * appear in it.
+ * Attaches a read-only clone. It is private: later mounts on the source do not appear in it.
  *
- * Fails    HostFault: `mount_setattr` with EINVAL where the file system has no idmapped mounts
+ * @throws HostFault: `mount_setattr` with EINVAL if the file system has no idmapped mounts
  */
 export function attachIdmappedClone(options: IdmappedCloneOptions): void {
   const { source, mountpoint, namespace, recursive } = options;

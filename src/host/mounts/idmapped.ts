@@ -8,13 +8,13 @@ import type { WorkerPool } from '../threads/workers.js';
 
 const jobs = jobModule<typeof idmappedJobs>(new URL('./idmapped-jobs.js', import.meta.url));
 
-/** A user namespace as far as it is used: a descriptor until it is closed. */
+/** Opens a user namespace; its descriptor is valid until it is closed. */
 type OpenNamespace = (
   maps: NamespaceMaps,
   signal?: AbortSignal,
 ) => Promise<{ readonly fd: number; close(): Promise<void> }>;
 
-/** `openNamespace` is another one where a test must not start processes. */
+/** @param openNamespace replaced in tests that must not start processes */
 export function systemIdmappedMounts(
   directory: string,
   pool: WorkerPool,

@@ -1,8 +1,8 @@
 /**
- * Loop devices for image files. A device is bound with LO_FLAGS_AUTOCLEAR while we hold it open:
- * it goes when its last user goes. So closing our descriptor is all the cleaning there is, on
- * success (the mount is then the last user) as on failure, and also when this process is killed.
- * For use on the threads of workers.ts. Source: loop(4), linux/loop.h.
+ * Loop devices for image files. With LO_FLAGS_AUTOCLEAR a device is detached after its last close,
+ * so closing the descriptor is the only cleanup: after success (the mount keeps it open), after a
+ * failure, and when this process is killed. Use it on worker threads only. Source: loop(4),
+ * linux/loop.h.
  */
 import * as fs from 'node:fs';
 import { HostFault } from '../../base/errors.js';
@@ -25,17 +25,17 @@ const fileNameBytes = 64;
 const readOnly = 1; // LO_FLAGS_READ_ONLY
 const autoClear = 4; // LO_FLAGS_AUTOCLEAR
 
-/** Everybody else may take the device that was free a moment ago. */
+/** Another process may take a free device before it is configured. */
 const attemptsMax = 64;
 
 export interface LoopDevice {
   /** `/dev/loop3`. */
   readonly path: string;
-  /** Gives up our hold; the device stays while a mount uses it. */
+  /** Closes the descriptor; the device stays attached while a mount uses it. */
   close(): void;
 }
 
-/** Binds the image read-only to a free loop device and holds it open. */
+/** Attaches the image read-only to a free loop device and keeps it open. */
 export function attachLoopDevice(image: string): LoopDevice {
   const file = guarded('open', image, () => fs.openSync(image, fs.constants.O_RDONLY));
   try {
@@ -49,7 +49,7 @@ export function attachLoopDevice(image: string): LoopDevice {
   throw new HostFault('LOOP_CONFIGURE', image, 'EBUSY');
 }
 
-/** Null when somebody else was faster. */
+/** Null if another process took the device first. */
 function tryAttach(file: number, image: string): LoopDevice | null {
   const path = `/dev/loop${freeNumber()}`;
   const fd = guarded('open', path, () => fs.openSync(path, fs.constants.O_RDONLY));
@@ -80,7 +80,7 @@ function configuration(file: number, image: string): Uint8Array {
   const bytes = Buffer.alloc(configBytes);
   bytes.writeUInt32LE(file, 0);
   bytes.writeUInt32LE(readOnly | autoClear, flagsOffset);
-  // Shown by losetup(8) and in sysfs; cut so that a NUL stays behind it.
+  // Shown by losetup(8) and in sysfs; must be NUL-terminated.
   bytes.write(image, fileNameOffset, fileNameBytes - 1, 'utf8');
   return bytes;
 }

@@ -1,4 +1,4 @@
-/** mount(2), umount2(2) and the mount table, as jobs for the threads of workers.ts. */
+/** mount(2), umount2(2) and the mount table, as jobs for worker threads. */
 import * as fs from 'node:fs';
 import { HostFault } from '../../base/errors.js';
 import type { MountEntry, MountRequest } from '../../base/ports.js';
@@ -26,8 +26,8 @@ export function readTable(): readonly MountEntry[] {
 }
 
 /**
- * Mounts as asked, or leaves nothing mounted: when what a bind needs beyond its first call (flags,
- * propagation) fails, or nobody waits for the mount any more, it is taken away again.
+ * Mounts completely or not at all: unmounts again if a later call (flags, propagation) fails or the
+ * job was aborted.
  */
 export function mount(request: MountRequest, control: JobControl): void {
   const parsed = parseMountOptions(request.options, request.mountpoint);
@@ -39,7 +39,7 @@ export function mount(request: MountRequest, control: JobControl): void {
   else call(request, request.source, parsed.flags, parsed.data);
   try {
     finish(request, parsed);
-    // The caller gave up while the server was silent; nobody would know of this mount.
+    // Aborted while mount(2) was waiting: no caller would unmount it.
     if (control.aborted()) throw new HostFault('mount', request.mountpoint, 'ECANCELED');
   } catch (error) {
     umount2(cString(request.mountpoint), detachFlag | noFollow);
@@ -70,8 +70,8 @@ function mountImage(request: MountRequest, parsed: MountArguments): void {
 function finish(request: MountRequest, parsed: MountArguments): void {
   const ofMountpoint = parsed.flags & perMountFlags;
   if ((parsed.flags & mountFlag.bind) !== 0 && ofMountpoint !== 0) {
-    // mount(2) ignores these flags on the bind itself. The remount sets exactly what it is given,
-    // so those that came with the source (its nodev, say) are given again.
+    // mount(2) ignores these flags for a bind. The remount replaces all flags, so those inherited
+    // from the source (such as nodev) are passed again.
     const inherited = mountFlagsOf(request.mountpoint);
     call(
       request,
@@ -98,7 +98,7 @@ export interface UnmountInput {
   readonly detach: boolean;
 }
 
-/** Never follows a link at the mountpoint. EINVAL when nothing is mounted there. */
+/** Does not follow a symlink at the mountpoint. EINVAL if nothing is mounted there. */
 export function unmount({ mountpoint, detach }: UnmountInput): void {
   if (!mountpoint.startsWith('/')) throw new HostFault('umount', mountpoint, 'EINVAL');
   checked('umount', mountpoint, umount2, cString(mountpoint), noFollow | (detach ? detachFlag : 0));

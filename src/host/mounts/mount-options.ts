@@ -1,7 +1,7 @@
 /**
- * Mount options as written on a command line, sorted into what mount(2) takes: flags, propagation
- * (a call of its own) and the data string. Source of the names: mount(8), mount(2), and
- * containerd's mount/mount_linux.go for the order of the calls.
+ * Parses mount options of a command line into the arguments of mount(2): flags, propagation (a
+ * separate call) and the data string. Sources: mount(8), mount(2), and containerd's
+ * mount/mount_linux.go for the order of the calls.
  */
 import { HostFault } from '../../base/errors.js';
 
@@ -80,7 +80,7 @@ const propagations: Readonly<Record<string, number>> = {
   runbindable: mountFlag.unbindable | mountFlag.recursive,
 };
 
-/** Flags that belong to the mountpoint; a bind takes them only by a second, remounting call. */
+/** Flags of the mountpoint; a bind mount takes them only in a second, remounting call. */
 export const perMountFlags =
   mountFlag.readOnly |
   mountFlag.noSuid |
@@ -92,21 +92,22 @@ export const perMountFlags =
   mountFlag.relAtime |
   mountFlag.strictAtime;
 
-/** The kernel copies one page of data, its last byte being NUL. */
+/** The kernel copies one page of data, including the terminating NUL. */
 const dataBytesMax = 4095;
 
 export interface MountArguments {
   readonly flags: number;
-  /** One call each, after the mount stands. */
+  /** One call each, after the mount. */
   readonly propagation: readonly number[];
   readonly data: string;
-  /** `loop` was asked for: the source is an image file. */
+  /** The source is an image file. */
   readonly loop: boolean;
 }
 
 /**
- * Each element is one option: `ro,nodev` in one string is data, because a path may contain `,ro`.
- * Fails with HostFault E2BIG when the data does not fit into what mount(2) copies.
+ * Each element is one option. `ro,nodev` in one element is data, because a path may contain `,ro`.
+ *
+ * @throws HostFault: E2BIG if the data is longer than mount(2) accepts
  */
 export function parseMountOptions(options: readonly string[], mountpoint: string): MountArguments {
   let flags = 0;
@@ -127,13 +128,13 @@ export function parseMountOptions(options: readonly string[], mountpoint: string
   const bytes = Buffer.byteLength(joined, 'utf8');
   if (bytes > dataBytesMax) {
     const fault = new HostFault('mount', mountpoint, 'E2BIG');
-    fault.message += `: its options take ${bytes} bytes, the kernel reads ${dataBytesMax}`;
+    fault.message += `: options have ${bytes} bytes (limit ${dataBytesMax})`;
     throw fault;
   }
   return { flags, propagation, data: joined, loop };
 }
 
-/** Options are strangers' strings: `constructor` is not one that we know. */
+/** Own properties only: an option may be named `constructor`. */
 function lookUp(table: Readonly<Record<string, number>>, option: string): number | undefined {
   return Object.hasOwn(table, option) ? table[option] : undefined;
 }

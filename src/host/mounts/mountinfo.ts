@@ -1,13 +1,10 @@
-/**
- * /proc/self/mountinfo as a list of MountEntry, and questions about paths and mounts. Paths are
- * compared by whole components: `/a/snapshots-old` is not below `/a/snapshots`.
- */
+/** Parses /proc/self/mountinfo. */
 import type { MountEntry } from '../../base/ports.js';
 
-/** The kernel writes space, tab, newline, backslash (and `#` or `,` in places) as `\ooo`. */
+/** The kernel escapes space, tab, newline, backslash (and in places `#` or `,`) as `\ooo`. */
 export function unescapeOctal(field: string): string {
   if (!field.includes('\\')) return field;
-  // By bytes, so that an escape may stand in the middle of a UTF-8 sequence.
+  // By bytes, because an escape may be in the middle of a UTF-8 sequence.
   const bytes = Buffer.from(field, 'utf8').toString('latin1');
   const plain = bytes.replace(/\\([0-3][0-7]{2})/g, (_, digits: string) =>
     String.fromCharCode(Number.parseInt(digits, 8)),
@@ -15,7 +12,7 @@ export function unescapeOctal(field: string): string {
   return Buffer.from(plain, 'latin1').toString('utf8');
 }
 
-/** All entries, in the kernel's order; a mount over another one stands after it. */
+/** All entries in the kernel's order: a mount comes after the mount that it covers. */
 export function parseMountinfo(text: string): readonly MountEntry[] {
   const entries: MountEntry[] = [];
   for (const line of text.split('\n')) {
@@ -29,7 +26,7 @@ export function parseMountinfo(text: string): readonly MountEntry[] {
 function parseLine(line: string): MountEntry | null {
   if (line === '') return null;
   const fields = line.split(' ');
-  // The tags end at a lone dash; the fields before them are six, and a mountpoint has no spaces.
+  // Six fields, then tags up to a single dash. Spaces in fields are escaped.
   const dash = fields.indexOf('-', 6);
   const [mountId, parentMountId, device, root, mountpoint, options] = fields;
   const [fileSystemType, source, superOptions] = dash === -1 ? [] : fields.slice(dash + 1);
@@ -59,7 +56,7 @@ function parseLine(line: string): MountEntry | null {
   };
 }
 
-/** Tags are `shared:2`, `master:1`, `propagate_from:1`, `unbindable`, and may be none. */
+/** Tags are `shared:2`, `master:1`, `propagate_from:1`, `unbindable`; there may be none. */
 function groupIn(tags: readonly string[], name: string): number | null {
   const tag = tags.find((each) => each.startsWith(`${name}:`));
   return tag === undefined ? null : Number(tag.slice(name.length + 1));
@@ -69,7 +66,10 @@ function splitOptions(field: string): readonly string[] {
   return field === '' ? [] : field.split(',').map(unescapeOctal);
 }
 
-/** Whether a path is the directory or lies below it. Both absolute and without `.` or `..`. */
+/**
+ * Whether a path is the directory or below it, by whole components. Both must be absolute and
+ * without `.` or `..`.
+ */
 export function isAtOrBelow(path: string, directory: string): boolean {
   const base = directory.endsWith('/') ? directory.slice(0, -1) : directory;
   return path === base || path.startsWith(`${base}/`) || base === '';

@@ -8,12 +8,12 @@ import type { WorkerPool } from '../threads/workers.js';
 const jobs = jobModule<typeof mountJobs>(new URL('./mount-jobs.js', import.meta.url));
 
 /**
- * Beyond the port: the option `loop` binds an image file to a loop device, as mount(8) does, and
- * frees it with the unmount. Options longer than a page are HostFault E2BIG.
+ * In addition to the port, the option `loop` attaches an image file to a loop device, as mount(8)
+ * does, and the unmount detaches it. Options longer than a page fail with E2BIG.
  */
 export function systemMountTable(pool: WorkerPool): MountTable {
   return {
-    // Reading the table asks no file system, so it may stand beside the work that is sure to end.
+    // Reading the table accesses no file system, so it cannot hang.
     read: (signal) =>
       pool.run(jobs, 'readTable', undefined, {
         lane: 'fast',

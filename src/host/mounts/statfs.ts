@@ -1,4 +1,4 @@
-/** What statfs(2) tells of the file system under a path. It may hang on a remote mount. */
+/** statfs(2). It may hang on a remote mount. */
 import { checked, cString, libraryCall } from '../libc.js';
 import { mountFlag } from './mount-options.js';
 
@@ -41,7 +41,7 @@ export function statfs(path: string): FileSystemStatus {
   };
 }
 
-/** `ST_*` bits beside the `MS_*` flag of the same meaning; they differ from noatime on. */
+/** `ST_*` bits with the equivalent `MS_*` flags; they differ from noatime on. */
 const sameMeaning: readonly (readonly [number, number])[] = [
   [0x1, mountFlag.readOnly],
   [0x2, mountFlag.noSuid],
@@ -53,7 +53,7 @@ const sameMeaning: readonly (readonly [number, number])[] = [
   [0x2000, mountFlag.noSymfollow],
 ];
 
-/** The flags of a mountpoint in the form that mount(2) takes. */
+/** The flags of a mountpoint as `MS_*` bits. */
 export function mountFlagsOf(path: string): number {
   const { flags } = statfs(path);
   return sameMeaning.reduce((sum, [bit, flag]) => ((flags & bit) !== 0 ? sum | flag : sum), 0);

@@ -1,8 +1,7 @@
 /**
- * User namespaces for idmapped mounts. A process with threads cannot enter a new one, and there is
- * no other way to make one, so a child does: unshare(1) makes the namespace and becomes cat(1),
- * which ends when its standard input does. That is when the namespace is open here, or when this
- * process ends in any way.
+ * User namespaces for idmapped mounts. A process with threads cannot create one, so a child does:
+ * unshare(1) creates the namespace and executes cat(1), which exits when its standard input is
+ * closed: once the namespace is open in this process, or when this process ends.
  */
 import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process';
 import { once } from 'node:events';
@@ -18,10 +17,10 @@ export interface NamespaceMaps {
 const startMillisMax = 5_000;
 
 /**
- * A new user namespace with these maps, open as a descriptor that setns(2) and mount_setattr(2)
- * take. The caller closes it; the namespace goes with its last user.
+ * Creates a user namespace with these maps and returns its descriptor, for setns(2) and
+ * mount_setattr(2). The caller closes it; the namespace exists as long as it has a user.
  *
- * Fails    HostFault: ENOENT without unshare(1); ECHILD with the reason where it makes none
+ * @throws HostFault: ENOENT if unshare(1) is not installed; ECHILD with the reason if it fails
  */
 export async function openUserNamespace(
   maps: NamespaceMaps,
@@ -43,7 +42,7 @@ export async function openUserNamespace(
   }
 }
 
-/** Its pid once cat(1) runs, which is after the namespace was made. */
+/** Resolves to the pid once cat(1) runs, and so the namespace exists. */
 async function inNamespace(child: ChildProcessWithoutNullStreams): Promise<number> {
   child.stdin.write('.');
   await once(child.stdout, 'data');
@@ -53,7 +52,7 @@ async function inNamespace(child: ChildProcessWithoutNullStreams): Promise<numbe
 
 const lines = (map: string): string => `${map.replaceAll(':', ' ').replaceAll(',', '\n')}\n`;
 
-/** A child that is gone when `end` resolves, and why it ended before that. */
+/** Ends a child process, and reports why it ended early. */
 class ChildLifetime {
   readonly #child: ChildProcessWithoutNullStreams;
   readonly #closed: Promise<void>;
@@ -70,7 +69,7 @@ class ChildLifetime {
     ended.addEventListener('abort', kill, { once: true });
     this.#stop = () => ended.removeEventListener('abort', kill);
     child.stderr.on('data', (bytes: Buffer) => (this.#stderr += bytes.toString('utf8')));
-    // It may have ended before it reads; why is known from its end.
+    // The child may exit before it reads; its exit is handled separately.
     child.stdin.on('error', () => undefined);
     this.#closed = new Promise((resolve) => {
       child.once('error', (error) => {
@@ -90,19 +89,19 @@ class ChildLifetime {
     return Promise.race([work, this.#failed]);
   }
 
-  /** What went wrong, as the child reports it. */
+  /** The fault as reported by the child. */
   async fault(thrown: unknown): Promise<HostFault> {
     this.#child.stdin.end();
     await this.#closed;
     const code = errnoOf(this.#spawnError ?? thrown) ?? 'ECHILD';
     const fault = new HostFault('unshare', '/proc/self/ns/user', code, { cause: thrown });
-    const told = this.#stderr.trim().split('\n')[0] ?? '';
+    const reported = this.#stderr.trim().split('\n')[0] ?? '';
     if (this.#spawnError !== null && code === 'ENOENT') {
       fault.message =
-        'the command unshare, which makes user namespaces, is not found; install util-linux';
+        'cannot create a user namespace: unshare: command not found; install util-linux';
     } else {
-      const why = told === '' ? reasonOf(this.#spawnError ?? thrown) : told;
-      fault.message = `cannot make a user namespace: ${why}`;
+      const why = reported === '' ? reasonOf(this.#spawnError ?? thrown) : reported;
+      fault.message = `cannot create a user namespace: ${why}`;
     }
     return fault;
   }

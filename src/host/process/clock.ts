@@ -8,7 +8,7 @@ const clockGettime = libraryCall('int clock_gettime(int clock, void *time)');
 const realTime = 0; // CLOCK_REALTIME
 const bootTime = 7; // CLOCK_BOOTTIME: as CLOCK_MONOTONIC, and counts while the machine is suspended
 
-/** setTimeout fires at once when the delay does not fit into 31 bits. */
+/** setTimeout fires at once if the delay does not fit into 31 bits. */
 const delayMillisMax = 2 ** 31 - 1;
 
 export function systemClock(): Clock {
@@ -16,7 +16,7 @@ export function systemClock(): Clock {
   const bytes = new Uint8Array(timespec.buffer);
   return {
     now: (): UnixNanos => {
-      // Date.now() has milliseconds only, and process.hrtime() no relation to the time of day.
+      // Date.now() has only milliseconds, and process.hrtime() is not wall-clock time.
       checked('clock_gettime', 'CLOCK_REALTIME', clockGettime, realTime, bytes);
       return unixNanos((timespec[0] ?? 0n) * 1_000_000_000n + (timespec[1] ?? 0n));
     },

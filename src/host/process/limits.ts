@@ -1,4 +1,4 @@
-/** What the kernel lets this process have, and the way to end it when threads hang. */
+/** Resource limits of this process, and how to end it when threads hang. */
 import * as fs from 'node:fs';
 import { HostFault } from '../../base/errors.js';
 import { guarded } from '../faults.js';
@@ -12,14 +12,14 @@ const openFiles = 7; // RLIMIT_NOFILE
 const infinity = 0xffff_ffff_ffff_ffffn; // RLIM_INFINITY
 
 export interface DescriptorLimits {
-  /** Infinity when there is none. */
+  /** Infinity if there is no limit. */
   readonly soft: number;
   readonly hard: number;
 }
 
-/** Descriptors that this process has open now. */
+/** The number of open descriptors of this process. */
 export function openDescriptorCount(): number {
-  // Less the one that this look has open itself.
+  // Without the descriptor of this readdir.
   const open = '/proc/self/fd';
   return guarded('readdir', open, () => fs.readdirSync(open)).length - 1;
 }
@@ -29,7 +29,7 @@ export function descriptorLimits(): DescriptorLimits {
   return { soft: asNumber(soft), hard: asNumber(hard) };
 }
 
-/** Raises the soft limit to the hard one, which needs no privilege; answers what holds now. */
+/** Raises the soft limit to the hard limit, which needs no privilege. Returns the new limits. */
 export function raiseDescriptorLimit(): DescriptorLimits {
   const limits = readLimits();
   limits[0] = limits[1] ?? 0n;
@@ -48,8 +48,8 @@ function asNumber(limit: bigint): number {
 }
 
 /**
- * Ends the process now, without waiting for its threads: process.exit() joins them, so one that
- * hangs in a system call would keep the process for ever. Nothing buffered is written any more.
+ * Ends the process without joining its threads: process.exit() would wait forever for a thread
+ * that hangs in a system call. Does not flush buffers.
  */
 export function endProcess(code: number): never {
   exitNow(code);

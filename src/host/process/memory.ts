@@ -1,19 +1,17 @@
 /**
- * Gives memory that nobody uses back to the kernel. V8 collects when it needs room, never because
- * the program rests, and the C library keeps what was freed: what a start and a long answer have
- * used would stay resident for days.
+ * Returns unused memory to the kernel. V8 does not collect while a program is idle, and the C
+ * library keeps freed memory, so the garbage of startup or a large response would stay resident.
  */
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { libraryCall, type LibraryCall } from '../libc.js';
 
-/** Freed buffers are swept by a thread of V8's; most are within this time. */
+/** A V8 thread sweeps most freed buffers within this time. */
 const sweptMillis = 500;
 
 /**
- * Collects all garbage, which holds the event loop for about a millisecond for each megabyte that
- * is alive, and gives what is free to the kernel a moment later. Answers the milliseconds of the
- * first part.
+ * Collects all garbage, which blocks the event loop for about a millisecond per live megabyte, and
+ * returns free memory to the kernel shortly after. Returns the milliseconds of the collection.
  */
 export function releaseMemory(): number {
   const began = performance.now();
@@ -25,7 +23,7 @@ export function releaseMemory(): number {
 
 let collect: (() => void) | undefined;
 
-/** V8 shows its collector only to contexts that are made once this flag is set. */
+/** V8 exposes its collector only to contexts created after this flag is set. */
 function collector(): () => void {
   if (collect === undefined) {
     setFlagsFromString('--expose-gc');
@@ -38,7 +36,7 @@ function collector(): () => void {
 
 let trim: LibraryCall | null | undefined;
 
-/** Null where the C library has no such call (musl): it keeps less. */
+/** Null if the C library has no malloc_trim (musl, which keeps less). */
 function trimmer(): LibraryCall | null {
   if (trim === undefined) {
     try {

@@ -1,7 +1,7 @@
 /**
- * The service manager's notification socket, sd_notify(3): one datagram a message. Node has no
- * unix datagrams, so the socket calls are made here; they do not block. Telling the manager must
- * never harm what it is told about: failures are answered, not thrown.
+ * sd_notify(3): one datagram per message to the service manager's socket. Uses non-blocking socket
+ * calls, because Node has no unix datagram sockets. A failure is returned instead of thrown, so
+ * that it cannot stop the daemon.
  */
 import * as fs from 'node:fs';
 import { HostFault } from '../../base/errors.js';
@@ -27,8 +27,8 @@ export interface Notification {
 }
 
 /**
- * Sends it to `NOTIFY_SOCKET`: true when sent, false when nobody asked for notifications
- * (undefined or empty), the fault when it could not be sent.
+ * Sends the notification to `NOTIFY_SOCKET`. Returns true if it was sent, false if there is no
+ * socket (undefined or empty), and the fault on failure.
  */
 export function notify(
   socketPath: string | undefined,
@@ -52,7 +52,7 @@ function linesOf(notification: Notification): readonly string[] {
   const lines: string[] = [];
   if (notification.ready === true) lines.push('READY=1');
   if (notification.stopping === true) lines.push('STOPPING=1');
-  // A line break would start another assignment.
+  // A newline would start another assignment.
   if (notification.status !== undefined) {
     lines.push(`STATUS=${notification.status.replaceAll(/\s+/g, ' ')}`);
   }
@@ -60,7 +60,7 @@ function linesOf(notification: Notification): readonly string[] {
   return lines;
 }
 
-/** struct sockaddr_un; `@` at the front stands for the abstract namespace. */
+/** struct sockaddr_un; a leading `@` is the abstract namespace. */
 function socketAddress(path: string): Uint8Array | null {
   if (!path.startsWith('/') && !path.startsWith('@')) return null;
   const name = Buffer.from(path, 'utf8');
@@ -74,8 +74,8 @@ function socketAddress(path: string): Uint8Array | null {
 }
 
 /**
- * The time within which the manager wants a sign of life; null when it wants none from this
- * process. Send one at half of it, sd_watchdog_enabled(3).
+ * The watchdog timeout; null if it is not enabled for this process. Send a keep-alive at half of
+ * it, sd_watchdog_enabled(3).
  */
 export function watchdogMillis(
   environment: Readonly<Record<string, string | undefined>>,

@@ -1,4 +1,4 @@
-/** Looks at other processes that may have to wait for them, as jobs for the threads of workers.ts. */
+/** Reads of other processes that can block, as jobs for worker threads. */
 import { createHash } from 'node:crypto';
 import * as fs from 'node:fs';
 import type { MountEntry } from '../../base/ports.js';
@@ -7,23 +7,23 @@ import { guarded } from '../faults.js';
 import type { JobControl } from '../threads/job-module.js';
 import { parseMountinfo } from '../mounts/mountinfo.js';
 
-/** Of the command line's digest: enough to tell programs apart, and nothing that a secret could be read from. */
+/** Digits of the command line's digest: distinguishes programs without revealing secrets. */
 const DIGEST_DIGITS = 8;
 
 /**
- * As `Processes.programOf`. Reading a command line waits for the memory of that process, which may
- * be in a system call that never answers.
+ * As `Processes.programOf`. Reading a command line can block while that process is in a system call
+ * that never returns.
  */
 export function programOf({ pid }: { readonly pid: number }): string | null {
   const name = commandName(pid);
-  const commandLine = readIfThere(`/proc/${pid}/cmdline`);
-  // A zombie and a thread of the kernel have a name and no command line.
+  const commandLine = readIfExists(`/proc/${pid}/cmdline`);
+  // Zombies and kernel threads have a name but no command line.
   if (name === null || commandLine === null || commandLine.length === 0) return null;
   const digest = createHash('sha256').update(commandLine).digest('hex').slice(0, DIGEST_DIGITS);
   return `${name}-${digest}`;
 }
 
-/** Every pid but `except` that runs the program. */
+/** The pids that run the program, without `except`. */
 export function pidsOfProgram(
   { program, except }: { readonly program: string; readonly except: number },
   control: JobControl,
@@ -33,7 +33,7 @@ export function pidsOfProgram(
   for (const entry of guarded('list', '/proc', () => fs.readdirSync('/proc'))) {
     if (control.aborted()) break;
     const pid = /^\d+$/.test(entry) ? Number(entry) : except;
-    // The name first: it is read without waiting for the process.
+    // The name is compared first, because reading it cannot block.
     if (pid === except || commandName(pid) !== name) continue;
     if (programOf({ pid }) === program) pids.push(pid);
   }
@@ -56,16 +56,16 @@ export function hiddenFrom({
 }): readonly string[] {
   return directories.filter((directory) => {
     const ours = guarded('stat', directory, () => fs.statSync(directory, { bigint: true }));
-    const theirs = statIfThere(`/proc/${pid}/root${directory}`);
+    const theirs = statIfExists(`/proc/${pid}/root${directory}`);
     return theirs?.dev !== ours.dev || theirs.ino !== ours.ino;
   });
 }
 
 function commandName(pid: number): string | null {
-  return readIfThere(`/proc/${pid}/comm`)?.toString('utf8').trimEnd() ?? null;
+  return readIfExists(`/proc/${pid}/comm`)?.toString('utf8').trimEnd() ?? null;
 }
 
-function statIfThere(path: string): fs.BigIntStats | null {
+function statIfExists(path: string): fs.BigIntStats | null {
   try {
     return fs.statSync(path, { bigint: true });
   } catch (thrown) {
@@ -76,8 +76,8 @@ function statIfThere(path: string): fs.BigIntStats | null {
   }
 }
 
-/** Null when the process is gone. */
-function readIfThere(path: string): Buffer | null {
+/** Null if the process has ended. */
+function readIfExists(path: string): Buffer | null {
   try {
     return fs.readFileSync(path);
   } catch (thrown) {

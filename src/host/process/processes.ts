@@ -1,4 +1,4 @@
-/** The Processes port. What could wait for another process is done by process-jobs.ts on a thread. */
+/** The Processes port. Calls that can block on another process run in process-jobs.ts. */
 import * as fs from 'node:fs';
 import { errnoOf } from '../../base/errors.js';
 import type { ProcessId, Processes } from '../../base/ports.js';
@@ -8,7 +8,7 @@ import type { WorkerPool } from '../threads/workers.js';
 
 const jobs = jobModule<typeof processJobs>(new URL('./process-jobs.js', import.meta.url));
 
-/** Of the boot id: enough to tell the boots of one machine apart. */
+/** Digits of the boot id, enough to distinguish the boots of one machine. */
 const BOOT_DIGITS = 8;
 
 export function systemProcesses(pool: WorkerPool): Processes {
@@ -48,7 +48,7 @@ export function systemProcesses(pool: WorkerPool): Processes {
   };
 }
 
-/** Null for a process that has ended, or never was. Throws when /proc cannot be read. */
+/** Null if there is no such process. Throws if /proc cannot be read. */
 function startOf(pid: number): string | null {
   if (pid <= 0) return null;
   let text: string;
@@ -64,11 +64,11 @@ function startOf(pid: number): string | null {
 }
 
 /**
- * Field 22 of proc_pid_stat(5), as digits; null for a process that has ended and that nobody has
- * waited for. A process goes on when only its first thread has ended.
+ * Field 22 of proc_pid_stat(5), as digits; null for a zombie. A process whose first thread has
+ * ended is still running if it has other threads.
  */
 export function startTicks(stat: string): string | null {
-  // The name is in parentheses and may hold any character; the fields after it are plain.
+  // The name is in parentheses and can contain any character, including parentheses and spaces.
   const [state, ...fields] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
   const [threads, ticks] = [fields[16], fields[18]];
   if (ticks === undefined || !/^\d+$/.test(ticks)) return null;
@@ -87,9 +87,9 @@ function mountViewOf({ pid, startedAt }: ProcessId): 'ours' | 'other' | 'unknown
   try {
     const namespace = fs.readlinkSync(`/proc/${pid}/ns/mnt`);
     const root = fs.readlinkSync(`/proc/${pid}/root`);
-    // Last: what was read is of this process only if it is still there.
+    // Checked last: the links belong to this process only if it is still running.
     if (startOf(pid) !== startedAt) return 'unknown';
-    // A process behind chroot(2) has the same mounts under other paths.
+    // After chroot(2) a process has the same mounts at other paths.
     const isOurs = namespace === fs.readlinkSync('/proc/self/ns/mnt') && root === '/';
     return isOurs ? 'ours' : 'other';
   } catch {

@@ -1,4 +1,4 @@
-/** What a unix socket tells beyond its bytes: who connected, and which were handed to us. */
+/** Peer credentials of unix sockets, and sockets passed by the service manager. */
 import type { Socket } from 'node:net';
 import { libraryCall } from '../libc.js';
 
@@ -15,27 +15,27 @@ const soDomain = 39;
 const setDescriptorFlags = 2; // F_SETFD
 const closeOnExec = 1; // FD_CLOEXEC
 
-/** The process that called connect(2), as the kernel knew it then. */
+/** The process that called connect(2), as the kernel recorded it then. */
 export interface PeerCredentials {
-  /** In our pid namespace; 0 when the peer's is not below it. */
+  /** In our pid namespace; 0 if the peer is not visible in it. */
   readonly pid: number;
   readonly uid: number;
   readonly gid: number;
 }
 
-/** Null when the socket is not a connected unix socket (TCP, closed meanwhile). */
+/** Null if the socket is not a connected unix socket (TCP, or already closed). */
 export function peerCredentials(socket: Socket): PeerCredentials | null {
   const fd = descriptorOf(socket);
   if (fd === null) return null;
   const value = new Uint32Array(3);
   const isKnown = readOption(fd, soPeercred, value);
   const [pid = 0, uid = 0, gid = 0] = value;
-  // For a socket without a peer the kernel answers uid and gid -1.
+  // Without a peer the kernel returns uid and gid -1.
   if (!isKnown || uid === 0xffffffff) return null;
   return { pid, uid, gid };
 }
 
-/** Node shows a socket's descriptor on its handle only, which has no type and may be gone. */
+/** Node exposes the descriptor only on the untyped handle, which is null after close. */
 function descriptorOf(socket: Socket): number | null {
   if (!('_handle' in socket)) return null;
   const handle = socket._handle;
@@ -47,25 +47,25 @@ function descriptorOf(socket: Socket): number | null {
 /** A listening socket from the service manager. */
 export interface PassedSocket {
   readonly fd: number;
-  /** `FileDescriptorName=` of the socket unit; `unknown` when none was given. */
+  /** `FileDescriptorName=` of the socket unit; `unknown` if it is not set. */
   readonly name: string;
 }
 
-/** The first descriptor that is handed over, sd_listen_fds(3). */
+/** SD_LISTEN_FDS_START, sd_listen_fds(3). */
 const firstPassed = 3;
-/** More than a service is handed; each is marked one by one. */
+/** Bounds the loop that marks each descriptor. */
 const passedMax = 1024;
 
 /**
- * The sockets of socket activation, and [] when there are none for this process. They are marked
- * close-on-exec, as sd_listen_fds(3) does, so that children do not inherit them.
+ * The sockets of socket activation for this process; may be empty. Marks them close-on-exec, as
+ * sd_listen_fds(3) does, so that children do not inherit them.
  */
 export function passedSockets(
   environment: Readonly<Record<string, string | undefined>>,
   pid: number,
 ): readonly PassedSocket[] {
   const count = Number(environment['LISTEN_FDS'] ?? '0');
-  // The variables of a parent reach its children too: they count for the process that is named.
+  // Children inherit the variables; only the named process may use them.
   if (Number(environment['LISTEN_PID']) !== pid) return [];
   if (!Number.isInteger(count) || count <= 0 || count > passedMax) return [];
   const names = (environment['LISTEN_FDNAMES'] ?? '').split(':');
@@ -77,9 +77,9 @@ export function passedSockets(
   });
 }
 
-/** What kind of socket a descriptor is, by the names of socket(2). */
+/** The kind of a socket, with the names of socket(2). */
 export interface SocketKind {
-  /** `AF_UNIX`, `AF_INET`, `AF_INET6`, `AF_NETLINK` and so on; a number where it has no name here. */
+  /** `AF_UNIX`, `AF_INET` …, or `address family N`. */
   readonly family: string;
   readonly type: string;
   readonly isListening: boolean;
@@ -99,7 +99,7 @@ const types: ReadonlyMap<number, string> = new Map([
   [5, 'SOCK_SEQPACKET'],
 ]);
 
-/** Null for a descriptor that is not open, or is no socket. */
+/** Null for a descriptor that is not open or not a socket. */
 export function socketKind(fd: number): SocketKind | null {
   const [family, type, accepts] = [soDomain, soType, soAcceptConnections].map((option) =>
     numberOption(fd, option),
@@ -117,7 +117,7 @@ function numberOption(fd: number, option: number): number | null {
   return readOption(fd, option, value) ? (value[0] ?? null) : null;
 }
 
-/** Fills the value with an option of SOL_SOCKET; false when the descriptor has none. */
+/** Reads an option of SOL_SOCKET into `value`; false on failure. */
 function readOption(fd: number, option: number, value: Int32Array | Uint32Array): boolean {
   const length = new Uint32Array([value.byteLength]);
   const bytes = new Uint8Array(value.buffer);

@@ -1,22 +1,22 @@
 /**
- * What the pool of workers.ts and its threads say to each other, and how a file of jobs is named.
- * A job is an exported function of a module: it runs on a thread of its own, may block there or
- * answer with a promise, and is told by its control when nobody waits for it any more.
+ * The protocol between the worker pool and its threads, and how modules of jobs are named. A job is
+ * an exported function that runs on a worker thread. It may block or return a promise, and its
+ * control reports when the caller has aborted it.
  */
 import type { MessagePort } from 'node:worker_threads';
 import { InvariantBroken } from '../../base/assert.js';
 import { HostFault } from '../../base/errors.js';
 import type { ProgramText } from './thread-programs.js';
 
-/** Handed to each job beside its input. */
+/** Passed to each job with its input. */
 export interface JobControl {
-  /** True once the caller gave up. Long loops ask now and then, and end early. */
+  /** True once the caller has aborted the job. Long loops check it to end early. */
   readonly aborted: () => boolean;
 }
 
 declare const table: unique symbol;
 
-/** A module whose exported functions `(input, control) => answer` are jobs. */
+/** A module whose exported functions `(input, control) => result` are jobs. */
 export interface JobModule<Table> {
   readonly url: string;
   readonly [table]?: Table;
@@ -30,7 +30,7 @@ export function jobModule<Table>(url: URL): JobModule<Table> {
   return { url: url.href };
 }
 
-/** Both cross a thread border as structured clones: plain data, Uint8Array, Map, bigint. */
+/** Inputs and results are structured clones: plain data, Uint8Array, Map, bigint. */
 export type JobInput<Job> = Job extends (input: infer Input, ...rest: never[]) => unknown
   ? Input
   : never;
@@ -38,35 +38,35 @@ export type JobAnswer<Job> = Job extends (...input: never[]) => infer Answer
   ? Awaited<Answer>
   : never;
 
-/** What a thread is started with. */
+/** The data that a thread is started with. */
 export interface ThreadSetup {
   readonly port: MessagePort;
   readonly signals: Int32Array;
 }
 
-/** Slots in the shared memory between the pool and one thread. */
+/** Indexes in the shared memory between the pool and one thread. */
 export const signal = {
   /** Counts messages sent; the thread sleeps on it. */
   messages: 0,
-  /** Number of the job that its caller gave up. */
+  /** Number of the aborted job. */
   abortedJob: 1,
-  /** 1 from when the thread is to end: it loads no native code any more. */
+  /** 1 once the thread is being ended: it must not load native code any more. */
   ending: 2,
   /** 1 while the thread loads native code. */
   loading: 3,
-  places: 4,
+  length: 4,
 } as const;
 
 export interface JobMessage {
   readonly job: number;
   readonly moduleUrl: string;
-  /** The module's program; null if the thread has it, or loads it by its URL. */
+  /** The module's program; null if the thread already has it or loads it by URL. */
   readonly program: ProgramText | null;
   readonly name: string;
   readonly input: unknown;
 }
 
-/** The first message of a thread: it runs its program, and takes jobs. */
+/** The first message of a thread: it accepts jobs. */
 export const threadReady = 'ready';
 
 export type JobReply =
@@ -84,7 +84,7 @@ export interface PlainError {
 export function toPlainError(thrown: unknown): PlainError {
   const error = thrown instanceof Error ? thrown : new Error(String(thrown));
   const { operation, path, code } = error as Partial<HostFault>;
-  // By its name: a job may come from another script than the thread, with a class of its own.
+  // By name: the job may be in another script with its own copy of the class.
   const isFault = error.name === 'HostFault' && operation !== undefined;
   const fault = isFault ? { operation, path: path ?? '', code: code ?? '' } : null;
   return { name: error.name, message: error.message, stack: error.stack, fault };

@@ -1,12 +1,11 @@
 /**
- * Whether worker threads can be started. After one did not start, or died, this tries until one
- * starts again: a daemon without threads must not look healthy, and must not wait for the next call
- * to find out that it is.
+ * Tracks whether worker threads can be started. After a thread fails to start or dies, retries
+ * until one starts, so that health is reported without waiting for the next job.
  */
 import { threadReason } from './thread-fault.js';
 import { WorkerThread } from './worker-thread.js';
 
-/** Called with the reason when a thread has failed, and with null when one starts again. */
+/** Called with the reason when a thread fails, and with null when one starts again. */
 export type ThreadReports = (reason: string | null) => void;
 
 const firstDelayMillis = 1_000;
@@ -22,29 +21,27 @@ export class ThreadHealth {
 
   constructor(
     private readonly onChange: ThreadReports,
-    /** Threads start again: jobs that wait may have some. */
+    /** Called when threads start again, so that queued jobs can run. */
     private readonly onRecovered: () => void,
   ) {}
 
-  /** Why the last thread did not start; null while threads start. */
+  /** Why the last thread failed to start; null if it started. */
   get startFailure(): Error | null {
     return this.#failure;
   }
 
-  /** A thread did not start. */
   startFailed(cause: Error): void {
     this.#failure = cause;
     this.#report(threadReason(cause, 'start'));
     this.#schedule();
   }
 
-  /** A thread died while it ran. Whether another one starts is tried at once. */
+  /** A running thread died. Tries at once whether another one starts. */
   died(cause: Error): void {
     this.#report(threadReason(cause, 'run'));
     if (this.#timer === null) this.#try();
   }
 
-  /** Some thread has started. */
   started(): void {
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#timer = null;

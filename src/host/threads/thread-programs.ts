@@ -1,24 +1,24 @@
 /**
- * The code of worker threads. In the installed command it is text, kept in memory: a daemon starts
- * threads for as long as it runs, and by then an upgrade may have replaced the files with those of
- * another release, or removed them. Elsewhere (the library, tests) Node.js loads modules by URL.
+ * The code of worker threads. The installed command keeps it in memory as text, because a daemon
+ * starts threads as long as it runs and an upgrade may replace or remove the files. The library and
+ * tests load modules by URL.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { guarded } from '../faults.js';
 
-/** Text shared by all threads, so that none has a copy until it runs the program. */
+/** Shared by all threads, so that a thread has no copy until it runs the program. */
 export type ProgramText = SharedArrayBuffer;
 
-// scripts/bundle.ts makes CommonJS of the command and of the programs of its threads.
+// scripts/bundle.ts builds the command and its thread programs as CommonJS.
 const isBundled = import.meta.url.endsWith('.cjs');
 const suffix = '.cjs';
 
 const texts = new Map<string, ProgramText>();
 
 /**
- * The program of a module, by the module's URL; null if Node.js has to load it by that URL.
+ * The program of a module; null if Node.js loads it by its URL.
  *
  * @throws HostFault if the file cannot be read
  */
@@ -30,7 +30,7 @@ export function programText(moduleUrl: string): ProgramText | null {
   return text;
 }
 
-/** Reads all programs now. From then on, no thread reads a file of this installation. */
+/** Reads all programs. After this, no thread reads a file of the installation. */
 export function preloadPrograms(): void {
   if (!isBundled) return;
   const directory = dirname(fileURLToPath(import.meta.url));

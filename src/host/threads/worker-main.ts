@@ -1,6 +1,6 @@
 /**
- * The program of one thread of the pool: takes a job, runs it to its end, answers, sleeps. It
- * sleeps in a futex and not in an event loop, because the wake-up is then one system call.
+ * The program of a worker thread: receives a job, runs it, replies, sleeps. It sleeps on a futex
+ * instead of an event loop, because waking it is then one system call.
  */
 import { createRequire } from 'node:module';
 import { dirname } from 'node:path';
@@ -18,9 +18,9 @@ const { port, signals } = workerData as ThreadSetup;
 const modules = new Map<string, Jobs>();
 
 /**
- * A thread that is terminated while it loads native code takes the process with it: koffi ends both
- * when its registration fails. So the pool waits while the one mark is set, and the other is looked
- * at before: of the two sides, at least one sees what the other has begun.
+ * Terminating a thread while it loads native code kills the process, because koffi aborts when its
+ * registration fails. Each side therefore sets its own flag before it reads the other's (`loading`
+ * here, `ending` in the pool), so at least one of them sees the other.
  */
 const load = process.dlopen.bind(process);
 process.dlopen = (...given: Parameters<typeof process.dlopen>) => {
@@ -44,7 +44,7 @@ async function jobNamed({ moduleUrl, program, name }: JobMessage): Promise<Job> 
   return job as Job;
 }
 
-/** Runs the text of a CommonJS module, which scripts/bundle.ts has put into a function. */
+/** Runs the text of a CommonJS module that scripts/bundle.ts has wrapped in a function. */
 function run(moduleUrl: string, program: ProgramText): Jobs {
   const filename = fileURLToPath(moduleUrl);
   const source = Buffer.from(program).toString('latin1');
@@ -69,7 +69,7 @@ async function perform(message: JobMessage): Promise<JobReply> {
 async function serve(): Promise<never> {
   port.postMessage(threadReady);
   for (;;) {
-    // Read before looking for a message: one that comes in between then ends the wait at once.
+    // Read before receiving: a message that arrives in between then ends the wait at once.
     const seen = Atomics.load(signals, signal.messages);
     const received = receiveMessageOnPort(port) as { message: JobMessage } | undefined;
     if (received === undefined) Atomics.wait(signals, signal.messages, seen);

@@ -1,4 +1,4 @@
-/** One thread of the pool as the event loop sees it: how it starts, is told, answers and dies. */
+/** One thread of the pool, seen from the event loop. */
 import { createRequire } from 'node:module';
 import { setTimeout as delay } from 'node:timers/promises';
 import { MessageChannel, Worker } from 'node:worker_threads';
@@ -9,10 +9,10 @@ import type { JobMessage, JobReply, ThreadSetup } from './job-module.js';
 import { programText } from './thread-programs.js';
 
 export interface ThreadEvents {
-  /** It runs its program. A thread that dies before that has begun no job. */
+  /** The thread accepts jobs. One that dies before this has not begun any job. */
   ready(): void;
   answered(reply: JobReply): void;
-  /** The thread is gone without having been ended: a crash, or no memory. */
+  /** The thread ended by itself: a crash, or out of memory. */
   died(cause: Error): void;
 }
 
@@ -23,9 +23,9 @@ export class WorkerThread {
   readonly #worker: Worker;
   readonly #port: MessagePort;
   readonly #signals = new Int32Array(
-    new SharedArrayBuffer(signal.places * Int32Array.BYTES_PER_ELEMENT),
+    new SharedArrayBuffer(signal.length * Int32Array.BYTES_PER_ELEMENT),
   );
-  /** Modules whose program it has. */
+  /** Modules whose program the thread has. */
   readonly #modules = new Set<string>();
   #ended = false;
 
@@ -55,7 +55,7 @@ export class WorkerThread {
     this.#port.unref();
   }
 
-  /** While a job runs, thread and answer keep the process alive: also if the thread dies. */
+  /** Keeps the process alive until the job has a reply or the thread dies. */
   send(message: Omit<JobMessage, 'program'>): void {
     const { moduleUrl } = message;
     const program = this.#modules.has(moduleUrl) ? null : programText(moduleUrl);
@@ -67,17 +67,17 @@ export class WorkerThread {
     Atomics.notify(this.#signals, signal.messages);
   }
 
-  /** Nobody waits for an answer now: the process may end. */
-  rest(): void {
+  /** Lets the process exit: no caller is waiting for a reply. */
+  unref(): void {
     this.#worker.unref();
     this.#port.unref();
   }
 
-  tellAborted(job: number): void {
+  signalAbort(job: number): void {
     Atomics.store(this.#signals, signal.abortedJob, job);
   }
 
-  /** Ends the thread. Resolves only when it is gone: never, while a system call of it hangs. */
+  /** Ends the thread. Never resolves while the thread hangs in a system call. */
   async end(): Promise<void> {
     this.#ended = true;
     Atomics.store(this.#signals, signal.ending, 1);
@@ -87,10 +87,10 @@ export class WorkerThread {
   }
 }
 
-/** @throws as the constructor does */
+/** @throws as the constructor */
 function startWorker(setup: ThreadSetup): Worker {
   const program = programText(mainModule.href);
-  // As text it is no file that Node.js would have to find.
+  // A program in memory is passed as text, so that Node.js does not read a file.
   const [entry, isText] =
     program === null
       ? ([moduleEntry(), false] as const)
@@ -99,11 +99,11 @@ function startWorker(setup: ThreadSetup): Worker {
     eval: isText,
     workerData: setup,
     transferList: [setup.port],
-    // What the command line preloads by a relative name would not be found from another directory.
+    // Relative preloads of the command line would fail from another directory.
     execArgv: [],
     // Node would warn of each descriptor that a library call opened and fs.closeSync closes.
     trackUnmanagedFds: false,
-    // Jobs make little garbage: with the usual young generation it would pile up to many times this.
+    // Jobs allocate little; with the default young generation, garbage would use many times this.
     resourceLimits: { maxYoungGenerationSizeMb: youngMegabytes },
   });
 }
@@ -111,12 +111,12 @@ function startWorker(setup: ThreadSetup): Worker {
 const mainModule = new URL('./worker-main.js', import.meta.url);
 
 /**
- * The built file beside this one or, when this file itself runs from its TypeScript source
- * (tests), that source, with tsx made to load in the thread what it loads here.
+ * The built file next to this one. In tests, which run the TypeScript source, a program that
+ * registers tsx in the thread and loads the source.
  */
 function moduleEntry(): URL {
   if (!import.meta.url.endsWith('.ts')) return mainModule;
-  // `--import tsx` does nothing in a thread, and the resolver of require() names the CommonJS twin.
+  // `--import tsx` has no effect in a thread, and require.resolve() returns the CommonJS file.
   const found = createRequire(import.meta.url)
     .resolve('tsx/esm/api')
     .replace(/\.cjs$/, '.mjs');

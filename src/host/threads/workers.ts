@@ -1,12 +1,11 @@
 /**
- * Threads for calls that may take long or never come back. Node's own pool has four threads, and
- * the log writes through it: one dead NFS server would stop them all. Here work is sorted into
- * lanes that share nothing, so that making a directory never waits behind a delete, nor a delete
- * behind a mount that hangs.
+ * Threads for calls that may take long or never return. libuv's pool has four threads and the log
+ * writes through it, so one dead NFS server could block the log. Here jobs run in separate lanes:
+ * creating a directory never waits for a delete, nor a delete for a mount that hangs.
  *
- * A job that its caller gives up rejects at once. Its thread cannot be stopped, but most calls
- * answer soon. One that is still busy a second later is *lost* until the system call answers, and
- * another takes its place, up to a bound.
+ * An aborted job rejects at once. Its thread cannot be stopped, but most calls return soon. A
+ * thread that is still busy a second later is *lost* until its system call returns, and is replaced
+ * up to a limit.
  */
 import { assert } from '../../base/assert.js';
 import { HostFault, NotBegun } from '../../base/errors.js';
@@ -18,21 +17,21 @@ import { WorkerThread, type ThreadEvents } from './worker-thread.js';
 
 /**
  * `fast`     short work in our own directories; reading the mount table.
- * `walk`     long but sure to end: usage, deletes, syncfs.
- * `through`  one short look through what may be somebody's remote mount.
- * `mount`    mount(2) and umount2(2), which may wait for a server for ever.
- * `look`     long work of the processor for those who look at the past: one at a time.
+ * `walk`     long work that always ends: usage, deletes, syncfs.
+ * `through`  short access through what may be a remote mount.
+ * `mount`    mount(2) and umount2(2), which may wait for a server forever.
+ * `look`     CPU-bound queries of the history, one at a time.
  */
 export type LaneName = 'fast' | 'walk' | 'through' | 'mount' | 'look';
 
 export interface LaneSize {
   /** Threads that take jobs. */
   readonly threads: number;
-  /** Lost threads that are replaced. Each one more takes a working thread away. */
+  /** Lost threads that are replaced. Each further one reduces the number of working threads. */
   readonly lostMax: number;
-  /** Jobs that may wait for a thread. */
+  /** Maximum number of queued jobs. */
   readonly waitingMax: number;
-  /** Threads that stay however long they idle: each costs four megabytes, and 40 ms to start. */
+  /** Idle threads to keep: each costs four megabytes, and 40 ms to start. */
   readonly keeps?: number;
 }
 
@@ -44,30 +43,30 @@ const usualSizes: Readonly<Record<LaneName, LaneSize>> = {
   look: { threads: 1, lostMax: 2, waitingMax: 100 },
 };
 
-/** An idle thread that its lane does not keep is ended after this time. */
+/** A surplus idle thread is ended after this time. */
 const idleMillisMax = 10_000;
-/** How long `close` waits for threads to end before it calls them hanging. */
+/** How long `close` waits for threads before it reports them as hanging. */
 const endMillisMax = 1_000;
 /**
- * How long a thread may go on with a job that was given up before it is lost. Callers who cancel
- * a burst of healthy calls must not make the lane look broken to all others.
+ * How long a thread may continue an aborted job before it is lost. A burst of aborted but healthy
+ * calls must not make the lane refuse other jobs.
  */
 const lostAfterMillis = 1_000;
 
 export interface JobOptions {
   readonly lane: LaneName;
-  /** What the job is about, for faults that the pool itself raises. */
+  /** The path in faults raised by the pool. */
   readonly path: string;
   readonly signal?: AbortSignal | undefined;
-  /** NotBegun while an earlier job of this name and path is lost: one that hangs takes one thread. */
+  /** Fail with NotBegun while an earlier job with this name and path hangs. */
   readonly alone?: boolean;
 }
 
 export interface LaneState {
-  /** Threads with a job that are not lost; its caller may just have given up. */
+  /** Threads with a job that are not lost; the job may have been aborted. */
   readonly running: number;
   readonly waiting: number;
-  /** Threads whose caller gave up a second ago or more and whose call has not answered yet. */
+  /** Threads whose job was aborted at least a second ago and has not returned. */
   readonly lost: number;
 }
 
@@ -77,25 +76,25 @@ interface PendingJob {
   readonly name: string;
   readonly input: unknown;
   readonly path: string;
-  /** The first outcome counts: what a thread answers to a caller that gave up is dropped. */
+  /** Only the first outcome counts: the reply to an aborted job is dropped. */
   settle(outcome: { value: unknown } | { error: Error }): void;
 }
 
-interface Seat {
+interface Slot {
   readonly thread: WorkerThread;
-  /** It has started. Before that it has begun no job, even if it was given one. */
+  /** The thread accepts jobs. Before that it has not begun any job, even if it was sent one. */
   isReady: boolean;
-  /** The job it runs; its caller may have given up on it. */
+  /** The running job, which may be aborted. */
   job: PendingJob | null;
   lost: boolean;
-  /** Runs from when its caller gave up until the job is done or the thread is lost. */
+  /** Runs from the abort until the job ends or the thread is lost. */
   lostTimer: NodeJS.Timeout | null;
   idleTimer: NodeJS.Timeout | null;
 }
 
 let leftHanging = 0;
 
-/** Threads that were still in a system call when their pool was closed: an exit waits for them. */
+/** Threads that hung in a system call when their pool was closed; process.exit() waits for them. */
 export const threadsLeftHanging = (): number => leftHanging;
 
 export class WorkerPool {
@@ -105,7 +104,7 @@ export class WorkerPool {
   #nextJob = 1;
   #closing: Promise<number> | null = null;
 
-  /** `onThreads` learns when threads cannot be started or die, and when one starts again. */
+  /** @param onThreads called when threads fail to start or die, and when they start again */
   constructor(
     sizes: Partial<Record<LaneName, LaneSize>> = {},
     onThreads: ThreadReports = () => undefined,
@@ -117,12 +116,12 @@ export class WorkerPool {
   }
 
   /**
-   * Runs an exported function of a job module on a thread and answers what it returns.
+   * Runs an exported function of a job module on a thread and returns its result.
    *
-   * Fails    what the job threw (HostFault keeps its class); the signal's reason, at once;
-   *          HostFault EAGAIN when too many threads hang, too many jobs wait, or the system has
-   *          no thread; NotBegun; EOWNERDEAD when the thread died, or cannot start for another
-   *          reason; ECANCELED after `close`.
+   * @throws what the job throws (HostFault keeps its class); the signal's reason, at once;
+   *   HostFault: EAGAIN if too many threads hang, too many jobs are queued, or the system cannot
+   *   start a thread; EOWNERDEAD if the thread died or cannot start for another reason; ECANCELED
+   *   after `close`; NotBegun
    */
   run<Table, Name extends keyof Table & string>(
     module: JobModule<Table>,
@@ -144,7 +143,7 @@ export class WorkerPool {
         settle: (outcome) => {
           signal?.removeEventListener('abort', onAbort);
           if ('error' in outcome) reject(outcome.error);
-          // The thread runs exactly the function that the types name.
+          // Sound because the thread runs the function that the types name.
           else resolve(outcome.value as JobAnswer<Table[Name]>);
         },
       };
@@ -156,7 +155,7 @@ export class WorkerPool {
       signal?.addEventListener('abort', onAbort, { once: true });
       if (options.alone === true && lane.hasLost(job)) {
         job.settle({
-          error: new NotBegun(`${name} ${options.path} was begun earlier and still hangs`),
+          error: new NotBegun(`${name} ${options.path}: an earlier call still hangs`),
         });
       } else lane.submit(job);
     });
@@ -166,7 +165,7 @@ export class WorkerPool {
     return this.#lane(lane).state();
   }
 
-  /** Ends all threads; answers how many did not end because a system call of theirs hangs. */
+  /** Ends all threads. Returns how many did not end because they hang in a system call. */
   close(): Promise<number> {
     return (this.#closing ??= this.#close());
   }
@@ -174,7 +173,7 @@ export class WorkerPool {
   async #close(): Promise<number> {
     const hanging = await Promise.all([...this.#lanes.values()].map((lane) => lane.close()));
     await this.#health.close();
-    const count = hanging.reduce((sum, ofALane) => sum + ofALane, 0);
+    const count = hanging.reduce((sum, laneCount) => sum + laneCount, 0);
     leftHanging += count;
     return count;
   }
@@ -194,20 +193,20 @@ function abortReason(signal: AbortSignal): Error {
   return reason instanceof Error ? reason : new Error(String(reason));
 }
 
-/** The seat has no job now, so nothing of it can be lost. */
-function vacate(seat: Seat): void {
-  if (seat.lostTimer !== null) clearTimeout(seat.lostTimer);
-  seat.lostTimer = null;
-  seat.job = null;
-  seat.lost = false;
+/** Clears the job of a slot. A slot without a job cannot be lost. */
+function vacate(slot: Slot): void {
+  if (slot.lostTimer !== null) clearTimeout(slot.lostTimer);
+  slot.lostTimer = null;
+  slot.job = null;
+  slot.lost = false;
 }
 
 class Lane {
   readonly #name: LaneName;
   readonly #size: LaneSize;
-  readonly #seats = new Set<Seat>();
+  readonly #slots = new Set<Slot>();
   readonly #health: ThreadHealth;
-  /** Kept in order of arrival; a Set so that an aborted job leaves it cheaply. */
+  /** In order of arrival; a Set, so that aborted jobs are removed quickly. */
   #waiting = new Set<PendingJob>();
 
   constructor(name: LaneName, size: LaneSize, health: ThreadHealth) {
@@ -217,16 +216,16 @@ class Lane {
   }
 
   state(): LaneState {
-    const seats = [...this.#seats];
+    const slots = [...this.#slots];
     return {
-      running: seats.filter((seat) => seat.job !== null && !seat.lost).length,
+      running: slots.filter((slot) => slot.job !== null && !slot.lost).length,
       waiting: this.#waiting.size,
       lost: this.#lostCount(),
     };
   }
 
   hasLost({ name, path }: PendingJob): boolean {
-    for (const { lost, job } of this.#seats) {
+    for (const { lost, job } of this.#slots) {
       if (lost && job?.name === name && job.path === path) return true;
     }
     return false;
@@ -234,40 +233,40 @@ class Lane {
 
   submit(job: PendingJob): void {
     if (this.#waiting.size >= this.#size.waitingMax) {
-      job.settle({ error: this.#refusal(job, `${this.#waiting.size} jobs wait`) });
+      job.settle({ error: this.#refusal(job, `${this.#waiting.size} jobs are queued`) });
       return;
     }
     this.#waiting.add(job);
     this.pump();
   }
 
-  /** The caller gave up: a waiting job is forgotten, a running one has a second to end. */
+  /** Aborts a job: a queued one is removed, a running one has a second to end. */
   abandon(job: PendingJob): void {
     if (this.#waiting.delete(job)) return;
-    const seat = [...this.#seats].find((candidate) => candidate.job === job);
-    if (seat === undefined) return;
-    seat.thread.tellAborted(job.number);
-    seat.thread.rest();
-    // Not unreferenced: jobs may wait for this thread or the one that takes its place.
-    seat.lostTimer = setTimeout(() => {
-      // After an event loop that was busy, the answer may have come but not been read yet.
+    const slot = [...this.#slots].find((candidate) => candidate.job === job);
+    if (slot === undefined) return;
+    slot.thread.signalAbort(job.number);
+    slot.thread.unref();
+    // Not unreferenced: queued jobs may need this thread or its replacement.
+    slot.lostTimer = setTimeout(() => {
+      // If the event loop was busy, the reply may have arrived but not been read yet.
       setImmediate(() => {
-        if (seat.job === job) this.#lose(seat);
+        if (slot.job === job) this.#lose(slot);
       });
     }, lostAfterMillis);
   }
 
-  #lose(seat: Seat): void {
-    seat.lost = true;
+  #lose(slot: Slot): void {
+    slot.lost = true;
     this.pump();
   }
 
   async close(): Promise<number> {
-    const seats = [...this.#seats];
-    const cancelled = [...this.#waiting, ...seats.flatMap((seat) => seat.job ?? [])];
+    const slots = [...this.#slots];
+    const cancelled = [...this.#waiting, ...slots.flatMap((slot) => slot.job ?? [])];
     this.#waiting.clear();
-    for (const seat of seats) if (seat.job !== null) seat.thread.tellAborted(seat.job.number);
-    const ended = Promise.all(seats.map((seat) => this.#end(seat)));
+    for (const slot of slots) if (slot.job !== null) slot.thread.signalAbort(slot.job.number);
+    const ended = Promise.all(slots.map((slot) => this.#end(slot)));
     for (const job of cancelled) {
       job.settle({ error: new HostFault(job.name, job.path, 'ECANCELED') });
     }
@@ -275,23 +274,23 @@ class Lane {
     const limit = new Promise((resolve) => (timer = setTimeout(resolve, endMillisMax)));
     await Promise.race([ended, limit]);
     clearTimeout(timer);
-    return this.#seats.size;
+    return this.#slots.size;
   }
 
-  /** Gives waiting jobs to idle threads, and starts threads while there may be more. */
+  /** Assigns queued jobs to idle threads, and starts threads up to the limit. */
   pump(): void {
     for (const job of this.#waiting) {
-      const seat = this.#idleSeat() ?? this.#newSeat();
-      if (seat === null) break;
+      const slot = this.#idleSeat() ?? this.#newSeat();
+      if (slot === null) break;
       this.#waiting.delete(job);
-      this.#start(seat, job);
+      this.#start(slot, job);
     }
     const lost = this.#lostCount();
     const { startFailure } = this.#health;
     if (this.#capacity() === 0) {
       this.#failWaiting((job) => this.#refusal(job, `${lost} threads hang`));
-    } else if (startFailure !== null && this.#seats.size === lost) {
-      // No thread that works, and none to be had.
+    } else if (startFailure !== null && this.#slots.size === lost) {
+      // No working thread, and none can be started.
       this.#failWaiting((job) => threadFault(job, startFailure, 'start'));
     }
   }
@@ -302,47 +301,47 @@ class Lane {
     for (const job of jobs) job.settle({ error: faultOf(job) });
   }
 
-  #start(seat: Seat, job: PendingJob): void {
-    if (seat.idleTimer !== null) clearTimeout(seat.idleTimer);
-    seat.idleTimer = null;
-    seat.job = job;
+  #start(slot: Slot, job: PendingJob): void {
+    if (slot.idleTimer !== null) clearTimeout(slot.idleTimer);
+    slot.idleTimer = null;
+    slot.job = job;
     const { number, moduleUrl, name, input } = job;
     try {
-      seat.thread.send({ job: number, moduleUrl, name, input });
+      slot.thread.send({ job: number, moduleUrl, name, input });
     } catch (error) {
       // The input cannot be cloned.
-      this.#free(seat);
+      this.#free(slot);
       job.settle({ error: error instanceof Error ? error : new Error(String(error)) });
     }
   }
 
-  #idleSeat(): Seat | null {
-    for (const seat of this.#seats) if (seat.job === null) return seat;
+  #idleSeat(): Slot | null {
+    for (const slot of this.#slots) if (slot.job === null) return slot;
     return null;
   }
 
-  #newSeat(): Seat | null {
-    const living = this.#seats.size - this.#lostCount();
+  #newSeat(): Slot | null {
+    const living = this.#slots.size - this.#lostCount();
     if (living >= this.#capacity()) return null;
-    // While threads do not start, those that are left do the work.
+    // While threads fail to start, the remaining ones run the jobs.
     if (living > 0 && this.#health.startFailure !== null) return null;
     const thread = this.#newThread({
       ready: () => {
-        seat.isReady = true;
+        slot.isReady = true;
         this.#health.started();
       },
       answered: (reply) => {
-        this.#answered(seat, reply);
+        this.#answered(slot, reply);
       },
       died: (cause) => {
-        this.#died(seat, cause);
+        this.#died(slot, cause);
       },
     });
     if (thread === null) return null;
     const state = { isReady: false, job: null, lost: false, lostTimer: null, idleTimer: null };
-    const seat: Seat = { thread, ...state };
-    this.#seats.add(seat);
-    return seat;
+    const slot: Slot = { thread, ...state };
+    this.#slots.add(slot);
+    return slot;
   }
 
   #newThread(events: ThreadEvents): WorkerThread | null {
@@ -354,65 +353,65 @@ class Lane {
     }
   }
 
-  #answered(seat: Seat, reply: JobReply): void {
-    const { job } = seat;
-    assert(job?.number === reply.job, 'a thread answers the job that it was given');
-    this.#free(seat);
+  #answered(slot: Slot, reply: JobReply): void {
+    const { job } = slot;
+    assert(job?.number === reply.job, 'a thread replies to its current job');
+    this.#free(slot);
     job.settle(
       'thrown' in reply ? { error: fromPlainError(reply.thrown) } : { value: reply.value },
     );
     this.pump();
   }
 
-  #died(seat: Seat, cause: Error): void {
-    this.#seats.delete(seat);
-    const { job } = seat;
-    const isAwaited = job !== null && seat.lostTimer === null && !seat.lost;
-    if (seat.idleTimer !== null) clearTimeout(seat.idleTimer);
-    vacate(seat);
-    if (seat.isReady) {
+  #died(slot: Slot, cause: Error): void {
+    this.#slots.delete(slot);
+    const { job } = slot;
+    const isAwaited = job !== null && slot.lostTimer === null && !slot.lost;
+    if (slot.idleTimer !== null) clearTimeout(slot.idleTimer);
+    vacate(slot);
+    if (slot.isReady) {
       job?.settle({ error: threadFault(job, cause, 'run') });
       this.#health.died(cause);
     } else {
       this.#health.startFailed(cause);
-      // It has not begun: a thread that is left may do it.
-      const isLeft = this.#seats.size > this.#lostCount();
+      // The job has not begun, so a remaining thread can run it.
+      const isLeft = this.#slots.size > this.#lostCount();
       if (isAwaited && isLeft) this.#waiting = new Set([job, ...this.#waiting]);
       else job?.settle({ error: threadFault(job, cause, 'start') });
     }
     this.pump();
   }
 
-  #free(seat: Seat): void {
-    vacate(seat);
-    seat.thread.rest();
-    const living = this.#seats.size - this.#lostCount();
+  #free(slot: Slot): void {
+    vacate(slot);
+    slot.thread.unref();
+    const living = this.#slots.size - this.#lostCount();
     if (living > this.#size.threads) {
-      void this.#end(seat);
+      void this.#end(slot);
       return;
     }
-    seat.idleTimer = setTimeout(() => {
-      if (this.#seats.size > (this.#size.keeps ?? 0)) void this.#end(seat);
+    slot.idleTimer = setTimeout(() => {
+      if (this.#slots.size > (this.#size.keeps ?? 0)) void this.#end(slot);
     }, idleMillisMax);
-    seat.idleTimer.unref();
+    slot.idleTimer.unref();
   }
 
-  async #end(seat: Seat): Promise<void> {
-    if (seat.idleTimer !== null) clearTimeout(seat.idleTimer);
-    if (seat.lostTimer !== null) clearTimeout(seat.lostTimer);
-    // Out of the pool at once when idle; a busy one is counted as hanging until it is gone.
-    if (seat.job === null) this.#seats.delete(seat);
-    await seat.thread.end();
-    this.#seats.delete(seat);
+  async #end(slot: Slot): Promise<void> {
+    if (slot.idleTimer !== null) clearTimeout(slot.idleTimer);
+    if (slot.lostTimer !== null) clearTimeout(slot.lostTimer);
+    // An idle thread leaves the pool at once; a busy one counts as hanging until it has ended.
+    if (slot.job === null) this.#slots.delete(slot);
+    await slot.thread.end();
+    this.#slots.delete(slot);
   }
 
   #lostCount(): number {
     let count = 0;
-    for (const seat of this.#seats) if (seat.lost) count += 1;
+    for (const slot of this.#slots) if (slot.lost) count += 1;
     return count;
   }
 
-  /** How many threads may work now. */
+  /** The current limit of working threads. */
   #capacity(): number {
     const { threads, lostMax } = this.#size;
     return Math.max(0, Math.min(threads, threads + lostMax - this.#lostCount()));
