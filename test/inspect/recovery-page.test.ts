@@ -65,7 +65,7 @@ it.each(Object.keys(refusals))('explains the refusal %s', (reason) => {
 });
 
 it('lists what verify finds, with its severity', () => {
-  const rows = [...page.matchAll(/^\| `([a-z-]+)` \| (damage|warning|info) \|/gm)];
+  const rows = [...page.matchAll(/^\| `([a-z-]+)` +\| (damage|warning|info) +\|/gm)];
   const listed = new Map(rows.map(([, kind = '', severity = '']) => [kind, severity]));
   const damage = Object.keys(ofEvents).map((kind): [string, string] => [kind, 'damage']);
   expect(listed).toEqual(new Map([...Object.entries(SEVERITY), ...damage]));
