@@ -198,7 +198,7 @@ it.each([
   const { code, stdout, message } = await ask(line(root));
   expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
   expect(message).toMatch(
-    /is inside the root \S+, where unknown files are deleted; choose another path|file exists|is not empty/,
+    /is inside the root \S+, where unknown files are deleted; choose another (path|directory)|file exists|is not empty/,
   );
   expect(all()).toEqual(before);
 });

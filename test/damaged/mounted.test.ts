@@ -110,7 +110,7 @@ async function collected(): Promise<readonly unknown[]> {
 
 async function deleted(name: string): Promise<void> {
   const { code, stderr } = await stratalog(['gc', '--delete', name, '-y', '--root', root.path]);
-  expect([code, stderr]).toEqual([0, 'stratalog: 1 directory gone\n']);
+  expect([code, stderr]).toEqual([0, 'stratalog: removed 1 directory\n']);
 }
 
 /** Of a sound log: whatever is mounted, a repair is none of its business. */

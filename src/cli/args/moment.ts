@@ -53,7 +53,7 @@ function isInCalendar(date: string, time: string): boolean {
 }
 
 /**
- * The position of a moment in a log. A time stands for the position after the last event up to that
+ * The position of a moment in a log. A time resolves to the position after the last event up to that
  * time. Without a text, the end of the log.
  *
  * @throws UsageError

@@ -15,8 +15,6 @@ import type { SnapshotDirectoryEntry } from '../../base/ports.js';
 import { formatTime, position, unixNanos, type UnixNanos } from '../../base/units.js';
 import { entryLook, type EntryState } from '../../host/files/entries.js';
 import { openHost, type Host } from '../../host/host.js';
-import { spanInWords } from '../../inspect/events/durations.js';
-import { idsInWords } from '../../inspect/events/id-ranges.js';
 import {
   gcDecisions,
   IDMAPPED,
@@ -37,10 +35,11 @@ import { collect } from '../../maintenance/collect.js';
 import { confirm } from '../terminal/confirm.js';
 import { addressOf, checkListening } from '../args/daemon-socket.js';
 import { EXIT } from '../exit-codes.js';
+import { collectedOf, printGc } from './gc-print.js';
 import { requireNotHeld, withHeldRoot } from './held-root.js';
 import { liveHolder } from './holder.js';
 import { quoted } from '../args/moment.js';
-import { humanSize, printNotice, visible, withOutput, type Output } from '../terminal/print.js';
+import { printNotice, visible, withOutput, type Output } from '../terminal/print.js';
 import { rootOf, withRootOption, type RootFlags } from '../args/root-option.js';
 import { requireUndamaged } from './root-scan.js';
 import { statusLine } from '../terminal/status-line.js';
@@ -137,7 +136,7 @@ async function run(flags: Flags, command: Command, out: Output): Promise<void> {
     const { verdicts, hasUnrecordedUse } = await decide(context);
     requireDeletable(verdicts, requested);
     const sizes = flags.size ? await sizesOf(verdicts, entryState) : new Map<string, number>();
-    await print({ verdicts, sizes, now }, flags, out);
+    await printGc({ verdicts, sizes, now }, flags, out);
     const collected = collectedOf(verdicts);
     if (isDry) {
       if (collected.length > 0) process.exitCode = EXIT.findings;
@@ -277,95 +276,6 @@ async function sizesOf(
   );
   line.erase();
   return sizes;
-}
-
-const collectedOf = (verdicts: readonly GcDecision[]): readonly string[] =>
-  verdicts.filter(({ verdict }) => verdict.kind === 'collected').map(({ entry }) => entry);
-
-interface GcReport {
-  readonly verdicts: readonly GcDecision[];
-  readonly sizes: ReadonlyMap<string, number>;
-  readonly now: UnixNanos;
-}
-
-async function print(report: GcReport, flags: Flags, out: Output): Promise<void> {
-  if (flags.quiet === true) await out.lines(collectedOf(report.verdicts).map(visible));
-  else if (flags.json === true) await printJson(report, out);
-  else await printTable(report, out);
-}
-
-async function printJson({ verdicts, sizes }: GcReport, out: Output): Promise<void> {
-  for (const { entry, since, verdict } of verdicts) {
-    const { kind: reason, ...detail } = verdict.because;
-    await out.json('gc', {
-      entry,
-      verdict: verdict.kind,
-      reason,
-      size: sizes.get(entry) ?? null,
-      changedAt: since === null ? null : formatTime(since),
-      ...detail,
-      ...('since' in detail
-        ? { since: detail.since === null ? null : formatTime(detail.since) }
-        : {}),
-    });
-  }
-}
-
-async function printTable({ verdicts, sizes, now }: GcReport, out: Output): Promise<void> {
-  const { yellow } = out.colors;
-  const sizeText = (size: number | null) => (size === null ? '-' : humanSize(size));
-  const rows = rowsOf(verdicts, sizes).map(({ name, size, since, verdict }) => [
-    visible(name),
-    verdict.kind === 'kept' ? verdict.kind : yellow(verdict.kind),
-    sizeText(size),
-    since === null ? '-' : spanInWords(now - since),
-    visible(reasonInWords(verdict.because, formatTime)),
-  ]);
-  if (rows.length > 0) {
-    await out.table(['DIRECTORY', 'VERDICT', 'SIZE', 'AGE', 'REASON'], rows);
-    await out.line('');
-  }
-  for (const kind of ['kept', 'collected'] as const) {
-    const entries = verdicts.filter(({ verdict }) => verdict.kind === kind);
-    const bytes = entries.reduce((sum, { entry }) => sum + (sizes.get(entry) ?? 0), 0);
-    const size = sizes.size === 0 ? '' : `, ${humanSize(bytes)}`;
-    await out.line(`${kind.padEnd(11)} ${entries.length}${size}`);
-  }
-}
-
-interface Row extends Pick<GcDecision, 'since' | 'verdict'> {
-  /** The entry, or the ids of several entries. */
-  readonly name: string;
-  /** Bytes; null if not measured. */
-  readonly size: number | null;
-}
-
-/** All preallocated directories are one row, in the place of the first. */
-function rowsOf(
-  verdicts: readonly GcDecision[],
-  sizes: ReadonlyMap<string, number>,
-): readonly Row[] {
-  const preallocated = verdicts.filter(isPreallocated);
-  return verdicts.flatMap((verdict) => {
-    if (!isPreallocated(verdict)) {
-      return [{ ...verdict, name: verdict.entry, size: sizes.get(verdict.entry) ?? null }];
-    }
-    return verdict === preallocated[0] ? [combinedRow(verdict, preallocated, sizes)] : [];
-  });
-}
-
-const isPreallocated = ({ verdict }: GcDecision): boolean =>
-  verdict.because.kind === 'preallocated';
-
-/** The age is that of the first. */
-function combinedRow(
-  first: GcDecision,
-  preallocated: readonly GcDecision[],
-  sizes: ReadonlyMap<string, number>,
-): Row {
-  const measured = preallocated.flatMap(({ entry }) => sizes.get(entry) ?? []);
-  const size = measured.length === 0 ? null : measured.reduce((sum, one) => sum + one, 0);
-  return { ...first, name: idsInWords(preallocated.map(({ entry }) => Number(entry))), size };
 }
 
 /** Cleanup does not know --min-age, and would collect entries that were reported as kept. */
