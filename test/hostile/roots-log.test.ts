@@ -86,7 +86,7 @@ const badIdentity = (why: RegExp): Deed['told'] => ({
 });
 
 const noLock: Deed['told'] = {
-  serve: [1, /log\/lock is not a regular file, and whoever.*move it away/],
+  serve: [1, /log\/lock is not a regular file, and the holder.*move it away/],
   inspect: [3, /lock-unusable +refuse to start.*move it away/],
   verify: [0],
   log: [0, /key-2/],

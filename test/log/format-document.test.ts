@@ -105,7 +105,7 @@ describe('docs/log-format.md', () => {
   });
 
   it('has each field of the program in its tables, at the same offset', () => {
-    const rows = [...page.matchAll(/^\| (\d+) +\| ([\d–]+) +\| /gm)].map(([, at]) => Number(at));
+    const rows = [...page.matchAll(/^\| +(\d+) +\| +([\d–]+) +\| /gm)].map(([, at]) => Number(at));
     const { headBytes, ...recordFields } = RECORD;
     const sizes = new Set(['headerBytes', 'writtenByBytes']);
     const segmentFields = Object.entries(SEGMENT).filter(([name]) => !sizes.has(name));
