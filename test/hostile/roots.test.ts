@@ -78,7 +78,7 @@ const cases: readonly HostileCase<Place>[] = [
       place.at = path.join(place.at, 'below');
     },
     when: serving,
-    expected: { code: 1, message: [/EEXIST/, /stands where a directory belongs: move it away/] },
+    expected: { code: 1, message: [/EEXIST/, /expected a directory: move the existing file away/] },
   },
   {
     name: 'a link to nothing',
@@ -90,7 +90,7 @@ const cases: readonly HostileCase<Place>[] = [
     name: 'a link in a circle',
     given: ({ at }) => fs.symlinkSync(at, at),
     when: serving,
-    expected: { code: 1, message: [/ELOOP/, /leads in a circle: remove it/] },
+    expected: { code: 1, message: [/ELOOP/, /a symlink loop: remove it/] },
   },
   {
     name: 'a relative path, of the command',
@@ -115,7 +115,7 @@ const cases: readonly HostileCase<Place>[] = [
     name: 'a new one on a read-only file system',
     given: (place) => outside(place, rooms.mount('tmpfs', 'ro'), 'root'),
     when: serving,
-    expected: { code: 1, message: [/EROFS.*root/, /mounted read-only: find out why/] },
+    expected: { code: 1, message: [/EROFS.*root/, /mounted read-only: find the cause/] },
   },
   {
     name: 'a used one that became read-only',
