@@ -42,9 +42,9 @@ function mustBe(holds: boolean, otherwise: string): void {
 async function demo(rig: Rig): Promise<void> {
   const { ctr, daemon } = rig;
   const output = rig.workspace.path('counter.out');
-  const pluralize = () => readFileSync(output, 'utf8').trim().split('\n');
+  const countedLines = () => readFileSync(output, 'utf8').trim().split('\n');
   const reachesBeyond = (count: number) =>
-    until(`the container counts beyond ${count}`, () => pluralize().length > count);
+    until(`the container counts beyond ${count}`, () => countedLines().length > count);
   const image = await sampleImage(sample);
   const layerCount = image.layers.length;
   let reference = '';
@@ -89,28 +89,28 @@ async function demo(rig: Rig): Promise<void> {
 
   await step('kill -9 Stratalog', async () => {
     const pid = daemon.pid;
-    const atKill = pluralize().length;
+    const atKill = countedLines().length;
     await daemon.crash();
     mustBe(!existsSync(`/proc/${pid}`), `process ${pid} is still there`);
     const left = { question: 'What did the crash leave? (asked before the second start)' };
     answers.push(await ask({ ...left, args: ['inspect'] }, daemon.root));
     await reachesBeyond(atKill + 10);
-    return `process ${pid} is gone; the container pluralize on from ${atKill} to ${pluralize().length}`;
+    return `process ${pid} is gone; the container counts on from ${atKill} to ${countedLines().length}`;
   });
 
   await step('start it again', async () => {
     const begin = performance.now();
     await daemon.start();
     const millis = Math.round(performance.now() - begin);
-    await reachesBeyond(pluralize().length + 10);
-    return `it answers after ${millis} ms; the container is at ${pluralize().length}`;
+    await reachesBeyond(countedLines().length + 10);
+    return `it answers after ${millis} ms; the container is at ${countedLines().length}`;
   });
 
   await step('the container never noticed', async () => {
     const task = await ctr.task('second');
     mustBe(task?.status === 'RUNNING', 'the second container has ended');
     mustBe(task?.pid === containerPid, 'the second container is another process than before');
-    const numbers = pluralize();
+    const numbers = countedLines();
     const gap = numbers.findIndex((text, index) => text !== String(index + 1));
     // The last line may be half written.
     mustBe(gap < 0 || gap >= numbers.length - 1, `it printed ${numbers[gap] ?? ''} at ${gap + 1}`);

@@ -1,6 +1,6 @@
 /**
- * test/golden/decisions.md: what decide answers to every command in every status. A change of a
- * rule shows up in it, line by line, for whoever reads the change.
+ * Generates test/golden/decisions.md: the result of decide for every command in every status, so
+ * that a changed rule is visible in a diff.
  */
 import { snapshotName, streamVersion } from '../../src/base/units.js';
 import { STATUSES, type Status } from '../../src/machines/transition-table.js';

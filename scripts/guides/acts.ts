@@ -1,4 +1,4 @@
-/** What happens on the node while a guide is told. */
+/** Actions on the node between the commands of a guide. */
 import { mkdirSync, openSync, closeSync, readSync, writeSync, writeFileSync } from 'node:fs';
 import { readFile, readdir, rename, stat } from 'node:fs/promises';
 import { join } from 'node:path';

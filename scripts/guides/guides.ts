@@ -19,7 +19,7 @@ export async function guidePage(guide: string): Promise<string> {
   try {
     return await pageFrom(text, session);
   } catch (thrown) {
-    // Told at once: closing may fail as well after that.
+    // Printed before closing, which may also fail.
     console.error(reasonOf(thrown), session.rig.daemon.log().slice(-2000));
     throw thrown;
   } finally {

@@ -161,8 +161,8 @@ export function ctrBinary(): string {
 
 /**
  * 1.x reads version 2, 2.x also version 3 and, from 2.3 on, 4 (2.3 migrates 3). `proxy_plugins` is
- * the same in all. 2.x pulls through the transfer service, which unpacks only for snapshotters
- * that it is told of.
+ * the same in all. 2.x pulls through the transfer service, which unpacks only for the configured
+ * snapshotters.
  */
 function configOf(spec: ContainerdSpec, address: string, major: number): string {
   const { workspace } = spec;

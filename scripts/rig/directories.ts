@@ -1,15 +1,15 @@
-/** What stands in a root's `snapshots/`, as far as it is there for a snapshot. */
+/** Lists the directories in a root's `snapshots/` that belong to a snapshot. */
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { systemDisk } from '../../src/host/files/disk.js';
 import { replayRoot } from '../../src/inspect/archive/replay-root.js';
 
 /**
- * Names of the directories, without those that the log says were made ahead for nobody. A root
- * without a log, of another snapshotter, is taken as it is.
+ * Names of the directories, without those that are preallocated according to the log. In a root of
+ * another snapshotter, which has no log, all of them.
  */
 export async function directoriesInUse(root: string): Promise<string[]> {
-  // The directories first: one that comes later is in the log by then.
+  // Listed before the log is read, so that every listed directory is in the log.
   const names = readdirSync(join(root, 'snapshots'));
   if (!existsSync(join(root, 'log'))) return names;
   const { replay } = await replayRoot(systemDisk(), root);

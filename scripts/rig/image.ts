@@ -141,7 +141,7 @@ async function expectOk(pending: Promise<Response>): Promise<Response> {
   if (!response.ok) {
     throw new Error(`${response.url}: ${response.status} ${await response.text()}`);
   }
-  // A body that nobody reads keeps its connection.
+  // An unread body keeps its connection open.
   await response.arrayBuffer();
   return response;
 }

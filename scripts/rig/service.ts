@@ -49,8 +49,8 @@ export class Service {
   }
 
   /**
-   * Starts the program and waits until `ready` answers true. On failure it is ended and its log
-   * told. It ends with the workspace at the latest, also when that closes before it is ready.
+   * Starts the program and waits until `ready` returns true. On failure, stops it and includes its
+   * log in the error. Stops at the latest when the workspace is closed, even before it is ready.
    */
   static async start(
     workspace: Workspace,

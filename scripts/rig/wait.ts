@@ -7,8 +7,8 @@ export interface WaitOptions {
 }
 
 /**
- * Asks again and again until the answer is neither undefined nor false, and returns it. A probe
- * that throws counts as "not yet"; its last error is told when the time is over.
+ * Polls until the result is neither undefined nor false, and returns it. A probe that throws is
+ * retried; its last error is reported on timeout.
  */
 export async function until<T>(
   what: string,

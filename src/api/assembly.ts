@@ -1,6 +1,6 @@
 /** Assembles a snapshotter with the ports of the real operating system. */
 import { randomUUID } from 'node:crypto';
-import { isWantOfRoom, reasonOf, UsageError } from '../base/errors.js';
+import { isOutOfSpace, reasonOf, UsageError } from '../base/errors.js';
 import type { EffectPolicies } from '../effects/policies.js';
 import { defaultPolicies } from '../effects/policies.js';
 import { whyNoFileSystem } from '../filesystems/contract-check.js';
@@ -77,7 +77,7 @@ export async function openLockedRoot(
       return mountSettings(choices, kernel);
     } catch (thrown) {
       const { mountOptions = [], remapIds = 'auto' } = choices;
-      const last = isWantOfRoom(thrown)
+      const last = isOutOfSpace(thrown)
         ? await lastMountSettings(host.disk, root, mountOptions)
         : null;
       if (last === null) throw thrown;

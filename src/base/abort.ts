@@ -1,7 +1,7 @@
-/** Waiting with a way out: the promise's own end, or the signal's reason, whichever is first. */
+/** Settles as the promise, or rejects with the signal's reason, whichever is first. */
 export function orAborted<Value>(promise: Promise<Value>, signal: AbortSignal): Promise<Value> {
   if (signal.aborted) {
-    // Nobody waits for it; that it fails later must not end the process.
+    // Otherwise a later rejection is unhandled and ends the process.
     promise.catch(() => undefined);
     return Promise.reject(reasonAsError(signal));
   }
@@ -14,7 +14,7 @@ export function orAborted<Value>(promise: Promise<Value>, signal: AbortSignal): 
   });
 }
 
-/** As `orAborted`, with an end of its own besides: after so long, the error that `late` makes. */
+/** As `orAborted`, and rejects with the error of `late` after `millis`. */
 export async function orLate<Value>(
   begin: (signal: AbortSignal) => Promise<Value>,
   { signal, millis, late }: OrLateOptions,

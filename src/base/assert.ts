@@ -15,7 +15,7 @@ export function assert(
   if (!condition) throw new InvariantBroken(detail ? `${message}: ${detail()}` : message);
 }
 
-/** The default branch of a switch over a union: unreachable while the types tell the truth. */
+/** The default branch of an exhaustive switch over a union. */
 export function assertNever(value: never): never {
   throw new InvariantBroken(`unexpected case: ${JSON.stringify(value)}`);
 }

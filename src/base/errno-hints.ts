@@ -1,32 +1,32 @@
-/** What to do about a fault, for faults that say only what failed: of the system, or of an event. */
+/** Hints on what to do about an error, for errors that only name what failed. */
 import { errnoOf } from './errors.js';
 
 const adviceOf: Readonly<Record<string, string>> = {
-  ENOENT: 'it is not there, or is a link to nothing',
-  EACCES: 'run it as root, or as who owns the path',
+  ENOENT: 'it does not exist or is a dangling symlink',
+  EACCES: 'run it as root or as the owner of the path',
   EPERM: 'run it as root; in a container, with CAP_SYS_ADMIN',
   EROFS:
-    'the file system is mounted read-only: find out why (findmnt, dmesg), or choose another place',
-  ENOSPC: 'make room on the file system, in bytes and in inodes (df, df -i)',
-  EDQUOT: 'raise the quota of the file system, or make room',
+    'the file system is mounted read-only: find the cause (findmnt, dmesg) or choose another path',
+  ENOSPC: 'free space or inodes on the file system (df, df -i)',
+  EDQUOT: 'raise the quota of the file system or free space',
   EMFILE: 'raise the limit of open files (ulimit -n, LimitNOFILE=)',
   ENFILE: 'the machine has no open files left: raise fs.file-max',
-  EIO: 'the disk or its driver fails: see dmesg, and copy what is needed before anything else',
-  EISDIR: 'a directory stands where a file belongs: move it away',
-  ENOTDIR: 'something else stands where a directory belongs: move it away, or choose another path',
-  EEXIST: 'something else stands where a directory belongs: move it away, or choose another path',
-  ELOOP: 'a link stands there that must not, or leads in a circle: remove it',
-  ESPIPE: 'something that is no regular file stands there: move it away',
-  EBUSY: 'something is mounted there, or in use (findmnt, fuser -m): end that first',
+  EIO: 'the disk or its driver is failing: back up the data first, then see dmesg',
+  EISDIR: 'expected a file, found a directory: move it away',
+  ENOTDIR: 'expected a directory: move the existing file away or choose another path',
+  EEXIST: 'expected a directory: move the existing file away or choose another path',
+  ELOOP: 'an unexpected symlink or a symlink loop: remove it',
+  ESPIPE: 'expected a regular file: move the existing one away',
+  EBUSY: 'it is mounted or in use (findmnt, fuser -m): unmount it or stop its users first',
 };
 
-/** The end of a sentence that tells of the fault; empty when the fault says nothing of its sort. */
+/** A hint to append to an error message; empty if there is none. */
 export function errnoHint(thrown: unknown): string {
   const advice = eventAdvice(thrown) ?? adviceOf[errnoOf(thrown) ?? ''];
   return advice === undefined ? '' : `; ${advice}`;
 }
 
-/** By its name: what an event is, is known further up. Here it is an error like others. */
+/** Matched by name, because this folder cannot import the class. */
 function eventAdvice(thrown: unknown): string | undefined {
   if (!(thrown instanceof Error) || thrown.name !== 'EventNotUnderstood') return undefined;
   const isNewer = 'isNewer' in thrown && thrown.isNewer === true;

@@ -1,9 +1,9 @@
 /**
- * Faults of the world: the operating system refused, a time limit passed. Refusals (the client
- * asked for something impossible) are values, not errors; broken invariants are in assert.ts.
+ * External failures: a system call failed, a time limit was exceeded. Refusals (a client requested
+ * something impossible) are values, not errors; broken invariants are in assert.ts.
  */
 
-/** An operating-system call failed. `code` is the errno's name (`ENOSPC`), `path` what it was about. */
+/** A system call failed. `code` is the errno's name (`ENOSPC`), `path` the subject of the call. */
 export class HostFault extends Error {
   override readonly name = 'HostFault';
   readonly operation: string;
@@ -18,7 +18,7 @@ export class HostFault extends Error {
   }
 }
 
-/** Something did not answer within its time limit. What was asked may still happen. */
+/** A time limit was exceeded. The operation may still complete. */
 export class TimeLimitPassed extends Error {
   override readonly name = 'TimeLimitPassed';
   readonly limitMillis: number;
@@ -29,12 +29,12 @@ export class TimeLimitPassed extends Error {
   }
 }
 
-/** The work was not even begun: its kind has no free place, or hangs for the same thing already. */
+/** The operation was not started: there is no free slot, or an earlier one on the subject hangs. */
 export class NotBegun extends Error {
   override readonly name = 'NotBegun';
 }
 
-/** A native module cannot be loaded by this Node.js. The message names the command that helps. */
+/** This Node.js cannot load a native module. The message has the command that fixes it. */
 export class ModuleUnusable extends Error {
   override readonly name = 'ModuleUnusable';
 }
@@ -44,7 +44,7 @@ export class LogReadOnly extends Error {
   override readonly name = 'LogReadOnly';
 }
 
-/** The disk of the log is full: what room is left in it is for those who make room. */
+/** The disk of the log is full: the reserved space is for removals, which free space. */
 export class LogShortOfRoom extends Error {
   override readonly name = 'LogShortOfRoom';
 
@@ -58,14 +58,14 @@ export class LogShortOfRoom extends Error {
 }
 
 /**
- * The configuration, the root or the arguments are not usable. The message says what was wrong,
- * where, and what to do next; commands print it without a stack.
+ * The configuration, the root or the arguments are invalid. The message has the fault, its location
+ * and what to do; commands print it without a stack.
  */
 export class UsageError extends Error {
   override readonly name = 'UsageError';
 }
 
-/** Any thrown value as one line for a log line, an event's reason or a reply. */
+/** The message of any thrown value, for a log line, an event's reason or a reply. */
 export function reasonOf(thrown: unknown): string {
   if (thrown instanceof Error) return thrown.message;
   return String(thrown);
@@ -79,8 +79,8 @@ export function errnoOf(thrown: unknown): string | undefined {
   return undefined;
 }
 
-/** Whether a system call failed for want of room, which says nothing of what was tried. */
-export function isWantOfRoom(thrown: unknown): boolean {
+/** Whether a system call failed because of a full disk or quota. */
+export function isOutOfSpace(thrown: unknown): boolean {
   const code = errnoOf(thrown);
   return code === 'ENOSPC' || code === 'EDQUOT';
 }

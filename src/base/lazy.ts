@@ -1,4 +1,4 @@
-/** A value that is made when it is asked for first. */
+/** A value that is created on first use. */
 export function lazy<Value>(make: () => Value): () => Value {
   let made: { readonly value: Value } | null = null;
   return () => (made ??= { value: make() }).value;

@@ -1,8 +1,9 @@
 /**
- * What the world must offer. Only `src/host` implements these with the real operating system;
- * everybody else is handed them, so that a simulation can stand in for time, disk and mounts.
+ * The ports to the operating system. `src/host` implements them; all other components receive them,
+ * so that a simulation can replace time, disk and mounts.
  *
- * All promises reject with HostFault (the system said no), TimeLimitPassed, or the signal's reason.
+ * All promises reject with HostFault (a system call failed), TimeLimitPassed, or the signal's
+ * reason.
  */
 import type { SnapshotId, UnixNanos, Usage } from './units.js';
 
@@ -21,9 +22,8 @@ export interface Clock {
 /** Files and directories as the log needs them. Paths are absolute. */
 export interface Disk {
   /**
-   * `create` makes the file (0600) and fails with EEXIST when it is there. `read` fails with
-   * ENOENT when the name is not there, and with EISDIR, ESPIPE or ENXIO when it leads to no
-   * regular file.
+   * `create` creates the file (0600) and fails with EEXIST if it exists. `read` fails with ENOENT
+   * if it does not exist, and with EISDIR, ESPIPE or ENXIO if it is not a regular file.
    */
   open(path: string, mode: 'read' | 'write' | 'create'): Promise<DiskFile>;
   /** Names in a directory, unsorted. ENOENT when there is none. */
@@ -37,16 +37,16 @@ export interface Disk {
   /** Makes creations, renames and removals in a directory durable. */
   syncDirectory(path: string): Promise<void>;
   /**
-   * Takes an exclusive lock without waiting; null when another process has it. Makes the file
-   * when it is not there, and fails with EISDIR, ESPIPE or ENXIO for a link and for whatever else
-   * is no regular file.
+   * Takes an exclusive lock without waiting; null if another process has it. Creates the file if it
+   * does not exist. Fails with EISDIR, ESPIPE or ENXIO for a symlink and any other file that is not
+   * regular.
    */
   lock(path: string): Promise<DiskLock | null>;
 }
 
 export interface DiskStat {
   readonly size: number;
-  /** Device number (`st_dev`): tells two file systems apart while both are mounted. */
+  /** Device number (`st_dev`): distinguishes file systems while both are mounted. */
   readonly device: bigint;
   readonly isDirectory: boolean;
 }
@@ -114,7 +114,7 @@ export interface MountRequest {
 export interface MountTable {
   read(signal?: AbortSignal): Promise<readonly MountEntry[]>;
   mount(request: MountRequest, signal?: AbortSignal): Promise<void>;
-  /** `detach` gives up a busy mount lazily (MNT_DETACH). EINVAL when nothing is mounted there. */
+  /** `detach` unmounts lazily (MNT_DETACH). EINVAL if nothing is mounted there. */
   unmount(
     mountpoint: string,
     options: { readonly detach: boolean },
@@ -132,24 +132,24 @@ export interface ProcessId {
   readonly startedAt: string;
 }
 
-/** Other processes, as proc(5) shows them. What does not return a promise reads /proc alone and never waits. */
+/** Other processes, as in proc(5). Methods without a promise only read /proc and never block. */
 export interface Processes {
-  /** `ProcessId.startedAt` of a process; null when there is none with this pid, or it cannot be read. */
+  /** `ProcessId.startedAt`; null if there is no such process or it cannot be read. */
   startOf(pid: number): string | null;
-  /** `unknown` when /proc could not be read for another reason than that the process is gone. */
+  /** `unknown` if /proc cannot be read although the process may be running. */
   statusOf(process: ProcessId): 'running' | 'ended' | 'unknown';
   /**
-   * What a process runs, the same again after it was restarted: its name and the first eight hex
-   * digits of the SHA-256 of its command line, as in `containerd-9d530a4b`. Null when it is gone.
+   * Identifies the program of a process across restarts: its name and the first eight hex digits of
+   * the SHA-256 of its command line, as in `containerd-9d530a4b`. Null if the process has ended.
    */
   programOf(pid: number, signal?: AbortSignal): Promise<string | null>;
   /** A running process other than this one, by `programOf`. */
   findProgram(program: string, signal?: AbortSignal): Promise<ProcessId | null>;
-  /** Whether a process finds every path as this one does: same mount namespace, same root directory. */
+  /** Whether a process has the same mount namespace and root directory as this one. */
   mountViewOf(process: ProcessId): 'ours' | 'other' | 'unknown';
   /** The mount table of the process, with paths below its root directory. */
   mountsOf(pid: number, signal?: AbortSignal): Promise<readonly MountEntry[]>;
-  /** Of the directories, those whose path leads the process to another directory than this one, or to none. */
+  /** The directories that the process does not see, or sees as another directory. */
   hiddenFrom(
     pid: number,
     directories: readonly string[],
@@ -169,13 +169,13 @@ export interface IdmappedClone {
 /** Idmapped mounts (mount_setattr(2)) below one directory, in a directory for each pair of maps. */
 export interface IdmappedMounts {
   readonly directory: string;
-  /** Those that do not show their source, or show it without mapped ids. */
+  /** The clones that do not show their source, or show it without mapped ids. */
   missing(
     clones: readonly IdmappedClone[],
     signal?: AbortSignal,
   ): Promise<readonly IdmappedClone[]>;
   /**
-   * Makes them, in place of what is mounted there. Maps as `<container id>:<host id>:<size>`,
+   * Mounts the clones, replacing existing mounts. Maps as `<container id>:<host id>:<size>`,
    * comma-separated. Rejects with HostFault `mount_setattr` on a source whose file system has no
    * idmapped mounts; those before it in the list then exist.
    */
@@ -185,8 +185,8 @@ export interface IdmappedMounts {
     signal?: AbortSignal,
   ): Promise<void>;
   /**
-   * Unmounts what is on the mountpoint and removes its directory, and the directory of its maps
-   * when it was the last one. An absent one is success. HostFault ENOTEMPTY: files are in the way.
+   * Unmounts the mountpoint and removes its directory, and the directory of its maps if that is
+   * empty. Succeeds if it does not exist. Fails with ENOTEMPTY if it contains files.
    */
   detach(mountpoint: string, signal?: AbortSignal): Promise<void>;
   /** `<maps>` and `<maps>/<name>` for all that is below the directory. */
@@ -199,15 +199,15 @@ export interface FileOwner {
 }
 
 /**
- * Who owns a new `fs` directory. `kept` is for an `fs` that stands already: its owner and mode
- * stay as they are, and ENOENT when it is gone.
+ * The owner of a new `fs` directory. `kept` is for an existing `fs`: keeps its owner and mode, and
+ * fails with ENOENT if it does not exist.
  */
 export type DirectoryOwner = FileOwner | 'process' | 'kept';
 
 /** What a walk over a snapshot's `fs` found. */
 export interface MeasuredDirectory {
   readonly usage: Usage;
-  /** Of `fs` itself: what a child's `fs` will be owned by. */
+  /** The owner of `fs`, which a child's `fs` inherits. */
   readonly owner: FileOwner;
 }
 
@@ -228,8 +228,8 @@ export interface FailedScan {
 }
 
 /**
- * Which parts a snapshot's directory has. Absent is what the file system says is absent (ENOENT);
- * a look that failed in any other way is `unknown`, and no decision may rest on it.
+ * The parts of a snapshot's directory. A part is absent only on ENOENT; any other failure is
+ * `unknown`, and no decision may depend on it.
  */
 export type DirectoryParts =
   /** Only the names were requested. */
@@ -254,16 +254,16 @@ export type DirectoryUse =
   | ({ readonly kind: 'unknown' } & FailedScan);
 
 /**
- * `<root>/snapshots/<id>/{fs,work}`: the directories behind the snapshots. Every call runs off
- * the event loop and may be repeated without harm.
+ * `<root>/snapshots/<id>/{fs,work}`: the directories of the snapshots. Every call runs off the
+ * event loop and is idempotent.
  */
 export interface SnapshotDirectories {
   /** `<root>/snapshots/<id>/fs`. */
   fsPath(id: SnapshotId): string;
   workPath(id: SnapshotId): string;
   /**
-   * Makes `<id>` 0700, `fs` 0755 whatever the umask, and `work` 0711 when asked for.
-   * With `durable`, the directories survive a power cut when this resolves.
+   * Creates `<id>` (0700), `fs` (0755) and, with `work`, `work` (0711), whatever the umask. With
+   * `durable`, the directories survive a power failure once this resolves.
    */
   prepare(
     id: SnapshotId,
@@ -271,8 +271,8 @@ export interface SnapshotDirectories {
     signal?: AbortSignal,
   ): Promise<void>;
   /**
-   * The same for several at once, each with `work` and owned by the process. Where something of
-   * that name stands already, it is left alone, and the id is not among those that were made.
+   * As `prepare` for several ids, each with `work` and owned by the process. Names that already
+   * exist are left unchanged and are not in `made`.
    */
   preallocateDirectories(
     ids: readonly SnapshotId[],
@@ -288,10 +288,10 @@ export interface SnapshotDirectories {
   /** Empties `fs` after a failed remote mount. Refuses with EBUSY while something is mounted there. */
   empty(id: SnapshotId, signal?: AbortSignal): Promise<void>;
   /**
-   * Deletes `snapshots/<name>` and all below it. Looks at the mount table first: EBUSY while
-   * something is mounted at or below it. Never enters a mount (EBUSY, or EXDEV before Linux 5.8).
-   * Durable when it resolves. An absent directory is success. With `unlessUsed`, EBUSY also while a mount elsewhere uses it
-   * (upperdir, lowerdir, bind source).
+   * Deletes `snapshots/<name>` and everything below it, durably. Succeeds if it does not exist.
+   * Reads the mount table first: EBUSY while something is mounted at or below it. Never enters a
+   * mount (EBUSY, or EXDEV before Linux 5.8). With `unlessUsed`, EBUSY also while a mount elsewhere
+   * uses it (upperdir, lowerdir, bind source).
    */
   remove(
     name: string,
@@ -301,13 +301,13 @@ export interface SnapshotDirectories {
   /** Whether each entry is in use, in the order of the names. Never looks through a mount. */
   usesOf(names: readonly string[], signal?: AbortSignal): Promise<readonly DirectoryUse[]>;
   /**
-   * Deletes `snapshots/<name>` by rmdir(2) if it is unused, in one step with the look, and answers
-   * `absent` then. Otherwise answers how it is used, and leaves it as it is.
+   * Deletes `snapshots/<name>` with rmdir(2) if it is unused, in the same job as the check, and
+   * returns `absent`. Otherwise returns how it is used and does not change it.
    */
   removeUnused(name: string, signal?: AbortSignal): Promise<DirectoryUse>;
   /** Whether `fs` exists: false only on ENOENT, else a HostFault. */
   hasFs(id: SnapshotId, signal?: AbortSignal): Promise<boolean>;
-  /** With `namesOnly`, it need not look into each: that takes seconds when there are many. */
+  /** With `namesOnly`, does not read each directory, which takes seconds if there are many. */
   list(
     signal?: AbortSignal,
     query?: { readonly namesOnly: boolean },

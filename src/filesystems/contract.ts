@@ -1,7 +1,7 @@
 /**
- * The FileSystem contract: what stands behind remote snapshots. The shape and the promises are
- * those of stargz-snapshotter v0.8.0 (`snapshot.FileSystem`), with an abort signal in place of a
- * Go context.
+ * The FileSystem contract: provides the layers of remote snapshots. Methods and guarantees are
+ * those of stargz-snapshotter v0.8.0 (`snapshot.FileSystem`), with an abort signal instead of a Go
+ * context.
  */
 import type { Labels } from '../base/units.js';
 
@@ -11,19 +11,19 @@ export interface FileSystem {
 
   /**
    * Makes the layer that the labels describe visible at the mountpoint, an existing empty
-   * directory. `containerd.io/snapshot.ref` holds the chain id that is asked for.
+   * directory. `containerd.io/snapshot.ref` is the requested chain ID.
    *
-   * Fails when the layer is not to be had; the mountpoint is then left clean: nothing mounted,
-   * nothing written. Idempotent: a mountpoint that already shows the layer is success.
+   * Rejects if the layer is not available; then nothing is mounted or written at the mountpoint.
+   * Idempotent: succeeds if the mountpoint already shows the layer.
    */
   mount(mountpoint: string, labels: Labels, signal: AbortSignal): Promise<void>;
 
   /**
-   * Called each time containerd uses the layer. Rejects, with a reason a person can act on,
-   * when the layer at the mountpoint cannot be used. Changes nothing.
+   * Called each time containerd uses the layer. Rejects with an actionable reason if the layer at
+   * the mountpoint is unusable. Changes nothing.
    */
   check(mountpoint: string, labels: Labels, signal: AbortSignal): Promise<void>;
 
-  /** Takes the layer away. A mountpoint where nothing is mounted is success. */
+  /** Unmounts the layer. Succeeds if nothing is mounted at the mountpoint. */
   unmount(mountpoint: string, signal: AbortSignal): Promise<void>;
 }

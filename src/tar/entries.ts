@@ -9,7 +9,7 @@ export interface TarEntry {
 }
 
 /**
- * Reads a source to its end, also behind the end of the archive in it.
+ * Reads a source to its end, including bytes after the end of the archive.
  *
  * Fails  TarInvalid, and whatever the source rejects with
  */

@@ -15,7 +15,7 @@ export const blockBytes = 512;
 /** How a header was written, by its magic numbers. */
 export type Dialect = 'v7' | 'ustar' | 'star' | 'gnu';
 
-/** What a header says, before PAX records and long names change it. */
+/** The fields of a header, before PAX records and long names change them. */
 export interface HeaderFields {
   /** One character: `0` for a file, NUL for a file or directory of old archives, … */
   typeFlag: string;

@@ -6,7 +6,7 @@
  *   within the padding of the last one. What follows the blocks of zeros is not part of it.
  * - A PAX header or a long name applies to the next entry only. Global PAX headers are entries of
  *   their own and change no other entry.
- * - Types that have no content have none, whatever their size says.
+ * - Types without content have none, whatever their size field.
  *
  * Sizes are checked before anything is allocated: a PAX header, a long name and the map of a
  * sparse file may have 1 MiB each.
@@ -49,7 +49,7 @@ export type TarEntryType = (typeof typesByFlag)[keyof typeof typesByFlag] | 'oth
 
 export interface TarHeader {
   readonly type: TarEntryType;
-  /** The character that the type was told from. */
+  /** The type flag of the header. */
   readonly typeFlag: string;
   /** As it is in the archive: not normalized, not to be trusted. */
   readonly name: ByteString;

@@ -162,7 +162,9 @@ describe.each(names)('%s', (name) => {
   it('fails on a full disk with a one-line message', async () => {
     const { code, stdout, stderr } = await shell(await lineOf(name, '', '> /dev/full'));
     expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
-    expect(stderr).toMatch(/^stratalog: cannot write to stdout: ENOSPC: .*; make room on/m);
+    expect(stderr).toMatch(
+      /^stratalog: cannot write to stdout: ENOSPC: .*; free space or inodes on/m,
+    );
     expect(stderr.match(/cannot write/g)).toHaveLength(1);
     expect(stderr).not.toMatch(/^\s+at /m);
   });

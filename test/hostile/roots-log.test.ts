@@ -345,7 +345,7 @@ const deeds: readonly Deed[] = [
   {
     name: 'the next segment is a directory',
     done: (root) => fs.mkdirSync(`${root}/log/next.prepared`),
-    told: { serve: [1, /next\.prepared: EISDIR; a directory stands/], verify: [0] },
+    told: { serve: [1, /next\.prepared: EISDIR; expected a file, found a directory/], verify: [0] },
   },
 ];
 

@@ -78,7 +78,7 @@ const cases: readonly HostileCase<Place>[] = [
       place.at = path.join(place.at, 'below');
     },
     when: serving,
-    expected: { code: 1, message: [/EEXIST/, /stands where a directory belongs: move it away/] },
+    expected: { code: 1, message: [/EEXIST/, /expected a directory: move the existing file away/] },
   },
   {
     name: 'a link to nothing',
@@ -90,7 +90,7 @@ const cases: readonly HostileCase<Place>[] = [
     name: 'a link in a circle',
     given: ({ at }) => fs.symlinkSync(at, at),
     when: serving,
-    expected: { code: 1, message: [/ELOOP/, /leads in a circle: remove it/] },
+    expected: { code: 1, message: [/ELOOP/, /a symlink loop: remove it/] },
   },
   {
     name: 'a relative path, of the command',
@@ -115,7 +115,7 @@ const cases: readonly HostileCase<Place>[] = [
     name: 'a new one on a read-only file system',
     given: (place) => outside(place, rooms.mount('tmpfs', 'ro'), 'root'),
     when: serving,
-    expected: { code: 1, message: [/EROFS.*root/, /mounted read-only: find out why/] },
+    expected: { code: 1, message: [/EROFS.*root/, /mounted read-only: find the cause/] },
   },
   {
     name: 'a used one that became read-only',
@@ -124,7 +124,7 @@ const cases: readonly HostileCase<Place>[] = [
       rooms.readOnly(place.at);
     },
     when: serving,
-    expected: { code: 1, message: [/log\/lock: EROFS/, /find out why \(findmnt, dmesg\)/] },
+    expected: { code: 1, message: [/log\/lock: EROFS/, /find the cause \(findmnt, dmesg\)/] },
   },
   {
     name: 'a new one on an overlay',
@@ -226,7 +226,7 @@ const cases: readonly HostileCase<Place>[] = [
     name: 'without room for inodes',
     given: (place) => outside(place, rooms.mount('tmpfs', 'nr_inodes=2'), 'root'),
     when: serving,
-    expected: { code: 1, message: [/ENOSPC; make room.*bytes and in inodes/] },
+    expected: { code: 1, message: [/ENOSPC; free space or inodes on the file system/] },
   },
   {
     name: 'named to a command that looks, and is none',
@@ -264,7 +264,7 @@ it('a root without room for a segment is refused, and what was begun does not fi
   const small = rooms.mount('tmpfs', 'size=8m');
   const { code, message } = await serve(`${small}/root`, path.join(rooms.path, 'daemon.sock'));
   expect({ code, message }).toMatchObject({ code: 1 });
-  expect(message).toMatch(/next.prepared: ENOSPC; make room/);
+  expect(message).toMatch(/next.prepared: ENOSPC; free space or inodes/);
   expect(fs.existsSync(`${small}/root/log/next.prepared`)).toBe(false);
   execFileSync('mount', ['-o', 'remount,size=64m', small]);
   expect(await open(`${small}/root`)).toMatchObject({ code: 0 });

@@ -106,7 +106,7 @@ const cases: readonly HostileCase<Place>[] = [
       place.address = path.join(place.address, 'daemon.sock');
     },
     when: serving,
-    expected: { code: 1, message: [/EEXIST; something else stands where a directory belongs/] },
+    expected: { code: 1, message: [/EEXIST; expected a directory: move the existing file away/] },
   },
   {
     name: 'lies on a read-only file system',

@@ -239,7 +239,7 @@ function contradictions(config: z.output<typeof configSchema>): Mistake[] {
   if (store !== null && `${store}/`.startsWith(`${root.replace(/\/+$/, '')}/`)) {
     mistakes.push({
       path: ['layer_store'],
-      message: `is inside the root ${root}, where unknown files are deleted; choose another directory`,
+      message: `is inside the root ${root}, where unknown files are deleted; choose another path`,
     });
   }
   return mistakes;

@@ -1,7 +1,7 @@
 /**
- * Who keeps a mountpoint busy, so that EBUSY comes with names. Reads links in /proc only, which
- * name paths without touching them. Processes in other mount namespaces show other paths and are
- * not found; then the answer says so.
+ * Finds the processes that keep a mountpoint busy, for the message of EBUSY. Only reads links in
+ * /proc, which does not access the mount. Cannot find processes in other mount namespaces, which
+ * the message then mentions.
  */
 import { readdir, readFile, readlink } from 'node:fs/promises';
 

@@ -1,12 +1,12 @@
 /**
- * Whether a layer in the store, and what a mountpoint shows, are what the manifest says. Pure:
- * an observation and a manifest in, a sentence a person can act on out, or null when all is well.
+ * Checks a layer in the store and at a mountpoint against its manifest. Pure: takes an observation
+ * and a manifest, and returns an actionable message, or null if there is no fault.
  */
 import type { MountEntry } from '../../base/ports.js';
 import type { FileMark, Observation, RootMark } from './layer-jobs.js';
 import type { DirectoryManifest, LayerManifest } from './manifest.js';
 
-/** What was seen when the mountpoint was last known to be right. */
+/** The last observation at which the mountpoint was correct. */
 export interface Shown {
   readonly manifest: LayerManifest;
   readonly manifestMark: FileMark;
@@ -14,31 +14,31 @@ export interface Shown {
   readonly root: FileMark;
 }
 
-export interface Slots {
+export interface LayerPaths {
   readonly store: string;
   readonly content: string;
   readonly mountpoint: string;
 }
 
-/** What is wrong with the layer in the store, whether it is mounted or not. */
+/** The fault of the layer in the store, mounted or not. */
 export function contentFault(
   manifest: LayerManifest,
   seen: Observation,
-  places: Slots,
+  paths: LayerPaths,
 ): string | null {
   const { content } = seen;
   if (content === null) {
     return seen.storePresent
-      ? `${places.content} is gone from the layer store: import ${manifest.chainId} again`
-      : `the layer store at ${places.store} has vanished: is its file system mounted?`;
+      ? `${paths.content} is gone from the layer store: import ${manifest.chainId} again`
+      : `the layer store at ${paths.store} has vanished: is its file system mounted?`;
   }
-  if (manifest.format === 'directory') return directoryFault(manifest, content, places);
-  if (content.kind !== 'file') return `${places.content} is not a regular file`;
+  if (manifest.format === 'directory') return directoryFault(manifest, content, paths);
+  if (content.kind !== 'file') return `${paths.content} is not a regular file`;
   if (content.size < manifest.image.size) {
-    return `the image ${places.content} is truncated: ${content.size} of ${manifest.image.size} bytes`;
+    return `the image ${paths.content} is truncated: ${content.size} of ${manifest.image.size} bytes`;
   }
   if (content.size > manifest.image.size) {
-    return `the image ${places.content} has ${content.size} bytes, its manifest says ${manifest.image.size}`;
+    return `the image ${paths.content} has ${content.size} bytes, expected ${manifest.image.size} as in its manifest`;
   }
   return null;
 }
@@ -46,18 +46,18 @@ export function contentFault(
 function directoryFault(
   manifest: DirectoryManifest,
   content: RootMark,
-  places: Slots,
+  paths: LayerPaths,
 ): string | null {
-  if (content.kind !== 'directory') return `${places.content} is not a directory`;
+  if (content.kind !== 'directory') return `${paths.content} is not a directory`;
   if (isIdentified(manifest, content)) return null;
   return (
-    `${places.content} is not the directory that was imported as ${manifest.chainId}: ` +
+    `${paths.content} is not the directory that was imported as ${manifest.chainId}: ` +
     `it was swapped for another, or copied without its extended attributes`
   );
 }
 
 /** Whether the store's files are still those that were mounted. Null when they are. */
-export function changeSince(shown: Shown, seen: Observation, places: Slots): string | null {
+export function changeSince(shown: Shown, seen: Observation, paths: LayerPaths): string | null {
   const { content } = seen;
   if (content === null) return null;
   if (shown.manifest.format === 'directory') return null;
@@ -69,41 +69,41 @@ export function changeSince(shown: Shown, seen: Observation, places: Slots): str
   ) {
     return null;
   }
-  return `the image ${places.content} was replaced or rewritten after it was mounted`;
+  return `the image ${paths.content} was replaced or rewritten after it was mounted`;
 }
 
-/** What is wrong with what the mountpoint shows. */
+/** The fault of the layer that the mountpoint shows. */
 export function mountpointFault(
   manifest: LayerManifest,
   seen: Observation,
-  places: Slots,
+  paths: LayerPaths,
 ): string | null {
   const { mountpoint, content } = seen;
-  if (mountpoint === null) return `the mountpoint ${places.mountpoint} is gone`;
+  if (mountpoint === null) return `the mountpoint ${paths.mountpoint} is gone`;
   if (manifest.format === 'directory') {
     if (content !== null && isSameFile(mountpoint, content)) return null;
-    // After a swap the mount still shows the old directory, which contentFault has told of.
-    return `${places.mountpoint} does not show ${places.content}`;
+    // After a swap the mount still shows the old directory; contentFault reports that.
+    return `${paths.mountpoint} does not show ${paths.content}`;
   }
   if (mountpoint.identity === manifest.chainId) return null;
   return mountpoint.identity === null
-    ? `${places.mountpoint} shows no layer: nothing is mounted there, or something else`
-    : `${places.mountpoint} shows the layer ${mountpoint.identity}, not ${manifest.chainId}`;
+    ? `${paths.mountpoint} shows no layer: nothing is mounted there, or something else`
+    : `${paths.mountpoint} shows the layer ${mountpoint.identity}, not ${manifest.chainId}`;
 }
 
-/** What is wrong with the mount itself, by the mount table. */
+/** The fault of the mount itself, from the mount table. */
 export function mountFault(
   entry: MountEntry | undefined,
   manifest: LayerManifest,
-  places: Slots,
+  paths: LayerPaths,
 ): string | null {
-  if (entry === undefined) return `nothing is mounted at ${places.mountpoint}`;
-  if (!entry.options.includes('ro')) return `the mount at ${places.mountpoint} is not read-only`;
+  if (entry === undefined) return `nothing is mounted at ${paths.mountpoint}`;
+  if (!entry.options.includes('ro')) return `the mount at ${paths.mountpoint} is not read-only`;
   if (manifest.format !== 'directory' && entry.fileSystemType !== manifest.format) {
-    return `${places.mountpoint} is a mount of ${entry.fileSystemType}, not of ${manifest.format}`;
+    return `${paths.mountpoint} is a mount of ${entry.fileSystemType}, not of ${manifest.format}`;
   }
   if (entry.root !== '/' && manifest.format !== 'directory') {
-    return `${places.mountpoint} shows ${entry.root} of its file system, not its root`;
+    return `${paths.mountpoint} shows ${entry.root} of its file system, not its root`;
   }
   return null;
 }

@@ -1,8 +1,7 @@
 /**
- * What the layer store asks of the file system while the daemon runs, as jobs for host's threads:
- * a store may lie on a server that has stopped answering, and nothing here may then stop but the
- * thread that asked. Each job makes all the calls of one step, because the way to a thread costs
- * more than the calls.
+ * File system access of the layer store in the daemon, as jobs for worker threads: the store may be
+ * on a server that does not answer, which must block only that thread. Each job makes all calls of
+ * one step, because the hop to a thread costs more than the calls.
  */
 import {
   closeSync,
@@ -21,7 +20,7 @@ import { lgetxattr } from '../../host/files/xattrs.js';
 import { identityAttribute } from './layout.js';
 import { manifestBytesMax } from './manifest.js';
 
-/** What tells one file from another, and a changed file from itself. */
+/** Identifies a file and its version. */
 export interface FileMark {
   readonly kind: 'file' | 'directory' | 'other';
   readonly device: bigint;
@@ -44,9 +43,9 @@ export interface ManifestFile {
 export interface Observation {
   readonly manifest: FileMark | null;
   readonly content: RootMark | null;
-  /** Null when the path is not there; what is seen through a mount when one is there. */
+  /** Null if the path does not exist. Read through a mount, if there is one. */
   readonly mountpoint: RootMark | null;
-  /** Whether the store's own file is there; looked at only when the layer is not. */
+  /** Whether the store's own file exists; checked only if the layer does not exist. */
   readonly storePresent: boolean;
 }
 

@@ -1,11 +1,11 @@
 /**
- * The FileSystem that serves layers out of a layer store: a plain directory by a read-only bind,
- * an EROFS image by a file-backed mount, a squashfs image through a loop device. Nothing is
- * fetched: a layer is in the store or the answer is no, at once.
+ * A FileSystem that serves layers from a layer store: a directory as a read-only bind mount, an
+ * EROFS image as a file-backed mount, a squashfs image through a loop device. Nothing is fetched: a
+ * layer that is not in the store is refused at once.
  *
- * Everything that touches the store or a mountpoint runs on host's threads, in a lane that is
- * meant for mounts that hang. What is kept in memory is only what a mountpoint was last seen to
- * show, so that a check need not read the mount table again; it can be lost without harm.
+ * All access to the store or a mountpoint runs on worker threads, in lanes for mounts that may
+ * hang. The only state in memory is a cache of what each mountpoint last showed, so that a check
+ * need not read the mount table again.
  */
 import { dirname } from 'node:path';
 
@@ -25,12 +25,12 @@ import { contentPath, manifestPath, storeFilePath } from './layout.js';
 import type { LayerManifest } from './manifest.js';
 import { parseManifest } from './manifest.js';
 import { showLayer } from './show-layer.js';
-import type { Slots, Shown } from './layer-check.js';
+import type { LayerPaths, Shown } from './layer-check.js';
 import { changeSince, contentFault, isSameFile } from './layer-check.js';
 import { mountFault, mountpointFault, topMount } from './layer-check.js';
 
 export interface LayerStoreOptions {
-  /** Absolute path of the store. It need not be there yet: an NFS export may come up later. */
+  /** Absolute path of the store. It need not exist yet: an NFS export may be mounted later. */
   readonly directory: string;
   readonly mountTable: MountTable;
   readonly workers: WorkerPool;
@@ -38,7 +38,7 @@ export interface LayerStoreOptions {
   readonly busyRetriesMillis?: readonly number[];
 }
 
-/** The layer cannot be served. The message says why and what to do about it. */
+/** The layer cannot be served. The message has the reason and what to do. */
 export class LayerUnusable extends Error {
   override readonly name = 'LayerUnusable';
 }
@@ -49,15 +49,15 @@ const unmountPassesMax = 16;
 const jobs = jobModule<typeof layerJobs>(new URL('./layer-jobs.js', import.meta.url));
 
 /**
- * A layer store as a FileSystem. Touches nothing yet: a store that is not there makes each mount
- * fail with that reason, and serves again when it is back.
+ * A layer store as a FileSystem. Does not access the store yet: while it is absent, each mount
+ * fails with that reason.
  *
- * Fails  UsageError when the path is not absolute.
+ * @throws UsageError if the path is not absolute
  */
 export function openLayerStore(options: LayerStoreOptions): LayerStore {
   if (!options.directory.startsWith('/')) {
     throw new UsageError(
-      `the layer store's path must be absolute, and ${options.directory} is not`,
+      `cannot use ${options.directory} as layer store: the path is not absolute`,
     );
   }
   return new LayerStore(options);
@@ -77,25 +77,25 @@ export class LayerStore implements FileSystem {
   async mount(mountpoint: string, labels: Labels, signal: AbortSignal): Promise<void> {
     const chainId = this.chainIdOf(labels);
     const { manifest, mark } = await this.manifestOf(chainId, signal);
-    const places = this.placesOf(manifest, mountpoint);
-    const before = await this.observe(places, chainId, signal);
-    refuseOn(contentFault(manifest, before, places));
+    const paths = this.pathsOf(manifest, mountpoint);
+    const before = await this.observe(paths, chainId, signal);
+    refuseOn(contentFault(manifest, before, paths));
     if (before.mountpoint?.kind !== 'directory') {
       throw new LayerUnusable(`the mountpoint ${mountpoint} is not a directory`);
     }
     const present = await this.mountEntryAt(mountpoint, signal);
     if (present.entry === undefined) {
-      await showLayer(manifest, places.content, mountpoint, this.options, signal);
-    } else if (mountpointFault(manifest, before, places) !== null) {
+      await showLayer(manifest, paths.content, mountpoint, this.options, signal);
+    } else if (mountpointFault(manifest, before, paths) !== null) {
       throw new LayerUnusable(
         `${mountpoint} already shows something else: ${present.entry.source} (${present.entry.fileSystemType})`,
       );
     }
     try {
-      const seen = await this.confirm(manifest, places, signal);
+      const seen = await this.confirm(manifest, paths, signal);
       this.remember(mountpoint, manifest, mark, seen);
     } catch (thrown) {
-      // Only what this call mounted is taken away again.
+      // Unmounts only what this call has mounted.
       if (present.entry === undefined) await this.takeAway(present.path);
       throw thrown;
     }
@@ -105,13 +105,13 @@ export class LayerStore implements FileSystem {
     const chainId = this.chainIdOf(labels);
     const known = this.shown.get(mountpoint);
     if (known?.manifest.chainId === chainId) {
-      const places = this.placesOf(known.manifest, mountpoint);
-      const seen = await this.observe(places, chainId, signal);
+      const paths = this.pathsOf(known.manifest, mountpoint);
+      const seen = await this.observe(paths, chainId, signal);
       if (seen.manifest !== null && isUnchanged(seen.manifest, known.manifestMark)) {
         refuseOn(
-          contentFault(known.manifest, seen, places) ??
-            changeSince(known, seen, places) ??
-            mountpointFault(known.manifest, seen, places),
+          contentFault(known.manifest, seen, paths) ??
+            changeSince(known, seen, paths) ??
+            mountpointFault(known.manifest, seen, paths),
         );
         // The same root as when the mount table was last asked: the same mount, unless someone
         // mounted the layer here anew, which shows the same.
@@ -145,7 +145,7 @@ export class LayerStore implements FileSystem {
     throw new LayerUnusable(`${path} is still mounted after ${unmountPassesMax} tries`);
   }
 
-  /** Whether the store is there and readable, for a line at start. Rejects with the reason. */
+  /** Checks at startup that the store exists and is readable. Rejects with the reason. */
   async probe(signal: AbortSignal): Promise<void> {
     const path = storeFilePath(this.directory);
     const found = await this.options.workers.run(
@@ -166,8 +166,8 @@ export class LayerStore implements FileSystem {
   ): Promise<void> {
     this.shown.delete(mountpoint);
     const { manifest, mark } = await this.manifestOf(chainId, signal);
-    const places = this.placesOf(manifest, mountpoint);
-    const seen = await this.confirm(manifest, places, signal);
+    const paths = this.pathsOf(manifest, mountpoint);
+    const seen = await this.confirm(manifest, paths, signal);
     this.remember(mountpoint, manifest, mark, seen);
   }
 
@@ -180,7 +180,7 @@ export class LayerStore implements FileSystem {
     return ref;
   }
 
-  private placesOf(manifest: LayerManifest, mountpoint: string): Slots {
+  private pathsOf(manifest: LayerManifest, mountpoint: string): LayerPaths {
     return {
       store: this.directory,
       content: contentPath(this.directory, manifest.chainId, manifest.format),
@@ -215,8 +215,8 @@ export class LayerStore implements FileSystem {
     return new LayerUnusable(`layer ${chainId} is not in the layer store at ${this.directory}`);
   }
 
-  private observe(places: Slots, chainId: ChainId, signal: AbortSignal): Promise<Observation> {
-    const { content, mountpoint } = places;
+  private observe(paths: LayerPaths, chainId: ChainId, signal: AbortSignal): Promise<Observation> {
+    const { content, mountpoint } = paths;
     const input = {
       storeFile: storeFilePath(this.directory),
       manifest: manifestPath(this.directory, chainId),
@@ -230,16 +230,16 @@ export class LayerStore implements FileSystem {
     });
   }
 
-  /** Looks at everything there is to look at, the mount table included. */
+  /** Checks everything, including the mount table. */
   private async confirm(
     manifest: LayerManifest,
-    places: Slots,
+    paths: LayerPaths,
     signal: AbortSignal,
   ): Promise<Observation> {
-    const seen = await this.observe(places, manifest.chainId, signal);
-    refuseOn(contentFault(manifest, seen, places) ?? mountpointFault(manifest, seen, places));
-    const { entry } = await this.mountEntryAt(places.mountpoint, signal);
-    refuseOn(mountFault(entry, manifest, places));
+    const seen = await this.observe(paths, manifest.chainId, signal);
+    refuseOn(contentFault(manifest, seen, paths) ?? mountpointFault(manifest, seen, paths));
+    const { entry } = await this.mountEntryAt(paths.mountpoint, signal);
+    refuseOn(mountFault(entry, manifest, paths));
     return seen;
   }
 
@@ -280,7 +280,7 @@ export class LayerStore implements FileSystem {
   }
 
   private async takeAway(path: string): Promise<void> {
-    // Detached: the mount is seconds old and nobody was told of it, but a stray reader may be in.
+    // Detached: the new mount was not reported to a client, but another process may be using it.
     await this.options.mountTable.unmount(path, { detach: true }).catch(() => undefined);
   }
 }

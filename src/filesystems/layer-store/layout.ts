@@ -1,5 +1,5 @@
 /**
- * Where things lie in a layer store. The whole layout is in this file and in
+ * The layout of a layer store. It is defined in this file and in
  * docs/layer-store.md:
  *
  *     <store>/store.json                            format version and uuid
@@ -40,5 +40,5 @@ export const manifestPath = (store: string, chainId: ChainId): string =>
 export const contentPath = (store: string, chainId: ChainId, format: LayerFormat): string =>
   join(layerPath(store, chainId), contentNames[format]);
 
-/** The extended attribute on a layer's root that says which layer it is. */
+/** The extended attribute on a layer's root that identifies the layer. */
 export const identityAttribute = 'trusted.stratalog.layer';

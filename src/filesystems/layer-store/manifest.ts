@@ -1,7 +1,7 @@
 /**
- * The manifest beside each layer: what it is, and how to see that it is still the same. A store
- * may come from elsewhere (an NFS export, a node image), so a manifest is read as hostile input:
- * bounded, checked against a closed schema, and never the source of a path.
+ * The manifest of a layer: its description, and its identity to detect changes. A store may be
+ * foreign (an NFS export, a node image), so a manifest is treated as hostile input: bounded,
+ * validated by a closed schema, and never the source of a path.
  */
 import * as z from 'zod';
 
@@ -62,15 +62,16 @@ export type LayerManifest = z.infer<typeof manifestSchema>;
 export type DirectoryManifest = Extract<LayerManifest, { format: 'directory' }>;
 export type ImageManifest = Extract<LayerManifest, { format: 'erofs' | 'squashfs' }>;
 
-/** A manifest or the store's own file says something that cannot be used. */
+/** A manifest or the store's own file is invalid. */
 export class ManifestInvalid extends Error {
   override readonly name = 'ManifestInvalid';
 }
 
 /**
- * Reads a manifest for the layer that is asked for.
+ * Reads the manifest of the requested layer.
  *
- * Fails  ManifestInvalid: not JSON, not the schema, too long, or the manifest of another layer.
+ * @throws ManifestInvalid if it is not JSON, violates the schema, is too long, or is the manifest
+ *   of another layer
  */
 export function parseManifest(text: string, expected: ChainId, path: string): LayerManifest {
   const found = parseJson(text, manifestSchema, path);

@@ -7,15 +7,15 @@ import type { MountRequest, MountTable } from '../../base/ports.js';
 import type { LayerManifest } from './manifest.js';
 
 /**
- * What the kernel answers when it cannot mount EROFS from a file: built without it or older than
- * 6.12 (ENOTBLK), or the image lies on a file system that cannot serve it so (the others).
+ * Errors of the kernel if it cannot mount EROFS from a file: built without it or older than 6.12
+ * (ENOTBLK), or not supported by the file system of the image (the others).
  */
 const notFileBacked = new Set(['ENOTBLK', 'EOPNOTSUPP', 'EINVAL']);
 
 /**
  * Mounts a layer's content at an empty mountpoint. On failure nothing is mounted.
  *
- * Fails  HostFault of mount(2), ENODEV said in words: the kernel does not know the format.
+ * @throws HostFault of mount(2); an Error with a hint if the kernel does not know the format
  */
 export async function showLayer(
   manifest: LayerManifest,

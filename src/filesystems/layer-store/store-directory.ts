@@ -1,8 +1,8 @@
 /**
- * The store's directory as an importer sees it: made on first use, layers put into it whole or
- * not at all. A layer is built in `staging/<random>` and renamed into place when it is durable. A
- * lock beside each staging directory tells whether its importer lives: the kernel frees it when
- * the process dies, and the next import removes what was left.
+ * The store's directory for importers. A layer is built in `staging/<random>` and renamed into
+ * place once it is durable, so it is added completely or not at all. An importer holds a lock next
+ * to its staging directory. The kernel releases it when the process ends, and the next import
+ * removes staging directories without a lock.
  */
 import { randomBytes, randomUUID } from 'node:crypto';
 import { closeSync, constants, fsyncSync, linkSync, lstatSync, mkdirSync, openSync } from 'node:fs';
@@ -42,7 +42,7 @@ const storeFileBytesMax = 4096;
 /**
  * Opens a store for reading.
  *
- * Fails  UsageError when there is none, or a newer release made it.
+ * @throws UsageError if there is no store, or a newer release created it
  */
 export function openStore(directory: string): string {
   const file = storeFilePath(directory);
@@ -53,46 +53,46 @@ export function openStore(directory: string): string {
     if (errnoOf(cause) !== 'ENOENT' && errnoOf(cause) !== 'ENOTDIR') throw cause;
     throw new UsageError(`${directory} is not a layer store: it has no store.json`, { cause });
   }
-  // A pipe in its place would be waited for.
+  // Reading a pipe would block.
   if (!found.isFile() || found.size > storeFileBytesMax) {
     throw new UsageError(
-      `${file} is not a regular file of at most ${storeFileBytesMax} bytes: ${directory} is no layer store, or somebody else writes to it`,
+      `cannot use ${directory} as layer store: ${file} is not a regular file of at most ${storeFileBytesMax} bytes`,
     );
   }
   const text = readFileSync(file, 'utf8');
   const { version } = parseJson(text, storeFile, storeFilePath(directory));
   if (version > storeVersion) {
     throw new UsageError(
-      `the layer store at ${directory} has version ${version}, and this release knows ${storeVersion}`,
+      `the layer store at ${directory} has version ${version}; this release supports ${storeVersion}`,
     );
   }
   return realpathSync(directory);
 }
 
 /**
- * Opens a store for an import, and makes it where there is nothing or an empty directory.
+ * Opens a store for an import. Creates it if the directory is absent or empty.
  *
- * Fails  UsageError when the directory holds something else.
+ * @throws UsageError if the directory has other content
  */
 export function openOrMakeStore(directory: string): string {
   mkdirSync(directory, { recursive: true, mode: 0o755 });
   const names = readdirSync(directory);
   if (!names.includes('store.json')) {
-    // Another importer may be at the same point; all else is somebody's data.
+    // Files of a concurrent importer are expected; anything else is foreign data.
     const stranger = names.find((name) => !/^(sha256|staging|store\.json\.[0-9a-f]+)$/.test(name));
     if (stranger !== undefined && stranger !== LOST_AND_FOUND) {
       throw new UsageError(
-        `${directory} is not a layer store, and not empty either: it holds ${stranger}`,
+        `${directory} is neither a layer store nor empty: it contains ${stranger}`,
       );
     }
     writeStoreFile(directory);
   }
   const store = openStore(directory);
-  // Whoever died before its file became store.json has left it; nobody needs another.
+  // Left by an importer that died before it could link its file to store.json.
   for (const name of names) {
     if (/^store\.json\.[0-9a-f]+$/.test(name)) rmSync(join(store, name), { force: true });
   }
-  // Layers hold setuid programs of images: nobody but root looks in, as with containerd's root.
+  // Only root has access, as in containerd's root: layers contain setuid programs.
   mkdirSync(layersPath(store), { recursive: true, mode: 0o700 });
   mkdirSync(stagingPath(store), { recursive: true, mode: 0o700 });
   return store;
@@ -103,10 +103,10 @@ function writeStoreFile(directory: string): void {
   const aside = `${storeFilePath(directory)}.${randomBytes(6).toString('hex')}`;
   writeFileSync(aside, `${text}\n`, { mode: 0o644, flush: true });
   try {
-    // link, not rename: of two that begin a store at once, both end with the same uuid.
+    // link, not rename, so that two concurrent importers get the same uuid.
     linkSync(aside, storeFilePath(directory));
   } catch (thrown) {
-    // ENOENT: who made a store here just before has cleared ours away.
+    // ENOENT: a concurrent importer has created the store and removed our file.
     if (errnoOf(thrown) !== 'EEXIST' && errnoOf(thrown) !== 'ENOENT') throw thrown;
   } finally {
     rmSync(aside, { force: true });
@@ -114,10 +114,10 @@ function writeStoreFile(directory: string): void {
   syncDirectory(directory);
 }
 
-/** A place to build one layer in. */
+/** A directory to build one layer in. */
 export interface Staging {
   readonly path: string;
-  /** Removes what is left of it and frees its lock. Safe to call twice. */
+  /** Removes the directory and releases the lock. Idempotent. */
   close(): Promise<void>;
 }
 
@@ -126,7 +126,7 @@ export async function openStaging(store: string): Promise<Staging> {
     const path = join(stagingPath(store), randomBytes(8).toString('hex'));
     const lockPath = `${path}.lock`;
     const lock = await systemDisk().lock(lockPath);
-    // A sweep may have come between making the lock file and holding it; then it is unlinked.
+    // A sweep may have unlinked the lock file before it was locked.
     if (lock === null || !exists(lockPath)) {
       await lock?.release();
       continue;
@@ -143,7 +143,7 @@ export async function openStaging(store: string): Promise<Staging> {
   }
 }
 
-/** Removes staging directories whose importer is gone. Answers how many. */
+/** Removes staging directories whose importer has ended. Returns how many. */
 export async function sweepStaging(store: string, mountTable: MountTable): Promise<number> {
   const staging = stagingPath(store);
   const names = readdirSync(staging);
@@ -175,10 +175,10 @@ async function unmountBelow(path: string, mountTable: MountTable): Promise<void>
 }
 
 /**
- * Moves a finished layer into its place, durably.
+ * Moves a finished layer into place, durably. Returns false if the layer already exists, because
+ * another import was first.
  *
- * Shape  `staged` is the directory with the manifest and the content
- * Fails  answers false when the layer is there already: another import was first
+ * @param staged the directory with the manifest and the content
  */
 export function publish(store: string, chainId: ChainId, staged: string): boolean {
   syncFileSystem({ path: staged });
@@ -195,18 +195,16 @@ export function publish(store: string, chainId: ChainId, staged: string): boolea
 }
 
 /**
- * Makes the names of all layers durable. Whoever put a layer that is there into its place may
- * have died before this; nobody may be told that it is there, and lose it with the power.
+ * Makes the names of all layers durable. An importer may have ended between rename and sync, and a
+ * layer must not be reported as present before it is durable.
  */
 export function confirmNames(store: string): void {
   syncDirectory(layersPath(store));
 }
 
 /**
- * Puts a finished layer into the place of the one that is there, durably and in one step: a death
- * in between leaves the old one. The old one is in the staging directory then, and goes with it.
- *
- * Fails  answers false when somebody else has put another there meanwhile
+ * Replaces an existing layer with a finished one, durably and atomically. The old layer is then in
+ * the staging directory and is removed with it. Returns false if another import has replaced it.
  */
 export function replace(
   store: string,
@@ -220,7 +218,7 @@ export function replace(
     confirmNames(store);
     return true;
   }
-  // Without the call, as on NFS, the layer is away for a moment.
+  // Without renameat2, as on NFS, the layer is absent for a moment.
   if (exists(place)) renameSync(place, join(staging.path, 'retired'));
   return publish(store, chainId, staged);
 }

@@ -21,7 +21,7 @@ export type LayerCondition =
   | { readonly state: 'good'; readonly manifest: LayerManifest }
   /** `manifest` is null when it is the manifest that cannot be read. */
   | { readonly state: 'damaged'; readonly fault: string; readonly manifest: LayerManifest | null }
-  /** The system could not read it now, which says nothing of the layer. */
+  /** The layer cannot be read now, so its state is unknown. */
   | { readonly state: 'unread'; readonly fault: string; readonly manifest: LayerManifest | null };
 
 /** A layer's manifest; null when the store does not have the layer. */
@@ -79,7 +79,7 @@ export async function fullCheck(store: string, chainId: ChainId): Promise<LayerC
   try {
     const found = await digestOfFile(content);
     if (found === quick.manifest.image.sha256) return quick;
-    const fault = `the image ${content} has the digest ${found}, its manifest says ${quick.manifest.image.sha256}`;
+    const fault = `the image ${content} has digest ${found}, expected ${quick.manifest.image.sha256} as in its manifest`;
     return { state: 'damaged', fault, manifest };
   } catch (thrown) {
     if (errnoOf(thrown) === undefined) throw thrown;

@@ -38,7 +38,7 @@ export function blobDirectory(root: string, description: string): BlobStore {
       const found = lstatSync(path).size;
       if (found !== size) {
         throw new UsageError(
-          `${path} has ${found} bytes, its descriptor says ${size}: it is damaged`,
+          `${path} is damaged: ${found} bytes, expected ${size} as in its descriptor`,
         );
       }
       return createReadStream(path, { highWaterMark: 256 * 1024 });

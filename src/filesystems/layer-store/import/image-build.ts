@@ -39,9 +39,9 @@ const tools: Readonly<Record<ImageFormat, Tool>> = {
 };
 
 /**
- * The tool's name and version, for the manifest; asked before anything is unpacked.
+ * The tool's name and version, for the manifest. Called before anything is unpacked.
  *
- * Fails  UsageError with the package to install when the tool is missing.
+ * @throws UsageError with the package to install if the tool is missing
  */
 export async function imageTool(format: ImageFormat): Promise<Readonly<Record<string, string>>> {
   const tool = tools[format];
@@ -97,7 +97,7 @@ function squashfsArguments(directory: string, image: string): readonly string[] 
 
 /**
  * mkfs.erofs 1.5 has no option to fix the time of making while it keeps the files' times.
- * The time stands in the superblock (offset 1024) at 24, its nanoseconds at 32; extended inodes do
+ * The time is in the superblock (offset 1024) at 24, its nanoseconds at 32; extended inodes do
  * not refer to it. `nosbcrc` left the superblock without a checksum that would now be wrong.
  * Source: linux/fs/erofs/erofs_fs.h, struct erofs_super_block.
  */
@@ -123,7 +123,7 @@ async function call(
   signal?: AbortSignal,
 ): Promise<{ readonly stdout: string; readonly stderr: string }> {
   const limits = { maxBuffer: 1024 * 1024, killSignal: 'SIGKILL' } as const;
-  // The times of files must not be clamped to a build's time that somebody has set outside.
+  // SOURCE_DATE_EPOCH of the environment would clamp the times of files.
   const env = { ...process.env, LC_ALL: 'C', SOURCE_DATE_EPOCH: undefined };
   const options = signal === undefined ? { ...limits, env } : { ...limits, env, signal };
   try {
@@ -140,15 +140,15 @@ async function call(
   }
 }
 
-/** The tool's own last words, and what is known to make it stumble. */
+/** The tool's last line on stderr, and a hint for known problems. */
 function toolFault(tool: Tool, directory: string, thrown: unknown): unknown {
   if (!(thrown instanceof Error) || !('stderr' in thrown)) return thrown;
-  const said = String(thrown.stderr).trim().split('\n').at(-1) ?? '';
+  const reported = String(thrown.stderr).trim().split('\n').at(-1) ?? '';
   const hint =
     tool === tools.erofs && hasNameOf255Bytes(directory)
       ? '; the layer has a name of 255 bytes, which mkfs.erofs 1.5 cannot store: use another format'
       : '';
-  return new Error(`${tool.program} failed: ${said}${hint}`, { cause: thrown });
+  return new Error(`${tool.program} failed: ${reported}${hint}`, { cause: thrown });
 }
 
 function hasNameOf255Bytes(directory: string): boolean {

@@ -1,7 +1,7 @@
 /**
  * The documents of an image - index, manifest, config - read from blobs by digest, and the choice
  * of a platform among several. OCI and docker media types alike (image-spec; distribution,
- * manifest v2 schema 2). All of it is somebody else's input.
+ * manifest v2 schema 2). All of it is untrusted input.
  */
 import * as z from 'zod';
 
@@ -120,7 +120,7 @@ function resolveManifest(
   return resolveManifest(blobs, chosen.digest, platform, depth + 1);
 }
 
-/** Where a config does not tell its platform, nothing speaks against the requested one. */
+/** A config without a platform matches every platform. */
 function requirePlatform(config: z.infer<typeof configSchema>, wanted: Platform): void {
   const { os = wanted.os, architecture = wanted.architecture, variant } = config;
   const found = { os, architecture, ...(variant === undefined ? {} : { variant }) };
@@ -143,7 +143,7 @@ function variantOf({ architecture, variant = '' }: Platform): string {
   return variant;
 }
 
-/** The manifest of a platform in an index. One without any platform stands for every platform. */
+/** The manifest of a platform in an index. One without a platform matches every platform. */
 function choose(manifests: readonly Descriptor[], wanted: Platform): Descriptor | undefined {
   const fits = manifests.filter(
     ({ platform }) => platform !== undefined && isFor(platform, wanted),

@@ -2,8 +2,8 @@
  * Puts one layer into a store: unpack, convert, make durable, rename. Until the rename the store
  * does not have the layer; after it, it has all of it.
  *
- * The blob's digest, the tar's digest and the size limit are watched while the bytes pass, so a
- * layer that lies is noticed at its end, in staging, and never published.
+ * The digests of blob and tar and the size limit are checked while streaming, so a layer that does
+ * not match is detected in staging and never published.
  */
 import { randomBytes } from 'node:crypto';
 import { chmodSync, lchownSync, lstatSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
@@ -51,7 +51,7 @@ export interface LayerSource {
 
 export interface ImportOptions {
   readonly format: LayerFormat;
-  /** Replaces a layer that is there. */
+  /** Replaces an existing layer. */
   readonly force: boolean;
   readonly tarBytesMax: number;
   readonly entriesMax: number;

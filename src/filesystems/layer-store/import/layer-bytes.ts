@@ -1,8 +1,8 @@
 /**
- * From a layer's blob to its tar, with both digests watched on the way. The compression is told
- * as containerd tells it: by the first bytes (pkg/archive/compression), unless the media type says
- * that there is none (DiffCompression in core/images). A gzip blob is all gzip members, a zstd blob
- * all frames; what is neither is damage.
+ * Decompresses a layer's blob to its tar and verifies both digests. Detects the compression as
+ * containerd does: by the first bytes (pkg/archive/compression), unless the media type is
+ * uncompressed (DiffCompression in core/images). A gzip blob consists only of gzip members, a zstd
+ * blob only of frames; any other byte is damage.
  */
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -15,7 +15,7 @@ import { errnoOf, UsageError } from '../../../base/errors.js';
 import type { Digest } from '../digest.js';
 import { fromHex } from '../digest.js';
 
-/** The blob or the tar in it is not what its descriptor or the image's config promised. */
+/** The blob or its tar does not match the descriptor or the image's config. */
 export class LayerBytesWrong extends Error {
   override readonly name = 'LayerBytesWrong';
 }
@@ -71,7 +71,7 @@ export function openLayerBytes(
     found = fromHex(hash.digest('hex'));
     if (expected.diffId !== null && found !== expected.diffId) {
       throw new LayerBytesWrong(
-        `${expected.description} holds the tar ${found}, but the image says ${expected.diffId}`,
+        `${expected.description} has diffID ${found}, expected ${expected.diffId} as in the image`,
       );
     }
   }
@@ -102,7 +102,7 @@ async function* watched(
   const found = fromHex(hash.digest('hex'));
   if (size !== expected.blob.size) {
     throw new LayerBytesWrong(
-      `${expected.description} has ${size} bytes, its descriptor says ${expected.blob.size}`,
+      `${expected.description} has ${size} bytes, expected ${expected.blob.size} as in its descriptor`,
     );
   }
   if (found !== expected.blob.digest) {
@@ -241,7 +241,7 @@ async function* unzstd(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8A
     broken = error;
     program.kill('SIGKILL');
   });
-  // EPIPE when the program ends early; its exit code says why.
+  // EPIPE if the program exits early; its exit code is handled separately.
   program.stdin.on('error', () => undefined);
   input.pipe(program.stdin);
   try {

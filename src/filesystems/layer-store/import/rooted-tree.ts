@@ -125,7 +125,7 @@ class SymlinkWalk {
     return target.startsWith('/') ? target : join(directory, target);
   }
 
-  /** What the symlink at a path says; null when there is none. */
+  /** The target of the symlink at a path; null if there is no symlink. */
   private target(path: ByteString): ByteString | null {
     if (this.followed > symlinksMax) throw new LayerTarInvalid(circles);
     const rooted = join('/', path);
@@ -151,7 +151,7 @@ export function lstat(path: ByteString): BigIntStats | null {
 const circles = 'it has symlinks that go in circles';
 const parentFault = 'its parent is not a directory';
 
-/** What the operating system says of an entry that cannot be unpacked anywhere. */
+/** Errnos caused by an entry that cannot be unpacked on any file system. */
 const reasons: Readonly<Record<string, string>> = {
   EEXIST: 'the layer has something else there',
   EINVAL: 'Linux does not accept its name or a value of it',

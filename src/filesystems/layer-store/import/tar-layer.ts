@@ -7,8 +7,8 @@
  * An upper layer keeps its whiteouts, as overlay wants them. A lowest layer is unpacked by other
  * rules: there a whiteout removes what the layer itself has put there before, and leaves nothing.
  *
- * The calls are synchronous. An import is a process of its own that serves nobody else, and half
- * a million small files are three times faster this way.
+ * The calls are synchronous, because an import has its own process and half a million small files
+ * are three times faster this way.
  */
 import {
   chmodSync,
@@ -389,7 +389,7 @@ class Unpacking {
   private setTimes(path: ByteString, accessed: bigint, modified: bigint): void {
     const { limits } = this.options;
     const stored = limits.storedTime(modified);
-    // Less than a second is what squashfs never keeps, which the documentation says.
+    // squashfs never keeps fractions of a second, as documented.
     if (modified - stored >= 1_000_000_000n) {
       this.report(
         `the time of ${readable(this.tree.relative(path))} is later than ${limits.format} can hold`,
@@ -483,7 +483,7 @@ export function requireAttribute(path: string | Buffer, name: string, value: str
   }
 }
 
-/** Whether a file system said that it has no such attributes. */
+/** Whether the file system does not support such attributes. */
 export function isUnsupported(thrown: unknown): boolean {
   const code = errnoOf(thrown);
   return code === 'EOPNOTSUPP' || code === 'ENOTSUP';

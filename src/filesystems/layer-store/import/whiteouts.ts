@@ -1,6 +1,6 @@
 /**
- * How a layer's archive says that something of the layers below is gone (image-spec, layer.md), as
- * containerd unpacks it: `.wh.NAME` hides NAME, `.wh..wh..opq` hides all that is below its
+ * Whiteouts in a layer's archive hide files of the layers below (image-spec, layer.md), as
+ * containerd unpacks them: `.wh.NAME` hides NAME, `.wh..wh..opq` hides all that is below its
  * directory. Every name with the prefix is one of the two, aufs' own files included.
  */
 import type { ByteString } from '../../../tar/byte-string.js';

@@ -22,7 +22,7 @@ import {
 } from "@grpc/grpc-js";
 import { Timestamp } from "../../../google/protobuf/timestamp.js";
 
-/** One event as it is in the log. */
+/** An event of the log. */
 export interface Event {
   position: bigint;
   time:
@@ -32,9 +32,9 @@ export interface Event {
   stream: string;
   /** Counts the events of its stream from 0. */
   streamVersion: bigint;
-  /** What happened, for example `SnapshotPrepared`; docs/reference/events.md has all of them. */
+  /** For example `SnapshotPrepared`; docs/reference/events.md lists all types. */
   type: string;
-  /** Of the body, by type. A reader that knows only smaller ones should stop. */
+  /** Version of the body's schema, by type. A reader that supports only lower ones should stop. */
   schemaVersion: number;
   /** The body: one JSON object. */
   data: string;
@@ -46,28 +46,28 @@ export interface GetLogRequest {
 }
 
 export interface GetLogResponse {
-  /** The log's number, given once. Positions of two logs have nothing to do with each other. */
+  /** Identifies the log. Positions of different logs are unrelated. */
   uuid: string;
-  /** Rises when a part of the log was cut off. */
+  /** Increases when a part of the log is truncated. */
   epoch: bigint;
-  /** The first event that is kept. */
+  /** The first retained event. */
   first: bigint;
   /** The end. */
   next: bigint;
 }
 
 export interface ReadRequest {
-  /** The first position; the first event that is kept when not given, or when that one is later. */
+  /** First position to read. Default, and minimum: the first retained event. */
   from?:
     | bigint
     | undefined;
-  /** The first position that is not read; the end when not given, or when that comes earlier. */
+  /** First position not to read. Default, and maximum: the end. */
   to?:
     | bigint
     | undefined;
-  /** Events of this stream only; of all when empty. */
+  /** Only events of this stream; all streams if empty. */
   stream: string;
-  /** Events of these types only; of all when empty. 64 at most. */
+  /** Only events of these types, at most 64; all types if empty. */
   types: string[];
   /** Newest first: from `to` down to `from`. */
   reverse: boolean;
@@ -79,35 +79,35 @@ export interface ReadResponse {
 
 export interface SubscribeRequest {
   /**
-   * The first position that is wanted: 0 for the first event that is kept. A later one that is
-   * not kept any more is OUT_OF_RANGE, so that nobody resumes over a gap without knowing.
+   * First position; 0 for the first retained event. Any other position that is no longer retained
+   * is OUT_OF_RANGE, so that a client cannot resume across a gap unnoticed.
    */
   from: bigint;
-  /** Events of this stream only; of all when empty. */
+  /** Only events of this stream; all streams if empty. */
   stream: string;
-  /** Events of these types only; of all when empty. 64 at most. */
+  /** Only events of these types, at most 64; all types if empty. */
   types: string[];
   /**
-   * Refuse with FAILED_PRECONDITION when the log is not the one with this number. Whoever resumes
-   * should send it: after a new root, the same position is another event.
+   * Fail with FAILED_PRECONDITION if the log has another uuid. Clients should set it to resume,
+   * because in a new root the same position is a different event.
    */
   uuid: string;
 }
 
 export interface SubscribeResponse {
-  /** None in a heartbeat. */
+  /** Empty in a heartbeat. */
   events: Event[];
-  /** Where to resume: every event before it was sent, or is of a stream or type that is not wanted. */
+  /** Where to resume: every event before it was sent or does not match the filter. */
   next: bigint;
   /**
-   * The events sent reach the end: what comes now is new. The first message with it says that the
-   * past is over; later ones without events are heartbeats, one every 15 seconds of silence.
+   * The subscription has caught up with the end. The first message with it ends the past events;
+   * later ones without events are heartbeats, sent after 15 seconds without a message.
    */
   live: boolean;
 }
 
 export interface HistoryRequest {
-  /** A snapshot's id, above 0. */
+  /** A snapshot's id, at least 1. */
   snapshotId: bigint;
 }
 
@@ -116,7 +116,7 @@ export interface HistoryResponse {
 }
 
 export interface StateAtRequest {
-  /** The state before the event at this position; the end when not given. */
+  /** The state before the event at this position. Default: the end. */
   position?: bigint | undefined;
 }
 
@@ -126,28 +126,28 @@ export interface StateAtResponse {
     | StateHead
     | undefined;
   /**
-   * States, by rising id: one JSON line each, every one ended by a newline. A message holds whole
-   * lines. A line is a list: `[id, status, parent's id or 0, name, value of the target label or
+   * States in ascending order of id, as JSON lines. A message has only whole lines. A line is a
+   * list: `[id, status, parent's id or 0, name, value of the target label or
    * null, chain id of a remote layer or null, parent's name or null, nanoseconds when created,
-   * nanoseconds when updated or null for the same, labels, the rest]`. It is the line that stands
-   * in a checkpoint, so that a server need not unpack what it only passes on.
+   * nanoseconds when updated or null for the same, labels, the rest]`. It is the line of a
+   * checkpoint, so the server can send it without parsing.
    */
   states: string;
 }
 
 export interface StateHead {
   position: bigint;
-  /** Of the last event before the position; not there when no such event is kept. */
+  /** Time of the last event before the position; absent if no such event is retained. */
   time:
     | Timestamp
     | undefined;
-  /** How many states follow. */
+  /** The number of states. */
   snapshots: bigint;
-  /** The shape of the lines. A reader that knows another one only should stop. */
+  /** Schema of the lines. A reader that does not support it should stop. */
   stateSchema: number;
-  /** The id that the next snapshot would get. */
+  /** The id of the next snapshot. */
   nextId: bigint;
-  /** Ids whose directories were made ahead, for snapshots that nobody had asked for yet. */
+  /** Ids with preallocated directories, for future snapshots. */
   preallocated: bigint[];
 }
 
@@ -160,7 +160,7 @@ export interface PositionAtResponse {
 }
 
 export interface FindRequest {
-  /** Not empty, and 32768 bytes at most, as a name. */
+  /** 1 to 32768 bytes, like a name. */
   text: string;
 }
 
@@ -1258,26 +1258,24 @@ export const FindResponse: MessageFns<FindResponse> = {
 };
 
 /**
- * The log of a running daemon, for those who look at the past: read, subscribed to, and asked what
- * the snapshots were at a moment. Nothing here changes anything. Whatever is told is durable: an
- * event that a power cut could still take away is never handed out.
+ * Read-only access to the log of a running daemon: read events, subscribe to them, and query the
+ * state of the snapshots at any position. Only durable events are returned.
  *
- * Positions number the events of a log from 0, without a gap. They are exact up to 2^53 - 1; a
- * greater one is INVALID_ARGUMENT. "The end" is the position that the next durable event gets.
+ * Positions number the events of a log from 0 without gaps. The maximum is 2^53 - 1; a greater one
+ * is INVALID_ARGUMENT. "The end" is the position of the next durable event.
  *
- * Every stream waits for its reader: a slow one is kept waiting by HTTP/2's flow control, and the
- * server holds about one message for it. How many calls may run at one time is bounded; one too
- * many is RESOURCE_EXHAUSTED at once.
+ * HTTP/2 flow control paces every stream; the server buffers about one message per client. The
+ * number of concurrent calls is limited; a call over the limit fails with RESOURCE_EXHAUSTED.
  *
- * INVALID_ARGUMENT    a field cannot be meant; the message names it
- * OUT_OF_RANGE        the position is beyond the end, or before what is kept
- * FAILED_PRECONDITION the log is another one than the one asked for, or of a newer release
- * DATA_LOSS           the log is damaged; what was sent before is good
+ * INVALID_ARGUMENT    a field is invalid; the message names it
+ * OUT_OF_RANGE        the position is after the end or no longer retained
+ * FAILED_PRECONDITION the log is not the requested one, or a newer release has written it
+ * DATA_LOSS           the log is damaged; messages sent before are valid
  * UNAVAILABLE         the daemon is stopping: resume from the last position seen
  */
 export type AuditService = typeof AuditService;
 export const AuditService = {
-  /** Which log this is, and from where to where it reaches. */
+  /** The identity of the log and its range of positions. */
   getLog: {
     path: "/stratalog.audit.v1.Audit/GetLog" as const,
     requestStream: false as const,
@@ -1287,7 +1285,7 @@ export const AuditService = {
     responseSerialize: (value: GetLogResponse): Buffer => Buffer.from(GetLogResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): GetLogResponse => GetLogResponse.decode(value),
   },
-  /** Events of a range, up to the end as it is when the call begins. */
+  /** Events of a range, up to the end at the time of the call. */
   read: {
     path: "/stratalog.audit.v1.Audit/Read" as const,
     requestStream: false as const,
@@ -1298,7 +1296,7 @@ export const AuditService = {
     responseDeserialize: (value: Buffer): ReadResponse => ReadResponse.decode(value),
   },
   /**
-   * Past events, then each new one once it is durable, without a gap or a double, until the client
+   * Past events, then each new one once it is durable, without gaps or duplicates, until the client
    * cancels or the daemon stops. To resume, subscribe again from the last `next`.
    */
   subscribe: {
@@ -1311,7 +1309,7 @@ export const AuditService = {
     responseDeserialize: (value: Buffer): SubscribeResponse => SubscribeResponse.decode(value),
   },
   /**
-   * All events of one snapshot, oldest first. None when the log never had it, or when they were
+   * All events of one snapshot, oldest first. Empty if the snapshot is unknown or its events were
    * retired.
    */
   history: {
@@ -1324,8 +1322,8 @@ export const AuditService = {
     responseDeserialize: (value: Buffer): HistoryResponse => HistoryResponse.decode(value),
   },
   /**
-   * All snapshots as they were at a position: what all events before it lead to. The first message
-   * has the head, the states follow.
+   * All snapshots at a position, which is the result of all events before it. The first message has
+   * the head; the others have the states.
    */
   stateAt: {
     path: "/stratalog.audit.v1.Audit/StateAt" as const,
@@ -1336,7 +1334,7 @@ export const AuditService = {
     responseSerialize: (value: StateAtResponse): Buffer => Buffer.from(StateAtResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): StateAtResponse => StateAtResponse.decode(value),
   },
-  /** The position behind the last event that is not younger than a time. */
+  /** The position after the last event at or before a time. */
   positionAt: {
     path: "/stratalog.audit.v1.Audit/PositionAt" as const,
     requestStream: false as const,
@@ -1347,9 +1345,9 @@ export const AuditService = {
     responseDeserialize: (value: Buffer): PositionAtResponse => PositionAtResponse.decode(value),
   },
   /**
-   * Snapshots that ever had this key, name or chain id: whole, without containerd's
-   * `<namespace>/<number>/`, or without the algorithm of a digest. Where there is none, those whose
-   * name begins with the text, which must have 8 characters or more without these.
+   * Snapshots that ever had this key, name or chain ID: in full, without containerd's
+   * `<namespace>/<number>/`, or without the algorithm of a digest. If there is none, those whose
+   * name begins with the text, which must then have at least 8 characters without these prefixes.
    */
   find: {
     path: "/stratalog.audit.v1.Audit/Find" as const,
@@ -1363,37 +1361,37 @@ export const AuditService = {
 } as const;
 
 export interface AuditServer extends UntypedServiceImplementation {
-  /** Which log this is, and from where to where it reaches. */
+  /** The identity of the log and its range of positions. */
   getLog: handleUnaryCall<GetLogRequest, GetLogResponse>;
-  /** Events of a range, up to the end as it is when the call begins. */
+  /** Events of a range, up to the end at the time of the call. */
   read: handleServerStreamingCall<ReadRequest, ReadResponse>;
   /**
-   * Past events, then each new one once it is durable, without a gap or a double, until the client
+   * Past events, then each new one once it is durable, without gaps or duplicates, until the client
    * cancels or the daemon stops. To resume, subscribe again from the last `next`.
    */
   subscribe: handleServerStreamingCall<SubscribeRequest, SubscribeResponse>;
   /**
-   * All events of one snapshot, oldest first. None when the log never had it, or when they were
+   * All events of one snapshot, oldest first. Empty if the snapshot is unknown or its events were
    * retired.
    */
   history: handleServerStreamingCall<HistoryRequest, HistoryResponse>;
   /**
-   * All snapshots as they were at a position: what all events before it lead to. The first message
-   * has the head, the states follow.
+   * All snapshots at a position, which is the result of all events before it. The first message has
+   * the head; the others have the states.
    */
   stateAt: handleServerStreamingCall<StateAtRequest, StateAtResponse>;
-  /** The position behind the last event that is not younger than a time. */
+  /** The position after the last event at or before a time. */
   positionAt: handleUnaryCall<PositionAtRequest, PositionAtResponse>;
   /**
-   * Snapshots that ever had this key, name or chain id: whole, without containerd's
-   * `<namespace>/<number>/`, or without the algorithm of a digest. Where there is none, those whose
-   * name begins with the text, which must have 8 characters or more without these.
+   * Snapshots that ever had this key, name or chain ID: in full, without containerd's
+   * `<namespace>/<number>/`, or without the algorithm of a digest. If there is none, those whose
+   * name begins with the text, which must then have at least 8 characters without these prefixes.
    */
   find: handleUnaryCall<FindRequest, FindResponse>;
 }
 
 export interface AuditClient extends Client {
-  /** Which log this is, and from where to where it reaches. */
+  /** The identity of the log and its range of positions. */
   getLog(
     request: GetLogRequest,
     callback: (error: ServiceError | null, response: GetLogResponse) => void,
@@ -1409,11 +1407,11 @@ export interface AuditClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: GetLogResponse) => void,
   ): ClientUnaryCall;
-  /** Events of a range, up to the end as it is when the call begins. */
+  /** Events of a range, up to the end at the time of the call. */
   read(request: ReadRequest, options?: Partial<CallOptions>): ClientReadableStream<ReadResponse>;
   read(request: ReadRequest, metadata?: Metadata, options?: Partial<CallOptions>): ClientReadableStream<ReadResponse>;
   /**
-   * Past events, then each new one once it is durable, without a gap or a double, until the client
+   * Past events, then each new one once it is durable, without gaps or duplicates, until the client
    * cancels or the daemon stops. To resume, subscribe again from the last `next`.
    */
   subscribe(request: SubscribeRequest, options?: Partial<CallOptions>): ClientReadableStream<SubscribeResponse>;
@@ -1423,7 +1421,7 @@ export interface AuditClient extends Client {
     options?: Partial<CallOptions>,
   ): ClientReadableStream<SubscribeResponse>;
   /**
-   * All events of one snapshot, oldest first. None when the log never had it, or when they were
+   * All events of one snapshot, oldest first. Empty if the snapshot is unknown or its events were
    * retired.
    */
   history(request: HistoryRequest, options?: Partial<CallOptions>): ClientReadableStream<HistoryResponse>;
@@ -1433,8 +1431,8 @@ export interface AuditClient extends Client {
     options?: Partial<CallOptions>,
   ): ClientReadableStream<HistoryResponse>;
   /**
-   * All snapshots as they were at a position: what all events before it lead to. The first message
-   * has the head, the states follow.
+   * All snapshots at a position, which is the result of all events before it. The first message has
+   * the head; the others have the states.
    */
   stateAt(request: StateAtRequest, options?: Partial<CallOptions>): ClientReadableStream<StateAtResponse>;
   stateAt(
@@ -1442,7 +1440,7 @@ export interface AuditClient extends Client {
     metadata?: Metadata,
     options?: Partial<CallOptions>,
   ): ClientReadableStream<StateAtResponse>;
-  /** The position behind the last event that is not younger than a time. */
+  /** The position after the last event at or before a time. */
   positionAt(
     request: PositionAtRequest,
     callback: (error: ServiceError | null, response: PositionAtResponse) => void,
@@ -1459,9 +1457,9 @@ export interface AuditClient extends Client {
     callback: (error: ServiceError | null, response: PositionAtResponse) => void,
   ): ClientUnaryCall;
   /**
-   * Snapshots that ever had this key, name or chain id: whole, without containerd's
-   * `<namespace>/<number>/`, or without the algorithm of a digest. Where there is none, those whose
-   * name begins with the text, which must have 8 characters or more without these.
+   * Snapshots that ever had this key, name or chain ID: in full, without containerd's
+   * `<namespace>/<number>/`, or without the algorithm of a digest. If there is none, those whose
+   * name begins with the text, which must then have at least 8 characters without these prefixes.
    */
   find(request: FindRequest, callback: (error: ServiceError | null, response: FindResponse) => void): ClientUnaryCall;
   find(
