@@ -16,6 +16,7 @@ const clients = ['test/e2e/docker.test.ts', 'test/e2e/cri.test.ts'];
 export default defineConfig({
   test: {
     reporters: ['default', './test/reporter.ts'],
+    globalSetup: './test/support/abandoned-disks.ts',
     pool: 'forks',
     sequence: { sequencer: LongestFirst },
     // A poll waits for a state. Its limit is for what never comes, also on a busy machine.
