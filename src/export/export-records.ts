@@ -4,12 +4,12 @@
  * lock. While a daemon is writing, it ends at the end of the log at that time.
  */
 import type { Disk, DiskFile } from '../base/ports.js';
-import { position } from '../base/units.js';
-import { LogDamaged } from '../log/errors.js';
+import type { LogDamaged } from '../log/errors.js';
 import { CHAIN_BYTES, RECORD } from '../log/format/layout.js';
 import { readIdentityIfSound, type StoredIdentity } from '../log/root/identity.js';
-import { checkSealed, scanUpTo, startOf } from '../log/read/replay-to-end.js';
-import { SegmentScan } from '../log/format/scan.js';
+import { damageAt, requireGoodEnd } from '../log/read/log-end.js';
+import { placeAt } from '../log/read/place-at.js';
+import { SegmentScan, startOf } from '../log/read/scan.js';
 import { listSegments, type HeaderFault, type ListedSegment } from '../log/read/segment-list.js';
 import type { LogRecord } from '../log/types.js';
 
@@ -68,10 +68,7 @@ export async function* rawBatches(
       await file.close();
     }
   }
-  if (fault !== null && fault.position < to) {
-    const place = { segment: fault.segment, offset: 0, position: position(fault.position) };
-    throw new LogDamaged(place, fault.found);
-  }
+  if (fault !== null && fault.position < to) throw faultAsDamage(fault);
 }
 
 async function* batchesOf(
@@ -92,12 +89,7 @@ async function* batchesOf(
     seen = scan.offsets.length;
     if (scan.end.position >= query.to) return;
   }
-  const stop = scan.stop ?? { kind: 'nothing' };
-  if (query.next) checkSealed(segment, query.next, scan, stop);
-  else if (stop.kind === 'contradiction') {
-    const { offset, position: at } = scan.reached;
-    throw new LogDamaged({ segment: segment.name, offset, position: position(at) }, stop.why);
-  }
+  requireGoodEnd(segment, query.next, scan);
 }
 
 /** The chain hash of the record that begins at `start`. */
@@ -115,16 +107,14 @@ export async function chainHexBefore(
   { segments, fault }: SoundSegments,
   at: number,
 ): Promise<string | null> {
-  const index = segments.findLastIndex(({ header }) => header.firstPosition <= at);
-  const segment = segments[index];
-  if (!segment) return at === 0 ? '0'.repeat(2 * CHAIN_BYTES) : null;
-  const scan = await scanUpTo(disk, segment, at);
-  if (scan.reached.position === at) return scan.reached.chain.toString('hex');
-  const next = segments[index + 1];
-  if (next) checkSealed(segment, next, scan, scan.stop ?? { kind: 'nothing' });
-  if (fault !== null) {
-    const place = { segment: fault.segment, offset: 0, position: position(fault.position) };
-    throw new LogDamaged(place, fault.found);
-  }
+  const search = await placeAt(disk, segments, at);
+  if (search.kind === 'found') return search.place.chain.toString('hex');
+  if (search.kind === 'before-log') return null;
+  const [segment, next] = segments.slice(search.index);
+  if (segment && next) requireGoodEnd(segment, next, search.scan);
+  if (fault !== null) throw faultAsDamage(fault);
   return null;
 }
+
+const faultAsDamage = ({ segment, position: at, found }: HeaderFault): LogDamaged =>
+  damageAt({ name: segment }, { offset: 0, position: at }, found);

@@ -9,7 +9,14 @@ import { errnoOf, reasonOf } from '../base/errors.js';
 import type { Disk, DiskFile } from '../base/ports.js';
 import { examineCheckpoint, refuseUnread } from '../log/checkpoint/checkpoint.js';
 import { LogDamaged } from '../log/errors.js';
-import { identityPath, listLog, logDirectory, NO_FILE, readWhole } from '../log/files.js';
+import {
+  identityPath,
+  listLog,
+  logDirectory,
+  NO_FILE,
+  readWhole,
+  type NamedAt,
+} from '../log/files.js';
 import type { ListedSegment } from '../log/read/segment-list.js';
 import { NothingToExport, type ExportSummary, type ExportOptions } from './export-jsonl.js';
 import { fileHeader, paddingAfter, TAR_END } from '../tar/writer.js';
@@ -86,16 +93,17 @@ function exportInfo(
 }
 
 interface OpenCheckpoint {
-  readonly name: string;
+  readonly named: NamedAt;
   readonly file: DiskFile;
 }
 
 /** Holds the files open, because the daemon deletes all but its newest two. */
 async function openCheckpoints(disk: Disk, root: string): Promise<readonly OpenCheckpoint[]> {
   const open: OpenCheckpoint[] = [];
-  for (const { name } of (await listLog(disk, root)).checkpoints) {
+  for (const named of (await listLog(disk, root)).checkpoints) {
     try {
-      open.push({ name, file: await disk.open(`${logDirectory(root)}/${name}`, 'read') });
+      const file = await disk.open(`${logDirectory(root)}/${named.name}`, 'read');
+      open.push({ named, file });
     } catch (thrown) {
       const code = errnoOf(thrown) ?? '';
       // Skip a checkpoint that was removed or is not a file; fail on one that cannot be read.
@@ -161,23 +169,18 @@ async function usableCheckpoints(
   checkpoints: readonly OpenCheckpoint[],
 ): Promise<readonly PlannedFile[]> {
   const usable: PlannedFile[] = [];
-  for (const { name, file } of checkpoints) {
+  for (const { named, file } of checkpoints) {
     // Through the open file: the daemon may have deleted the name.
-    const reading = await examineCheckpoint(
-      diskOpening(disk, file),
-      `${logDirectory(root)}/${name}`,
-      uuid ?? '',
-    );
+    const reading = await examineCheckpoint(diskOpening(disk, file), root, named, uuid ?? '');
     if (reading.kind === 'unusable') {
       refuseUnread(reading);
       continue;
     }
     const { position, chain } = reading.envelope;
-    if (Number(name.slice(0, 20)) !== position) continue;
     if (position < summary.from || position > summary.to) continue;
     if ((await chainOf(position)) !== chain.toString('hex')) continue;
     usable.push({
-      name: `log/${name}`,
+      name: `log/${named.name}`,
       size: await file.size(),
       open: () => Promise.resolve(unclosed(file)),
     });

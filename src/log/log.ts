@@ -23,6 +23,7 @@ import type { Observable } from 'rxjs';
 import type { Clock, Disk, DiskLock } from '../base/ports.js';
 import { position, type Position, type UnixNanos } from '../base/units.js';
 import { publishCheckpoint, writeCheckpointAside } from './checkpoint/checkpoint.js';
+import type { IgnoredCheckpoint } from './checkpoint/newest-checkpoint.js';
 import { cutTail } from './write/cut-tail.js';
 import { listLog, logDirectory, removeIfThere, withFile } from './files.js';
 import { SEGMENT, SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MIN } from './format/layout.js';
@@ -39,12 +40,7 @@ import type { LockHolder } from './root/lock.js';
 import { IndexKeeper } from './housekeeping/index-keeper.js';
 import { chainBefore } from './reader.js';
 import type { IndexedTexts } from './index/text-filter.js';
-import {
-  replayLog,
-  type IgnoredCheckpoint,
-  type LogEnd,
-  type ReplayCallbacks,
-} from './read/replay-to-end.js';
+import { replayLog, type LogEnd, type ReplayCallbacks } from './read/replay-to-end.js';
 import { begunTimes, dropOldCheckpoints, retireSegments } from './housekeeping/retention.js';
 import { lockRoot } from './root/root-lock.js';
 import { encodeHeader } from './format/segment-header.js';

@@ -4,14 +4,12 @@
  * known to the writer alone; a reader shows each append that is whole.
  */
 import type { Disk, DiskFile } from '../base/ports.js';
-import { position } from '../base/units.js';
 import { decodeRecord } from './format/codec.js';
 import { LogCursor } from './read/cursor.js';
-import { LogDamaged } from './errors.js';
-import { CHAIN_BYTES } from './format/layout.js';
+import { damageAt, requireGoodEnd } from './read/log-end.js';
+import { placeAt } from './read/place-at.js';
+import { SegmentScan, startOf, type ScanOptions } from './read/scan.js';
 import { readIdentityIfSound } from './root/identity.js';
-import { checkSealed, scanUpTo, startOf } from './read/replay-to-end.js';
-import { SegmentScan, type ScanOptions } from './format/scan.js';
 import { listSoundSegments, type ListedSegment } from './read/segment-list.js';
 import type { LogRecord } from './types.js';
 
@@ -146,12 +144,7 @@ async function offsetsIn(
   while ((await scan.next()) !== null) {
     if (scan.end.position >= to) return [...scan.offsets, scan.end.offset];
   }
-  const stop = scan.stop ?? { kind: 'nothing' };
-  if (next) checkSealed(segment, next, scan, stop);
-  else if (stop.kind === 'contradiction') {
-    const { offset, position: at } = scan.reached;
-    throw new LogDamaged({ segment: segment.name, offset, position: position(at) }, stop.why);
-  }
+  requireGoodEnd(segment, next, scan);
   return [...scan.offsets, scan.end.offset];
 }
 
@@ -172,13 +165,10 @@ async function* decodeBackwards(
 /** Chain hash of the record before a position, which must be in the log. */
 export async function chainBefore(disk: Disk, root: string, at: number): Promise<Buffer> {
   const { segments } = await listSoundSegments(disk, root, await readIdentityIfSound(disk, root));
-  const segment = segments.findLast(({ header }) => header.firstPosition <= at);
-  if (!segment && at === 0) return Buffer.alloc(CHAIN_BYTES);
-  if (!segment) throw new RangeError(`position ${at} is not in the log any more`);
-  const { offset, position: reached, chain } = (await scanUpTo(disk, segment, at)).reached;
-  if (reached === at) return chain;
-  throw new LogDamaged(
-    { segment: segment.name, offset, position: position(reached) },
-    `the log cannot be read up to position ${at}, which was durable`,
-  );
+  const search = await placeAt(disk, segments, at);
+  if (search.kind === 'found') return search.place.chain;
+  if (search.kind === 'before-log')
+    throw new RangeError(`position ${at} is not in the log any more`);
+  const found = `the log cannot be read up to position ${at}, which was durable`;
+  throw damageAt(segments[search.index] ?? { name: '' }, search.scan.reached, found);
 }

@@ -10,7 +10,7 @@ import { reasonOf } from '../base/errors.js';
 import type { Clock, Disk } from '../base/ports.js';
 import { LogDamaged } from '../log/errors.js';
 import { withFile } from '../log/files.js';
-import { requireSound } from '../log/index/index-files.js';
+import { requireSound } from '../log/read/log-end.js';
 import { listSegments, type KnownHeaders, type ListedSegment } from '../log/read/segment-list.js';
 import type { EventLog } from '../log/types.js';
 import { queriesOf, type SegmentChecker } from '../log/verify/verify-ahead.js';
@@ -113,7 +113,7 @@ export class SegmentChecks {
     if (!query) return false;
     const sound = await checker.check(query);
     const { position: from, nextPosition: to } = query;
-    if (sound?.sha256) {
+    if (sound !== null) {
       if (this.#isClosed) return false;
       const { bytes, sha256 } = sound;
       await dispatcher.record({ type, data: { from, to, bytes, sha256 } });

@@ -62,8 +62,8 @@ const built = (path: string): string =>
 
 /** Text of a program that asks the archive one thing, with what is built. */
 const askingArchive = (root: string, question: string): string => `
-  import { systemDisk } from ${built('host/disk.js')};
-  import { RootArchive } from ${built('inspect/root-archive.js')};
+  import { systemDisk } from ${built('host/files/disk.js')};
+  import { RootArchive } from ${built('inspect/archive/root-archive.js')};
   const archive = new RootArchive(systemDisk(), ${JSON.stringify(root)});
   ${question}
 `;

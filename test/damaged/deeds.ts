@@ -1,6 +1,6 @@
 /** The few ways in which a log on the disk in memory is damaged. */
 import { crc32 } from 'node:zlib';
-import { claimedLength } from '../../src/log/format/codec.js';
+import { HEADS_ONLY, recordAt } from '../../src/log/format/record-step.js';
 import { RECORD, SEGMENT } from '../../src/log/format/layout.js';
 import { decodeHeader, encodeHeader } from '../../src/log/format/segment-header.js';
 import { segmentName } from '../../src/log/files.js';
@@ -45,7 +45,8 @@ export class Deeds {
     const bytes = this.bytes(name);
     let offset: number = SEGMENT.headerBytes;
     for (let index = 0; ; index++) {
-      const length = claimedLength(bytes, offset) ?? 0;
+      const step = recordAt(bytes, offset, bytes.length, null, HEADS_ONLY);
+      const length = typeof step === 'number' ? step : 0;
       if (index === n) return { offset, end: offset + length };
       offset += length;
     }

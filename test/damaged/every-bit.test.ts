@@ -125,7 +125,7 @@ describe('a single flipped bit', () => {
     await eachBit(deeds.bytes(name), async (offset, bit) => {
       const what = `bit ${bit} of byte ${offset}`;
       try {
-        const reading = await examineCheckpoint(disk, deeds.path(name), UUID);
+        const reading = await examineCheckpoint(disk, ROOT, { name, position: 2 }, UUID);
         expect(reading.kind, what).toBe('unusable');
       } catch (thrown) {
         // `"format":2` with a bit more is the format of a later release.

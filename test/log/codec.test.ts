@@ -4,14 +4,8 @@
  */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import {
-  claimedLength,
-  decodeRecord,
-  encodeRecord,
-  followsChain,
-  isIntact,
-  paddedLength,
-} from '../../src/log/format/codec.js';
+import { decodeRecord, encodeRecord, paddedLength } from '../../src/log/format/codec.js';
+import { CHECKSUMS, recordAt } from '../../src/log/format/record-step.js';
 import type { RecordToEncode } from '../../src/log/format/codec.js';
 
 const aName = fc.stringMatching(/^[!-~]{1,40}$/);
@@ -51,12 +45,11 @@ describe('a record as bytes', () => {
         (record, before, words) => {
           const at = words * 8;
           const { bytes, after } = encoded(record, Buffer.from(before), at);
-          const padded = claimedLength(bytes, at);
-          expect(padded).toBe(bytes.length - at);
-          expect(isIntact(bytes, at, padded ?? 0)).toBe(true);
           const chain = Buffer.from(before);
           const untouched = Buffer.from(bytes);
-          expect(followsChain(bytes, at, padded ?? 0, chain)).toBe(true);
+          const checks = { checksum: true, chain };
+          const padded = recordAt(bytes, at, bytes.length, record.position, checks);
+          expect(padded).toBe(bytes.length - at);
           expect(chain.equals(after)).toBe(true);
           expect(bytes.equals(untouched)).toBe(true);
           expect(decodeRecord(bytes, at)).toEqual({
@@ -81,9 +74,8 @@ describe('a record as bytes', () => {
     for (let bit = 0; bit < bytes.length * 8; bit++) {
       const flipped = Buffer.from(bytes);
       flipped.writeUInt8(flipped.readUInt8(bit >> 3) ^ (1 << (bit & 7)), bit >> 3);
-      const padded = claimedLength(flipped, 0);
-      const isWhole = padded !== null && padded <= flipped.length && isIntact(flipped, 0, padded);
-      expect(isWhole, `bit ${bit}`).toBe(false);
+      const step = recordAt(flipped, 0, flipped.length, null, CHECKSUMS);
+      expect(step, `bit ${bit}`).not.toBeTypeOf('number');
     }
   });
 
@@ -92,7 +84,10 @@ describe('a record as bytes', () => {
     if (!record) throw new Error('no record');
     const { bytes } = encoded(record, Buffer.alloc(32, 1));
     const other = Buffer.alloc(32, 2);
-    expect(followsChain(bytes, 0, bytes.length, other)).toBe(false);
+    expect(recordAt(bytes, 0, bytes.length, null, { checksum: true, chain: other })).toMatchObject({
+      kind: 'contradiction',
+      about: 'chain',
+    });
     expect(other.equals(Buffer.alloc(32, 2))).toBe(true);
   });
 

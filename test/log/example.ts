@@ -5,7 +5,7 @@
 import { pathToFileURL } from 'node:url';
 import { assert } from '../../src/base/assert.js';
 import { streamVersion } from '../../src/base/units.js';
-import { claimedLength } from '../../src/log/format/codec.js';
+import { CHECKSUMS, recordAt } from '../../src/log/format/record-step.js';
 import { aligned, CHAIN_BYTES, RECORD, SEGMENT } from '../../src/log/format/layout.js';
 import { IndexBuilder } from '../../src/log/index/index-builder.js';
 import { FaultyDisk } from '../support/faulty-disk.js';
@@ -32,8 +32,8 @@ export async function exampleSegment(): Promise<Buffer> {
 export function exampleIndex(segment: Buffer): Buffer {
   const builder = new IndexBuilder(UUID, 0);
   for (let at: number = SEGMENT.headerBytes; at < segment.length;) {
-    const padded = claimedLength(segment, at);
-    assert(padded !== null, 'the example holds records');
+    const padded = recordAt(segment, at, segment.length, null, CHECKSUMS);
+    assert(typeof padded === 'number', 'the example holds records');
     builder.take(segment, at, at, padded);
     at += padded;
   }

@@ -99,7 +99,7 @@ describe('a stretch of an indexed segment', () => {
     await opened.log.append(events, { sync: true }).durable;
     await opened.log.close();
     await withFile(other, segment.path, 'read', async (file) => {
-      const open = new IndexedSegment(file, segment, index);
+      const open = new IndexedSegment(file, index);
       const walk = open.walkStretch(1, Buffer.from('absent'), () => true);
       await expect(walk).rejects.toThrow(IndexUnusable);
     });

@@ -7,15 +7,10 @@ import { describe, expect, it } from 'vitest';
 import { unixNanos } from '../../src/base/units.js';
 import type { EventBody, EventLog } from '../../src/log/types.js';
 import type { VerifyItem } from '../../src/log/verify/findings.js';
-import type { ReadNow } from '../../src/log/read/segment-bytes.js';
-import { checkSegment } from '../../src/log/verify/segment-check.js';
-import {
-  sumSegment,
-  type SegmentSum,
-  type SumEvents,
-} from '../../src/log/verify/segment-digest.js';
+import { withFile } from '../../src/log/files.js';
+import { checkSegment, digestSegment } from '../../src/log/verify/sealed-segment.js';
 import { listSegments } from '../../src/log/read/segment-list.js';
-import { KnownSums } from '../../src/log/verify/verify-digests.js';
+import { KnownSums, type SegmentSum, type SumEvents } from '../../src/log/verify/verify-digests.js';
 import { verifyLog } from '../../src/log/verify/verify.js';
 import { queriesOf, type SegmentChecker } from '../../src/log/verify/verify-ahead.js';
 import { FaultyDisk } from '../support/faulty-disk.js';
@@ -45,32 +40,25 @@ function checkerOf(disk: FaultyDisk): Asked {
     ...{ ahead: 3, checked, summed },
     check: (segment) => {
       checked.push(segment.position);
-      return Promise.resolve(checkSegment(segment, readerOf(disk, segment.path)));
+      return withFile(disk, segment.path, 'read', (file) => checkSegment(file, segment));
     },
     sum: (segment) => {
       summed.push(segment.position);
-      return Promise.resolve(sumSegment(segment, readerOf(disk, segment.path)));
+      return withFile(disk, segment.path, 'read', (file) => digestSegment(file, segment));
     },
-  };
-}
-
-function readerOf(disk: FaultyDisk, path: string): ReadNow {
-  const bytes = disk.bytes(path);
-  return (into, offset) => {
-    const piece = bytes.subarray(Math.min(offset, bytes.length), offset + into.length);
-    into.set(piece);
-    return piece.length;
   };
 }
 
 /** What may be said of each full segment, as it is now. */
 async function sumsOf(disk: FaultyDisk): Promise<SegmentSum[]> {
   const { segments } = await listSegments(disk, ROOT, null);
-  return queriesOf(segments, [], sums.type).flatMap((query) => {
-    if (query === null) return [];
-    const sound = checkSegment(query, readerOf(disk, query.path));
-    return [{ from: query.position, to: query.nextPosition, sha256: sound?.sha256 ?? 'none' }];
-  });
+  const found: SegmentSum[] = [];
+  for (const query of queriesOf(segments, [], sums.type)) {
+    if (query === null) continue;
+    const sound = await withFile(disk, query.path, 'read', (file) => checkSegment(file, query));
+    found.push({ from: query.position, to: query.nextPosition, sha256: sound?.sha256 ?? 'none' });
+  }
+  return found;
 }
 
 interface Life {
@@ -252,7 +240,7 @@ describe('a log that was written anew, hash chain and all', () => {
     for (let at = 0; at < 300_000; at += 1) known.learn({ ...sum, sha256: `${at}`.padStart(64) });
     expect(known.of(0, 5, '0'.padStart(64))?.sha256).toBe('1'.padStart(64));
     expect(known.of(0, 6, sum.sha256)).toBeNull();
-    known.learnAll(['no JSON', '{"from":7,"to":9,"sha256":"x"}']);
+    known.learnAll([{}, { from: 7, to: 9, sha256: 'x' }]);
     expect(known.of(7, 9, '')?.sha256).toBe('x');
   });
 });

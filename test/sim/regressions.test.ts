@@ -106,8 +106,8 @@ it('gives a checkpoint its name only when its bytes are durable', async () => {
   await log.writeCheckpoint({ position: log.durablePosition, lines: ['{"a":1}'] });
   const left = disk.powerCut(() => 0.99);
 
-  const path = '/root/log/00000000000000000000.checkpoint';
-  const reading = await examineCheckpoint(left, path, log.identity.uuid);
+  const named = { name: '00000000000000000000.checkpoint', position: 0 };
+  const reading = await examineCheckpoint(left, '/root', named, log.identity.uuid);
   expect(reading.kind).toBe('valid');
 });
 

@@ -6,9 +6,8 @@ import { expect, it } from 'vitest';
 import { unixNanos, type UnixNanos } from '../../src/base/units.js';
 import { daemonDrafts } from '../../src/inspect/events/owner-records.js';
 import { segmentSums } from '../../src/inspect/events/segment-digests.js';
-import type { ReadNow } from '../../src/log/read/segment-bytes.js';
-import { checkSegment } from '../../src/log/verify/segment-check.js';
-import { sumSegment } from '../../src/log/verify/segment-digest.js';
+import { withFile } from '../../src/log/files.js';
+import { checkSegment, digestSegment } from '../../src/log/verify/sealed-segment.js';
 import { verifyLog } from '../../src/log/verify/verify.js';
 import type { SegmentChecker } from '../../src/log/verify/verify-ahead.js';
 import type { DaemonEvent } from '../../src/machines/events/daemon-events.js';
@@ -20,18 +19,9 @@ import { VirtualClock } from '../support/virtual-clock.js';
 
 const checkerOf = (disk: FaultyDisk): SegmentChecker => ({
   ahead: 1,
-  check: (segment) => Promise.resolve(checkSegment(segment, readerOf(disk, segment.path))),
-  sum: (segment) => Promise.resolve(sumSegment(segment, readerOf(disk, segment.path))),
+  check: (segment) => withFile(disk, segment.path, 'read', (file) => checkSegment(file, segment)),
+  sum: (segment) => withFile(disk, segment.path, 'read', (file) => digestSegment(file, segment)),
 });
-
-function readerOf(disk: FaultyDisk, path: string): ReadNow {
-  const bytes = disk.bytes(path);
-  return (into, offset) => {
-    const piece = bytes.subarray(Math.min(offset, bytes.length), offset + into.length);
-    into.set(piece);
-    return piece.length;
-  };
-}
 
 /** In steps: a check takes some turns of the event loop. */
 async function aMinute(clock: VirtualClock): Promise<void> {
@@ -219,7 +209,7 @@ it('records nothing once it is closed, and tells when the disk cannot be read', 
     check: (segment) =>
       new Promise((resolve) => {
         answer = () => {
-          resolve(checkSegment(segment, readerOf(disk, segment.path)));
+          resolve(withFile(disk, segment.path, 'read', (file) => checkSegment(file, segment)));
         };
       }),
   });

@@ -2,7 +2,7 @@
 import { availableParallelism } from 'node:os';
 import { jobModule } from '../../host/threads/job-module.js';
 import { WorkerPool, type LaneName } from '../../host/threads/workers.js';
-import type { SegmentFacts } from '../../log/verify/segment-check.js';
+import type { SegmentFacts } from '../../log/verify/sealed-segment.js';
 import type { SegmentChecker } from '../../log/verify/verify-ahead.js';
 import type * as segmentJobs from './segment-jobs.js';
 

@@ -3,45 +3,49 @@ import { closeSync, constants, openSync, readSync } from 'node:fs';
 import { HostFault } from '../../base/errors.js';
 import { guarded } from '../../host/faults.js';
 import type { JobControl } from '../../host/threads/job-module.js';
-import type { ReadNow } from '../../log/read/segment-bytes.js';
+import type { ReadableFile } from '../../log/read/record-pages.js';
 import {
   checkSegment,
+  digestSegment,
   type SegmentFacts,
   type SegmentToCheck,
   type SoundSegment,
-} from '../../log/verify/segment-check.js';
-import { sumSegment } from '../../log/verify/segment-digest.js';
+} from '../../log/verify/sealed-segment.js';
 
-/** Checks record by record. @throws HostFault; ECANCELED once the job is aborted */
-export function check(segment: SegmentToCheck, control: JobControl): SoundSegment | null {
-  return opened(segment, control, (read) => checkSegment(segment, read));
+/** Checks record by record. Fails with HostFault; ECANCELED once the job is aborted. */
+export function check(segment: SegmentToCheck, control: JobControl): Promise<SoundSegment | null> {
+  return opened(segment, control, (file) => checkSegment(file, segment));
 }
 
-/** Checks all records at once. @throws HostFault; ECANCELED once the job is aborted */
-export function sum(segment: SegmentToCheck, control: JobControl): SegmentFacts | null {
-  return opened(segment, control, (read) => sumSegment(segment, read));
+/** Digests all records at once. Fails with HostFault; ECANCELED once the job is aborted. */
+export function sum(segment: SegmentToCheck, control: JobControl): Promise<SegmentFacts | null> {
+  return opened(segment, control, (file) => digestSegment(file, segment));
 }
 
-function opened<Answer>(
+/** The thread has nothing else to do, so it reads synchronously. */
+async function opened<Answer>(
   { path }: SegmentToCheck,
   control: JobControl,
-  use: (read: ReadNow) => Answer,
-): Answer {
+  use: (file: ReadableFile) => Promise<Answer>,
+): Promise<Answer> {
   const flags = constants.O_RDONLY | constants.O_NONBLOCK;
   const fd = guarded('open', path, () => openSync(path, flags));
+  const readAll = (into: Uint8Array, offset: number): number => {
+    if (control.aborted()) throw new HostFault('read', path, 'ECANCELED');
+    let filled = 0;
+    while (filled < into.length) {
+      const at = filled;
+      const count = guarded('read', path, () =>
+        readSync(fd, into, at, into.length - at, offset + at),
+      );
+      if (count === 0) break;
+      filled += count;
+    }
+    return filled;
+  };
   try {
-    return use((into, offset) => {
-      if (control.aborted()) throw new HostFault('read', path, 'ECANCELED');
-      let filled = 0;
-      while (filled < into.length) {
-        const at = filled;
-        const count = guarded('read', path, () =>
-          readSync(fd, into, at, into.length - at, offset + at),
-        );
-        if (count === 0) break;
-        filled += count;
-      }
-      return filled;
+    return await use({
+      read: (into, offset) => new Promise((resolve) => resolve(readAll(into, offset))),
     });
   } finally {
     closeSync(fd);

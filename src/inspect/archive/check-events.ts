@@ -172,18 +172,18 @@ async function soundCheckpoints(disk: Disk, root: string): Promise<readonly Soun
   const uuid = (await readIdentityIfSound(disk, root))?.uuid ?? '';
   const { checkpoints } = await listLog(disk, root);
   const sound: SoundCheckpoint[] = [];
-  for (const { name, position: at } of checkpoints) {
-    const path = `${logDirectory(root)}/${name}`;
-    const reading = await examineCheckpoint(disk, path, uuid);
-    if (reading.kind === 'unusable' || reading.envelope.position !== at) continue;
+  for (const named of checkpoints) {
+    const { name, position: at } = named;
+    const reading = await examineCheckpoint(disk, root, named, uuid);
+    if (reading.kind === 'unusable') continue;
     const restore = async () => {
-      const again = await readCheckpoint(disk, path, uuid);
+      const again = await readCheckpoint(disk, root, named, uuid);
       if (again.kind === 'unusable') throw new Error(again.reason);
       return Replay.restore(again.text);
     };
     // Keep only the offsets: the stream versions of many checkpoints would use too much memory.
     const { start, end } = reading;
-    const lines = () => checkpointLines(disk, path, { start, end });
+    const lines = () => checkpointLines(disk, `${logDirectory(root)}/${name}`, { start, end });
     sound.push({ name, position: at, restore, lines });
   }
   return sound;

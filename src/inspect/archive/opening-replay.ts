@@ -1,8 +1,7 @@
 /** Builds a replay while a log is opened: pass its callbacks to `openLog`. */
-import { reasonOf } from '../../base/errors.js';
 import type { Position } from '../../base/units.js';
 import type { CheckpointText } from '../../log/checkpoint/checkpoint.js';
-import { CheckpointUnusable, LogTooNew } from '../../log/errors.js';
+import { LogTooNew } from '../../log/errors.js';
 import type { ReplayCallbacks } from '../../log/read/replay-to-end.js';
 import type { LogRecord, RecordOrigin } from '../../log/types.js';
 import { EventNotUnderstood } from '../../machines/events/streams.js';
@@ -14,12 +13,7 @@ export class OpeningReplay implements ReplayCallbacks {
 
   /** Fails with CheckpointUnusable, and then the log tries an older one. */
   readonly onCheckpoint = async (text: CheckpointText, at: Position): Promise<void> => {
-    try {
-      this.replay = await Replay.restore(text);
-      this.replay.position = at;
-    } catch (cause) {
-      throw new CheckpointUnusable(reasonOf(cause), { cause });
-    }
+    this.replay = await Replay.restore(text, at);
   };
 
   /** Throws LogTooNew for an event of a newer release; otherwise throws as `Replay.apply`. */

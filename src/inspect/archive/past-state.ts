@@ -7,9 +7,7 @@
  */
 import type { Disk } from '../../base/ports.js';
 import { position, type Position, type SnapshotId } from '../../base/units.js';
-import { readCheckpoint } from '../../log/checkpoint/checkpoint.js';
-import { listLog, logDirectory } from '../../log/files.js';
-import { readIdentityIfSound } from '../../log/root/identity.js';
+import { listLog } from '../../log/files.js';
 import { IndexUnusable } from '../../log/index/index-head.js';
 import type { IndexedLog } from '../../log/index/indexed-log.js';
 import type { OpenIndexed } from '../../log/index/indexed-segment.js';
@@ -19,6 +17,7 @@ import type { LogRecord } from '../../log/types.js';
 import { idOfStream } from '../../machines/events/streams.js';
 import { MomentUnknown, type PastState } from './archive.js';
 import { Replay } from './replay.js';
+import { restoreNewest } from './replay-root.js';
 
 export async function pastState(
   disk: Disk,
@@ -49,7 +48,7 @@ async function stateBy(
   at: Position,
 ): Promise<PastState> {
   const first = segments[0]?.header.firstPosition ?? 0;
-  const begun = await nearestCheckpoint(disk, root, first, at);
+  const { begun } = await restoreNewest(disk, root, { first, upTo: at });
   const from = begun?.position ?? 0;
   if (begun === null && first > 0) {
     const { checkpoints } = await listLog(disk, root);
@@ -59,7 +58,7 @@ async function stateBy(
         (oldest === undefined ? '' : `: the oldest known state is at ${oldest.position}`),
     );
   }
-  const replay = begun?.replay ?? new Replay();
+  const replay = begun ?? new Replay();
   const range = await Range.open(log, segments, from, at);
   const open = await range.openStreams(replay);
   for (const [segment, offsets] of open.places) {
@@ -81,35 +80,6 @@ function forget({ forest }: Replay, ended: readonly SnapshotId[]): void {
   forest.reserveIdsBelow(last + 1);
   if (usedPreallocated.length === 0) return;
   forest.takeIn({ type: 'PreallocatedReleased', data: { ids: usedPreallocated } });
-}
-
-interface Begun {
-  readonly replay: Replay;
-  readonly position: number;
-}
-
-/** Skips unusable checkpoints: an older one or the log itself leads to the same state. */
-async function nearestCheckpoint(
-  disk: Disk,
-  root: string,
-  first: number,
-  at: Position,
-): Promise<Begun | null> {
-  const uuid = (await readIdentityIfSound(disk, root))?.uuid ?? '';
-  const { checkpoints } = await listLog(disk, root);
-  for (const { name, position: taken } of checkpoints.toReversed()) {
-    // Records are missing between an older checkpoint and the first retained record.
-    if (taken > at || (taken < first && taken !== at)) continue;
-    const reading = await readCheckpoint(disk, `${logDirectory(root)}/${name}`, uuid);
-    if (reading.kind === 'unusable' || reading.envelope.position !== taken) continue;
-    try {
-      return { replay: await Replay.restore(reading.text), position: taken };
-    } catch {
-      // An older checkpoint or the log leads to the same state.
-      continue;
-    }
-  }
-  return null;
 }
 
 type OffsetsBySegment = Map<ListedSegment, number[]>;

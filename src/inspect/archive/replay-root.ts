@@ -2,12 +2,12 @@
  * Replays the log of a root: the newest usable checkpoint, then the records after it. Read-only and
  * without a lock, so it works while a daemon runs and on a copied root.
  */
-import { reasonOf } from '../../base/errors.js';
 import type { Disk } from '../../base/ports.js';
 import { position, type Position } from '../../base/units.js';
 import { readCheckpoint } from '../../log/checkpoint/checkpoint.js';
+import { newestCheckpoint, type CheckpointRange } from '../../log/checkpoint/newest-checkpoint.js';
 import { LogDamaged } from '../../log/errors.js';
-import { listLog, logDirectory } from '../../log/files.js';
+import { listLog } from '../../log/files.js';
 import { readIdentityIfSound } from '../../log/root/identity.js';
 import { readLogBatches } from '../../log/reader.js';
 import { Replay } from './replay.js';
@@ -37,9 +37,10 @@ export async function replayToDamage(
   root: string,
   upTo?: Position,
 ): Promise<ReplayedRoot & { readonly damage: LogDamaged | null }> {
-  const ignored: string[] = [];
-  const begun = await fromCheckpoint(disk, root, upTo, ignored);
-  const replay = begun?.replay ?? new Replay();
+  const { segments } = await listLog(disk, root);
+  const first = segments[0]?.position ?? 0;
+  const { begun, ignored } = await restoreNewest(disk, root, { first, upTo });
+  const replay = begun ?? new Replay();
   const from = begun?.position ?? position(0);
   const range = upTo === undefined ? { from } : { from, to: upTo };
   const replayed = { replay, checkpoint: begun?.position ?? null, ignored };
@@ -54,28 +55,16 @@ export async function replayToDamage(
   return { ...replayed, damage: null };
 }
 
-async function fromCheckpoint(
+/** A replay that begins with the newest usable checkpoint in a range; null if there is none. */
+export async function restoreNewest(
   disk: Disk,
   root: string,
-  upTo: Position | undefined,
-  ignored: string[],
-): Promise<{ readonly replay: Replay; readonly position: Position } | null> {
+  range: CheckpointRange,
+): Promise<{ readonly begun: Replay | null; readonly ignored: readonly string[] }> {
   const identity = await readIdentityIfSound(disk, root);
-  const { checkpoints } = await listLog(disk, root);
-  for (const { name, position: at } of checkpoints.toReversed()) {
-    if (upTo !== undefined && at > upTo) continue;
-    const path = `${logDirectory(root)}/${name}`;
-    const checked = await readCheckpoint(disk, path, identity?.uuid ?? '');
-    if (checked.kind === 'unusable') {
-      ignored.push(`${name}: ${checked.reason}`);
-      continue;
-    }
-    try {
-      const replay = await Replay.restore(checked.text);
-      return { replay, position: position(at) };
-    } catch (thrown) {
-      ignored.push(`${name}: ${reasonOf(thrown)}`);
-    }
-  }
-  return null;
+  const { chosen, ignored } = await newestCheckpoint({
+    ...{ disk, root, uuid: identity?.uuid ?? '', range, read: readCheckpoint },
+    take: ({ text, envelope }) => Replay.restore(text, position(envelope.position)),
+  });
+  return { begun: chosen, ignored: ignored.map(({ name, reason }) => `${name}: ${reason}`) };
 }

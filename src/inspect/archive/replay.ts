@@ -2,8 +2,10 @@
  * Projects a log to a forest: restores a checkpoint, then applies record by record. Used by the
  * startup of the daemon, by Cleanup and by the tools.
  */
+import { reasonOf } from '../../base/errors.js';
 import { position, streamVersion, type Position } from '../../base/units.js';
 import type { CheckpointText } from '../../log/checkpoint/checkpoint.js';
+import { CheckpointUnusable } from '../../log/errors.js';
 import type { LogRecord } from '../../log/types.js';
 import { DAEMON_STREAM } from '../../machines/events/daemon-events.js';
 import { fold } from '../../machines/fold.js';
@@ -25,9 +27,21 @@ export class Replay {
 
   /**
    * Begins with a checkpoint: its head, then one state per line. States stay packed until used, so
-   * this throws only if the parts that it reads are malformed.
+   * only malformed parts of what is read here are noticed.
+   *
+   * Fails  CheckpointUnusable
    */
-  static async restore({ bytes, lines }: CheckpointText): Promise<Replay> {
+  static async restore(text: CheckpointText, at = position(0)): Promise<Replay> {
+    try {
+      const replay = await Replay.#restore(text);
+      replay.position = at;
+      return replay;
+    } catch (cause) {
+      throw new CheckpointUnusable(reasonOf(cause), { cause });
+    }
+  }
+
+  static async #restore({ bytes, lines }: CheckpointText): Promise<Replay> {
     const end = bytes.indexOf('\n');
     const head = decodeHead(bytes.toString('utf8', 0, Math.max(end, 0)));
     const packed = await PackedStates.index(bytes.subarray(end + 1), lines - 1);

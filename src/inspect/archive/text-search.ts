@@ -6,10 +6,12 @@
  */
 import type { Disk } from '../../base/ports.js';
 import { snapshotId, type SnapshotId } from '../../base/units.js';
-import { decodeIfUsable, isIntact } from '../../log/format/codec.js';
+import { decodeIfUsable } from '../../log/format/codec.js';
+import { isIntact } from '../../log/format/record-step.js';
 import { withFile } from '../../log/files.js';
 import { walkHeads, type HeadVisitor } from '../../log/read/heads.js';
-import { failAtDamage } from '../../log/index/index-files.js';
+import { failAtDamage } from '../../log/read/log-end.js';
+import { startOf } from '../../log/read/scan.js';
 import { IndexUnusable } from '../../log/index/index-head.js';
 import type { IndexedLog, PositionRange, WithNext } from '../../log/index/indexed-log.js';
 import type { LogRecord } from '../../log/types.js';
@@ -104,7 +106,7 @@ async function searchSegment(
 ): Promise<void> {
   await withFile(disk, segment.path, 'read', async (file) => {
     const hits = new Hits(search);
-    const end = await walkHeads(file, segment, hits.visitor, { checks: next === null });
+    const end = await walkHeads(file, startOf(segment), hits.visitor, { checks: next === null });
     if (hits.isUnsound || (next !== null && end.position !== next.header.firstPosition)) {
       await failAtDamage(file, segment, next);
     }

@@ -1,5 +1,5 @@
 /** The event type that records the digests of sealed segments. */
-import type { SumEvents } from '../../log/verify/segment-digest.js';
+import type { SumEvents } from '../../log/verify/verify-digests.js';
 import { daemonEventSchemas, type DaemonEventType } from '../../machines/events/daemon-events.js';
 
 const type: DaemonEventType = 'SegmentChecked';

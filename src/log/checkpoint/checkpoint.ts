@@ -8,7 +8,14 @@ import { createHash } from 'node:crypto';
 import { HostFault, reasonOf } from '../../base/errors.js';
 import type { Disk, DiskFile } from '../../base/ports.js';
 import { LogTooNew } from '../errors.js';
-import { checkpointName, logDirectory, NO_FILE, removeIfThere, withFile } from '../files.js';
+import {
+  checkpointName,
+  logDirectory,
+  NO_FILE,
+  removeIfThere,
+  withFile,
+  type NamedAt,
+} from '../files.js';
 
 const CHECKPOINT_FORMAT = 2;
 /** Bytes of text that are made or hashed at once: about a millisecond of work. */
@@ -118,6 +125,7 @@ export async function publishCheckpoint(disk: Disk, root: string, aside: string)
 /** A checkpoint that was found sound. */
 export interface SoundCheckpoint {
   readonly kind: 'valid';
+  readonly name: string;
   readonly envelope: CheckpointEnvelope;
   /** How many lines the owner wrote. */
   readonly lines: number;
@@ -157,20 +165,22 @@ export interface CheckpointText {
  */
 export async function examineCheckpoint(
   disk: Disk,
-  path: string,
+  root: string,
+  named: NamedAt,
   uuid: string,
 ): Promise<CheckpointReading> {
-  const reading = await read(disk, path, uuid, () => Buffer.allocUnsafeSlow(SLICE_BYTES));
+  const reading = await read(disk, root, named, uuid, () => Buffer.allocUnsafeSlow(SLICE_BYTES));
   return reading.kind === 'valid' ? reading.sound : reading;
 }
 
 /** As `examineCheckpoint`, and keeps the owner's lines. */
 export async function readCheckpoint(
   disk: Disk,
-  path: string,
+  root: string,
+  named: NamedAt,
   uuid: string,
 ): Promise<(SoundCheckpoint & { readonly text: CheckpointText }) | UnusableCheckpoint> {
-  const reading = await read(disk, path, uuid, (size) => Buffer.allocUnsafeSlow(size));
+  const reading = await read(disk, root, named, uuid, (size) => Buffer.allocUnsafeSlow(size));
   if (reading.kind === 'unusable') return reading;
   const { sound, bytes } = reading;
   return { ...sound, text: { lines: sound.lines, bytes: bytes.subarray(sound.start, sound.end) } };
@@ -182,12 +192,15 @@ type Read =
 
 async function read(
   disk: Disk,
-  path: string,
+  root: string,
+  named: NamedAt,
   uuid: string,
   allocate: (size: number) => Buffer,
 ): Promise<Read> {
   try {
-    return await withFile(disk, path, 'read', (file) => readChecked(file, uuid, allocate));
+    return await withFile(disk, `${logDirectory(root)}/${named.name}`, 'read', (file) =>
+      readChecked(file, named, uuid, allocate),
+    );
   } catch (thrown) {
     if (thrown instanceof LogTooNew) throw thrown;
     return { kind: 'unusable', reason: reasonOf(thrown), cause: thrown };
@@ -197,6 +210,7 @@ async function read(
 /** Reads slice by slice into what was allocated, or over and over into the same small buffer. */
 async function readChecked(
   file: DiskFile,
+  named: NamedAt,
   uuid: string,
   allocate: (size: number) => Buffer,
 ): Promise<Extract<Read, { kind: 'valid' }>> {
@@ -227,8 +241,12 @@ async function readChecked(
   if (fault !== null) throw fault;
   const { root, start, envelope } = head.finish(trailer.lines);
   if (root !== uuid) throw new Error(`it belongs to the log ${root}`);
+  if (envelope.position !== named.position) {
+    throw new Error(`it is of position ${envelope.position}`);
+  }
   const { lines, offset: end } = trailer;
-  return { kind: 'valid', sound: { kind: 'valid', envelope, lines, start, end }, bytes };
+  const { name } = named;
+  return { kind: 'valid', sound: { kind: 'valid', name, envelope, lines, start, end }, bytes };
 }
 
 interface Trailer {

@@ -1,6 +1,6 @@
 /**
- * A record as bytes. Encoding goes straight into a buffer that is written as it is; decoding
- * checks the CRC first and the chain second. Knows one record at a time: no files, no groups.
+ * A record as bytes: encoding, which goes straight into a buffer that is written as it is, and
+ * decoding of what record-step.ts has checked. Knows one record at a time: no files, no groups.
  *
  * The chain hash of a record is SHA-256 over its bytes from `length` to the end of its padding,
  * where the chain field holds the chain hash of the record before. So one contiguous region is
@@ -17,7 +17,6 @@ import {
   FLAGS_UNKNOWN,
   NAME_BYTES_MAX,
   RECORD,
-  RECORD_BYTES_MAX,
 } from './layout.js';
 import type { EventBody, LogRecord } from '../types.js';
 
@@ -90,40 +89,6 @@ export function encodeRecord(
   return padded;
 }
 
-/**
- * The padded length that the head at `at` claims, or null when no record can look like this.
- * Needs `headBytes` readable bytes. The claim is not yet proved: see `isIntact`.
- */
-export function claimedLength(bytes: Buffer, at: number): number | null {
-  const length = bytes.readUInt32LE(at + RECORD.length);
-  if (length < RECORD.headBytes || length > RECORD_BYTES_MAX) return null;
-  const names =
-    bytes.readUInt16LE(at + RECORD.streamLength) + bytes.readUInt16LE(at + RECORD.typeLength);
-  return RECORD.headBytes + names <= length ? aligned(length) : null;
-}
-
-/** Whether the CRC holds. `padded` is what `claimedLength` answered, and that much is readable. */
-export function isIntact(bytes: Buffer, at: number, padded: number): boolean {
-  const covered = bytes.subarray(at + RECORD.length, at + padded);
-  return crc32(covered) === bytes.readUInt32LE(at + RECORD.crc);
-}
-
-const chainField = Buffer.alloc(CHAIN_BYTES);
-
-/**
- * Whether the record's chain hash follows from `chain`; if so, `chain` is moved on to it. The
- * buffer is written to for a moment and is as before when this returns.
- */
-export function followsChain(bytes: Buffer, at: number, padded: number, chain: Buffer): boolean {
-  bytes.copy(chainField, 0, at + RECORD.chain, at + RECORD.chain + CHAIN_BYTES);
-  chain.copy(bytes, at + RECORD.chain, 0, CHAIN_BYTES);
-  const expected = hash('sha256', bytes.subarray(at + RECORD.length, at + padded), 'hex');
-  chainField.copy(bytes, at + RECORD.chain, 0, CHAIN_BYTES);
-  if (chainField.toString('hex') !== expected) return false;
-  chainField.copy(chain, 0, 0, CHAIN_BYTES);
-  return true;
-}
-
 /** Of 64 bits, and exact as a number. A bigint for each record costs more than all that is read of it. */
 export function wideNumberAt(bytes: Buffer, at: number): number {
   return bytes.readUInt32LE(at) + bytes.readUInt32LE(at + 4) * HIGH_WORD;
@@ -142,11 +107,35 @@ export function unitContinues(bytes: Buffer, at: number): boolean {
   return (bytes.readUInt16LE(at + RECORD.flags) & FLAG_UNIT_CONTINUES) !== 0;
 }
 
+/** Whether the record is the last of its stream. */
+export function closesStream(bytes: Buffer, at: number): boolean {
+  return (bytes.readUInt16LE(at + RECORD.flags) & FLAG_CLOSES_STREAM) !== 0;
+}
+
 /** Compares without decoding: most records of a filtered read are of other streams. */
 export function isOfStream(bytes: Buffer, at: number, stream: Buffer): boolean {
   if (bytes.readUInt16LE(at + RECORD.streamLength) !== stream.length) return false;
   const start = at + RECORD.headBytes;
   return bytes.compare(stream, 0, stream.length, start, start + stream.length) === 0;
+}
+
+/** Whether a record's stream is one of these. */
+export function isOfStreams(streams: ReadonlySet<string>): (bytes: Buffer, at: number) => boolean {
+  const [first = ''] = streams;
+  const only = Buffer.from(first, 'latin1');
+  if (streams.size === 1) return (bytes, at) => isOfStream(bytes, at, only);
+  return (bytes, at) => {
+    const start = at + RECORD.headBytes;
+    const end = start + bytes.readUInt16LE(at + RECORD.streamLength);
+    return streams.has(bytes.toString('latin1', start, end));
+  };
+}
+
+/** Never for null. Most types have another length, and making a string of each takes time. */
+export function isOfType(bytes: Buffer, at: number, type: string | null): boolean {
+  if (type?.length !== bytes.readUInt16LE(at + RECORD.typeLength)) return false;
+  const start = at + RECORD.headBytes + bytes.readUInt16LE(at + RECORD.streamLength);
+  return bytes.toString('latin1', start, start + type.length) === type;
 }
 
 /**

@@ -6,6 +6,7 @@ import { UsageError } from '../../base/errors.js';
 import type { Disk } from '../../base/ports.js';
 import type { UnixNanos } from '../../base/units.js';
 import { examineCheckpoint } from '../checkpoint/checkpoint.js';
+import { newestCheckpoint } from '../checkpoint/newest-checkpoint.js';
 import { listLog, logDirectory, removeIfThere, withFile, type NamedAt } from '../files.js';
 import { indexPath } from '../index/index-files.js';
 import { readHeader } from '../format/segment-header.js';
@@ -30,7 +31,10 @@ export async function retireSegments(
   before: number,
   age: RetiredAge | null = null,
 ): Promise<readonly string[]> {
-  const covered = await newestCheckpoint(disk, root, uuid);
+  const { chosen: covered } = await newestCheckpoint({
+    ...{ disk, root, uuid, range: { first: 0 }, read: examineCheckpoint },
+    take: ({ envelope }) => envelope.position,
+  });
   if (covered === null || covered < before) {
     throw new UsageError(
       `segments below position ${before} cannot be dropped: the newest sound checkpoint is ` +
@@ -85,15 +89,6 @@ async function dropUselessCheckpoints(disk: Disk, root: string): Promise<void> {
   const useless = checkpoints.filter(({ position }) => position < first);
   for (const { name } of useless) await removeIfThere(disk, `${logDirectory(root)}/${name}`);
   if (useless.length > 0) await disk.syncDirectory(logDirectory(root));
-}
-
-async function newestCheckpoint(disk: Disk, root: string, uuid: string): Promise<number | null> {
-  const { checkpoints } = await listLog(disk, root);
-  for (const { name, position } of checkpoints.toReversed()) {
-    const reading = await examineCheckpoint(disk, `${logDirectory(root)}/${name}`, uuid);
-    if (reading.kind === 'valid' && reading.envelope.position === position) return position;
-  }
-  return null;
 }
 
 /**

@@ -3,9 +3,8 @@
  * in one). Takes a record at a time and keeps a few numbers of each; knows no files.
  */
 import { crc32 } from 'node:zlib';
-import { parseBody } from '../format/codec.js';
+import { closesStream, parseBody } from '../format/codec.js';
 import { ALIGNMENT, RECORD, SEGMENT } from '../format/layout.js';
-import { closesStream } from '../read/heads.js';
 import { BLOCK, GROUP, INDEX, INDEX_MAGIC, PAGE, PAGE_STREAMS } from './index-format.js';
 import { StreamSlots, type SlotGroup } from './stream-slots.js';
 import { TextFilterBuilder, type IndexedTexts } from './text-filter.js';

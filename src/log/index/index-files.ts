@@ -5,15 +5,13 @@
 import { crc32 } from 'node:zlib';
 import { errnoOf } from '../../base/errors.js';
 import type { Disk, DiskFile } from '../../base/ports.js';
-import { position } from '../../base/units.js';
-import { LogDamaged } from '../errors.js';
 import { indexName, logDirectory, NO_FILE, removeIfThere, withFile } from '../files.js';
 import { CHAIN_BYTES, RECORD } from '../format/layout.js';
 import { walkHeads, type HeadWalkOptions } from '../read/heads.js';
 import { IndexBuilder } from './index-builder.js';
 import { claimedHeadBytes, IndexHead, IndexUnusable, type IndexBinding } from './index-head.js';
-import { checkSealed, startOf } from '../read/replay-to-end.js';
-import { SegmentScan } from '../format/scan.js';
+import { failAtDamage } from '../read/log-end.js';
+import { startOf } from '../read/scan.js';
 import { SegmentIndex } from './segment-index.js';
 import type { ListedSegment } from '../read/segment-list.js';
 import type { IndexedTexts } from './text-filter.js';
@@ -153,7 +151,7 @@ export async function makeIndex(
   const isWanted = query.isWanted ?? (() => true);
   const end = await walkHeads(
     file,
-    segment,
+    startOf(segment),
     (bytes, at, offset, padded) => {
       if (!isWanted()) return false;
       builder.take(bytes, at, offset, padded);
@@ -188,40 +186,13 @@ async function makeUpTo(
 ): Promise<Buffer> {
   const builder = new IndexBuilder(segment.header.uuid, segment.header.firstPosition, texts);
   let at = segment.header.firstPosition;
-  await walkHeads(file, segment, (bytes, start, offset, padded) => {
+  await walkHeads(file, startOf(segment), (bytes, start, offset, padded) => {
     if (at >= to) return false;
     builder.take(bytes, start, offset, padded);
     at += 1;
     return true;
   });
   return builder.finish(await lastChain(file, builder));
-}
-
-/** Reads with all checks. Fails with LogDamaged where a sealed segment does not lead to the next. */
-export async function requireSound(
-  file: DiskFile,
-  segment: ListedSegment,
-  next: ListedSegment | null,
-): Promise<SegmentScan> {
-  const scan = new SegmentScan(file, startOf(segment));
-  while ((await scan.next()) !== null);
-  if (next !== null) checkSealed(segment, next, scan, scan.stop ?? { kind: 'nothing' });
-  return scan;
-}
-
-/** The same after damage was found: returns where it is. */
-export async function failAtDamage(
-  file: DiskFile,
-  segment: ListedSegment,
-  next: ListedSegment | null,
-): Promise<never> {
-  const scan = await requireSound(file, segment, next);
-  const stop = scan.stop ?? { kind: 'nothing' };
-  const { offset, position: at } = scan.reached;
-  throw new LogDamaged(
-    { segment: segment.name, offset, position: position(at) },
-    'why' in stop ? stop.why : 'a record here is not what it was a moment ago',
-  );
 }
 
 /** Writes an index aside and gives it its name. A crash leaves at most the file aside. */

@@ -18,12 +18,11 @@ import { walkHeads } from '../read/heads.js';
 import { IndexCache } from './index-cache.js';
 import { IndexUnusable } from './index-head.js';
 import { IndexedSegment, type OpenIndexed } from './indexed-segment.js';
-import { makeIndex, requireSound, failAtDamage } from './index-files.js';
+import { makeIndex } from './index-files.js';
 import { readIdentityIfSound } from '../root/identity.js';
-import { startOf } from '../read/replay-to-end.js';
-import { goesOn, lossBehind } from '../read/log-end.js';
+import { failAtDamage, goesOn, lossBehind, requireSound } from '../read/log-end.js';
 import { NewestSegment } from './newest-segment.js';
-import type { ScanPlace } from '../format/scan.js';
+import { startOf, type ScanPlace } from '../read/scan.js';
 import { SegmentIndex } from './segment-index.js';
 import { NamesToFind } from '../format/stream-name.js';
 import { scanForStreams } from './stream-scan.js';
@@ -156,7 +155,7 @@ export class IndexedLog {
     return withFile(this.#disk, segment.path, 'read', async (file) => {
       try {
         const index = next ? await this.#readIndex(segment, next) : known;
-        if (index) return await use(new IndexedSegment(file, segment, index));
+        if (index) return await use(new IndexedSegment(file, index));
       } catch (thrown) {
         if (!(thrown instanceof IndexUnusable)) throw thrown;
         this.#notice(segment, thrown);
@@ -164,7 +163,7 @@ export class IndexedLog {
       const index =
         next === null ? await this.#newestIndex(file, segment) : await indexOf(file, segment, next);
       try {
-        return await use(new IndexedSegment(file, segment, index));
+        return await use(new IndexedSegment(file, index));
       } catch (thrown) {
         if (!(thrown instanceof IndexUnusable)) throw thrown;
         await requireSound(file, segment, next);
@@ -267,9 +266,7 @@ export class IndexedLog {
         const offsets = index.head.among(names).flatMap((name) => index.part(name)?.offsets ?? []);
         if (offsets.length === 0) return [];
         offsets.sort((one, other) => one - other);
-        return await opened((file) =>
-          new IndexedSegment(file, segment, index).records(offsets, streams),
-        );
+        return await opened((file) => new IndexedSegment(file, index).records(offsets, streams));
       }
     } catch (thrown) {
       if (!(thrown instanceof IndexUnusable)) throw thrown;
@@ -344,7 +341,7 @@ export class IndexedLog {
     return withFile(this.#disk, last.path, 'read', async (file) => {
       const held = await this.#newestIn(file, last);
       if (held !== null) return position(held.end.position);
-      const end = await walkHeads(file, last, () => true, { checks: true });
+      const end = await walkHeads(file, startOf(last), () => true, { checks: true });
       return position(end.position);
     });
   }

@@ -1,13 +1,13 @@
 /** One segment read by its index: what is found there is checked, because an index may be wrong. */
 import { reasonOf } from '../../base/errors.js';
 import type { DiskFile } from '../../base/ports.js';
-import { claimedLength, decodeRecord, isIntact, positionOf } from '../format/codec.js';
+import { decodeRecord, positionOf } from '../format/codec.js';
 import { RECORD } from '../format/layout.js';
+import { CHECKSUMS, HEADS_ONLY, isIntact, recordAt } from '../format/record-step.js';
 import { walkHeads, type HeadVisitor } from '../read/heads.js';
 import { BLOCK, stretchRecords } from './index-format.js';
 import { IndexUnusable } from './index-head.js';
 import type { BlockPlace, SegmentIndex } from './segment-index.js';
-import type { ListedSegment } from '../read/segment-list.js';
 import type { LogRecord } from '../types.js';
 
 /** Records this near to one another are read at once. */
@@ -37,7 +37,6 @@ export interface OpenIndexed {
 export class IndexedSegment implements OpenIndexed {
   constructor(
     private readonly file: DiskFile,
-    private readonly segment: ListedSegment,
     readonly index: SegmentIndex,
   ) {}
 
@@ -73,8 +72,7 @@ export class IndexedSegment implements OpenIndexed {
     filled: number,
     streams: ReadonlySet<string> | undefined,
   ): LogRecord {
-    const padded = lengthAt(bytes, at, filled);
-    if (at + padded > filled || !isIntact(bytes, at, padded)) {
+    if (typeof recordAt(bytes, at, filled, null, CHECKSUMS) !== 'number') {
       throw new IndexUnusable('no whole record stands where it points');
     }
     const found = positionOf(bytes, at);
@@ -89,13 +87,13 @@ export class IndexedSegment implements OpenIndexed {
   async walk(from: BlockPlace, take: (record: LogRecord) => boolean): Promise<void> {
     await walkHeads(
       this.file,
-      this.segment,
+      from,
       (bytes, at, offset, padded) => {
         if (offset >= this.index.end) return false;
         if (!isIntact(bytes, at, padded)) throw new IndexUnusable('a record fails its checksum');
         return take(decodeChecked(bytes, at));
       },
-      { from, breathes: true },
+      { breathes: true },
     );
   }
 
@@ -114,8 +112,7 @@ export class IndexedSegment implements OpenIndexed {
   async #walk(begin: number, to: number, visit: HeadVisitor): Promise<boolean> {
     const isWanted: HeadVisitor = (bytes, at, offset, padded) =>
       positionOf(bytes, at) < to && visit(bytes, at, offset, padded);
-    const from = this.index.blockOf(begin);
-    const end = await walkHeads(this.file, this.segment, isWanted, { from });
+    const end = await walkHeads(this.file, this.index.blockOf(begin), isWanted);
     if (end.reachedPosition >= to) return true;
     if (!end.wasStopped) throw new IndexUnusable(nothingThere);
     return false;
@@ -149,16 +146,15 @@ export class IndexedSegment implements OpenIndexed {
   async offsetAt(wanted: number): Promise<number> {
     if (wanted >= this.index.nextPosition) return this.index.end;
     let found = -1;
-    const from = this.index.blockOf(wanted);
     await walkHeads(
       this.file,
-      this.segment,
+      this.index.blockOf(wanted),
       (bytes, at, offset) => {
         if (positionOf(bytes, at) < wanted) return true;
         found = offset;
         return false;
       },
-      { from, breathes: true },
+      { breathes: true },
     );
     if (found === -1) throw new IndexUnusable('no record stands where a block begins');
     return found;
@@ -183,9 +179,10 @@ function isNear(offsets: readonly number[], at: number, start: number): boolean 
 }
 
 function lengthAt(bytes: Buffer, at: number, filled: number): number {
-  const padded = filled - at < RECORD.headBytes ? null : claimedLength(bytes, at);
-  if (padded === null) throw new IndexUnusable(nothingThere);
-  return padded;
+  const step = recordAt(bytes, at, filled, null, HEADS_ONLY);
+  if (typeof step === 'number') return step;
+  if (step.kind === 'short' && filled - at >= RECORD.headBytes) return step.needed;
+  throw new IndexUnusable(nothingThere);
 }
 
 function decodeChecked(bytes: Buffer, at: number): LogRecord {

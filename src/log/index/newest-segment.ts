@@ -4,24 +4,18 @@
  * not whole does not count, as for every reader. The hash chain is for those who prove something.
  */
 import type { DiskFile } from '../../base/ports.js';
-import {
-  claimedLength,
-  decodeRecord,
-  isIntact,
-  positionOf,
-  unitContinues,
-} from '../format/codec.js';
+import { decodeRecord, isOfStreams, unitContinues } from '../format/codec.js';
 import { CHAIN_BYTES, RECORD } from '../format/layout.js';
-import { isOfStreams } from '../read/heads.js';
+import { CHECKSUMS } from '../format/record-step.js';
+import { RecordPages } from '../read/record-pages.js';
+import { startOf, type ScanPlace } from '../read/scan.js';
 import { IndexBuilder } from './index-builder.js';
-import type { ScanPlace } from '../format/scan.js';
 import { SegmentIndex } from './segment-index.js';
 import type { ListedSegment } from '../read/segment-list.js';
 import type { LogRecord } from '../types.js';
 
 /** Larger ones are read a piece at a time. */
 const BYTES_MAX = 64 * 1024 * 1024;
-const READ_BYTES = 2 * 1024 * 1024;
 
 export class NewestSegment {
   /** Behind the last whole append. */
@@ -50,21 +44,20 @@ export class NewestSegment {
 
   /** Null when it is too large to be held. */
   static async read(file: DiskFile, segment: ListedSegment): Promise<NewestSegment | null> {
-    const { headerBytes, firstPosition } = segment.header;
-    const size = (await file.size()) - headerBytes;
+    const start = startOf(segment);
+    const size = Math.max((await file.size()) - start.offset, RECORD.headBytes);
     if (size > BYTES_MAX) return null;
-    const bytes = Buffer.allocUnsafeSlow(Math.max(size, 0));
+    // In one page: it may only have become shorter meanwhile, or longer by what does not count yet.
+    const pages = new RecordPages(file, start, CHECKSUMS, { least: size, most: size });
+    await pages.fill();
     const offsets = [0];
-    for (let filled = 0; ;) {
-      const piece = bytes.subarray(filled, filled + READ_BYTES);
-      const count = await file.read(piece, headerBytes + filled);
-      filled += count;
-      const isAtEnd = !walk(bytes.subarray(0, filled), offsets, firstPosition);
-      // It may have become shorter meanwhile: a full segment gives its unused end back.
-      if (isAtEnd || count < READ_BYTES) break;
+    let whole = 1;
+    while (pages.step()) {
+      offsets.push(pages.end);
+      if (!unitContinues(pages.bytes, pages.at)) whole = offsets.length;
     }
-    offsets.length = 1 + inWholeAppends(bytes, offsets);
-    return new NewestSegment(segment, bytes.subarray(0, offsets.at(-1)), offsets);
+    offsets.length = whole;
+    return new NewestSegment(segment, pages.bytes.subarray(0, offsets.at(-1)), offsets);
   }
 
   /** The records of these streams. */
@@ -100,27 +93,6 @@ export class NewestSegment {
     const chain = this.offsets.length > 1 ? this.end.chain : Buffer.alloc(CHAIN_BYTES);
     return (this.#index = new SegmentIndex(builder.finish(chain)));
   }
-}
-
-/** Goes on behind the last offset. False where no whole record is, true where the bytes ran out. */
-function walk(bytes: Buffer, offsets: number[], firstPosition: number): boolean {
-  let at = offsets.at(-1) ?? 0;
-  for (let position = firstPosition + offsets.length - 1; ; position += 1) {
-    if (bytes.length - at < RECORD.headBytes) return true;
-    const padded = claimedLength(bytes, at);
-    if (padded === null || positionOf(bytes, at) !== position) return false;
-    if (padded > bytes.length - at) return true;
-    if (!isIntact(bytes, at, padded)) return false;
-    at += padded;
-    offsets.push(at);
-  }
-}
-
-/** How many of the records belong to an append whose last record is there. */
-function inWholeAppends(bytes: Buffer, offsets: readonly number[]): number {
-  let records = offsets.length - 1;
-  while (records > 0 && unitContinues(bytes, offsets[records - 1] ?? 0)) records -= 1;
-  return records;
 }
 
 /** Of rising numbers, the index of the last one that is not above a limit which the first is not. */

@@ -1,8 +1,10 @@
 /** The records of some streams in a segment that has no index, or none that can be used. */
 import type { DiskFile } from '../../base/ports.js';
-import { decodeIfUsable, isIntact } from '../format/codec.js';
-import { isOfStreams, walkHeads } from '../read/heads.js';
-import { failAtDamage } from './index-files.js';
+import { decodeIfUsable, isOfStreams } from '../format/codec.js';
+import { isIntact } from '../format/record-step.js';
+import { walkHeads } from '../read/heads.js';
+import { failAtDamage } from '../read/log-end.js';
+import { startOf } from '../read/scan.js';
 import type { ListedSegment } from '../read/segment-list.js';
 import type { LogRecord } from '../types.js';
 
@@ -23,7 +25,7 @@ export async function scanForStreams(
   let unsound = 0;
   const end = await walkHeads(
     file,
-    segment,
+    startOf(segment),
     (bytes, at, _offset, padded) => {
       if (!isNamed(bytes, at)) return true;
       const record = isIntact(bytes, at, padded) ? decodeIfUsable(bytes, at) : null;

@@ -3,14 +3,12 @@
  * that has come to the end may be asked again: it goes on where it stopped, reading each record
  * once. A torn or unfinished end of the newest segment is simply the end.
  */
-import { assert } from '../../base/assert.js';
 import { errnoOf } from '../../base/errors.js';
 import type { Disk, DiskFile } from '../../base/ports.js';
-import { position } from '../../base/units.js';
-import { LogDamaged, LogTooNew } from '../errors.js';
+import { LogTooNew, type LogDamaged } from '../errors.js';
 import { listLog, logDirectory, NO_FILE, type NamedAt } from '../files.js';
-import { checkSealed, startOf } from './replay-to-end.js';
-import { SegmentScan, type ScanStop, type ScanOptions } from '../format/scan.js';
+import { damageAt, requireGoodEnd } from './log-end.js';
+import { SegmentScan, startOf, type ScanOptions } from './scan.js';
 import { notAFile, readHeader } from '../format/segment-header.js';
 import type { ListedSegment } from './segment-list.js';
 import type { LogRecord } from '../types.js';
@@ -63,9 +61,8 @@ export class LogCursor {
       const { scan, segment } = this.#current;
       const batch = await scan.next();
       if (batch) return batch;
-      assert(scan.stop !== null, 'a scan that ends says why');
       if (this.#sealedBy) {
-        checkSealed(segment, this.#sealedBy.segment, scan, scan.stop);
+        requireGoodEnd(segment, this.#sealedBy.segment, scan);
         await this.#current.file.close();
         this.#current = this.#sealedBy;
         this.#sealedBy = null;
@@ -75,7 +72,7 @@ export class LogCursor {
       scan.rewind();
       // Before the next segment was there, more may have been written to this one: look again.
       if (this.#sealedBy) continue;
-      refuseContradiction(segment, scan, scan.stop);
+      requireGoodEnd(segment, null, scan);
       return null;
     }
     return null;
@@ -129,7 +126,7 @@ export class LogCursor {
     const path = `${logDirectory(this.#root)}/${named.name}`;
     const file = await this.#openFile(path);
     if (file === null) {
-      if (!isNewest) throw damage(named.name, 0, named.position, notAFile.why);
+      if (!isNewest) throw damage(named, notAFile.why);
       return null;
     }
     try {
@@ -137,7 +134,7 @@ export class LogCursor {
       if (reading.kind === 'too-new') throw new LogTooNew(`the segment ${path}`, reading.writtenBy);
       if (reading.kind === 'damaged' || reading.header.firstPosition !== named.position) {
         const why = reading.kind === 'damaged' ? reading.why : 'its header and its name differ';
-        if (!isNewest) throw damage(named.name, 0, named.position, why);
+        if (!isNewest) throw damage(named, why);
         await file.close();
         return null;
       }
@@ -155,11 +152,5 @@ export class LogCursor {
   }
 }
 
-const damage = (segment: string, offset: number, at: number, found: string): LogDamaged =>
-  new LogDamaged({ segment, offset, position: position(at) }, found);
-
-function refuseContradiction(segment: ListedSegment, scan: SegmentScan, stop: ScanStop): void {
-  if (stop.kind !== 'contradiction') return;
-  const { offset, position: at } = scan.end;
-  throw damage(segment.name, offset, at, stop.why);
-}
+const damage = (named: NamedAt, found: string): LogDamaged =>
+  damageAt(named, { offset: 0, position: named.position }, found);

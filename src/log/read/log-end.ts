@@ -1,17 +1,100 @@
 /**
- * The end of the newest segment, for a reader without the lock: a writer may go on there at any
- * moment, and only the bytes after it show whether the log should have gone on.
+ * How a segment ends: the one judge of it. A sealed segment must lead exactly up to the next one.
+ * Behind the newest there may be the rest of a torn write, which proves nothing, or records that
+ * prove that acknowledged ones are lost (torn-tail.ts).
  */
-import { assert } from '../../base/assert.js';
-import type { DiskFile } from '../../base/ports.js';
 import { position } from '../../base/units.js';
+import type { DiskFile } from '../../base/ports.js';
 import { LogDamaged } from '../errors.js';
-import { SegmentScan, type ScanPlace } from '../format/scan.js';
+import { SegmentScan, startOf, whyStopped, type ScanPlace, type ScanStop } from './scan.js';
+import type { RecordPlace } from './record-pages.js';
 import type { ListedSegment } from './segment-list.js';
-import { bytesAfter, describeLoss, proofOfLoss } from './torn-tail.js';
+import { bytesAfter, describeLoss, proofOfLoss, type BytesAfter } from './torn-tail.js';
 
 /** More than a fault of a disk clears at once. `verifyLog` looks behind them too. */
 const ZEROS_MAX = 1024 * 1024;
+
+/** A scan that has stopped. */
+export type FinishedScan = Pick<SegmentScan, 'end' | 'reached'> & {
+  readonly stop: ScanStop | null;
+};
+
+export interface NewestEnd {
+  /** `torn`: bytes or records that an unfinished write left, and that a start may cut. */
+  readonly kind: 'clean' | 'torn' | 'damaged';
+  /** What stood behind the last good record. */
+  readonly found: string;
+  readonly behind: BytesAfter;
+  /** Offset behind the last good record and the last byte that is not zero. */
+  readonly bytesEnd: number;
+}
+
+/** @param zeros behind so many zeros nothing is looked for */
+export async function judgeNewestEnd(
+  file: DiskFile,
+  { reached, end, stop }: FinishedScan,
+  zeros = Infinity,
+): Promise<NewestEnd> {
+  const behind = await bytesAfter(file, reached.offset, reached.position, zeros);
+  const bytesEnd = Math.max(behind.end, reached.offset);
+  const isLost = stop?.kind === 'contradiction' || proofOfLoss(behind, reached.position) !== null;
+  if (isLost) return { kind: 'damaged', found: describeLoss(stop, behind), behind, bytesEnd };
+  const found = whyStopped(stop) ?? 'the last append is not whole';
+  return { kind: bytesEnd === end.offset ? 'clean' : 'torn', found, behind, bytesEnd };
+}
+
+/**
+ * What can be known of the end of a segment without looking behind it. `next` is the segment that
+ * follows it, if any.
+ *
+ * Fails  LogDamaged when a sealed segment does not lead exactly up to the next one, or a record is
+ *        whole and does not belong where it stands
+ */
+export function requireGoodEnd(
+  segment: ListedSegment,
+  next: ListedSegment | null | undefined,
+  { reached, end, stop }: FinishedScan,
+): void {
+  const fail = (found: string): never => {
+    throw damageAt(segment, reached, found);
+  };
+  if (!next) {
+    if (stop?.kind === 'contradiction') fail(stop.why);
+    return;
+  }
+  const { firstPosition, chain } = next.header;
+  if (reached.position !== firstPosition) {
+    fail(
+      `${whyStopped(stop) ?? 'the records end here'}; the next segment begins at ${firstPosition}`,
+    );
+  }
+  if (end.position !== reached.position) fail('the last append of a sealed segment is not whole');
+  if (!reached.chain.equals(chain)) {
+    fail(`the next segment, ${next.name}, continues another hash chain than this one ends with`);
+  }
+}
+
+/** Reads with all checks. Fails with LogDamaged as `requireGoodEnd`. */
+export async function requireSound(
+  file: DiskFile,
+  segment: ListedSegment,
+  next: ListedSegment | null,
+): Promise<SegmentScan> {
+  const scan = await new SegmentScan(file, startOf(segment)).finish();
+  requireGoodEnd(segment, next, scan);
+  return scan;
+}
+
+/** After a record was found damaged by a reader that skips checks: says where and how. */
+export async function failAtDamage(
+  file: DiskFile,
+  segment: ListedSegment,
+  next: ListedSegment | null,
+): Promise<never> {
+  const { reached, stop } = await requireSound(file, segment, next);
+  const why = whyStopped(stop) ?? 'a record here is not what it was a moment ago';
+  throw damageAt(segment, reached, why);
+}
 
 /**
  * Whether a whole append stands behind what was the end.
@@ -25,9 +108,8 @@ export async function goesOn(
 ): Promise<boolean> {
   const scan = new SegmentScan(file, end);
   while ((await scan.next()) !== null) if (scan.end.position > end.position) return true;
-  const { stop, reached } = scan;
-  if (stop?.kind !== 'contradiction') return false;
-  throw damageAt(segment, reached, stop.why);
+  requireGoodEnd(segment, null, scan);
+  return false;
 }
 
 /**
@@ -43,20 +125,16 @@ export async function lossBehind(
   segment: ListedSegment,
   end: ScanPlace,
 ): Promise<LogDamaged | null> {
-  const scan = new SegmentScan(file, end);
-  while ((await scan.next()) !== null);
-  const { reached, stop } = scan;
-  assert(stop !== null, 'a scan that ends says why');
-  const behind = await bytesAfter(file, reached.offset, reached.position, ZEROS_MAX);
+  const scan = await new SegmentScan(file, end).finish();
+  const { kind, found, behind } = await judgeNewestEnd(file, scan, ZEROS_MAX);
   // The record that was missing: a writer has gone on, perhaps not yet to the end of its append.
-  if (behind.records[0]?.offset === reached.offset) return null;
-  const isLoss = stop.kind === 'contradiction' || proofOfLoss(behind, reached.position) !== null;
-  if (!isLoss || (await goesOn(file, segment, scan.end))) return null;
-  return damageAt(segment, reached, describeLoss(stop, behind));
+  if (behind.records[0]?.offset === scan.reached.offset) return null;
+  if (kind !== 'damaged' || (await goesOn(file, segment, scan.end))) return null;
+  return damageAt(segment, scan.reached, found);
 }
 
-const damageAt = (
-  segment: ListedSegment,
-  { offset, position: at }: ScanPlace,
+export const damageAt = (
+  { name }: Pick<ListedSegment, 'name'>,
+  { offset, position: at }: RecordPlace,
   found: string,
-): LogDamaged => new LogDamaged({ segment: segment.name, offset, position: position(at) }, found);
+): LogDamaged => new LogDamaged({ segment: name, offset, position: position(at) }, found);

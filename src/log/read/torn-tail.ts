@@ -6,10 +6,11 @@
  * only begun when the one before it is durable. So a whole record behind the hole whose group
  * began after the hole proves that what is missing was acknowledged: that is damage.
  */
-import type { DiskFile } from '../../base/ports.js';
-import { claimedLength, groupOffsetOf, isIntact, positionOf } from '../format/codec.js';
+import { groupOffsetOf, positionOf } from '../format/codec.js';
 import { aligned, ALIGNMENT, RECORD } from '../format/layout.js';
-import type { ScanStop } from '../format/scan.js';
+import { CHECKSUMS, recordAt } from '../format/record-step.js';
+import type { ReadableFile } from './record-pages.js';
+import { whyStopped, type ScanStop } from './scan.js';
 
 const READ_BYTES = 256 * 1024;
 const ZEROS = Buffer.alloc(READ_BYTES);
@@ -38,7 +39,7 @@ export interface BytesAfter {
  * @param zeros   behind so many zeros nothing is looked for
  */
 export async function bytesAfter(
-  file: DiskFile,
+  file: ReadableFile,
   start: number,
   missing: number,
   zeros = Infinity,
@@ -51,7 +52,7 @@ export async function bytesAfter(
   return { end, records: recordsIn(bytes.subarray(0, filled), start, missing) };
 }
 
-async function endOfBytes(file: DiskFile, start: number, zeros: number): Promise<number> {
+async function endOfBytes(file: ReadableFile, start: number, zeros: number): Promise<number> {
   const buffer = Buffer.allocUnsafeSlow(READ_BYTES);
   let end = start;
   for (let offset = start; ;) {
@@ -72,18 +73,17 @@ function recordsIn(bytes: Buffer, start: number, missing: number): RecordAfter[]
   // A record of this log behind `start` cannot be further ahead than that many smallest ones.
   const positionMax = missing + bytes.length / RECORD.headBytes;
   for (let at = 0; at + RECORD.headBytes <= bytes.length;) {
-    const padded = claimedLength(bytes, at);
     const found = positionOf(bytes, at);
-    const isPlausible = padded !== null && at + padded <= bytes.length && found <= positionMax;
-    if (isPlausible && isIntact(bytes, at, padded)) {
+    const step = found <= positionMax ? recordAt(bytes, at, bytes.length, found, CHECKSUMS) : null;
+    if (typeof step === 'number') {
       const groupPosition = found - groupOffsetOf(bytes, at);
       records.push({
         offset: start + at,
-        end: start + at + padded,
+        end: start + at + step,
         position: found,
         groupPosition,
       });
-      at += padded;
+      at += step;
     } else at += ALIGNMENT;
   }
   return records;
@@ -104,8 +104,8 @@ export function proofOfLoss(behind: BytesAfter, missing: number): RecordAfter | 
 }
 
 /** What is wrong where a scan stopped that should have gone on, and where the log can be read again. */
-export function describeLoss(stop: ScanStop, behind: BytesAfter): string {
-  const why = 'why' in stop ? stop.why : 'no record stands where one must be';
+export function describeLoss(stop: ScanStop | null, behind: BytesAfter): string {
+  const why = whyStopped(stop) ?? 'no record stands where one must be';
   const [onward] = behind.records;
   const goesOn = onward
     ? `the next whole record is ${onward.position}, at offset ${onward.offset}`

@@ -2,7 +2,7 @@
  * Sealed segments checked ahead of the one whose turn it is, on threads that others bring, and
  * the streams of a log moved on over a segment that was found sound.
  */
-import type { SegmentFacts, SegmentToCheck, SoundSegment, StreamsMoved } from './segment-check.js';
+import type { SegmentFacts, SegmentToCheck, SoundSegment, StreamsMoved } from './sealed-segment.js';
 import type { ListedSegment } from '../read/segment-list.js';
 
 export interface SegmentChecker {
@@ -10,7 +10,7 @@ export interface SegmentChecker {
   readonly ahead: number;
   /** Null where anything is unusual. Fails with HostFault. */
   check(segment: SegmentToCheck): Promise<SoundSegment | null>;
-  /** The same of all its records at once (segment-sum.ts). */
+  /** The same of all its records at once: `digestSegment`. */
   sum(segment: SegmentToCheck): Promise<SegmentFacts | null>;
 }
 

@@ -4,16 +4,29 @@
  * record was found sound, so trust goes backwards from the newest segment, whose records are
  * always checked one by one. It is only as trustworthy as the writer of the event (decision 14).
  */
-import { createHash } from 'node:crypto';
 import pLimit from 'p-limit';
-import type { Disk, DiskFile } from '../../base/ports.js';
+import type { Disk } from '../../base/ports.js';
 import { withFile } from '../files.js';
-import { startOf } from '../read/replay-to-end.js';
-import { SegmentScan } from '../format/scan.js';
-import type { SegmentFacts, SegmentToCheck, SoundSegment } from './segment-check.js';
-import type { SegmentSum, SumEvents } from './segment-digest.js';
+import { SegmentScan, startOf } from '../read/scan.js';
+import type { SegmentFacts, SegmentToCheck, SoundSegment } from './sealed-segment.js';
 import type { ListedSegment } from '../read/segment-list.js';
 import type { PrefetchedChecks, SegmentChecker } from './verify-ahead.js';
+
+/** What an event says of a sealed segment: the SHA-256 of its records from one position to another. */
+export interface SegmentSum {
+  readonly from: number;
+  /** Exclusive. */
+  readonly to: number;
+  /** In hex. */
+  readonly sha256: string;
+}
+
+/** Which events record digests, and how to read one. The log knows no types by itself. */
+export interface SumEvents {
+  readonly type: string;
+  /** Null for a body that is none. */
+  sumOf(body: unknown): SegmentSum | null;
+}
 
 interface Said {
   readonly first: SegmentSum;
@@ -45,12 +58,8 @@ export class KnownSums {
     else if (said.first.sha256 !== sum.sha256) said.other ??= sum;
   }
 
-  /** What is no JSON tells of nothing: a sum may have vouched for the record that has it. */
-  learnAll(bodies: readonly string[]): void {
-    for (const body of bodies) {
-      const found = jsonOrNull(body);
-      if (found !== null) this.learn(found);
-    }
+  learnAll(bodies: readonly unknown[]): void {
+    for (const body of bodies) this.learn(body);
   }
 
   async learnFrom(disk: Disk, segment: ListedSegment): Promise<void> {
@@ -73,30 +82,7 @@ export class KnownSums {
   }
 }
 
-const SUM_READ_BYTES = 1024 * 1024;
-
-/** SHA-256 of a part of a file, in hex. */
-export async function sumBetween(file: DiskFile, from: number, to: number): Promise<string> {
-  const sha256 = createHash('sha256');
-  const buffer = Buffer.allocUnsafeSlow(Math.min(SUM_READ_BYTES, to - from));
-  for (let offset = from; offset < to;) {
-    const filled = await file.read(buffer.subarray(0, to - offset), offset);
-    if (filled === 0) break;
-    sha256.update(buffer.subarray(0, filled));
-    offset += filled;
-  }
-  return sha256.digest('hex');
-}
-
 const keyOf = (from: number, to: number): string => `${from} ${to}`;
-
-function jsonOrNull(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return null;
-  }
-}
 
 export interface SummedSegments extends PrefetchedChecks {
   /** How many a sum vouches for. */
@@ -150,5 +136,5 @@ function vouches(
   { position, nextPosition }: SegmentToCheck,
   { sha256 }: SegmentFacts,
 ): boolean {
-  return known.of(position, nextPosition, sha256 ?? '')?.sha256 === sha256;
+  return known.of(position, nextPosition, sha256)?.sha256 === sha256;
 }

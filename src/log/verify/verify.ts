@@ -4,6 +4,7 @@
  * the extent is known. Never writes, takes no lock; beside a live writer the unfinished end of
  * the newest segment is reported as the torn tail that a start would cut.
  */
+import { createHash } from 'node:crypto';
 import { errnoOf } from '../../base/errors.js';
 import type { Disk, DiskFile } from '../../base/ports.js';
 import { formatTime, position, unixNanos, type UnixNanos } from '../../base/units.js';
@@ -13,17 +14,17 @@ import { listLog, logDirectory, NO_FILE, type NamedAt } from '../files.js';
 import { SEVERITY, type LogFinding, type LogFindingKind, type VerifyItem } from './findings.js';
 import { CHAIN_BYTES, RECORD, SEGMENT } from '../format/layout.js';
 import { logMissing, readIdentity, type StoredIdentity } from '../root/identity.js';
-import { scanUpTo, startOf } from '../read/replay-to-end.js';
-import { SegmentScan, type ScanPlace, type ScanStop } from '../format/scan.js';
-import type { SegmentToCheck, SoundSegment } from './segment-check.js';
-import type { SumEvents } from './segment-digest.js';
+import { judgeNewestEnd, type NewestEnd } from '../read/log-end.js';
+import { placeAt } from '../read/place-at.js';
+import { SegmentScan, startOf, type ScanPlace, type ScanStop } from '../read/scan.js';
+import type { SegmentToCheck, SoundSegment } from './sealed-segment.js';
 import { partsOf, listSegments, type Part, type SegmentList } from '../read/segment-list.js';
-import { bytesAfter, describeLoss, proofOfLoss, type BytesAfter } from '../read/torn-tail.js';
+import { bytesAfter, describeLoss, type BytesAfter } from '../read/torn-tail.js';
 import type { LogRecord } from '../types.js';
 import { countStreams } from '../format/stream-versions.js';
 import { PrefetchedCheck, moveStreams, queriesOf, type SegmentChecker } from './verify-ahead.js';
 import { indexFindings, otherFiles, type TellFinding } from './other-files.js';
-import { KnownSums, sumBetween, sumSegments, type SummedSegments } from './verify-digests.js';
+import { KnownSums, sumSegments, type SumEvents, type SummedSegments } from './verify-digests.js';
 
 export interface VerifyLogOptions {
   readonly root: string;
@@ -68,7 +69,7 @@ class Verifier {
   readonly #found: { readonly part: Part; readonly to: number; readonly sha256: string }[] = [];
   #vouched = 0;
   /** Chain hashes at the positions of checkpoints, as far as segments were checked ahead. */
-  readonly #marked = new Map<number, Buffer>();
+  readonly #marked = new Map<number, Uint8Array>();
 
   constructor({ disk, root, quick, checkSegment, sums, bySums }: VerifyLogOptions) {
     this.#disk = disk;
@@ -184,8 +185,8 @@ class Verifier {
     this.#bytes += SEGMENT.headerBytes + sound.bytes;
     this.#knownSums?.learnAll(sound.sums);
     const { firstPosition: to } = next.segment.header;
-    if (sound.sha256 !== null) this.#found.push({ part, to, sha256: sound.sha256 });
-    for (const [at, chain] of sound.marks) this.#marked.set(at, Buffer.from(chain, 'latin1'));
+    this.#found.push({ part, to, sha256: sound.sha256 });
+    for (const [at, chain] of sound.marks) this.#marked.set(at, chain);
     if (this.#isSoundSoFar) this.#verified = startOf(next.segment);
     return true;
   }
@@ -220,31 +221,20 @@ class Verifier {
       this.#bytes += SEGMENT.headerBytes;
       let start = part.segment ? startOf(part.segment) : await this.#firstWhole(file, part.named);
       while (start) {
-        const begin: ScanPlace = start;
-        const scan: SegmentScan = new SegmentScan(file, start, { keepOffsets: true });
+        const isFirst: boolean = start.position === part.named.position;
+        const sha256 = createHash('sha256');
+        const onPage = (records: Buffer): void => void sha256.update(records);
+        const scan: SegmentScan = new SegmentScan(file, start, { keepOffsets: true, onPage });
         yield* this.#verifyRecords(part.named.name, scan, start);
         start = yield* this.#judgeStop(file, part, next, scan);
-        if (part.segment && next?.segment && begin.position === part.named.position) {
-          await this.#sum(file, {
-            part,
-            begin,
-            end: scan.end,
-            to: next.segment.header.firstPosition,
-          });
+        const to = next?.segment?.header.firstPosition;
+        if (part.segment && isFirst && scan.end.position === to) {
+          this.#found.push({ part, to, sha256: sha256.digest('hex') });
         }
       }
     } finally {
       await file.close();
     }
-  }
-
-  /** Sums of what was read here are compared as well: an event may tell of it. */
-  async #sum(
-    file: DiskFile,
-    { part, begin, end, to }: { part: Part; begin: ScanPlace; end: ScanPlace; to: number },
-  ): Promise<void> {
-    if (this.#knownSums === null || end.position !== to) return;
-    this.#found.push({ part, to, sha256: await sumBetween(file, begin.offset, end.offset) });
   }
 
   /** Null for what only has the name of a segment: the finding about its header has said so. */
@@ -328,25 +318,21 @@ class Verifier {
     scan: SegmentScan,
   ): Findings<ScanPlace | null> {
     const { reached, end } = scan;
-    const stop = scan.stop ?? { kind: 'nothing' };
-    const behind = await bytesAfter(file, reached.offset, reached.position);
+    const judged = await judgeNewestEnd(file, scan);
     const { name } = part.named;
     if (next) {
       if (end.position !== next.named.position) {
-        return yield* this.#damaged(file, name, reached, stop, behind);
+        return yield* this.#damaged(file, name, scan, judged);
       }
-      yield* this.#verifySeam(name, next, reached, behind);
+      yield* this.#verifySeam(name, next, reached, judged.behind);
       return null;
     }
     // Beside a writer: what was not yet there may be there now, and more behind it.
-    if (behind.end > reached.offset && (await readsFurther(file, scan))) return end;
-    if (stop.kind === 'contradiction' || proofOfLoss(behind, reached.position)) {
-      return yield* this.#damaged(file, name, reached, stop, behind);
-    }
-    const tail = Math.max(behind.end, reached.offset) - end.offset;
-    if (tail > 0) {
-      const why = 'why' in stop ? stop.why : 'the last append is not whole';
-      const detail = `${tail} bytes: ${why}. A start cuts them and keeps them aside`;
+    if (judged.behind.end > reached.offset && (await readsFurther(file, scan))) return end;
+    if (judged.kind === 'damaged') return yield* this.#damaged(file, name, scan, judged);
+    if (judged.kind === 'torn') {
+      const tail = judged.bytesEnd - end.offset;
+      const detail = `${tail} bytes: ${judged.found}. A start cuts them and keeps them aside`;
       yield this.#finding('torn-tail', name, end.offset, end.position, detail);
     }
     return null;
@@ -373,12 +359,12 @@ class Verifier {
   async *#damaged(
     file: DiskFile,
     name: string,
-    at: ScanPlace,
-    stop: ScanStop,
-    behind: BytesAfter,
+    { reached, stop }: SegmentScan,
+    { behind }: NewestEnd,
   ): Findings<ScanPlace | null> {
     const kind = damageKind(stop, behind.records.length === 0);
-    yield this.#finding(kind, name, at.offset, at.position, describeLoss(stop, behind));
+    const detail = describeLoss(stop, behind);
+    yield this.#finding(kind, name, reached.offset, reached.position, detail);
     this.#knowsStreams = false;
     return this.#onward(file, behind);
   }
@@ -386,14 +372,13 @@ class Verifier {
   async *#verifyCheckpoints(uuid: string, parts: readonly Part[], first: number): Findings<void> {
     const { checkpoints } = await listLog(this.#disk, this.#root);
     let usable = 0;
-    for (const { name, position: at } of this.#quick ? checkpoints.toReversed() : checkpoints) {
+    for (const named of this.#quick ? checkpoints.toReversed() : checkpoints) {
       // What an older one says of the end, the newest says as well.
       if (this.#quick && usable > 0) break;
-      const path = `${logDirectory(this.#root)}/${name}`;
-      const reading = await examineCheckpoint(this.#disk, path, uuid);
-      if (reading.kind === 'unusable' || reading.envelope.position !== at) {
-        const why = reading.kind === 'unusable' ? reading.reason : 'its name and content differ';
-        yield this.#finding('checkpoint-unusable', name, 0, at, why);
+      const { name, position: at } = named;
+      const reading = await examineCheckpoint(this.#disk, this.#root, named, uuid);
+      if (reading.kind === 'unusable') {
+        yield this.#finding('checkpoint-unusable', name, 0, at, reading.reason);
         continue;
       }
       if (at < first) {
@@ -403,7 +388,7 @@ class Verifier {
       }
       usable += 1;
       const chain = await this.#chainAt(parts, at);
-      if (chain === 'unknown' || chain?.equals(reading.envelope.chain) === true) continue;
+      if (chain === 'unknown' || (chain && reading.envelope.chain.equals(chain))) continue;
       const detail = chain
         ? 'the log holds other records than those it was taken of'
         : 'the log does not reach its position';
@@ -416,15 +401,14 @@ class Verifier {
   }
 
   /** Chain hash at a position; null when the log does not reach it, unknown behind damage. */
-  async #chainAt(parts: readonly Part[], at: number): Promise<Buffer | null | 'unknown'> {
+  async #chainAt(parts: readonly Part[], at: number): Promise<Uint8Array | null | 'unknown'> {
     const marked = this.#marked.get(at);
     if (marked) return marked;
-    const segment = parts.findLast(({ named }) => named.position <= at)?.segment;
-    if (!segment) return at === 0 ? Buffer.alloc(CHAIN_BYTES) : null;
-    const { reached } = await scanUpTo(this.#disk, segment, at);
-    if (reached.position === at) return reached.chain;
+    const part = parts.findLast(({ named }) => named.position <= at);
+    const search = await placeAt(this.#disk, part?.segment ? [part.segment] : [], at);
+    if (search.kind === 'found') return search.place.chain;
     // Damage before it was reported where it is.
-    return this.#damage > 0 ? 'unknown' : null;
+    return search.kind === 'unreached' && this.#damage > 0 ? 'unknown' : null;
   }
 }
 
@@ -435,8 +419,8 @@ async function readsFurther(file: DiskFile, scan: SegmentScan): Promise<boolean>
   return again.reached.offset > scan.reached.offset;
 }
 
-function damageKind(stop: ScanStop, isLast: boolean): LogFindingKind {
-  if (stop.kind === 'contradiction') {
+function damageKind(stop: ScanStop | null, isLast: boolean): LogFindingKind {
+  if (stop?.kind === 'contradiction') {
     const kinds = {
       position: 'position-wrong',
       chain: 'chain-broken',
@@ -444,5 +428,5 @@ function damageKind(stop: ScanStop, isLast: boolean): LogFindingKind {
     } as const;
     return kinds[stop.about];
   }
-  return stop.kind === 'nothing' && isLast ? 'segment-short' : 'record-damaged';
+  return stop?.kind === 'nothing' && isLast ? 'segment-short' : 'record-damaged';
 }

@@ -8,7 +8,14 @@ import { position } from '../../base/units.js';
 import { decodeRecord } from '../../log/format/codec.js';
 import { readCheckpoint, refuseUnread } from '../../log/checkpoint/checkpoint.js';
 import { LogTooNew, RootRefused } from '../../log/errors.js';
-import { listLog, logDirectory, NO_FILE, withFile, type LogFiles } from '../../log/files.js';
+import {
+  listLog,
+  logDirectory,
+  NO_FILE,
+  withFile,
+  type LogFiles,
+  type NamedAt,
+} from '../../log/files.js';
 import type { LogFinding } from '../../log/verify/findings.js';
 import { CHAIN_BYTES } from '../../log/format/layout.js';
 import { readIdentity, type StoredIdentity } from '../../log/root/identity.js';
@@ -73,9 +80,9 @@ export async function gatherRepairEvidence(disk: Disk, root: string): Promise<Re
     findings.flatMap((one) => (one.kind === 'checkpoint-differs' ? [one.subject] : [])),
   );
   const checkpoints: SoundCheckpoint[] = [];
-  for (const { name, position: at } of files.checkpoints) {
-    if (known === null || rejected.has(name)) continue;
-    const checkpoint = await checkpointOf(disk, root, name, at, known);
+  for (const named of files.checkpoints) {
+    if (known === null || rejected.has(named.name)) continue;
+    const checkpoint = await checkpointOf(disk, root, named, known);
     if (checkpoint !== null) checkpoints.push(checkpoint);
   }
   return { identity, uuid: known, files, segments, checkpoints, findings };
@@ -174,20 +181,17 @@ async function uuidIn(disk: Disk, path: string): Promise<string | null> {
 async function checkpointOf(
   disk: Disk,
   root: string,
-  name: string,
-  at: number,
+  named: NamedAt,
   uuid: string,
 ): Promise<SoundCheckpoint | null> {
-  const path = `${logDirectory(root)}/${name}`;
-  const reading = await readCheckpoint(disk, path, uuid);
+  const reading = await readCheckpoint(disk, root, named, uuid);
   if (reading.kind === 'unusable') {
     refuseUnread(reading);
     return null;
   }
-  if (reading.envelope.position !== at) return null;
-  const { chain, streams, streamsPosition } = reading.envelope;
+  const { position: at, chain, streams, streamsPosition } = reading.envelope;
   const restore = async (): Promise<Replay | null> => {
-    const again = await readCheckpoint(disk, path, uuid);
+    const again = await readCheckpoint(disk, root, named, uuid);
     if (again.kind === 'unusable') {
       refuseUnread(again);
       return null;
@@ -199,7 +203,7 @@ async function checkpointOf(
     }
   };
   if ((await restore()) === null) return null;
-  return { name, position: at, chain, streams, streamsPosition, restore };
+  return { name: named.name, position: at, chain, streams, streamsPosition, restore };
 }
 
 /** A record with a valid checksum, whether or not the records before it are readable. */

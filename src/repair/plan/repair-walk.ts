@@ -8,7 +8,7 @@ import type { Disk, DiskFile } from '../../base/ports.js';
 import type { UnixNanos } from '../../base/units.js';
 import { logDirectory, withFile } from '../../log/files.js';
 import { SEGMENT } from '../../log/format/layout.js';
-import { SegmentScan, type ScanPlace, type ScanStop } from '../../log/format/scan.js';
+import { SegmentScan, type ScanPlace, type ScanStop } from '../../log/read/scan.js';
 import { bytesAfter, proofOfLoss } from '../../log/read/torn-tail.js';
 import type { LogRecord } from '../../log/types.js';
 import { countStreams } from '../../log/format/stream-versions.js';

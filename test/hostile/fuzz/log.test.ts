@@ -3,10 +3,11 @@
  * by the word of a length field. Method: random bytes and small changes of valid ones against each
  * decoder. The bits of a record are flipped one by one in test/log/codec.test.ts.
  */
+import { basename } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { unixNanos } from '../../../src/base/units.js';
-import { claimedLength, decodeRecord, parseBody } from '../../../src/log/format/codec.js';
+import { decodeRecord, parseBody } from '../../../src/log/format/codec.js';
 import {
   checkpointLines,
   examineCheckpoint,
@@ -14,8 +15,9 @@ import {
 } from '../../../src/log/checkpoint/checkpoint.js';
 import { LogTooNew, RootRefused } from '../../../src/log/errors.js';
 import { CHAIN_BYTES, RECORD, RECORD_BYTES_MAX } from '../../../src/log/format/layout.js';
+import { HEADS_ONLY, recordAt } from '../../../src/log/format/record-step.js';
 import { readIdentity } from '../../../src/log/root/identity.js';
-import { SegmentScan } from '../../../src/log/format/scan.js';
+import { SegmentScan } from '../../../src/log/read/scan.js';
 import { decodeHeader, encodeHeader } from '../../../src/log/format/segment-header.js';
 import { FaultyDisk } from '../../support/faulty-disk.js';
 import { UUID } from '../../log/fixtures.js';
@@ -23,6 +25,15 @@ import { runs } from './runs.js';
 
 const bytes = (maxLength: number): fc.Arbitrary<Buffer> =>
   fc.uint8Array({ maxLength }).map((array) => Buffer.from(array));
+
+const c = { name: 'c', position: 7 };
+
+/** What a head says of its record's length; null when it is none. */
+function claimedLength(made: Buffer): number | null {
+  const step = recordAt(made, 0, made.length, null, HEADS_ONLY);
+  if (typeof step === 'number') return step;
+  return step.kind === 'short' ? step.needed : null;
+}
 
 const start = { offset: 0, position: 0, chain: Buffer.alloc(CHAIN_BYTES) };
 
@@ -55,7 +66,7 @@ describe('a record', () => {
   it('claims no more than a record may have, whatever its head says', () => {
     fc.assert(
       fc.property(headBytes, (made) => {
-        const claimed = claimedLength(made, 0);
+        const claimed = claimedLength(made);
         if (claimed === null) return;
         expect(claimed).toBeGreaterThanOrEqual(RECORD.headBytes);
         expect(claimed).toBeLessThanOrEqual(RECORD_BYTES_MAX);
@@ -68,7 +79,7 @@ describe('a record', () => {
   it('throws SyntaxError or RangeError alone for a body that is none', () => {
     fc.assert(
       fc.property(headBytes, (made) => {
-        const claimed = claimedLength(made, 0);
+        const claimed = claimedLength(made);
         if (claimed === null || claimed > made.length) return;
         try {
           decodeRecord(made, 0);
@@ -183,7 +194,12 @@ describe('a checkpoint', () => {
     await fc.assert(
       fc.asyncProperty(fc.array(line, { maxLength: 9 }), async (lines) => {
         const { disk, path } = await written(lines);
-        const read = await examineCheckpoint(disk, path, UUID);
+        const read = await examineCheckpoint(
+          disk,
+          '/root',
+          { name: basename(path), position: 7 },
+          UUID,
+        );
         if (read.kind !== 'valid') throw new Error(read.reason);
         const found: string[] = [];
         for await (const slice of checkpointLines(disk, path, read)) found.push(...slice);
@@ -199,7 +215,7 @@ describe('a checkpoint', () => {
     for (let bit = 0; bit < good.length * 8; bit += 1) {
       const bad = Buffer.from(good);
       bad.writeUInt8(bad.readUInt8(bit >> 3) ^ (1 << (bit & 7)), bit >> 3);
-      const read = await examineCheckpoint(await diskWith('/root/log/c', bad), '/root/log/c', UUID);
+      const read = await examineCheckpoint(await diskWith('/root/log/c', bad), '/root', c, UUID);
       expect(read.kind, `bit ${bit}`).toBe('unusable');
     }
   });
@@ -212,7 +228,7 @@ describe('a checkpoint', () => {
     await fc.assert(
       fc.asyncProperty(text, async (made) => {
         const disk = await diskWith('/root/log/c', made);
-        expect((await examineCheckpoint(disk, '/root/log/c', UUID)).kind).toBe('unusable');
+        expect((await examineCheckpoint(disk, '/root', c, UUID)).kind).toBe('unusable');
       }),
       runs(300),
     );
