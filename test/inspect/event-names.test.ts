@@ -81,7 +81,10 @@ it.each([
   [named('namespace/12/web'), 'namespace/12/w', null],
   [record('SnapshotPrepared', {}), digest, null],
   [record('SnapshotFrozen', { name: digest }), digest, null],
-  [record('SnapshotPreparing', { key: digest }), digest, null],
+  // Malformed, and still about that key.
+  [record('SnapshotPreparing', { key: digest }), digest, 'whole'],
+  [record('SnapshotPreparing', { key: 7, labels: null }), '7', null],
+  [record('SnapshotPreparing', 7), '7', null],
 ])('%#: tells how the names of an event fit a text', (event, text, fit) => {
   expect(fitOfRecord(event, text)).toBe(fit);
 });

@@ -7,7 +7,7 @@ import { expect, it } from 'vitest';
 import {
   fitOf,
   isLongEnough,
-  textsOf,
+  namesIn,
   withoutSequence,
 } from '../../src/inspect/events/event-names.js';
 import {
@@ -28,7 +28,7 @@ it('tells every text that an event gives its snapshot, in each form', () => {
     fc.property(anyLog(60), (records) => {
       for (const record of records) {
         const told = toldOf(record);
-        for (const borne of textsOf(record)) {
+        for (const borne of namesIn(record)) {
           expectAllForms(borne, told);
           forms += 1;
         }

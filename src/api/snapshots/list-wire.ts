@@ -8,11 +8,9 @@ import {
   Kind,
   type ListSnapshotsResponse,
 } from '../generated/containerd/services/snapshots/v1/snapshots.js';
+import { LineReader, type Span } from '../../machines/snapshots/line-reader.js';
 
-const QUOTE = 0x22;
-const COMMA = 0x2c;
 const BACKSLASH = 0x5c;
-const CLOSING_BRACE = 0x7d;
 
 /** Field tags (snapshots.proto): number and wire type. */
 const TAG = {
@@ -68,8 +66,6 @@ class QuickWriter {
   /** The end of the last range that `taken` returned. */
   #from = 0;
   #line: Buffer = Buffer.alloc(0);
-  /** Offset of the next field in the line. */
-  #read = 0;
 
   constructor(infos: readonly Info[]) {
     let bytes = 0;
@@ -112,60 +108,36 @@ class QuickWriter {
 
   /** Reads the fields in the order of `encodeState` (machines/state-json.ts). */
   #fields(): boolean {
-    this.#read = this.#line.indexOf(COMMA) + 1;
-    const status = this.#text();
-    if (status === null) return false;
-    const kind = kindBy(this.#line[status.start]);
-    this.#read = this.#line.indexOf(COMMA, this.#read) + 1;
-    const name = this.#text();
-    this.#text(); // the target label is also among the labels
-    if (this.#text() !== null) return false; // a remote layer gets an additional label
-    const parent = this.#text();
-    const created = this.#text();
-    const updated = this.#text() ?? created;
+    const line = new LineReader(this.#line, 0);
+    line.number();
+    const kind = kindBy(this.#line[line.text()?.start ?? 0]);
+    line.number();
+    const name = line.text();
+    line.text(); // the target label is also among the labels
+    if (line.text() !== null) return false; // a remote layer gets an additional label
+    const parent = line.text();
+    const created = line.text();
+    const updated = line.text() ?? created;
     if (name === null || created === null || updated === null || kind === null) return false;
-    this.#bytes(TAG.name, name.start, name.end);
-    if (parent !== null) this.#bytes(TAG.parent, parent.start, parent.end);
+    this.#bytes(TAG.name, name);
+    if (parent !== null) this.#bytes(TAG.parent, parent);
     this.#byte(TAG.kind);
     this.#byte(kind);
-    return (
-      this.#time(TAG.created, created.start, created.end) &&
-      this.#time(TAG.updated, updated.start, updated.end) &&
-      this.#labels()
-    );
-  }
-
-  /** The next string; null for `null`. Skips the separator after it. */
-  #text(): { readonly start: number; readonly end: number } | null {
-    if (this.#line[this.#read] !== QUOTE) {
-      this.#read += 'null,'.length;
-      return null;
-    }
-    const start = this.#read + 1;
-    const end = this.#line.indexOf(QUOTE, start);
-    this.#read = end + 2;
-    return { start, end };
-  }
-
-  /** `{"key":"value",…}`. */
-  #labels(): boolean {
-    this.#read += 1;
-    while (this.#line[this.#read] === QUOTE) {
-      const key = this.#text();
-      const value = this.#text();
-      if (key === null || value === null) return false;
+    if (!this.#time(TAG.created, created) || !this.#time(TAG.updated, updated)) return false;
+    for (let key = line.key(); key !== null; key = line.key()) {
+      const value = line.value();
       const keyLength = key.end - key.start;
       const valueLength = value.end - value.start;
       this.#byte(TAG.label);
       this.#varint(2 + keyLength + valueLength + sizeOf(keyLength) + sizeOf(valueLength));
-      this.#bytes(TAG_OF_ENTRY.key, key.start, key.end);
-      this.#bytes(TAG_OF_ENTRY.value, value.start, value.end);
+      this.#bytes(TAG_OF_ENTRY.key, key);
+      this.#bytes(TAG_OF_ENTRY.value, value);
     }
-    return this.#line[this.#read - 1] === CLOSING_BRACE || this.#line[this.#read] === CLOSING_BRACE;
+    return true;
   }
 
   /** Decimal nanoseconds since 1970. Returns false for earlier times and for none. */
-  #time(tag: number, start: number, end: number): boolean {
+  #time(tag: number, { start, end }: Span): boolean {
     const secondsEnd = end - NANO_DIGITS;
     const seconds = secondsEnd > start ? this.#decimal(start, secondsEnd) : 0;
     const nanos = this.#decimal(Math.max(secondsEnd, start), end);
@@ -192,7 +164,7 @@ class QuickWriter {
     return value;
   }
 
-  #bytes(tag: number, start: number, end: number): void {
+  #bytes(tag: number, { start, end }: Span): void {
     this.#byte(tag);
     this.#varint(end - start);
     this.#line.copy(this.#out, this.#at, start, end);

@@ -11,7 +11,7 @@ import {
   isLongEnough,
   namespaceIn,
   PREFIX_MIN,
-  textsOf,
+  namesIn,
 } from '../../inspect/events/event-names.js';
 import {
   candidatesIn,
@@ -60,7 +60,7 @@ interface Match extends Candidate {
 const matchOf = ({ id, records }: Subject): Match & Subject => ({
   id,
   records,
-  names: records.flatMap(textsOf),
+  names: records.flatMap(namesIn),
 });
 
 /** The snapshot that matches now. @throws NotInLog; UsageError if the text is ambiguous */

@@ -4,7 +4,7 @@ import type { LogRecord } from '../../log/types.js';
 import type { Caller } from '../../machines/events/events.js';
 import { idOfStream } from '../../machines/events/streams.js';
 import { MomentUnknown, type Archive } from './archive.js';
-import { bestFit, fitOf, namespaceIn, textsOf, type Fit } from '../events/event-names.js';
+import { bestFit, fitOf, namespaceIn, namesIn, type Fit } from '../events/event-names.js';
 import { eventOf } from './subject.js';
 import type { TimeRange } from './time-range.js';
 
@@ -67,7 +67,7 @@ type Learn = (id: SnapshotId, texts: readonly string[]) => void;
 
 function learnFrom(record: LogRecord, learn: Learn): void {
   const id = idOfStream(record.stream);
-  if (id !== null) learn(id, textsOf(record));
+  if (id !== null) learn(id, namesIn(record));
 }
 
 /** Learns the names of snapshots that existed before the first retained record. */

@@ -8,7 +8,7 @@ import type { LogRecord } from '../../log/types.js';
 import type { ParentLink, SnapshotEvent } from '../../machines/events/events.js';
 import { idOfStream, understand } from '../../machines/events/streams.js';
 import type { Archive } from './archive.js';
-import { bestFit, fitOf, isLongEnough, textsOf } from '../events/event-names.js';
+import { bestFit, fitOf, isLongEnough, namesIn } from '../events/event-names.js';
 
 export interface Subject {
   readonly id: SnapshotId;
@@ -42,7 +42,7 @@ async function subjectsNamed(archive: Archive, text: string): Promise<readonly S
   const ids = await archive.find(text);
   if (ids.length > PREFIX_MATCHES_MAX) {
     const [first] = await livesOf(archive, ids.slice(0, 1));
-    const isWhole = bestFit(first?.records.flatMap(textsOf) ?? [], fitOf(text)) === 'whole';
+    const isWhole = bestFit(first?.records.flatMap(namesIn) ?? [], fitOf(text)) === 'whole';
     if (!isWhole) {
       throw new UsageError(
         `${JSON.stringify(text)} matches ${ids.length} snapshots; give a longer prefix`,

@@ -1,9 +1,7 @@
 /** The names, keys and chain IDs in an event, and how they match a text. */
-import { assertNever } from '../../base/assert.js';
+import type { SnapshotEvent } from '../../machines/events/events.js';
 import type { RecordLike } from '../../machines/events/streams.js';
-import { understand } from '../../machines/events/streams.js';
 import { TARGET_LABEL } from '../../machines/labels.js';
-import type { Labels } from '../../base/units.js';
 
 /** How a text matches a name: exactly, or as a prefix. */
 export type Fit = 'whole' | 'prefix';
@@ -14,12 +12,9 @@ export type Fit = 'whole' | 'prefix';
  */
 export const PREFIX_MIN = 8;
 
-/**
- * How the names in an event match a text. An event that this release does not understand has no
- * names, so that a search does not fail.
- */
+/** How the names in an event match a text. */
 export function fitOfRecord(record: RecordLike, text: string): Fit | null {
-  return bestFit(textsOf(record), fitOf(text));
+  return bestFit(namesIn(record), fitOf(text));
 }
 
 /** The best match of several names. */
@@ -83,47 +78,29 @@ export function namespaceIn(name: string): string | null {
   return /^([^/]+)\/\d+\/./s.exec(name)?.[1] ?? null;
 }
 
-/** The keys, names and chain IDs that an event gives its snapshot. */
-export function textsOf(record: RecordLike): readonly string[] {
-  try {
-    const understood = understand(record);
-    if (understood.about !== 'snapshot') return [];
-    const { event } = understood;
-    switch (event.type) {
-      case 'SnapshotPreparing': {
-        const { key, target, labels } = event.data;
-        return [key, ...(target === null ? [] : [target]), ...targetIn(labels)];
-      }
-      case 'SnapshotCommitted':
-      case 'SnapshotSalvaged':
-      case 'SnapshotCommitting':
-        return [event.data.name, ...targetIn(event.data.labels)];
-      case 'RemoteMountStarted':
-        return [event.data.ref];
-      case 'LabelsUpdated':
-        return targetIn(event.data.labels);
-      case 'IdMappingStarted':
-      case 'SnapshotPrepared':
-      case 'RemoteMounted':
-      case 'RemoteMountFailed':
-      case 'SnapshotCommitFailed':
-      case 'LayerUnavailable':
-      case 'LayerAvailable':
-      case 'SnapshotRemoving':
-      case 'SnapshotCollecting':
-      case 'SnapshotRemoved':
-      case 'SnapshotAbandoned':
-      case 'SnapshotRemovalFailed':
-        return [];
-      default:
-        return assertNever(event);
-    }
-  } catch {
-    return [];
-  }
+/** Types of events that give their snapshot a name. */
+export const NAMING_EVENTS: ReadonlySet<string> = new Set<SnapshotEvent['type']>([
+  'SnapshotPreparing',
+  'SnapshotCommitting',
+  'SnapshotCommitted',
+  'SnapshotSalvaged',
+  'RemoteMountStarted',
+  'LabelsUpdated',
+]);
+
+/**
+ * The keys, names and chain IDs that an event gives its snapshot. Reads the body without validation:
+ * it runs for every event of a log, and a malformed event must be found by its name, too.
+ */
+export function namesIn({ type, data }: Pick<RecordLike, 'type' | 'data'>): readonly string[] {
+  if (!NAMING_EVENTS.has(type)) return [];
+  const { key, name, target, ref, labels } = fieldsOf(data);
+  const found = [key, name, target, ref, fieldsOf(labels)[TARGET_LABEL]];
+  return found.filter((text) => typeof text === 'string');
 }
 
-function targetIn(labels: Labels): readonly string[] {
-  const target = labels.get(TARGET_LABEL);
-  return target === undefined ? [] : [target];
-}
+type Fields = Readonly<Record<string, unknown>>;
+
+const isFields = (value: unknown): value is Fields => typeof value === 'object' && value !== null;
+
+export const fieldsOf = (value: unknown): Fields => (isFields(value) ? value : {});

@@ -7,15 +7,11 @@
 import { snapshotId, type SnapshotId, type SnapshotName } from '../../base/units.js';
 import type { Status } from '../transition-table.js';
 import type { SnapshotState } from '../fold.js';
+import { LineReader, malformed, type Span } from './line-reader.js';
 import { decodeState } from './state-json.js';
 
 const NEWLINE = 0x0a;
-const COMMA = 0x2c;
-const QUOTE = 0x22;
-const BACKSLASH = 0x5c;
 const CLOSING_BRACE = 0x7d;
-const ZERO = 0x30;
-const NINE = 0x39;
 
 /** Some milliseconds of work. */
 const ROWS_AT_ONCE = 4096;
@@ -25,12 +21,6 @@ const RESTING: ReadonlySet<Status> = new Set(['active', 'view', 'committed.avail
 
 /** Whose line says all that is looked up: the one name they hold, and the parent they stand on. */
 const INDEXED: ReadonlySet<Status> = new Set([...RESTING, 'committed.unavailable']);
-
-/** Where a row's texts stand in the buffer, between their quotes. */
-interface Span {
-  readonly start: number;
-  readonly end: number;
-}
 
 export class PackedStates {
   /** How many rows have not been taken out. */
@@ -221,59 +211,6 @@ function hasIdMapping(text: Buffer, end: number): boolean {
   return text[end - 3] === CLOSING_BRACE;
 }
 
-/** Reads the first fields of a line: `[14,"active",0,"name",null,…`. */
-class LineReader {
-  at: number;
-
-  constructor(
-    private readonly bytes: Buffer,
-    start: number,
-  ) {
-    if (bytes[start] !== 0x5b) throw malformed('a line is no list');
-    this.at = start + 1;
-  }
-
-  number(): number {
-    let value = 0;
-    const start = this.at;
-    for (; ; this.at += 1) {
-      const digit = this.bytes[this.at] ?? 0;
-      if (digit < ZERO || digit > NINE) break;
-      value = value * 10 + digit - ZERO;
-    }
-    if (this.at === start) throw malformed('a number is missing');
-    this.#comma();
-    return value;
-  }
-
-  /** What stands between the quotes; null for `null`. */
-  text(): Span | null {
-    if (this.bytes[this.at] !== QUOTE) {
-      this.at += 'null'.length;
-      this.#comma();
-      return null;
-    }
-    const start = this.at + 1;
-    let end = this.bytes.indexOf(QUOTE, start);
-    while (end !== -1 && this.#isEscaped(start, end)) end = this.bytes.indexOf(QUOTE, end + 1);
-    if (end === -1) throw malformed('a text without an end');
-    this.at = end + 1;
-    this.#comma();
-    return { start, end };
-  }
-
-  #isEscaped(start: number, quote: number): boolean {
-    let first = quote;
-    while (first > start && this.bytes[first - 1] === BACKSLASH) first -= 1;
-    return (quote - first) % 2 === 1;
-  }
-
-  #comma(): void {
-    if (this.bytes[this.at] !== COMMA) throw malformed('a comma is missing');
-    this.at += 1;
-  }
-}
-
 /** Rows by a text of theirs. Texts are compared as they stand in JSON: one text has one form. */
 class TextIndex {
   readonly #heads: Int32Array;
@@ -324,6 +261,3 @@ function hashOf(bytes: Buffer, start: number, end: number): number {
   }
   return hash ^ (hash >>> 15);
 }
-
-const malformed = (what: string): TypeError =>
-  new TypeError(`the checkpoint is malformed: ${what}`);
