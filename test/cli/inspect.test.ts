@@ -386,5 +386,6 @@ it('reports a log that ends before its checkpoint', { timeout: 60_000 }, async (
   expect(stdout.split('\n').length).toBeGreaterThan(4);
   const inspection = await stratalog(['inspect', '--root', daemon.root]);
   expect(inspection.code).toBe(3);
+  expect(inspection.stdout).toMatch(/\nlog {9}position 1, epoch 1\n/);
   expect(inspection.stdout).toMatch(/\ncheckpoint {2}at position \d+.*; the log ends before it\n/);
 });

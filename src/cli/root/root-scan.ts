@@ -89,7 +89,7 @@ export async function scanRoot(options: ScanRootOptions): Promise<RootScan> {
   const { disk } = host;
   const { root, holder, identity, mountsUnknown } = await locateRoot(options);
   const logFindings = await quickFindings(options, holder !== null);
-  const { replay, checkpoint, damage: replayDamage } = await replayToDamage(disk, root);
+  const { replay, checkpoint, readTo, damage: replayDamage } = await replayToDamage(disk, root);
   const damage = replayDamage ?? damageIn(logFindings.filter(hasLog));
   // Lists directories after the log: a snapshot is in the log before its directory exists.
   const tables = mountsUnknown === null ? await mountTables(host, holder) : null;
@@ -117,7 +117,7 @@ export async function scanRoot(options: ScanRootOptions): Promise<RootScan> {
           )
         : nothingCompared(replay.forest.nextId),
     snapshots: countSnapshots(replay.forest),
-    position: replay.position,
+    position: readTo,
     checkpoint: checkpoint === null ? null : await checkpointInUse(options, checkpoint),
     logFindings,
   };

@@ -9,7 +9,7 @@ import { newestCheckpoint, type CheckpointRange } from '../../log/checkpoint/new
 import { LogDamaged } from '../../log/errors.js';
 import { listLog } from '../../log/files.js';
 import { readIdentityIfSound } from '../../log/root/identity.js';
-import { readLogBatches } from '../../log/reader.js';
+import { LogCursor } from '../../log/read/cursor.js';
 import { Replay } from './replay.js';
 
 export interface ReplayedRoot {
@@ -18,6 +18,8 @@ export interface ReplayedRoot {
   readonly checkpoint: Position | null;
   /** Skipped checkpoints, each with the reason. */
   readonly ignored: readonly string[];
+  /** Behind the last record that was read. Before the checkpoint where the log ends before it. */
+  readonly readTo: Position;
 }
 
 /**
@@ -41,18 +43,25 @@ export async function replayToDamage(
   const first = segments[0]?.position ?? 0;
   const { begun, ignored } = await restoreNewest(disk, root, { first, upTo });
   const replay = begun ?? new Replay();
-  const from = begun?.position ?? position(0);
-  const range = upTo === undefined ? { from } : { from, to: upTo };
-  const replayed = { replay, checkpoint: begun?.position ?? null, ignored };
+  const checkpoint = begun?.position ?? null;
+  const end = upTo ?? Infinity;
+  const cursor = new LogCursor(disk, root, { from: replay.position });
+  let damage: LogDamaged | null = null;
   try {
-    for await (const batch of readLogBatches({ root, disk, ...range })) {
-      for (const record of batch) replay.apply(record);
+    for (let batch = await cursor.next(); batch !== null; batch = await cursor.next()) {
+      for (const record of batch) if (record.position < end) replay.apply(record);
+      if ((cursor.position ?? 0) >= end) break;
     }
   } catch (thrown) {
-    if (!(thrown instanceof LogDamaged)) throw thrown;
-    return { ...replayed, damage: thrown };
+    if (!(thrown instanceof LogDamaged)) {
+      await cursor.close();
+      throw thrown;
+    }
+    damage = thrown;
   }
-  return { ...replayed, damage: null };
+  const readTo = position(Math.min(cursor.position ?? 0, end));
+  await cursor.close();
+  return { replay, checkpoint, ignored, readTo, damage };
 }
 
 /** A replay that begins with the newest usable checkpoint in a range; null if there is none. */
