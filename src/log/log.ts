@@ -1,22 +1,15 @@
 /**
- * Opens a log for writing and puts its parts together. In this folder:
+ * Opens a log for writing and puts its parts together. In the folders beside this file:
  *
- *   format, codec, segment   what stands on disk, byte by byte (docs/log-format.md)
- *   files, identity, lock    the root: names, whose log it is, who may write
- *   file-systems             what the root is on, and whether that is what it was on
- *   survey, scan, tail       reading: headers, records, and what stands behind the last record
- *   recovery, cut            opening: replay, tell torn from damaged, cut a torn tail
- *   segments, writer         writing: prepared files and group commit
- *   checkpoint, retention    a faster start, and dropping what it covers
- *   segment-age              how old a segment is when the clock was wrong
- *   heads, segment-index     records by their heads alone, and an index of them, byte by byte
- *   index-files, -keeper     indexes on disk, and who writes them
- *   indexed-log, -segment    one stream, one position, one time, without reading the rest
- *   newest-segment           the same of the segment that has no index yet
- *   cursor, reader           reading without a lock, beside a writer or from a copy
- *   subscription, verify     catching up and going live; the whole log checked
- *   segment-check, -sum      one full segment checked on a thread: each record, or all at once
- *   segment-bytes            how these two read it
+ *   format        what stands on disk, byte by byte (docs/log-format.md); record-step is the one
+ *                 step that all readers take
+ *   root          whose log it is, who may write, and the file systems it is on
+ *   checkpoint    a faster start: written, read, and which one a replay begins with
+ *   read          from steps to pages, heads and scans; how a log ends; replay to its end
+ *   write         prepared files, group commit, and cutting a torn tail
+ *   index         one stream, one position, one time, without reading the rest
+ *   verify        the whole log checked, full segments on threads
+ *   housekeeping  indexes, retention, and when such work runs
  */
 import { isDeepStrictEqual } from 'node:util';
 import type { Observable } from 'rxjs';
@@ -292,10 +285,11 @@ class OpenLog implements EventLog {
     const { disk, root, clock, indexedTexts: texts = null } = options;
     this.#indexes =
       options.writesIndexes === true
-        ? new IndexKeeper({ disk, root, clock, texts, inTurn: (work) => this.#oneAtATime(work) })
+        ? new IndexKeeper({
+            ...{ disk, root, clock, texts, sealed: this.sealed },
+            inTurn: (work) => this.#oneAtATime(work),
+          })
         : null;
-    this.#indexes?.wake();
-    writer.sealed.subscribe(() => this.#indexes?.wake());
   }
 
   get nextPosition(): Position {

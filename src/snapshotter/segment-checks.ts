@@ -10,17 +10,13 @@ import { reasonOf } from '../base/errors.js';
 import type { Clock, Disk } from '../base/ports.js';
 import { LogDamaged } from '../log/errors.js';
 import { withFile } from '../log/files.js';
+import { keepHouse } from '../log/housekeeping/housekeeper.js';
 import { requireSound } from '../log/read/log-end.js';
 import { listSegments, type KnownHeaders, type ListedSegment } from '../log/read/segment-list.js';
 import type { EventLog } from '../log/types.js';
 import { queriesOf, type SegmentChecker } from '../log/verify/verify-ahead.js';
 import type { DaemonEventType } from '../machines/events/daemon-events.js';
 import type { Dispatcher } from './dispatcher.js';
-
-/** Leaves the time after startup, and after a segment was filled, to calls. */
-const waitMillis = 5_000;
-/** Between one segment and the next, of which a log may have many that were never checked. */
-const restMillis = 250;
 
 export interface SegmentChecksOptions {
   readonly disk: Disk;
@@ -34,54 +30,28 @@ export interface SegmentChecksOptions {
 
 export class SegmentChecks {
   readonly #options: SegmentChecksOptions;
-  readonly #subscription: Subscription;
+  readonly #housekeeping: Subscription;
   readonly #headers: KnownHeaders = new Map();
   /** Before it, segments were checked, or skipped because they cannot have a digest. */
   #passedTo = 0;
-  #cancel: (() => void) | null = null;
-  #isBusy = false;
-  #isAwoken = false;
   #isClosed = false;
   /** The last error reported: lasting damage would be reported again for each full segment. */
   #reported = '';
 
   constructor(options: SegmentChecksOptions) {
     this.#options = options;
-    this.#subscription = options.log.sealed.subscribe(() => this.#wake());
-    this.#wake();
+    this.#housekeeping = keepHouse(options.log.sealed, options.clock, () =>
+      this.#checkNext().catch((thrown: unknown) => {
+        if (!this.#isClosed) this.#tell(thrown);
+        return false;
+      }),
+    );
   }
 
   /** What is under way ends without a trace. */
   close(): void {
     this.#isClosed = true;
-    this.#subscription.unsubscribe();
-    this.#cancel?.();
-  }
-
-  #wake(): void {
-    this.#isAwoken = true;
-    if (!this.#isBusy) this.#schedule(waitMillis);
-  }
-
-  #schedule(delayMillis: number): void {
-    if (this.#isClosed || this.#cancel !== null) return;
-    this.#cancel = this.#options.clock.schedule(delayMillis, () => {
-      this.#cancel = null;
-      this.#isBusy = true;
-      this.#isAwoken = false;
-      this.#checkNext()
-        .catch((thrown: unknown) => {
-          if (!this.#isClosed) this.#tell(thrown);
-          return false;
-        })
-        .finally(() => {
-          this.#isBusy = false;
-        })
-        .then((goesOn) => {
-          if (goesOn || this.#isAwoken) this.#schedule(restMillis);
-        })
-        .catch(() => undefined);
-    });
+    this.#housekeeping.unsubscribe();
   }
 
   #tell(thrown: unknown): void {

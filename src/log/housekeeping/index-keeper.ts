@@ -3,23 +3,21 @@
  * slice of it in one turn. It never delays an append. An index is optional, so nothing that
  * fails here is reported: queries read the segment instead.
  */
+import type { Observable, Subscription } from 'rxjs';
 import type { Clock, Disk } from '../../base/ports.js';
 import { listLog, logDirectory, removeIfThere, withFile, type NamedAt } from '../files.js';
 import { indexPath, makeIndex, readIndex, writeIndex } from '../index/index-files.js';
+import { keepHouse } from './housekeeper.js';
 import { readHeader } from '../format/segment-header.js';
 import { IndexUnusable } from '../index/index-head.js';
 import type { ListedSegment } from '../read/segment-list.js';
 import type { IndexedTexts } from '../index/text-filter.js';
 
-/** Leaves the time after startup, and after a segment was filled, to calls. */
-const WAIT_MILLIS = 5_000;
-/** Between one segment and the next: an index costs some 250 ms of processor time. */
-const REST_MILLIS = 250;
-
 export interface IndexKeeperOptions {
   readonly disk: Disk;
   readonly root: string;
   readonly clock: Clock;
+  readonly sealed: Observable<void>;
   /** Of which an index can be asked. */
   readonly texts: IndexedTexts | null;
   /** Runs while no other task drops or renames files of the log. */
@@ -28,47 +26,27 @@ export interface IndexKeeperOptions {
 
 export class IndexKeeper {
   readonly #options: IndexKeeperOptions;
+  readonly #housekeeping: Subscription;
   /** First positions of segments that have an index, or get none from this process. */
   readonly #done = new Set<number>();
-  #cancel: (() => void) | null = null;
   #isStopped = false;
-  /** Since the last look. */
-  #isAwoken = false;
 
   constructor(options: IndexKeeperOptions) {
     this.#options = options;
-  }
-
-  /** There may be a segment without an index. */
-  wake(): void {
-    this.#isAwoken = true;
-    this.#schedule(WAIT_MILLIS);
+    const { sealed, clock, inTurn } = options;
+    this.#housekeeping = keepHouse(sealed, clock, () =>
+      inTurn(() => this.#next()).catch(() => false),
+    );
   }
 
   /** What is under way ends soon, unfinished. */
   stop(): void {
     this.#isStopped = true;
-    this.#cancel?.();
-    this.#cancel = null;
-  }
-
-  #schedule(delayMillis: number): void {
-    if (this.#isStopped || this.#cancel !== null) return;
-    this.#cancel = this.#options.clock.schedule(delayMillis, () => {
-      this.#options
-        .inTurn(() => this.#next())
-        .catch(() => false)
-        .then((goesOn) => {
-          this.#cancel = null;
-          if (goesOn || this.#isAwoken) this.#schedule(REST_MILLIS);
-        })
-        .catch(() => undefined);
-    });
+    this.#housekeeping.unsubscribe();
   }
 
   /** Looks after segments until one was given an index; false when there is no more to do. */
   async #next(): Promise<boolean> {
-    this.#isAwoken = false;
     const { segments } = await listLog(this.#options.disk, this.#options.root);
     for (const [at, named] of segments.entries()) {
       const next = segments[at + 1];
