@@ -108,15 +108,30 @@ export class Preparation {
     }
   }
 
+  /**
+   * All calls of `decide` for one Prepare, remote or not:
+   *
+   * 1. Before checks of layers, if any are due: a call that is refused anyway must not wait for
+   *    them, and the refusal of a key in use takes precedence over TargetReady.
+   * 2. After a check that failed: a layer that was removed meanwhile is not unavailable, so its
+   *    child has no parent.
+   * 3. To begin (`#begin`): the decision that is carried out. Checks take time, so what was decided
+   *    before them no longer counts.
+   * 4. For each effect that ends (`Dispatcher.report`): DirectoriesReady, unless the directories
+   *    were preallocated, then RemoteReady or RemoteFailed. The caller may have left meanwhile.
+   *
+   * A remote Prepare without layers to check needs 3 and 4 alone.
+   */
   async #prepare(
     command: PrepareCommand,
     declined: string | null,
     signal: AbortSignal,
   ): Promise<Result<SnapshotState, Refusal>> {
-    const isTarget = targetOf(command) !== null;
-    const refusal = isTarget ? this.#refusalNow(command) : null;
+    const layer = this.#committedLayer(command);
+    const refusal =
+      layer !== null || this.#uncheckedBelow(command).length > 0 ? this.#refusalNow(command) : null;
     if (refusal !== null) return refuse(refusal);
-    const standing = isTarget ? await this.#standingLayer(command, signal) : null;
+    const standing = layer === null ? null : await this.#standingLayer(layer, command, signal);
     if (standing !== null && standing.unusable === null) return refuse(standing.ready);
     const unusable = await this.#unusableBelow(command, signal);
     if (unusable !== null) return refuse(unusable);
@@ -138,41 +153,40 @@ export class Preparation {
     return this.#answer(state);
   }
 
-  /**
-   * What would be refused without any look at the world, before time is spent on one. Where there
-   * is nothing to look at, beginning decides, once. A layer that is ready is looked at first.
-   */
+  /** What would be refused now. TargetReady is no refusal here: the layer is checked first. */
   #refusalNow(command: PrepareCommand): Refusal | null {
     const { accepted } = this.#options.dispatcher;
     const decision = decide(accepted, accepted.holderOf(command.key) ?? null, command);
     return decision.ok || decision.refusal.name === 'TargetReady' ? null : decision.refusal;
   }
 
-  /** Looks at the layers below that must be looked at; most often there are none. */
+  /** Checks the layers below that must be checked; most often there are none. */
   async #unusableBelow(command: PrepareCommand, signal: AbortSignal): Promise<Refusal | null> {
+    const unchecked = this.#uncheckedBelow(command);
+    if (unchecked.length === 0) return null;
     const { layers } = this.#options;
-    const doubtful = layers.doubtful(this.#chainBelow(command));
-    if (doubtful.length === 0) return null;
-    const refusal = this.#refusalNow(command);
-    if (refusal !== null) return refusal;
-    const unusable = await layers.firstUnusable(doubtful, makerOf(command.caller), signal);
-    if (unusable === null) return null;
-    // A layer that was removed during the look is not unavailable: its child has no parent.
-    return this.#refusalNow(command) ?? unusable;
+    const unusable = await layers.firstUnusable(unchecked, makerOf(command.caller), signal);
+    return unusable === null ? null : (this.#refusalNow(command) ?? unusable);
   }
 
-  /** The remote layer that already stands for what is asked, and whether this client may use it. */
+  /** The committed remote layer for the requested target; null if there is none. */
+  #committedLayer(command: PrepareCommand): SnapshotState | null {
+    const target = targetOf(command);
+    if (target === null) return null;
+    const { accepted } = this.#options.dispatcher;
+    const parent = command.parent === null ? undefined : accepted.shown(command.parent);
+    const layer = accepted.remoteFor(target, parent?.id ?? null);
+    return layer !== undefined && metaOf(layer.status).shownAs === 'committed' ? layer : null;
+  }
+
+  /** Whether this client may use the layer. */
   async #standingLayer(
+    standing: SnapshotState,
     command: PrepareCommand,
     signal: AbortSignal,
-  ): Promise<StandingLayer | null> {
-    const target = targetOf(command);
+  ): Promise<StandingLayer> {
     const { accepted } = this.#options.dispatcher;
-    if (target === null) return null;
-    const parent = command.parent === null ? undefined : accepted.shown(command.parent);
-    const standing = accepted.remoteFor(target, parent?.id ?? null);
-    if (standing === undefined || metaOf(standing.status).shownAs !== 'committed') return null;
-    const ready = refusals.targetReady(target, standing.name);
+    const ready = refusals.targetReady(targetOf(command) ?? standing.name, standing.name);
     const { caller } = command;
     const keeper = await this.#options.clients.keeperOf(standing, caller, 'use');
     // The other client would remove it from below this one.
@@ -189,10 +203,12 @@ export class Preparation {
     };
   }
 
-  #chainBelow(command: PrepareCommand): readonly SnapshotState[] {
-    const { accepted } = this.#options.dispatcher;
+  /** The layers below that must be checked before they are used. */
+  #uncheckedBelow(command: PrepareCommand): readonly SnapshotState[] {
+    const { dispatcher, layers } = this.#options;
+    const { accepted } = dispatcher;
     const parent = command.parent === null ? undefined : accepted.shown(command.parent);
-    return parent === undefined ? [] : [parent, ...accepted.ancestorsOf(parent)];
+    return parent === undefined ? [] : layers.doubtful([parent, ...accepted.ancestorsOf(parent)]);
   }
 
   /** Decides again, since the checks took time, and starts. */
