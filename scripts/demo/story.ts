@@ -85,9 +85,9 @@ function ofSnapshot({ type, data }: SnapshotEvent): string {
     case 'LayerAvailable':
       return data.how;
     case 'RemoteMountStarted':
-      return `${data.fileSystem} is asked for ${shorten(data.ref)}`;
+      return 'the remote file system is asked for the layer';
     case 'RemoteMounted':
-      return 'the layer is visible';
+      return `${data.fileSystem} has mounted the layer`;
   }
 }
 

@@ -28,8 +28,8 @@ const prepare = { kind: 'active', key: subjectName, parent: null, labels, caller
 const commit = { key: subjectName, name: snapshotName('layer'), parent: null, labels, caller };
 const maker = { pid: 842, startedAt: '5f0c1f6e-8167', program: 'containerd-9d530a4b' };
 const keeper = { kind: 'maker', maker } as const;
-const asked = { ref: REF, fileSystem: 'layer-store' };
 const reason = 'it failed';
+const fault = { kind: 'Error' } as const;
 const usage = { size: 4096, inodes: 1 };
 const owner = { uid: 0, gid: 0 };
 
@@ -61,17 +61,13 @@ const COMMANDS: { readonly [Name in CommandName]: Variants<Name> } = {
     'by Cleanup': { name: subjectName, deferred: true, caller },
     'kept from the caller': { name: subjectName, deferred: false, caller, keeper },
   },
-  DirectoriesReady: {
-    'nothing remote is asked': { remote: { ask: false } },
-    'the remote file system is asked': { remote: { ask: true, ...asked } },
-    'asking is declined': { remote: { ask: 'declined', ...asked, reason } },
-  },
+  DirectoriesReady: { decision: {} },
   IdsMapped: { decision: {} },
-  DirectoriesFailed: { decision: { reason } },
-  RemoteReady: { decision: { usage, owner } },
+  DirectoriesFailed: { decision: { reason, fault } },
+  RemoteReady: { decision: { fileSystem: 'layer-store', usage, owner } },
   RemoteFailed: { decision: { reason } },
   DataReady: { decision: { usage, owner, durability: 'data' } },
-  DataFailed: { decision: { reason } },
+  DataFailed: { decision: { reason, fault } },
   LayerLost: { decision: { reason, retryAt: null } },
   LayerFound: { decision: { how: 'mounted' } },
   Collect: { decision: {} },

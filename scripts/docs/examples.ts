@@ -22,14 +22,14 @@ export const snapshotExamples: {
     key: snapshotName('k8s.io/32/extract-814019370-9yMk sha256:9d1c…'),
     parent,
     labels,
-    target: ref,
+    remote: { ref, fileSystems: ['layer-store'] },
     idMapping: null,
     caller,
   },
   IdMappingStarted: {},
   SnapshotPrepared: {},
-  RemoteMountStarted: { ref, fileSystem: 'layer-store' },
-  RemoteMounted: {},
+  RemoteMountStarted: {},
+  RemoteMounted: { fileSystem: 'layer-store' },
   RemoteMountFailed: { reason: 'the layer store has no layer for this chain id' },
   SnapshotCommitting: {
     name: snapshotName('k8s.io/33/sha256:9d1c…'),
@@ -37,7 +37,10 @@ export const snapshotExamples: {
     parent,
     caller,
   },
-  SnapshotCommitFailed: { reason: 'makeDurable did not finish within 300000 ms' },
+  SnapshotCommitFailed: {
+    reason: 'makeDurable did not finish within 300000 ms',
+    fault: { kind: 'TimeLimitPassed' },
+  },
   SnapshotCommitted: {
     name: snapshotName('k8s.io/33/sha256:9d1c…'),
     labels,
@@ -59,6 +62,7 @@ export const snapshotExamples: {
   SnapshotRemoved: {},
   SnapshotAbandoned: {
     reason: 'the daemon stopped while this was under way; no client has had an answer',
+    fault: null,
     inferred: true,
   },
   SnapshotRemovalFailed: {

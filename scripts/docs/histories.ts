@@ -35,15 +35,21 @@ const lost = { reason: 'the server does not answer', attempts: 0, retryAt: null 
 
 const prepared: SnapshotEvent = { type: 'SnapshotPrepared', data: {} };
 const mapping: SnapshotEvent = { type: 'IdMappingStarted', data: {} };
-const asked: SnapshotEvent = { type: 'RemoteMountStarted', data: remote };
-const mounted: SnapshotEvent = { type: 'RemoteMounted', data: {} };
+const asked: SnapshotEvent = { type: 'RemoteMountStarted', data: {} };
+const mounted: SnapshotEvent = {
+  type: 'RemoteMounted',
+  data: { fileSystem: remote.fileSystem },
+};
 const removing = (deferred: boolean): SnapshotEvent => ({
   type: 'SnapshotRemoving',
   data: { deferred, caller: {} },
 });
 
-function preparing(subject: Subject, kind: 'active' | 'view', key = subject.name): SnapshotEvent {
-  const isRemote = kind === 'active' && key !== subject.name;
+function preparing(
+  subject: Subject,
+  kind: 'active' | 'view',
+  { key = subject.name, isRemote = false } = {},
+): SnapshotEvent {
   const labels: Labels = new Map(isRemote ? [[TARGET_LABEL, REF]] : []);
   return {
     type: 'SnapshotPreparing',
@@ -53,7 +59,7 @@ function preparing(subject: Subject, kind: 'active' | 'view', key = subject.name
       key: snapshotName(key),
       parent: subject.parent,
       labels,
-      target: isRemote ? REF : null,
+      remote: isRemote ? { ref: REF, fileSystems: [remote.fileSystem] } : null,
       idMapping: null,
       caller: {},
     },
@@ -76,15 +82,17 @@ function committed(subject: Subject): SnapshotEvent {
 }
 
 function remoteLayer(subject: Subject): readonly SnapshotEvent[] {
-  return [preparing(subject, 'active', `${subject.name}-key`), asked, mounted, committed(subject)];
+  const key = `${subject.name}-key`;
+  const begun = preparing(subject, 'active', { key, isRemote: true });
+  return [begun, asked, mounted, committed(subject)];
 }
 
 const HISTORIES: Readonly<Record<Status, (subject: Subject) => readonly SnapshotEvent[]>> = {
   absent: () => [],
   preparing: (subject) => [preparing(subject, 'active')],
   mappingIds: (subject) => [preparing(subject, 'active'), mapping],
-  mounting: (subject) => [preparing(subject, 'active'), asked],
-  mounted: (subject) => [preparing(subject, 'active'), asked, mounted],
+  mounting: (subject) => [preparing(subject, 'active', { isRemote: true }), asked],
+  mounted: (subject) => [preparing(subject, 'active', { isRemote: true }), asked, mounted],
   active: (subject) => [preparing(subject, 'active'), prepared],
   committing: (subject) => [
     preparing(subject, 'active'),

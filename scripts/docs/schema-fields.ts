@@ -13,6 +13,7 @@ export function fieldsOf(schema: z.ZodType): readonly Field[] {
 }
 
 function shapeFields(schema: z.ZodType, prefix: string): readonly Field[] {
+  if (schema instanceof z.ZodUnion) return variantFields(schema, prefix);
   if (!(schema instanceof z.ZodObject)) return [];
   return Object.entries(schema.shape as Record<string, z.ZodType>).flatMap(([name, field]) => {
     const path = `${prefix}${name}`;
@@ -23,6 +24,17 @@ function shapeFields(schema: z.ZodType, prefix: string): readonly Field[] {
     }
     return [own, ...shapeFields(bare, `${path}.`)];
   });
+}
+
+/** The fields of all variants; one that has several variants once. */
+function variantFields(schema: z.ZodUnion, prefix: string): readonly Field[] {
+  const fields = new Map<string, Field>();
+  for (const variant of schema.options) {
+    for (const field of shapeFields(variant as z.ZodType, prefix)) {
+      if (!fields.has(field.path)) fields.set(field.path, field);
+    }
+  }
+  return [...fields.values()];
 }
 
 /** The schema within `nullable`, `optional` and transforms. */
@@ -53,7 +65,8 @@ function typeName(schema: z.ZodType): string {
     return schema.options.map((option) => `"${option}"`).join(' or ');
   }
   if (schema instanceof z.ZodArray) return `list of ${typeName(schema.element as z.ZodType)}`;
-  if (schema instanceof z.ZodObject || schema instanceof z.ZodRecord) return 'object';
+  const isObject = [z.ZodObject, z.ZodRecord, z.ZodUnion].some((kind) => schema instanceof kind);
+  if (isObject) return 'object';
   // Labels: checked by hand, because a record schema would lose a label named __proto__.
   if (schema instanceof z.ZodCustom) return 'object of strings';
   if (schema instanceof z.ZodNumber) return schema.format === null ? 'number' : 'integer';

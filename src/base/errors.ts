@@ -34,6 +34,21 @@ export class NotBegun extends Error {
   override readonly name = 'NotBegun';
 }
 
+/**
+ * The error of an effect as it was recorded: its name, its message and the errno. Thrown to the
+ * caller, so that the log has what the caller was told.
+ */
+export class EffectFailed extends Error {
+  override readonly name: string;
+  readonly code: string | undefined;
+
+  constructor(name: string, message: string, code?: string) {
+    super(message);
+    this.name = name;
+    this.code = code;
+  }
+}
+
 /** This Node.js cannot load a native module. The message has the command that fixes it. */
 export class ModuleUnusable extends Error {
   override readonly name = 'ModuleUnusable';

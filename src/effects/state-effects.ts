@@ -13,11 +13,13 @@ import type {
 } from '../base/ports.js';
 import type { SnapshotId } from '../base/units.js';
 import type { FileSystem } from '../filesystems/contract.js';
-import type { Command, RemoteQuestion } from '../machines/commands.js';
+import type { Command } from '../machines/commands.js';
+import { FAULT_KINDS, type Fault } from '../machines/events/events.js';
 import type { RemoteLayer } from '../machines/facts.js';
 import type { SnapshotState } from '../machines/fold.js';
 import { hasIdmappedLayers, rootOf } from '../machines/id-mapping.js';
 import type { Maker } from '../machines/client-identity.js';
+import { Refused } from '../machines/refusals.js';
 import type { StateEffect } from '../machines/snapshot-machine.js';
 
 /** What the effects reach. */
@@ -34,8 +36,6 @@ export interface EffectWorld {
   readonly idmappedMounts: IdmappedLayerMounts;
   /** The snapshot below; undefined when it has none. */
   readonly parentOf: (state: SnapshotState) => SnapshotState | undefined;
-  /** Whether, and for what, the remote file system is asked once the directories stand. */
-  readonly remoteQuestion: (state: SnapshotState) => RemoteQuestion;
   /** Why a client does not see what is mounted there; null when it does. */
   readonly whyHidden: (
     client: Maker | null,
@@ -95,9 +95,9 @@ export function failureOf(
     case 'mountRemote':
     case 'mapLayerIds':
     case 'prepareDirectories':
-      return { command: 'DirectoriesFailed', reason };
+      return { command: 'DirectoriesFailed', reason, fault: faultOf(thrown) };
     case 'makeDurable':
-      return { command: 'DataFailed', reason };
+      return { command: 'DataFailed', reason, fault: faultOf(thrown) };
     case 'restoreLayer':
       return { command: 'LayerLost', reason, retryAt };
     case 'removeDirectories':
@@ -105,6 +105,13 @@ export function failureOf(
     default:
       return assertNever(effect);
   }
+}
+
+/** An error as the log keeps it and the client is told. */
+function faultOf(thrown: unknown): Fault {
+  const name = thrown instanceof Refused ? thrown.refusal.name : nameOf(thrown);
+  const kind = FAULT_KINDS.find((known) => known === name) ?? 'Error';
+  return thrown instanceof HostFault ? { kind, errno: thrown.code } : { kind };
 }
 
 /** The command that reports a failed attempt to remove directories; null if none was made. */
@@ -136,7 +143,7 @@ async function prepareDirectories(
     },
     signal,
   );
-  return { command: 'DirectoriesReady', remote: world.remoteQuestion(state) };
+  return { command: 'DirectoriesReady' };
 }
 
 /** A mapping wins over the parent; only uid and gid are taken over (overlay.go, createSnapshot). */
@@ -170,7 +177,8 @@ async function mountRemote(
     const hidden = await world.whyHidden(state.maker, mountpoint, signal);
     if (hidden !== null) throw new Error(hidden);
     const owner = await directories.ownerOf(state.id, signal);
-    return { command: 'RemoteReady', usage: { size: 0, inodes: 0 }, owner };
+    const usage = { size: 0, inodes: 0 };
+    return { command: 'RemoteReady', fileSystem: fileSystem.name, usage, owner };
   } catch (thrown) {
     signal.throwIfAborted();
     await leaveClean(state, world, signal);

@@ -4,7 +4,7 @@
  */
 import type { FileOwner } from '../base/ports.js';
 import type { Labels, SnapshotId, SnapshotName, Usage } from '../base/units.js';
-import type { Caller, SnapshotEventData } from './events/events.js';
+import type { Caller, Fault, SnapshotEventData } from './events/events.js';
 import type { Keeper } from './client-identity.js';
 
 export type Command =
@@ -19,8 +19,12 @@ export type Command =
       readonly withholdsReady?: boolean;
       /** What keeps the snapshot that has the key already from this caller. */
       readonly nameKeeper?: Keeper | null;
-      /** Directories that stand already, made ahead of time; without them they are made now. */
-      readonly preallocated?: { readonly id: SnapshotId; readonly remote: RemoteQuestion };
+      /** Number of directories that were made ahead of time; without it they are made now. */
+      readonly preallocated?: SnapshotId;
+      /** Names of the remote file systems, in the order in which they are asked. */
+      readonly fileSystems?: readonly string[];
+      /** Why they are not asked this time; null if they are. */
+      readonly declined?: string | null;
       /** Why layers cannot be mounted with mapped ids on this host; absent: they can. */
       readonly whyNoIdMapping?: string;
     }
@@ -54,12 +58,18 @@ export type Command =
       /** What keeps the snapshot from this caller; without one it may be changed. */
       readonly keeper?: Keeper | null;
     }
-  /** The directories stand. `remote` says whether the remote file system is asked now. */
-  | { readonly command: 'DirectoriesReady'; readonly remote: RemoteQuestion }
-  | { readonly command: 'DirectoriesFailed'; readonly reason: string }
+  /** The directories exist. */
+  | { readonly command: 'DirectoriesReady' }
+  | { readonly command: 'DirectoriesFailed'; readonly reason: string; readonly fault: Fault }
   /** The layers below are mounted with mapped ids. */
   | { readonly command: 'IdsMapped' }
-  | { readonly command: 'RemoteReady'; readonly usage: Usage; readonly owner: FileOwner }
+  | {
+      readonly command: 'RemoteReady';
+      /** Which one mounted the layer. */
+      readonly fileSystem: string;
+      readonly usage: Usage;
+      readonly owner: FileOwner;
+    }
   | { readonly command: 'RemoteFailed'; readonly reason: string }
   | {
       readonly command: 'DataReady';
@@ -67,7 +77,7 @@ export type Command =
       readonly owner: FileOwner;
       readonly durability: SnapshotEventData<'SnapshotCommitted'>['durability'];
     }
-  | { readonly command: 'DataFailed'; readonly reason: string }
+  | { readonly command: 'DataFailed'; readonly reason: string; readonly fault: Fault }
   | { readonly command: 'LayerLost'; readonly reason: string; readonly retryAt: string | null }
   | {
       readonly command: 'LayerFound';
@@ -84,17 +94,6 @@ export type Command =
     }
   /** The daemon has just started: no caller waits for what was in progress. */
   | { readonly command: 'Recover' };
-
-export type RemoteQuestion =
-  | { readonly ask: false }
-  | { readonly ask: true; readonly ref: string; readonly fileSystem: string }
-  /** Known beforehand that it would fail; the reason is kept all the same. */
-  | {
-      readonly ask: 'declined';
-      readonly ref: string;
-      readonly fileSystem: string;
-      readonly reason: string;
-    };
 
 export type CommandName = Command['command'];
 export type CommandOf<Name extends CommandName> = Extract<Command, { readonly command: Name }>;

@@ -10,8 +10,8 @@ import { assert, assertNever } from '../base/assert.js';
 import { ok, refuse, type Result } from '../base/result.js';
 import { snapshotName, type Labels, type SnapshotName } from '../base/units.js';
 import { accepts, metaOf, type Status } from './transition-table.js';
-import type { Command, CommandOf, RemoteQuestion } from './commands.js';
-import type { ParentLink, SnapshotEvent } from './events/events.js';
+import type { Command, CommandOf } from './commands.js';
+import type { ParentLink, RemoteQuestion, SnapshotEvent } from './events/events.js';
 import type { SnapshotState } from './fold.js';
 import type { Forest } from './snapshots/forest.js';
 import { requestedMaps, type IdMapping } from './id-mapping.js';
@@ -29,6 +29,7 @@ import {
   utf8Length,
 } from './labels.js';
 import { makerOf } from './client-identity.js';
+import { firstAsked } from './facts.js';
 import { refusals, type Refusal } from './refusals.js';
 
 export type Decision = Result<readonly SnapshotEvent[], Refusal>;
@@ -48,11 +49,16 @@ export function decide(forest: Forest, state: SnapshotState | null, command: Com
     case 'Remove':
       return decideRemove(forest, state, command);
     case 'DirectoriesReady':
-      return outcome(state, directoriesReady(command, needsMappedLayers(forest, state)));
-    case 'DirectoriesFailed':
+      return outcome(
+        state,
+        afterDirectories(state?.question ?? null, needsMappedLayers(forest, state)),
+      );
+    case 'DirectoriesFailed': {
+      const { reason, fault } = command;
       return outcome(state, [
-        { type: 'SnapshotAbandoned', data: { reason: command.reason, inferred: false } },
+        { type: 'SnapshotAbandoned', data: { reason, fault, inferred: false } },
       ]);
+    }
     case 'IdsMapped':
       return state?.status === 'mappingIds'
         ? ok([{ type: 'SnapshotPrepared', data: {} }])
@@ -63,8 +69,10 @@ export function decide(forest: Forest, state: SnapshotState | null, command: Com
       return outcome(state, [{ type: 'RemoteMountFailed', data: { reason: command.reason } }]);
     case 'DataReady':
       return decideDataReady(state, command);
-    case 'DataFailed':
-      return outcome(state, [{ type: 'SnapshotCommitFailed', data: { reason: command.reason } }]);
+    case 'DataFailed': {
+      const { reason, fault } = command;
+      return outcome(state, [{ type: 'SnapshotCommitFailed', data: { reason, fault } }]);
+    }
     case 'LayerLost':
       return decideLayerLost(state, command);
     case 'LayerFound':
@@ -121,30 +129,38 @@ function decidePrepare(
   }
   const { preallocated } = command;
   assert(
-    preallocated === undefined || forest.isPreallocated(preallocated.id),
+    preallocated === undefined || forest.isPreallocated(preallocated),
     'preallocated directory id is reserved',
-    () => String(preallocated?.id),
+    () => String(preallocated),
   );
   assert(
     preallocated === undefined || idMapping.value === null,
     'a preallocated directory belongs to the process',
   );
+  const remote = target === null ? null : questionOf(target, command);
   return ok([
     {
       type: 'SnapshotPreparing',
       data: {
-        id: preallocated?.id ?? forest.nextId,
+        id: preallocated ?? forest.nextId,
         kind: command.kind,
         key: command.key,
         parent: parent.value,
         labels: storedLabels(command.labels),
-        target,
+        remote,
         idMapping: idMapping.value,
         caller: command.caller,
       },
     },
-    ...(preallocated === undefined ? [] : directoriesReady(preallocated, false)),
+    ...(preallocated === undefined ? [] : afterDirectories(remote, false)),
   ]);
+}
+
+function questionOf(
+  ref: string,
+  { fileSystems = [], declined = null }: CommandOf<'Prepare'>,
+): RemoteQuestion {
+  return declined === null ? { ref, fileSystems: [...fileSystems] } : { ref, declined };
 }
 
 function idMappingOf(
@@ -279,18 +295,13 @@ function needsMappedLayers(forest: Forest, state: SnapshotState | null): boolean
   return needsIdmappedMounts(forest.ancestorsOf(state), state.idMapping);
 }
 
-function directoriesReady(
-  { remote }: { readonly remote: RemoteQuestion },
+function afterDirectories(
+  remote: RemoteQuestion | null,
   needsMapping: boolean,
 ): readonly SnapshotEvent[] {
   if (needsMapping) return [{ type: 'IdMappingStarted', data: {} }];
-  if (remote.ask === false) return [{ type: 'SnapshotPrepared', data: {} }];
-  const started: SnapshotEvent = {
-    type: 'RemoteMountStarted',
-    data: { ref: remote.ref, fileSystem: remote.fileSystem },
-  };
-  if (remote.ask === true) return [started];
-  return [started, { type: 'RemoteMountFailed', data: { reason: remote.reason } }];
+  const type = firstAsked(remote) === null ? 'SnapshotPrepared' : 'RemoteMountStarted';
+  return [{ type, data: {} }];
 }
 
 function decideRemoteReady(
@@ -300,9 +311,10 @@ function decideRemoteReady(
 ): Decision {
   if (state === null || !accepts(state.status, 'RemoteMounted')) return overtaken(state);
   assert(state.remote !== null, 'a mounting snapshot knows its remote layer');
-  const { ref, fileSystem } = state.remote;
+  const { ref } = state.remote;
+  const { fileSystem } = command;
   return ok([
-    { type: 'RemoteMounted', data: {} },
+    { type: 'RemoteMounted', data: { fileSystem } },
     {
       type: 'SnapshotCommitted',
       data: {
@@ -374,8 +386,8 @@ function recoveryOf(state: SnapshotState | null): readonly SnapshotEvent[] {
   if (afterCrash === undefined) return [];
   const reason = 'the daemon stopped while this was under way; no client has had an answer';
   return afterCrash === 'SnapshotAbandoned'
-    ? [{ type: afterCrash, data: { reason, inferred: true } }]
-    : [{ type: afterCrash, data: { reason } }];
+    ? [{ type: afterCrash, data: { reason, fault: null, inferred: true } }]
+    : [{ type: afterCrash, data: { reason, fault: null } }];
 }
 
 /** Events of an effect that ended, if the snapshot still is where the effect was started. */

@@ -12,7 +12,12 @@ import type {
   UnixNanos,
   Usage,
 } from '../base/units.js';
-import type { ParentLink, SnapshotEvent, SnapshotEventOf } from './events/events.js';
+import type {
+  ParentLink,
+  RemoteQuestion,
+  SnapshotEvent,
+  SnapshotEventOf,
+} from './events/events.js';
 import { makesChownedCopy, type IdMapping } from './id-mapping.js';
 import { NO_LABELS } from './labels.js';
 import { makerOf, type Maker } from './client-identity.js';
@@ -26,6 +31,7 @@ export interface Recorded<Event = SnapshotEvent> {
 
 export interface RemoteLayer {
   readonly ref: string;
+  /** The one that has mounted it; until then, the first that is asked. */
   readonly fileSystem: string;
   /** The labels it was mounted with: a restore needs them whatever Update has made of the labels. */
   readonly mountLabels: Labels;
@@ -71,8 +77,8 @@ export interface SnapshotFacts {
   readonly labels: Labels;
   /** Null for what was made through the library, or salvaged by a repair. */
   readonly maker: Maker | null;
-  /** The chain id asked for with Prepare. */
-  readonly target: string | null;
+  /** The remote layer that may serve instead, as Prepare asked for it. */
+  readonly question: RemoteQuestion | null;
   /** Ids of the user namespace that it was prepared for. */
   readonly idMapping: IdMapping | null;
   readonly remote: RemoteLayer | null;
@@ -88,6 +94,12 @@ export interface SnapshotFacts {
   readonly createdAt: UnixNanos;
   readonly updatedAt: UnixNanos;
   readonly streamVersion: StreamVersion;
+}
+
+/** The file system that is asked first for a remote layer; null when none is asked. */
+export function firstAsked(question: RemoteQuestion | null): string | null {
+  if (question === null || 'declined' in question) return null;
+  return question.fileSystems[0] ?? null;
 }
 
 /** The usual owner: one object for all states. */
@@ -115,7 +127,7 @@ function begin(recorded: Recorded<SnapshotEventOf<'SnapshotPreparing'>>): Snapsh
     parent: data.parent,
     labels: data.labels.size === 0 ? NO_LABELS : data.labels,
     maker: makerOf(data.caller),
-    target: data.target,
+    question: data.remote,
     idMapping: data.idMapping,
     remote: null,
     commit: null,
@@ -140,7 +152,7 @@ function salvage(recorded: Recorded<SnapshotEventOf<'SnapshotSalvaged'>>): Snaps
     parent: null,
     labels,
     maker: null,
-    target: null,
+    question: null,
     idMapping: null,
     remote: null,
     commit: null,
@@ -155,6 +167,12 @@ function salvage(recorded: Recorded<SnapshotEventOf<'SnapshotSalvaged'>>): Snaps
   };
 }
 
+function askedFor({ question, labels }: SnapshotFacts): RemoteLayer {
+  const fileSystem = firstAsked(question);
+  assert(question !== null && fileSystem !== null, 'a mount answers a remote question');
+  return { ref: question.ref, fileSystem, mountLabels: labels };
+}
+
 type LaterEvent = Exclude<SnapshotEvent, { type: 'SnapshotPreparing' | 'SnapshotSalvaged' }>;
 
 function changesBy(
@@ -164,7 +182,10 @@ function changesBy(
 ): Partial<SnapshotFacts> {
   switch (event.type) {
     case 'RemoteMountStarted':
-      return { remote: { ...event.data, mountLabels: facts.labels } };
+      return { remote: askedFor(facts) };
+    case 'RemoteMounted':
+      assert(facts.remote !== null, 'a layer that was mounted was asked for');
+      return { remote: { ...facts.remote, fileSystem: event.data.fileSystem } };
     case 'RemoteMountFailed':
       return { remote: null };
     case 'SnapshotCommitting': {
@@ -206,7 +227,6 @@ function changesBy(
     }
     case 'IdMappingStarted':
     case 'SnapshotPrepared':
-    case 'RemoteMounted':
     case 'SnapshotCollecting':
     case 'SnapshotRemoved':
       return {};

@@ -46,6 +46,18 @@ export interface Refusal {
   readonly message: string;
 }
 
+/** A refusal that an effect found, thrown. */
+export class Refused extends Error {
+  override readonly name = 'Refused';
+
+  constructor(
+    readonly refusal: Refusal,
+    options?: ErrorOptions,
+  ) {
+    super(refusal.message, options);
+  }
+}
+
 export function classOf(refusal: Refusal): ErrorClass {
   return REFUSAL_CLASSES[refusal.name];
 }

@@ -8,7 +8,7 @@
  * by itself. Deadlines are events (docs/decisions).
  */
 import { assign, setup } from 'xstate';
-import { evolve, type Recorded, type SnapshotFacts } from './facts.js';
+import { evolve, firstAsked, type Recorded, type SnapshotFacts } from './facts.js';
 import type { SnapshotEventType } from './events/events.js';
 
 /** The side effects that belong to states. */
@@ -64,6 +64,7 @@ export const snapshotMachine = setup({
     meta: {} as StateMeta,
   },
   guards: {
+    isAsked: ({ context }) => firstAsked(context.facts?.question ?? null) !== null,
     isView: ({ context }) => context.facts?.preparedAs === 'view',
     isDeferred: ({ event }) => {
       const { event: removing } = event.recorded;
@@ -94,7 +95,7 @@ export const snapshotMachine = setup({
       on: {
         SnapshotPrepared: prepared,
         IdMappingStarted: to('mappingIds'),
-        RemoteMountStarted: to('mounting'),
+        RemoteMountStarted: { guard: 'isAsked', ...to('mounting') },
         SnapshotAbandoned: to('removing'),
       },
     },

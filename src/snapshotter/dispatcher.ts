@@ -41,21 +41,25 @@ export interface EffectRunner {
   entered(state: SnapshotState): void;
 }
 
-export interface Accepted {
+/** A state, and the event that led to it. */
+export interface Settled {
   readonly state: SnapshotState;
+  readonly event: SnapshotEvent;
+}
+
+export interface Accepted extends Settled {
   /** Resolves when the events are durable; rejects with LogReadOnly. Need not be awaited. */
   readonly durable: Promise<void>;
 }
 
-interface Pending {
+interface Pending extends Settled {
   readonly durable: Promise<void>;
   readonly position: Position;
-  readonly state: SnapshotState;
 }
 
 interface Waiter {
   readonly after: number;
-  readonly resolve: (state: SnapshotState) => void;
+  readonly resolve: (settled: Settled) => void;
   readonly reject: (fault: Error) => void;
 }
 
@@ -144,7 +148,7 @@ export class Dispatcher {
    * way out. What was in line before the given state does not count. Rejects when the log fails:
    * then it will never come to rest.
    */
-  settled({ id, streamVersion: after }: SnapshotState): Promise<SnapshotState> {
+  settled({ id, streamVersion: after }: SnapshotState): Promise<Settled> {
     return new Promise((resolve, reject) => {
       const waiter = { after, resolve, reject };
       this.#waiters.set(id, [...(this.#waiters.get(id) ?? []), waiter]);
@@ -210,10 +214,12 @@ export class Dispatcher {
       lastRecord?.streamVersion === state.streamVersion,
       'the log answers a record for each event',
     );
-    this.#pending.push({ durable, position: lastRecord.position, state });
+    const event = events.at(-1);
+    assert(event !== undefined, 'a decision has at least one event');
+    this.#pending.push({ durable, position: lastRecord.position, state, event });
     if (isIntent) this.#runner.entered(state);
     if (isLast) this.#flushSoon();
-    return { state, durable };
+    return { state, event, durable };
   }
 
   #flushSoon(): void {
@@ -234,25 +240,26 @@ export class Dispatcher {
     }
     const durable = takeBefore(this.#pending, after);
     for (const { state } of durable) this.durable.put(state);
-    for (const { state } of durable) {
+    for (const { state, event } of durable) {
       const { effect, afterCrash } = metaOf(state.status);
       const mayBegin = effect?.onceEventIs !== 'accepted';
       // When a later event is in line already, its own entry speaks for the snapshot.
       const isNewest = this.accepted.get(state.id) === state || state.status === 'removed';
       if (mayBegin && isNewest) this.#runner.entered(state);
       // What a crash would undo is not at rest.
-      if (afterCrash === undefined) this.#resolveWaiters(state);
+      if (afterCrash === undefined) this.#resolveWaiters({ state, event });
     }
   }
 
-  #resolveWaiters(state: SnapshotState): void {
+  #resolveWaiters(settled: Settled): void {
+    const { state } = settled;
     const waiters = this.#waiters.get(state.id);
     if (waiters === undefined) return;
     const due = waiters.filter(({ after }) => state.streamVersion > after);
     const early = waiters.filter(({ after }) => state.streamVersion <= after);
     if (early.length === 0) this.#waiters.delete(state.id);
     else this.#waiters.set(state.id, early);
-    for (const { resolve } of due) resolve(state);
+    for (const { resolve } of due) resolve(settled);
   }
 }
 

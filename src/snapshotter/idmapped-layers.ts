@@ -24,26 +24,8 @@ import type { SnapshotState } from '../machines/fold.js';
 import type { Forest } from '../machines/snapshots/forest.js';
 import { hasIdmappedLayers, type IdMaps } from '../machines/id-mapping.js';
 import type { Maker } from '../machines/client-identity.js';
-import { refusals, type Refusal } from '../machines/refusals.js';
+import { refusals, Refused, type Refusal } from '../machines/refusals.js';
 import type { Visibility } from './clients/visibility.js';
-
-/** A layer cannot be shown with mapped ids. The message names it and the reason. */
-export class IdsNotMappable extends Error {
-  override readonly name = 'IdsNotMappable';
-
-  get refusal(): Refusal {
-    return refusals.cannotMapIds(this.message);
-  }
-}
-
-/** A client does not see a layer that is mounted with mapped ids. */
-export class MappedLayerHidden extends Error {
-  override readonly name = 'MappedLayerHidden';
-
-  constructor(readonly refusal: Refusal) {
-    super(refusal.message);
-  }
-}
 
 export interface IdmappedLayersOptions {
   readonly root: string;
@@ -69,7 +51,7 @@ export class IdmappedLayers implements IdmappedLayerMounts {
   /**
    * `client` is who is going to mount them; null for this process itself.
    *
-   * Fails    IdsNotMappable, MappedLayerHidden, HostFault, or the signal's reason
+   * Fails    Refused (IdsNotMappable, LayerNotVisible), HostFault, or the signal's reason
    */
   async attach(state: SnapshotState, client: Maker | null, signal: AbortSignal): Promise<void> {
     if (!hasIdmappedLayers(state)) return;
@@ -101,8 +83,7 @@ export class IdmappedLayers implements IdmappedLayerMounts {
       await result;
       return null;
     } catch (thrown) {
-      const isRefused = thrown instanceof IdsNotMappable || thrown instanceof MappedLayerHidden;
-      if (isRefused) return thrown.refusal;
+      if (thrown instanceof Refused) return thrown.refusal;
       throw thrown;
     }
   }
@@ -180,9 +161,8 @@ export class IdmappedLayers implements IdmappedLayerMounts {
     for (const { mountpoint } of table) {
       const [id = ''] = below(mountpoint, snapshots)?.split('/') ?? [];
       if (!ids.has(id)) continue;
-      throw new IdsNotMappable(
-        `something is mounted on ${mountpoint}, which is not a remote layer; unmount it`,
-      );
+      const found = `something is mounted on ${mountpoint}, which is not a remote layer; unmount it`;
+      throw new Refused(refusals.cannotMapIds(found));
     }
   }
 
@@ -203,21 +183,22 @@ export class IdmappedLayers implements IdmappedLayerMounts {
       return path !== null && below(path, hidden.mountpoint) !== null;
     });
     if (layer === undefined) return;
-    throw new MappedLayerHidden(refusals.layerNotVisible(layer.name, layer.id, hidden.reason));
+    throw new Refused(refusals.layerNotVisible(layer.name, layer.id, hidden.reason));
   }
 
   async #explained(thrown: unknown, clones: readonly IdmappedClone[]): Promise<unknown> {
     if (!(thrown instanceof HostFault)) return thrown;
     const { operation } = thrown;
-    if (operation === 'unshare') return new IdsNotMappable(thrown.message, { cause: thrown });
+    const refused = (why: string): Refused =>
+      new Refused(refusals.cannotMapIds(why), { cause: thrown });
+    if (operation === 'unshare') return refused(thrown.message);
     const source = clones.find((clone) => clone.source === thrown.path)?.source;
     if (operation !== 'mount_setattr' || source === undefined) return thrown;
     const table = await this.#options.mountTable.read().catch(() => []);
     const type = mountOf(source, table)?.fileSystemType ?? 'an unknown file system';
-    return new IdsNotMappable(
+    return refused(
       `${source} is ${type}, of which this kernel makes no idmapped mount ` +
         `(mount_setattr: ${thrown.code})`,
-      { cause: thrown },
     );
   }
 

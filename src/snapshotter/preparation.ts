@@ -2,14 +2,15 @@
  * Prepare and View from the request to the mounts, remote layers included.
  *
  * A layer is asked for at most once at a time for each (ref, parent), however many clients want
- * it. If it cannot be had, everybody gets an ordinary snapshot, and why stands in the log. If the
+ * it. If it cannot be had, all of them get an ordinary snapshot, and the log has the reason. If the
  * caller goes away meanwhile, nothing of the snapshot stays.
  */
-import { reasonOf } from '../base/errors.js';
+import { EffectFailed } from '../base/errors.js';
 import { ok, refuse, type Result } from '../base/result.js';
 import { metaOf } from '../machines/transition-table.js';
-import type { CommandOf, RemoteQuestion } from '../machines/commands.js';
+import type { CommandOf } from '../machines/commands.js';
 import { decide, targetOf } from '../machines/decide.js';
+import type { SnapshotEventOf } from '../machines/events/events.js';
 import type { SnapshotState } from '../machines/fold.js';
 import { requestedMaps } from '../machines/id-mapping.js';
 import { refusals, type Refusal } from '../machines/refusals.js';
@@ -17,11 +18,9 @@ import { keeperInWords } from '../machines/refusals.js';
 import { makerOf } from '../machines/client-identity.js';
 import type { SnapshotId } from '../base/units.js';
 import { orAborted } from '../base/abort.js';
-import type { Accepted, Dispatcher } from './dispatcher.js';
-import { IdsNotMappable, MappedLayerHidden } from './idmapped-layers.js';
+import type { Accepted, Dispatcher, Settled } from './dispatcher.js';
 import type { Layers } from './layer-availability.js';
 import type { DirectoryPool } from './directory-pool.js';
-import type { StateRunner } from './state-runner.js';
 import type { Clients } from './clients/clients.js';
 import type { Visibility } from './clients/visibility.js';
 
@@ -29,13 +28,12 @@ type PrepareCommand = CommandOf<'Prepare'>;
 
 export interface PreparationOptions {
   readonly dispatcher: Dispatcher;
-  readonly runner: StateRunner;
   readonly layers: Layers;
   readonly preallocated: DirectoryPool;
   readonly clients: Clients;
   readonly visibility: Visibility;
-  /** Name of the remote file system, or null when none is configured. */
-  readonly fileSystem: string | null;
+  /** Names of the remote file systems, in the order in which they are asked. */
+  readonly fileSystems: readonly string[];
 }
 
 /** What asking for a remote layer came to; null when it was given up before there was an answer. */
@@ -56,29 +54,14 @@ export class Preparation {
   readonly #options: PreparationOptions;
   /** Remote preparations under way. */
   readonly #targets = new Map<string, Promise<TargetAnswer | null>>();
-  /** Snapshots that must not ask the remote file system, and why. */
-  readonly #declined = new Map<SnapshotId, string>();
 
   constructor(options: PreparationOptions) {
     this.#options = options;
   }
 
-  /** What the effect that made the directories does next. Called back by the effects. */
-  remoteQuestion(state: SnapshotState): RemoteQuestion {
-    return this.#questionFor(state.target, this.#declined.get(state.id) ?? null);
-  }
-
-  #questionFor(ref: string | null, declined: string | null): RemoteQuestion {
-    const { fileSystem } = this.#options;
-    if (ref === null || fileSystem === null) return { ask: false };
-    return declined === null
-      ? { ask: true, ref, fileSystem }
-      : { ask: 'declined', ref, fileSystem, reason: declined };
-  }
-
   /** The active snapshot or view, durable. TargetReady when the remote layer serves instead. */
   async run(command: PrepareCommand, signal: AbortSignal): Promise<Result<SnapshotState, Refusal>> {
-    const target = this.#options.fileSystem === null ? null : targetOf(command);
+    const target = this.#options.fileSystems.length === 0 ? null : targetOf(command);
     if (target === null) return this.#prepare(command, null, signal);
     const client = makerOf(command.caller);
     const outOfReach = await this.#options.visibility.whyOutOfReach(client, signal);
@@ -143,14 +126,13 @@ export class Preparation {
       const isNew = begun.refusal.name === 'TargetReady';
       return isNew ? this.#prepare(command, declined, signal) : begun;
     }
-    const state = await this.#settle(begun.value, signal);
-    if (state.status === 'removing' && state.remote !== null && reason === null) {
+    const settled = await this.#settle(begun.value, signal);
+    if (settled.event.type === 'SnapshotAbandoned' && settled.state.remote !== null) {
       // The mount hangs or left something behind, so that directory is given up. A fresh one,
       // without asking again, serves the client.
-      const why = reasonOf(this.#options.runner.takeFault(state.id) ?? 'the mount failed');
-      return this.#prepare(command, why, signal);
+      return this.#prepare(command, settled.event.data.reason, signal);
     }
-    return this.#answer(state);
+    return answerOf(settled);
   }
 
   /** What would be refused now. TargetReady is no refusal here: the layer is checked first. */
@@ -213,23 +195,13 @@ export class Preparation {
 
   /** Decides again, since the checks took time, and starts. */
   #begin(command: PrepareCommand, declined: string | null): Result<Accepted, Refusal> {
-    const { dispatcher, preallocated } = this.#options;
+    const { dispatcher, preallocated, fileSystems } = this.#options;
     const id = this.#preallocatedFor(command);
-    if (id !== null) {
-      const remote = this.#questionFor(targetOf(command), declined);
-      const holder = dispatcher.accepted.holderOf(command.key) ?? null;
-      const begun = dispatcher.execute(holder, { ...command, preallocated: { id, remote } });
-      if (!begun.ok) preallocated.giveBack(id);
-      return begun;
-    }
-    // The effect may ask at once, so the answer is laid out before the command is carried out.
-    const nextId = dispatcher.accepted.nextId;
-    if (declined !== null) this.#declined.set(nextId, declined);
-    const holder = dispatcher.accepted.holderOf(command.key) ?? null;
-    const begun = dispatcher.execute(holder, command);
-    if (!begun.ok) {
-      this.#declined.delete(nextId);
-    }
+    const begun = dispatcher.execute(dispatcher.accepted.holderOf(command.key) ?? null, {
+      ...{ ...command, fileSystems, declined },
+      ...(id !== null && { preallocated: id }),
+    });
+    if (!begun.ok && id !== null) preallocated.giveBack(id);
     return begun;
   }
 
@@ -243,29 +215,28 @@ export class Preparation {
     return owner === null ? null : preallocated.take(owner);
   }
 
-  async #settle({ state, durable }: Accepted, signal: AbortSignal): Promise<SnapshotState> {
-    const { id } = state;
+  async #settle({ state, event, durable }: Accepted, signal: AbortSignal): Promise<Settled> {
     const isAtRest = metaOf(state.status).afterCrash === undefined;
-    const settled = isAtRest ? durable.then(() => state) : this.#options.dispatcher.settled(state);
+    const settled = isAtRest
+      ? durable.then(() => ({ state, event }))
+      : this.#options.dispatcher.settled(state);
     try {
       return await orAborted(settled, signal);
     } catch (thrown) {
-      this.#giveUp(id, settled);
+      this.#giveUp(state.id, settled);
       throw thrown;
-    } finally {
-      this.#declined.delete(id);
     }
   }
 
   /** The caller is gone: what it asked for goes too, now or as soon as it stands. */
-  #giveUp(id: SnapshotId, settled: Promise<SnapshotState>): void {
-    const { dispatcher, runner } = this.#options;
+  #giveUp(id: SnapshotId, settled: Promise<Settled>): void {
+    const { dispatcher } = this.#options;
     const reason = 'the caller went away before the answer';
     const withdraw = async () => {
-      const abandoned = dispatcher.report(id, { command: 'DirectoriesFailed', reason });
-      runner.takeFault(id);
+      const fault = { kind: 'CallerLeft' } as const;
+      const abandoned = dispatcher.report(id, { command: 'DirectoriesFailed', reason, fault });
       if (abandoned.ok) return;
-      const state = await settled;
+      const { state } = await settled;
       const { shownAs } = metaOf(state.status);
       if (shownAs !== 'active' && shownAs !== 'view') return;
       const current = dispatcher.accepted.get(id) ?? null;
@@ -276,18 +247,26 @@ export class Preparation {
       // The log is read-only: what is left is found and settled by the next start.
     });
   }
+}
 
-  #answer(state: SnapshotState): Result<SnapshotState, Refusal> {
-    const { shownAs } = metaOf(state.status);
-    if (shownAs === 'committed') {
-      return refuse(refusals.targetReady(state.target ?? state.name, state.name));
-    }
-    if (shownAs !== null) return ok(state);
-    const fault = this.#options.runner.takeFault(state.id);
-    const isRefused = fault instanceof IdsNotMappable || fault instanceof MappedLayerHidden;
-    if (isRefused) return refuse(fault.refusal);
-    throw fault instanceof Error ? fault : new Error('the snapshot could not be prepared');
+function answerOf({ state, event }: Settled): Result<SnapshotState, Refusal> {
+  const { shownAs } = metaOf(state.status);
+  if (shownAs === 'committed') {
+    return refuse(refusals.targetReady(state.remote?.ref ?? state.name, state.name));
   }
+  if (shownAs !== null) return ok(state);
+  if (event.type !== 'SnapshotAbandoned') throw new Error('the snapshot could not be prepared');
+  const { reason: message, fault } = event.data;
+  const name = fault?.kind;
+  if (name === 'IdsNotMappable' || name === 'LayerNotVisible') return refuse({ name, message });
+  throw errorOf(event);
+}
+
+/** What the caller of a failed effect is told: the same as the log. */
+export function errorOf({
+  data: { reason, fault },
+}: SnapshotEventOf<'SnapshotAbandoned' | 'SnapshotCommitFailed'>): EffectFailed {
+  return new EffectFailed(fault?.kind ?? 'Error', reason, fault?.errno);
 }
 
 function settleable<Value>(): { promise: Promise<Value>; settle: (value: Value) => void } {

@@ -28,14 +28,14 @@ import { asTargetQuery, parseFilters, type Filter } from './filter/filter.js';
 import type { IdmappedLayers } from './idmapped-layers.js';
 import type { Layers } from './layer-availability.js';
 import { mountsOf, type MountSpec, type SnapshotPaths } from './mounts.js';
-import type { Preparation } from './preparation.js';
+import { errorOf, type Preparation } from './preparation.js';
 import type { SnapshotterSettings } from './settings.js';
 import type { StateRunner } from './state-runner.js';
 import type { DeletionRequest, UnownedDirectories } from './unowned-directories.js';
 
 export type PrepareRequest = Omit<
   CommandOf<'Prepare'>,
-  'command' | 'kind' | 'preallocated' | 'whyNoIdMapping'
+  'command' | 'kind' | 'preallocated' | 'whyNoIdMapping' | 'fileSystems' | 'declined'
 >;
 export type CommitRequest = Omit<CommandOf<'Commit'>, 'command' | 'keeper'>;
 export type UpdateRequest = Omit<CommandOf<'UpdateLabels'>, 'command' | 'keeper'>;
@@ -136,7 +136,7 @@ export class Snapshotter {
 
   /** Makes an active snapshot a layer under a new name. Durable, contents included, when it answers. */
   async commit(request: CommitRequest, signal: AbortSignal): Promise<Result<void, Refusal>> {
-    const { dispatcher, runner } = this.#parts;
+    const { dispatcher } = this.#parts;
     const room = dispatcher.roomToGrow();
     if (room !== null) await room;
     const { key, caller } = request;
@@ -147,10 +147,9 @@ export class Snapshotter {
       ...{ command: 'Commit', ...request, ...known, nameKeeper },
     }));
     if (!begun.ok) return refuse(begun.refusal);
-    const state = await orAborted(dispatcher.settled(begun.value.state), signal);
-    const fault = runner.takeFault(state.id);
-    if (metaOf(state.status).shownAs === 'committed') return ok(undefined);
-    throw fault instanceof Error ? fault : new Error('the commit could not be carried out');
+    const { event } = await orAborted(dispatcher.settled(begun.value.state), signal);
+    if (event.type !== 'SnapshotCommitFailed') return ok(undefined);
+    throw errorOf(event);
   }
 
   /** Frees the name. The directory goes later: in the background, or with the next Cleanup. */

@@ -4,6 +4,7 @@
  * as a command. A restart calls the same `entered` for every replayed snapshot whose state has an
  * effect, so recovery is not a second code path.
  */
+import { InvariantBroken } from '../base/assert.js';
 import { errnoHint } from '../base/errno-hints.js';
 import { LogReadOnly } from '../base/errors.js';
 import type { Clock } from '../base/ports.js';
@@ -54,8 +55,6 @@ export class StateRunner implements EffectRunner {
   /** Effects that begin together, a little later. */
   readonly #gathered = new Map<SnapshotId, GatheredEffect>();
   #cancelGathering: (() => void) | null = null;
-  /** Why an effect failed, for the one request that waits for it. */
-  readonly #faults = new Map<SnapshotId, unknown>();
   #dispatcher: Dispatcher | null = null;
   #closed = false;
 
@@ -111,13 +110,6 @@ export class StateRunner implements EffectRunner {
     this.#cancelRetry(state.id);
     if (!this.#running.has(state.id)) this.#start(state, 'restoreLayer');
     await this.#running.get(state.id)?.reported;
-  }
-
-  /** The fault behind a snapshot's last failed effect, once. */
-  takeFault(id: SnapshotId): unknown {
-    const fault = this.#faults.get(id);
-    this.#faults.delete(id);
-    return fault;
   }
 
   /** Settles when the first attempt of the effect under way, if any, has ended. Never rejects. */
@@ -204,10 +196,10 @@ export class StateRunner implements EffectRunner {
       (outcome) => this.#ended(state, outcome),
       (thrown: unknown) => {
         if (this.#closed || this.#running.get(state.id)?.run !== run) return;
-        if (isAwaited(effect)) this.#faults.set(state.id, thrown);
         const failure = failureOf(effect, thrown, this.#retryAt(state));
         if (failure !== null) this.#ended(state, failure);
         else this.#running.delete(state.id);
+        if (thrown instanceof InvariantBroken) this.#options.onFatal(thrown);
       },
     );
     const firstAttempt = Promise.race([reported, firstFailed]);
@@ -256,7 +248,7 @@ export class StateRunner implements EffectRunner {
   }
 }
 
-/** Whether a request waits for this effect, and will ask for its fault. */
+/** Whether a request waits for this effect. */
 function isAwaited(effect: StateEffect): boolean {
   return effect !== 'restoreLayer' && effect !== 'removeDirectories';
 }

@@ -91,7 +91,7 @@ function factsOf(state: SnapshotState | null): FactsReply | null {
     kind: state.preparedAs,
     shownAs: metaOf(state.status).shownAs,
     parent,
-    target: state.target,
+    target: state.question?.ref ?? null,
     remote: remote === null ? null : `${remote.ref} from ${remote.fileSystem}`,
     bytes: usage?.size ?? null,
     inodes: usage?.inodes ?? null,

@@ -50,7 +50,7 @@ const states = fc
     preparedAs: 'active',
     parent: parent === null ? null : { id: snapshotId(3), name: parent },
     maker: null,
-    target: null,
+    question: null,
     idMapping: null,
     remote: state.status === 'committed.available' ? remote : null,
     commit: null,

@@ -248,9 +248,9 @@ it('reports unknown mounts for a copied root', { timeout: 60_000 }, async () => 
   await daemon.stop();
   const remote = { ref, fileSystem: 'layer-store' };
   await appendTo(daemon.root, [
-    preparing(1, 'n/1/remote', { target: ref }),
-    { stream: 'snapshot-1', type: 'RemoteMountStarted', data: remote },
-    { stream: 'snapshot-1', type: 'RemoteMounted' },
+    preparing(1, 'n/1/remote', { remote: { ref, fileSystems: ['layer-store'] } }),
+    { stream: 'snapshot-1', type: 'RemoteMountStarted' },
+    { stream: 'snapshot-1', type: 'RemoteMounted', data: { fileSystem: 'layer-store' } },
     committed(1, 'n/2/remote', { remote }),
   ]);
   aCommitted(daemon.root, 1);

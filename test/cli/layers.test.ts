@@ -27,9 +27,9 @@ function aRemote(id: number, ref: string): readonly TestEvent[] {
   const stream = `snapshot-${id}`;
   const remote = { ref, fileSystem: 'layer-store' };
   return [
-    preparing(id, `n/${id}/extract`, { target: ref }),
-    { stream, type: 'RemoteMountStarted', data: remote },
-    { stream, type: 'RemoteMounted' },
+    preparing(id, `n/${id}/extract`, { remote: { ref, fileSystems: ['layer-store'] } }),
+    { stream, type: 'RemoteMountStarted' },
+    { stream, type: 'RemoteMounted', data: { fileSystem: 'layer-store' } },
     committed(id, ref, { remote }),
   ];
 }
@@ -52,7 +52,7 @@ const aRootWithLayers = (): Promise<string> =>
   aRoot([
     ...aRemote(1, chain('a')), // 0 to 3
     ...aRemote(2, chain('b')), // 4 to 7
-    preparing(3, 'n/3/mine', { target: chain('c') }),
+    preparing(3, 'n/3/mine', { remote: { ref: chain('c'), fileSystems: [] } }),
     prepared(3),
     committing(3, 'n/4/mine'),
     committed(3, 'n/4/mine'), // 11

@@ -218,7 +218,7 @@ export const preparing = (id: number, key: string, more: EventBody = {}): TestEv
   stream: `snapshot-${id}`,
   type: 'SnapshotPreparing',
   data: {
-    ...{ id, kind: 'active', key, parent: null, labels: {}, target: null, idMapping: null },
+    ...{ id, kind: 'active', key, parent: null, labels: {}, remote: null, idMapping: null },
     ...{ caller, ...more },
   },
 });

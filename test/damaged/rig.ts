@@ -52,7 +52,7 @@ const preparing = (id: number, parent: number | null): Happening => ({
       kind: 'active',
       key: `default/${id}/key-${id}`,
       labels: {},
-      target: null,
+      remote: null,
       idMapping: null,
       caller,
     },

@@ -81,6 +81,8 @@ class Life {
   }
 }
 
+const lookup = { ref: layer(1), fileSystems: ['layer-store'] };
+
 function preparing(
   id: SnapshotId,
   key: string,
@@ -95,7 +97,7 @@ function preparing(
       key: snapshotName(key),
       parent,
       labels,
-      target: view || mapped ? null : layer(1),
+      remote: view || mapped ? null : lookup,
       idMapping: mapped ? idMapping : null,
       caller,
     },
@@ -158,11 +160,11 @@ function remoteLayer(life: Life): ParentLink {
   const name = snapshotName(layer(1));
   const remote = { ref: layer(1), fileSystem: 'layer-store' };
   life.snapshot(id, false, preparing(id, 'k8s.io/1/extract-1-a b', null));
-  life.snapshot(id, true, { type: 'RemoteMountStarted', data: remote });
+  life.snapshot(id, true, { type: 'RemoteMountStarted', data: {} });
   life.snapshot(
     id,
     true,
-    { type: 'RemoteMounted', data: {} },
+    { type: 'RemoteMounted', data: { fileSystem: 'layer-store' } },
     {
       type: 'SnapshotCommitted',
       data: {
@@ -185,13 +187,13 @@ function ordinaryLayer(life: Life, parent: ParentLink): ParentLink {
   const name = snapshotName('k8s.io/3/sha256:two');
   const committing = { name, labels, parent, caller };
   life.snapshot(id, false, preparing(id, 'k8s.io/2/extract-2-a c', parent));
-  life.snapshot(id, true, {
-    type: 'RemoteMountStarted',
-    data: { ref: layer(1), fileSystem: 'layer-store' },
-  });
+  life.snapshot(id, true, { type: 'RemoteMountStarted', data: {} });
   life.snapshot(id, true, { type: 'RemoteMountFailed', data: { reason: 'no such layer' } });
   life.snapshot(id, false, { type: 'SnapshotCommitting', data: committing });
-  life.snapshot(id, true, { type: 'SnapshotCommitFailed', data: { reason: 'EIO' } });
+  life.snapshot(id, true, {
+    type: 'SnapshotCommitFailed',
+    data: { reason: 'EIO', fault: { kind: 'HostFault', errno: 'EIO' } },
+  });
   life.snapshot(id, false, { type: 'SnapshotCommitting', data: committing });
   life.snapshot(id, true, {
     type: 'SnapshotCommitted',
@@ -221,7 +223,7 @@ function leavings(life: Life, parent: ParentLink): void {
   life.snapshot(abandoned, false, preparing(abandoned, 'k8s.io/6/gone', null));
   life.snapshot(abandoned, true, {
     type: 'SnapshotAbandoned',
-    data: { reason: 'ENOSPC', inferred: false },
+    data: { reason: 'ENOSPC', fault: { kind: 'HostFault', errno: 'ENOSPC' }, inferred: false },
   });
   const path = '/var/lib/stratalog/snapshots/5/fs';
   life.snapshot(abandoned, true, {
@@ -307,10 +309,10 @@ function repaired(life: Life): void {
   });
 }
 
-/** Of the first segment, as `tail -c +137 | head -c 3904 | sha256sum` has it. */
+/** Of the first segment, as `tail -c +137 | head -c 3936 | sha256sum` has it. */
 const firstSegment = {
   from: 0,
-  to: 16,
-  bytes: 3904,
-  sha256: 'a8c3c4aa45e2d5da7fb4be57cfdc94a66f9c70dd9d3e697399d166be5ed410ff',
+  to: 17,
+  bytes: 3936,
+  sha256: 'b94992b997b3b7cd52f503ef96bb52dc57f8a7fbaf667f812234375d83c32585',
 };

@@ -95,7 +95,7 @@ const preparing = (id: number, caller: object) => ({
     key: `key-${id}`,
     parent: null,
     labels: {},
-    target: null,
+    remote: null,
     idMapping: null,
     caller,
   },

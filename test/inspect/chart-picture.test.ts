@@ -34,7 +34,8 @@ const recorded = (
 });
 
 const preparing = {
-  ...{ id: 1, key: 'k', kind: 'active', parent: null, labels: {}, target: null },
+  ...{ id: 1, key: 'k', kind: 'active', parent: null, labels: {} },
+  remote: { ref: 'r', fileSystems: ['f'] },
   ...{ idMapping: null, caller: {} },
 };
 const committed = {
@@ -44,8 +45,8 @@ const committed = {
 
 const life = [
   recorded('SnapshotPreparing', preparing, 0),
-  recorded('RemoteMountStarted', { ref: 'r', fileSystem: 'f' }, 1),
-  recorded('RemoteMounted', {}, 2),
+  recorded('RemoteMountStarted', {}, 1),
+  recorded('RemoteMounted', { fileSystem: 'f' }, 2),
   recorded('SnapshotCommitted', committed, 3),
   recorded('LabelsUpdated', { labels: {}, caller: {} }, 4),
   recorded('SnapshotRemoving', { deferred: true, caller: {} }, 5),
@@ -106,7 +107,7 @@ describe('the picture of the statechart', () => {
     const steps = stepsOf(life);
     expect(steps.map(({ arrow }) => arrow)).toEqual([
       'absent:SnapshotPreparing',
-      'preparing:RemoteMountStarted',
+      'preparing:RemoteMountStarted[isAsked]',
       'mounting:RemoteMounted',
       'mounted:SnapshotCommitted',
       'committed:LabelsUpdated',

@@ -19,7 +19,7 @@ const preparing = (id: number, more: Record<string, unknown> = {}): Event => [
   'SnapshotPreparing',
   {
     ...{ id, kind: 'active', key: `key-${id}`, parent: null, labels: { text: 'x'.repeat(200) } },
-    ...{ target: null, idMapping: null, caller: {}, ...more },
+    ...{ remote: null, idMapping: null, caller: {}, ...more },
   },
 ];
 

@@ -22,7 +22,7 @@ const preparing = record('SnapshotPreparing', {
   key: 'k8s.io/7/extract-1 x',
   parent: null,
   labels: { 'containerd.io/snapshot.ref': digest },
-  target: other,
+  remote: { ref: other, fileSystems: [] },
   idMapping: null,
   caller: {},
 });
@@ -39,7 +39,7 @@ const committed = record('SnapshotCommitted', {
 const container = '0b370ce164dd2ab1c4cff02c80d1c1caedbdea9a94d6d2dd3584f5ecb36ca4e1';
 const named = (key: string) =>
   record('SnapshotPreparing', {
-    ...{ id: 3, kind: 'active', key, parent: null, labels: {}, target: null, caller: {} },
+    ...{ id: 3, kind: 'active', key, parent: null, labels: {}, remote: null, caller: {} },
     idMapping: null,
   });
 

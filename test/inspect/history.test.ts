@@ -23,7 +23,7 @@ const preparing = (id: number, key: string, parent: number | null = null): Snaps
     key: snapshotName(key),
     parent: link(parent),
     labels: NO_LABELS,
-    target: null,
+    remote: null,
     idMapping: null,
     caller: { pid: 7 },
   },

@@ -71,7 +71,7 @@ it.each([
   'plain',
   'größe/1/größe "n"-123',
 ])('tells all that finds %s', (key) => {
-  const data = { key, labels: {}, target: null };
+  const data = { key, labels: {}, remote: null };
   expectAllForms(key, new Set(snapshotTexts.textsIn('SnapshotPreparing', data)));
 });
 

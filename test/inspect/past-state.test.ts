@@ -70,7 +70,7 @@ function nextFor(state: SnapshotState, name: SnapshotName): Command | null {
   const caller = {};
   switch (state.status) {
     case 'preparing':
-      return { command: 'DirectoriesReady', remote: { ask: false } };
+      return { command: 'DirectoriesReady' };
     case 'mappingIds':
       return { command: 'IdsMapped' };
     case 'mounting':
@@ -149,7 +149,7 @@ class Life {
       !command.labels.has(UID_MAPPING_LABEL) &&
       preallocated !== undefined &&
       whom % 2 === 0
-        ? { ...command, preallocated: { id: preallocated, remote: { ask: false } } }
+        ? { ...command, preallocated }
         : command;
     const decision = decide(this.#forest, holder ?? null, asked);
     if (!decision.ok) return;

@@ -84,7 +84,7 @@ function aState(id: number, parent: number | null): SnapshotState {
   return {
     ...{ id: snapshotId(id), preparedAs: 'active', name: snapshotName(`s${id}`), status: 'active' },
     parent: parent === null ? null : { id: snapshotId(parent), name: snapshotName(`s${parent}`) },
-    ...{ labels: new Map(), maker: null, target: null, remote: null, commit: null, usage: null },
+    ...{ labels: new Map(), maker: null, question: null, remote: null, commit: null, usage: null },
     ...{ idMapping: null, owner: null, isChownedCopy: false },
     ...{ unavailability: null, removal: null, streamVersion: streamVersion(1) },
     ...{ createdAt: unixNanos(0n), updatedAt: unixNanos(0n) },

@@ -41,7 +41,7 @@ function forestOf(...states: (readonly [number, string, SnapshotState['status']]
 function aState(id: number, name: string, status: SnapshotState['status']): SnapshotState {
   return {
     ...{ id: snapshotId(id), preparedAs: 'active', name: snapshotName(name), status },
-    ...{ parent: null, labels: new Map(), maker: null, target: null, remote: null },
+    ...{ parent: null, labels: new Map(), maker: null, question: null, remote: null },
     ...{ commit: null, usage: null, unavailability: null, removal: null },
     ...{ idMapping: null, owner: null, isChownedCopy: false },
     streamVersion: streamVersion(1),

@@ -16,21 +16,29 @@ const sentences: Record<
 > = {
   SnapshotPreparing: [
     {
-      ...{ id: 2, kind: 'active', key: 'k', parent, labels: {}, target: 'sha256:t', caller },
+      ...{
+        id: 2,
+        kind: 'active',
+        key: 'k',
+        parent,
+        labels: {},
+        remote: { ref: 'sha256:t', fileSystems: [] },
+        caller,
+      },
       idMapping: { uids: '0:1000:10', gids: '0:2000:10', appliedBy: 'client' },
     },
     'active k on base target sha256:t ids mapped 0:1000:10 and groups 0:2000:10 by the client by k8s.io, pid 9',
   ],
   IdMappingStarted: [{}, ''],
   SnapshotPrepared: [{}, ''],
-  RemoteMountStarted: [{ ref: 'sha256:t', fileSystem: 'layer-store' }, 'sha256:t from layer-store'],
-  RemoteMounted: [{}, ''],
+  RemoteMountStarted: [{}, ''],
+  RemoteMounted: [{ fileSystem: 'layer-store' }, 'by layer-store'],
   RemoteMountFailed: [{ reason: 'no such layer' }, 'no such layer'],
   SnapshotCommitting: [
     { name: 'n', labels: {}, parent: null, caller: { pid: 9 } },
     'as n by pid 9',
   ],
-  SnapshotCommitFailed: [{ reason: 'no space' }, 'no space'],
+  SnapshotCommitFailed: [{ reason: 'no space', fault: null }, 'no space'],
   SnapshotCommitted: [
     {
       ...{ name: 'n', labels: {}, usage: { size: 4096, inodes: 3 }, parent, remote: null },
@@ -48,7 +56,10 @@ const sentences: Record<
   SnapshotRemoving: [{ deferred: true, caller: {} }, 'deferred to Cleanup'],
   SnapshotCollecting: [{}, ''],
   SnapshotRemoved: [{}, ''],
-  SnapshotAbandoned: [{ reason: 'given up', inferred: false }, 'given up'],
+  SnapshotAbandoned: [
+    { reason: 'given up', fault: { kind: 'Error' }, inferred: false },
+    'given up',
+  ],
   SnapshotRemovalFailed: [
     { path: '/r/2/fs', code: 'EBUSY', reason: 'remove /r/2/fs: EBUSY' },
     'remove /r/2/fs: EBUSY',

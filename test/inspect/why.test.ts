@@ -1,9 +1,10 @@
 /** Why a layer is here: by a table of lives and of the settings that were in force. */
 import { describe, expect, it } from 'vitest';
-import { position, snapshotId, snapshotName } from '../../src/base/units.js';
+import { position, snapshotId, snapshotName, type Labels } from '../../src/base/units.js';
 import { settingsIn, type SettingsAt } from '../../src/inspect/archive/settings-at.js';
 import { labelledWith, reasonFor } from '../../src/inspect/snapshot/why.js';
-import type { SnapshotEvent } from '../../src/machines/events/events.js';
+import type { RemoteQuestion, SnapshotEvent } from '../../src/machines/events/events.js';
+import { TARGET_LABEL } from '../../src/machines/labels.js';
 import { RecordArchive, recordsOf } from '../support/record-archive.js';
 
 const ref = `sha256:${'ab12cd34ef56'.padEnd(64, '0')}`;
@@ -12,16 +13,24 @@ const asked = { ref, fileSystem: 'store' };
 
 const unpackKey = `k8s.io/7/extract-123456789-Ab-_ ${ref}`;
 
-function preparing(target: string | null, key = unpackKey): SnapshotEvent {
+const lookup = { ref, fileSystems: ['store'] };
+const labels = new Map([['containerd.io/snapshot/cri.image-ref', image]]);
+
+function preparing(
+  remote: RemoteQuestion | null,
+  key = unpackKey,
+  given: Labels = labels,
+): SnapshotEvent {
   return {
     type: 'SnapshotPreparing',
     data: {
-      ...{ id: snapshotId(1), kind: 'active', key: snapshotName(key), parent: null, target },
-      idMapping: null,
-      ...{ labels: new Map([['containerd.io/snapshot/cri.image-ref', image]]), caller: {} },
+      ...{ id: snapshotId(1), kind: 'active', key: snapshotName(key), parent: null, remote },
+      ...{ idMapping: null, labels: given, caller: {} },
     },
   };
 }
+/** The client named a target with which no remote layer is looked for. */
+const labelled = preparing(null, unpackKey, new Map([[TARGET_LABEL, ref]]));
 const prepared: SnapshotEvent = { type: 'SnapshotPrepared', data: {} };
 const committed = (remote: typeof asked | null): SnapshotEvent => ({
   type: 'SnapshotCommitted',
@@ -30,11 +39,11 @@ const committed = (remote: typeof asked | null): SnapshotEvent => ({
     ...{ owner: { uid: 0, gid: 0 }, parent: null, remote, durability: 'data' },
   },
 });
-const started: SnapshotEvent = { type: 'RemoteMountStarted', data: asked };
+const started: SnapshotEvent = { type: 'RemoteMountStarted', data: {} };
 const failed: SnapshotEvent = { type: 'RemoteMountFailed', data: { reason: 'not in the store' } };
 const abandoned: SnapshotEvent = {
   type: 'SnapshotAbandoned',
-  data: { reason: 'ENOSPC', inferred: false },
+  data: { reason: 'ENOSPC', fault: { kind: 'HostFault', errno: 'ENOSPC' }, inferred: false },
 };
 
 const without = settingsIn({ fileSystem: null }, position(0));
@@ -42,19 +51,23 @@ const withStore = settingsIn({ fileSystem: 'store' }, position(0));
 const silent = settingsIn({}, position(0));
 
 type Case = readonly [string, readonly SnapshotEvent[], SettingsAt | null, string, string | null];
+const noStore = preparing({ ref, fileSystems: [] });
+const declined = preparing({ ref, declined: 'it was just asked' });
 const cases: readonly Case[] = [
-  ['mounted', [preparing(ref), started, committed(asked)], withStore, 'remote', null],
-  ['not had', [preparing(ref), started, failed, committed(null)], withStore, 'unpacked', 'refused'],
+  ['mounted', [preparing(lookup), started, committed(asked)], withStore, 'remote', null],
   [
-    'with no store',
-    [preparing(ref), prepared, committed(null)],
-    without,
+    'not had',
+    [preparing(lookup), started, failed, committed(null)],
+    withStore,
     'unpacked',
-    'no-file-system',
+    'refused',
   ],
-  ['not asked', [preparing(ref), prepared, committed(null)], withStore, 'unpacked', 'not-asked'],
-  ['of an unknown start', [preparing(ref), prepared, committed(null)], null, 'unpacked', 'unknown'],
-  ['of a silent start', [preparing(ref), prepared, committed(null)], silent, 'unpacked', 'unknown'],
+  ['with no store', [noStore, prepared, committed(null)], withStore, 'unpacked', 'no-file-system'],
+  ['declined', [declined, prepared, committed(null)], withStore, 'unpacked', 'declined'],
+  ['not asked', [labelled, prepared, committed(null)], withStore, 'unpacked', 'not-asked'],
+  ['nor able', [labelled, prepared, committed(null)], without, 'unpacked', 'no-file-system'],
+  ['of an unknown start', [labelled, prepared, committed(null)], null, 'unpacked', 'unknown'],
+  ['of a silent start', [labelled, prepared, committed(null)], silent, 'unpacked', 'unknown'],
   [
     'without a target',
     [preparing(null), prepared, committed(null)],
@@ -62,9 +75,9 @@ const cases: readonly Case[] = [
     'unpacked',
     'no-target',
   ],
-  ['being unpacked', [preparing(ref), prepared], withStore, 'no-layer', 'not-asked'],
-  ['being asked', [preparing(ref), started], withStore, 'under-way', null],
-  ['abandoned', [preparing(ref), started, failed, abandoned], withStore, 'abandoned', null],
+  ['being unpacked', [declined, prepared], withStore, 'no-layer', 'declined'],
+  ['being asked', [preparing(lookup), started], withStore, 'under-way', null],
+  ['abandoned', [preparing(lookup), started, failed, abandoned], withStore, 'abandoned', null],
   ['whose beginning is gone', [prepared], withStore, 'unknown', null],
   ['a container', [preparing(null, 'k8s.io/8/web'), prepared], withStore, 'no-layer', 'no-target'],
   [

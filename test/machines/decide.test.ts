@@ -22,7 +22,11 @@ const REF = 'sha256:aaaa';
 const withRef: Labels = new Map([[TARGET_LABEL, REF]]);
 const orNull = (name: string | null) => (name === null ? null : snapshotName(name));
 
-const prepare = (key: string, parent: string | null = null, labels = none): Command => ({
+const prepare = (
+  key: string,
+  parent: string | null = null,
+  labels = none,
+): CommandOf<'Prepare'> => ({
   command: 'Prepare',
   kind: 'active',
   key: snapshotName(key),
@@ -31,7 +35,7 @@ const prepare = (key: string, parent: string | null = null, labels = none): Comm
   caller: {},
 });
 const view = (key: string, parent: string | null = null): Command => ({
-  ...(prepare(key, parent) as CommandOf<'Prepare'>),
+  ...prepare(key, parent),
   kind: 'view',
 });
 const commit = (
@@ -64,11 +68,11 @@ const remove = (name: string): Command => ({
 /** The story so far, told in commands; `act` finishes what a command has begun. */
 class Given extends World {
   active(key: string, parent: string | null = null, labels = none): this {
-    return this.#begin(prepare(key, parent, labels), { ask: false });
+    return this.#begin(prepare(key, parent, labels));
   }
 
   view(key: string, parent: string | null = null): this {
-    return this.#begin(view(key, parent), { ask: false });
+    return this.#begin(view(key, parent));
   }
 
   layer(name: string, parent: string | null = null, labels = none): this {
@@ -83,12 +87,12 @@ class Given extends World {
   }
 
   mounting(key: string, parent: string | null = null): this {
-    return this.#begin(prepare(key, parent, withRef), { ask: true, ref: REF, fileSystem: 'fs' });
+    return this.#begin({ ...prepare(key, parent, withRef), fileSystems: ['fs'] });
   }
 
   remote(parent: string | null = null): this {
     return this.mounting(`key on ${parent ?? 'nothing'}`, parent).then({
-      command: 'RemoteReady',
+      ...{ command: 'RemoteReady', fileSystem: 'fs' },
       usage,
       owner: { uid: 0, gid: 0 },
     });
@@ -105,9 +109,9 @@ class Given extends World {
     if (!decision.ok) throw new Error(decision.refusal.message);
   }
 
-  #begin(command: Command, remote: CommandOf<'DirectoriesReady'>['remote']): this {
+  #begin(command: Command): this {
     this.must(command);
-    return this.then({ command: 'DirectoriesReady', remote });
+    return this.then({ command: 'DirectoriesReady' });
   }
 }
 
@@ -279,7 +283,8 @@ describe('Commit', () => {
   it('that failed gives its name back', () => {
     const world = given().active('k');
     world.must(commit('k', 'n'));
-    world.then({ command: 'DataFailed', reason: 'the disk is full' });
+    const fault = { kind: 'HostFault', errno: 'ENOSPC' } as const;
+    world.then({ command: 'DataFailed', reason: 'the disk is full', fault });
     expect(answer(world, prepare('n'))).toBe('SnapshotPreparing');
     expect(answer(world, commit('k', 'm'))).toBe('SnapshotCommitting');
   });

@@ -14,6 +14,7 @@ import {
   snapshotName,
   streamVersion,
   unixNanos,
+  type Labels,
   type SnapshotId,
   type SnapshotName,
 } from '../../src/base/units.js';
@@ -251,19 +252,18 @@ class Walk {
 const USAGE = { size: 4096, inodes: 3 };
 const MAPS = new Map([[UID_MAPPING_LABEL, '0:1000:65536']]);
 
+/** Half of those that are drawn ask for a remote layer. */
+const targetOf = (ref: string): Labels =>
+  new Map(ref === '' || ref === 'sha256:a' ? [] : [[TARGET_LABEL, ref]]);
+
 function nextFor(state: SnapshotState, name: SnapshotName, ref: string): Command | null {
   switch (state.status) {
-    case 'preparing': {
-      const isAsked = ref !== '' && state.preparedAs === 'active';
-      const remote = isAsked
-        ? { ask: true as const, ref, fileSystem: 'fs' }
-        : { ask: false as const };
-      return { command: 'DirectoriesReady', remote };
-    }
+    case 'preparing':
+      return { command: 'DirectoriesReady' };
     case 'mappingIds':
       return { command: 'IdsMapped' };
     case 'mounting':
-      return { command: 'RemoteReady', usage: USAGE, owner: { uid: 0, gid: 0 } };
+      return { command: 'RemoteReady', fileSystem: 'fs', usage: USAGE, owner: { uid: 0, gid: 0 } };
     case 'active':
       return {
         ...{ command: 'Commit', key: state.name, name, parent: null },
@@ -278,7 +278,8 @@ function nextFor(state: SnapshotState, name: SnapshotName, ref: string): Command
       if (name !== state.name) {
         return {
           ...{ command: 'Prepare', kind: ref === '' ? 'view' : 'active', key: name },
-          ...{ parent: state.name, labels: ref === '"' ? MAPS : new Map(), caller: {} },
+          fileSystems: ['fs'],
+          ...{ parent: state.name, labels: ref === '"' ? MAPS : targetOf(ref), caller: {} },
         };
       }
       return { command: 'LayerLost', reason: 'gone', retryAt: null };
@@ -319,14 +320,7 @@ const labels = fc.oneof(
   ),
 );
 
-const command = commandAbout(fc.constantFrom(...NAMES), labels).map(remoteOfFew);
-
-/** Refs of so few layers that several snapshots stand for one. */
-function remoteOfFew(from: Command): Command {
-  if (from.command !== 'DirectoriesReady' || !('ref' in from.remote)) return from;
-  const ref = REFS[from.remote.ref.length % REFS.length] ?? '';
-  return { ...from, remote: { ...from.remote, ref } };
-}
+const command = commandAbout(fc.constantFrom(...NAMES), labels);
 
 const step: fc.Arbitrary<Step> = fc.oneof(
   {
@@ -371,7 +365,7 @@ async function take(walk: Walk, one: Step): Promise<void> {
   else if (one.step === 'prepareOnPreallocated') {
     const [id] = walk.models.accepted.preallocated;
     if (id === undefined) return;
-    walk.execute({ ...one.command, preallocated: { id, remote: { ask: false } } }, 0);
+    walk.execute({ ...one.command, preallocated: id }, 0);
   } else if (one.step === 'reserve') walk.reserve(one.count);
   else if (one.step === 'settle') walk.settle(one.count);
   else if (one.step === 'drop') walk.drop();
@@ -415,7 +409,7 @@ describe('a forest, lived or restored, accepted or durable', () => {
     const walk = new Walk();
     const key = (name: string): Command => ({
       ...{ command: 'Prepare', kind: 'active', key: snapshotName(name), parent: null },
-      ...{ labels: new Map([[TARGET_LABEL, 'sha256:a']]), caller: {} },
+      ...{ labels: new Map([[TARGET_LABEL, 'sha256:a']]), caller: {}, fileSystems: ['fs'] },
     });
     walk.execute(key('a'), 0);
     walk.execute(key('b'), 0);

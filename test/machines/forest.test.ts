@@ -75,7 +75,7 @@ function commitLayer(world: World, name: SnapshotName): void {
   const id = world.forest.nextId;
   const key = snapshotName('b');
   world.execute({ command: 'Prepare', kind: 'active', key, ...rest });
-  world.execute({ command: 'DirectoriesReady', remote: { ask: false } }, id);
+  world.execute({ command: 'DirectoriesReady' }, id);
   world.execute({ command: 'Commit', key, name, ...rest });
   world.execute({ command: 'DataReady', ...measured, durability: 'data' }, id);
 }
@@ -141,15 +141,22 @@ describe('the forest', () => {
     const moves: readonly (readonly [Command, number | null])[] = [
       [{ command: 'Prepare', kind: 'active', key: a, parent: null, ...rest }, null],
       [{ command: 'Prepare', kind: 'active', key: b, parent: a, ...rest }, null],
-      [{ command: 'Prepare', kind: 'active', key: b, parent: null, ...rest, labels: remote }, null],
-      [{ command: 'DirectoriesReady', remote: { ask: false } }, 1],
-      [{ command: 'DirectoriesReady', remote: { ask: true, ref: REF, fileSystem: 'x' } }, 1],
-      [{ command: 'RemoteReady', ...measured }, 1],
+      [
+        {
+          ...{ command: 'Prepare', kind: 'active', key: b, parent: null, ...rest, labels: remote },
+          fileSystems: ['x'],
+        },
+        null,
+      ],
+      [{ command: 'DirectoriesReady' }, 1],
+      [{ command: 'RemoteFailed', reason: '' }, 1],
+      [{ command: 'RemoteReady', fileSystem: 'x', ...measured }, 1],
       [{ command: 'Commit', key: b, name: a, parent: null, ...rest }, null],
       [{ command: 'Commit', key: a, name: b, parent: null, ...rest }, null],
       [{ command: 'DataReady', ...measured, durability: 'data' }, 1],
-      [{ command: 'DirectoriesFailed', reason: '' }, 1],
+      [{ command: 'DirectoriesFailed', reason: '', fault: { kind: 'Error' } }, 1],
       [{ command: 'Remove', name: a, deferred: false, caller: {} }, null],
+      [{ command: 'Remove', name: b, deferred: false, caller: {} }, null],
       [{ command: 'DirectoriesGone' }, 1],
     ];
     let sequences = 0;

@@ -42,7 +42,7 @@ class Given extends World {
 
   remote(parent: string | null, owner = ROOT): this {
     const id = this.#begin('remote key', parent, new Map([[TARGET_LABEL, REF]]));
-    this.#must({ command: 'RemoteReady', usage, owner }, id);
+    this.#must({ command: 'RemoteReady', fileSystem: 'fs', usage, owner }, id);
     return this;
   }
 
@@ -65,19 +65,17 @@ class Given extends World {
   /** What the last snapshot does once its directories are made. */
   next(): string {
     const id = snapshotId(this.forest.nextId - 1);
-    const decision = this.execute({ command: 'DirectoriesReady', remote: { ask: false } }, id);
+    const decision = this.execute({ command: 'DirectoriesReady' }, id);
     return decision.ok ? decision.value.map(({ type }) => type).join() : decision.refusal.name;
   }
 
   #begin(key: string, parent: string | null, labels: Labels): ReturnType<typeof snapshotId> {
     this.#must({
       ...{ command: 'Prepare', kind: 'active', key: snapshotName(key), caller: {}, labels },
-      parent: parent === null ? null : snapshotName(parent),
+      ...{ parent: parent === null ? null : snapshotName(parent), fileSystems: ['fs'] },
     });
     const id = snapshotId(this.forest.nextId - 1);
-    const ask = labels.has(TARGET_LABEL);
-    const remote = ask ? { ask, ref: REF, fileSystem: 'fs' } : ({ ask: false } as const);
-    this.#must({ command: 'DirectoriesReady', remote }, id);
+    this.#must({ command: 'DirectoriesReady' }, id);
     if (this.forest.get(id)?.status === 'mappingIds') this.#must({ command: 'IdsMapped' }, id);
     return id;
   }
@@ -255,10 +253,10 @@ describe('once its directories are made, a snapshot', () => {
   it('asks for no remote layer: what has a user namespace is a container', () => {
     const world = given().layer('p', null);
     world.answer('p', new Map([...MAPS, [TARGET_LABEL, REF]]));
-    expect(world.forest.holderOf(snapshotName('c'))?.target).toBeNull();
+    expect(world.forest.holderOf(snapshotName('c'))?.question).toBeNull();
     const unpacked = snapshotName('d/4/extract-1-abcd sha256:aa');
     world.answer('p', new Map([...MAPS, [TARGET_LABEL, REF]]), { key: unpacked });
-    expect(world.forest.holderOf(unpacked)?.target).toBe(REF);
+    expect(world.forest.holderOf(unpacked)?.question?.ref).toBe(REF);
   });
 });
 

@@ -37,7 +37,7 @@ const remove = (name: string): CommandOf<'Remove'> => ({
 class Given extends World {
   active(key: string, parent: string | null = null, by: Caller = first): this {
     this.must({ ...prepare(key, parent), caller: by });
-    return this.then({ command: 'DirectoriesReady', remote: { ask: false } });
+    return this.then({ command: 'DirectoriesReady' });
   }
 
   layer(name: string): this {
@@ -52,12 +52,12 @@ class Given extends World {
   }
 
   remote(): this {
-    this.must({ ...prepareWithRef, key: snapshotName('layer-key'), caller: first });
-    this.then({
-      command: 'DirectoriesReady',
-      remote: { ask: true, ref: REF, fileSystem: 'fs' },
-    });
-    return this.then({ command: 'RemoteReady', usage, owner: { uid: 0, gid: 0 } });
+    const fileSystems = ['fs'];
+    const key = snapshotName('layer-key');
+    this.must({ ...prepareWithRef, key, caller: first, fileSystems });
+    this.then({ command: 'DirectoriesReady' });
+    const owner = { uid: 0, gid: 0 };
+    return this.then({ command: 'RemoteReady', fileSystem: 'fs', usage, owner });
   }
 
   /** An outcome for the youngest snapshot. */
@@ -146,10 +146,10 @@ it('is refused before anything is told about it', () => {
 it('does not serve as a remote layer, and a plain snapshot does', () => {
   const world = given().remote();
   expect(answer(world, prepareWithRef)).toBe('AlreadyExists TargetReady');
-  expect(answer(world, { ...prepareWithRef, withholdsReady: true })).toBe('SnapshotPreparing');
-  const reason = 'it is another client’s';
-  const declined = { ask: 'declined', ref: REF, fileSystem: 'fs', reason } as const;
-  world.then({ command: 'DirectoriesReady', remote: declined });
+  const declined = { fileSystems: ['fs'], declined: 'it is another client’s' };
+  const withheld = { ...prepareWithRef, ...declined, withholdsReady: true };
+  expect(answer(world, withheld)).toBe('SnapshotPreparing');
+  world.then({ command: 'DirectoriesReady' });
   expect(world.forest.shown(snapshotName('k'))?.status).toBe('active');
 });
 

@@ -64,7 +64,7 @@ it('starts from a checkpoint in which a removed snapshot and a new one bear one 
     const given = { kind: 'active', labels: new Map(), caller: {} } as const;
     expect(world.execute({ command: 'Prepare', ...about, ...given }).ok).toBe(true);
     const id = world.forest.holderOf(about.key)?.id ?? null;
-    world.execute({ command: 'DirectoriesReady', remote: { ask: false } }, id);
+    world.execute({ command: 'DirectoriesReady' }, id);
     return id;
   };
   const commit = (key: string, name: string) =>

@@ -83,7 +83,7 @@ function madeBy(caller: Caller): SnapshotState {
   world.execute({
     ...{ command: 'Prepare', kind: 'active', key, parent: null, labels: new Map(), caller },
   });
-  world.execute({ command: 'DirectoriesReady', remote: { ask: false } }, snapshotId(1));
+  world.execute({ command: 'DirectoriesReady' }, snapshotId(1));
   const state = world.forest.get(snapshotId(1));
   if (state === undefined) throw new Error('no snapshot');
   return state;

@@ -140,7 +140,15 @@ describe('a remote mount that fails', () => {
     );
     expect(new Set((await Promise.all(asked)).map(told))).toEqual(new Set(['ok']));
     expect(daemon.fileSystem.mounted).toEqual([REF]);
-    expect(await reasons('RemoteMountFailed')).toHaveLength(10);
+    expect(await reasons('RemoteMountFailed')).toHaveLength(1);
+    const preparing = await daemon.eventsOfType('SnapshotPreparing');
+    const questions = preparing.map(({ data }) => data['remote']);
+    expect(questions.filter((remote) => JSON.stringify(remote).includes('fileSystems'))).toEqual([
+      { ref: REF, fileSystems: ['bind'] },
+    ]);
+    expect(questions.filter((remote) => JSON.stringify(remote).includes('declined'))).toHaveLength(
+      9,
+    );
   });
 
   it('by hanging gives one with a fresh id within the limit, and is cleaned up when it ends', async () => {

@@ -2,7 +2,7 @@
 import fc from 'fast-check';
 import { snapshotId, snapshotName, type Labels, type SnapshotName } from '../../src/base/units.js';
 import type { Command } from '../../src/machines/commands.js';
-import type { Caller, SnapshotEvent } from '../../src/machines/events/events.js';
+import { FAULT_KINDS, type Caller, type SnapshotEvent } from '../../src/machines/events/events.js';
 import {
   GID_MAPPING_LABEL,
   PARENT_CHAIN_LABEL,
@@ -82,6 +82,16 @@ const parent = fc.option(
 const remote = fc.record({ ref: fc.string(), fileSystem: fc.string() });
 
 /** Any event about one snapshot, whether or not it can happen to it now. */
+const fault = fc.record(
+  { kind: fc.constantFrom(...FAULT_KINDS), errno: fc.constantFrom('ENOSPC', 'EIO') },
+  { requiredKeys: ['kind'] },
+);
+
+const remoteQuestion = fc.oneof(
+  fc.record({ ref: fc.string(), fileSystems: fc.array(fc.string(), { maxLength: 2 }) }),
+  fc.record({ ref: fc.string(), declined: reason }),
+);
+
 export function eventOf(id: number): fc.Arbitrary<SnapshotEvent> {
   const of = <Type extends SnapshotEvent['type']>(
     type: Type,
@@ -96,18 +106,18 @@ export function eventOf(id: number): fc.Arbitrary<SnapshotEvent> {
         key: storedName,
         parent,
         labels,
-        target: fc.option(fc.string()),
+        remote: fc.option(remoteQuestion),
         idMapping: fc.option(idMapping),
         caller,
       }),
     ),
     of('IdMappingStarted', fc.constant({})),
     of('SnapshotPrepared', fc.constant({})),
-    of('RemoteMountStarted', remote),
-    of('RemoteMounted', fc.constant({})),
+    of('RemoteMountStarted', fc.constant({})),
+    of('RemoteMounted', fc.record({ fileSystem: fc.string() })),
     of('RemoteMountFailed', fc.record({ reason })),
     of('SnapshotCommitting', fc.record({ name: storedName, labels, parent, caller })),
-    of('SnapshotCommitFailed', fc.record({ reason })),
+    of('SnapshotCommitFailed', fc.record({ reason, fault: fc.option(fault) })),
     of(
       'SnapshotCommitted',
       fc.record({
@@ -134,7 +144,7 @@ export function eventOf(id: number): fc.Arbitrary<SnapshotEvent> {
     of('SnapshotRemoving', fc.record({ deferred: fc.boolean(), caller })),
     of('SnapshotCollecting', fc.constant({})),
     of('SnapshotRemoved', fc.constant({})),
-    of('SnapshotAbandoned', fc.record({ reason, inferred: fc.boolean() })),
+    of('SnapshotAbandoned', fc.record({ reason, fault: fc.option(fault), inferred: fc.boolean() })),
     of('SnapshotRemovalFailed', fc.record({ path: fc.string(), code: fc.string(), reason })),
     of(
       'SnapshotSalvaged',
@@ -151,18 +161,6 @@ export function commandAbout(
   names: fc.Arbitrary<SnapshotName>,
   given: fc.Arbitrary<Labels> = labels,
 ): fc.Arbitrary<Command> {
-  // An empty label names no layer: nobody asks for it (`targetOf`).
-  const ref = fc.string({ minLength: 1 });
-  const remoteQuestion = fc.oneof(
-    fc.constant({ ask: false as const }),
-    fc.record({ ask: fc.constant(true as const), ref, fileSystem: fc.string() }),
-    fc.record({
-      ask: fc.constant('declined' as const),
-      ref,
-      fileSystem: fc.string(),
-      reason,
-    }),
-  );
   const is = <Name extends Command['command']>(command: Name) => fc.constant(command);
   const prepare = fc.record({
     command: is('Prepare'),
@@ -171,6 +169,8 @@ export function commandAbout(
     parent: fc.option(names),
     labels: given,
     caller,
+    fileSystems: fc.array(fc.string(), { maxLength: 2 }),
+    declined: fc.option(reason),
   });
   const commit = fc.record({
     command: is('Commit'),
@@ -199,13 +199,13 @@ export function commandAbout(
         caller,
       }),
     },
-    {
-      weight: 8,
-      arbitrary: fc.record({ command: is('DirectoriesReady'), remote: remoteQuestion }),
-    },
-    fc.record({ command: is('DirectoriesFailed'), reason }),
+    { weight: 8, arbitrary: fc.record({ command: is('DirectoriesReady') }) },
+    fc.record({ command: is('DirectoriesFailed'), reason, fault }),
     { weight: 2, arbitrary: fc.record({ command: is('IdsMapped') }) },
-    { weight: 4, arbitrary: fc.record({ command: is('RemoteReady'), usage, owner }) },
+    {
+      weight: 4,
+      arbitrary: fc.record({ command: is('RemoteReady'), fileSystem: fc.string(), usage, owner }),
+    },
     fc.record({ command: is('RemoteFailed'), reason }),
     {
       weight: 4,
@@ -216,7 +216,7 @@ export function commandAbout(
         durability: fc.constantFrom('data' as const, 'metadata' as const),
       }),
     },
-    fc.record({ command: is('DataFailed'), reason }),
+    fc.record({ command: is('DataFailed'), reason, fault }),
     fc.record({ command: is('LayerLost'), reason, retryAt: fc.option(fc.string()) }),
     fc.record({
       command: is('LayerFound'),

@@ -149,10 +149,7 @@ const names = fc.constantFrom(...['a', 'b', 'c', 'd', 'ns/1/e'].map(snapshotName
 
 /** Logs of up to `length` commands, each possible where it stands. */
 export function anyLog(length: number): fc.Arbitrary<LogRecord[]> {
-  // The daemon asks for no layer without a name, and a record of one would be malformed.
-  const command = commandAbout(names, plainLabels).filter(
-    (drawn) => !('remote' in drawn && drawn.remote.ask !== false && drawn.remote.ref === ''),
-  );
+  const command = commandAbout(names, plainLabels);
   const step = fc.tuple(command, fc.nat());
   return fc.array(step, { minLength: length, maxLength: length, size: 'max' }).map((steps) => {
     const world = new World();

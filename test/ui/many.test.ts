@@ -47,7 +47,7 @@ async function aCrowdedRoot(): Promise<string> {
   for (let id = 1; id <= count; id += 1) {
     const parent = id % 10 === 1 ? null : { id: id - 1, name: nameOf(id - 1) };
     const data = {
-      ...{ id, kind: 'active', key: nameOf(id), parent, labels: {}, target: null },
+      ...{ id, kind: 'active', key: nameOf(id), parent, labels: {}, remote: null },
       ...{ idMapping: null, caller: {} },
     };
     const event = { stream: `snapshot-${id}`, type: 'SnapshotPreparing', schemaVersion: 1, data };

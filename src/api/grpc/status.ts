@@ -4,15 +4,7 @@
  * errgrpc.
  */
 import { status } from '@grpc/grpc-js';
-import { InvariantBroken } from '../../base/assert.js';
-import {
-  HostFault,
-  LogReadOnly,
-  LogShortOfRoom,
-  NotBegun,
-  reasonOf,
-  TimeLimitPassed,
-} from '../../base/errors.js';
+import { errnoOf, reasonOf } from '../../base/errors.js';
 import { classOf, type ErrorClass, type Refusal } from '../../machines/refusals.js';
 
 export interface CallStatus {
@@ -71,19 +63,26 @@ export function statusOfThrown(thrown: unknown): CallStatus {
 /** Shortages that may be over when the client retries. */
 const EXHAUSTED: ReadonlySet<string> = new Set(['ENOSPC', 'EDQUOT', 'EMFILE', 'ENFILE', 'EAGAIN']);
 
+/** By name: an effect's error is thrown as it was recorded (`EffectFailed`). */
 function codeOfThrown(thrown: unknown): status {
-  if (thrown instanceof CallCancelled) return status.CANCELLED;
-  const isLate = [BudgetExceeded, ReaderStalled, TimeLimitPassed].some(
-    (Late) => thrown instanceof Late,
-  );
-  if (isLate) return status.DEADLINE_EXCEEDED;
-  if (thrown instanceof LogReadOnly || thrown instanceof NotBegun) return status.UNAVAILABLE;
-  if (thrown instanceof LogShortOfRoom || thrown instanceof TooManyCalls) {
-    return status.RESOURCE_EXHAUSTED;
+  switch (thrown instanceof Error ? thrown.name : '') {
+    case 'CallCancelled':
+      return status.CANCELLED;
+    case 'BudgetExceeded':
+    case 'ReaderStalled':
+    case 'TimeLimitPassed':
+      return status.DEADLINE_EXCEEDED;
+    case 'LogReadOnly':
+    case 'NotBegun':
+      return status.UNAVAILABLE;
+    case 'LogShortOfRoom':
+    case 'TooManyCalls':
+      return status.RESOURCE_EXHAUSTED;
+    case 'InvariantBroken':
+      return status.INTERNAL;
+    case 'HostFault':
+      return EXHAUSTED.has(errnoOf(thrown) ?? '') ? status.RESOURCE_EXHAUSTED : status.UNAVAILABLE;
+    default:
+      return status.UNKNOWN;
   }
-  if (thrown instanceof InvariantBroken) return status.INTERNAL;
-  if (thrown instanceof HostFault) {
-    return EXHAUSTED.has(thrown.code) ? status.RESOURCE_EXHAUSTED : status.UNAVAILABLE;
-  }
-  return status.UNKNOWN;
 }

@@ -149,6 +149,8 @@ function questionText(question: RemoteLookup): string {
   switch (question.kind) {
     case 'refused':
       return `not available from ${question.fileSystem}: ${question.reason}`;
+    case 'declined':
+      return `the remote file system was not queried: ${question.reason}`;
     case 'no-file-system':
       return 'no remote file system was configured';
     case 'not-asked':

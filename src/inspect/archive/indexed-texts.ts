@@ -16,7 +16,7 @@ import {
 } from '../events/event-names.js';
 
 export const snapshotTexts: IndexedTexts = {
-  version: 2,
+  version: 3,
   types: NAMING_EVENTS,
   *textsIn(type, body) {
     for (const name of namesIn({ type, data: body })) yield* formsOf(name);

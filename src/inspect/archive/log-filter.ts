@@ -76,8 +76,8 @@ async function learnRetired(archive: Archive, learn: Learn): Promise<void> {
   if (first === 0) return;
   try {
     const { forest } = await archive.stateAt(first);
-    for (const { id, name, target } of forest.values()) {
-      learn(id, target === null ? [name] : [name, target]);
+    for (const { id, name, question } of forest.values()) {
+      learn(id, question === null ? [name] : [name, question.ref]);
     }
   } catch (thrown) {
     if (!(thrown instanceof MomentUnknown)) throw thrown;

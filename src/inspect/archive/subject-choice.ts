@@ -96,7 +96,7 @@ export function candidatesIn(forest: Pick<Forest, 'values'>, text: string): read
   return matches.sort((one, other) => one.id - other.id);
 }
 
-function textsOf({ name, target, labels, remote }: SnapshotState): readonly string[] {
-  const label = labels.get(TARGET_LABEL);
-  return [name, target, label, remote?.ref].filter((text) => text !== null && text !== undefined);
+function textsOf({ name, question, labels, remote }: SnapshotState): readonly string[] {
+  const texts = [name, question?.ref, labels.get(TARGET_LABEL), remote?.ref];
+  return texts.filter((text) => text !== undefined);
 }

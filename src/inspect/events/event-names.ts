@@ -84,7 +84,6 @@ export const NAMING_EVENTS: ReadonlySet<string> = new Set<SnapshotEvent['type']>
   'SnapshotCommitting',
   'SnapshotCommitted',
   'SnapshotSalvaged',
-  'RemoteMountStarted',
   'LabelsUpdated',
 ]);
 
@@ -94,8 +93,8 @@ export const NAMING_EVENTS: ReadonlySet<string> = new Set<SnapshotEvent['type']>
  */
 export function namesIn({ type, data }: Pick<RecordLike, 'type' | 'data'>): readonly string[] {
   if (!NAMING_EVENTS.has(type)) return [];
-  const { key, name, target, ref, labels } = fieldsOf(data);
-  const found = [key, name, target, ref, fieldsOf(labels)[TARGET_LABEL]];
+  const { key, name, remote, labels } = fieldsOf(data);
+  const found = [key, name, fieldsOf(remote)['ref'], fieldsOf(labels)[TARGET_LABEL]];
   return found.filter((text) => typeof text === 'string');
 }
 

@@ -5,7 +5,12 @@
 import { pluralize } from '../../base/pluralize.js';
 import { assertNever } from '../../base/assert.js';
 import type { DaemonEvent, DaemonEventData } from '../../machines/events/daemon-events.js';
-import type { Caller, ParentLink, SnapshotEvent } from '../../machines/events/events.js';
+import type {
+  Caller,
+  ParentLink,
+  RemoteQuestion,
+  SnapshotEvent,
+} from '../../machines/events/events.js';
 import type { IdMapping } from '../../machines/id-mapping.js';
 import { programName } from '../../machines/client-identity.js';
 import { understand, type RecordLike, type Understood } from '../../machines/events/streams.js';
@@ -34,12 +39,12 @@ function understoodOrNull(record: RecordLike): Understood | null {
 function snapshotSummary(event: SnapshotEvent): string {
   switch (event.type) {
     case 'SnapshotPreparing': {
-      const { kind, key, parent, target, idMapping, caller } = event.data;
-      const lookup = target && `target ${target}`;
+      const { kind, key, parent, remote, idMapping, caller } = event.data;
+      const lookup = remote && asked(remote);
       return words(kind, key, on(parent), lookup, idMapping && mapped(idMapping), by(caller));
     }
-    case 'RemoteMountStarted':
-      return `${event.data.ref} from ${event.data.fileSystem}`;
+    case 'RemoteMounted':
+      return `by ${event.data.fileSystem}`;
     case 'SnapshotCommitting':
       return words(`as ${event.data.name}`, on(event.data.parent), by(event.data.caller));
     case 'SnapshotCommitted': {
@@ -68,7 +73,7 @@ function snapshotSummary(event: SnapshotEvent): string {
       return event.data.reason;
     case 'IdMappingStarted':
     case 'SnapshotPrepared':
-    case 'RemoteMounted':
+    case 'RemoteMountStarted':
     case 'SnapshotCollecting':
     case 'SnapshotRemoved':
       return '';
@@ -76,6 +81,11 @@ function snapshotSummary(event: SnapshotEvent): string {
       return assertNever(event);
   }
 }
+
+const asked = (remote: RemoteQuestion): string =>
+  'declined' in remote
+    ? `target ${remote.ref} not requested: ${remote.declined}`
+    : `target ${[remote.ref, ...remote.fileSystems.map((name) => `from ${name}`)].join(' ')}`;
 
 function daemonSummary(event: DaemonEvent): string {
   switch (event.type) {

@@ -48,13 +48,13 @@ function layerStateOf({ status, remote }: SnapshotState): LayerState | null {
 }
 
 function viewOf(state: SnapshotState, layerState: LayerState): LayerView {
-  const { id, name, parent, remote, unavailability, target, labels, createdAt } = state;
+  const { id, name, parent, remote, unavailability, question, labels, createdAt } = state;
   return {
     id,
     name,
     parent: parent?.name ?? null,
     state: layerState,
-    ref: remote?.ref ?? target ?? labels.get(TARGET_LABEL) ?? null,
+    ref: remote?.ref ?? question?.ref ?? labels.get(TARGET_LABEL) ?? null,
     fileSystem: remote?.fileSystem ?? null,
     attempts: unavailability?.attempts ?? 0,
     reason: unavailability?.reason ?? null,

@@ -57,7 +57,7 @@ export interface StateFields {
 }
 
 export function stateFields(state: SnapshotState): StateFields {
-  const { id, name, parent, status, usage, remote, unavailability, target, commit } = state;
+  const { id, name, parent, status, usage, remote, unavailability, question, commit } = state;
   const kind = metaOf(status).shownAs;
   return {
     id,
@@ -71,7 +71,7 @@ export function stateFields(state: SnapshotState): StateFields {
     usage,
     remote: remote === null ? null : { ref: remote.ref, fileSystem: remote.fileSystem },
     unavailability,
-    target,
+    target: question?.ref ?? null,
     commit: commit === null ? null : { name: commit.name, parent: commit.parent },
   };
 }

@@ -6,7 +6,7 @@
  */
 import type { Position, SnapshotId, UnixNanos } from '../../base/units.js';
 import type { LogRecord } from '../../log/types.js';
-import type { SnapshotEvent } from '../../machines/events/events.js';
+import type { RemoteQuestion, SnapshotEvent } from '../../machines/events/events.js';
 import { TARGET_LABEL } from '../../machines/labels.js';
 import { idOfStream } from '../../machines/events/streams.js';
 import type { Archive } from '../archive/archive.js';
@@ -23,6 +23,8 @@ export type RemoteLookup =
       readonly ref: string;
       readonly reason: string;
     }
+  /** It was not asked, for the recorded reason. */
+  | { readonly kind: 'declined'; readonly ref: string; readonly reason: string }
   /** The client named a target, but no remote file system was configured. */
   | { readonly kind: 'no-file-system'; readonly target: string }
   /** The client named a target, but the remote file system was not asked. */
@@ -89,7 +91,7 @@ export function reasonFor({ id, records }: Subject, settings: SettingsAt | null)
 function originIn(events: readonly SnapshotEvent[], settings: SettingsAt | null): Origin {
   const find = finderIn(events);
   const preparing = find('SnapshotPreparing')?.data;
-  const lookup = find('RemoteMountStarted')?.data;
+  const lookup = lookupIn(preparing?.remote);
   const committed = find('SnapshotCommitted')?.data;
   if (committed?.remote != null) return { kind: 'remote', ...committed.remote };
   const abandoned = find('SnapshotAbandoned');
@@ -97,7 +99,7 @@ function originIn(events: readonly SnapshotEvent[], settings: SettingsAt | null)
   if (find('SnapshotSalvaged') !== undefined) {
     return { kind: 'unknown', why: 'a repair imported its directory; its events are lost' };
   }
-  if (lookup !== undefined && find('RemoteMountFailed') === undefined) {
+  if (lookup !== null && find('RemoteMountFailed') === undefined) {
     return { kind: 'under-way', ...lookup };
   }
   if (preparing === undefined) return { kind: 'unknown', why: 'its first events are retired' };
@@ -112,12 +114,17 @@ function originIn(events: readonly SnapshotEvent[], settings: SettingsAt | null)
 function questionIn(events: readonly SnapshotEvent[], settings: SettingsAt | null): RemoteLookup {
   const find = finderIn(events);
   const preparing = find('SnapshotPreparing')?.data;
-  const lookup = find('RemoteMountStarted')?.data;
+  const remote = preparing?.remote ?? null;
   const failed = find('RemoteMountFailed')?.data;
-  if (lookup !== undefined && failed !== undefined) {
+  const lookup = lookupIn(remote);
+  if (lookup !== null && failed !== undefined) {
     return { kind: 'refused', ...lookup, reason: failed.reason };
   }
-  const target = preparing?.target ?? preparing?.labels.get(TARGET_LABEL) ?? null;
+  if (remote !== null && 'declined' in remote) {
+    return { kind: 'declined', ref: remote.ref, reason: remote.declined };
+  }
+  if (remote !== null) return { kind: 'no-file-system', target: remote.ref };
+  const target = preparing?.labels.get(TARGET_LABEL) ?? null;
   if (target === null) return { kind: 'no-target' };
   if (settings === null || !settings.knowsFileSystem) {
     return { kind: 'unknown', why: 'the log does not record which file system was configured' };
@@ -125,6 +132,11 @@ function questionIn(events: readonly SnapshotEvent[], settings: SettingsAt | nul
   return settings.fileSystem === null
     ? { kind: 'no-file-system', target }
     : { kind: 'not-asked', target };
+}
+
+function lookupIn(remote: RemoteQuestion | null | undefined) {
+  if (!remote || 'declined' in remote || remote.fileSystems.length === 0) return null;
+  return { ref: remote.ref, fileSystem: remote.fileSystems.join(', ') };
 }
 
 /** Returns a function that finds the first event of a type. */

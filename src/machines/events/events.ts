@@ -74,6 +74,40 @@ const ownerSchema = z
 
 const reasonSchema = z.string().describe('one sentence for a person');
 
+const remoteQuestionSchema = z
+  .union([
+    z.object({
+      ref: z.string().describe('chain id of the layer'),
+      fileSystems: z
+        .array(z.string())
+        .describe('implementations to ask, in this order; empty: none is configured'),
+    }),
+    z.object({
+      ref: z.string(),
+      declined: z.string().describe('why none is asked: an ordinary snapshot is given'),
+    }),
+  ])
+  .describe('remote layer that may serve instead of an ordinary snapshot');
+
+/** What kinds of errors an effect ends with. */
+export const FAULT_KINDS = [
+  'HostFault',
+  'TimeLimitPassed',
+  'NotBegun',
+  'IdsNotMappable',
+  'LayerNotVisible',
+  'CallerLeft',
+  'InvariantBroken',
+  'Error',
+] as const;
+
+const faultSchema = z
+  .object({
+    kind: z.enum(FAULT_KINDS).describe('what the client was told; HostFault: a system call failed'),
+    errno: z.string().optional().describe('name of the errno of a HostFault'),
+  })
+  .describe('error behind the reason; null when no client waited any more');
+
 /** Most events are understood without (quick-decode.ts), and to make a schema takes time. */
 export const snapshotEventSchemas = {
   SnapshotPreparing: lazy(() =>
@@ -83,20 +117,17 @@ export const snapshotEventSchemas = {
       key: nameSchema.describe('what the client calls it'),
       parent: parentSchema.nullable(),
       labels: labelsSchema,
-      target: z.string().nullable().describe('chain id to look for in the remote file system'),
+      remote: remoteQuestionSchema.nullable(),
       idMapping: idMappingSchema.nullable(),
       caller: callerSchema,
     }),
   ),
   IdMappingStarted: lazy(() => z.object({})),
   SnapshotPrepared: lazy(() => z.object({})),
-  RemoteMountStarted: lazy(() =>
-    z.object({
-      ref: z.string().describe('chain id asked for'),
-      fileSystem: z.string().describe('which implementation was asked'),
-    }),
+  RemoteMountStarted: lazy(() => z.object({})),
+  RemoteMounted: lazy(() =>
+    z.object({ fileSystem: z.string().describe('implementation that has mounted the layer') }),
   ),
-  RemoteMounted: lazy(() => z.object({})),
   RemoteMountFailed: lazy(() => z.object({ reason: reasonSchema })),
   SnapshotCommitting: lazy(() =>
     z.object({
@@ -106,7 +137,9 @@ export const snapshotEventSchemas = {
       caller: callerSchema,
     }),
   ),
-  SnapshotCommitFailed: lazy(() => z.object({ reason: reasonSchema })),
+  SnapshotCommitFailed: lazy(() =>
+    z.object({ reason: reasonSchema, fault: faultSchema.nullable() }),
+  ),
   SnapshotCommitted: lazy(() =>
     z.object({
       name: nameSchema,
@@ -150,6 +183,7 @@ export const snapshotEventSchemas = {
   SnapshotAbandoned: lazy(() =>
     z.object({
       reason: reasonSchema,
+      fault: faultSchema.nullable(),
       inferred: z
         .boolean()
         .describe(
@@ -198,6 +232,8 @@ export type SnapshotEvent = {
 
 export type Caller = z.output<typeof callerSchema>;
 export type ParentLink = z.output<typeof parentSchema>;
+export type RemoteQuestion = z.output<typeof remoteQuestionSchema>;
+export type Fault = z.output<typeof faultSchema>;
 
 /** One line each for docs/reference/events.md, with the version that is written today. */
 export const SNAPSHOT_EVENTS: {
@@ -212,7 +248,10 @@ export const SNAPSHOT_EVENTS: {
     version: 1,
     meaning: 'its directories exist; the client receives its mounts',
   },
-  RemoteMountStarted: { version: 1, meaning: 'the remote file system is asked for the layer' },
+  RemoteMountStarted: {
+    version: 1,
+    meaning: 'the remote file systems are asked for the layer that SnapshotPreparing names',
+  },
   RemoteMounted: { version: 1, meaning: 'the layer is visible at its mountpoint' },
   RemoteMountFailed: {
     version: 1,

@@ -13,7 +13,13 @@ import {
   type SnapshotName,
   type Usage,
 } from '../../base/units.js';
-import type { Caller, ParentLink, SnapshotEvent, SnapshotEventType } from './events.js';
+import type {
+  Caller,
+  ParentLink,
+  RemoteQuestion,
+  SnapshotEvent,
+  SnapshotEventType,
+} from './events.js';
 import { NO_LABELS } from '../labels.js';
 
 type Body = Readonly<Record<string, unknown>>;
@@ -25,7 +31,7 @@ export function quickDecode(type: SnapshotEventType, body: unknown): SnapshotEve
   switch (type) {
     case 'IdMappingStarted':
     case 'SnapshotPrepared':
-    case 'RemoteMounted':
+    case 'RemoteMountStarted':
     case 'SnapshotCollecting':
     case 'SnapshotRemoved':
       return { type, data: {} };
@@ -41,7 +47,7 @@ export function quickDecode(type: SnapshotEventType, body: unknown): SnapshotEve
       if (typeof deferred !== 'boolean' || caller === null) return null;
       return { type, data: { deferred, caller } };
     }
-    case 'RemoteMountStarted':
+    case 'RemoteMounted':
     case 'RemoteMountFailed':
     case 'SnapshotCommitFailed':
     case 'LabelsUpdated':
@@ -57,23 +63,23 @@ export function quickDecode(type: SnapshotEventType, body: unknown): SnapshotEve
 }
 
 function preparing(fields: Body): SnapshotEvent | null {
-  const { id, kind, target, idMapping } = fields;
+  const { id, kind, idMapping } = fields;
   const key = nameIn(fields['key']);
   const parent = parentIn(fields['parent']);
   const labels = labelsIn(fields['labels']);
   const caller = callerIn(fields['caller']);
   if (!isCount(id) || id === 0 || (kind !== 'active' && kind !== 'view')) return null;
   if (key === null || parent === undefined || labels === null || caller === null) return null;
-  if (target !== null && typeof target !== 'string') return null;
+  const remote = remoteIn(fields['remote']);
   // Few snapshots have one.
-  if (idMapping !== null) return null;
+  if (remote === undefined || idMapping !== null) return null;
   const data = {
     id: snapshotId(id),
     kind,
     key,
     parent,
     labels,
-    target,
+    remote,
     idMapping,
     caller,
   } as const;
@@ -118,6 +124,15 @@ function parentIn(value: unknown): ParentLink | null | undefined {
   const { id, name } = value as Body;
   if (!isCount(id) || id === 0 || typeof name !== 'string' || name === '') return undefined;
   return { id: snapshotId(id), name: snapshotName(name) };
+}
+
+function remoteIn(value: unknown): RemoteQuestion | null | undefined {
+  if (value === null) return null;
+  if (typeof value !== 'object' || Array.isArray(value)) return undefined;
+  const { ref, fileSystems } = value as Body;
+  if (typeof ref !== 'string' || !Array.isArray(fileSystems)) return undefined;
+  const isNames = fileSystems.every((name: unknown): name is string => typeof name === 'string');
+  return isNames ? { ref, fileSystems } : undefined;
 }
 
 function labelsIn(value: unknown): Labels | null {

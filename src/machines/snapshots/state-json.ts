@@ -16,7 +16,7 @@ import {
   type SnapshotId,
 } from '../../base/units.js';
 import { STATUSES } from '../transition-table.js';
-import { idSchema, type ParentLink } from '../events/events.js';
+import { idSchema, type ParentLink, type RemoteQuestion } from '../events/events.js';
 import { ownerFact, ROOT_OWNER, type Removal } from '../facts.js';
 import type { SnapshotState } from '../fold.js';
 import type { IdMapping } from '../id-mapping.js';
@@ -25,7 +25,7 @@ import { sharedMaker } from '../client-identity.js';
 import { SET_ASIDE_KINDS, type SetAside } from '../set-aside.js';
 
 /** Of the head and of the lines. */
-export const CHECKPOINT_SCHEMA = 3;
+export const CHECKPOINT_SCHEMA = 4;
 
 const headSchema = z.object({
   schema: z.literal(CHECKPOINT_SCHEMA),
@@ -89,7 +89,7 @@ export function decodeHead(line: string): CheckpointHead {
 interface Rest {
   readonly view?: true;
   readonly maker?: readonly [pid: number, startedAt: string | null, program: string | null];
-  readonly target?: string;
+  readonly question?: RemoteQuestion;
   readonly fileSystem?: string;
   readonly mountLabels?: Readonly<Record<string, string>>;
   readonly commit?: {
@@ -118,7 +118,7 @@ export function encodeState(state: SnapshotState): string {
   const rest: Rest = {
     ...(state.preparedAs === 'view' && { view: true }),
     ...(maker && { maker: [maker.pid, maker.startedAt, maker.program] }),
-    ...(state.target !== null && { target: state.target }),
+    ...(state.question && { question: state.question }),
     ...(remote && {
       fileSystem: remote.fileSystem,
       mountLabels: Object.fromEntries(remote.mountLabels),
@@ -166,7 +166,7 @@ export function decodeState(line: string): SnapshotState {
       parentId === 0 ? null : { id: snapshotId(parentId), name: snapshotName(text(parentName)) },
     labels: labelsOf(labels),
     maker: rest.maker === undefined ? null : makerIn(rest.maker),
-    target: rest.target ?? null,
+    question: rest.question ?? null,
     idMapping: rest.idMapping ?? null,
     remote: ref === null ? null : remoteOf(text(ref), rest),
     commit: rest.commit === undefined ? null : commitOf(rest.commit),

@@ -308,7 +308,6 @@ function assemble(
     setAside: (id, evidence) => unowned.setAside(id, evidence),
     idmappedMounts: idmapped,
     parentOf: ({ parent }) => (parent === null ? undefined : replay.forest.get(parent.id)),
-    remoteQuestion: (state) => preparation.remoteQuestion(state),
     whyHidden: async (client, mountpoint, signal) =>
       (await visibility.whyHidden(client, [mountpoint], signal))?.reason ?? null,
   };
@@ -338,8 +337,8 @@ function assemble(
     durable: settings.durability === 'data',
   });
   const preparation = new Preparation({
-    ...{ ...effects, layers, preallocated, clients, visibility },
-    fileSystem: fileSystem?.name ?? null,
+    ...{ dispatcher, layers, preallocated, clients, visibility },
+    fileSystems: fileSystem === null ? [] : [fileSystem.name],
   });
   const stretch = Math.min(SETTLED_AFTER_MILLIS, settings.retainMillis ?? Infinity);
   const clockWatch = new ClockWatch(clock, stretch);
