@@ -13,6 +13,12 @@ const containerd2 = fileURLToPath(
 /** Docker Engine of Debian's next release, and the kubelet's interface, go with containerd 2.x. */
 const clients = ['test/e2e/docker.test.ts', 'test/e2e/cri.test.ts'];
 
+/** A share of it by default: see test/support/effort.ts. */
+const throughContainerd2 =
+  process.env['STRATALOG_TESTS'] === 'full'
+    ? ['test/e2e/*.test.ts']
+    : [...clients, 'test/e2e/life.test.ts', 'test/e2e/remote.test.ts'];
+
 export default defineConfig({
   test: {
     reporters: ['default', './test/reporter.ts'],
@@ -54,7 +60,7 @@ export default defineConfig({
           // Once more with containerd 2.x: what goes through containerd. The guides print what 1.6
           // does, and the rest of the conformance suite talks to the daemon directly.
           name: 'containerd-2',
-          include: ['test/e2e/*.test.ts', 'test/conformance/through-containerd.test.ts'],
+          include: [...throughContainerd2, 'test/conformance/through-containerd.test.ts'],
           exclude: ['test/e2e/guides.test.ts'],
           env: { STRATALOG_CONTAINERD: containerd2, STRATALOG_CTR: '' },
           testTimeout: 120_000,

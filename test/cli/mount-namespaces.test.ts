@@ -2,6 +2,7 @@
  * Goal: a client never gets a layer whose mount it cannot see, and the cause is reported. Method: the
  * built daemon and clients as real processes, in separate mount namespaces.
  */
+import { share } from '../support/effort.js';
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, realpathSync } from 'node:fs';
 import { afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
@@ -97,12 +98,13 @@ async function found({ root }: Daemon) {
 }
 
 describe('a daemon in a mount namespace of its own', () => {
-  it.each([
+  const places = [
     ['slave', 'directory'],
     ['slave', 'erofs'],
     ['slave', 'squashfs'],
     ['private', 'directory'],
-  ] as const)(
+  ] as const;
+  it.each(share(places, 3))(
     'gives no layer to clients outside, as %s, from a %s',
     async (propagation, format) => {
       const { daemon, layers } = await aPlace(format);

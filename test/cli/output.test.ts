@@ -28,6 +28,7 @@ import {
   removing,
   shell,
 } from './rig.js';
+import { share } from '../support/effort.js';
 
 /** The arguments of the commands below. */
 interface World {
@@ -158,7 +159,7 @@ async function onTerminal(line: string, term: string): Promise<string> {
 
 const escape = '\u001b';
 
-describe.each(names)('%s', (name) => {
+describe.each(share(names, 4))('%s', (name) => {
   it('fails on a full disk with a one-line message', async () => {
     const { code, stdout, stderr } = await shell(await lineOf(name, '', '> /dev/full'));
     expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
@@ -178,7 +179,9 @@ describe.each(names)('%s', (name) => {
   });
 });
 
-describe.each(names.filter((name) => !endless.includes(name)))('%s', (name) => {
+const ending = names.filter((name) => !endless.includes(name));
+
+describe.each(share(ending, 4))('%s', (name) => {
   it('writes plain text without a terminal', async () => {
     const { stdout } = await shell(await lineOf(name, '', ''));
     expect(stdout).not.toBe('');

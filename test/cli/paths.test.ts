@@ -28,6 +28,7 @@ import {
   started,
   stratalog,
 } from './rig.js';
+import { share } from '../support/effort.js';
 
 beforeAll(builtCli, buildLimitMillis);
 afterEach(cleanUp);
@@ -127,7 +128,7 @@ const odd = ['a b', 'a"b', "a'b", 'a%20b', 'a#b', 'größe', '-a', '$(x)', 'a;b'
 /** Characters that are special in overlay mount options, and that containerd does not escape. */
 const special = ['a:b', 'a,b', 'a\\b', 'a\nb', 'a\tb'];
 
-it.each(odd)('serves a root and a socket below %j', async (name) => {
+it.each(share(odd, 3))('serves a root and a socket below %j', async (name) => {
   const directory = join(await aDirectory(), name);
   mkdirSync(directory);
   const address = join(directory, 's');
@@ -142,31 +143,34 @@ it.each(odd)('serves a root and a socket below %j', async (name) => {
   expect(state).toMatchObject({ code: 0, stderr: '' });
 });
 
-it.each(special)('refuses to serve a root below %j, but reads a copy there', async (name) => {
-  const directory = join(await aDirectory(), name);
-  const root = join(directory, 'root');
-  const refused = await ask(['serve', '--config', '/dev/null', '--root', root]);
-  expect(refused).toMatchObject({ code: 2, stdout: '' });
-  expect(refused.message).toMatch(/which the options of an overlay mount cannot; choose another/);
-  expect(existsSync(directory)).toBe(false);
-  const layer = 'k8s.io/2/layer';
-  const made = await aRoot([
-    preparing(1, 'n/1/x'),
-    prepared(1),
-    committing(1, layer),
-    committed(1, layer),
-  ]);
-  aCommitted(made, 1);
-  writeFileSync(join(made, 'snapshots/1/fs/file'), 'content');
-  await cp(made, root, { recursive: true });
-  expect(await stratalog(['inspect', '--offline', '--root', root])).toMatchObject({ code: 0 });
-  const shown = await stratalog(['mount', '1', '--root', root, '--', 'cat', 'file']);
-  expect(shown).toMatchObject({ code: 0, stdout: 'content' });
-  const file = join(directory, 'lines');
-  expect(await stratalog(['export', '--root', root, '-o', file])).toMatchObject({ code: 0 });
-  const back = join(directory, 'back');
-  expect(await stratalog(['import', file, '--root', back])).toMatchObject({ code: 0 });
-});
+it.each(share(special, 2))(
+  'refuses to serve a root below %j, but reads a copy there',
+  async (name) => {
+    const directory = join(await aDirectory(), name);
+    const root = join(directory, 'root');
+    const refused = await ask(['serve', '--config', '/dev/null', '--root', root]);
+    expect(refused).toMatchObject({ code: 2, stdout: '' });
+    expect(refused.message).toMatch(/which the options of an overlay mount cannot; choose another/);
+    expect(existsSync(directory)).toBe(false);
+    const layer = 'k8s.io/2/layer';
+    const made = await aRoot([
+      preparing(1, 'n/1/x'),
+      prepared(1),
+      committing(1, layer),
+      committed(1, layer),
+    ]);
+    aCommitted(made, 1);
+    writeFileSync(join(made, 'snapshots/1/fs/file'), 'content');
+    await cp(made, root, { recursive: true });
+    expect(await stratalog(['inspect', '--offline', '--root', root])).toMatchObject({ code: 0 });
+    const shown = await stratalog(['mount', '1', '--root', root, '--', 'cat', 'file']);
+    expect(shown).toMatchObject({ code: 0, stdout: 'content' });
+    const file = join(directory, 'lines');
+    expect(await stratalog(['export', '--root', root, '-o', file])).toMatchObject({ code: 0 });
+    const back = join(directory, 'back');
+    expect(await stratalog(['import', file, '--root', back])).toMatchObject({ code: 0 });
+  },
+);
 
 it.each([
   ['an export', (root: string) => ['export', '--root', golden, '-o', `${root}/log/x`]],

@@ -15,6 +15,7 @@ import { all, told } from './crash/choice.js';
 import { enumerate, gentleCut, kill, killThenCut, powerCut, tornCut } from './crash/enumerate.js';
 import { closeNamespace, openNamespace, removePlace } from './crash/machine.js';
 import { scenarios } from './crash/scenarios.js';
+import { rounds } from '../support/effort.js';
 
 vi.mock('../../src/host/libc.js', async (importOriginal) => {
   const { gatedLibrary } = await import('./crash/system-calls.js');
@@ -30,7 +31,7 @@ afterAll(async () => {
 const further = [gentleCut, tornCut(2), tornCut(3)];
 const deaths = [kill, powerCut, killThenCut, tornCut(1), ...(all ? further : [])];
 /** A prime, so that it keeps step with nothing. */
-const stride = all ? 1 : 131;
+const stride = all ? 1 : rounds(397, 131);
 
 describe('death at every boundary, and again at those of the start behind it', () => {
   it.each(scenarios)('of $name', { timeout: all ? 7_200_000 : 240_000 }, async (scenario) => {

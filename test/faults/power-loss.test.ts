@@ -20,8 +20,9 @@ import { checkAfterCut } from './power-loss-check.js';
 import { PowerLossClient } from './power-loss-load.js';
 import { History } from './power-loss-oracle.js';
 import { Random } from '../support/random.js';
+import { rounds } from '../support/effort.js';
 
-const cuts = Number(process.env['STRATALOG_FAULTS_ROUNDS'] ?? 20);
+const cuts = Number(process.env['STRATALOG_FAULTS_ROUNDS'] ?? rounds(8, 20));
 const seed = Number(process.env['STRATALOG_FAULTS_SEED'] ?? Math.floor(Math.random() * 2 ** 32));
 const clientsCount = 6;
 const callsEach = 45;

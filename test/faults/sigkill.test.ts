@@ -16,8 +16,9 @@ import { run } from '../../scripts/rig/command.js';
 import { Workspace } from '../../scripts/rig/workspace.js';
 import { Lane } from './lane.js';
 import { makeLayerStore } from './layers.js';
+import { rounds } from '../support/effort.js';
 
-const rounds = Number(process.env['STRATALOG_FAULTS_ROUNDS'] ?? 60);
+const kills = Number(process.env['STRATALOG_FAULTS_ROUNDS'] ?? rounds(20, 60));
 const seed = Number(process.env['STRATALOG_FAULTS_SEED'] ?? Math.floor(Math.random() * 2 ** 32));
 const lanesCount = 2;
 const clients = 16;
@@ -26,10 +27,10 @@ const roundMillisMax = 20_000;
 
 describe('a daemon that is killed under load', () => {
   it(
-    `keeps every acknowledgement through ${rounds} kills`,
-    { timeout: 60_000 + rounds * roundMillisMax },
+    `keeps every acknowledgement through ${kills} kills`,
+    { timeout: 60_000 + kills * roundMillisMax },
     async () => {
-      console.info(`STRATALOG_FAULTS_SEED=${seed} STRATALOG_FAULTS_ROUNDS=${rounds}`);
+      console.info(`STRATALOG_FAULTS_SEED=${seed} STRATALOG_FAULTS_ROUNDS=${kills}`);
       const workspace = await Workspace.create('strata-kill-');
       const lanes: Lane[] = [];
       try {
@@ -39,7 +40,7 @@ describe('a daemon that is killed under load', () => {
           const options = { workspace, layerStore, targets, clients, restartEvery: 8 };
           lanes.push(new Lane({ ...options, name: `lane-${index}`, seed: seed + index }));
         }
-        const share = Math.ceil(rounds / lanesCount);
+        const share = Math.ceil(kills / lanesCount);
         const outcomes = await Promise.allSettled(lanes.map((lane) => lane.run(share)));
         const failures: unknown[] = [];
         for (const [index, outcome] of outcomes.entries()) {
@@ -69,9 +70,9 @@ describe('a daemon that is killed under load', () => {
 /** A run in which nothing was under way at the kills would prove nothing. */
 function expectExercised(counts: ReadonlyMap<string, number>): void {
   for (const what of ['active', 'view', 'commit', 'remove', 'update', 'remote']) {
-    expect(counts.get(what) ?? 0, what).toBeGreaterThan(rounds / 2);
+    expect(counts.get(what) ?? 0, what).toBeGreaterThan(kills / 2);
   }
-  expect(counts.get('without an answer') ?? 0).toBeGreaterThan(rounds);
+  expect(counts.get('without an answer') ?? 0).toBeGreaterThan(kills);
 }
 
 /** Copies the root of a failed lane aside; the copy has no mounts and outlives the test. */

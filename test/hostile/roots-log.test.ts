@@ -13,6 +13,7 @@ import { checkCase, treeOf, type Answer } from './case.js';
 import { ask, serve } from './cli.js';
 import { SEGMENT } from '../../src/log/format/layout.js';
 import { makeRoot, open, Rooms } from './rooms.js';
+import { share } from '../support/effort.js';
 
 let rooms: Rooms;
 let sound: string;
@@ -366,7 +367,7 @@ async function answerOf(program: Program, root: string): Promise<Answer> {
   return { code, message: `${message}${stdout}` };
 }
 
-describe.each(deeds)('when $name', ({ done, told }) => {
+describe.each(share(deeds, 3))('when $name', ({ done, told }) => {
   it('each command says so and changes nothing', async () => {
     const root = rooms.copyOf(sound);
     await done(root);

@@ -36,6 +36,7 @@ import { idOfStream, streamOf } from '../../src/machines/events/streams.js';
 import { openTestLog, recordsOf, ROOT } from '../log/fixtures.js';
 import { commandAbout, plainLabels } from '../support/arbitraries.js';
 import { FaultyDisk } from '../support/faulty-disk.js';
+import { rounds } from '../support/effort.js';
 
 const NAMES = ['a', 'k8s.io/7/b', 'sha256:a', '"\\', 'ü', 'n/1/webserver', 'n/2/webserver-2'].map(
   snapshotName,
@@ -268,7 +269,7 @@ describe('an archive of random lives', () => {
           },
         ),
         // A case that fails takes long to be made smaller: it is told before the limit of the test.
-        { numRuns: 8, interruptAfterTimeLimit: 45_000 },
+        { numRuns: rounds(3, 8), interruptAfterTimeLimit: 45_000 },
       );
       // Otherwise it has compared too little.
       expect(long).toBeGreaterThan(0);

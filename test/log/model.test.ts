@@ -15,6 +15,7 @@ import {
   verified,
   type TestLog,
 } from './fixtures.js';
+import { rounds } from '../support/effort.js';
 
 type Command =
   | {
@@ -189,7 +190,7 @@ describe('a log against its model', () => {
         for (const command of commands) await model.run(command);
         await model.finish();
       }),
-      { numRuns: 1000 },
+      { numRuns: rounds(300, 1000) },
     );
   }, 120_000);
 });

@@ -24,6 +24,7 @@ import {
 } from '../support/daemon.js';
 import { ext4Root } from '../support/ext4-root.js';
 import { endLogAt, recordOffsets } from '../support/log-cuts.js';
+import { share } from '../support/effort.js';
 
 const KEPT = 'directories that the log knows only as garbage are in use and are kept';
 const SET_ASIDE = 'directories are set aside: a person must look at them';
@@ -129,7 +130,7 @@ describe('a log that ends earlier', () => {
     { timeout: 300_000 },
     async () => {
       await aBusyRoot();
-      const offsets = recordOffsets(root.path);
+      const offsets = share(recordOffsets(root.path), 4);
       const before = files();
       expect(before).toHaveLength(4);
       const copy = `${root.path}.whole`;

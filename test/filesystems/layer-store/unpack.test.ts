@@ -29,6 +29,7 @@ import {
 } from './unpack/comparison.js';
 import { changedTars, randomBelow, randomPieces } from './unpack/random-tars.js';
 import { Bench } from './support.js';
+import { share } from '../../support/effort.js';
 
 let outer: Bench;
 let bench: Bench;
@@ -85,7 +86,7 @@ function expectSame(found: Compared, containerd: OddTar['containerd']): void {
 }
 
 describe.each(['lowest', 'upper'] as const)('a tar of a layer that is the %s', (role) => {
-  it.each(oddTars)('$name', async ({ tar, containerd, asUpper = containerd, unsafe }) => {
+  it.each(share(oddTars, 5))('$name', async ({ tar, containerd, asUpper = containerd, unsafe }) => {
     const found = await compare(plainBlob(tar), role === 'upper' ? [below] : []);
     if (unsafe === undefined) {
       expectSame(found, role === 'upper' ? asUpper : containerd);
@@ -96,15 +97,18 @@ describe.each(['lowest', 'upper'] as const)('a tar of a layer that is the %s', (
   });
 });
 
-it.each(oddChains)('a tar on other layers: $name', async ({ below: layers, tar, containerd }) => {
-  const chain: Below[] = [];
-  for (const entries of layers) {
-    chain.unshift(await comparison.below(tarOf(entries), chain[0] ?? null));
-  }
-  expectSame(await compare(plainBlob(tar), chain), containerd);
-});
+it.each(share(oddChains, 3))(
+  'a tar on other layers: $name',
+  async ({ below: layers, tar, containerd }) => {
+    const chain: Below[] = [];
+    for (const entries of layers) {
+      chain.unshift(await comparison.below(tarOf(entries), chain[0] ?? null));
+    }
+    expectSame(await compare(plainBlob(tar), chain), containerd);
+  },
+);
 
-it.each(oddBlobs)('a blob: $name', async ({ blob, containerd }) => {
+it.each(share(oddBlobs, 3))('a blob: $name', async ({ blob, containerd }) => {
   expectSame(await compare(blob, []), containerd);
 });
 
@@ -113,12 +117,15 @@ describe.each(['erofs', 'squashfs'] as const)('an image of %s', (format) => {
     return unsafe === undefined && (each.containerd === 'unpacks' || each.asUpper === 'unpacks');
   });
 
-  it.each(stored)('$name', async ({ tar, containerd, asUpper = containerd, ...refused }) => {
-    const found = await compare(plainBlob(tar), asUpper === 'unpacks' ? [below] : [], format);
-    const reason = refused[format];
-    if (reason === undefined) expectSame(found, 'unpacks');
-    else expect(shown(found.ours)).toMatch(reason);
-  });
+  it.each(share(stored, 6))(
+    '$name',
+    async ({ tar, containerd, asUpper = containerd, ...refused }) => {
+      const found = await compare(plainBlob(tar), asUpper === 'unpacks' ? [below] : [], format);
+      const reason = refused[format];
+      if (reason === undefined) expectSame(found, 'unpacks');
+      else expect(shown(found.ours)).toMatch(reason);
+    },
+  );
 });
 
 describe('a random tar', () => {
