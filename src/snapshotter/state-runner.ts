@@ -18,12 +18,35 @@ import type { SnapshotState } from '../machines/fold.js';
 import type { StateEffect } from '../machines/snapshot-machine.js';
 import type { Dispatcher, EffectRunner } from './dispatcher.js';
 
-/** How long effects that no caller waits for are gathered. */
-const gatherMillis = 50;
+/** When the effect of a state begins, and what it waits for. */
+interface Scheduling {
+  /** Milliseconds after the state was entered; null: only when it is requested. */
+  readonly delay: (state: SnapshotState, options: StateRunnerOptions) => number | null;
+  /**
+   * Work of an earlier effect that was stopped must end first: a directory that is made, or mounted
+   * on, while it is deleted would be left over.
+   */
+  readonly waitsForEarlierWork: boolean;
+}
 
-interface GatheredEffect {
+const atOnce: Scheduling = { delay: () => 0, waitsForEarlierWork: true };
+
+const SCHEDULING: Readonly<Record<StateEffect, Scheduling>> = {
+  prepareDirectories: atOnce,
+  mapLayerIds: atOnce,
+  mountRemote: atOnce,
+  makeDurable: atOnce,
+  // No caller waits, and a client that has just removed something most often asks for something new.
+  removeDirectories: { delay: () => 50, waitsForEarlierWork: true },
+  // A mount that hangs must not keep a later use of the layer from an answer.
+  restoreLayer: { delay: untilRetry, waitsForEarlierWork: false },
+};
+
+/** An effect that has not begun. */
+interface Scheduled {
   readonly state: SnapshotState;
   readonly effect: StateEffect;
+  readonly cancel: () => void;
 }
 
 interface Running {
@@ -51,10 +74,7 @@ export class StateRunner implements EffectRunner {
   readonly #running = new Map<SnapshotId, Running>();
   /** By snapshot, all work begun for it; gone from here when it has really ended. */
   readonly #work = new Map<SnapshotId, Promise<void>>();
-  readonly #retryTimers = new Map<SnapshotId, () => void>();
-  /** Effects that begin together, a little later. */
-  readonly #gathered = new Map<SnapshotId, GatheredEffect>();
-  #cancelGathering: (() => void) | null = null;
+  readonly #scheduled = new Map<SnapshotId, Scheduled>();
   #dispatcher: Dispatcher | null = null;
   #closed = false;
 
@@ -75,31 +95,27 @@ export class StateRunner implements EffectRunner {
       this.#running.delete(state.id);
       running.run.stop(new Error(`snapshot ${state.id} is ${state.status} now`));
     }
-    this.#cancelRetry(state.id);
-    const effect = metaOf(state.status).effect;
+    this.#unschedule(state.id);
+    const effect = metaOf(state.status).effect?.name;
     if (effect === undefined) return;
-    if (effect.name === 'restoreLayer') this.#scheduleRestore(state);
-    else if (isAwaited(effect.name)) this.#startWhenIdle(state, effect.name);
-    else this.#startSoon(state, effect.name);
+    const delay = SCHEDULING[effect].delay(state, this.#options);
+    if (delay === 0) this.#start(state, effect);
+    if (delay === 0 || delay === null) return;
+    const cancel = this.#options.clock.schedule(delay, () => this.#startNow(state.id));
+    this.#scheduled.set(state.id, { state, effect, cancel });
   }
 
-  /**
-   * No caller waits for it, so it begins a little later, together with others: a client that has
-   * just removed something most often asks for something new.
-   */
-  #startSoon(state: SnapshotState, effect: StateEffect): void {
-    this.#gathered.set(state.id, { state, effect });
-    this.#cancelGathering ??= this.#options.clock.schedule(gatherMillis, () =>
-      this.#startGathered(),
-    );
+  #unschedule(id: SnapshotId): Scheduled | null {
+    const scheduled = this.#scheduled.get(id) ?? null;
+    scheduled?.cancel();
+    this.#scheduled.delete(id);
+    return scheduled;
   }
 
-  #startGathered(): void {
-    this.#cancelGathering?.();
-    this.#cancelGathering = null;
-    const gathered = [...this.#gathered.values()];
-    this.#gathered.clear();
-    for (const { state, effect } of gathered) this.#startWhenIdle(state, effect);
+  /** Begins what was to begin later. */
+  #startNow(id: SnapshotId): void {
+    const scheduled = this.#unschedule(id);
+    if (scheduled !== null) this.#start(scheduled.state, scheduled.effect);
   }
 
   /**
@@ -107,7 +123,7 @@ export class StateRunner implements EffectRunner {
    * outcome is in line to be written; never rejects.
    */
   async restoreNow(state: SnapshotState): Promise<void> {
-    this.#cancelRetry(state.id);
+    this.#unschedule(state.id);
     if (!this.#running.has(state.id)) this.#start(state, 'restoreLayer');
     await this.#running.get(state.id)?.reported;
   }
@@ -115,7 +131,7 @@ export class StateRunner implements EffectRunner {
   /** Settles when the first attempt of the effect under way, if any, has ended. Never rejects. */
   async firstAttemptEnded(id: SnapshotId): Promise<void> {
     // A caller waits after all.
-    if (this.#gathered.has(id)) this.#startGathered();
+    this.#startNow(id);
     await this.#running.get(id)?.firstAttempt;
   }
 
@@ -123,57 +139,27 @@ export class StateRunner implements EffectRunner {
   retry(state: SnapshotState): void {
     const running = this.#running.get(state.id);
     if (running !== undefined) running.run.retryNow();
-    else if (!this.#gathered.has(state.id)) this.entered(state);
+    else if (!this.#scheduled.has(state.id)) this.entered(state);
   }
 
   close(): void {
     this.#closed = true;
-    for (const cancel of this.#retryTimers.values()) cancel();
-    this.#retryTimers.clear();
-    this.#cancelGathering?.();
-    this.#gathered.clear();
+    for (const id of [...this.#scheduled.keys()]) this.#unschedule(id);
     for (const { run } of this.#running.values()) run.stop(new Error('the snapshotter is closing'));
     this.#running.clear();
   }
 
-  #scheduleRestore(state: SnapshotState): void {
-    const retryAt = state.unavailability?.retryAt ?? null;
-    // Without a time, only a use of the layer or a person can bring it back.
-    if (retryAt === null) return;
-    const { clock, policies } = this.#options;
-    const nowMillis = Number(clock.now() / 1_000_000n);
-    const left = Math.max(0, Date.parse(retryAt) - nowMillis);
-    // No wait was ever longer: a time further off was recorded by a clock that was ahead.
-    const delay = Math.min(left, policies.restoreLayer.backoffMillisMax);
-    const cancel = clock.schedule(delay, () => {
-      this.#retryTimers.delete(state.id);
-      if (!this.#running.has(state.id)) this.#start(state, 'restoreLayer');
-    });
-    this.#retryTimers.set(state.id, cancel);
-  }
-
-  #cancelRetry(id: SnapshotId): void {
-    this.#retryTimers.get(id)?.();
-    this.#retryTimers.delete(id);
-  }
-
-  /**
-   * Work of an earlier effect that was stopped must end first: a directory that is made, or mounted
-   * on, while it is deleted would be left over.
-   */
-  #startWhenIdle(state: SnapshotState, effect: StateEffect): void {
-    const earlier = this.#work.get(state.id);
-    if (earlier === undefined) {
-      this.#start(state, effect);
-      return;
-    }
-    void earlier.then(() => {
-      const isStillThere = this.#dispatcher?.accepted.get(state.id)?.status === state.status;
-      if (isStillThere && !this.#closed && !this.#running.has(state.id)) this.#start(state, effect);
-    });
-  }
-
   #start(state: SnapshotState, effect: StateEffect): void {
+    const earlier = this.#work.get(state.id);
+    if (earlier !== undefined && SCHEDULING[effect].waitsForEarlierWork) {
+      void earlier.then(() => {
+        const isStillThere = this.#dispatcher?.accepted.get(state.id)?.status === state.status;
+        if (isStillThere && !this.#closed && !this.#running.has(state.id)) this.#run(state, effect);
+      });
+    } else this.#run(state, effect);
+  }
+
+  #run(state: SnapshotState, effect: StateEffect): void {
     const { supervisor, world } = this.#options;
     const work = workOf(effect, state, world);
     const isRemote = state.remote !== null;
@@ -248,7 +234,14 @@ export class StateRunner implements EffectRunner {
   }
 }
 
-/** Whether a request waits for this effect. */
-function isAwaited(effect: StateEffect): boolean {
-  return effect !== 'restoreLayer' && effect !== 'removeDirectories';
+/** Without a time, only a use of the layer or a person can bring it back. */
+function untilRetry(
+  { unavailability }: SnapshotState,
+  { clock, policies }: StateRunnerOptions,
+): number | null {
+  const retryAt = unavailability?.retryAt ?? null;
+  if (retryAt === null) return null;
+  const left = Math.max(1, Date.parse(retryAt) - Number(clock.now() / 1_000_000n));
+  // No wait was ever longer: a time further off was recorded by a clock that was ahead.
+  return Math.min(left, policies.restoreLayer.backoffMillisMax);
 }
