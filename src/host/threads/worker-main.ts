@@ -18,8 +18,10 @@ const { port, signals } = workerData as ThreadSetup;
 const modules = new Map<string, Jobs>();
 
 /**
- * Terminating a thread while it loads native code kills the process, because koffi aborts when its
- * registration fails. Each side therefore sets its own flag before it reads the other's (`loading`
+ * Terminating a thread in native code kills the process, because koffi aborts where it cannot throw.
+ * So a thread ends itself between two jobs, and is terminated only if it does not.
+ *
+ * Loading native code takes longest, and is never interrupted. Each side therefore sets its own flag before it reads the other's (`loading`
  * here, `ending` in the pool), so at least one of them sees the other.
  */
 const load = process.dlopen.bind(process);
@@ -71,6 +73,7 @@ async function serve(): Promise<never> {
   for (;;) {
     // Read before receiving: a message that arrives in between then ends the wait at once.
     const seen = Atomics.load(signals, signal.messages);
+    if (Atomics.load(signals, signal.ending) === 1) process.exit();
     const received = receiveMessageOnPort(port) as { message: JobMessage } | undefined;
     if (received === undefined) Atomics.wait(signals, signal.messages, seen);
     else port.postMessage(await perform(received.message));

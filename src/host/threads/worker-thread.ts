@@ -18,6 +18,8 @@ export interface ThreadEvents {
 
 const youngMegabytes = 2;
 const loadingPauseMillis = 5;
+/** Jobs look several times a second whether they are aborted. */
+const endPatienceMillis = 500;
 
 export class WorkerThread {
   readonly #worker: Worker;
@@ -77,11 +79,22 @@ export class WorkerThread {
     Atomics.store(this.#signals, signal.abortedJob, job);
   }
 
-  /** Ends the thread. Never resolves while the thread hangs in a system call. */
+  /**
+   * Asks the thread to end after its job, and terminates it if it does not. Never resolves while the
+   * thread hangs in a system call.
+   */
   async end(): Promise<void> {
     this.#ended = true;
+    const exited = new Promise((resolve) => this.#worker.once('exit', resolve));
     Atomics.store(this.#signals, signal.ending, 1);
-    // See worker-main.ts: loading takes some milliseconds, and cannot be interrupted.
+    Atomics.add(this.#signals, signal.messages, 1);
+    Atomics.notify(this.#signals, signal.messages);
+    // See worker-main.ts: a thread that is terminated in a library call aborts the process.
+    const patience = new AbortController();
+    const limit = delay(endPatienceMillis, undefined, { signal: patience.signal });
+    await Promise.race([exited, limit]);
+    patience.abort();
+    limit.catch(() => undefined);
     while (Atomics.load(this.#signals, signal.loading) === 1) await delay(loadingPauseMillis);
     await this.#worker.terminate();
   }
