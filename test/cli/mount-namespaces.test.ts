@@ -61,16 +61,14 @@ const READY = /already exists$/;
 const NOT_VISIBLE =
   /process \d+( \(\w+\))? does not see what this daemon mounts; remove PrivateTmp=/;
 
+/** Why each layer was not mounted: not asked for, or found to be hidden after the mount. */
 async function failures({ root }: Daemon): Promise<readonly string[]> {
-  const { stdout } = await stratalog([
-    'log',
-    '--type',
-    'RemoteMountFailed',
-    '--json',
-    '--root',
-    root,
-  ]);
-  return jsonLines(stdout).map(({ data }) => (data as { readonly reason: string }).reason);
+  const types = 'SnapshotPreparing,RemoteMountFailed';
+  const { stdout } = await stratalog(['log', '--type', types, '--json', '--root', root]);
+  return jsonLines(stdout).flatMap(({ data }) => {
+    const { reason, remote } = data as { reason?: string; remote?: { declined?: string } };
+    return reason ?? remote?.declined ?? [];
+  });
 }
 
 /** Services that are not serving, and why. Only a query of such a service fails. */

@@ -1,6 +1,7 @@
 /** The events that are shown as warnings. */
 import type { DaemonEventType } from '../../machines/events/daemon-events.js';
 import type { SnapshotEventType } from '../../machines/events/events.js';
+import type { RecordLike } from '../../machines/events/streams.js';
 
 const ofSnapshots = [
   'RemoteMountFailed',
@@ -24,6 +25,13 @@ export type OrdinaryEventType = Exclude<SnapshotEventType, (typeof ofSnapshots)[
 
 const warnings: ReadonlySet<string> = new Set<string>([...ofSnapshots, ...ofDaemon]);
 
-export function isWarning({ type }: { readonly type: string }): boolean {
-  return warnings.has(type);
+/** Also a Prepare for which no remote layer was requested, with a reason. */
+export function isWarning({ type, data }: Pick<RecordLike, 'type' | 'data'>): boolean {
+  return warnings.has(type) || (type === 'SnapshotPreparing' && hasDeclined(data));
+}
+
+function hasDeclined(data: unknown): boolean {
+  if (typeof data !== 'object' || data === null || !('remote' in data)) return false;
+  const { remote } = data;
+  return typeof remote === 'object' && remote !== null && 'declined' in remote;
 }
