@@ -45,8 +45,10 @@ export async function rootEvenWithoutLog(flags: RootFlags): Promise<string> {
   const root = named !== '' ? resolve(named) : await configuredRoot(flags.config);
   requireUtf8(root);
   const parts = ['identity.json', 'log', 'snapshots'];
-  const found = await Promise.all(parts.map((name) => exists(`${root}/${name}`)));
-  if (!found.includes(true)) {
+  let isRoot = false;
+  // One after the other, so that a path that cannot be read is always the same one.
+  for (const name of parts) if (await exists(`${root}/${name}`)) isRoot = true;
+  if (!isRoot) {
     throw new UsageError(
       `${root} is not a root: it has no ${parts.join(', ')}; ` +
         'give the directory that contains them with --root',
