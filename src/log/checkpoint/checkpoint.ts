@@ -20,7 +20,7 @@ import {
 const CHECKPOINT_FORMAT = 2;
 /** Bytes of text that are made or hashed at once: about a millisecond of work. */
 const SLICE_BYTES = 256 * 1024;
-/** Open streams that stand in one line: few lines are parsed faster than many. */
+/** Open streams in one line: few lines are parsed faster than many. */
 const STREAMS_IN_A_LINE = 256;
 
 export interface CheckpointEnvelope {
@@ -129,7 +129,7 @@ export interface SoundCheckpoint {
   readonly envelope: CheckpointEnvelope;
   /** How many lines the owner wrote. */
   readonly lines: number;
-  /** Where they stand in the file, in bytes. */
+  /** Their offsets in the file, in bytes. */
   readonly start: number;
   readonly end: number;
 }
@@ -153,7 +153,7 @@ export function refuseUnread({ cause }: UnusableCheckpoint): void {
   if (cause.code !== 'ENOENT' && !NO_FILE.has(cause.code)) throw cause;
 }
 
-/** The owner's lines as they stand in the file: UTF-8, each ended by a newline. */
+/** The owner's lines as in the file: UTF-8, each ended by a newline. */
 export interface CheckpointText {
   readonly lines: number;
   readonly bytes: Buffer;
@@ -273,7 +273,7 @@ interface FirstLine extends Omit<CheckpointEnvelope, 'streams'> {
 
 const NEWLINE = 0x0a;
 
-/** Picks envelope and streams out of the passing bytes, and counts the lines behind them. */
+/** Parses envelope and streams, and counts the lines after them. */
 class HeadLines {
   /** The beginning of a line whose end is in the next slice. */
   #pending: Buffer[] = [];

@@ -1,4 +1,4 @@
-/** Chooses the checkpoint that a replay begins with: the same choice for every reader of a log. */
+/** The checkpoint that a replay begins with: the same for every reader of a log. */
 import type { Disk } from '../../base/ports.js';
 import { CheckpointUnusable } from '../errors.js';
 import { listLog, type NamedAt } from '../files.js';
@@ -35,8 +35,8 @@ export interface CheckpointChoice<Sound, Value> {
 }
 
 /**
- * The newest checkpoint that is sound, that the records behind it were kept for, and that `take`
- * accepts; null if there is none. `ignored` are the newer ones, each with the reason.
+ * The newest checkpoint that is sound, whose later records were not retired, and that `take` accepts;
+ * null if there is none. `ignored` are the newer ones, each with the reason.
  */
 export async function newestCheckpoint<Sound extends SoundCheckpoint, Value>({
   disk,

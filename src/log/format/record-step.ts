@@ -1,6 +1,6 @@
 /**
- * What stands at one place of a segment: the single step that every reader of records takes. Knows
- * bytes only: no files, no appends. Readers refill their buffers when it answers `short`.
+ * What is at one place of a segment: the single step of every reader of records. Works on bytes: no
+ * files, no appends. Readers refill their buffers on `short`.
  */
 import { hash } from 'node:crypto';
 import { crc32 } from 'node:zlib';
@@ -10,14 +10,11 @@ import { aligned, CHAIN_BYTES, RECORD, RECORD_BYTES_MAX } from './layout.js';
 /** Which proofs a record must pass besides a plausible head. */
 export interface RecordChecks {
   readonly checksum: boolean;
-  /**
-   * Chain hash of the record before; null if the chain is not checked. Moved on to each record that
-   * passes.
-   */
+  /** Chain hash of the previous record, updated with each record; null if the chain is not checked. */
   readonly chain: Buffer | null;
 }
 
-/** For readers that check what they decode themselves, and are as fast as the disk. */
+/** For readers that check the records they decode, and are otherwise as fast as the disk. */
 export const HEADS_ONLY: RecordChecks = { checksum: false, chain: null };
 export const CHECKSUMS: RecordChecks = { checksum: true, chain: null };
 
@@ -29,7 +26,7 @@ export type NoRecord =
   | { readonly kind: 'nothing' }
   /** Bytes that are no whole record: a torn write, or damage. */
   | { readonly kind: 'unreadable'; readonly why: string }
-  /** A record whose checksum holds and that does not belong here: never a torn write. */
+  /** A record with a valid checksum that does not belong here: never a torn write. */
   | { readonly kind: 'contradiction'; readonly about: 'position' | 'chain'; readonly why: string };
 
 const SHORT_HEAD: NoRecord = { kind: 'short', needed: RECORD.headBytes };

@@ -1,8 +1,7 @@
 /**
- * Walks a segment by the heads of its records alone: where each begins, its position, time and
- * stream. No JSON is parsed and no hash is taken, so it is as fast as the disk. Readers
- * check each record that they decode (`isIntact`); damage in other records is reported
- * of by `verifyLog`, not here.
+ * Walks a segment by the heads of its records: where each begins, its position, time and stream.
+ * Parses no JSON and computes no hash, so it is as fast as the disk. Readers check each record that
+ * they decode (`isIntact`); damage in other records is reported by `verifyLog`.
  */
 import { unitContinues } from '../format/codec.js';
 import { CHECKSUMS, HEADS_ONLY } from '../format/record-step.js';
@@ -11,10 +10,10 @@ import { RecordPages, type ReadableFile, type RecordPlace } from './record-pages
 const PAGE_SIZES = {
   /** Enough for a block of an index. */
   least: 32 * 1024,
-  /** Few large reads for who waits for nothing else. */
+  /** Large reads when no other query is running. */
   most: 2 * 1024 * 1024,
 };
-/** About a millisecond of work: beside a daemon's calls. */
+/** About a millisecond of work, between the calls of a daemon. */
 const SMALL_PAGES = { ...PAGE_SIZES, most: 256 * 1024 };
 
 /** Called for each record of a whole or unfinished append. False ends the walk before it. */
@@ -23,21 +22,21 @@ export type HeadVisitor = (bytes: Buffer, at: number, offset: number, padded: nu
 export interface HeadWalkOptions {
   /** Checks the CRC of each record, too. */
   readonly checks?: boolean;
-  /** Reads little at a time, so that others may run in between. */
+  /** Reads little at a time, so that calls are served in between. */
   readonly breathes?: boolean;
   /** Called with the bytes of all records that were visited since the last call. */
   readonly onPage?: (records: Buffer) => void;
 }
 
-/** Where a walk ended: behind the last whole append. */
+/** Where a walk ended: after the last whole append. */
 export interface HeadsEnd extends RecordPlace {
-  /** Behind the last record, which may belong to an append that is not whole. */
+  /** After the last record, which may belong to an append that is not whole. */
   readonly reachedPosition: number;
   /** Whether the visitor ended it. */
   readonly wasStopped: boolean;
 }
 
-/** Walks forwards from the beginning of a record until none stands where the next one would begin. */
+/** Walks forwards from the beginning of a record until there is no next one. */
 export async function walkHeads(
   file: ReadableFile,
   from: RecordPlace,

@@ -1,7 +1,7 @@
 /**
- * How a segment ends: the one judge of it. A sealed segment must lead exactly up to the next one.
- * Behind the newest there may be the rest of a torn write, which proves nothing, or records that
- * prove that acknowledged ones are lost (torn-tail.ts).
+ * How a segment ends. A sealed segment must lead exactly up to the next one. At the end of the newest
+ * there may be the rest of a torn write, which proves nothing, or records that prove that
+ * acknowledged ones are lost (torn-tail.ts).
  */
 import { position } from '../../base/units.js';
 import type { DiskFile } from '../../base/ports.js';
@@ -11,7 +11,7 @@ import type { RecordPlace } from './record-pages.js';
 import type { ListedSegment } from './segment-list.js';
 import { bytesAfter, describeLoss, proofOfLoss, type BytesAfter } from './torn-tail.js';
 
-/** More than a fault of a disk clears at once. `verifyLog` looks behind them too. */
+/** More than a disk fault clears at once. `verifyLog` has no such limit. */
 const ZEROS_MAX = 1024 * 1024;
 
 /** A scan that has stopped. */
@@ -20,16 +20,16 @@ export type FinishedScan = Pick<SegmentScan, 'end' | 'reached'> & {
 };
 
 export interface NewestEnd {
-  /** `torn`: bytes or records that an unfinished write left, and that a start may cut. */
+  /** `torn`: bytes or records of an unfinished write, which startup cuts. */
   readonly kind: 'clean' | 'torn' | 'damaged';
-  /** What stood behind the last good record. */
+  /** What is after the last good record. */
   readonly found: string;
   readonly behind: BytesAfter;
-  /** Offset behind the last good record and the last byte that is not zero. */
+  /** Offset after the last good record and after the last nonzero byte. */
   readonly bytesEnd: number;
 }
 
-/** @param zeros behind so many zeros nothing is looked for */
+/** @param zeros the search ends after so many zeros */
 export async function judgeNewestEnd(
   file: DiskFile,
   { reached, end, stop }: FinishedScan,
@@ -44,11 +44,10 @@ export async function judgeNewestEnd(
 }
 
 /**
- * What can be known of the end of a segment without looking behind it. `next` is the segment that
- * follows it, if any.
+ * Checks the end of a segment without reading the bytes after it. `next` is the following segment.
  *
- * Fails  LogDamaged when a sealed segment does not lead exactly up to the next one, or a record is
- *        whole and does not belong where it stands
+ * Fails  LogDamaged if a sealed segment does not lead exactly up to the next one, or a whole record
+ *        does not belong where it is
  */
 export function requireGoodEnd(
   segment: ListedSegment,
@@ -85,7 +84,7 @@ export async function requireSound(
   return scan;
 }
 
-/** After a record was found damaged by a reader that skips checks: says where and how. */
+/** For a reader that skips checks and has found a damaged record: reports where and how. */
 export async function failAtDamage(
   file: DiskFile,
   segment: ListedSegment,
@@ -97,9 +96,9 @@ export async function failAtDamage(
 }
 
 /**
- * Whether a whole append stands behind what was the end.
+ * Whether there is a whole append after what was the end.
  *
- * Fails  LogDamaged when one is whole there and does not belong there: never a torn write
+ * Fails  LogDamaged if a whole record there does not belong there: never a torn write
  */
 export async function goesOn(
   file: DiskFile,
@@ -113,12 +112,12 @@ export async function goesOn(
 }
 
 /**
- * What is lost behind the last readable record; null when all that stands there may be the rest of
- * a torn write, or when a writer has gone on meanwhile.
+ * The loss after the last readable record; null if everything there may be the rest of a torn write,
+ * or if a writer has continued meanwhile.
  *
- * Fails  LogDamaged when a record is whole there and does not belong there
+ * Fails  LogDamaged if a whole record there does not belong there
  *
- * @param end behind any whole append: it is read on from there
+ * @param end the end of any whole append, from which to read
  */
 export async function lossBehind(
   file: DiskFile,
@@ -127,7 +126,7 @@ export async function lossBehind(
 ): Promise<LogDamaged | null> {
   const scan = await new SegmentScan(file, end).finish();
   const { kind, found, behind } = await judgeNewestEnd(file, scan, ZEROS_MAX);
-  // The record that was missing: a writer has gone on, perhaps not yet to the end of its append.
+  // The missing record exists now: a writer has continued, perhaps within an append.
   if (behind.records[0]?.offset === scan.reached.offset) return null;
   if (kind !== 'damaged' || (await goesOn(file, segment, scan.end))) return null;
   return damageAt(segment, scan.reached, found);

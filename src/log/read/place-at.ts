@@ -1,4 +1,4 @@
-/** Where a position stands in a log, and the chain hash of the record before it. */
+/** The place of a position in a log, and the chain hash of the record before it. */
 import type { Disk } from '../../base/ports.js';
 import { withFile } from '../files.js';
 import { CHAIN_BYTES } from '../format/layout.js';
@@ -11,9 +11,9 @@ export const LOG_START: ScanPlace = { offset: 0, position: 0, chain: Buffer.allo
 
 export type PositionSearch =
   | { readonly kind: 'found'; readonly place: ScanPlace }
-  /** No segment begins so early: it was retired, or lost. */
+  /** No segment begins so early: it was retired or lost. */
   | { readonly kind: 'before-log' }
-  /** The segment cannot be read so far. `index` is its place in the list. */
+  /** The segment cannot be read up to the position. `index` is its index in the list. */
   | { readonly kind: 'unreached'; readonly index: number; readonly scan: FinishedScan };
 
 /** Checks one segment up to the position. */

@@ -1,6 +1,6 @@
 /**
- * Steps through the records of a segment, a buffer at a time: the one loop below all readers. The
- * buffer begins with the first record that was not passed, and grows to what a record needs.
+ * Steps through the records of a segment, one buffer at a time: the loop of all readers. The buffer
+ * begins with the next record, and grows to the size of a record that does not fit.
  */
 import type { DiskFile } from '../../base/ports.js';
 import { isZero, recordAt, type NoRecord, type RecordChecks } from '../format/record-step.js';
@@ -13,7 +13,7 @@ export interface RecordPlace {
   readonly position: number;
 }
 
-/** Why there is no next record: never `short`, which ends in another read. */
+/** Why there is no next record. Never `short`: then the buffer is refilled. */
 export type PagesStop = Exclude<NoRecord, { readonly kind: 'short' }>;
 
 export interface PageSizes {
@@ -30,7 +30,7 @@ export class RecordPages {
   /** Offset and position of the next record. */
   offset: number;
   position: number;
-  /** Why the last `step` did not move; null when more must be read. */
+  /** Why the last `step` did not move; null if the buffer must be refilled. */
   stop: PagesStop | null = null;
   #filled = 0;
   #needed = 0;
@@ -52,7 +52,7 @@ export class RecordPages {
     return this.offset - this.end;
   }
 
-  /** Reads from the next record on: also what was there already, if that was not enough. */
+  /** Reads the file again from the next record on. */
   async fill(): Promise<void> {
     const { least, most } = this.sizes;
     const wanted = this.end > 0 ? Math.min(this.bytes.length * 4, most) : least;
@@ -64,7 +64,7 @@ export class RecordPages {
     this.#isAtEndOfFile = this.#filled < this.bytes.length;
   }
 
-  /** Moves to the next whole record of the buffer; false when there is none. */
+  /** Moves to the next whole record in the buffer; false if there is none. */
   step(): boolean {
     const { bytes, end } = this;
     const step = recordAt(bytes, end, this.#filled, this.position, this.checks);

@@ -1,7 +1,6 @@
 /**
- * Reads a log to its end: newest usable checkpoint, then the records behind it, all checked.
- * Decides whether the end is clean, torn or damaged. Writes nothing: whatever is found, the
- * files are as they were when this returns or throws.
+ * Reads a log to its end: the newest usable checkpoint, then all records after it, checked. Decides
+ * whether the end is clean, torn or damaged. Writes nothing.
  */
 import type { Disk, DiskFile } from '../../base/ports.js';
 import { position, type Position } from '../../base/units.js';
@@ -20,7 +19,7 @@ import { SegmentScan, startOf, whyStopped, type ScanPlace } from './scan.js';
 import { listSoundSegments, type ListedSegment, type ExpectedLog } from './segment-list.js';
 import type { LogRecord, RecordOrigin } from '../types.js';
 
-/** What replay tells its owner. A callback that throws ends the open; nothing is changed then. */
+/** Passes the state on to the owner. If a callback throws, the log is not opened and not changed. */
 export interface ReplayCallbacks {
   /**
    * Restores the projection from a checkpoint: the lines that were written, which the owner may
@@ -36,11 +35,11 @@ export interface TornTail {
   /** Everything from here on is cut. */
   readonly offset: number;
   readonly position: number;
-  /** Offset behind the last byte that is not zero. */
+  /** Offset after the last nonzero byte. */
   readonly end: number;
 }
 
-/** The end of a sound log, where a writer goes on. */
+/** The end of a sound log, where a writer continues. */
 export interface LogEnd {
   readonly segments: readonly ListedSegment[];
   /** Null when there is no segment yet. `offset` is in the last segment. */
@@ -74,7 +73,7 @@ export async function replayLog(
 
 class Replay {
   #ignored: readonly IgnoredCheckpoint[] = [];
-  /** The checkpoint in use, and where the records behind it begin. */
+  /** The checkpoint in use, and where the records after it begin. */
   #begin: { readonly envelope: CheckpointEnvelope; readonly place: ScanPlace } | null = null;
   #streams = new Map<string, number>();
   #replayed = 0;
@@ -114,9 +113,8 @@ class Replay {
   }
 
   /**
-   * Where the record at a checkpoint's position stands, or will. A sound checkpoint is only written
-   * of durable records. If the log does not have them, or has others, then acknowledged records
-   * were lost or changed.
+   * The place of a checkpoint's position. A checkpoint is only written of durable records. If the log
+   * does not have them, or has others, acknowledged records were lost or changed.
    */
   async #requirePlace(
     name: string,

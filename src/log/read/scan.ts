@@ -1,11 +1,10 @@
 /**
- * Reads one segment forwards, record by record, and checks CRC, position and chain of each. It
- * stops at the first place that holds no such record and says what stood there; whether that is
- * the end, a torn tail or damage is decided by others (log-end.ts), who know the rest of the log.
+ * Reads one segment forwards, record by record, and checks CRC, position and chain of each. Stops at
+ * the first place without such a record and reports what is there. Whether that is the end, a torn
+ * tail or damage depends on the rest of the log, and is decided in log-end.ts.
  *
- * Only whole appends are handed out: records of a unit whose last record is not there are kept
- * back, and `end` stays before them. A scan that has stopped may be asked again later: it then
- * looks whether the file has grown.
+ * Returns whole appends only: records of an append without its last record are kept back, and `end`
+ * is before them. `next` after a stop checks whether the file has grown.
  */
 import { reasonOf } from '../../base/errors.js';
 import { decodeRecord, groupOffsetOf, isOfStream, unitContinues } from '../format/codec.js';
@@ -20,9 +19,9 @@ import type { ListedSegment } from './segment-list.js';
 import type { LogRecord } from '../types.js';
 
 const PAGE_SIZES = {
-  /** Small at first, so that a follower at the end of a segment does not read it all each time. */
+  /** Small, so that a follower at the end of a segment reads little each time. */
   least: 32 * 1024,
-  /** About 2,000 records: some milliseconds of work before the event loop breathes. */
+  /** About 2,000 records: a few milliseconds before the event loop continues. */
   most: 512 * 1024,
 };
 
@@ -37,26 +36,26 @@ export function startOf({ header }: Pick<ListedSegment, 'header'>): ScanPlace {
   return { offset: header.headerBytes, position: header.firstPosition, chain: header.chain };
 }
 
-/** Why a scan stopped; null where there was just nothing more. */
+/** Why a scan stopped; null at a clean end. */
 export const whyStopped = (stop: ScanStop | null): string | null =>
   stop && 'why' in stop ? stop.why : null;
 
-/** What stood where the next record would have been. */
+/** What is at the place of the next record. */
 export type ScanStop =
   | PagesStop
   /** `until` was reached. */
   | { readonly kind: 'until' }
-  /** The record belongs here, and cannot be decoded. */
+  /** The record belongs here but cannot be decoded. */
   | { readonly kind: 'contradiction'; readonly about: 'body'; readonly why: string };
 
 export interface ScanOptions {
-  /** Records before this position are checked, but not handed out. */
+  /** Records before this position are checked, but not returned. */
   readonly from?: number;
-  /** The scan stops at this position, whatever stands there. */
+  /** The scan stops at this position. */
   readonly until?: number;
-  /** Records of other streams are checked, but not handed out. */
+  /** Records of other streams are checked, but not returned. */
   readonly stream?: string;
-  /** Keeps the offsets of the records handed out, in `offsets`. */
+  /** Keeps the offsets of the returned records in `offsets`. */
   readonly keepOffsets?: boolean;
   /** Called with the bytes of all records that were checked since the last call. */
   readonly onPage?: (records: Buffer) => void;
@@ -80,7 +79,7 @@ export class SegmentScan {
   readonly #pages: RecordPages;
   readonly #wholeChain = Buffer.alloc(CHAIN_BYTES);
   #whole: RecordPlace;
-  /** Read and not handed out; so many of them are of whole appends. */
+  /** Read and not yet returned; the first `#wholeRecords` of them are of whole appends. */
   #records: LogRecord[] = [];
   #recordOffsets: number[] = [];
   #wholeRecords = 0;
@@ -99,13 +98,13 @@ export class SegmentScan {
     this.#pages = new RecordPages(file, start, checks, PAGE_SIZES);
   }
 
-  /** Behind the last whole append. */
+  /** After the last whole append. */
   get end(): ScanPlace {
     const { offset, position } = this.#whole;
     return { offset, position, chain: Buffer.from(this.#wholeChain) };
   }
 
-  /** Behind the last good record, which may belong to an append that is not whole. */
+  /** After the last good record, which may belong to an append that is not whole. */
   get reached(): ScanPlace {
     const { offset, position } = this.#pages;
     return { offset, position, chain: Buffer.from(this.#chain) };
@@ -113,7 +112,7 @@ export class SegmentScan {
 
   /** The next requested records, perhaps none yet; null once the scan has stopped. */
   async next(): Promise<LogRecord[] | null> {
-    // A record whose checksum holds does not change any more.
+    // A record with a valid checksum does not change any more.
     if (this.stop?.kind === 'contradiction' && this.stop.about === 'body') return null;
     const pages = this.#pages;
     const begin = pages.position;
@@ -131,13 +130,13 @@ export class SegmentScan {
     return whole;
   }
 
-  /** Reads to the end, or to `until`. What was requested is dropped. */
+  /** Reads to the end, or to `until`, and drops the records. */
   async finish(): Promise<this> {
     while ((await this.next()) !== null);
     return this;
   }
 
-  /** Starts again at `end`: a follower waits there for the rest of a unit or a torn write. */
+  /** Starts again at `end`, where a follower waits for the rest of an append. */
   rewind(): void {
     this.#pages.seek(this.#whole);
     this.#wholeChain.copy(this.#chain);

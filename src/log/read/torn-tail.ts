@@ -1,10 +1,10 @@
 /**
- * What stands behind the last good record of a segment, and whether it may be cut.
+ * What is after the last good record of a segment, and whether it may be cut.
  *
- * A power cut tears a sync group that was being written: sectors of it are there or not, in any
- * pattern, so a later record of the *same* group may be whole behind a hole. A sync group is
- * only begun when the one before it is durable. So a whole record behind the hole whose group
- * began after the hole proves that what is missing was acknowledged: that is damage.
+ * A power cut tears the sync group that was being written: any of its sectors may be missing, so a
+ * later record of the *same* group may be whole after a hole. A sync group is begun only when the
+ * previous one is durable. So a whole record after the hole whose group began after the hole proves
+ * that the missing records were acknowledged: that is damage.
  */
 import { groupOffsetOf, positionOf } from '../format/codec.js';
 import { aligned, ALIGNMENT, RECORD } from '../format/layout.js';
@@ -17,7 +17,7 @@ const ZEROS = Buffer.alloc(READ_BYTES);
 
 export interface RecordAfter {
   readonly offset: number;
-  /** Offset behind its padding. */
+  /** Offset after its padding. */
   readonly end: number;
   readonly position: number;
   /** Position of the first record of its sync group. */
@@ -25,18 +25,18 @@ export interface RecordAfter {
 }
 
 export interface BytesAfter {
-  /** Offset behind the last byte that is not zero; equal to the start when there is none. */
+  /** Offset after the last nonzero byte; the start if there is none. */
   readonly end: number;
   /** Whole records, by offset. */
   readonly records: readonly RecordAfter[];
 }
 
 /**
- * Looks at all bytes from `start` to the end of the file. What is there up to the last byte that
- * is not zero is read to memory: at most a segment.
+ * Searches the file from `start` on. Reads the bytes up to the last nonzero one to memory: at most a
+ * segment.
  *
- * @param missing the position that would stand at `start`
- * @param zeros   behind so many zeros nothing is looked for
+ * @param missing the position of the record that would be at `start`
+ * @param zeros   the search ends after so many zeros
  */
 export async function bytesAfter(
   file: ReadableFile,
@@ -70,7 +70,7 @@ async function endOfBytes(file: ReadableFile, start: number, zeros: number): Pro
 
 function recordsIn(bytes: Buffer, start: number, missing: number): RecordAfter[] {
   const records: RecordAfter[] = [];
-  // A record of this log behind `start` cannot be further ahead than that many smallest ones.
+  // So many of the smallest records fit: no record of this log has a higher position.
   const positionMax = missing + bytes.length / RECORD.headBytes;
   for (let at = 0; at + RECORD.headBytes <= bytes.length;) {
     const found = positionOf(bytes, at);
@@ -90,8 +90,7 @@ function recordsIn(bytes: Buffer, start: number, missing: number): RecordAfter[]
 }
 
 /**
- * The record that proves damage, or null when everything there can be the rest of one torn sync
- * group.
+ * The record that proves damage; null if everything may be the rest of one torn sync group.
  *
  * @param missing the first position that is not readable
  */
@@ -103,7 +102,7 @@ export function proofOfLoss(behind: BytesAfter, missing: number): RecordAfter | 
   return null;
 }
 
-/** What is wrong where a scan stopped that should have gone on, and where the log can be read again. */
+/** Why a scan stopped within a log, and where the next readable record is. */
 export function describeLoss(stop: ScanStop | null, behind: BytesAfter): string {
   const why = whyStopped(stop) ?? 'no record stands where one must be';
   const [onward] = behind.records;

@@ -1,4 +1,4 @@
-/** What stands in the log directory beside segments and checkpoints, as `verifyLog` tells of it. */
+/** Findings about other files in the log directory than segments and checkpoints. */
 import type { Disk } from '../../base/ports.js';
 import { listLog, QUARANTINE } from '../files.js';
 import type { LogFinding, LogFindingKind } from './findings.js';
@@ -55,7 +55,7 @@ export async function* otherFiles(
       : 'a torn tail that an earlier start cut';
     yield tell('left-over', name, 0, at, what);
   }
-  // A prepared segment beside a live writer is as it should be.
+  // A live writer has a prepared segment.
   const unfinished = leftovers.filter((name) => name !== 'next.prepared');
   for (const name of unfinished) {
     const detail = 'a prepared or unfinished file; the next start removes it';

@@ -1,13 +1,13 @@
 /**
- * One sealed segment, checked as a whole so that it can be done on a thread. Segments are checked
- * independently of one another, because each header holds the chain hash it continues.
+ * Checks one sealed segment, on a thread. Segments are checked independently of one another, because
+ * each header has the chain hash that it continues.
  *
- * Either record by record, or by a SHA-256 over all records at once, which is many times as fast:
- * if a later event of the same log has the same digest, the records are, byte by byte, those that
- * were checked one by one before that event was written.
+ * Either record by record, or by one SHA-256 over all records, which is many times as fast: if a
+ * later event of the log recorded the same digest, the bytes are those that were checked record by
+ * record before that event.
  *
- * Answers what the rest of the log must know, or null where anything at all is unusual. It never
- * says what: `verifyLog` then reads that segment again and reports.
+ * Returns the facts that the check of the whole log needs, or null if anything is unusual. Then
+ * `verifyLog` reads the segment again and reports why.
  */
 import { createHash } from 'node:crypto';
 import { decodeIfUsable, isOfType } from '../format/codec.js';
@@ -21,23 +21,23 @@ import type { EventBody, LogRecord } from '../types.js';
 
 export interface SegmentToCheck {
   readonly path: string;
-  /** Where its first record stands. */
+  /** Of its first record. */
   readonly offset: number;
   readonly position: number;
   readonly chain: Uint8Array;
-  /** What the header of the next segment says. */
+  /** From the header of the next segment. */
   readonly nextPosition: number;
   readonly nextChain: Uint8Array;
-  /** Positions in it whose chain hash is asked for, rising. */
+  /** Positions in it whose chain hash is requested, in ascending order. */
   readonly marks: readonly number[];
   /** Type of the events that record digests (`SumEvents`); null if not requested. */
   readonly sumType: string | null;
 }
 
-/** What may be said of a segment whose records are sound. */
+/** Facts about a sound segment. */
 export interface SegmentFacts {
   readonly records: number;
-  /** From the first record to behind the last. */
+  /** From the first record to the end of the last. */
   readonly bytes: number;
   /** SHA-256 of these bytes, in hex. */
   readonly sha256: string;
@@ -56,7 +56,7 @@ export interface StreamsMoved {
   readonly moved: readonly (readonly [stream: string, first: number, next: number])[];
 }
 
-/** Null streams were not looked at: a digest vouches for the segment. */
+/** Null streams were not checked: the segment has its recorded digest. */
 export interface SoundSegment extends SegmentFacts {
   readonly streams: StreamsMoved | null;
 }
@@ -111,7 +111,7 @@ class RecordTally {
     const next = closesStream ? -1 : streamVersion + 1;
     const known = this.#versions.get(stream);
     if (known === undefined) this.#versions.set(stream, { first: streamVersion, next });
-    // A name that is used again after its end is left to the slow way, too.
+    // A name that is used again after its end: the slow path decides.
     else if (known.next !== streamVersion) return false;
     else known.next = next;
     if (type === this.sumType) this.sums.push(data);
@@ -130,9 +130,8 @@ class RecordTally {
 }
 
 /**
- * The digest of all records. What the log cannot have said of itself is looked at here: that the
- * records lead from the chain hash in this header to the one in the next, and that nothing stands
- * behind them.
+ * The digest of all records. Also checks what a digest does not cover: that the records lead from the
+ * chain hash in this header to the one in the next, and that only zeros follow them.
  */
 export async function digestSegment(
   file: ReadableFile,

@@ -16,7 +16,7 @@ export interface SegmentChecker {
 
 /** What was found out about each segment before its turn comes. */
 export interface PrefetchedChecks {
-  /** Null when the segment must be read. To be asked in order, once for each. */
+  /** Null if the segment must be read. To be called once for each segment, in order. */
   take(index: number): Promise<SoundSegment | null>;
 }
 
@@ -39,7 +39,7 @@ export class PrefetchedCheck implements PrefetchedChecks {
       this.#begun.push(check);
     }
     const taken = this.#begun[index] ?? Promise.resolve(null);
-    // What it says is large, and is not asked for twice.
+    // Large, and not needed again.
     this.#begun[index] = Promise.resolve(null);
     return taken;
   }
@@ -60,7 +60,7 @@ export function moveStreams(next: Map<string, number>, streams: StreamsMoved): b
   return true;
 }
 
-/** Sealed segments as they are asked to be checked; null for those that are read here. */
+/** The queries for sealed segments; null for segments that `verifyLog` reads itself. */
 export function queriesOf(
   segments: readonly (ListedSegment | null)[],
   marks: readonly number[],

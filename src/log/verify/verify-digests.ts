@@ -12,7 +12,7 @@ import type { SegmentFacts, SegmentToCheck, SoundSegment } from './sealed-segmen
 import type { ListedSegment } from '../read/segment-list.js';
 import type { PrefetchedChecks, SegmentChecker } from './verify-ahead.js';
 
-/** What an event says of a sealed segment: the SHA-256 of its records from one position to another. */
+/** A recorded digest: the SHA-256 of the records of a sealed segment. */
 export interface SegmentSum {
   readonly from: number;
   /** Exclusive. */
@@ -28,7 +28,7 @@ export interface SumEvents {
   sumOf(body: unknown): SegmentSum | null;
 }
 
-interface Said {
+interface Recorded {
   readonly first: SegmentSum;
   /** The first one that is not the same. */
   other: SegmentSum | null;
@@ -36,7 +36,7 @@ interface Said {
 
 /** What sound events say of the sums of segments. */
 export class KnownSums {
-  readonly #said = new Map<string, Said>();
+  readonly #recorded = new Map<string, Recorded>();
 
   constructor(private readonly events: SumEvents) {}
 
@@ -45,7 +45,7 @@ export class KnownSums {
   }
 
   get isEmpty(): boolean {
-    return this.#said.size === 0;
+    return this.#recorded.size === 0;
   }
 
   /** Takes the body of an event of the type. */
@@ -53,9 +53,9 @@ export class KnownSums {
     const sum = this.events.sumOf(body);
     if (sum === null) return;
     const key = keyOf(sum.from, sum.to);
-    const said = this.#said.get(key);
-    if (said === undefined) this.#said.set(key, { first: sum, other: null });
-    else if (said.first.sha256 !== sum.sha256) said.other ??= sum;
+    const known = this.#recorded.get(key);
+    if (known === undefined) this.#recorded.set(key, { first: sum, other: null });
+    else if (known.first.sha256 !== sum.sha256) known.other ??= sum;
   }
 
   learnAll(bodies: readonly unknown[]): void {
@@ -72,13 +72,13 @@ export class KnownSums {
   }
 
   /**
-   * What is said of exactly these records, if possible something else than what was found. A log
-   * that was imported may be divided in another way, and then nothing is said.
+   * The recorded digest of exactly these records; one that differs from the found one, if there is
+   * one. None for an imported log with other segment boundaries.
    */
   of(from: number, to: number, found: string): SegmentSum | null {
-    const said = this.#said.get(keyOf(from, to));
-    if (said === undefined) return null;
-    return said.first.sha256 === found ? (said.other ?? said.first) : said.first;
+    const known = this.#recorded.get(keyOf(from, to));
+    if (known === undefined) return null;
+    return known.first.sha256 === found ? (known.other ?? known.first) : known.first;
   }
 }
 

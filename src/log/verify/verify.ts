@@ -1,8 +1,8 @@
 /**
- * Checks a whole log and says everything that is wrong with it. Unlike an open it does not stop
- * at the first finding: behind damage it looks for the next whole record and goes on, so that
- * the extent is known. Never writes, takes no lock; beside a live writer the unfinished end of
- * the newest segment is reported as the torn tail that a start would cut.
+ * Checks a whole log and reports all findings. Unlike startup it does not stop at the first: after
+ * damage it continues with the next whole record, so that the extent is known. Never writes, takes no
+ * lock. While a writer runs, the unfinished end of the newest segment is reported as the torn tail
+ * that a startup would cut.
  */
 import { createHash } from 'node:crypto';
 import { errnoOf } from '../../base/errors.js';
@@ -29,7 +29,7 @@ import { KnownSums, sumSegments, type SumEvents, type SummedSegments } from './v
 export interface VerifyLogOptions {
   readonly root: string;
   readonly disk: Disk;
-  /** Reads all headers, but of checkpoints and records no more than tells where the log ends. */
+  /** Reads all headers, the newest checkpoint and the newest segment. */
   readonly quick?: boolean;
   /** Checks sealed segments on threads, some ahead of the others; without it, one after another. */
   readonly checkSegment?: SegmentChecker;
@@ -195,11 +195,11 @@ class Verifier {
   *#compareSums(): Generator<LogFinding, void, undefined> {
     for (const { part, to, sha256 } of this.#found) {
       const { name, position: from } = part.named;
-      const said = this.#knownSums?.of(from, to, sha256);
-      if (!said || said.sha256 === sha256) continue;
+      const recorded = this.#knownSums?.of(from, to, sha256);
+      if (!recorded || recorded.sha256 === sha256) continue;
       const detail =
         `when they were checked, the records ${from} to ${to - 1} had the SHA-256 ` +
-        `${said.sha256}; now they have ${sha256}, and fit together: they were replaced`;
+        `${recorded.sha256}; now they have ${sha256}, and fit together: they were replaced`;
       yield this.#finding('sum-disagrees', name, SEGMENT.headerBytes, from, detail);
       if (part.segment && from < this.#verified.position) this.#verified = startOf(part.segment);
     }
@@ -327,7 +327,7 @@ class Verifier {
       yield* this.#verifySeam(name, next, reached, judged.behind);
       return null;
     }
-    // Beside a writer: what was not yet there may be there now, and more behind it.
+    // A writer may have completed the record meanwhile, and more after it.
     if (judged.behind.end > reached.offset && (await readsFurther(file, scan))) return end;
     if (judged.kind === 'damaged') return yield* this.#damaged(file, name, scan, judged);
     if (judged.kind === 'torn') {
@@ -373,7 +373,7 @@ class Verifier {
     const { checkpoints } = await listLog(this.#disk, this.#root);
     let usable = 0;
     for (const named of this.#quick ? checkpoints.toReversed() : checkpoints) {
-      // What an older one says of the end, the newest says as well.
+      // An older one has no more information about the end.
       if (this.#quick && usable > 0) break;
       const { name, position: at } = named;
       const reading = await examineCheckpoint(this.#disk, this.#root, named, uuid);
@@ -400,7 +400,7 @@ class Verifier {
     }
   }
 
-  /** Chain hash at a position; null when the log does not reach it, unknown behind damage. */
+  /** Chain hash at a position; null if the log does not reach it, `unknown` after damage. */
   async #chainAt(parts: readonly Part[], at: number): Promise<Uint8Array | null | 'unknown'> {
     const marked = this.#marked.get(at);
     if (marked) return marked;
