@@ -74,7 +74,7 @@ export type RootRefusal =
   | 'file-system-changed'
   /** `log/` or `snapshots/` was a mount of its own, and nothing is mounted there. */
   | 'file-system-missing'
-  /** `identity.json` cannot be read, or is older than the log beside it. */
+  /** `identity.json` cannot be read, or is older than the log. */
   | 'identity-damaged'
   /** Something that is no regular file has the name of the lock. */
   | 'lock-unusable'

@@ -37,7 +37,7 @@ export interface LogFiles {
   readonly indexes: readonly NamedAt[];
   /** Tails that were cut and kept aside, and directories of what a repair took out. */
   readonly broken: readonly string[];
-  /** What an unfinished preparation or checkpoint left behind. */
+  /** Left by an unfinished preparation or checkpoint. */
   readonly leftovers: readonly string[];
   /** Names that this program never gives. */
   readonly strange: readonly string[];

@@ -1,7 +1,7 @@
 /**
  * Opens a log for writing and puts its parts together. In the folders beside this file:
  *
- *   format        what stands on disk, byte by byte (docs/log-format.md); record-step is the one
+ *   format        the bytes on disk (docs/log-format.md); record-step is the one
  *                 step that all readers take
  *   root          whose log it is, who may write, and the file systems it is on
  *   checkpoint    a faster start: written, read, and which one a replay begins with
@@ -82,9 +82,9 @@ export interface OpenLogOptions extends ReplayCallbacks {
   readonly historyCheckpointEveryEvents?: number;
   /** Writes an index for each sealed segment, in the background. Off by default. */
   readonly writesIndexes?: boolean;
-  /** Of which an index can be asked; none by default. */
+  /** For which an index can be queried; none by default. */
   readonly indexedTexts?: IndexedTexts;
-  /** Something is not well, but the log goes on: an ignored checkpoint, no space to prepare. */
+  /** A problem that does not stop the log: an ignored checkpoint, no space to prepare. */
   onWarning(message: string, cause?: unknown): void;
 }
 
@@ -154,7 +154,7 @@ async function beginIdentity(options: OpenLogOptions): Promise<ExaminedRoot> {
   return { identity, changes: [], fileSystems };
 }
 
-/** Everything that changes files stands here: the whole log was found good. */
+/** Makes all changes to files: the whole log was found good. */
 async function makeReady(
   options: OpenLogOptions,
   segmentBytes: number,

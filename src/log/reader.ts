@@ -1,7 +1,6 @@
 /**
- * Reading for tools: without a lock, without writing, beside a live writer, from another process
- * or from a copy of a root on another machine. Whether what stands at the very end is durable is
- * known to the writer alone; a reader shows each append that is whole.
+ * Reading for tools: without a lock, without writing, also while a writer runs, or from a copy of a
+ * root. A reader returns each whole append; only the writer knows whether the last ones are durable.
  */
 import type { Disk, DiskFile } from '../base/ports.js';
 import { decodeRecord } from './format/codec.js';

@@ -102,7 +102,7 @@ export function groupOffsetOf(bytes: Buffer, at: number): number {
   return bytes.readUInt32LE(at + RECORD.groupOffset);
 }
 
-/** Whether the record's append goes on with the next record. */
+/** Whether the next record belongs to the same append. */
 export function unitContinues(bytes: Buffer, at: number): boolean {
   return (bytes.readUInt16LE(at + RECORD.flags) & FLAG_UNIT_CONTINUES) !== 0;
 }
@@ -163,7 +163,7 @@ export function decodeRecord(bytes: Buffer, at: number): LogRecord {
   };
 }
 
-/** Whether `decodeRecord` failed because of what stands in the record. */
+/** Whether `decodeRecord` failed because of the content of the record. */
 export const isUnusable = (thrown: unknown): boolean =>
   thrown instanceof SyntaxError || thrown instanceof RangeError;
 

@@ -1,6 +1,6 @@
 /**
- * The numbers of the log on disk: where each field of a record and of a segment header stands.
- * docs/log-format.md says the same in prose. All integers are little-endian. Nothing here may
+ * The log on disk in numbers: the offset of each field of a record and of a segment header.
+ * docs/log-format.md describes the same. All integers are little-endian. Nothing here may
  * change without a new FORMAT_VERSION.
  */
 import { assert } from '../../base/assert.js';
@@ -14,7 +14,7 @@ export const ALIGNMENT = 8;
 /** A SHA-256, the link of the chain. */
 export const CHAIN_BYTES = 32;
 
-/** Fields of a record. The CRC covers all bytes of the record behind itself, padding included. */
+/** Fields of a record. The CRC covers all bytes of the record after it, padding included. */
 export const RECORD = {
   crc: 0,
   /** Bytes from the record's start to the end of its JSON, without padding. Never 0. */
@@ -22,7 +22,7 @@ export const RECORD = {
   position: 8,
   time: 16,
   streamVersion: 24,
-  /** How many records of the same sync group stand before this one. */
+  /** The number of records of the same sync group before this one. */
   groupOffset: 28,
   schemaVersion: 32,
   flags: 34,
@@ -87,7 +87,7 @@ assert(SEGMENT.writtenBy + SEGMENT.writtenByBytes === SEGMENT.uuid, 'the release
 /** The next multiple of ALIGNMENT. */
 export const aligned = (bytes: number): number => (bytes + (ALIGNMENT - 1)) & ~(ALIGNMENT - 1);
 
-/** A UUID that stands as sixteen bytes, in its usual form. */
+/** A UUID of sixteen bytes, in its usual form. */
 export function uuidAt(bytes: Buffer, at: number): string {
   const hex = bytes.toString('hex', at, at + 16);
   return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');

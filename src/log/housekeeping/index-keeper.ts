@@ -18,7 +18,7 @@ export interface IndexKeeperOptions {
   readonly root: string;
   readonly clock: Clock;
   readonly sealed: Observable<void>;
-  /** Of which an index can be asked. */
+  /** For which an index can be queried. */
   readonly texts: IndexedTexts | null;
   /** Runs while no other task drops or renames files of the log. */
   readonly inTurn: (work: () => Promise<boolean>) => Promise<boolean>;
@@ -70,7 +70,7 @@ export class IndexKeeper {
     try {
       const index = await readIndex(disk, root, segment, next);
       const isCurrent = texts === null || index?.head.textsVersion === texts.version;
-      // Of one with the texts of an earlier release nothing is asked by name.
+      // An index with the texts of an earlier release is not searched by name.
       if (index !== null && isCurrent) return false;
     } catch (thrown) {
       if (!(thrown instanceof IndexUnusable)) throw thrown;

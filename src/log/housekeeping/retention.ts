@@ -82,7 +82,7 @@ async function begunAt(disk: Disk, root: string, name: string): Promise<UnixNano
   return reading.header.created;
 }
 
-/** A start from a checkpoint replays everything behind it: that must still be there. */
+/** Startup replays everything after a checkpoint, so those records must still exist. */
 async function dropUselessCheckpoints(disk: Disk, root: string): Promise<void> {
   const { segments, checkpoints } = await listLog(disk, root);
   const first = segments[0]?.position ?? 0;

@@ -11,7 +11,7 @@ import type { UnixNanos } from '../../base/units.js';
 export class SegmentAges {
   readonly #endOf: (index: number) => Promise<UnixNanos | null>;
   readonly #now: UnixNanos;
-  /** Of the segments asked about so far. */
+  /** Of the segments queried so far. */
   #latest: UnixNanos | null = null;
   /** The first segment from here on whose end is not still to come, and that end. */
   #ended: { readonly index: number; readonly at: UnixNanos } | null = null;

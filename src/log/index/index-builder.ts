@@ -125,7 +125,7 @@ export class IndexBuilder {
     return blocks;
   }
 
-  /** Records sorted by slot: of slot s they stand from starts[s] to starts[s + 1]. */
+  /** Records sorted by slot: those of slot s are from starts[s] to starts[s + 1]. */
   #bySlot(): { readonly starts: Uint32Array; readonly order: Uint32Array } {
     const starts = new Uint32Array(this.#streams.count + 1);
     for (let record = 0; record < this.#records; record += 1) {
@@ -213,7 +213,7 @@ function bodyOrNull(json: string): EventBody | null {
   }
 }
 
-/** Numbers as LEB128: seven bits a byte, the lowest first, the eighth bit says that more follow. */
+/** Numbers as LEB128: seven bits a byte, the lowest first, the eighth bit set if more follow. */
 class VarintWriter {
   #bytes = Buffer.alloc(1 << 16);
   length = 0;

@@ -24,7 +24,7 @@ interface Kept {
  * that cannot be used.
  */
 export class IndexCache {
-  /** By first position; what was read from the disk last stands last. */
+  /** By first position; the most recently read is last. */
   readonly #kept = new Map<number, Kept>();
   #bytes = 0;
 
@@ -90,7 +90,7 @@ export class IndexCache {
       if (this.#bytes <= BYTES_MAX) return;
       if (bytesOf(unused) === 0) continue;
       this.#bytes -= bytesOf(unused);
-      // Its head is asked for by every question.
+      // Every query needs its head.
       this.#kept.set(oldest, { head: unused.head, filter: null, index: null });
     }
   }

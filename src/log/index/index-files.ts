@@ -90,7 +90,7 @@ async function headIn(
   return ofSegment(new IndexHead(bytes), segment, next);
 }
 
-/** The same with all that is behind the head; every byte is checked. */
+/** The whole index; every byte is checked. */
 export function readIndex(
   disk: Disk,
   root: string,
@@ -129,7 +129,7 @@ async function withIndexFile<Value>(
 
 export interface IndexQuery extends HeadWalkOptions {
   readonly isWanted?: () => boolean;
-  /** Of which the index can be asked; none by default. */
+  /** For which the index can be queried; none by default. */
   readonly texts?: IndexedTexts | null;
 }
 

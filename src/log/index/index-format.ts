@@ -14,13 +14,13 @@ export const INDEX = {
   crc: 8,
   headCrc: 12,
   formatVersion: 16,
-  /** Of the header and the groups. The blocks stand behind them. */
+  /** Of the header and the groups. The blocks follow. */
   headBytes: 20,
   uuid: 24,
   /** Of the segment's first record. */
   firstPosition: 40,
   records: 48,
-  /** Offset in the segment behind its last record. */
+  /** Offset in the segment after its last record. */
   end: 56,
   /** Chain hash of the segment's last record. */
   chain: 64,
@@ -31,7 +31,7 @@ export const INDEX = {
   filterCrc: 108,
   /** The greatest time of the segment's records. */
   maxTime: 112,
-  /** `IndexedTexts.version` of the texts in it; 0 when none were asked for. */
+  /** `IndexedTexts.version` of the texts in it; 0 without texts. */
   textsVersion: 120,
   headerBytes: 124,
   version: 4,
@@ -47,14 +47,14 @@ export const BLOCK = {
   bytes: 12,
 } as const;
 
-/** The filter of texts tells which of so many stretches of a segment's records may have one. */
+/** A segment's records are divided into so many stretches; the filter finds those that may have a text. */
 export const STRETCHES = 32;
 
 /** How many records a stretch has: whole blocks. The last stretches may have fewer, or none. */
 export const stretchRecords = (records: number): number =>
   Math.max(1, Math.ceil(records / (STRETCHES * BLOCK.records))) * BLOCK.records;
 
-/** One entry for the streams that share a prefix; the prefix stands behind it. */
+/** One entry for the streams that share a prefix; the prefix follows it. */
 export const GROUP = {
   streams: 0,
   /** Offset in this file of its directory of pages. */
@@ -62,7 +62,7 @@ export const GROUP = {
   firstNumber: 8,
   lastNumber: 16,
   prefixLength: 24,
-  /** Where the prefix stands. */
+  /** Offset of the prefix. */
   headBytes: 26,
 } as const;
 

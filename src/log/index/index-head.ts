@@ -51,12 +51,12 @@ export function claimedHeadBytes(bytes: Buffer): number {
 export class IndexHead {
   readonly firstPosition: number;
   readonly records: number;
-  /** Offset in the segment behind the last record. */
+  /** Offset in the segment after the last record. */
   readonly end: number;
   /** The greatest time of the segment's records. */
   readonly maxTime: bigint;
   readonly textsVersion: number;
-  /** Where the filter of texts stands in the file. */
+  /** The filter of texts in the file. */
   readonly filter: { readonly at: number; readonly bytes: number; readonly crc: number };
   /** By prefix. */
   readonly groups: ReadonlyMap<string, Group>;

@@ -48,13 +48,13 @@ export interface IndexedLogOptions {
   readonly onDamage?: (damage: LogDamaged) => void;
 }
 
-/** A segment and the one that follows it; null behind the newest. */
+/** A segment and the next one; null after the newest. */
 export interface WithNext {
   readonly segment: ListedSegment;
   readonly next: ListedSegment | null;
 }
 
-/** Where a text may stand; null stretches: anywhere. */
+/** Where a text may be; null stretches: anywhere. */
 export interface MaybeHolding extends WithNext {
   /** Their numbers, rising (index-format.ts). */
   readonly stretches: readonly number[] | null;
@@ -199,7 +199,7 @@ export class IndexedLog {
     return position(first?.place.segment.header.firstPosition ?? 0);
   }
 
-  /** What the index of each segment says; null where it cannot tell. */
+  /** The answer of each segment's index; null if it has none. */
   async #asked<Answer>(
     range: PositionRange,
     ask: (sealed: Sealed) => Promise<Answer | null>,
@@ -302,7 +302,7 @@ export class IndexedLog {
     const held = await NewestSegment.read(file, segment);
     if (held !== null) await goesOn(file, segment, held.end);
     this.#newest = { segment: segment.name, held };
-    // To look behind the end of one that is too large is to read it: once.
+    // The bytes after the end of one that is too large are read only once.
     if (held !== null || kept === null) {
       await this.#tellLoss(file, segment, held?.end ?? startOf(segment));
     }
@@ -334,7 +334,7 @@ export class IndexedLog {
     );
   }
 
-  /** The position behind the last whole append. */
+  /** The position after the last whole append. */
   async next(segments: readonly ListedSegment[]): Promise<Position> {
     const last = segments.at(-1);
     if (last === undefined) return position(0);

@@ -30,7 +30,7 @@ export interface OpenIndexed {
    * Fails with IndexUnusable when they do not stand there.
    */
   walkStretch(stretch: number, needle: Buffer, visit: HeadVisitor): Promise<void>;
-  /** Offset of the record at a position; behind the last one for the position behind it. */
+  /** Offset of the record at a position; the end for the position after the last record. */
   offsetAt(at: number): Promise<number>;
 }
 

@@ -49,7 +49,7 @@ export class SegmentIndex {
     return this.head.nextPosition;
   }
 
-  /** Offset in the segment behind the last record. */
+  /** Offset in the segment after the last record. */
   get end(): number {
     return this.head.end;
   }
@@ -164,7 +164,7 @@ export class SegmentIndex {
 const streamsIn = (group: Group, page: number): number =>
   Math.min(PAGE_STREAMS, group.streams - page * PAGE_STREAMS);
 
-/** `count` as it stands in a page: twice the number of records, and 1 when the last one closes. */
+/** `count` as in a page: twice the number of records, plus 1 if the last one closes. */
 function partOf(stream: string, count: number, varints: VarintReader): StreamPart {
   const offsets: number[] = [];
   let offset = 0;

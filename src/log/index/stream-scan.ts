@@ -33,7 +33,7 @@ export async function scanForStreams(
       else unsound += 1;
       return unsound === 0;
     },
-    // Nothing else says where the newest segment ends.
+    // Only checksums show where the newest segment ends.
     { checks: next === null },
   );
   if (unsound > 0 || (next !== null && end.position !== next.header.firstPosition)) {

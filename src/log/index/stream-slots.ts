@@ -29,7 +29,7 @@ export class StreamSlots {
     return [...this.#groups.values()];
   }
 
-  /** The slot of the stream whose name stands here; slots count from 0 as streams are met. */
+  /** The slot of the stream with the name at this place; slots count from 0 in order of appearance. */
   of(bytes: Buffer, start: number, end: number): number {
     const digits = numberLength(bytes, start, end);
     const { slots } = this.#groupOf(bytes, start, end - digits);

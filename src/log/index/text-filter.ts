@@ -8,7 +8,7 @@
 import { STRETCHES, stretchRecords } from './index-format.js';
 import type { EventBody } from '../types.js';
 
-/** What an index can be asked for, besides streams, positions and times. */
+/** What an index can be queried for, besides streams, positions and times. */
 export interface IndexedTexts {
   /** Raised with each change of the texts; 1 or more. An index of another version is not used. */
   readonly version: number;
@@ -22,7 +22,7 @@ export interface IndexedTexts {
 const BITS_PER_TEXT = 16;
 /** Bits that are set for each text: the best number for sixteen bits a text. */
 const HASHES = 11;
-/** Where most texts stand in few stretches, the filter becomes no larger than so many times. */
+/** Limits the size of the filter if most texts are in few stretches. */
 const CROWDING_MAX = 2;
 const WORD_BYTES = 4;
 const FNV_PRIME = 0x01000193;

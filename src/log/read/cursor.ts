@@ -1,7 +1,7 @@
 /**
- * Reads a log forwards across its segments, without a lock and beside a live writer. A cursor
- * that has come to the end may be asked again: it goes on where it stopped, reading each record
- * once. A torn or unfinished end of the newest segment is simply the end.
+ * Reads a log forwards across its segments, without a lock, also while a writer runs. At the end of
+ * the log `next` may be called again: it continues where it stopped and returns each record once. A
+ * torn or unfinished end of the newest segment is the end.
  */
 import { errnoOf } from '../../base/errors.js';
 import type { Disk, DiskFile } from '../../base/ports.js';
@@ -27,7 +27,7 @@ export class LogCursor {
   readonly #root: string;
   readonly #query: ScanOptions;
   #current: Current | null = null;
-  /** The segment behind the current one, once it is there: then the current one is sealed. */
+  /** The next segment, once it exists: then the current one is sealed. */
   #sealedBy: Current | null = null;
 
   /** `from` below the first record that is kept begins with that one. */

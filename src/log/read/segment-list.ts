@@ -22,7 +22,7 @@ const READS_AT_ONCE = 16;
 
 export interface ListedSegment {
   readonly name: string;
-  /** What the name says; differs from the header's only in a damaged log. */
+  /** From the name; differs from the header's only in a damaged log. */
   readonly namedPosition: number;
   readonly path: string;
   readonly header: SegmentHeader;
@@ -62,7 +62,7 @@ export function partsOf({ segments, headless }: SegmentList): readonly Part[] {
   return parts.sort((a, b) => a.named.position - b.named.position);
 }
 
-/** What the identity says; null when it is not known, as for a part of a log that was copied. */
+/** From the identity; null if it is not known, as for a copied part of a log. */
 export interface ExpectedLog {
   readonly uuid: string;
   readonly epoch: number;

@@ -95,7 +95,7 @@ const recordOf = ({ type, id, device }: FileSystemFacts): RecordedFileSystem => 
   device: device.toString(),
 });
 
-/** Compares what was recorded with what is there. Pure. */
+/** Compares the recorded file systems with the current ones. Pure. */
 export function compareFileSystems(
   recorded: RecordedFileSystems | RecordedDevice,
   found: RecordedFileSystems,

@@ -182,7 +182,7 @@ export async function writeIdentity(
 }
 
 export interface RootRules {
-  /** The configuration says that this root was used before. */
+  /** The configuration expects an existing root. */
   readonly expectExisting: boolean;
   readonly acceptedMove: AcceptedMove;
 }

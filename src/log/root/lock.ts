@@ -13,7 +13,7 @@ const TEXT_BYTES_MAX = 4096;
 
 export interface LockHolder {
   readonly pid: number;
-  /** Host name; tells which machine holds a root on a shared file system. */
+  /** Host name: the machine that holds a root on a shared file system. */
   readonly host: string;
   readonly command: string;
 }
@@ -67,7 +67,7 @@ export const lockUnusable = (root: string, cause?: unknown): RootRefused =>
     { cause },
   );
 
-/** What stands in the lock file; empty when there is none, or when it is no regular file. */
+/** The text of the lock file; empty if it does not exist or is no regular file. */
 export async function readLockText(disk: Disk, root: string): Promise<string> {
   try {
     return (await readWhole(disk, lockPath(root), TEXT_BYTES_MAX))?.toString('utf8') ?? '';

@@ -4,7 +4,7 @@ import type { HeaderFaultKind } from '../read/segment-list.js';
 
 export type LogFindingKind =
   | HeaderFaultKind
-  /** Bytes that are no whole record, where acknowledged records stood. */
+  /** Bytes that are no whole record, in place of acknowledged records. */
   | 'record-damaged'
   /** A whole record with another position than its place asks for. */
   | 'position-wrong'
@@ -21,7 +21,7 @@ export type LogFindingKind =
   | 'stream-version-wrong'
   /** A sealed segment ends before the next one begins. */
   | 'segment-short'
-  /** Bytes behind the last record of a sealed segment. No record is concerned. */
+  /** Bytes after the last record of a sealed segment. No record is concerned. */
   | 'stray-bytes'
   /** The end of the newest segment is not whole; a start cuts it and keeps it aside. */
   | 'torn-tail'
@@ -35,7 +35,7 @@ export type LogFindingKind =
   | 'identity-missing'
   /** Snapshots have directories, and there is not one segment. */
   | 'log-missing'
-  /** `identity.json` is there and cannot be understood. */
+  /** `identity.json` exists and cannot be understood. */
   | 'identity-damaged'
   /** What an earlier cut kept aside, or an interrupted preparation left; for information. */
   | 'left-over'
@@ -71,7 +71,7 @@ export interface VerifySummary {
   readonly verifiedTo: Position;
   /** Chain hash of the record before `verifiedTo`, in hex; zeros at position 0. */
   readonly chain: string;
-  /** Whole records that were read, those behind damage too. */
+  /** Whole records that were read, also those after damage. */
   readonly records: number;
   /** Bytes of these records and of the segment headers. */
   readonly bytes: number;

@@ -109,7 +109,7 @@ export class LogWriter {
   #syncBefore: number;
   #draining: Promise<void> | null = null;
 
-  /** Where the next record will stand, once everything queued is written. */
+  /** Where the next record will be, once everything queued is written. */
   #planned: { firstPosition: number | null; previous: number | null; used: number; bytes: number };
   /** The segment that is written now. */
   #segment: OpenSegment | null;
