@@ -102,7 +102,7 @@ describe('a daemon in a mount namespace of its own', () => {
     ['slave', 'squashfs'],
     ['private', 'directory'],
   ] as const;
-  it.each(share(places, 3))(
+  it.each(share(places, 2))(
     'gives no layer to clients outside, as %s, from a %s',
     async (propagation, format) => {
       const { daemon, layers } = await aPlace(format);

@@ -23,7 +23,6 @@ import {
   later,
   stratalog,
 } from './rig.js';
-import { share } from '../support/effort.js';
 
 beforeAll(builtCli, buildLimitMillis);
 afterEach(cleanUp);
@@ -93,7 +92,7 @@ async function refusalOf(daemon: Daemon): Promise<string> {
   return daemon.log().slice(before);
 }
 
-describe.each(share(volumeTypes, 3))('a root on %s', (type) => {
+describe.each(volumeTypes)('a root on %s', (type) => {
   it.skipIf(!isVolumeAvailable(type))(
     'is served with any device number, but not a copy of it',
     slow,

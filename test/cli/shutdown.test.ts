@@ -12,7 +12,6 @@ import { afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
 import { serves } from '../../scripts/rig/first-answer.js';
 import { Workspace } from '../../scripts/rig/workspace.js';
 import { buildLimitMillis, builtCli, cleanUp, cliPath, later } from './rig.js';
-import { share } from '../support/effort.js';
 
 beforeAll(builtCli, buildLimitMillis);
 afterEach(cleanUp);
@@ -175,7 +174,7 @@ const clients: Readonly<Record<string, () => Promise<unknown>>> = {
   },
 };
 
-it.each(share(Object.entries(clients), 3))(
+it.each(Object.entries(clients))(
   'exits when a client %s',
   async (_what, client) => {
     const child = await served();

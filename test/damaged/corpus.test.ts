@@ -25,7 +25,6 @@ import {
   statesOf,
   writeSound,
 } from './rig.js';
-import { share } from '../support/effort.js';
 
 const sound = new Map<SoundName, FaultyDisk>();
 
@@ -65,7 +64,7 @@ const filesOf = (disk: FaultyDisk): Map<string, Buffer> =>
 const idsOf = (list: readonly { readonly id: number }[]): number[] => list.map(({ id }) => id);
 
 describe('a damaged root', () => {
-  it.each(share(cases, 3).map((one) => [one.name, one] as const))('%s', async (_, one) => {
+  it.each(cases.map((one) => [one.name, one] as const))('%s', async (_, one) => {
     const disk = await damaged(one);
     expect(await kindsFound(ROOT, disk)).toEqual(one.finds);
     const before = filesOf(disk);

@@ -19,7 +19,6 @@ import { draws } from './crash/enumerate.js';
 import { Gate } from './crash/gate.js';
 import { removePlace } from './crash/machine.js';
 import { sourcesOf, StoreMachine } from './crash/store-machine.js';
-import { share } from '../support/effort.js';
 
 vi.mock('../../src/host/libc.js', async (importOriginal) => {
   const { gatedLibrary } = await import('./crash/system-calls.js');
@@ -110,7 +109,7 @@ function tidinessOf(machine: StoreMachine): string[] {
   return lines;
 }
 
-describe.each(share(cases, 3))('an import as $format, force $force', (each) => {
+describe.each(cases)('an import as $format, force $force', (each) => {
   const { format, force } = each;
 
   async function dieAt(sources: readonly LayerSource[], at: number) {

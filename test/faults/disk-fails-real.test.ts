@@ -15,7 +15,6 @@ import { Workspace } from '../../scripts/rig/workspace.js';
 import { type Answer, SnapshotsClient } from './client.js';
 import { Volume, type VolumeKind } from './disk-fails-volume.js';
 import { writableDirectory } from './oracle.js';
-import { share } from '../support/effort.js';
 
 let workspace: Workspace;
 let client: SnapshotsClient | null = null;
@@ -154,7 +153,7 @@ const ends: readonly (readonly [string, VolumeKind, (volume: Volume) => Promise<
     ['xfs that is gone', 'xfs', (volume) => volume.shutDown(), 'EIO'],
   ];
 
-describe.each(share(ends, 3))('%s', (_name, kind, end, code) => {
+describe.each(ends)('%s', (_name, kind, end, code) => {
   it('makes the daemon read-only, then ends it, and loses nothing', async () => {
     const volume = await Volume.create(workspace, kind);
     let snapshots = await started(volume);

@@ -9,12 +9,11 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { builtCli, buildLimitMillis, cleanUp } from '../cli/rig.js';
 import { surfaceDirectory, surfaceParts, unknownFiles } from './record-surface/parts.js';
-import { share } from '../support/effort.js';
 
 beforeAll(builtCli, buildLimitMillis);
 afterAll(cleanUp);
 
-it.concurrent.each(share(surfaceParts, 3))('$file is as recorded', async ({ file, record }) => {
+it.concurrent.each(surfaceParts)('$file is as recorded', async ({ file, record }) => {
   expect(await record()).toBe(await readFile(join(surfaceDirectory, file), 'utf8'));
 });
 

@@ -6,7 +6,7 @@
  */
 import { describe, expect, it } from 'vitest';
 import { runSimulation } from './simulation.js';
-import { rounds, share } from '../support/effort.js';
+import { rounds } from '../support/effort.js';
 
 const STEPS = 250;
 
@@ -14,7 +14,7 @@ const STEPS = 250;
 const patient = { timeout: 120_000 };
 
 describe('a simulated machine', () => {
-  it.each(share([0, 40, 80], 3).slice(0, rounds(1, 3)))(
+  it.each([0, 40, 80].slice(0, rounds(1, 3)))(
     'keeps every rule with 40 seeds from %i',
     patient,
     async (from) => {

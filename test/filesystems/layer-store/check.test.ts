@@ -12,7 +12,6 @@ import type { Digest } from '../../../src/filesystems/layer-store/digest.js';
 import type { LayerFormat } from '../../../src/filesystems/layer-store/layout.js';
 import { contentNames } from '../../../src/filesystems/layer-store/layout.js';
 import { attribute, Bench, everyFormat, labelsOf, noSignal, reasonFor } from './support.js';
-import { share } from '../../support/effort.js';
 
 let bench: Bench;
 beforeEach(() => {
@@ -29,7 +28,7 @@ const layerOf = (chainId: Digest): string => path.join(bench.store, 'sha256', ch
 const contentOf = (chainId: Digest, format: LayerFormat): string =>
   path.join(layerOf(chainId), contentNames[format]);
 
-describe.each(share(everyFormat, 3))('a layer as %s', (format) => {
+describe.each(everyFormat)('a layer as %s', (format) => {
   it('mounts once, checks, and unmounts, each as often as asked', async () => {
     const chainId = await bench.importEntries(entries, { format });
     const store = bench.open();

@@ -85,8 +85,17 @@ function expectSame(found: Compared, containerd: OddTar['containerd']): void {
   expect(found.differences).toEqual([]);
 }
 
+/** A share of them, and all that are unpacked otherwise on purpose. */
+const someOddTars = [
+  ...share(
+    oddTars.filter(({ unsafe }) => unsafe === undefined),
+    5,
+  ),
+  ...oddTars.filter(({ unsafe }) => unsafe !== undefined),
+];
+
 describe.each(['lowest', 'upper'] as const)('a tar of a layer that is the %s', (role) => {
-  it.each(share(oddTars, 5))('$name', async ({ tar, containerd, asUpper = containerd, unsafe }) => {
+  it.each(someOddTars)('$name', async ({ tar, containerd, asUpper = containerd, unsafe }) => {
     const found = await compare(plainBlob(tar), role === 'upper' ? [below] : []);
     if (unsafe === undefined) {
       expectSame(found, role === 'upper' ? asUpper : containerd);
