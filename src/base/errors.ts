@@ -36,7 +36,7 @@ export class NotBegun extends Error {
 
 /**
  * The error of an effect as it was recorded: its name, its message and the errno. Thrown to the
- * caller, so that the log has what the caller was told.
+ * caller, so that log and reply agree.
  */
 export class EffectFailed extends Error {
   override readonly name: string;

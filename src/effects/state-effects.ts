@@ -107,7 +107,7 @@ export function failureOf(
   }
 }
 
-/** An error as the log keeps it and the client is told. */
+/** An error as recorded in the log and returned to the client. */
 function faultOf(thrown: unknown): Fault {
   const name = thrown instanceof Refused ? thrown.refusal.name : nameOf(thrown);
   const kind = FAULT_KINDS.find((known) => known === name) ?? 'Error';

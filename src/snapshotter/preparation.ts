@@ -262,7 +262,7 @@ function answerOf({ state, event }: Settled): Result<SnapshotState, Refusal> {
   throw errorOf(event);
 }
 
-/** What the caller of a failed effect is told: the same as the log. */
+/** The error for the caller of a failed effect, as the log has it. */
 export function errorOf({
   data: { reason, fault },
 }: SnapshotEventOf<'SnapshotAbandoned' | 'SnapshotCommitFailed'>): EffectFailed {
