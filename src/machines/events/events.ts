@@ -103,7 +103,9 @@ export const FAULT_KINDS = [
 
 const faultSchema = z
   .object({
-    kind: z.enum(FAULT_KINDS).describe('the error that the client received; HostFault: a system call failed'),
+    kind: z
+      .enum(FAULT_KINDS)
+      .describe('the error that the client received; HostFault: a system call failed'),
     errno: z.string().optional().describe('name of the errno of a HostFault'),
   })
   .describe('error behind the reason; null when no client waited any more');
